@@ -1,0 +1,1 @@
+"""Talks: the Discord client, its cogs and the engine that answers."""

@@ -1,0 +1,25 @@
+"""Errors of the talking side."""
+
+from __future__ import annotations
+
+
+class BotError(Exception):
+    """Root of everything this package raises on purpose."""
+
+
+class UserFacingError(BotError):
+    """Its text is a plain sentence that a member may read."""
+
+
+class EngineBusy(UserFacingError):
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"I am busy: {waiting} answers are waiting already. Please try again in a moment.")
+        self.waiting = waiting
+
+
+class EngineStopped(BotError):
+    """The engine is shutting down or its model thread died."""
+
+
+class ConnectionRefused(BotError):
+    """Discord does not let the bot in; the text says what to do."""

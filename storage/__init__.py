@@ -1,0 +1,1 @@
+"""The floor that bot and trainer share: settings, database, adapter files."""

@@ -1,0 +1,60 @@
+"""Errors of the shared floor; each message is a sentence that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class StorageError(Exception):
+    """Root of everything this package raises on purpose."""
+
+
+class SettingsError(StorageError):
+    """A setting is unknown, has the wrong type or an impossible value."""
+
+
+class DatabaseError(StorageError):
+    """The database cannot be used as it is."""
+
+
+class DataDirectoryInUse(StorageError):
+    def __init__(self, what: str, path: Path) -> None:
+        super().__init__(f"another {what} is using {path}: stop it first, or set data.directory to another folder")
+        self.path = path
+
+
+class AdapterError(StorageError):
+    """An adapter directory is missing, incomplete, altered or not allowed."""
+
+
+class BaseModelError(StorageError):
+    """The base model cannot be found, fetched, converted or matched."""
+
+
+class VersionNotFound(StorageError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no version {name}: `reactune model list` shows those that exist")
+        self.name = name
+
+
+class AliasConflict(StorageError):
+    def __init__(self, alias: str, expected: int, found: int) -> None:
+        super().__init__(
+            f"{alias} was moved by somebody else meanwhile (generation {found}, not {expected}): look again, then repeat"
+        )
+        self.alias = alias
+        self.expected = expected
+        self.found = found
+
+
+class NothingToRollBack(StorageError):
+    def __init__(self) -> None:
+        super().__init__("the base model is answering already: there is nothing before it to roll back to")
+
+
+class RoundConflict(StorageError):
+    """A round is not in the state that the step needs."""
+
+
+class CorrectionRefused(StorageError):
+    """A suggested answer does not pass its checks."""

@@ -1,0 +1,274 @@
+"""Every setting, typed: config.toml, overlaid by REACTUNE_… variables; secrets come from the environment alone."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from storage.errors import SettingsError
+
+ENV_PREFIX = "REACTUNE_"
+ENV_SEPARATOR = "__"
+TOKEN_VARIABLE = "DISCORD_TOKEN"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _split_commas(value: Any) -> Any:
+    """Environment variables hold lists as text: "1, 2"."""
+    return [part for part in value.replace(",", " ").split() if part] if isinstance(value, str) else value
+
+
+Ids = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DataSettings(Section):
+    directory: Path = Path("data")
+    """Folder for the database, adapters, the converted base model and locks."""
+
+
+class DatabaseSettings(Section):
+    url: str = Field(default="", repr=False)
+    """SQLAlchemy URL; empty means SQLite in the data folder. PostgreSQL: postgresql+psycopg://user:password@host/name."""
+    busy_timeout_s: Positive = 30.0
+    """Seconds that SQLite waits for another writer before it gives up."""
+
+
+class DiscordSettings(Section):
+    admin_roles: Ids = ()
+    """Ids of roles that may use /model; members with Manage Server always may."""
+    free_response_channels: Ids = ()
+    """Ids of channels in which every message is answered, without a mention."""
+    message_content_intent: bool = True
+    """Ask Discord for the privileged message content intent; without it the bot serves mentions and direct messages."""
+    sync_commands: bool = True
+    """Register the slash commands with Discord at start-up."""
+
+
+class ModelSettings(Section):
+    base: str = "bundled"
+    """The base model: "bundled" (SmolLM2-135M-Instruct), a local folder, or a hub id such as "HuggingFaceTB/SmolLM2-360M-Instruct"."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Number format of the weights while answering."""
+    context_tokens: Annotated[int, Field(ge=64)] = 2048
+    """Tokens that prompt and answer share; the oldest turns are dropped to fit."""
+    resident_adapters: Count = 4
+    """Adapters kept in memory; the least recently used one leaves first."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """CPU threads for answering; 0 leaves the choice to PyTorch."""
+
+
+class GenerationSettings(Section):
+    temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.7
+    """Sampling temperature; 0 is greedy."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    """Nucleus sampling: the smallest set of tokens with this probability is kept."""
+    repetition_penalty: Annotated[float, Field(ge=1.0, le=2.0)] = 1.1
+    """Divides the score of tokens that the answer already holds; 1 is off (CTRL, Keskar et al. 2019)."""
+    max_new_tokens: Count = 256
+    """Longest answer, in tokens."""
+    timeout_s: Positive = 120.0
+    """Seconds after which an unfinished answer is given up."""
+    batch_size: Count = 8
+    """Most answers generated together."""
+    queue_size: Count = 32
+    """Most answers waiting; beyond it the bot says that it is busy."""
+
+
+class ChatSettings(Section):
+    system_prompt: str = "You are Reactune, a friendly member of this Discord server. Answer briefly and plainly."
+    """First words of every prompt of the default personality."""
+    cooldown_s: Annotated[float, Field(ge=0.0)] = 3.0
+    """Seconds between two requests of one member."""
+    history_messages: Annotated[int, Field(ge=0, le=100)] = 20
+    """Earlier messages that may join a prompt."""
+    edit_interval_s: Annotated[float, Field(ge=0.0)] = 1.0
+    """Least seconds between two edits of a streaming message."""
+    siblings_per_prompt: Count = 6
+    """Most answers to one prompt, the first included."""
+    drain_s: Annotated[float, Field(ge=0.0)] = 20.0
+    """Seconds that shutdown waits for answers in progress."""
+
+
+class VoteSettings(Section):
+    reconcile_days: Annotated[float, Field(ge=0.0)] = 7.0
+    """Age in days up to which replies' reactions are re-read after a reconnect."""
+
+
+class CorrectionSettings(Section):
+    min_chars: Count = 2
+    """Shortest suggested answer, in characters."""
+    max_chars: Annotated[int, Field(ge=1, le=4000)] = 2000
+    """Longest suggested answer, in characters (a Discord form holds 4,000)."""
+
+
+class TrainingSettings(Section):
+    schedule: str = "0 4 * * *"
+    """Cron expression (minute hour day month weekday, UTC) of the scheduled round; empty means never."""
+    min_pairs: Count = 8
+    """Fewest pairs that make a round; with fewer it is skipped."""
+    max_pairs: Count = 512
+    """Most pairs in a round; the newest are kept."""
+    holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
+    """Share of prompts held out of training to judge the result."""
+    beta: Positive = 0.3
+    """Strength of the pull towards the parent version (DPO, Rafailov et al. 2023, eq. 7)."""
+    sft_weight: Annotated[float, Field(ge=0.0)] = 1.0
+    """Weight of the likelihood term on chosen answers, which keeps answers coherent; 0 is off."""
+    learning_rate: Positive = 2e-4
+    """Peak learning rate of AdamW."""
+    epochs: Positive = 2.0
+    """Passes over the pairs."""
+    batch_size: Count = 4
+    """Pairs in a training step."""
+    max_tokens: Annotated[int, Field(ge=32)] = 768
+    """Longest prompt plus answer, in tokens; a longer pair is left out and counted."""
+    lora_rank: Count = 16
+    """Rank of a new adapter."""
+    lora_alpha: Positive = 32.0
+    """Scale of a new adapter; its effect is alpha / rank."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Number format of the frozen weights while training."""
+    seed: Annotated[int, Field(ge=0)] = 17
+    """Seed of the split, the new adapter and the order of pairs."""
+    threads: Annotated[int, Field(ge=0)] = 1
+    """CPU threads of a round; 0 leaves the choice to PyTorch."""
+    niceness: Annotated[int, Field(ge=0, le=19)] = 10
+    """How far a round steps back for other processes; 0 is not at all."""
+
+
+class GateSettings(Section):
+    max_divergence: Positive = 3.0
+    """Largest mean KL divergence from the base on neutral prompts, in nats per token."""
+    max_degenerate_excess: Share = 0.15
+    """Largest share of broken answers above the base's own share."""
+
+
+class PrivacySettings(Section):
+    discord_training_permission: bool = False
+    """You attest that Discord granted express permission to train on message content (Developer Policy, rule 21)."""
+
+
+class Settings(Section):
+    data: DataSettings = DataSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    discord: DiscordSettings = DiscordSettings()
+    model: ModelSettings = ModelSettings()
+    generation: GenerationSettings = GenerationSettings()
+    chat: ChatSettings = ChatSettings()
+    votes: VoteSettings = VoteSettings()
+    corrections: CorrectionSettings = CorrectionSettings()
+    training: TrainingSettings = TrainingSettings()
+    gate: GateSettings = GateSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    discord_token: SecretStr | None = Field(default=None, exclude=True)
+    """The bot's token, from DISCORD_TOKEN; never from a file that is committed."""
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url or f"sqlite:///{self.data.directory / 'reactune.db'}"
+
+
+def sections() -> dict[str, type[Section]]:
+    """Return the tables of config.toml by name, in order."""
+    return {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read `path` (config.toml where absent), then .env and the environment, which win.
+
+    Raises SettingsError with one sentence that names the key, where it stands and the remedy.
+    """
+    source = path or Path("config.toml")
+    if environment is None:
+        environment = {**_read_dotenv(Path(".env")), **os.environ}
+    table = _read_toml(source, required=path is not None)
+    _refuse_unknown(table, source)
+    origins = {key: str(source) for key in _leaf_keys(table)}
+    for variable, section, key in _variables(environment):
+        table.setdefault(section, {})[key] = environment[variable]
+        origins[f"{section}.{key}"] = variable
+    try:
+        return Settings.model_validate({**table, "discord_token": environment.get(TOKEN_VARIABLE) or None})
+    except ValidationError as error:
+        raise SettingsError(_sentence(error, origins)) from error
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    return {key: value for key, value in dotenv_values(path).items() if value is not None}
+
+
+def _read_toml(path: Path, *, required: bool) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        if required:
+            raise SettingsError(f"there is no file {path}: check --config, or leave it out to use the defaults")
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    return {name: dict(value) if isinstance(value, dict) else value for name, value in table.items()}
+
+
+def _refuse_unknown(table: Mapping[str, Any], source: Path) -> None:
+    known = sections()
+    for name, values in table.items():
+        if name not in known:
+            raise SettingsError(f"{source}: [{name}] is not a section{_suggestion(name, known)}")
+        if not isinstance(values, dict):
+            raise SettingsError(f"{source}: {name} must be a table: write [{name}] above its settings")
+        for key in values:
+            if key not in known[name].model_fields:
+                names = [f"{name}.{field}" for field in known[name].model_fields]
+                raise SettingsError(f"{source}: {name}.{key} is not a setting{_suggestion(f'{name}.{key}', names)}")
+
+
+def _leaf_keys(table: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, values in table.items():
+        for key in values:
+            yield f"{name}.{key}"
+
+
+def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield (variable, section, key) of every REACTUNE_… variable; refuse those that name no setting."""
+    known = {variable_name(s, k): (s, k) for s, cls in sections().items() for k in cls.model_fields}
+    for variable in sorted(environment):
+        if not variable.startswith(ENV_PREFIX):
+            continue
+        if variable not in known:
+            raise SettingsError(f"the environment variable {variable} names no setting{_suggestion(variable, known)}")
+        yield variable, *known[variable]
+
+
+def variable_name(section: str, key: str) -> str:
+    return f"{ENV_PREFIX}{section}{ENV_SEPARATOR}{key}".upper()
+
+
+def _suggestion(name: str, known: Any) -> str:
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f": did you mean {close[0]}?" if close else f": the settings are {', '.join(known)}"
+
+
+def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"][:2])
+    origin = origins.get(key, "config.toml")
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{origin}: {key} = {first['input']!r} does not fit: {message}"

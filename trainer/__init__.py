@@ -1,0 +1,1 @@
+"""Learns: from votes to pairs, DPO rounds, the gate and new versions."""
