@@ -23,6 +23,14 @@ class DataDirectoryInUse(StorageError):
         self.path = path
 
 
+class TokenInUse(StorageError):
+    def __init__(self) -> None:
+        super().__init__(
+            "another bot on this machine uses the same DISCORD_TOKEN and both would answer: "
+            "stop it, or create a second bot"
+        )
+
+
 class AdapterError(StorageError):
     """An adapter directory is missing, incomplete, altered or not allowed."""
 
@@ -40,11 +48,18 @@ class VersionNotFound(StorageError):
 class AliasConflict(StorageError):
     def __init__(self, alias: str, expected: int, found: int) -> None:
         super().__init__(
-            f"{alias} was moved by somebody else meanwhile (generation {found}, not {expected}): look again, then repeat"
+            f"{alias} was moved by somebody else meanwhile (generation {found}, not {expected}): "
+            "look again, then repeat"
         )
         self.alias = alias
         self.expected = expected
         self.found = found
+
+
+class AlreadyChampion(StorageError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is the champion already: nothing was changed")
+        self.name = name
 
 
 class NothingToRollBack(StorageError):

@@ -60,7 +60,7 @@ class DiscordSettings(Section):
 
 class ModelSettings(Section):
     base: str = "bundled"
-    """The base model: "bundled" (SmolLM2-135M-Instruct), a local folder, or a hub id such as "HuggingFaceTB/SmolLM2-360M-Instruct"."""
+    """The base model: "bundled" (SmolLM2-135M-Instruct), a local folder, or a hub id (organisation/name)."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the weights while answering."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048

@@ -1,0 +1,101 @@
+"""Corrections: the better answer a member wrote; one stands per member and reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.errors import CorrectionRefused
+from storage.replies import Reply
+from storage.schema import Basis, CorrectionRow, ReplyRow, utc_now
+from storage.settings import CorrectionSettings
+
+
+@dataclass(frozen=True)
+class Correction:
+    id: int
+    reply_id: int
+    author_id: int
+    text: str
+    basis: Basis | None
+    withdrawn: bool
+
+
+def check_correction(text: str, answer: str, settings: CorrectionSettings) -> str:
+    """Return the text as it will be stored; raises CorrectionRefused with a sentence for its author."""
+    text = text.strip()
+    if not settings.min_chars <= len(text) <= settings.max_chars:
+        raise CorrectionRefused(
+            f"A suggested answer has {settings.min_chars} to {settings.max_chars} characters; yours has {len(text)}."
+        )
+    if text == answer.strip():
+        raise CorrectionRefused("That is the answer I gave already: change something, then send it again.")
+    return text
+
+
+def suggest(session: Session, reply: Reply, author_id: int, text: str, basis: Basis | None) -> int:
+    """Store a checked correction in place of the author's earlier one, and return its id."""
+    for earlier in _standing(session, reply.id, author_id):
+        earlier.withdrawn_at = utc_now()
+    row = CorrectionRow(reply_id=reply.id, author_id=author_id, text=text, basis=basis)
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def withdraw(session: Session, correction_id: int, author_id: int) -> bool:
+    """Withdraw the author's own correction; False where it is not theirs or withdrawn already."""
+    row = session.get(CorrectionRow, correction_id)
+    if row is None or row.author_id != author_id or row.withdrawn_at is not None:
+        return False
+    row.withdrawn_at = utc_now()
+    return True
+
+
+def standing_correction(session: Session, reply_id: int, author_id: int) -> Correction | None:
+    """Return the author's correction of the reply that stands, or None."""
+    rows = _standing(session, reply_id, author_id)
+    return _correction(rows[-1]) if rows else None
+
+
+def latest_correction_in_channel(session: Session, channel_id: int, author_id: int) -> Correction | None:
+    """Return the author's newest standing correction in the channel, or None."""
+    row = session.scalar(
+        select(CorrectionRow)
+        .join(ReplyRow)
+        .where(
+            ReplyRow.channel_id == channel_id,
+            CorrectionRow.author_id == author_id,
+            CorrectionRow.withdrawn_at.is_(None),
+        )
+        .order_by(CorrectionRow.id.desc())
+        .limit(1)
+    )
+    return _correction(row) if row else None
+
+
+def _standing(session: Session, reply_id: int, author_id: int) -> list[CorrectionRow]:
+    return list(
+        session.scalars(
+            select(CorrectionRow)
+            .where(
+                CorrectionRow.reply_id == reply_id,
+                CorrectionRow.author_id == author_id,
+                CorrectionRow.withdrawn_at.is_(None),
+            )
+            .order_by(CorrectionRow.id)
+        )
+    )
+
+
+def _correction(row: CorrectionRow) -> Correction:
+    return Correction(
+        id=row.id,
+        reply_id=row.reply_id,
+        author_id=row.author_id,
+        text=row.text,
+        basis=row.basis,
+        withdrawn=row.withdrawn_at is not None,
+    )

@@ -1,0 +1,98 @@
+"""What may be trained on: the basis of a row, the consent behind it, and its withdrawal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, Result, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from storage.schema import (
+    Basis,
+    ConsentRow,
+    CorrectionRow,
+    ReplyRow,
+    ReplySpeakerRow,
+    RoundPairRow,
+    VersionRow,
+    VoteEventRow,
+)
+from storage.settings import PrivacySettings
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What deleting a member's data removed, and the versions that had learned from it."""
+
+    replies: int
+    votes: int
+    corrections: int
+    versions: int
+
+
+def open_bases(settings: PrivacySettings) -> tuple[Basis, ...]:
+    """Return the bases that may be trained on under these settings."""
+    if settings.discord_training_permission:
+        return (Basis.LOCAL, Basis.PROMPT_BANK, Basis.LIVE_CHAT)
+    return (Basis.LOCAL, Basis.PROMPT_BANK)
+
+
+def describe_bases(settings: PrivacySettings) -> str:
+    """Say in a sentence what is trained on and why the rest is not."""
+    if settings.discord_training_permission:
+        return "Training basis: live chat of members who opted in, prompt bank, local."
+    return (
+        "Training basis: prompt bank and local only. Live chat is logged but not trained on: Discord forbids it "
+        "without permission (privacy.discord_training_permission = false)."
+    )
+
+
+def give_consent(session: Session, user_id: int) -> None:
+    session.merge(ConsentRow(user_id=user_id))
+
+
+def withdraw_consent(session: Session, user_id: int) -> None:
+    session.execute(delete(ConsentRow).where(ConsentRow.user_id == user_id))
+
+
+def consenting(session: Session, user_ids: Collection[int]) -> set[int]:
+    """Return those of the users who allow training on their live messages."""
+    return set(session.scalars(select(ConsentRow.user_id).where(ConsentRow.user_id.in_(user_ids))))
+
+
+def basis_of_chat(session: Session, speakers: Collection[int]) -> Basis | None:
+    """Return the basis of an answer in live chat: every person whose words it holds must have opted in."""
+    return Basis.LIVE_CHAT if speakers and consenting(session, speakers) >= set(speakers) else None
+
+
+def delete_member(session: Session, user_id: int) -> Deletion:
+    """Delete a member's words, votes and consent, and mark the versions that were trained on them."""
+    reply_ids = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
+    correction_ids = select(CorrectionRow.id).where(CorrectionRow.author_id == user_id)
+    voted_ids = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id)
+    reached = select(RoundPairRow.round_id).where(
+        or_(
+            RoundPairRow.chosen_reply_id.in_(reply_ids.union(voted_ids)),
+            RoundPairRow.rejected_reply_id.in_(reply_ids.union(voted_ids)),
+            RoundPairRow.correction_id.in_(correction_ids),
+        )
+    )
+    versions = session.execute(
+        update(VersionRow).where(VersionRow.round_id.in_(reached)).values(trained_on_deleted_data=True)
+    )
+    withdraw_consent(session, user_id)
+    votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))
+    corrections = session.execute(delete(CorrectionRow).where(CorrectionRow.author_id == user_id))
+    replies = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(reply_ids)))
+    return Deletion(
+        replies=_count(replies),
+        votes=_count(votes),
+        corrections=_count(corrections),
+        versions=_count(versions),
+    )
+
+
+def _count(result: Result[Any]) -> int:
+    return cast(CursorResult[Any], result).rowcount

@@ -1,0 +1,207 @@
+"""Replies: one answer each, written before its first message is sent and finished once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow
+
+FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
+
+
+@dataclass(frozen=True)
+class NewReply:
+    """What is known before the first token."""
+
+    personality_id: int
+    version_id: int | None
+    base_revision: str
+    prompt: str
+    messages: Sequence[dict[str, str]]
+    sampling: dict[str, Any]
+    seed: int
+    prompt_tokens: int
+    dropped_turns: int
+    guild_id: int | None
+    channel_id: int
+    author_id: int
+    source_message_id: int | None
+    basis: Basis | None
+    speakers: Collection[int]
+
+
+@dataclass(frozen=True)
+class FinishedReply:
+    """What is known after the last token; times in seconds from the request."""
+
+    answer: str
+    outcome: Outcome
+    answer_tokens: int = 0
+    queued_s: float | None = None
+    first_token_s: float | None = None
+    total_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    id: int
+    personality_id: int
+    version_id: int | None
+    prompt: str
+    messages: list[dict[str, str]]
+    answer: str
+    outcome: Outcome
+    dropped_turns: int
+    guild_id: int | None
+    channel_id: int
+    author_id: int
+    source_message_id: int | None
+    basis: Basis | None
+    created_at: datetime
+    message_ids: tuple[int, ...]
+    speakers: tuple[int, ...]
+
+
+def digest_prompt(prompt: str) -> str:
+    return hashlib.sha256(prompt.encode()).hexdigest()
+
+
+def start_reply(session: Session, new: NewReply) -> int:
+    """Write the reply's row, still without an answer, and return its id."""
+    row = ReplyRow(
+        personality_id=new.personality_id,
+        version_id=new.version_id,
+        base_revision=new.base_revision,
+        prompt=new.prompt,
+        prompt_digest=digest_prompt(new.prompt),
+        messages=list(new.messages),
+        sampling=new.sampling,
+        seed=new.seed,
+        prompt_tokens=new.prompt_tokens,
+        dropped_turns=new.dropped_turns,
+        guild_id=new.guild_id,
+        channel_id=new.channel_id,
+        author_id=new.author_id,
+        source_message_id=new.source_message_id,
+        basis=new.basis,
+    )
+    session.add(row)
+    session.flush()
+    session.add_all(ReplySpeakerRow(reply_id=row.id, user_id=user) for user in sorted(set(new.speakers)))
+    return row.id
+
+
+def add_message(session: Session, reply_id: int, message_id: int, channel_id: int, position: int) -> None:
+    """Note a Discord message that carries the reply; `position` counts from 0."""
+    session.add(ReplyMessageRow(message_id=message_id, reply_id=reply_id, channel_id=channel_id, position=position))
+
+
+def finish_reply(session: Session, reply_id: int, finished: FinishedReply) -> None:
+    session.execute(
+        update(ReplyRow)
+        .where(ReplyRow.id == reply_id)
+        .values(
+            answer=finished.answer,
+            outcome=finished.outcome,
+            answer_tokens=finished.answer_tokens,
+            queued_s=finished.queued_s,
+            first_token_s=finished.first_token_s,
+            total_s=finished.total_s,
+        )
+    )
+
+
+def interrupt_unfinished(session: Session) -> list[Reply]:
+    """Mark replies that a dead process left streaming, and return them."""
+    rows = session.scalars(select(ReplyRow).where(ReplyRow.outcome == Outcome.STREAMING)).all()
+    for row in rows:
+        row.outcome = Outcome.INTERRUPTED
+    session.flush()
+    return [_reply(session, row) for row in rows]
+
+
+def find_reply(session: Session, reply_id: int) -> Reply | None:
+    row = session.get(ReplyRow, reply_id)
+    return _reply(session, row) if row else None
+
+
+def find_by_message(session: Session, message_id: int) -> Reply | None:
+    """Return the reply that the Discord message carries, or None."""
+    row = session.scalar(select(ReplyRow).join(ReplyMessageRow).where(ReplyMessageRow.message_id == message_id))
+    return _reply(session, row) if row else None
+
+
+def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, int]:
+    """Return {message id: reply id} of those messages that carry a reply."""
+    rows = session.execute(
+        select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids))
+    )
+    return dict(rows.tuples())
+
+
+def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
+    """Return the newest whole answer in the channel, or None."""
+    row = session.scalar(
+        select(ReplyRow)
+        .where(ReplyRow.channel_id == channel_id, ReplyRow.outcome.in_(FINISHED_WHOLE))
+        .order_by(ReplyRow.id.desc())
+        .limit(1)
+    )
+    return _reply(session, row) if row else None
+
+
+def count_siblings(session: Session, reply: Reply) -> int:
+    """Count the answers to the same prompt in the same place, the reply itself included."""
+    return (
+        session.scalar(
+            select(func.count())
+            .select_from(ReplyRow)
+            .where(
+                ReplyRow.personality_id == reply.personality_id,
+                ReplyRow.prompt_digest == digest_prompt(reply.prompt),
+                ReplyRow.source_message_id == reply.source_message_id,
+                ReplyRow.channel_id == reply.channel_id,
+            )
+        )
+        or 0
+    )
+
+
+def recent_replies(session: Session, since: datetime, limit: int | None = None) -> list[Reply]:
+    """Return replies created at or after `since`, newest first."""
+    rows = session.scalars(
+        select(ReplyRow).where(ReplyRow.created_at >= since).order_by(ReplyRow.id.desc()).limit(limit)
+    )
+    return [_reply(session, row) for row in rows]
+
+
+def _reply(session: Session, row: ReplyRow) -> Reply:
+    message_ids = session.scalars(
+        select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == row.id).order_by(ReplyMessageRow.position)
+    )
+    speakers = session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id))
+    return Reply(
+        id=row.id,
+        personality_id=row.personality_id,
+        version_id=row.version_id,
+        prompt=row.prompt,
+        messages=row.messages,
+        answer=row.answer,
+        outcome=row.outcome,
+        dropped_turns=row.dropped_turns,
+        guild_id=row.guild_id,
+        channel_id=row.channel_id,
+        author_id=row.author_id,
+        source_message_id=row.source_message_id,
+        basis=row.basis,
+        created_at=row.created_at,
+        message_ids=tuple(message_ids),
+        speakers=tuple(speakers),
+    )

@@ -1,0 +1,191 @@
+"""Rounds: requested, claimed by one worker, and ended exactly once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.orm import Session
+
+from storage.errors import RoundConflict
+from storage.processes import TRAINER, is_alive
+from storage.schema import PairSource, RoundPairRow, RoundRow, RoundStatus, Split, utc_now
+
+OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
+
+
+@dataclass(frozen=True)
+class Round:
+    id: int
+    personality_id: int
+    status: RoundStatus
+    requested_by: str
+    requested_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    parent_version_id: int | None
+    settings: dict[str, Any]
+    progress: dict[str, Any]
+    metrics: dict[str, Any]
+    manifest_digest: str | None
+    reason: str
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+
+@dataclass(frozen=True)
+class ManifestPair:
+    """One pair by the rows that stand behind it: chosen is a correction's text or a reply's answer."""
+
+    source: PairSource
+    split: Split
+    weight: float
+    rejected_reply_id: int | None
+    chosen_reply_id: int | None = None
+    correction_id: int | None = None
+
+
+def request_round(session: Session, personality_id: int, requested_by: str) -> tuple[Round, bool]:
+    """Ask for a round; return it and whether it is new: one that is open already is returned instead."""
+    open_row = session.scalar(
+        select(RoundRow)
+        .where(RoundRow.personality_id == personality_id, RoundRow.status.in_(OPEN))
+        .order_by(RoundRow.id)
+        .limit(1)
+    )
+    if open_row is not None:
+        return _round(open_row), False
+    row = RoundRow(personality_id=personality_id, requested_by=requested_by)
+    session.add(row)
+    session.flush()
+    return _round(row), True
+
+
+def claim_round(session: Session, worker: str) -> Round | None:
+    """Take the oldest requested round for `worker`, or None; two workers never get the same one."""
+    wanted = session.scalar(
+        select(RoundRow.id).where(RoundRow.status == RoundStatus.REQUESTED).order_by(RoundRow.id).limit(1)
+    )
+    if wanted is None:
+        return None
+    claimed = _advance(
+        session,
+        wanted,
+        RoundStatus.REQUESTED,
+        status=RoundStatus.RUNNING,
+        worker=worker,
+        started_at=utc_now(),
+    )
+    return find_round(session, wanted) if claimed else None
+
+
+def set_manifest(
+    session: Session,
+    round_id: int,
+    pairs: Sequence[ManifestPair],
+    *,
+    parent_version_id: int | None,
+    settings: dict[str, Any],
+) -> str:
+    """Write down what the running round trains on, and return the manifest's digest."""
+    session.add_all(RoundPairRow(round_id=round_id, position=i, **asdict(pair)) for i, pair in enumerate(pairs))
+    digest = digest_manifest(pairs)
+    _require_running(session, round_id, parent_version_id=parent_version_id, settings=settings, manifest_digest=digest)
+    return digest
+
+
+def digest_manifest(pairs: Sequence[ManifestPair]) -> str:
+    canonical = json.dumps([asdict(pair) for pair in pairs], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def read_manifest(session: Session, round_id: int) -> list[ManifestPair]:
+    rows = session.scalars(
+        select(RoundPairRow).where(RoundPairRow.round_id == round_id).order_by(RoundPairRow.position)
+    )
+    return [
+        ManifestPair(
+            source=row.source,
+            split=row.split,
+            weight=row.weight,
+            rejected_reply_id=row.rejected_reply_id,
+            chosen_reply_id=row.chosen_reply_id,
+            correction_id=row.correction_id,
+        )
+        for row in rows
+    ]
+
+
+def report_progress(session: Session, round_id: int, progress: dict[str, Any]) -> None:
+    """Note how far the round is; raises RoundConflict where it does not run any more."""
+    _require_running(session, round_id, progress=progress)
+
+
+def finish_round(
+    session: Session, round_id: int, status: RoundStatus, reason: str, metrics: dict[str, Any] | None = None
+) -> None:
+    """End a running round; raises RoundConflict where it was ended meanwhile."""
+    _require_running(session, round_id, status=status, reason=reason, metrics=metrics or {}, finished_at=utc_now())
+
+
+def interrupt_rounds(session: Session, worker: str) -> list[Round]:
+    """Mark running rounds whose trainer is gone: our own earlier life, or a worker without a sign of life."""
+    running = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING)).all()
+    orphaned = [row for row in running if row.worker in (None, worker) or not is_alive(session, TRAINER, row.worker)]
+    for row in orphaned:
+        row.status = RoundStatus.INTERRUPTED
+        row.reason = "the trainer stopped during this round and nothing was published: ask for a new one"
+        row.finished_at = utc_now()
+    session.flush()
+    return [_round(row) for row in orphaned]
+
+
+def find_round(session: Session, round_id: int) -> Round | None:
+    row = session.get(RoundRow, round_id, populate_existing=True)
+    return _round(row) if row else None
+
+
+def latest_round(session: Session, personality_id: int) -> Round | None:
+    row = session.scalar(
+        select(RoundRow).where(RoundRow.personality_id == personality_id).order_by(RoundRow.id.desc()).limit(1)
+    )
+    return _round(row) if row else None
+
+
+def _require_running(session: Session, round_id: int, **values: Any) -> None:
+    if not _advance(session, round_id, RoundStatus.RUNNING, **values):
+        raise RoundConflict(f"round {round_id} is not running any more")
+
+
+def _advance(session: Session, round_id: int, expected: RoundStatus, **values: Any) -> bool:
+    result = session.execute(
+        update(RoundRow).where(RoundRow.id == round_id, RoundRow.status == expected).values(**values)
+    )
+    return cast(CursorResult[Any], result).rowcount == 1
+
+
+def _round(row: RoundRow) -> Round:
+    return Round(
+        id=row.id,
+        personality_id=row.personality_id,
+        status=row.status,
+        requested_by=row.requested_by,
+        requested_at=row.requested_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        worker=row.worker,
+        parent_version_id=row.parent_version_id,
+        settings=row.settings,
+        progress=row.progress,
+        metrics=row.metrics,
+        manifest_digest=row.manifest_digest,
+        reason=row.reason,
+    )

@@ -1,0 +1,274 @@
+"""Versions and the aliases that move between them; nothing is ever overwritten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy.orm import Session
+
+from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack, VersionNotFound
+from storage.schema import CHAMPION, LAST_GOOD, AliasMoveRow, AliasRow, VersionRow
+
+BASE_NAME = "base"
+
+
+@dataclass(frozen=True)
+class Version:
+    id: int
+    personality_id: int
+    number: int
+    digest: str
+    base_name: str
+    base_revision: str
+    parent_id: int | None
+    round_id: int | None
+    metrics: dict[str, Any]
+    trained_on_deleted_data: bool
+    created_at: datetime
+
+    @property
+    def name(self) -> str:
+        return f"v{self.number}"
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Where a name points; no version means the base model without an adapter."""
+
+    name: str
+    version: Version | None
+    generation: int
+
+    @property
+    def target(self) -> str:
+        return name_of(self.version)
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    alias: str
+    generation: int
+    from_version_id: int | None
+    to_version_id: int | None
+    moved_by: str
+    reason: str
+    moved_at: datetime
+
+
+def name_of(version: Version | None) -> str:
+    return version.name if version else BASE_NAME
+
+
+def register(
+    session: Session,
+    personality_id: int,
+    *,
+    digest: str,
+    base_name: str,
+    base_revision: str,
+    parent_id: int | None,
+    round_id: int | None,
+    metrics: dict[str, Any],
+) -> Version:
+    """Add the row of an adapter whose files are published already."""
+    newest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.personality_id == personality_id))
+    row = VersionRow(
+        personality_id=personality_id,
+        number=(newest or 0) + 1,
+        digest=digest,
+        base_name=base_name,
+        base_revision=base_revision,
+        parent_id=parent_id,
+        round_id=round_id,
+        metrics=metrics,
+    )
+    session.add(row)
+    session.flush()
+    return _version(row)
+
+
+def find_version(session: Session, version_id: int | None) -> Version | None:
+    """Return the version, or None for the base model; raises VersionNotFound on an id that does not exist."""
+    if version_id is None:
+        return None
+    row = session.get(VersionRow, version_id)
+    if row is None:
+        raise VersionNotFound(f"with id {version_id}")
+    return _version(row)
+
+
+def version_named(session: Session, personality_id: int, name: str) -> Version | None:
+    """Return the version called "v3", "3" or "base" (None); raises VersionNotFound."""
+    wanted = name.strip().lower()
+    if wanted == BASE_NAME:
+        return None
+    digits = wanted.removeprefix("v")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 10):
+        raise VersionNotFound(name)
+    row = session.scalar(
+        select(VersionRow).where(VersionRow.personality_id == personality_id, VersionRow.number == int(digits))
+    )
+    if row is None:
+        raise VersionNotFound(name)
+    return _version(row)
+
+
+def list_versions(session: Session, personality_id: int) -> list[Version]:
+    """Return the versions, newest first."""
+    rows = session.scalars(
+        select(VersionRow).where(VersionRow.personality_id == personality_id).order_by(VersionRow.number.desc())
+    )
+    return [_version(row) for row in rows]
+
+
+def read_alias(session: Session, personality_id: int, name: str = CHAMPION) -> Alias:
+    """Return the alias; one that was never moved points at the base model, at generation 0."""
+    row = session.get_one(AliasRow, (personality_id, name))
+    return Alias(name=name, version=find_version(session, row.version_id), generation=row.generation)
+
+
+def move_alias(
+    session: Session,
+    personality_id: int,
+    name: str,
+    to: Version | None,
+    *,
+    expected_generation: int,
+    by: str,
+    reason: str,
+) -> Alias:
+    """Point the alias at a version by compare-and-swap, with a line in the audit trail.
+
+    Raises AliasConflict where somebody else moved it since `expected_generation` was read.
+    """
+    before = read_alias(session, personality_id, name)
+    if before.generation != expected_generation or not _swap(session, personality_id, before, to):
+        raise AliasConflict(name, expected_generation, read_alias(session, personality_id, name).generation)
+    session.add(
+        AliasMoveRow(
+            personality_id=personality_id,
+            alias=name,
+            generation=expected_generation + 1,
+            from_version_id=before.version.id if before.version else None,
+            to_version_id=to.id if to else None,
+            moved_by=by,
+            reason=reason,
+        )
+    )
+    session.flush()
+    return Alias(name=name, version=to, generation=expected_generation + 1)
+
+
+def _swap(session: Session, personality_id: int, before: Alias, to: Version | None) -> bool:
+    """Return whether the row was still at the generation that was read."""
+    result = session.execute(
+        update(AliasRow)
+        .where(
+            AliasRow.personality_id == personality_id,
+            AliasRow.name == before.name,
+            AliasRow.generation == before.generation,
+        )
+        .values(version_id=to.id if to else None, generation=before.generation + 1)
+    )
+    session.expire_all()
+    return cast(CursorResult[Any], result).rowcount == 1
+
+
+def promote(
+    session: Session,
+    personality_id: int,
+    to: Version | None,
+    *,
+    expected_generation: int,
+    by: str,
+    reason: str,
+) -> Alias:
+    """Make a version the champion and remember the one before as last-good.
+
+    Raises AlreadyChampion where it answers already, AliasConflict where the champion moved meanwhile.
+    """
+    before = read_alias(session, personality_id)
+    if before.version == to:
+        raise AlreadyChampion(name_of(to))
+    after = move_alias(
+        session, personality_id, CHAMPION, to, expected_generation=expected_generation, by=by, reason=reason
+    )
+    _remember(session, personality_id, before.version, by=by)
+    return after
+
+
+def roll_back(session: Session, personality_id: int, *, expected_generation: int, by: str, reason: str) -> Alias:
+    """Make the last-good version champion again; a second roll back goes on to its parent.
+
+    Raises NothingToRollBack where the base model answers already, AliasConflict where the champion moved meanwhile.
+    """
+    champion = read_alias(session, personality_id)
+    if champion.version is None:
+        raise NothingToRollBack
+    target = read_alias(session, personality_id, LAST_GOOD).version
+    if target == champion.version:
+        target = find_version(session, champion.version.parent_id)
+    after = move_alias(
+        session,
+        personality_id,
+        CHAMPION,
+        target,
+        expected_generation=expected_generation,
+        by=by,
+        reason=reason,
+    )
+    _remember(session, personality_id, find_version(session, target.parent_id) if target else None, by=by)
+    return after
+
+
+def _remember(session: Session, personality_id: int, version: Version | None, *, by: str) -> None:
+    last_good = read_alias(session, personality_id, LAST_GOOD)
+    move_alias(
+        session,
+        personality_id,
+        LAST_GOOD,
+        version,
+        expected_generation=last_good.generation,
+        by=by,
+        reason="follows the champion",
+    )
+
+
+def list_moves(session: Session, personality_id: int, alias: str = CHAMPION) -> list[AliasMove]:
+    """Return the audit trail of an alias, newest first."""
+    rows = session.scalars(
+        select(AliasMoveRow)
+        .where(AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == alias)
+        .order_by(AliasMoveRow.id.desc())
+    )
+    return [
+        AliasMove(
+            alias=row.alias,
+            generation=row.generation,
+            from_version_id=row.from_version_id,
+            to_version_id=row.to_version_id,
+            moved_by=row.moved_by,
+            reason=row.reason,
+            moved_at=row.moved_at,
+        )
+        for row in rows
+    ]
+
+
+def _version(row: VersionRow) -> Version:
+    return Version(
+        id=row.id,
+        personality_id=row.personality_id,
+        number=row.number,
+        digest=row.digest,
+        base_name=row.base_name,
+        base_revision=row.base_revision,
+        parent_id=row.parent_id,
+        round_id=row.round_id,
+        metrics=row.metrics,
+        trained_on_deleted_data=row.trained_on_deleted_data,
+        created_at=row.created_at,
+    )
