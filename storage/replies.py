@@ -58,6 +58,7 @@ class Reply:
     messages: list[dict[str, str]]
     answer: str
     outcome: Outcome
+    prompt_tokens: int
     dropped_turns: int
     guild_id: int | None
     channel_id: int
@@ -143,7 +144,7 @@ def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, 
     rows = session.execute(
         select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids))
     )
-    return dict(rows.tuples())
+    return {row.message_id: row.reply_id for row in rows}
 
 
 def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
@@ -174,6 +175,12 @@ def count_siblings(session: Session, reply: Reply) -> int:
     )
 
 
+def was_called_into(session: Session, channel_id: int) -> bool:
+    """Return whether the bot ever answered in the channel."""
+    found = session.scalar(select(ReplyRow.id).where(ReplyRow.channel_id == channel_id).limit(1))
+    return found is not None
+
+
 def recent_replies(session: Session, since: datetime, limit: int | None = None) -> list[Reply]:
     """Return replies created at or after `since`, newest first."""
     rows = session.scalars(
@@ -195,6 +202,7 @@ def _reply(session: Session, row: ReplyRow) -> Reply:
         messages=row.messages,
         answer=row.answer,
         outcome=row.outcome,
+        prompt_tokens=row.prompt_tokens,
         dropped_turns=row.dropped_turns,
         guild_id=row.guild_id,
         channel_id=row.channel_id,

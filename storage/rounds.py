@@ -34,6 +34,8 @@ class Round:
     progress: dict[str, Any]
     metrics: dict[str, Any]
     manifest_digest: str | None
+    progress_channel_id: int | None
+    progress_message_id: int | None
     reason: str
 
     @property
@@ -148,6 +150,26 @@ def interrupt_rounds(session: Session, worker: str) -> list[Round]:
     return [_round(row) for row in orphaned]
 
 
+def show_progress_in(session: Session, round_id: int, channel_id: int, message_id: int) -> None:
+    """Note the Discord message that shows the round's progress."""
+    row = session.get_one(RoundRow, round_id)
+    row.progress_channel_id, row.progress_message_id = channel_id, message_id
+
+
+def stop_showing_progress(session: Session, round_id: int) -> None:
+    """Note that the message shows the end, or is gone."""
+    row = session.get_one(RoundRow, round_id)
+    row.progress_channel_id = row.progress_message_id = None
+
+
+def shown_rounds(session: Session) -> list[Round]:
+    """Return the rounds whose progress a Discord message shows."""
+    rows = session.scalars(
+        select(RoundRow).where(RoundRow.progress_message_id.is_not(None)).execution_options(populate_existing=True)
+    )
+    return [_round(row) for row in rows]
+
+
 def find_round(session: Session, round_id: int) -> Round | None:
     row = session.get(RoundRow, round_id, populate_existing=True)
     return _round(row) if row else None
@@ -187,5 +209,7 @@ def _round(row: RoundRow) -> Round:
         progress=row.progress,
         metrics=row.metrics,
         manifest_digest=row.manifest_digest,
+        progress_channel_id=row.progress_channel_id,
+        progress_message_id=row.progress_message_id,
         reason=row.reason,
     )

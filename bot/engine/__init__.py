@@ -1,0 +1,25 @@
+"""Answers: what an engine is. Importing this loads no model library; the engines themselves are submodules."""
+
+from bot.engine.protocol import (
+    AdapterRef,
+    Completion,
+    Engine,
+    Finish,
+    Generation,
+    GenerationFailed,
+    GenerationRequest,
+    RenderedPrompt,
+    Sampling,
+)
+
+__all__ = [
+    "AdapterRef",
+    "Completion",
+    "Engine",
+    "Finish",
+    "Generation",
+    "GenerationFailed",
+    "GenerationRequest",
+    "RenderedPrompt",
+    "Sampling",
+]

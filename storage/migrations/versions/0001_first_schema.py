@@ -65,6 +65,8 @@ def upgrade() -> None:
         sa.Column("progress", sa.JSON(), nullable=False),
         sa.Column("metrics", sa.JSON(), nullable=False),
         sa.Column("manifest_digest", sa.String(length=64), nullable=True),
+        sa.Column("progress_channel_id", sa.BigInteger(), nullable=True),
+        sa.Column("progress_message_id", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["personality_id"], ["personalities.id"], name=op.f("fk_rounds_personality_id_personalities")

@@ -1,0 +1,208 @@
+"""From a prompt to an answer on Discord and its row: exactly one version, recorded with it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import asdict, dataclass
+
+import discord
+from sqlalchemy.orm import Session
+
+from bot.engine import Engine, Finish, Generation, GenerationFailed, GenerationRequest, RenderedPrompt, Sampling
+from bot.errors import EngineStopped
+from bot.message_stream import AnswerDeleted, MessageStream
+from bot.releases import Release, Releases
+from storage.base_model import BaseModel
+from storage.database import Database
+from storage.privacy import basis_of_chat
+from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
+from storage.schema import Basis, Outcome
+from storage.settings import GenerationSettings
+
+log = logging.getLogger(__name__)
+
+REGENERATE = "🔁"
+SEEDS = ("👍", "👎", REGENERATE)
+OUTCOMES = {
+    Finish.STOP: Outcome.COMPLETE,
+    Finish.LENGTH: Outcome.LENGTH,
+    Finish.TIMEOUT: Outcome.TIMEOUT,
+    Finish.CANCELLED: Outcome.CANCELLED,
+}
+NOTES = {
+    Finish.LENGTH: "stopped at the length limit",
+    Finish.TIMEOUT: "ran out of time",
+    Finish.CANCELLED: "stopped, the bot is restarting",
+}
+WITHOUT_WORDS = {
+    Finish.TIMEOUT: "Sorry, that took too long and I gave up. Please try again.",
+    Finish.CANCELLED: "Sorry, I am restarting. Please ask again in a minute.",
+}
+FAILED = "Sorry, something went wrong while I was answering. Please try again."
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A prompt, who asks, and where the answer goes."""
+
+    prompt: RenderedPrompt
+    channel: discord.abc.Messageable
+    channel_id: int
+    guild_id: int | None
+    author_id: int
+    speakers: frozenset[int]
+    source_message_id: int | None
+
+
+class Answerer:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        releases: Releases,
+        database: Database,
+        base: BaseModel,
+        personality_id: int,
+        generation: GenerationSettings,
+        edit_interval_s: float,
+        fixed_basis: Basis | None,
+    ) -> None:
+        """`fixed_basis` holds outside Discord; without one the speakers' consent decides."""
+        self._engine = engine
+        self._releases = releases
+        self._database = database
+        self._base = base
+        self._personality_id = personality_id
+        self._generation = generation
+        self._edit_interval_s = edit_interval_s
+        self._fixed_basis = fixed_basis
+
+    async def answer(self, ask: Ask) -> None:
+        """Answer with the version that is champion now.
+
+        Raises EngineBusy or EngineStopped before anything is written, discord.HTTPException where Discord refuses
+        the answer; the row is finished in either case.
+        """
+        release = await self._releases.current()
+        request = self._request(ask, release)
+        generation = self._engine.submit(request)
+        try:
+            reply_id = await self._database.run(lambda session: self._start(session, ask, release, request))
+        except BaseException:
+            generation.cancel()
+            raise
+        stream = self._open_stream(ask, reply_id)
+        finished = FinishedReply(answer="", outcome=Outcome.FAILED)
+        try:
+            finished = await self._stream(generation, stream, ask, release)
+        except AnswerDeleted:
+            finished = FinishedReply(answer="", outcome=Outcome.CANCELLED)
+        finally:
+            generation.cancel()
+            await self._database.run(lambda session: finish_reply(session, reply_id, finished))
+        if finished.outcome in (Outcome.COMPLETE, Outcome.LENGTH):
+            await _seed(stream)
+
+    def _request(self, ask: Ask, release: Release) -> GenerationRequest:
+        settings = self._generation
+        return GenerationRequest(
+            prompt=ask.prompt.text,
+            seed=secrets.randbits(31),
+            sampling=Sampling(
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                repetition_penalty=settings.repetition_penalty,
+                max_new_tokens=settings.max_new_tokens,
+            ),
+            adapter=release.adapter,
+        )
+
+    def _start(self, session: Session, ask: Ask, release: Release, request: GenerationRequest) -> int:
+        messages: list[dict[str, str]] = [
+            {"role": message["role"], "content": message["content"]} for message in ask.prompt.messages
+        ]
+        return start_reply(
+            session,
+            NewReply(
+                personality_id=self._personality_id,
+                version_id=release.version.id if release.version else None,
+                base_revision=self._base.revision,
+                prompt=ask.prompt.text,
+                messages=messages,
+                sampling=asdict(request.sampling),
+                seed=request.seed,
+                prompt_tokens=ask.prompt.tokens,
+                dropped_turns=ask.prompt.dropped,
+                guild_id=ask.guild_id,
+                channel_id=ask.channel_id,
+                author_id=ask.author_id,
+                source_message_id=ask.source_message_id,
+                basis=self._fixed_basis or basis_of_chat(session, ask.speakers),
+                speakers=ask.speakers,
+            ),
+        )
+
+    def _open_stream(self, ask: Ask, reply_id: int) -> MessageStream:
+        async def record(message: discord.Message, position: int) -> None:
+            await self._database.run(
+                lambda session: add_message(session, reply_id, message.id, ask.channel_id, position)
+            )
+
+        return MessageStream(ask.channel, _reference(ask), edit_interval_s=self._edit_interval_s, on_message=record)
+
+    async def _stream(self, generation: Generation, stream: MessageStream, ask: Ask, release: Release) -> FinishedReply:
+        try:
+            text = ""
+            async for delta in generation:
+                text += delta
+                await stream.show(text)
+        except (GenerationFailed, EngineStopped):
+            log.exception("an answer failed")
+            await stream.finish(FAILED, f"-# {release.name}")
+            return FinishedReply(answer="", outcome=Outcome.FAILED)
+        completion = generation.completion
+        words = completion.text.strip() or WITHOUT_WORDS.get(completion.finish, "")
+        await stream.finish(words, small_print(release.name, ask.prompt, completion.finish))
+        return FinishedReply(
+            answer=completion.text.strip(),
+            outcome=OUTCOMES[completion.finish],
+            answer_tokens=completion.answer_tokens,
+            queued_s=completion.queued_s,
+            first_token_s=completion.first_token_s,
+            total_s=completion.total_s,
+        )
+
+
+def small_print(version: str, prompt: RenderedPrompt, finish: Finish) -> str:
+    """Return the line under an answer: the version that gave it, and what the reader should know."""
+    notes = [version]
+    if prompt.dropped:
+        notes.append(f"the {prompt.dropped} oldest messages did not fit")
+    if prompt.shortened:
+        notes.append("the middle of your message did not fit")
+    if finish in NOTES:
+        notes.append(NOTES[finish])
+    return "-# " + " · ".join(notes)
+
+
+def _reference(ask: Ask) -> discord.MessageReference | None:
+    if ask.source_message_id is None:
+        return None
+    return discord.MessageReference(
+        message_id=ask.source_message_id,
+        channel_id=ask.channel_id,
+        guild_id=ask.guild_id,
+        fail_if_not_exists=False,  # the question may be deleted meanwhile
+    )
+
+
+async def _seed(stream: MessageStream) -> None:
+    if stream.last_message is None:
+        return
+    for emoji in SEEDS:
+        try:
+            await stream.last_message.add_reaction(emoji)
+        except discord.HTTPException as error:
+            log.warning("could not put %s under an answer: %s", emoji, error)
+            return

@@ -1,0 +1,144 @@
+"""The Discord client: put together from its parts, opened and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+import discord
+from discord.ext import commands
+
+from bot.answering import Answerer
+from bot.engine import Engine
+from bot.failures import ErrorTranslatingTree
+from bot.releases import Releases
+from bot.vote_log import VoteLog
+from storage.adapters import AdapterStore
+from storage.base_model import BaseModel, resolve_base_model
+from storage.database import Database, open_database
+from storage.personalities import ensure_personality
+from storage.privacy import describe_bases
+from storage.schema import Basis
+from storage.settings import Settings
+
+log = logging.getLogger(__name__)
+
+COGS = ("bot.cogs.chat", "bot.cogs.feedback", "bot.cogs.models", "bot.cogs.privacy")
+FLUSH_S = 5.0
+FINISHING_S = 15.0
+
+
+def create_bot(
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    base: BaseModel | None = None,
+    fixed_basis: Basis | None = None,
+) -> ReactuneBot:
+    """Return the client, ready for a simulator or for Discord; it opens its database and model on login.
+
+    `engine` and `base` replace the local engine and the configured base model. `fixed_basis` is the training basis of
+    everything said outside Discord.
+    """
+    return ReactuneBot(settings, engine=engine, base=base, fixed_basis=fixed_basis)
+
+
+class ReactuneBot(commands.Bot):
+    database: Database
+    engine: Engine
+    base: BaseModel
+    releases: Releases
+    answerer: Answerer
+    vote_log: VoteLog
+    personality_id: int
+
+    def __init__(
+        self, settings: Settings, *, engine: Engine | None, base: BaseModel | None, fixed_basis: Basis | None
+    ) -> None:
+        intents = discord.Intents.default()
+        intents.message_content = settings.discord.message_content_intent
+        super().__init__(
+            command_prefix=(),
+            help_command=None,
+            intents=intents,
+            allowed_mentions=discord.AllowedMentions.none(),
+            tree_cls=ErrorTranslatingTree,
+        )
+        self.settings = settings
+        self.fixed_basis = fixed_basis
+        self._given_engine = engine
+        self._given_base = base
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def setup_hook(self) -> None:
+        settings = self.settings
+        self.database = await asyncio.to_thread(open_database, settings)
+        self.personality_id = await self.database.run(ensure_personality)
+        self.base = await asyncio.to_thread(self._resolve_base)
+        self.engine = self._given_engine or self._local_engine()
+        await self.engine.start()
+        self.adapters = AdapterStore(settings.data.directory / "adapters")
+        self.releases = Releases(self.database, self.adapters, self.base, self.personality_id)
+        self.vote_log = VoteLog(self.database, self.spawn)
+        self.answerer = Answerer(
+            engine=self.engine,
+            releases=self.releases,
+            database=self.database,
+            base=self.base,
+            personality_id=self.personality_id,
+            generation=settings.generation,
+            edit_interval_s=settings.chat.edit_interval_s,
+            fixed_basis=self.fixed_basis,
+        )
+        for cog in COGS:
+            await self.load_extension(cog)
+        if settings.discord.sync_commands:
+            await self.tree.sync()
+        release = await self.releases.current()
+        log.info("Answering with %s on %s. %s", release.name, self.base.name, describe_bases(settings.privacy))
+
+    def _resolve_base(self) -> BaseModel:
+        if self._given_base is not None:
+            return self._given_base
+        return resolve_base_model(self.settings.model.base, self.settings.data.directory, log.info)
+
+    def _local_engine(self) -> Engine:
+        from bot.engine.local import LocalEngine  # torch takes seconds to import
+
+        return LocalEngine(self.base.path, self.settings.model, self.settings.generation)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` in the background; the task is kept, and its failure logged."""
+        task = self._start_task(work, name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_log_failure)
+        return task
+
+    def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work, name=name)
+
+    async def on_message(self, message: discord.Message) -> None:
+        """There are no prefix commands: the chat cog listens."""
+
+    async def close(self) -> None:
+        """Let answers in progress finish, store the last votes, then leave."""
+        if self.is_closed():
+            return
+        if hasattr(self, "engine"):
+            await self.engine.close(self.settings.chat.drain_s)
+        others = self._tasks - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=FINISHING_S)
+        if hasattr(self, "vote_log"):
+            await self.vote_log.flush(FLUSH_S)
+        await super().close()
+        if hasattr(self, "database"):
+            self.database.close()
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("background task %r failed", task.get_name(), exc_info=task.exception())

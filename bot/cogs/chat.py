@@ -1,0 +1,194 @@
+"""Answers people: mentions, direct messages, replies, threads it was called into, free-response channels."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Awaitable
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.answering import REGENERATE, Ask
+from bot.app import ReactuneBot
+from bot.conversation import Conversation, Reader
+from bot.engine import RenderedPrompt
+from bot.errors import UserFacingError
+from bot.failures import answer_privately, tell
+from bot.prompting import ChatMessage, to_messages
+from storage.replies import Reply, count_siblings, find_by_message, interrupt_unfinished, was_called_into
+
+log = logging.getLogger(__name__)
+
+NOTICE_S = 20.0
+NOTHING_ASKED = "You called me, but I see no question. Mention me together with your words, or reply to me."
+TOO_SMALL = "I cannot fit that message into my memory, not even a part of it."
+INTERRUPTED = "-# interrupted by a restart · press 🔁 for another answer"
+
+
+class Chat(commands.Cog):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+        self._reader = Reader(bot, bot.database, bot.settings.chat.history_messages)
+        self._cooldown = commands.CooldownMapping[int](
+            commands.Cooldown(1, max(bot.settings.chat.cooldown_s, 1e-3)), lambda user_id: user_id
+        )
+        self._menu = app_commands.ContextMenu(name="Another answer", callback=self.another_answer)
+        self._mended = False
+
+    async def cog_load(self) -> None:
+        self.bot.tree.add_command(self._menu)
+
+    async def cog_unload(self) -> None:
+        self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
+
+    @commands.Cog.listener()
+    async def on_ready(self) -> None:
+        if not self._mended:
+            self._mended = True
+            self.bot.spawn(self._mend_interrupted(), "interrupted answers")
+
+    @commands.Cog.listener()
+    async def on_message(self, message: discord.Message) -> None:
+        if not message.author.bot and await self._is_called(message):
+            self.bot.spawn(self._serve(message, self._respond(message)), f"answer to {message.id}")
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
+        if str(payload.emoji) != REGENERATE or _by_a_bot(payload, self.bot):
+            return
+        reply = await self.bot.database.read(lambda session: find_by_message(session, payload.message_id))
+        channel = self.bot.get_channel(payload.channel_id) or await self.bot.fetch_channel(payload.channel_id)
+        if reply is not None and isinstance(channel, discord.abc.Messageable):
+            message = channel.get_partial_message(payload.message_id)
+            work = self._regenerate(reply, channel, payload.user_id)
+            self.bot.spawn(self._serve(message, work), f"another answer to {payload.message_id}")
+
+    async def another_answer(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Give another answer to the same prompt."""
+        reply = await self.bot.database.read(lambda session: find_by_message(session, message.id))
+        if reply is None:
+            raise UserFacingError("That message is not one of my answers.")
+        await answer_privately(interaction, "Another answer is on its way.")
+        work = self._regenerate(reply, message.channel, interaction.user.id)
+        self.bot.spawn(self._serve(message, work), f"another answer to {message.id}")
+
+    async def _is_called(self, message: discord.Message) -> bool:
+        channel = message.channel
+        if isinstance(channel, discord.DMChannel) or self.bot.user in message.mentions:
+            return True
+        if {channel.id, getattr(channel, "parent_id", None)} & set(self.bot.settings.discord.free_response_channels):
+            return True
+        if await self._is_reply_to_me(message):
+            return True
+        return isinstance(channel, discord.Thread) and await self.bot.database.read(
+            lambda session: was_called_into(session, channel.id)
+        )
+
+    async def _is_reply_to_me(self, message: discord.Message) -> bool:
+        reference = message.reference
+        if message.type is not discord.MessageType.reply or reference is None or reference.message_id is None:
+            return False
+        if isinstance(reference.resolved, discord.Message):
+            return reference.resolved.author == self.bot.user
+        replied_to = reference.message_id
+        return await self.bot.database.read(lambda session: find_by_message(session, replied_to)) is not None
+
+    async def _serve(self, message: discord.Message | discord.PartialMessage, work: Awaitable[None]) -> None:
+        """Do the work; whatever goes wrong reaches the member as a sentence that goes away again."""
+        try:
+            await work
+        except discord.Forbidden as error:
+            log.warning("may not answer in channel %s: %s", message.channel.id, error)
+        except Exception as error:
+            with contextlib.suppress(discord.HTTPException):
+                await message.channel.send(tell(error), delete_after=NOTICE_S)
+
+    async def _respond(self, message: discord.Message) -> None:
+        self._require_patience(message.author.id)
+        async with _typing(message.channel):
+            conversation = await self._reader.read(message)
+            if not conversation.has_question:
+                raise UserFacingError(NOTHING_ASKED)
+            prompt = await self._render(conversation)
+            await self.bot.answerer.answer(
+                Ask(
+                    prompt=prompt,
+                    channel=message.channel,
+                    channel_id=message.channel.id,
+                    guild_id=message.guild.id if message.guild else None,
+                    author_id=message.author.id,
+                    speakers=conversation.speakers,
+                    source_message_id=message.id,
+                )
+            )
+
+    async def _render(self, conversation: Conversation) -> RenderedPrompt:
+        messages = to_messages(self.bot.settings.chat.system_prompt, conversation.turns)
+        try:
+            return await self.bot.engine.render(messages)
+        except ValueError as error:
+            raise UserFacingError(TOO_SMALL) from error
+
+    async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
+        """Answer the reply's prompt again, byte for byte."""
+        self._require_patience(user_id)
+        limit = self.bot.settings.chat.siblings_per_prompt
+        if await self.bot.database.read(lambda session: count_siblings(session, reply)) >= limit:
+            raise UserFacingError(f"That question has {limit} answers already, which is the most I give.")
+        async with _typing(channel):
+            await self.bot.answerer.answer(
+                Ask(
+                    prompt=_prompt_of(reply),
+                    channel=channel,
+                    channel_id=reply.channel_id,
+                    guild_id=reply.guild_id,
+                    author_id=user_id,
+                    speakers=frozenset(reply.speakers),
+                    source_message_id=reply.source_message_id,
+                )
+            )
+
+    def _require_patience(self, user_id: int) -> None:
+        retry_after_s = self._cooldown.update_rate_limit(user_id)
+        if retry_after_s:
+            raise UserFacingError(f"One moment, please: you can ask me again in {retry_after_s:.0f} s.")
+
+    async def _mend_interrupted(self) -> None:
+        """Say under answers that an earlier life of the bot left unfinished that nothing more will come."""
+        for reply in await self.bot.database.run(interrupt_unfinished):
+            if reply.message_ids:
+                with contextlib.suppress(discord.HTTPException):
+                    channel = self.bot.get_partial_messageable(reply.channel_id)
+                    message = await channel.fetch_message(reply.message_ids[-1])
+                    await message.edit(content=f"{message.content[:1900]}\n{INTERRUPTED}")
+
+
+def _prompt_of(reply: Reply) -> RenderedPrompt:
+    messages = [ChatMessage(role=m["role"], content=m["content"]) for m in reply.messages]  # type: ignore[typeddict-item]
+    return RenderedPrompt(
+        text=reply.prompt,
+        messages=tuple(messages),
+        tokens=reply.prompt_tokens,
+        dropped=reply.dropped_turns,
+        shortened=False,
+    )
+
+
+def _by_a_bot(payload: discord.RawReactionActionEvent, bot: ReactuneBot) -> bool:
+    own = bot.user is not None and payload.user_id == bot.user.id
+    return own or (payload.member is not None and payload.member.bot)
+
+
+@contextlib.asynccontextmanager
+async def _typing(channel: discord.abc.Messageable):  # type: ignore[no-untyped-def]
+    """Show that the bot is typing; where Discord does not take it, the answer comes without."""
+    async with contextlib.AsyncExitStack() as stack:
+        with contextlib.suppress(discord.HTTPException):
+            await stack.enter_async_context(channel.typing())
+        yield
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(Chat(bot))

@@ -1,0 +1,222 @@
+"""Takes what members think: thumbs, and better answers of their own."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot
+from bot.errors import UserFacingError
+from bot.failures import answer_privately, tell
+from bot.vote_log import Cleared, Reacted, Seen
+from storage.corrections import (
+    check_correction,
+    latest_correction_in_channel,
+    standing_correction,
+    suggest,
+    withdraw,
+)
+from storage.privacy import basis_of_chat
+from storage.replies import Reply, find_by_message, find_reply, latest_in_channel, recent_replies
+from storage.schema import utc_now
+from storage.votes import Thumb, standing_thumbs, thumb
+
+log = logging.getLogger(__name__)
+
+FORM_CHARS = 4_000
+RECONCILE_ATTEMPTS = 3
+NOT_MINE = "That message is not one of my answers."
+THANKS = "Thank you! Your answer will count as the better one in the next round."
+NOT_TRAINED = "Thank you! It is kept with the answer. It is not trained on: see `/privacy show`."
+
+
+class Feedback(commands.Cog):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+        self._menu = app_commands.ContextMenu(name="Suggest a better answer", callback=self.suggest_from_menu)
+
+    async def cog_load(self) -> None:
+        self.bot.tree.add_command(self._menu)
+        self.bot.add_dynamic_items(WithdrawButton)
+
+    async def cog_unload(self) -> None:
+        self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
+        self.bot.remove_dynamic_items(WithdrawButton)
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
+        if payload.member is None or not payload.member.bot:
+            self._observe(payload, standing=True)
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_remove(self, payload: discord.RawReactionActionEvent) -> None:
+        self._observe(payload, standing=False)
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_clear(self, payload: discord.RawReactionClearEvent) -> None:
+        self.bot.vote_log.put(Cleared(payload.message_id))
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_clear_emoji(self, payload: discord.RawReactionClearEmojiEvent) -> None:
+        if thumb(str(payload.emoji)):
+            self.bot.vote_log.put(Cleared(payload.message_id, str(payload.emoji)))
+
+    def _observe(self, payload: discord.RawReactionActionEvent, *, standing: bool) -> None:
+        own = self.bot.user is not None and payload.user_id == self.bot.user.id
+        emoji = str(payload.emoji)
+        if own or thumb(emoji) is None:
+            return
+        self.bot.vote_log.put(
+            Reacted(Thumb(payload.message_id, payload.user_id, emoji, payload.burst), standing=standing)
+        )
+
+    @commands.Cog.listener()
+    async def on_ready(self) -> None:
+        self.bot.spawn(self._reconcile(), "reconcile votes")
+
+    @commands.Cog.listener()
+    async def on_resumed(self) -> None:
+        self.bot.spawn(self._reconcile(), "reconcile votes")
+
+    async def _reconcile(self) -> None:
+        """Re-read the reactions of recent replies: a gateway gap loses events, not reactions."""
+        since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
+        replies = await self.bot.database.read(lambda session: recent_replies(session, since))
+        for reply in replies:
+            for message_id in reply.message_ids:
+                await self._reconcile_message(reply, message_id)
+
+    async def _reconcile_message(self, reply: Reply, message_id: int) -> None:
+        for _ in range(RECONCILE_ATTEMPTS):
+            arrivals = self.bot.vote_log.arrivals(message_id)
+            try:
+                thumbs = await self._read_thumbs(reply.channel_id, message_id)
+            except discord.HTTPException as error:
+                log.debug("reactions of message %s cannot be read: %s", message_id, error)
+                return
+            stored = await self.bot.database.read(lambda session: _stored(session, reply.id, message_id))
+            # A reaction that arrived while Discord was asked is newer than the answer: ask again.
+            if self.bot.vote_log.arrivals(message_id) == arrivals:
+                if stored != thumbs:
+                    self.bot.vote_log.put(Seen(message_id, thumbs))
+                return
+
+    async def _read_thumbs(self, channel_id: int, message_id: int) -> frozenset[Thumb]:
+        channel = self.bot.get_partial_messageable(channel_id)
+        message = await channel.fetch_message(message_id)
+        thumbs: set[Thumb] = set()
+        for reaction in message.reactions:
+            emoji = str(reaction.emoji)
+            if thumb(emoji) is None:
+                continue
+            for kind in discord.ReactionType:
+                burst = kind is discord.ReactionType.burst
+                if reaction.burst_count if burst else reaction.normal_count:
+                    thumbs.update(
+                        [Thumb(message_id, u.id, emoji, burst) async for u in reaction.users(type=kind) if not u.bot]
+                    )
+        return frozenset(thumbs)
+
+    async def suggest_from_menu(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Write a better answer than this one."""
+        reply = await self.bot.database.read(lambda session: find_by_message(session, message.id))
+        await self._open_form(interaction, reply, NOT_MINE)
+
+    @app_commands.command(name="suggest")
+    async def suggest_for_latest(self, interaction: discord.Interaction) -> None:
+        """Suggest a better answer than the latest one in this channel."""
+        channel_id = interaction.channel_id or 0
+        reply = await self.bot.database.read(lambda session: latest_in_channel(session, channel_id))
+        await self._open_form(interaction, reply, "I have not answered anything in this channel yet.")
+
+    async def _open_form(self, interaction: discord.Interaction, reply: Reply | None, otherwise: str) -> None:
+        if reply is None or not reply.answer:
+            raise UserFacingError(otherwise)
+        author = interaction.user.id
+        earlier = await self.bot.database.read(lambda session: standing_correction(session, reply.id, author))
+        draft = earlier.text if earlier else reply.answer
+        await interaction.response.send_modal(SuggestionForm(self.bot, reply, draft[:FORM_CHARS]))
+
+    @app_commands.command(name="withdraw")
+    async def withdraw_latest(self, interaction: discord.Interaction) -> None:
+        """Withdraw the latest answer that you suggested in this channel."""
+        author, channel_id = interaction.user.id, interaction.channel_id or 0
+
+        def take_back(session: Session) -> bool:
+            correction = latest_correction_in_channel(session, channel_id, author)
+            return correction is not None and withdraw(session, correction.id, author)
+
+        withdrawn = await self.bot.database.run(take_back)
+        text = "Your latest suggestion is withdrawn." if withdrawn else "You have no suggestion in this channel."
+        await answer_privately(interaction, text)
+
+
+class SuggestionForm(discord.ui.Modal, title="A better answer"):
+    def __init__(self, bot: ReactuneBot, reply: Reply, draft: str) -> None:
+        super().__init__(timeout=None)
+        self._bot = bot
+        self._reply_id = reply.id
+        self.text: discord.ui.TextInput[SuggestionForm] = discord.ui.TextInput(
+            style=discord.TextStyle.paragraph,
+            default=draft,
+            max_length=FORM_CHARS,
+            required=False,
+            custom_id="text",
+        )
+        self.add_item(discord.ui.Label(text="What should I have answered?", component=self.text))
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        def store(session: Session) -> tuple[int, bool]:
+            reply = find_reply(session, self._reply_id)
+            if reply is None:
+                raise UserFacingError(NOT_MINE)
+            text = check_correction(self.text.value, reply.answer, self._bot.settings.corrections)
+            speakers = {*reply.speakers, interaction.user.id}
+            basis = self._bot.fixed_basis or basis_of_chat(session, speakers)
+            return suggest(session, reply, interaction.user.id, text, basis), basis is not None
+
+        correction_id, trainable = await self._bot.database.run(store)
+        view = discord.ui.View(timeout=None)
+        view.add_item(WithdrawButton(correction_id))
+        await answer_privately(interaction, THANKS if trainable else NOT_TRAINED, view)
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
+        await answer_privately(interaction, tell(error))
+
+
+class WithdrawButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:withdraw:(?P<id>\d+)"
+):
+    """Works after a restart as well: its id holds all it needs."""
+
+    def __init__(self, correction_id: int) -> None:
+        self.correction_id = correction_id
+        super().__init__(discord.ui.Button(label="Withdraw", custom_id=f"reactune:withdraw:{correction_id}"))
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> WithdrawButton:
+        return cls(int(match["id"]))
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        bot = interaction.client
+        assert isinstance(bot, ReactuneBot)
+        author = interaction.user.id
+        withdrawn = await bot.database.run(lambda session: withdraw(session, self.correction_id, author))
+        text = "Your suggestion is withdrawn." if withdrawn else "That suggestion was withdrawn already."
+        await interaction.response.edit_message(content=text, view=None)
+
+
+def _stored(session: Session, reply_id: int, message_id: int) -> frozenset[Thumb]:
+    return frozenset(t for t in standing_thumbs(session, [reply_id]) if t.message_id == message_id)
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(Feedback(bot))

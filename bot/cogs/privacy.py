@@ -1,0 +1,60 @@
+"""Lets members decide about their own words."""
+
+from __future__ import annotations
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.app import ReactuneBot
+from bot.failures import answer_privately
+from storage.privacy import consenting, delete_member, describe_bases, give_consent, withdraw_consent
+
+
+class Privacy(commands.GroupCog, group_name="privacy", group_description="What is kept of you, and trained on"):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+
+    @app_commands.command()
+    async def show(self, interaction: discord.Interaction) -> None:
+        """Show what is kept and whether your words may be trained on."""
+        user = interaction.user.id
+        allowed = await self.bot.database.read(lambda session: bool(consenting(session, {user})))
+        choice = "You **allow** training on your messages." if allowed else "You do **not** allow training on them."
+        await answer_privately(
+            interaction,
+            "I keep my answers, the messages I answered, votes and suggestions.\n"
+            f"{describe_bases(self.bot.settings.privacy)}\n{choice} "
+            "Change it with `/privacy allow` or `/privacy deny`; `/privacy delete` removes what I keep of you.",
+        )
+
+    @app_commands.command()
+    async def allow(self, interaction: discord.Interaction) -> None:
+        """Allow training on answers to your messages, from now on."""
+        await self.bot.database.run(lambda session: give_consent(session, interaction.user.id))
+        await answer_privately(interaction, "Thank you. Answers to your messages may be trained on from now on.")
+
+    @app_commands.command()
+    async def deny(self, interaction: discord.Interaction) -> None:
+        """Do not train on answers to your messages, earlier ones included."""
+        await self.bot.database.run(lambda session: withdraw_consent(session, interaction.user.id))
+        await answer_privately(interaction, "Done. No coming round will train on answers to your messages.")
+
+    @app_commands.command()
+    @app_commands.describe(confirm="Type DELETE to delete everything I keep of you")
+    async def delete(self, interaction: discord.Interaction, confirm: str) -> None:
+        """Delete your messages, votes and suggestions from my database."""
+        if confirm != "DELETE":
+            await answer_privately(interaction, "Nothing was deleted: type DELETE to confirm.")
+            return
+        gone = await self.bot.database.run(lambda session: delete_member(session, interaction.user.id))
+        marked = f" {gone.versions} versions that had learned from them are marked." if gone.versions else ""
+        await answer_privately(
+            interaction,
+            f"Deleted: {gone.replies} answers with your words, {gone.votes} vote events, "
+            f"{gone.corrections} suggestions.{marked}",
+        )
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(Privacy(bot))

@@ -1,0 +1,195 @@
+"""The real bot in a local browser page: simcord stands in for Discord, everything behind it is the product."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import discord
+import simcord
+from simcord.backend import Backend
+from simcord.builders import ChannelHandle
+from simcord.preview import Preview
+
+from bot.answering import SEEDS, small_print
+from bot.app import ReactuneBot
+from bot.engine import Engine, Finish, RenderedPrompt
+from bot.message_stream import lay_out
+from storage.base_model import BaseModel
+from storage.database import open_database
+from storage.replies import FINISHED_WHOLE, Reply, recent_replies
+from storage.schema import Basis
+from storage.settings import Settings, variable_name
+from storage.versions import find_version, name_of
+from storage.votes import Thumb, standing_thumbs
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "lounge"
+MEMBERS = ("ada", "bo")
+ADMIN = "grace"
+REFRESH_S = 0.5
+RESTORED_REPLIES = 20
+# Ids are given in order from here, so the same people have the same ids at every start.
+WORLD_BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
+
+WELCOME = """\
+**Welcome! I am a small language model that learns from your reactions.**
+1. Write something here. I answer with the version named in the small print.
+2. Click 👍 or 👎 under my answer. 🔁 asks for another answer to the same question: rate that too, differently.
+3. Know better? `/suggest` opens a form for your own answer.
+4. View as **grace**, the admin: `/model status`, then `/model train`. When the new version is ready, \
+`/model promote v1`, ask again, and `/model rollback` when you do not like it.
+-# A pair is one question with a better and a worse answer. A round needs two pairs; more pairs teach more."""
+
+
+def demo_overrides(directory: str, channel_id: int) -> dict[str, str]:
+    """Return the environment variables that turn an operator's settings into the demo's."""
+    return {
+        variable_name("data", "directory"): directory,
+        variable_name("database", "url"): "",
+        variable_name("discord", "free_response_channels"): str(channel_id),
+        variable_name("chat", "cooldown_s"): "0",
+        variable_name("generation", "max_new_tokens"): "160",
+        variable_name("training", "schedule"): "",
+        variable_name("training", "min_pairs"): "2",
+        # A handful of pairs needs more passes than a server's hundreds to be felt.
+        variable_name("training", "epochs"): "6",
+        variable_name("training", "batch_size"): "2",
+    }
+
+
+class DemoBot(ReactuneBot):
+    def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        # The simulator finishes a browser action when all work of the bot has; in a context of its own, an answer
+        # may go on streaming after the click that asked for it.
+        loop = asyncio.get_running_loop()
+        return contextvars.Context().run(lambda: loop.create_task(work, name=name))
+
+
+@dataclass(frozen=True)
+class World:
+    """The simulated server."""
+
+    channel: ChannelHandle
+    viewers: tuple[Any, ...]
+
+
+def build_world(env: simcord.Env) -> World:
+    """Make one server with a channel, two members and an admin."""
+    env.backend.bot_user.name = "Reactune"
+    guild = env.create_guild("Reactune demo")
+    channel = guild.create_text_channel(CHANNEL, topic="Talk, react, watch it learn")
+    admins = guild.create_role("admins", permissions=discord.Permissions(manage_guild=True))
+    members = [guild.add_member(env.create_user(name)) for name in MEMBERS]
+    admin = guild.add_member(env.create_user(ADMIN), roles=[admins])
+    return World(channel, (*members, admin))
+
+
+def demo_channel_id() -> int:
+    """Return the id that the demo's channel has in every world."""
+    return build_world(simcord.Env(discord.Client(intents=discord.Intents.none()))).channel.id
+
+
+async def serve_demo(
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    base: BaseModel | None = None,
+    port: int,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve the page on loopback until it is closed; `on_ready` gets its address."""
+    bot = DemoBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL)
+    env = simcord.Env(bot, check_errors=False)
+    world = build_world(env)
+    _catch_up(env.backend)
+    await asyncio.to_thread(_restore, settings, env.backend, world)
+    await env.start()
+    try:
+        async with env.preview(world.channel, viewers=world.viewers, layout="channel", port=port) as preview:
+            refreshing = asyncio.create_task(_keep_fresh(preview), name="refresh the page")
+            on_ready(preview.url)
+            await preview.wait_closed()
+            refreshing.cancel()
+    finally:
+        await bot.close()
+        await env.shutdown()
+
+
+async def _keep_fresh(preview: Preview) -> None:
+    """Show what the bot does by itself, such as a growing answer; the page would wait for a person's next action."""
+    seen = 0
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        _catch_up(preview.env.backend)
+        happened = len(preview.env.backend.transcript)
+        if happened != seen and preview._active_action is None:
+            seen = happened
+            _republish(preview)
+
+
+def _republish(preview: Preview) -> None:
+    # preview.refresh() is an operation of its own: a click that meets it fails. And a new revision would refuse
+    # a click on what was shown half a second ago. So the pages get new content under their present revision.
+    preview._advance_presentation_time()
+    for page in tuple(preview._pages.values()):
+        page.revision -= 1
+        preview._publish(page, reason="refresh")
+
+
+def _catch_up(backend: Backend) -> None:
+    """Move the simulated clock to now, so that messages carry the time people see on the wall."""
+    backend.advance_clock(max(0.0, (datetime.now(UTC) - backend.clock.now()).total_seconds()))
+
+
+def _restore(settings: Settings, backend: Backend, world: World) -> None:
+    """Put the conversation of earlier starts back into the channel, and a first message above it."""
+    database = open_database(settings)
+    channel_id = world.channel.id
+    with database.snapshot() as session:
+        replies = [
+            reply
+            for reply in recent_replies(session, WORLD_BEGINS, RESTORED_REPLIES)
+            if reply.channel_id == channel_id and reply.outcome in FINISHED_WHOLE
+        ][::-1]
+        thumbs = standing_thumbs(session, [reply.id for reply in replies])
+        versions = {id_: name_of(find_version(session, id_)) for id_ in {reply.version_id for reply in replies}}
+    database.close()
+    backend.create_message(channel_id, backend.bot_user.id, WELCOME)
+    for message_id, author_id, content in _messages(replies, versions, backend.bot_user.id):
+        _put(backend, channel_id, message_id, author_id, content)
+    for reply in replies:
+        _react(backend, channel_id, reply, thumbs)
+
+
+def _messages(replies: Iterable[Reply], versions: dict[int | None, str], bot_id: int) -> list[tuple[int, int, str]]:
+    """Return (id, author, content) of every message behind the replies, in their order on Discord."""
+    found: dict[int, tuple[int, str]] = {}
+    for reply in replies:
+        prompt = RenderedPrompt(reply.prompt, (), reply.prompt_tokens, reply.dropped_turns, shortened=False)
+        contents = lay_out(reply.answer, small_print(versions[reply.version_id], prompt, Finish.STOP))
+        if reply.source_message_id is not None:
+            found.setdefault(reply.source_message_id, (reply.author_id, reply.messages[-1]["content"]))
+        found.update((id_, (bot_id, content)) for id_, content in zip(reply.message_ids, contents, strict=False))
+    return [(id_, *found[id_]) for id_ in sorted(found)]
+
+
+def _put(backend: Backend, channel_id: int, message_id: int, author_id: int, content: str) -> None:
+    message = backend.prepare_message(channel_id, author_id, content[:2_000])
+    message.id = backend.reserve_id(message_id)
+    message.timestamp = discord.utils.snowflake_time(message_id).isoformat()
+    backend.commit_message(message, broadcast=False)
+
+
+def _react(backend: Backend, channel_id: int, reply: Reply, thumbs: set[Thumb]) -> None:
+    for emoji in SEEDS if reply.message_ids else ():
+        backend.set_reaction(channel_id, reply.message_ids[-1], emoji, backend.bot_user.id, True)
+    for thumb in sorted(thumbs, key=lambda t: (t.emoji, t.user_id)):
+        if thumb.message_id in reply.message_ids:
+            backend.set_reaction(channel_id, thumb.message_id, thumb.emoji, thumb.user_id, True)

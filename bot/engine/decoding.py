@@ -1,0 +1,158 @@
+"""Generates the answers of a batch together. Imports torch: only the model's own thread imports this module."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
+
+from bot.engine.protocol import Finish, GenerationRequest, Sampling
+
+CANDIDATES = 1024  # sorting a whole vocabulary takes milliseconds
+MAX_HELD_TOKENS = 8  # a character has at most 4 bytes: a longer wait is for bytes that never fit
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+Report = Callable[[Sequence[tuple[int, str]]], None]
+"""Takes (row number, new text) of the rows that ran, after each step."""
+
+
+class TextStream:
+    """Decodes tokens into text as they come, without special tokens and incomplete or invalid bytes."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._shown = 0
+
+    def push(self, token: int) -> str:
+        """Return the text that `token` completes."""
+        self._ids.append(token)
+        is_incomplete = self._decode(self._ids).endswith(REPLACEMENT)
+        return "" if is_incomplete and len(self._ids) - self._shown < MAX_HELD_TOKENS else self.flush()
+
+    def flush(self) -> str:
+        """Return the text held back, less the bytes that make no character."""
+        known, text = self._decode(self._ids[: self._shown]), self._decode(self._ids)
+        # The newest tokens stay as context: some tokenizers write a word differently at the start of a text.
+        self._ids = self._ids[self._shown :]
+        self._shown = len(self._ids)
+        return text[len(known) :].replace(REPLACEMENT, "")
+
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+
+class Row:
+    """One request of a batch and the state of its answer."""
+
+    def __init__(self, request: GenerationRequest, tokenizer: Any, interruption: Callable[[], Finish | None]) -> None:
+        """`interruption` is asked after each token whether the answer must end early."""
+        self.prompt_ids: list[int] = tokenizer(request.prompt, add_special_tokens=False)["input_ids"]
+        self.sampling = request.sampling
+        self.answer_ids: list[int] = []
+        self.first_token_at: float | None = None
+        """A reading of time.perf_counter()."""
+        self.finish: Finish | None = None
+        self._random = torch.Generator().manual_seed(request.seed)
+        self._stream = TextStream(tokenizer)
+        self._interruption = interruption
+
+    def choose(self, scores: Tensor) -> int:
+        """Return the next token; `scores` is (V,)."""
+        return choose(scores, self.answer_ids, self.sampling, self._random)
+
+    def push(self, token: int, end_ids: frozenset[int]) -> str:
+        """Take the next token and return the text it completes."""
+        self.first_token_at = self.first_token_at or time.perf_counter()
+        if token in end_ids:
+            self.finish = Finish.STOP
+            return self._stream.flush()
+        self.answer_ids.append(token)
+        is_full = len(self.answer_ids) >= self.sampling.max_new_tokens
+        self.finish = self._interruption() or (Finish.LENGTH if is_full else None)
+        return self._stream.push(token) + (self._stream.flush() if self.finish else "")
+
+
+def generate(model: Any, rows: Sequence[Row], end_ids: frozenset[int], report: Report) -> None:
+    """Answer all rows together, each as if it were alone, until every one has its `finish`."""
+    input_ids, attention_mask = _left_padded([row.prompt_ids for row in rows])
+    model.generate(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        generation_config=GenerationConfig(
+            do_sample=False,  # the rows choose
+            max_new_tokens=max(row.sampling.max_new_tokens for row in rows),
+            pad_token_id=0,
+        ),
+        logits_processor=[_Choices(rows)],
+        stopping_criteria=[_Ends(rows, end_ids, report)],
+    )
+
+
+def choose(scores: Tensor, answer_ids: Sequence[int], sampling: Sampling, random: torch.Generator) -> int:
+    """Return a token by nucleus sampling (Holtzman et al. 2020); `scores`, (V,), is changed.
+
+    The repetition penalty applies to the tokens of the answer, not the prompt (CTRL, Keskar et al. 2019).
+    """
+    if answer_ids and sampling.repetition_penalty != 1.0:
+        _penalise(scores, answer_ids, sampling.repetition_penalty)
+    if sampling.temperature == 0.0:
+        return int(scores.argmax())
+    probabilities, tokens = _most_likely((scores / sampling.temperature).softmax(-1), sampling.top_p)
+    cumulative = probabilities.cumsum(-1)
+    nucleus = cumulative[: int((cumulative < sampling.top_p).sum()) + 1]
+    # One draw for each token, whatever the nucleus: an answer depends on its seed, not on its batch.
+    draw = torch.rand(1, generator=random) * nucleus[-1]
+    place = min(int((nucleus <= draw).sum()), len(nucleus) - 1)
+    return int(tokens[place])
+
+
+def _penalise(scores: Tensor, answer_ids: Sequence[int], penalty: float) -> None:
+    seen = torch.tensor(sorted(set(answer_ids)))
+    known = scores[seen]
+    scores[seen] = torch.where(known < 0, known * penalty, known / penalty)
+
+
+def _most_likely(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Return probabilities and tokens, most likely first, as many as reach `top_p` together."""
+    best = probabilities.topk(min(CANDIDATES, len(probabilities)))
+    if best.values.sum() >= top_p:
+        return best.values, best.indices
+    return probabilities.sort(descending=True)
+
+
+class _Choices(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def __call__(self, _input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return scores, (B, V), that allow only each row's choice; token 0 pads the rows that are done."""
+        chosen = [0 if row.finish else row.choose(scores[index]) for index, row in enumerate(self._rows)]
+        return torch.full_like(scores, -torch.inf).scatter_(1, torch.tensor(chosen)[:, None], 0.0)
+
+
+class _Ends(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
+    def __init__(self, rows: Sequence[Row], end_ids: frozenset[int], report: Report) -> None:
+        self._rows = rows
+        self._end_ids = end_ids
+        self._report = report
+
+    def __call__(self, input_ids: Tensor, _scores: object) -> Tensor:
+        """Hand each running row its newest token and return which rows are done, (B,); input_ids is (B, T)."""
+        newest = input_ids[:, -1].tolist()
+        running = [index for index, row in enumerate(self._rows) if row.finish is None]
+        self._report([(index, self._rows[index].push(newest[index], self._end_ids)) for index in running])
+        return torch.tensor([row.finish is not None for row in self._rows])
+
+
+def _left_padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """Return ids and attention mask, both (B, T); padding has id 0 and is never attended to."""
+    length = max(len(ids) for ids in prompts)
+    padded = [[0] * (length - len(ids)) + ids for ids in prompts]
+    mask = [[0] * (length - len(ids)) + [1] * len(ids) for ids in prompts]
+    return torch.tensor(padded), torch.tensor(mask)

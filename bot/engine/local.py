@@ -1,0 +1,297 @@
+"""The engine that runs the model in this process, on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.engine.protocol import Completion, Finish, GenerationFailed, GenerationRequest, RenderedPrompt
+from bot.errors import EngineBusy, EngineStopped
+from bot.prompting import ChatMessage, fit_to_window
+from storage.settings import GenerationSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from bot.engine.decoding import Row
+    from bot.engine.resident import ResidentModel
+
+log = logging.getLogger(__name__)
+
+GATHER_S = 0.015  # requests of one moment, such as siblings, share a batch
+PROBE: Sequence[ChatMessage] = (
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi."},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": "Bye."},
+)
+
+
+class LocalGeneration:
+    """One answer; its text belongs to the event loop, to which the model's thread sends every change."""
+
+    def __init__(
+        self, request: GenerationRequest, timeout_s: float, on_cancel: Callable[[LocalGeneration], None]
+    ) -> None:
+        self.request = request
+        # Never time.monotonic: a Discord simulator moves that clock.
+        self.submitted_at = time.perf_counter()
+        self._deadline = self.submitted_at + timeout_s
+        self._is_cancelled = False
+        self._on_cancel = on_cancel
+        self._text: list[str] = []
+        self._read = 0
+        self._changed = asyncio.Event()
+        self._completion: Completion | None = None
+        self._failure: Exception | None = None
+
+    def __aiter__(self) -> LocalGeneration:
+        return self
+
+    async def __anext__(self) -> str:
+        while self._read == len(self._text):
+            if self._failure:
+                raise GenerationFailed(f"the answer failed: {self._failure}") from self._failure
+            if self._completion:
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        unread = "".join(self._text[self._read :])
+        self._read = len(self._text)
+        return unread
+
+    @property
+    def completion(self) -> Completion:
+        if self._completion is None:
+            raise RuntimeError("an answer has a completion only after its iteration has ended well")
+        return self._completion
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        self._on_cancel(self)
+
+    def interruption(self) -> Finish | None:
+        """Return why the answer must end early, if it must; any thread may ask."""
+        if self._is_cancelled:
+            return Finish.CANCELLED
+        return Finish.TIMEOUT if time.perf_counter() >= self._deadline else None
+
+    def extend(self, delta: str) -> None:
+        if delta:
+            self._text.append(delta)
+            self._changed.set()
+
+    def complete(
+        self, finish: Finish, ended_at: float, started_at: float | None = None, row: Row | None = None
+    ) -> None:
+        """End the answer; without a row its turn never came. Times are readings of time.perf_counter()."""
+        first_token_at = row.first_token_at if row else None
+        self._completion = Completion(
+            text="".join(self._text),
+            finish=finish,
+            prompt_tokens=len(row.prompt_ids) if row else 0,
+            answer_tokens=len(row.answer_ids) if row else 0,
+            queued_s=(started_at or ended_at) - self.submitted_at,
+            first_token_s=first_token_at - self.submitted_at if first_token_at else None,
+            total_s=ended_at - self.submitted_at,
+        )
+        self._changed.set()
+
+    def fail(self, cause: Exception) -> None:
+        if self._completion is None:
+            self._failure = cause
+            self._changed.set()
+
+
+class LocalEngine:
+    """Answers with transformers and peft. One thread owns the model; requests wait for it in the order they came.
+
+    A batch takes the oldest request and others with the same adapter, and ends before the next one starts.
+    Timeouts are noticed between tokens: an answer can outlast its own by one step or the reading of the prompts.
+    """
+
+    def __init__(self, base_path: Path, model: ModelSettings, generation: GenerationSettings) -> None:
+        self._base_path = base_path
+        self._model = model
+        self._generation = generation
+        self._waiting: deque[LocalGeneration] = deque()
+        self._changed = threading.Condition()
+        """Guards the queue and the two flags."""
+        self._is_open = False
+        self._is_aborting = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._tokenizer: Any = None
+        self._tokenizer_lock = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="model", daemon=True)
+        self._thread.start()
+        await ready
+
+    async def close(self, drain_s: float) -> None:
+        self._set(is_open=False)
+        if self._thread is None:
+            return
+        await asyncio.to_thread(self._thread.join, drain_s)
+        self._set(is_aborting=True)
+        await asyncio.to_thread(self._thread.join)
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        return await asyncio.to_thread(self._render, messages)
+
+    def submit(self, request: GenerationRequest) -> LocalGeneration:
+        with self._changed:
+            if not self._is_open:
+                raise EngineStopped("the engine takes no requests: it is not started, or closed")
+            if len(self._waiting) >= self._generation.queue_size:
+                raise EngineBusy(len(self._waiting))
+            generation = LocalGeneration(request, self._generation.timeout_s, self._withdraw)
+            self._waiting.append(generation)
+            self._changed.notify()
+        return generation
+
+    def _render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        if self._tokenizer is None:
+            raise EngineStopped("the engine is not started")
+        budget = self._model.context_tokens - self._generation.max_new_tokens
+        with self._tokenizer_lock:
+            fitted = fit_to_window(messages, self._count_tokens, budget)
+            text, tokens = self._template(fitted.messages), self._count_tokens(fitted.messages)
+        return RenderedPrompt(text, fitted.messages, tokens, fitted.dropped, fitted.shortened)
+
+    def _template(self, messages: Sequence[ChatMessage]) -> str:
+        text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
+        return len(self._tokenizer(self._template(messages), add_special_tokens=False)["input_ids"])
+
+    def _set(self, *, is_open: bool | None = None, is_aborting: bool | None = None) -> None:
+        with self._changed:
+            self._is_open = self._is_open if is_open is None else is_open
+            self._is_aborting = self._is_aborting if is_aborting is None else is_aborting
+            self._changed.notify()
+
+    def _withdraw(self, generation: LocalGeneration) -> None:
+        """Take a cancelled request out of the queue; one that is being answered ends at its next token."""
+        with self._changed:
+            if generation not in self._waiting:
+                return
+            self._waiting.remove(generation)
+        generation.complete(Finish.CANCELLED, time.perf_counter())
+
+    # From here on, everything runs on the model's thread.
+
+    def _run(self, ready: asyncio.Future[None]) -> None:
+        try:
+            resident = self._load()
+        except Exception as error:
+            stopped = EngineStopped(f"the base model in {self._base_path} cannot be used: {error}")
+            stopped.__cause__ = error
+            self._post(_settle, ready, stopped)
+            return
+        self._set(is_open=True)
+        self._post(_settle, ready, None)
+        try:
+            while self._is_open or self._waiting:
+                if batch := self._gather():
+                    self._answer(resident, batch)
+        finally:
+            self._set(is_open=False)
+            self._post(_fail, list(self._waiting), EngineStopped("the model's thread died"))
+
+    def _load(self) -> ResidentModel:
+        from transformers import AutoTokenizer
+
+        from bot.engine.resident import ResidentModel
+
+        resident = ResidentModel(self._base_path, self._model)
+        # Rendering has a tokenizer of its own: one that two threads share raises "Already borrowed".
+        self._tokenizer = AutoTokenizer.from_pretrained(self._base_path, local_files_only=True)
+        self._count_tokens(PROBE)  # a missing or too strict chat template shows now, not in every answer
+        return resident
+
+    def _gather(self) -> list[LocalGeneration]:
+        """Return the next batch, oldest request first; empty where all that waited have ended, or on closing."""
+        size = self._generation.batch_size
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or not self._is_open)
+            self._changed.wait_for(lambda: len(self._waiting) >= size or not self._is_open, timeout=GATHER_S)
+            self._end_overdue()
+            adapter = self._waiting[0].request.adapter if self._waiting else None
+            batch = [waiting for waiting in self._waiting if waiting.request.adapter == adapter][:size]
+            for generation in batch:
+                self._waiting.remove(generation)
+        return batch
+
+    def _answer(self, resident: ResidentModel, batch: Sequence[LocalGeneration]) -> None:
+        try:
+            self._decode(resident, batch)
+        except Exception as error:
+            log.exception("a batch of %d answers failed", len(batch))
+            self._post(_fail, batch, error)
+
+    def _decode(self, resident: ResidentModel, batch: Sequence[LocalGeneration]) -> None:
+        from bot.engine.decoding import Row, generate
+
+        started_at = time.perf_counter()
+        rows = [Row(one.request, resident.tokenizer, partial(self._interruption, one)) for one in batch]
+
+        def report(step: Sequence[tuple[int, str]]) -> None:
+            # Whether a row is done is read here, on the thread that changes it.
+            updates = [(batch[index], text, rows[index] if rows[index].finish else None) for index, text in step]
+            self._post(_deliver, updates, started_at, time.perf_counter())
+            with self._changed:
+                self._end_overdue()
+
+        with resident.speaking_through(batch[0].request.adapter) as model:
+            generate(model, rows, resident.end_ids, report)
+
+    def _end_overdue(self) -> None:
+        """End the waiting requests whose time is up; the caller holds the lock."""
+        for generation in list(self._waiting):
+            if finish := self._interruption(generation):
+                self._waiting.remove(generation)
+                self._post(generation.complete, finish, time.perf_counter())
+
+    def _interruption(self, generation: LocalGeneration) -> Finish | None:
+        return Finish.CANCELLED if self._is_aborting else generation.interruption()
+
+    def _post(self, callback: Callable[..., None], *args: object) -> None:
+        # A loop that is closed has nobody left who could read the answer.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *args)
+
+
+def _settle(ready: asyncio.Future[None], error: EngineStopped | None) -> None:
+    if ready.done():
+        return
+    if error:
+        ready.set_exception(error)
+    else:
+        ready.set_result(None)
+
+
+def _deliver(updates: Iterable[tuple[LocalGeneration, str, Row | None]], started_at: float, ended_at: float) -> None:
+    for generation, delta, ended in updates:
+        generation.extend(delta)
+        if ended and ended.finish:
+            generation.complete(ended.finish, ended_at, started_at, ended)
+
+
+def _fail(generations: Iterable[LocalGeneration], cause: Exception) -> None:
+    for generation in generations:
+        generation.fail(cause)

@@ -1,0 +1,115 @@
+"""What the bot asks of an engine, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from bot.errors import BotError
+from bot.prompting import ChatMessage
+
+
+@dataclass(frozen=True)
+class Sampling:
+    temperature: float
+    """0 is greedy."""
+    top_p: float
+    """Probability of the smallest set of tokens that is sampled from."""
+    repetition_penalty: float
+    """Divides the scores of tokens that the answer already holds; 1 is off."""
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class AdapterRef:
+    digest: str
+    """Identifies the adapter's content; equal digests are loaded once."""
+    path: Path
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    prompt: str
+    """The rendered prompt; its special tokens are its own, none are added."""
+    seed: int
+    sampling: Sampling
+    adapter: AdapterRef | None
+    """None is the base model."""
+
+
+class Finish(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    finish: Finish
+    prompt_tokens: int
+    """0 where the answer ended before its turn came."""
+    answer_tokens: int
+    """Without the token that ends an answer."""
+    queued_s: float
+    first_token_s: float | None
+    """Seconds from submission to the first token; None without one."""
+    total_s: float
+
+
+@dataclass(frozen=True)
+class RenderedPrompt:
+    text: str
+    messages: tuple[ChatMessage, ...]
+    """The messages that fitted."""
+    tokens: int
+    dropped: int
+    shortened: bool
+
+
+class GenerationFailed(BotError):
+    """The answer was given up because of an error, its cause."""
+
+
+class Generation(Protocol):
+    """One answer: iterate over its text deltas, then read `completion`."""
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        """Iterate over the text as it comes; raises GenerationFailed."""
+        ...
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer; raises RuntimeError before iteration has ended well."""
+        ...
+
+    def cancel(self) -> None:
+        """End the answer soon, with what it has; the iteration then ends as usual."""
+        ...
+
+
+class Engine(Protocol):
+    async def start(self) -> None:
+        """Load the model; raises EngineStopped where that fails."""
+        ...
+
+    async def close(self, drain_s: float) -> None:
+        """Refuse new requests, let accepted ones finish for up to `drain_s` seconds, then cancel them."""
+        ...
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        """Fit the messages to the context window and render them; raises ValueError where they cannot fit."""
+        ...
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        """Queue a request; raises EngineBusy when the queue is full and EngineStopped when closed."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their turn."""
+        ...

@@ -1,0 +1,48 @@
+"""Errors translated once, at the edge: members read a sentence or a reference id, the log holds the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+
+import discord
+from discord import app_commands
+
+from bot.errors import UserFacingError
+from storage.errors import StorageError
+
+log = logging.getLogger(__name__)
+
+
+def tell(error: BaseException) -> str:
+    """Return what a member may read about the error; anything unforeseen is logged under a reference id."""
+    cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+    if isinstance(cause, UserFacingError | StorageError):
+        return _sentence(str(cause))
+    if isinstance(cause, app_commands.CheckFailure):
+        return _sentence(str(cause) or "you may not use this command here")
+    reference = secrets.token_hex(4)
+    log.error("unforeseen error, reference %s", reference, exc_info=cause)
+    return f"Sorry, something went wrong. If it happens again, tell the operator this reference: `{reference}`."
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+async def answer_privately(interaction: discord.Interaction, text: str, view: discord.ui.View | None = None) -> None:
+    """Send a message that only the person who acted sees; nothing is raised where Discord does not take it."""
+    shown = view or discord.utils.MISSING
+    with contextlib.suppress(discord.HTTPException):
+        if interaction.response.is_done():
+            await interaction.followup.send(text, ephemeral=True, view=shown)
+        else:
+            await interaction.response.send_message(text, ephemeral=True, view=shown)
+
+
+class ErrorTranslatingTree(app_commands.CommandTree[discord.Client]):
+    async def on_error(
+        self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
+    ) -> None:
+        await answer_privately(interaction, tell(error))

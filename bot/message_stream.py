@@ -1,0 +1,118 @@
+"""One answer as Discord messages: sent, edited while it grows, and finished."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import discord
+
+from bot.errors import BotError
+from bot.splitting import split_message
+
+log = logging.getLogger(__name__)
+
+CURSOR = " ▌"
+SMALL_PRINT_CHARS = 150
+PART_CHARS = 2_000 - SMALL_PRINT_CHARS  # the last part leaves room for the small print
+FINISH_PAUSES_S = (1.0, 3.0, 9.0)
+
+PASSING = (408, 429)
+SERVER_TROUBLE = 500
+
+OnMessage = Callable[[discord.Message, int], Awaitable[None]]
+
+
+class AnswerDeleted(BotError):
+    """A message of the answer was deleted while it grew."""
+
+
+def is_passing(error: discord.HTTPException | discord.RateLimited) -> bool:
+    """Return whether Discord may take the same request a little later."""
+    return isinstance(error, discord.RateLimited) or error.status in PASSING or error.status >= SERVER_TROUBLE
+
+
+def lay_out(text: str, small_print: str) -> list[str]:
+    """Return the contents of the messages that carry a whole answer."""
+    parts = split_message(text, PART_CHARS) or ["(no words)"]
+    return [*parts[:-1], f"{parts[-1]}\n{small_print}"]
+
+
+class MessageStream:
+    """Shows a growing text, at most one edit per message and interval."""
+
+    def __init__(
+        self,
+        channel: discord.abc.Messageable,
+        reference: discord.MessageReference | None,
+        *,
+        edit_interval_s: float,
+        on_message: OnMessage,
+    ) -> None:
+        self._channel = channel
+        self._reference = reference
+        self._edit_interval_s = edit_interval_s
+        self._on_message = on_message
+        self._messages: list[discord.Message] = []
+        self._shown: list[str] = []
+        self._last_shown_s = -float("inf")
+
+    @property
+    def last_message(self) -> discord.Message | None:
+        return self._messages[-1] if self._messages else None
+
+    async def show(self, text: str) -> None:
+        """Show the text so far, unless the last edit was a moment ago.
+
+        Raises AnswerDeleted where a message of the answer is gone, discord.Forbidden where the bot may not write.
+        """
+        # perf_counter, because the simulator owns time.monotonic.
+        now_s = time.perf_counter()
+        if now_s - self._last_shown_s < self._edit_interval_s or not text.strip():
+            return
+        self._last_shown_s = now_s
+        try:
+            await self._write(split_message(text + CURSOR, PART_CHARS))
+        except (discord.HTTPException, discord.RateLimited) as error:
+            if not is_passing(error):
+                raise
+            log.warning("Discord did not take an edit (%s); the next one will hold its text", error)
+
+    async def finish(self, text: str, small_print: str) -> None:
+        """Show the whole text with its small print, trying again while Discord has trouble."""
+        parts = lay_out(text, small_print)
+        for pause_s in FINISH_PAUSES_S:
+            try:
+                return await self._write(parts)
+            except (discord.HTTPException, discord.RateLimited) as error:
+                if not is_passing(error):
+                    raise
+                log.warning("Discord did not take the end of an answer (%s); trying again in %g s", error, pause_s)
+                await asyncio.sleep(pause_s)
+        return await self._write(parts)
+
+    async def _write(self, parts: list[str]) -> None:
+        for position, part in enumerate(parts):
+            if position == len(self._messages):
+                await self._send(part)
+            elif part != self._shown[position]:
+                await self._edit(position, part)
+        for message in self._messages[len(parts) :]:
+            await message.delete()
+        del self._messages[len(parts) :], self._shown[len(parts) :]
+
+    async def _send(self, part: str) -> None:
+        message = await self._channel.send(part, reference=self._reference, mention_author=False)  # type: ignore[arg-type]
+        self._reference = None
+        self._messages.append(message)
+        self._shown.append(part)
+        await self._on_message(message, len(self._messages) - 1)
+
+    async def _edit(self, position: int, part: str) -> None:
+        try:
+            await self._messages[position].edit(content=part)
+        except discord.NotFound as error:
+            raise AnswerDeleted("a message of the answer was deleted") from error
+        self._shown[position] = part

@@ -1,0 +1,133 @@
+"""Turns a conversation into the chat messages of a prompt."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, TypedDict
+
+GAP = " … "
+FEWEST_KEPT_CHARS = 2
+
+# Control tokens of ChatML, Llama, Gemma, Mistral, DeepSeek and SmolLM2; other markup, such as <b>, is left alone.
+_MARKER = re.compile(
+    r"<(?=[|｜])|<(?=</?SYS>>)|<(?=/?(?:s|bos|eos|pad|unk|mask|think|reponame|filename|[a-z]+(?:_[a-z]+)+)>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
+    re.IGNORECASE,
+)
+
+
+class ChatMessage(TypedDict):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one person, or the bot, said in one go."""
+
+    speaker: str | None
+    """Display name of a person; None is the bot itself."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    messages: tuple[ChatMessage, ...]
+    dropped: int
+    """Oldest messages that were left out."""
+    shortened: bool
+    """The newest message lost its middle."""
+
+
+def sanitize(text: str) -> str:
+    """Return `text` with a space inside every control token, so that no tokenizer reads one; idempotent."""
+    return _MARKER.sub(lambda marker: marker[0] + " ", text)
+
+
+def merge_turns(turns: Sequence[Turn]) -> list[Turn]:
+    """Return the turns with consecutive ones of one speaker joined by newlines; blank turns are left out."""
+    spoken = [turn for turn in turns if turn.text.strip()]
+    return [
+        Turn(speaker, "\n".join(turn.text for turn in group))
+        for speaker, group in groupby(spoken, key=lambda turn: turn.speaker)
+    ]
+
+
+def to_messages(system_prompt: str, turns: Sequence[Turn]) -> list[ChatMessage]:
+    """Return the turns as a system message, then user and assistant messages that alternate, user first.
+
+    A lone person is named in the system message, several in front of their words. Turns of the bot before
+    the first person's are left out: the templates of Llama 2, Mistral and Gemma refuse them.
+    """
+    clean = merge_turns([_sanitized(turn) for turn in turns])
+    people = {turn.speaker for turn in clean if turn.speaker is not None}
+    if len(people) == 1:
+        system_prompt = f"{system_prompt}\nYou are talking with {people.pop()}.".lstrip()
+    else:
+        clean = [turn if turn.speaker is None else Turn(turn.speaker, f"{turn.speaker}: {turn.text}") for turn in clean]
+    system: list[ChatMessage] = [{"role": "system", "content": system_prompt}] if system_prompt.strip() else []
+    return system + _alternating(clean)
+
+
+def fit_to_window(
+    messages: Sequence[ChatMessage], count_tokens: Callable[[Sequence[ChatMessage]], int], budget: int
+) -> Fitted:
+    """Return the messages within `budget` tokens: the oldest go first, then the middle of the newest user message.
+
+    The system message, the newest user message and what follows it are always kept, and a user message always comes
+    first. `count_tokens` should not grow when messages or characters are taken away.
+    Raises ValueError without a user message, or where even the shortest form is too long.
+    """
+    first = 1 if messages and messages[0]["role"] == "system" else 0
+    system, rest = tuple(messages[:first]), tuple(messages[first:])
+    starts = [index for index, message in enumerate(rest) if message["role"] == "user"]
+    if not starts:
+        raise ValueError("a prompt needs a user message")
+    chosen = bisect_left(starts, True, key=lambda start: count_tokens(system + rest[start:]) <= budget)
+    if chosen < len(starts):
+        return Fitted(system + rest[starts[chosen] :], dropped=starts[chosen], shortened=False)
+    shortened = _shorten(system, rest[starts[-1] :], count_tokens, budget)
+    return Fitted(shortened, dropped=starts[-1], shortened=True)
+
+
+def _sanitized(turn: Turn) -> Turn:
+    # A name on one line cannot imitate another person's message.
+    speaker = None if turn.speaker is None else " ".join(sanitize(turn.speaker).split())
+    return Turn(speaker, sanitize(turn.text))
+
+
+def _alternating(turns: Sequence[Turn]) -> list[ChatMessage]:
+    messages: list[ChatMessage] = []
+    for is_bot, group in groupby(turns, key=lambda turn: turn.speaker is None):
+        content = "\n".join(turn.text for turn in group)
+        messages.append({"role": "assistant" if is_bot else "user", "content": content})
+    return messages[1:] if messages and messages[0]["role"] == "assistant" else messages
+
+
+def _shorten(
+    system: tuple[ChatMessage, ...],
+    rest: tuple[ChatMessage, ...],
+    count_tokens: Callable[[Sequence[ChatMessage]], int],
+    budget: int,
+) -> tuple[ChatMessage, ...]:
+    """Return the messages with as much of the first of `rest`, a user message, as the budget allows."""
+    newest = rest[0]["content"]
+
+    def keeping(chars: int) -> tuple[ChatMessage, ...]:
+        cut: ChatMessage = {"role": "user", "content": _without_middle(newest, chars)}
+        return (*system, cut, *rest[1:])
+
+    sizes = range(FEWEST_KEPT_CHARS, len(newest))
+    too_long = bisect_left(sizes, True, key=lambda chars: count_tokens(keeping(chars)) > budget)
+    if too_long == 0:
+        raise ValueError(f"{budget} tokens cannot hold the system message and the start of the newest message")
+    return keeping(sizes[too_long - 1])
+
+
+def _without_middle(text: str, kept_chars: int) -> str:
+    tail_chars = kept_chars // 2
+    return text[: kept_chars - tail_chars].rstrip() + GAP + text[len(text) - tail_chars :].lstrip()

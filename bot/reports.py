@@ -1,0 +1,154 @@
+"""Versions and rounds in words; the same for Discord and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from storage.evidence import Evidence
+from storage.rounds import Round
+from storage.schema import RoundStatus
+from storage.versions import Alias, AliasMove, Version, name_of
+from storage.votes import Tally
+
+BAR_CELLS = 12
+HEADLINES = {
+    RoundStatus.REQUESTED: "Waiting for the trainer",
+    RoundStatus.RUNNING: "Training a new version",
+    RoundStatus.PUBLISHED: "A new version is ready",
+    RoundStatus.SKIPPED: "Nothing was trained",
+    RoundStatus.REJECTED: "The new version did not pass the gate",
+    RoundStatus.FAILED: "The round failed",
+    RoundStatus.INTERRUPTED: "The round was interrupted",
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    champion: Alias
+    last_good: Alias
+    base_name: str
+    problem: str | None
+    evidence: Evidence
+    pairs_needed: int
+    bases: str
+    latest_round: Round | None
+    trainer_alive: bool
+    schedule: str
+
+
+def describe_status(status: Status) -> str:
+    evidence = status.evidence
+    lines = [
+        f"**Champion:** {status.champion.target} on {status.base_name} (last good: {status.last_good.target})",
+        f"**To learn from:** {evidence.votes} votes on {evidence.replies} answers, "
+        f"{evidence.corrections} suggested answers; a round needs {status.pairs_needed} pairs",
+        f"**Trainer:** {_trainer(status)}",
+        status.bases,
+    ]
+    if status.problem:
+        lines.insert(1, f"⚠️ {status.problem}")
+    if status.latest_round:
+        lines.append(describe_round(status.latest_round))
+    return "\n".join(lines)
+
+
+def _trainer(status: Status) -> str:
+    if not status.trainer_alive:
+        return "not running; start it with `reactune trainer`"
+    return f"running, scheduled at `{status.schedule}` UTC" if status.schedule else "running, no schedule"
+
+
+def describe_round(round_: Round) -> str:
+    """Return the headline, and what is known of progress or outcome."""
+    lines = [f"**{HEADLINES[round_.status]}** (round {round_.id})"]
+    if round_.status is RoundStatus.RUNNING:
+        lines.append(_progress(round_.progress))
+    if round_.reason:
+        lines.append(_sentence(round_.reason))
+    if round_.status is RoundStatus.PUBLISHED:
+        lines.append(describe_metrics(round_.metrics))
+    return "\n".join(lines)
+
+
+def _progress(progress: Mapping[str, Any]) -> str:
+    phase, step, steps = progress.get("phase", "starting"), progress.get("step", 0), progress.get("steps", 0)
+    words = [f"**{phase}**"]
+    if steps:
+        full = round(BAR_CELLS * step / steps)
+        words = [f"`{'█' * full}{'░' * (BAR_CELLS - full)}`", *words, f"step {step} of {steps}"]
+    if progress.get("loss") is not None:
+        words.append(f"loss {progress['loss']:.3f}")
+    if progress.get("seconds_left") is not None:
+        words.append(f"about {_duration(progress['seconds_left'])} left")
+    return " · ".join(words).replace("` · **", "` **", 1)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+METRIC_WORDS: Mapping[str, str] = {
+    "pairs": "{:.0f} pairs",
+    "holdout_pairs": "{:.0f} held out",
+    "holdout_accuracy": "held-out accuracy {:.0%}",
+    "holdout_margin": "margin {:.2f} nats",
+    "divergence": "divergence {:.2f} nats/token",
+    "degenerate_share": "broken answers {:.0%}",
+    "degenerate_share_base": "(base {:.0%})",
+    "seconds": "{:.0f} s",
+}
+
+
+def describe_metrics(metrics: Mapping[str, Any]) -> str:
+    words = [words.format(metrics[key]) for key, words in METRIC_WORDS.items() if metrics.get(key) is not None]
+    return " · ".join(words).replace(" · (base", " (base")
+
+
+def describe_versions(versions: Sequence[Version], champion: Alias, tallies: Mapping[int | None, Tally]) -> str:
+    """Return a line per version, newest first, the base model last."""
+    lines = [_version_line(v.name, v.id, _day(v.created_at), champion, tallies) for v in versions] + [
+        _version_line("base", None, "no adapter", champion, tallies)
+    ]
+    return "\n".join(lines)
+
+
+def _version_line(
+    name: str, version_id: int | None, note: str, champion: Alias, tallies: Mapping[int | None, Tally]
+) -> str:
+    votes = tallies.get(version_id, Tally())
+    is_champion = version_id == (champion.version.id if champion.version else None)
+    return f"{'👑' if is_champion else '▫️'} **{name}** · 👍 {votes.up} 👎 {votes.down} · {note}"
+
+
+def describe_version(
+    version: Version, parent: Version | None, round_: Round | None, votes: Tally, moves: Sequence[AliasMove]
+) -> str:
+    lines = [
+        f"**{version.name}** · made {_day(version.created_at)} from {name_of(parent)} on {version.base_name} "
+        f"({version.base_revision})",
+        f"Adapter `{version.digest[:16]}` · 👍 {votes.up} 👎 {votes.down}",
+    ]
+    if version.metrics:
+        lines.append(describe_metrics(version.metrics))
+    if round_:
+        manifest = (round_.manifest_digest or "")[:16]
+        lines.append(f"Round {round_.id}, asked for by {round_.requested_by}, manifest `{manifest}`")
+    if version.trained_on_deleted_data:
+        lines.append("⚠️ It learned from data that was deleted since: train a new version from an older one.")
+    lines += [f"{_day(m.moved_at)}: {describe_move(m, version)} by {m.moved_by}: {m.reason}" for m in moves[:5]]
+    return "\n".join(lines)
+
+
+def describe_move(move: AliasMove, version: Version) -> str:
+    return "became champion" if move.to_version_id == version.id else "stopped being champion"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

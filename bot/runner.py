@@ -1,0 +1,61 @@
+"""One bot process: its locks, its signals, and what to do when Discord refuses it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+
+import discord
+
+from bot.app import ReactuneBot, create_bot
+from bot.errors import ConnectionRefused
+from storage.processes import BOT, sole_process, sole_token
+from storage.settings import TOKEN_VARIABLE, Settings
+
+log = logging.getLogger(__name__)
+
+NO_TOKEN = (
+    f"{TOKEN_VARIABLE} is not set: copy .env.example to .env and put the bot's token there "
+    "(Discord developer portal, your application, Bot, Reset Token), or try `reactune demo`, which needs none"
+)
+BAD_TOKEN = (
+    f"Discord does not accept {TOKEN_VARIABLE}: copy the token again "
+    "(Discord developer portal, your application, Bot, Reset Token) into .env"
+)
+NO_INTENT = (
+    "The message content intent is not enabled for this bot, so it serves only mentions, direct messages and replies "
+    "that ping it. Enable it (Discord developer portal, your application, Bot, Message Content Intent) and restart, "
+    "or set discord.message_content_intent = false to stop this warning."
+)
+
+
+def run_bot(settings: Settings) -> None:
+    """Serve Discord until SIGINT or SIGTERM; raises ConnectionRefused or a StorageError with what to do."""
+    if settings.discord_token is None:
+        raise ConnectionRefused(NO_TOKEN)
+    token = settings.discord_token.get_secret_value().strip()
+    with sole_process(BOT, settings.data.directory), sole_token(token):
+        try:
+            asyncio.run(_serve(create_bot(settings), token))
+        except discord.PrivilegedIntentsRequired:
+            log.warning(NO_INTENT)
+            asyncio.run(_serve(create_bot(_without_content(settings)), token))
+
+
+async def _serve(bot: ReactuneBot, token: str) -> None:
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(name, lambda: bot.spawn(bot.close(), "close"))
+    async with bot:
+        try:
+            await bot.start(token)
+        except discord.LoginFailure as error:
+            raise ConnectionRefused(BAD_TOKEN) from error
+
+
+def _without_content(settings: Settings) -> Settings:
+    plain = settings.discord.model_copy(update={"message_content_intent": False})
+    return settings.model_copy(update={"discord": plain})

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import discord
+import pytest
+import pytest_asyncio
+import simcord
+from discord import app_commands
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot, create_bot
+from bot.errors import UserFacingError
+from storage.base_model import BaseModel
+from storage.database import Database, open_database
+from storage.errors import StorageError
+from storage.schema import Base, Basis
+from storage.settings import Settings, load_settings
+from storage.votes import Vote, votes_on
+from tests.bot.scripted_engine import ScriptedEngine
+
+
+@pytest.fixture
+def overrides() -> dict[str, str]:
+    """Environment variables of the bot under test; a test module may override the fixture."""
+    return {}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, overrides: dict[str, str]) -> Settings:
+    quick = {
+        "REACTUNE_DATA__DIRECTORY": str(tmp_path / "data"),
+        "REACTUNE_CHAT__EDIT_INTERVAL_S": "0",
+        "REACTUNE_CHAT__COOLDOWN_S": "0",
+        "REACTUNE_CHAT__DRAIN_S": "1",
+    }
+    return load_settings(environment=quick | overrides)
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> BaseModel:
+    return BaseModel(name="tiny", path=tmp_path / "base", revision="0123456789abcdef", architecture="LlamaForCausalLM")
+
+
+@pytest.fixture
+def fixed_basis() -> Basis | None:
+    return Basis.LOCAL
+
+
+@pytest.fixture
+def new_bot(
+    settings: Settings, engine: ScriptedEngine, base: BaseModel, fixed_basis: Basis | None
+) -> Callable[[], ReactuneBot]:
+    return lambda: create_bot(settings, engine=engine, base=base, fixed_basis=fixed_basis)
+
+
+@pytest_asyncio.fixture
+async def env(new_bot: Callable[[], ReactuneBot]) -> AsyncIterator[simcord.Env]:
+    running = simcord.Env(new_bot(), settle_timeout=10)
+    await running.start()
+    yield running
+    await running.bot.close()
+    await running.shutdown()
+    assert [error for error in running.errors if not _is_foreseen(error)] == []
+
+
+def _is_foreseen(error: BaseException) -> bool:
+    """The simulator also notes the errors that the bot turned into a sentence."""
+    cause = getattr(error, "original", error)
+    return isinstance(cause, UserFacingError | StorageError | app_commands.CheckFailure)
+
+
+@dataclass
+class Place:
+    """A server with a channel, two members and an admin."""
+
+    env: simcord.Env
+    channel: Any
+    ada: Any
+    bo: Any
+    grace: Any
+
+    @property
+    def mention(self) -> str:
+        assert self.env.bot.user is not None
+        return self.env.bot.user.mention
+
+    async def ask(self, text: str, who: Any = None) -> discord.Message:
+        """Send a mention and return the last message of the answer."""
+        await (who or self.ada).send(self.channel, f"{self.mention} {text}")
+        return self.last
+
+    @property
+    def last(self) -> discord.Message:
+        assert self.channel.last_message is not None
+        return self.channel.last_message
+
+    @property
+    def contents(self) -> list[str]:
+        return [message.content for message in self.channel.history()]
+
+
+@pytest.fixture
+def place(env: simcord.Env) -> Place:
+    guild = env.create_guild("Server")
+    channel = guild.create_text_channel("general")
+    admins = guild.create_role("admins", permissions=discord.Permissions(manage_guild=True))
+    ada, bo = (guild.add_member(env.create_user(name)) for name in ("ada", "bo"))
+    grace = guild.add_member(env.create_user("grace"), roles=[admins])
+    return Place(env, channel, ada, bo, grace)
+
+
+@pytest.fixture
+def rows(settings: Settings, env: simcord.Env) -> Callable[[type[Base]], list[Any]]:
+    """Return every row of a table, oldest first, read past the bot."""
+
+    def read(table: type[Base]) -> list[Any]:
+        database: Database = open_database(settings)
+        with database.snapshot() as session:
+            found = list(session.scalars(select(table)))
+        database.close()
+        return found
+
+    return read
+
+
+@pytest.fixture
+def query(settings: Settings, env: simcord.Env) -> Callable[[Callable[[Session], Any]], Any]:
+    """Run a function of storage in a transaction of its own."""
+
+    def run(work: Callable[[Session], Any]) -> Any:
+        database = open_database(settings)
+        with database.transaction() as session:
+            result = work(session)
+        database.close()
+        return result
+
+    return run
+
+
+@pytest.fixture
+def votes(query: Callable[[Callable[[Session], Any]], Any]) -> Callable[[int], dict[int, Vote]]:
+    """Return {user id: vote} of a reply."""
+    return lambda reply_id: query(lambda session: votes_on(session, reply_id))

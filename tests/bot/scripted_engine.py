@@ -1,0 +1,90 @@
+"""An engine that says what the test tells it to, through the same protocol as the real one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt
+from bot.errors import EngineBusy, EngineStopped
+from bot.prompting import ChatMessage, fit_to_window
+
+Interlude = Callable[[], Awaitable[None]]
+
+
+class ScriptedGeneration:
+    def __init__(self, engine: ScriptedEngine, text: str) -> None:
+        self._engine = engine
+        self._text = text
+        self._said = ""
+        self._finish = engine.finish
+        self.cancelled = False
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        words = self._text.split(" ")
+        for position, word in enumerate(words):
+            if self.cancelled or self._engine.closed:
+                self._finish = Finish.CANCELLED
+                return
+            delta = word if position == len(words) - 1 else word + " "
+            self._said += delta
+            yield delta
+            if self._engine.interlude is not None:
+                await self._engine.interlude()
+            if self._engine.failure is not None:
+                raise self._engine.failure
+
+    @property
+    def completion(self) -> Completion:
+        return Completion(
+            text=self._said,
+            finish=self._finish,
+            prompt_tokens=7,
+            answer_tokens=len(self._said.split()),
+            queued_s=0.0,
+            first_token_s=0.1,
+            total_s=0.2,
+        )
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class ScriptedEngine:
+    def __init__(self) -> None:
+        self.answers: list[str] = []
+        self.requests: list[GenerationRequest] = []
+        self.finish = Finish.STOP
+        self.interlude: Interlude | None = None
+        self.failure: Exception | None = None
+        self.full = False
+        self.closed = False
+        self.window = 10_000
+
+    @property
+    def waiting(self) -> int:
+        return 0
+
+    async def start(self) -> None:
+        self.closed = False
+
+    async def close(self, drain_s: float) -> None:
+        self.closed = True
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        """Count a token per word."""
+
+        def count(some: Sequence[ChatMessage]) -> int:
+            return sum(len(message["content"].split()) for message in some)
+
+        fitted = fit_to_window(messages, count, self.window)
+        text = "".join(f"<{m['role']}>{m['content']}\n" for m in fitted.messages) + "<assistant>"
+        return RenderedPrompt(text, fitted.messages, count(fitted.messages), fitted.dropped, fitted.shortened)
+
+    def submit(self, request: GenerationRequest) -> ScriptedGeneration:
+        if self.closed:
+            raise EngineStopped("closed")
+        if self.full:
+            raise EngineBusy(32)
+        self.requests.append(request)
+        text = self.answers.pop(0) if self.answers else f"answer {len(self.requests)}"
+        return ScriptedGeneration(self, text)

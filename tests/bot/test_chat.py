@@ -1,0 +1,293 @@
+"""Members talk to the bot and see its answers; every answer has its row."""
+
+from __future__ import annotations
+
+import discord
+import pytest
+from sqlalchemy import update
+
+from bot.app import create_bot
+from bot.engine import Finish, GenerationFailed
+from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow
+
+
+async def test_a_mention_is_answered_with_the_version_in_small_print(place, engine, rows):
+    engine.answers = ["hello there"]
+    answer = await place.ask("hi")
+    assert answer.content == "hello there\n-# base"
+    assert answer.reference is not None
+    reply = rows(ReplyRow)[0]
+    assert (reply.answer, reply.outcome, reply.version_id) == ("hello there", Outcome.COMPLETE, None)
+    assert reply.basis is Basis.LOCAL
+    assert reply.prompt == engine.requests[0].prompt
+    assert reply.seed == engine.requests[0].seed
+    assert reply.messages[-1] == {"role": "user", "content": "hi"}
+    assert (reply.author_id, reply.channel_id, reply.guild_id) == (place.ada.id, place.channel.id, place.ada.guild.id)
+    assert reply.base_revision == "0123456789abcdef"
+    assert rows(ReplyMessageRow)[0].message_id == answer.id
+
+
+async def test_both_thumbs_and_another_answer_stand_ready_to_click(place):
+    answer = await place.ask("hi")
+    assert [str(reaction.emoji) for reaction in answer.reactions] == ["👍", "👎", "🔁"]
+
+
+async def test_other_messages_are_left_alone(place):
+    await place.ada.send(place.channel, "just talking")
+    assert place.contents == ["just talking"]
+
+
+async def test_a_reply_to_the_bot_continues_the_conversation(place, engine):
+    answer = await place.ask("what is red?")
+    await place.bo.send(place.channel, "and blue?", reply_to=answer)
+    prompt = engine.requests[1].prompt
+    assert "ada: what is red?" in prompt
+    assert "answer 1" in prompt
+    assert "bo: and blue?" in prompt
+    assert "-# base" not in prompt
+
+
+async def test_direct_messages_are_answered_and_remembered(place, engine):
+    await place.ada.send_dm("first")
+    await place.ada.send_dm("second")
+    assert "first" in engine.requests[1].prompt
+    assert place.ada.user.dm_channel.last_message.content == "answer 2\n-# base"
+
+
+async def test_consecutive_messages_of_one_person_merge(place, engine):
+    engine.full = True
+    await place.ada.send_dm("one")
+    engine.full = False
+    await place.ada.send_dm("two")
+    assert "one\ntwo" in engine.requests[0].prompt
+
+
+async def test_a_thread_it_was_called_into_needs_no_further_mention(place, engine, env):
+    started = await place.ada.send(place.channel, "let us talk")
+    thread = await env.bot.get_channel(place.channel.id).get_partial_message(started.id).create_thread(name="t")
+    await env.settle()
+    handle = next(t for t in place.channel.threads if t.id == thread.id)
+    await place.ada.send(handle, "not for the bot")
+    assert engine.requests == []
+    await place.ada.send(handle, f"{place.mention} come in")
+    await place.bo.send(handle, "what do you think?")
+    assert len(engine.requests) == 2
+    assert "bo: what do you think?" in engine.requests[1].prompt
+
+
+async def test_a_free_response_channel_needs_no_mention(place, env, engine, settings, base):
+    free = env.guild.create_text_channel("free")
+    discord_settings = settings.discord.model_copy(update={"free_response_channels": (free.id,)})
+    old = env.bot
+    bot = create_bot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
+    await env.restart_bot(bot)
+    await place.ada.send(free, "hello")
+    assert free.last_message.content == "answer 1\n-# base"
+    await old.close()
+
+
+async def test_a_mention_without_words_gets_a_hint(place, engine):
+    answer = await place.ask("")
+    assert "no question" in answer.content
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize("text", ["🙂🙂🙂", "مرحبا كيف حالك", "x" * 2_000, "**bold** `code` <tag> \\n", "\u200b"])
+async def test_unusual_messages_are_answered(place, text):
+    answer = await place.ask(text[:1_900])
+    assert answer.content.endswith("-# base")
+
+
+async def test_nobody_is_pinged_whatever_the_model_says(place, engine, env):
+    engine.answers = [f"@everyone <@&{place.ada.guild.id}> <@{place.bo.id}> wake up"]
+    answer = await place.ask("ping all")
+    stored = env.backend.get_message(place.channel.id, answer.id)
+    assert stored.ping_user_ids == []
+    assert stored.ping_role_ids == []
+    assert not stored.mention_everyone
+
+
+async def test_a_long_answer_spans_messages_and_is_one_reply(place, engine, rows):
+    engine.answers = [" ".join(["word"] * 1_000)]
+    await place.ask("tell me more")
+    own = [m for m in place.channel.history() if m.author.bot]
+    assert len(own) == 3
+    assert all(len(message.content) <= 2_000 for message in own)
+    assert own[-1].content.endswith("-# base")
+    assert {row.reply_id for row in rows(ReplyMessageRow)} == {rows(ReplyRow)[0].id}
+    assert len(rows(ReplyMessageRow)) == 3
+
+
+async def test_the_oldest_turns_drop_first_and_the_answer_says_so(place, engine):
+    engine.window = 32
+    for number in range(6):
+        await place.ada.send_dm(f"message {number} " + "word " * 4)
+    assert "message 5" in engine.requests[-1].prompt
+    assert "message 0" not in engine.requests[-1].prompt
+    assert "did not fit" in place.ada.user.dm_channel.last_message.content
+
+
+async def test_an_enormous_message_loses_its_middle_and_the_answer_says_so(place, engine):
+    engine.window = 60
+    answer = await place.ask("start " + "middle " * 200 + "end")
+    assert "the middle of your message did not fit" in answer.content
+    assert "start" in engine.requests[0].prompt
+    assert "end" in engine.requests[0].prompt
+
+
+async def test_a_full_queue_is_refused_politely(place, engine, rows):
+    engine.full = True
+    answer = await place.ask("hi")
+    assert answer.content.startswith("I am busy")
+    assert rows(ReplyRow) == []
+
+
+class TestCooldown:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_CHAT__COOLDOWN_S": "60"}
+
+    async def test_a_member_in_cooldown_is_asked_to_wait_and_others_are_not(self, place, engine):
+        await place.ask("one")
+        refused = await place.ask("two")
+        assert "you can ask me again in" in refused.content
+        assert (await place.ask("three", who=place.bo)).content.startswith("answer 2")
+
+
+async def test_an_answer_that_runs_out_of_time_says_so(place, engine, rows):
+    engine.finish = Finish.TIMEOUT
+    engine.answers = [""]
+    answer = await place.ask("hi")
+    assert answer.content.startswith("Sorry, that took too long")
+    assert rows(ReplyRow)[0].outcome is Outcome.TIMEOUT
+    assert answer.reactions == []
+
+
+async def test_a_failing_engine_gives_a_sentence_and_no_traceback(place, engine, rows, env):
+    engine.failure = GenerationFailed("out of memory")
+    answer = await place.ask("hi")
+    assert answer.content.startswith("Sorry, something went wrong")
+    assert "memory" not in answer.content
+    assert rows(ReplyRow)[0].outcome is Outcome.FAILED
+
+
+async def test_an_unforeseen_error_gives_a_reference(place, engine, env):
+    engine.failure = RuntimeError("secret detail")
+    answer = await place.ask("hi")
+    assert "reference: `" in answer.content
+    assert "secret" not in answer.content
+
+
+async def test_an_answer_deleted_while_it_streams_is_given_up(place, engine, rows, env):
+    async def delete_it() -> None:
+        own = [m for m in env.backend.messages[place.channel.id].values() if m.author_id == env.bot.user.id]
+        if own:
+            env.backend.delete_message(place.channel.id, own[-1].id)
+
+    engine.answers = ["one two three four"]
+    engine.interlude = delete_it
+    await place.ada.send(place.channel, f"{place.mention} hi")
+    assert all(not m.author.bot for m in place.channel.history())
+    assert rows(ReplyRow)[0].outcome is Outcome.CANCELLED
+
+
+async def test_a_question_deleted_before_the_answer_is_still_answered(place, engine, env, rows):
+    question = env.backend.create_message(place.channel.id, place.ada.id, f"{place.mention} hi")
+    env.backend.delete_message(place.channel.id, question.id)
+    await env.settle()
+    assert place.contents == ["answer 1\n-# base"]
+    assert rows(ReplyRow)[0].outcome is Outcome.COMPLETE
+
+
+@pytest.mark.parametrize("status", [500, 502, 429])
+async def test_trouble_while_editing_does_not_lose_the_answer(place, engine, env, status):
+    engine.answers = ["one two three"]
+    env.inject_error("PATCH", "/channels/*/messages/*", status=status, times=1)
+    answer = await place.ask("hi")
+    assert answer.content == "one two three\n-# base"
+
+
+async def test_a_channel_where_the_bot_may_not_write_is_left_in_peace(place, engine, env, rows):
+    env.inject_error("POST", "/channels/*/messages", status=403, code=50013, times=None)
+    await place.ada.send(place.channel, f"{place.mention} hi")
+    assert place.contents == [f"{place.mention} hi"]
+    assert rows(ReplyRow)[0].outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+async def test_an_answer_stays_when_reactions_are_refused(place, env, status):
+    env.inject_error("PUT", "/channels/*/messages/*/reactions/*", status=status, times=None)
+    answer = await place.ask("hi")
+    assert answer.content == "answer 1\n-# base"
+
+
+class TestAnotherAnswer:
+    async def test_the_seeded_reaction_gives_a_sibling_with_the_same_prompt(self, place, engine, rows):
+        answer = await place.ask("hi")
+        await place.bo.react(answer, "🔁")
+        assert place.last.content == "answer 2\n-# base"
+        first, second = rows(ReplyRow)
+        assert first.prompt == second.prompt
+        assert engine.requests[0].prompt == engine.requests[1].prompt
+        assert engine.requests[0].seed != engine.requests[1].seed
+        assert second.author_id == place.bo.id
+
+    async def test_the_message_menu_does_the_same(self, place, rows):
+        answer = await place.ask("hi")
+        result = await place.bo.context_menu(place.channel, "Another answer", answer)
+        assert result.ephemeral
+        assert place.last.content == "answer 2\n-# base"
+        assert len({row.prompt for row in rows(ReplyRow)}) == 1
+
+    async def test_only_answers_can_be_asked_again(self, place, engine):
+        message = await place.ada.send(place.channel, "just talking")
+        await place.ada.react(message, "🔁")
+        result = await place.ada.context_menu(place.channel, "Another answer", message)
+        assert "not one of my answers" in result.response.content
+        assert engine.requests == []
+
+    async def test_there_is_an_end_to_it(self, place, engine):
+        answer = await place.ask("hi")
+        for _ in range(7):
+            await place.ada.react(answer, "🔁")
+            await place.ada.unreact(answer, "🔁")
+        assert len(engine.requests) == 6
+        assert "which is the most I give" in place.last.content
+
+    async def test_the_conversation_goes_on_from_the_latest_sibling(self, place, engine):
+        await place.ada.send_dm("hi")
+        dm = place.ada.user.dm_channel
+        await place.ada.user.set_reaction(dm.last_message, "🔁", reacted=True)
+        await place.ada.send_dm("go on")
+        assert "answer 2" in engine.requests[-1].prompt
+        assert "answer 1" not in engine.requests[-1].prompt
+
+
+async def test_two_people_at_once_get_their_own_answers(place, engine, env, rows):
+    env.backend.create_message(place.channel.id, place.bo.id, f"{place.mention} second")
+    await place.ada.send(place.channel, f"{place.mention} first")
+    assert len(rows(ReplyRow)) == 2
+    asked = {m.reference.message_id for m in place.channel.history() if m.author.bot}
+    assert asked == {m.id for m in place.channel.history() if not m.author.bot}
+
+
+async def test_answers_left_unfinished_by_a_killed_bot_are_marked(place, engine, env, rows, query, new_bot):
+    answer = await place.ask("hi")
+    query(lambda session: session.execute(update(ReplyRow).values(outcome=Outcome.STREAMING)))
+    old = env.bot
+    await env.restart_bot(new_bot())
+    assert rows(ReplyRow)[0].outcome is Outcome.INTERRUPTED
+    message = await env.bot.get_channel(place.channel.id).fetch_message(answer.id)
+    assert "interrupted by a restart" in message.content
+    await old.close()
+
+
+async def test_other_bots_and_webhooks_are_not_answered(place, env, engine):
+    robot = env.guild.add_member(env.create_user("robot", bot=True))
+    await robot.send(place.channel, f"{place.mention} hi")
+    assert engine.requests == []
+
+
+def test_the_client_never_parses_mentions_by_default(new_bot):
+    mentions = new_bot().allowed_mentions
+    assert mentions.to_dict() == discord.AllowedMentions.none().to_dict()

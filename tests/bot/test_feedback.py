@@ -1,0 +1,245 @@
+"""Reactions become votes, whatever happens in between; members write better answers."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+
+import pytest
+
+from storage.schema import Basis, CorrectionRow, ReplyRow, VoteEventRow
+from storage.votes import Vote
+
+
+@pytest.fixture
+def overrides():
+    return {"REACTUNE_CORRECTIONS__MAX_CHARS": "100"}
+
+
+class TestVotes:
+    async def test_a_thumb_is_a_vote_and_its_removal_withdraws_it(self, place, votes, rows):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        assert votes(1) == {place.ada.id: Vote.UP}
+        await place.ada.unreact(answer, "👍")
+        assert votes(1) == {}
+        assert [row.standing for row in rows(VoteEventRow)] == [True, False]
+
+    async def test_both_thumbs_cancel_out(self, place, votes):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        await place.ada.react(answer, "👎")
+        assert votes(1) == {}
+        await place.ada.unreact(answer, "👍")
+        assert votes(1) == {place.ada.id: Vote.DOWN}
+
+    @pytest.mark.parametrize("emoji", ["👍🏻", "👍🏼", "👍🏽", "👍🏾", "👍🏿"])
+    async def test_every_skin_tone_counts(self, place, votes, emoji):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, emoji)
+        assert votes(1) == {place.ada.id: Vote.UP}
+
+    async def test_other_reactions_and_the_bots_own_do_not(self, place, rows, env):
+        answer = await place.ask("hi")
+        robot = env.guild.add_member(env.create_user("robot", bot=True))
+        await place.ada.react(answer, "🎉")
+        await robot.react(answer, "👎")
+        assert rows(VoteEventRow) == []
+
+    async def test_reactions_on_other_messages_are_no_votes(self, place, rows):
+        message = await place.ada.send(place.channel, "just talking")
+        await place.bo.react(message, "👍")
+        assert rows(VoteEventRow) == []
+
+    async def test_one_vote_per_member_whichever_message_of_the_answer_carries_it(self, place, engine, votes):
+        engine.answers = [" ".join(["word"] * 600)]
+        await place.ask("long please")
+        first, last = (m for m in place.channel.history() if m.author.bot)
+        await place.ada.react(first, "👎")
+        await place.ada.react(last, "👎")
+        assert votes(1) == {place.ada.id: Vote.DOWN}
+        await place.ada.unreact(last, "👎")
+        assert votes(1) == {place.ada.id: Vote.DOWN}
+
+    async def test_clearing_all_reactions_withdraws_all_votes(self, place, votes, env):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        await place.bo.react(answer, "👎")
+        env.backend.clear_reactions(place.channel.id, answer.id)
+        await env.settle()
+        assert votes(1) == {}
+
+    async def test_clearing_one_emoji_withdraws_its_votes_alone(self, place, votes, env):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        await place.bo.react(answer, "👎")
+        env.backend.clear_reaction(place.channel.id, answer.id, "👎")
+        await env.settle()
+        assert votes(1) == {place.ada.id: Vote.UP}
+
+    async def test_what_happened_while_the_bot_was_away_is_found_on_return(self, place, votes, env, new_bot):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)  # the gateway gap
+        env.backend.set_reaction(place.channel.id, answer.id, "👍", place.ada.id, False)
+        env.backend.set_reaction(place.channel.id, answer.id, "👎🏽", place.bo.id, True)
+        env.backend.subscribers.append(feed)
+        assert votes(1) == {place.ada.id: Vote.UP}
+        await env.restart_bot(new_bot())
+        assert votes(1) == {place.bo.id: Vote.DOWN}
+        await old.close()
+
+    async def test_a_second_return_changes_nothing(self, place, rows, env, new_bot):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        old = env.bot
+        await env.restart_bot(new_bot())
+        assert len(rows(VoteEventRow)) == 1
+        await old.close()
+
+    async def test_a_deleted_answer_does_not_stop_the_reconciliation(self, place, votes, env, new_bot):
+        first, second = await place.ask("one"), await place.ask("two")
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)
+        env.backend.delete_message(place.channel.id, second.id)
+        env.backend.set_reaction(place.channel.id, first.id, "👍", place.bo.id, True)
+        env.backend.subscribers.append(feed)
+        await env.restart_bot(new_bot())
+        assert votes(1) == {place.bo.id: Vote.UP}
+        await old.close()
+
+
+class TestBusyDatabase:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_DATABASE__BUSY_TIMEOUT_S": "0.05"}
+
+    async def test_votes_wait_until_the_database_takes_them(self, place, votes, env, settings):
+        answer = await place.ask("hi")
+        other_program = sqlite3.connect(settings.data.directory / "reactune.db", check_same_thread=False)
+        other_program.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.5, other_program.rollback).start()
+        await place.ada.react(answer, "👍")
+        assert votes(1) == {place.ada.id: Vote.UP}
+        other_program.close()
+
+
+class TestCorrections:
+    async def test_the_menu_opens_a_form_with_the_answer_and_stores_what_is_written(self, place, rows):
+        answer = await place.ask("hi")
+        form = await place.bo.context_menu(place.channel, "Suggest a better answer", answer)
+        assert form.modal is not None
+        done = await place.bo.submit_modal(form, {"text": "a far better answer"})
+        assert done.ephemeral
+        assert "will count as the better one" in done.response.content
+        row = rows(CorrectionRow)[0]
+        assert (row.text, row.author_id, row.reply_id, row.basis) == (
+            "a far better answer",
+            place.bo.id,
+            1,
+            Basis.LOCAL,
+        )
+
+    async def test_suggest_takes_the_latest_answer(self, place, rows):
+        await place.ask("one")
+        await place.ask("two")
+        form = await place.ada.slash(place.channel, "suggest")
+        await place.ada.submit_modal(form, {"text": "better"})
+        assert rows(CorrectionRow)[0].reply_id == 2
+
+    async def test_suggest_without_an_answer_says_so(self, place):
+        result = await place.ada.slash(place.channel, "suggest")
+        assert "not answered anything" in result.response.content
+
+    @pytest.mark.parametrize(("text", "sentence"), [("", "2 to 100 characters"), ("x" * 101, "yours has 101")])
+    async def test_a_length_check_names_the_limits(self, place, rows, text, sentence):
+        await place.ask("hi")
+        form = await place.ada.slash(place.channel, "suggest")
+        done = await place.ada.submit_modal(form, {"text": text})
+        assert sentence in done.response.content
+        assert rows(CorrectionRow) == []
+
+    async def test_the_same_answer_again_is_refused(self, place, rows):
+        await place.ask("hi")
+        form = await place.ada.slash(place.channel, "suggest")
+        done = await place.ada.submit_modal(form, {"text": "answer 1"})
+        assert "answer I gave already" in done.response.content
+        assert rows(CorrectionRow) == []
+
+    async def test_a_second_suggestion_replaces_the_first(self, place, rows):
+        await place.ask("hi")
+        for text in ("first try", "second try"):
+            form = await place.ada.slash(place.channel, "suggest")
+            await place.ada.submit_modal(form, {"text": text})
+        first, second = rows(CorrectionRow)
+        assert first.withdrawn_at is not None
+        assert (second.text, second.withdrawn_at) == ("second try", None)
+
+    async def test_its_author_withdraws_it_with_the_button_also_after_a_restart(self, place, rows, env, new_bot):
+        await place.ask("hi")
+        form = await place.ada.slash(place.channel, "suggest")
+        done = await place.ada.submit_modal(form, {"text": "better"})
+        old = env.bot
+        await env.restart_bot(new_bot())
+        clicked = await place.ada.click(done.response, label="Withdraw")
+        assert "withdrawn" in clicked.response.content
+        assert rows(CorrectionRow)[0].withdrawn_at is not None
+        await old.close()
+
+    async def test_withdraw_takes_back_ones_own_latest_alone(self, place, rows):
+        await place.ask("hi")
+        form = await place.ada.slash(place.channel, "suggest")
+        await place.ada.submit_modal(form, {"text": "better"})
+        others = await place.bo.slash(place.channel, "withdraw")
+        assert "no suggestion" in others.response.content
+        own = await place.ada.slash(place.channel, "withdraw")
+        assert "is withdrawn" in own.response.content
+        assert rows(CorrectionRow)[0].withdrawn_at is not None
+
+
+class TestLiveChat:
+    @pytest.fixture
+    def fixed_basis(self):
+        return None
+
+    async def test_without_consent_there_is_no_basis(self, place, rows):
+        await place.ask("hi")
+        assert rows(ReplyRow)[0].basis is None
+
+    async def test_everybody_quoted_must_have_agreed(self, place, rows):
+        await place.ada.slash(place.channel, "privacy allow")
+        answer = await place.ask("hi")
+        await place.bo.send(place.channel, "and me?", reply_to=answer)
+        assert [row.basis for row in rows(ReplyRow)] == [Basis.LIVE_CHAT, None]
+
+    async def test_a_suggestion_needs_its_authors_consent_too(self, place, rows):
+        await place.ada.slash(place.channel, "privacy allow")
+        await place.ask("hi")
+        form = await place.bo.slash(place.channel, "suggest")
+        done = await place.bo.submit_modal(form, {"text": "better"})
+        assert "not trained on" in done.response.content
+        assert rows(CorrectionRow)[0].basis is None
+
+
+class TestPrivacy:
+    async def test_show_says_what_is_open_and_what_one_chose(self, place):
+        before = await place.ada.slash(place.channel, "privacy show")
+        assert "do **not** allow" in before.response.content
+        assert "privacy.discord_training_permission = false" in before.response.content
+        await place.ada.slash(place.channel, "privacy allow")
+        after = await place.ada.slash(place.channel, "privacy show")
+        assert "**allow** training" in after.response.content
+        await place.ada.slash(place.channel, "privacy deny")
+        again = await place.ada.slash(place.channel, "privacy show")
+        assert "do **not** allow" in again.response.content
+
+    async def test_delete_needs_confirmation_and_removes_what_is_kept(self, place, rows):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        refused = await place.ada.slash(place.channel, "privacy delete", confirm="yes")
+        assert "Nothing was deleted" in refused.response.content
+        done = await place.ada.slash(place.channel, "privacy delete", confirm="DELETE")
+        assert "1 answers" in done.response.content
+        assert rows(ReplyRow) == []
+        assert rows(VoteEventRow) == []
