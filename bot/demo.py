@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import shutil
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import discord
@@ -20,6 +22,7 @@ from bot.answering import SEEDS, small_print
 from bot.app import ReactuneBot
 from bot.engine import Engine, Finish, RenderedPrompt
 from bot.message_stream import lay_out
+from bot.runner import stop_on_signals
 from storage.base_model import BaseModel
 from storage.database import open_database
 from storage.replies import FINISHED_WHOLE, Reply, recent_replies
@@ -55,6 +58,7 @@ def demo_overrides(directory: str, channel_id: int) -> dict[str, str]:
         variable_name("database", "url"): "",
         variable_name("discord", "free_response_channels"): str(channel_id),
         variable_name("chat", "cooldown_s"): "0",
+        variable_name("chat", "drain_s"): "1",
         variable_name("generation", "max_new_tokens"): "160",
         variable_name("training", "schedule"): "",
         variable_name("training", "min_pairs"): "2",
@@ -93,7 +97,14 @@ def build_world(env: simcord.Env) -> World:
 
 def demo_channel_id() -> int:
     """Return the id that the demo's channel has in every world."""
-    return build_world(simcord.Env(discord.Client(intents=discord.Intents.none()))).channel.id
+    world = build_world(simcord.Env(discord.Client(intents=discord.Intents.none())))
+    return int(world.channel.id)
+
+
+def forget(directory: Path) -> None:
+    """Delete what earlier starts left, but for the converted base model."""
+    for path in (*directory.glob("reactune.db*"), directory / "adapters"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 async def serve_demo(
@@ -104,7 +115,7 @@ async def serve_demo(
     port: int,
     on_ready: Callable[[str], None],
 ) -> None:
-    """Serve the page on loopback until it is closed; `on_ready` gets its address."""
+    """Serve the page on loopback until it is closed, SIGINT or SIGTERM; `on_ready` gets its address."""
     bot = DemoBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL)
     env = simcord.Env(bot, check_errors=False)
     world = build_world(env)
@@ -114,6 +125,7 @@ async def serve_demo(
     try:
         async with env.preview(world.channel, viewers=world.viewers, layout="channel", port=port) as preview:
             refreshing = asyncio.create_task(_keep_fresh(preview), name="refresh the page")
+            stop_on_signals(preview.close)
             on_ready(preview.url)
             await preview.wait_closed()
             refreshing.cancel()

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import discord
 
@@ -16,6 +18,7 @@ from storage.settings import TOKEN_VARIABLE, Settings
 
 log = logging.getLogger(__name__)
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NO_TOKEN = (
     f"{TOKEN_VARIABLE} is not set: copy .env.example to .env and put the bot's token there "
     "(Discord developer portal, your application, Bot, Reset Token), or try `reactune demo`, which needs none"
@@ -33,9 +36,7 @@ NO_INTENT = (
 
 def run_bot(settings: Settings) -> None:
     """Serve Discord until SIGINT or SIGTERM; raises ConnectionRefused or a StorageError with what to do."""
-    if settings.discord_token is None:
-        raise ConnectionRefused(NO_TOKEN)
-    token = settings.discord_token.get_secret_value().strip()
+    token = require_token(settings)
     with sole_process(BOT, settings.data.directory), sole_token(token):
         try:
             asyncio.run(_serve(create_bot(settings), token))
@@ -44,11 +45,31 @@ def run_bot(settings: Settings) -> None:
             asyncio.run(_serve(create_bot(_without_content(settings)), token))
 
 
-async def _serve(bot: ReactuneBot, token: str) -> None:
+def require_token(settings: Settings) -> str:
+    """Return the token; raises ConnectionRefused without one."""
+    token = settings.discord_token.get_secret_value().strip() if settings.discord_token else ""
+    if not token:
+        raise ConnectionRefused(NO_TOKEN)
+    return token
+
+
+def stop_on_signals(stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `stop` once on the running loop when SIGINT or SIGTERM comes; a second signal ends the process at once."""
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(name, lambda: bot.spawn(bot.close(), "close"))
+    stopping: list[asyncio.Task[None]] = []
+
+    def begin() -> None:
+        for name in STOP_SIGNALS:
+            loop.remove_signal_handler(name)
+        stopping.append(loop.create_task(stop(), name="stop"))
+
+    for name in STOP_SIGNALS:
+        with contextlib.suppress(NotImplementedError):  # Windows, where Ctrl-C raises KeyboardInterrupt
+            loop.add_signal_handler(name, begin)
+
+
+async def _serve(bot: ReactuneBot, token: str) -> None:
+    stop_on_signals(bot.close)
     async with bot:
         try:
             await bot.start(token)

@@ -58,7 +58,7 @@ class AliasConflict(StorageError):
 
 class AlreadyChampion(StorageError):
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is the champion already: nothing was changed")
+        super().__init__(f"the champion is {name} already: nothing was changed")
         self.name = name
 
 

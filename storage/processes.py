@@ -24,10 +24,10 @@ SILENT_AFTER_S = 30.0
 
 
 @contextmanager
-def sole_process(process: str, data_directory: Path) -> Iterator[None]:
-    """Hold the data folder's lock for `process`; raises DataDirectoryInUse while another one holds it."""
+def sole_process(process: str, data_directory: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the data folder's lock for `process`; raises DataDirectoryInUse where another one holds it for `wait_s`."""
     data_directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(data_directory / f"{process}.lock", timeout=0)
+    lock = FileLock(data_directory / f"{process}.lock", timeout=wait_s)
     try:
         lock.acquire()
     except Timeout as error:

@@ -93,13 +93,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         await interaction.response.defer()
         by = _named(interaction.user)
 
-        def request(session: Session) -> tuple[Round, bool]:
-            round_, _ = request_round(session, self.bot.personality_id, by)
-            return round_, is_alive(session, TRAINER)
-
-        round_, trainer_alive = await self.bot.database.run(request)
-        text = describe_round(round_) + ("" if trainer_alive else NO_TRAINER)
-        message = await interaction.edit_original_response(content=text)
+        round_, _ = await self.bot.database.run(lambda session: request_round(session, self.bot.personality_id, by))
+        message = await interaction.edit_original_response(content=await self._progress_text(round_))
         await self.bot.database.run(
             lambda session: show_progress_in(session, round_.id, message.channel.id, message.id)
         )
@@ -236,15 +231,18 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         return True
 
     async def _progress_text(self, round_: Round) -> str:
-        made = await self.bot.database.read(lambda session: _version_of(session, round_))
-        if made is None:
-            return describe_round(round_)[:MESSAGE_CHARS]
-        advice = f"\n`/model promote {made.name}` makes {made.name} answer, `/model show {made.name}` tells more."
+        advice = await self.bot.database.read(lambda session: _advice(session, round_))
         return describe_round(round_)[: MESSAGE_CHARS - len(advice)] + advice
 
 
-def _version_of(session: Session, round_: Round) -> Version | None:
-    return next((v for v in list_versions(session, round_.personality_id) if v.round_id == round_.id), None)
+def _advice(session: Session, round_: Round) -> str:
+    """Return what an admin should do about the round now, if anything."""
+    if round_.is_open:
+        return "" if is_alive(session, TRAINER) else NO_TRAINER
+    made = next((v for v in list_versions(session, round_.personality_id) if v.round_id == round_.id), None)
+    if made is None:
+        return ""
+    return f"\n`/model promote {made.name}` makes {made.name} answer, `/model show {made.name}` tells more."
 
 
 def _named(user: discord.User | discord.Member) -> str:

@@ -93,10 +93,8 @@ class ResidentModel:
             config = PeftConfig.from_pretrained(str(adapter.path))
             config.inference_mode = True
             # Not PeftModel.from_pretrained: if its weights fail to load, it leaves a half-wrapped base behind.
-            self._wrapped = PeftModel(self._base, config, adapter_name=name, autocast_adapter_dtype=False)
-        result = self._wrapped.load_adapter(
-            str(adapter.path), adapter_name=name, torch_device="cpu", autocast_adapter_dtype=False
-        )
+            self._wrapped = PeftModel(self._base, config, adapter_name=name)
+        result = self._wrapped.load_adapter(str(adapter.path), adapter_name=name, torch_device="cpu")
         if keys := [*result.missing_keys, *result.unexpected_keys]:
             raise AdapterMismatch(adapter, keys)
 

@@ -1,0 +1,387 @@
+"""The command line: it composes bot and trainer, and is the only module that imports both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import importlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+from sqlalchemy.orm import Session
+
+from bot.errors import BotError, ConnectionRefused
+from storage.adapters import AdapterStore
+from storage.database import open_database
+from storage.errors import (
+    AlreadyChampion,
+    DataDirectoryInUse,
+    NothingToRollBack,
+    SettingsError,
+    StorageError,
+    VersionNotFound,
+)
+from storage.personalities import DEFAULT_PERSONALITY, find_personality
+from storage.processes import BOT, sole_process
+from storage.settings import Settings, load_settings
+from storage.versions import Alias, list_moves, list_versions, name_of, promote, read_alias, roll_back, version_named
+from trainer.errors import TrainerError
+
+T = TypeVar("T")
+
+USAGE_ERRORS = (
+    AlreadyChampion,
+    ConnectionRefused,
+    DataDirectoryInUse,
+    NothingToRollBack,
+    SettingsError,
+    VersionNotFound,
+)
+RESTART_PAUSE_S = 10.0
+STOP_S = 20.0
+BENCHES = ("votes", "loop")
+DEMO_DIRECTORY = Path("demo-data")
+EARLIER_DEMO_S = 20.0
+
+log = logging.getLogger(__name__)
+# What people read goes to standard error where a command prints JSON for scripts.
+notes = Console(stderr=True)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+model = typer.Typer(no_args_is_help=True, help="Versions: list, show, promote, roll back.")
+app.add_typer(model, name="model")
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file; config.toml where it is left out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Personality = Annotated[str, typer.Option("--personality", help="Whose versions or votes.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit trail.")]
+
+
+@app.command()
+def demo(
+    config: Config = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8790,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    directory: Annotated[Path, typer.Option(help="Keeps the demo's data between starts.")] = DEMO_DIRECTORY,
+    start_over: Annotated[bool, typer.Option("--start-over", help="Forget earlier starts first.")] = False,
+) -> None:
+    """Try the real bot in a local browser page: no token, no GPU, no network."""
+    with _demo_extra():
+        from bot.demo import demo_channel_id, demo_overrides, forget, serve_demo
+    _log_to_stderr(logging.WARNING)
+    environment = {**os.environ, **demo_overrides(str(directory), demo_channel_id())}
+    settings = load_settings(config, environment)
+
+    def announce(url: str) -> None:
+        say("Ready.")
+        print(f"Open {url}\nThe data stays in {directory}; Ctrl-C ends the demo.", flush=True)
+        if browser:
+            webbrowser.open(url)
+
+    with sole_process(BOT, directory, wait_s=EARLIER_DEMO_S), _progress() as say:
+        if start_over:
+            forget(directory)
+        _prepare_base(settings, say)
+        with _trainer_beside(config, environment):
+            say("Loading the model and starting the bot …")
+            asyncio.run(serve_demo(settings, port=port, on_ready=announce))
+
+
+@app.command()
+def run(config: Config = None) -> None:
+    """Serve Discord, with the trainer beside the bot."""
+    from bot.runner import require_token, run_bot
+
+    _log_to_stderr(logging.INFO)
+    settings = load_settings(config)
+    require_token(settings)
+    with _progress() as say:
+        _prepare_base(settings, say)
+    with _trainer_beside(config, dict(os.environ)):
+        run_bot(settings)
+
+
+@app.command()
+def bot(config: Config = None) -> None:
+    """Serve Discord without a trainer."""
+    from bot.runner import run_bot
+
+    _log_to_stderr(logging.INFO)
+    run_bot(load_settings(config))
+
+
+@app.command()
+def trainer(
+    config: Config = None,
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True, help="Stop when the starter is gone.")] = False,
+) -> None:
+    """Run the trainer alone: scheduled rounds and those asked for."""
+    from trainer.worker import run_trainer, stopped_by_signals
+
+    _log_to_stderr(logging.INFO)
+    with stopped_by_signals() as stop:
+        if until_stdin_closes:
+            threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+        run_trainer(load_settings(config), stop)
+
+
+@app.command()
+def train(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
+    """Train one round now, and wait for it."""
+    from bot.reports import describe_round
+    from storage.schema import RoundStatus
+    from trainer.worker import train_now
+
+    _log_to_stderr(logging.WARNING)
+    with _progress() as say:
+        round_ = train_now(load_settings(config), personality, _who(), lambda r: say(describe_round(r)))
+    _show(asdict(round_), describe_round(round_), as_json)
+    if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
+        raise typer.Exit(1)
+
+
+@model.command("list")
+def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
+    """List the versions with their votes, newest first."""
+    from bot.reports import describe_versions
+    from storage.votes import tally_by_version
+
+    def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
+        versions, champion = list_versions(session, personality_id), read_alias(session, personality_id)
+        tallies = tally_by_version(session, personality_id)
+        data = {"champion": champion.target, "versions": [asdict(v) | {"name": v.name} for v in versions]}
+        return data, describe_versions(versions, champion, tallies)
+
+    _show(*_with_personality(config, personality, read), as_json)
+
+
+@model.command("show")
+def show_model(
+    version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
+    """Show where a version comes from and how it measured."""
+    from bot.reports import describe_version
+    from storage.rounds import find_round
+    from storage.versions import find_version
+    from storage.votes import Tally, tally_by_version
+
+    def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
+        found = version_named(session, personality_id, version)
+        if found is None:
+            return {"name": "base"}, "**base**: the base model, without an adapter"
+        round_ = find_round(session, found.round_id) if found.round_id else None
+        votes = tally_by_version(session, personality_id).get(found.id, Tally())
+        moves = [m for m in list_moves(session, personality_id) if found.id in (m.from_version_id, m.to_version_id)]
+        data = asdict(found) | {"name": found.name, "votes": asdict(votes), "moves": [asdict(m) for m in moves]}
+        return data, describe_version(found, find_version(session, found.parent_id), round_, votes, moves)
+
+    _show(*_with_personality(config, personality, read), as_json)
+
+
+@model.command("promote")
+def promote_model(
+    version: str,
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    reason: Reason = "promoted on the command line",
+    as_json: AsJson = False,
+) -> None:
+    """Make a version, or "base", the one that answers."""
+    settings = load_settings(config)
+
+    def move(session: Session, personality_id: int) -> Alias:
+        target = version_named(session, personality_id, version)
+        if target is not None:
+            AdapterStore(settings.data.directory / "adapters").path(target.digest)
+        before = read_alias(session, personality_id)
+        return promote(session, personality_id, target, expected_generation=before.generation, by=_who(), reason=reason)
+
+    _show_champion(_with_personality(config, personality, move), as_json)
+
+
+@model.command("rollback")
+def roll_back_model(
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    reason: Reason = "rolled back on the command line",
+    as_json: AsJson = False,
+) -> None:
+    """Go back to the version that answered before."""
+
+    def move(session: Session, personality_id: int) -> Alias:
+        before = read_alias(session, personality_id)
+        return roll_back(session, personality_id, expected_generation=before.generation, by=_who(), reason=reason)
+
+    _show_champion(_with_personality(config, personality, move), as_json)
+
+
+@app.command("import")
+def import_pairs(file: Path, config: Config = None, as_json: AsJson = False) -> None:
+    """Read preference pairs from JSON lines (prompt, chosen, rejected), as TRL writes them."""
+    from trainer.exchange import import_file
+
+    counts = import_file(load_settings(config), file)
+    _show(asdict(counts), f"{counts.imported} pairs imported, {counts.known} were there already.", as_json)
+
+
+@app.command("export")
+def export_pairs(file: Path, config: Config = None, as_json: AsJson = False) -> None:
+    """Write the pairs that a round would train on now as JSON lines (prompt, chosen, rejected)."""
+    from trainer.exchange import export_file
+
+    count = export_file(load_settings(config), file)
+    _show({"pairs": count, "file": str(file)}, f"{count} pairs written to {file}.", as_json)
+
+
+@app.command()
+def doctor(config: Config = None, as_json: AsJson = False) -> None:
+    """Check settings, database, model, token and disk, and say what to do."""
+    from bot.doctor import examine
+
+    findings = examine(load_settings(config))
+    lines = [f"{'✓' if f.is_well else '✗'} **{f.what}:** {f.says}" for f in findings]
+    _show({"findings": [asdict(f) for f in findings]}, "\n\n".join(lines), as_json)
+    if not all(finding.is_well for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}.")], as_json: AsJson = False) -> None:
+    """Measure; both sides in one run. It needs a checkout with the dev extra."""
+    if name not in BENCHES:
+        raise SettingsError(f"there is no bench {name!r}: choose one of {', '.join(BENCHES)}")
+    try:
+        module = importlib.import_module(f"tests.benchmarks.{name}")
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"bench {name} needs {error.name}: run it in a checkout after `pip install -e '.[dev]'`"
+        ) from error
+    _show(result := module.run(), json.dumps(result, indent=2), as_json)
+
+
+def _show(data: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(data, default=str, ensure_ascii=False))
+    else:
+        Console().print(Markdown(text.replace("\n", "  \n")))
+
+
+def _show_champion(alias: Alias, as_json: bool) -> None:
+    data = {"champion": alias.target, "generation": alias.generation}
+    _show(data, f"**{name_of(alias.version)}** answers from now on.", as_json)
+
+
+def _with_personality(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
+    database = open_database(load_settings(config))
+    with contextlib.closing(database), database.transaction() as session:
+        personality_id = find_personality(session, personality)
+        if personality_id is None:
+            raise SettingsError(
+                f"there is no personality {personality!r} yet: start the bot once, or check --personality"
+            )
+        return work(session, personality_id)
+
+
+def _who() -> str:
+    return f"{getpass.getuser()} (command line)"[:64]
+
+
+def _prepare_base(settings: Settings, say: Callable[[str], None]) -> None:
+    """Find, fetch or convert the base model while saying so; it takes seconds once, and no time later."""
+    from storage.base_model import resolve_base_model
+
+    say("Looking for the base model …")
+    resolve_base_model(settings.model.base, settings.data.directory, say)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Yield a function that says what is going on: one changing line in a terminal, else a line each."""
+    if not notes.is_terminal:
+        yield lambda text: notes.print(text, markup=False, highlight=False)
+        return
+    with notes.status("") as status:
+        yield status.update
+
+
+@contextlib.contextmanager
+def _demo_extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"the demo needs {error.name}: run `pip install 'reactune[demo]'`") from error
+
+
+@contextlib.contextmanager
+def _trainer_beside(config: Path | None, environment: dict[str, str]) -> Iterator[None]:
+    """Keep a trainer process running, started again where it dies, until the context ends."""
+    command = [sys.executable, "-m", "reactune", "trainer", "--until-stdin-closes"]
+    command += ["--config", str(config)] if config else []
+    ending = threading.Event()
+
+    def keep_running() -> None:
+        while not ending.is_set():
+            # The pipe closes however this process ends, and with it the trainer.
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+            while process.poll() is None and not ending.wait(0.2):
+                pass
+            if ending.is_set():
+                _stop(process)
+                return
+            log.error("The trainer ended with code %s; starting it again in %g s.", process.returncode, RESTART_PAUSE_S)
+            ending.wait(RESTART_PAUSE_S)
+
+    keeper = threading.Thread(target=keep_running, name="trainer keeper")
+    keeper.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        keeper.join()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _log_to_stderr(level: int) -> None:
+    from trainer.logs import log_to_stderr
+
+    log_to_stderr(level)
+
+
+def main() -> None:
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except USAGE_ERRORS as error:
+        _fail(error, 2)
+    except (StorageError, BotError, TrainerError) as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    print(f"reactune: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

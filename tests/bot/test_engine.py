@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from bot.engine import AdapterRef, Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
+from bot.engine.local import LocalEngine
+from bot.errors import EngineBusy, EngineStopped
+from bot.prompting import ChatMessage
+from storage.base_model import resolve_base_model
+from storage.settings import GenerationSettings, ModelSettings
+from tests.tiny_model import build_tiny_base
+
+ENDLESS = 400
+StartEngine = Callable[..., Awaitable[LocalEngine]]
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[AdapterRef]:
+    return [save_adapter(tiny_base, tmp_path_factory.mktemp(f"adapter-{seed}"), seed) for seed in (1, 2)]
+
+
+@pytest.fixture
+async def start_engine(tiny_base: Path) -> AsyncIterator[StartEngine]:
+    async with AsyncExitStack() as stack:
+
+        async def start(**generation: object) -> LocalEngine:
+            engine = tiny_engine(tiny_base, **generation)
+            stack.push_async_callback(engine.close, 0.0)
+            await engine.start()
+            return engine
+
+        yield start
+
+
+def tiny_engine(base: Path, *, resident_adapters: int = 4, **generation: object) -> LocalEngine:
+    model = ModelSettings(dtype="float32", context_tokens=512, resident_adapters=resident_adapters, threads=1)
+    return LocalEngine(base, model, GenerationSettings.model_validate(generation))
+
+
+def save_adapter(base: Path, directory: Path, seed: int) -> AdapterRef:
+    """Write a random adapter, strong enough to change a greedy answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False)
+        get_peft_model(model, config).save_pretrained(directory)
+    return AdapterRef(hashlib.sha256(str(seed).encode()).hexdigest(), directory)
+
+
+def request(
+    prompt: str = "How are you?",
+    *,
+    seed: int = 1,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    penalty: float = 1.0,
+    tokens: int = 12,
+    adapter: AdapterRef | None = None,
+) -> GenerationRequest:
+    return GenerationRequest(prompt, seed, Sampling(temperature, top_p, penalty, tokens), adapter)
+
+
+async def finished(generation: Generation) -> Completion:
+    async for _ in generation:
+        pass
+    return generation.completion
+
+
+async def answer(engine: Engine, wanted: GenerationRequest) -> str:
+    return (await finished(engine.submit(wanted))).text
+
+
+async def started(generation: Generation) -> None:
+    """Wait until the first text has come."""
+    await anext(aiter(generation))
+
+
+async def test_streamed_text_joins_to_the_answer(start_engine: StartEngine) -> None:
+    engine = await start_engine()
+    generation = engine.submit(request(tokens=60))
+    deltas = [delta async for delta in generation]
+    completion = generation.completion
+    assert len(deltas) > 1
+    assert "".join(deltas) == completion.text
+    assert "\N{REPLACEMENT CHARACTER}" not in completion.text
+    assert completion.finish in {Finish.STOP, Finish.LENGTH}
+    assert 0 < completion.answer_tokens <= 60
+    assert completion.prompt_tokens > 0
+    assert completion.queued_s <= (completion.first_token_s or 0.0) <= completion.total_s
+
+
+async def test_a_seed_repeats_its_answer_and_another_does_not(start_engine: StartEngine) -> None:
+    engine = await start_engine()
+    first = await answer(engine, request(seed=1))
+    assert await answer(engine, request(seed=1)) == first
+    assert await answer(engine, request(seed=2)) != first
+
+
+async def test_requests_of_one_moment_are_answered_together(start_engine: StartEngine) -> None:
+    engine = await start_engine(batch_size=4)
+    order: list[str] = []
+
+    async def read(generation: Generation) -> None:
+        await started(generation)
+        order.append("started")
+        await finished(generation)
+        order.append("finished")
+
+    await asyncio.gather(*(read(engine.submit(request(temperature=0.0, tokens=40))) for _ in range(4)))
+    assert order == ["started"] * 4 + ["finished"] * 4
+
+
+async def test_a_batch_leaves_each_answer_as_it_is_alone(start_engine: StartEngine) -> None:
+    engine = await start_engine()
+    mixed = [
+        request("Hi", seed=3, temperature=0.0),
+        request("Tell me a joke, please!", seed=4, temperature=0.7, top_p=0.5, penalty=1.3, tokens=20),
+        request("What should I eat for lunch today?", seed=5, temperature=2.0, top_p=0.95, tokens=5),
+        request("Yes", seed=6, temperature=0.0, penalty=2.0, tokens=30),
+    ]
+    alone = [await answer(engine, wanted) for wanted in mixed]
+    assert await asyncio.gather(*(answer(engine, wanted) for wanted in mixed)) == alone
+
+
+async def test_a_repetition_penalty_keeps_a_greedy_answer_from_looping(start_engine: StartEngine) -> None:
+    engine = await start_engine()
+    plain = await answer(engine, request(temperature=0.0, tokens=30))
+    penalised = await answer(engine, request(temperature=0.0, tokens=30, penalty=2.0))
+    assert len(set(penalised)) > len(set(plain))
+
+
+async def test_a_full_queue_refuses_the_next_request(start_engine: StartEngine) -> None:
+    engine = await start_engine(batch_size=1, queue_size=2)
+    running = engine.submit(request(tokens=ENDLESS))
+    await started(running)
+    engine.submit(request())
+    engine.submit(request())
+    assert engine.waiting == 2
+    with pytest.raises(EngineBusy) as refused:
+        engine.submit(request())
+    assert refused.value.waiting == 2
+
+
+async def test_a_cancelled_answer_frees_its_slot(start_engine: StartEngine) -> None:
+    engine = await start_engine(batch_size=1)
+    running = engine.submit(request(tokens=ENDLESS))
+    await started(running)
+    waiting = engine.submit(request())
+    running.cancel()
+    cut_short = await finished(running)
+    assert cut_short.finish is Finish.CANCELLED
+    assert 0 < cut_short.answer_tokens < ENDLESS
+    assert (await finished(waiting)).finish in {Finish.STOP, Finish.LENGTH}
+
+
+async def test_a_cancelled_request_leaves_the_queue_at_once(start_engine: StartEngine) -> None:
+    engine = await start_engine(batch_size=1)
+    running = engine.submit(request(tokens=ENDLESS))
+    await started(running)
+    waiting = engine.submit(request())
+    waiting.cancel()
+    assert engine.waiting == 0
+    completion = await finished(waiting)
+    assert (completion.text, completion.finish, completion.first_token_s) == ("", Finish.CANCELLED, None)
+
+
+async def test_an_answer_ends_at_its_timeout_running_or_waiting(start_engine: StartEngine) -> None:
+    engine = await start_engine(batch_size=1, timeout_s=0.2)
+    running, waiting = (engine.submit(request(temperature=0.0, tokens=ENDLESS)) for _ in range(2))
+    completions = await asyncio.gather(finished(running), finished(waiting))
+    assert [completion.finish for completion in completions] == [Finish.TIMEOUT, Finish.TIMEOUT]
+    assert completions[0].answer_tokens > 0 == completions[1].answer_tokens
+
+
+async def test_each_version_answers_in_its_own_words(start_engine: StartEngine, adapters: list[AdapterRef]) -> None:
+    engine = await start_engine()
+    voices = [None, adapters[0], adapters[1]]
+    alone = [await answer(engine, request(temperature=0.0, adapter=voice)) for voice in voices]
+    assert len(set(alone)) == 3
+    mixed = [None, *adapters, *reversed(adapters), None]
+    together = await asyncio.gather(*(answer(engine, request(temperature=0.0, adapter=voice)) for voice in mixed))
+    assert together == [alone[voices.index(voice)] for voice in mixed]
+
+
+async def test_an_adapter_that_left_memory_comes_back(tiny_base: Path, adapters: list[AdapterRef]) -> None:
+    engine = tiny_engine(tiny_base, resident_adapters=1)
+    await engine.start()
+    first = [await answer(engine, request(temperature=0.0, adapter=adapter)) for adapter in adapters]
+    assert [await answer(engine, request(temperature=0.0, adapter=adapter)) for adapter in adapters] == first
+    await engine.close(drain_s=0.0)
+
+
+async def test_a_broken_adapter_fails_its_own_request_only(
+    start_engine: StartEngine, adapters: list[AdapterRef], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = await start_engine()
+    base = await answer(engine, request(temperature=0.0))
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "adapter_config.json").write_bytes((adapters[0].path / "adapter_config.json").read_bytes())
+    (half / "adapter_model.safetensors").write_bytes(b"torn")
+    broken = [AdapterRef("missing", tmp_path / "missing"), AdapterRef("half", half)]
+    for voice in [*broken, adapters[0], *broken]:
+        generations = [engine.submit(request(temperature=0.0, adapter=adapter)) for adapter in (voice, None)]
+        if voice in broken:
+            with pytest.raises(GenerationFailed):
+                await finished(generations[0])
+        else:
+            assert (await finished(generations[0])).text != base
+        assert (await finished(generations[1])).text == base
+    assert "failed" in caplog.text
+
+
+async def test_an_adapter_of_another_shape_is_refused(
+    start_engine: StartEngine, adapters: list[AdapterRef], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    engine = await start_engine()
+    weights = load_file(adapters[0].path / "adapter_model.safetensors")
+    weights.pop(next(iter(weights)))
+    save_file(weights, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_bytes((adapters[0].path / "adapter_config.json").read_bytes())
+    with pytest.raises(GenerationFailed, match="does not fit the base model"):
+        await answer(engine, request(adapter=AdapterRef("partial", tmp_path)))
+
+
+async def test_closing_lets_accepted_answers_finish(start_engine: StartEngine) -> None:
+    engine = await start_engine(batch_size=1)
+    generations = [engine.submit(request(seed=seed)) for seed in range(3)]
+    await engine.close(drain_s=30.0)
+    completions = [await finished(generation) for generation in generations]
+    assert all(completion.finish in {Finish.STOP, Finish.LENGTH} for completion in completions)
+    with pytest.raises(EngineStopped):
+        engine.submit(request())
+
+
+async def test_closing_cancels_what_is_left_after_the_drain(start_engine: StartEngine) -> None:
+    engine = await start_engine(batch_size=1)
+    generations = [engine.submit(request(temperature=0.0, tokens=ENDLESS)) for _ in range(2)]
+    await started(generations[0])
+    await engine.close(drain_s=0.0)
+    assert [(await finished(one)).finish for one in generations] == [Finish.CANCELLED, Finish.CANCELLED]
+
+
+async def test_a_folder_without_a_model_fails_the_start(tmp_path: Path) -> None:
+    engine = tiny_engine(tmp_path)
+    with pytest.raises(EngineStopped, match="cannot be used"):
+        await engine.start()
+    with pytest.raises(EngineStopped):
+        engine.submit(request())
+    await engine.close(drain_s=0.0)
+
+
+async def test_rendering_drops_the_oldest_turns_beyond_the_window(start_engine: StartEngine) -> None:
+    engine = await start_engine(max_new_tokens=12)
+    old: list[ChatMessage] = [{"role": "user", "content": "zebra " * 400}, {"role": "assistant", "content": "Yes."}]
+    newest: ChatMessage = {"role": "user", "content": "How are you?"}
+    rendered = await engine.render([*old, newest])
+    assert rendered.messages == (newest,)
+    assert (rendered.dropped, rendered.shortened) == (2, False)
+    assert rendered.text == "<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\n"
+    assert (await finished(engine.submit(request(rendered.text)))).prompt_tokens == rendered.tokens
+
+
+@pytest.mark.bundled
+async def test_the_bundled_model_answers_in_plain_words(tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = resolve_base_model("bundled", tmp_path_factory.mktemp("data"))
+    engine = LocalEngine(base.path, ModelSettings(), GenerationSettings())
+    await engine.start()
+    rendered = await engine.render([{"role": "user", "content": "What is the capital of France?"}])
+    text = await answer(engine, request(rendered.text, temperature=0.0, tokens=24))
+    await engine.close(drain_s=0.0)
+    assert "Paris" in text

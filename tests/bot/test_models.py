@@ -1,0 +1,236 @@
+"""Admins watch, train, promote and roll back; nobody else does."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+import discord
+import pytest
+
+from bot.app import create_bot
+from storage.adapters import WEIGHTS_FILE, AdapterStore
+from storage.processes import TRAINER, beat
+from storage.rounds import claim_round, finish_round, report_progress, request_round
+from storage.schema import AliasMoveRow, ReplyRow, RoundRow, RoundStatus
+from storage.versions import promote, read_alias, register, version_named
+from tests.storage.test_adapters import publish
+
+METRICS = {"pairs": 12, "holdout_pairs": 3, "holdout_accuracy": 2 / 3, "divergence": 0.5, "seconds": 41.0}
+
+
+@pytest.fixture
+def make_version(settings, base, query):
+    """Publish an adapter and register it as the next version, made from the champion."""
+
+    def make(value: float = 1.0, round_id: int | None = None):
+        digest = publish(AdapterStore(settings.data.directory / "adapters"), value=value)
+
+        def write(session):
+            champion = read_alias(session, 1).version
+            return register(
+                session,
+                1,
+                digest=digest,
+                base_name=base.name,
+                base_revision=base.revision,
+                parent_id=champion.id if champion else None,
+                round_id=round_id,
+                metrics=METRICS,
+            )
+
+        return query(write)
+
+    return make
+
+
+class TestWhoMayDoIt:
+    @pytest.mark.parametrize("command", ["status", "train", "list", "rollback"])
+    async def test_members_are_refused_by_discord(self, place, command):
+        with pytest.raises(Exception, match="model"):
+            await place.ada.slash(place.channel, f"model {command}")
+
+    @pytest.mark.parametrize("command", ["status", "train", "list", "rollback"])
+    async def test_members_are_refused_by_the_bot_even_where_discord_lets_them(self, place, env, command, rows):
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
+        root.update(default_member_permissions=None)
+        result = await place.ada.slash(place.channel, f"model {command}")
+        assert "Only admins may do this" in result.response.content
+        assert rows(RoundRow) == []
+
+    async def test_a_configured_role_may(self, place, env, settings, engine, base):
+        helpers = place.ada.guild.create_role("helpers")
+        helper = env.guild.add_member(env.create_user("hel"), roles=[helpers])
+        with_role = settings.discord.model_copy(update={"admin_roles": (helpers.id,)})
+        old = env.bot
+        await env.restart_bot(create_bot(settings.model_copy(update={"discord": with_role}), engine=engine, base=base))
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
+        root.update(default_member_permissions=None)
+        assert "Champion" in (await helper.slash(place.channel, "model status")).response.content
+        await old.close()
+
+
+class TestStatus:
+    async def test_it_says_what_answers_what_there_is_to_learn_and_what_is_open(self, place):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        text = (await place.grace.slash(place.channel, "model status")).response.content
+        assert "**Champion:** base on tiny" in text
+        assert "1 votes on 1 answers, 0 suggested answers; a round needs 8 pairs" in text
+        assert "Trainer:** not running; start it with `reactune trainer`" in text
+        assert "privacy.discord_training_permission = false" in text
+
+    async def test_it_names_the_trainer_and_the_latest_round(self, place, query):
+        query(lambda session: beat(session, TRAINER, "here"))
+        query(lambda session: request_round(session, 1, "somebody"))
+        text = (await place.grace.slash(place.channel, "model status")).response.content
+        assert "running, scheduled at `0 4 * * *` UTC" in text
+        assert "Waiting for the trainer** (round 1)" in text
+
+
+class TestTrain:
+    async def test_it_asks_for_a_round_and_warns_without_a_trainer(self, place, rows):
+        result = await place.grace.slash(place.channel, "model train")
+        assert "No trainer is running" in result.response.content
+        assert rows(RoundRow)[0].status is RoundStatus.REQUESTED
+        assert "grace" in rows(RoundRow)[0].requested_by
+
+    async def test_a_second_request_joins_the_first(self, place, rows):
+        await place.grace.slash(place.channel, "model train")
+        await place.grace.slash(place.channel, "model train")
+        assert len(rows(RoundRow)) == 1
+
+    async def test_progress_shows_phase_step_loss_and_time_left_then_the_outcome(self, place, env, query, make_version):
+        query(lambda session: beat(session, TRAINER, "here"))
+        shown = (await place.grace.slash(place.channel, "model train")).response
+
+        async def text() -> str:
+            await env.advance_time(1.5)
+            return (await env.bot.get_channel(place.channel.id).fetch_message(shown.id)).content
+
+        query(lambda session: claim_round(session, "here"))
+        progress = {"phase": "training", "step": 3, "steps": 12, "loss": 0.512, "seconds_left": 42.4}
+        query(lambda session: report_progress(session, 1, progress))
+        assert await text() == (
+            "**Training a new version** (round 1)\n"
+            "`███░░░░░░░░░` **training** · step 3 of 12 · loss 0.512 · about 42 s left"
+        )
+        make_version(round_id=1)
+        query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", METRICS))
+        final = await text()
+        assert "A new version is ready" in final
+        assert "held-out accuracy 67%" in final
+        assert "`/model promote v1` makes v1 answer" in final
+
+    async def test_progress_goes_on_after_a_restart(self, place, env, query, new_bot):
+        query(lambda session: beat(session, TRAINER, "here"))
+        shown = (await place.grace.slash(place.channel, "model train")).response
+        old = env.bot
+        await env.restart_bot(new_bot())
+        query(lambda session: claim_round(session, "here"))
+        query(lambda session: finish_round(session, 1, RoundStatus.SKIPPED, "2 pairs, 8 needed"))
+        await env.advance_time(2)
+        message = await env.bot.get_channel(place.channel.id).fetch_message(shown.id)
+        assert "2 pairs, 8 needed" in message.content
+        await old.close()
+
+    async def test_a_deleted_progress_message_is_let_go(self, place, env, rows):
+        shown = (await place.grace.slash(place.channel, "model train")).response
+        env.backend.delete_message(place.channel.id, shown.id)
+        await env.advance_time(2)
+        assert rows(RoundRow)[0].progress_message_id is None
+
+
+class TestReleases:
+    async def test_promote_and_roll_back_take_effect_with_the_next_answer(self, place, make_version, engine, rows):
+        version = make_version()
+        promoted = await place.grace.slash(place.channel, "model promote", version="v1", reason="it is kinder")
+        assert promoted.response.content.startswith("**v1** answers from now on (before: base)")
+        assert (await place.ask("hi")).content.endswith("-# v1")
+        assert engine.requests[-1].adapter.digest == version.digest
+        assert rows(ReplyRow)[-1].version_id == version.id
+        back = await place.grace.slash(place.channel, "model rollback")
+        assert back.response.content.startswith("Rolled back: **base** answers again")
+        assert (await place.ask("hi")).content.endswith("-# base")
+        assert engine.requests[-1].adapter is None
+        moves = [m for m in rows(AliasMoveRow) if m.alias == "champion"]
+        assert [(m.to_version_id, m.reason) for m in moves] == [
+            (version.id, "it is kinder"),
+            (None, "rolled back in Discord"),
+        ]
+        assert all("grace" in m.moved_by for m in moves)
+
+    async def test_list_and_show(self, place, make_version):
+        make_version()
+        await place.grace.slash(place.channel, "model promote", version="1")
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👎")
+        listed = (await place.grace.slash(place.channel, "model list")).response.content
+        assert "👑 **v1** · 👍 0 👎 1" in listed
+        assert "▫️ **base** · 👍 0 👎 0" in listed
+        shown = (await place.grace.slash(place.channel, "model show", version="v1")).response.content
+        assert "from base on tiny" in shown
+        assert "divergence 0.50 nats/token" in shown
+        assert "became champion by grace" in shown
+
+    async def test_versions_are_offered_while_typing(self, place, make_version):
+        make_version()
+        choices = await place.grace.autocomplete(place.channel, "model promote", "version", "")
+        assert [choice["value"] for choice in choices] == ["v1", "base"]
+
+    @pytest.mark.parametrize("name", ["v9", "nonsense", "v", "-1", "v" + "9" * 30])
+    async def test_an_unknown_version_is_named(self, place, name):
+        result = await place.grace.slash(place.channel, "model promote", version=name)
+        assert f"There is no version {name}" in result.response.content
+
+    async def test_nothing_to_roll_back_is_a_sentence(self, place):
+        result = await place.grace.slash(place.channel, "model rollback")
+        assert "nothing before it to roll back to" in result.response.content
+
+    async def test_promoting_the_champion_again_changes_nothing(self, place, make_version, rows):
+        make_version()
+        await place.grace.slash(place.channel, "model promote", version="v1")
+        again = await place.grace.slash(place.channel, "model promote", version="v1")
+        assert "The champion is v1 already" in again.response.content
+        assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
+
+    async def test_a_damaged_version_is_not_promoted(self, place, make_version, settings, rows):
+        version = make_version()
+        (settings.data.directory / "adapters" / version.digest / WEIGHTS_FILE).unlink()
+        result = await place.grace.slash(place.channel, "model promote", version="v1")
+        assert "is missing" in result.response.content
+        assert rows(AliasMoveRow) == []
+
+    async def test_a_champion_whose_files_vanish_gives_way_and_status_says_so(self, place, make_version, settings):
+        first, second = make_version(1.0), None
+        await place.grace.slash(place.channel, "model promote", version="v1")
+        second = make_version(2.0)
+        await place.grace.slash(place.channel, "model promote", version="v2")
+        store = settings.data.directory / "adapters"
+        (store / second.digest / WEIGHTS_FILE).write_bytes(b"altered")
+        assert (await place.ask("hi")).content.endswith("-# v1")
+        shutil.rmtree(store / first.digest)
+        assert (await place.ask("hi")).content.endswith("-# base")
+        status = (await place.grace.slash(place.channel, "model status")).response.content
+        assert "⚠️ v2 cannot answer" in status
+
+    async def test_an_answer_keeps_the_version_it_began_with(self, place, make_version, engine, env, query, rows):
+        make_version()
+
+        async def promote_meanwhile() -> None:
+            engine.interlude = None
+            await asyncio.to_thread(query, move)
+
+        def move(session):
+            promote(session, 1, version_named(session, 1, "v1"), expected_generation=0, by="test", reason="")
+
+        engine.answers = ["one two three"]
+        engine.interlude = promote_meanwhile
+        assert (await place.ask("hi")).content.endswith("-# base")
+        assert rows(ReplyRow)[0].version_id is None
+        assert (await place.ask("again")).content.endswith("-# v1")
+
+
+async def test_commands_are_for_servers_and_managers_by_default(env):
+    root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
+    assert int(root["default_member_permissions"]) == discord.Permissions(manage_guild=True).value
