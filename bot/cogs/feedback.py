@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.failures import answer_privately, tell
+from bot.prompting import sanitize
 from bot.vote_log import Cleared, Reacted, Seen
 from storage.corrections import (
     check_correction,
@@ -176,7 +177,7 @@ class SuggestionForm(discord.ui.Modal, title="A better answer"):
             reply = find_reply(session, self._reply_id)
             if reply is None:
                 raise UserFacingError(NOT_MINE)
-            text = check_correction(self.text.value, reply.answer, self._bot.settings.corrections)
+            text = check_correction(sanitize(self.text.value), reply.answer, self._bot.settings.corrections)
             speakers = {*reply.speakers, interaction.user.id}
             basis = self._bot.fixed_basis or basis_of_chat(session, speakers)
             return suggest(session, reply, interaction.user.id, text, basis), basis is not None

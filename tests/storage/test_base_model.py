@@ -1,0 +1,168 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage.base_model import load_model, load_tokenizer, resolve_base_model, run_steps
+from storage.errors import BaseModelError
+from tests.tiny_model import build_tiny_base
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return build_tiny_base(tmp_path / "tiny")
+
+
+def test_local_folder_becomes_a_base_with_its_architecture(folder, tmp_path):
+    base = resolve_base_model(str(folder), tmp_path / "data")
+    assert (base.name, base.path, base.architecture) == ("tiny", folder, "LlamaForCausalLM")
+    assert len(base.revision) == 16
+
+
+def test_revision_follows_the_content_and_not_the_place(folder, tmp_path):
+    copy = build_tiny_base(tmp_path / "copy")
+    assert (
+        resolve_base_model(str(folder), tmp_path / "a").revision
+        == resolve_base_model(str(copy), tmp_path / "b").revision
+    )
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"])
+def test_revision_changes_with_each_part(folder, tmp_path, name):
+    before = resolve_base_model(str(folder), tmp_path / "data").revision
+    with (folder / name).open("a") as file:
+        file.write(" ")
+    assert resolve_base_model(str(folder), tmp_path / "data").revision != before
+
+
+def test_revision_is_remembered_for_unchanged_files(folder, tmp_path):
+    first = resolve_base_model(str(folder), tmp_path / "data")
+    (remembered,) = (tmp_path / "data" / "base" / "revisions").iterdir()
+    remembered.write_text("f" * 16)
+    assert resolve_base_model(str(folder), tmp_path / "data").revision == "f" * 16 != first.revision
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("config.json", "config.json is missing"),
+        ("model.safetensors", "no safetensors"),
+        ("tokenizer.json", "no tokenizer"),
+        ("chat_template.jinja", "no chat template"),
+    ],
+)
+def test_incomplete_folder_is_refused_with_what_is_missing(folder, tmp_path, name, sentence):
+    (folder / name).unlink()
+    with pytest.raises(BaseModelError, match=sentence):
+        resolve_base_model(str(folder), tmp_path / "data")
+
+
+def test_pickled_weights_do_not_count(folder, tmp_path):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(BaseModelError, match="convert the model to safetensors"):
+        resolve_base_model(str(folder), tmp_path / "data")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_broken_config_is_refused(folder, tmp_path, content):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(BaseModelError, match=r"config\.json"):
+        resolve_base_model(str(folder), tmp_path / "data")
+
+
+def test_chat_template_inside_the_tokenizer_config_counts(folder, tmp_path):
+    (folder / "chat_template.jinja").unlink()
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "{{ messages }}"}))
+    resolve_base_model(str(folder), tmp_path / "data")
+
+
+def test_name_that_is_no_folder_and_no_hub_id_is_refused(tmp_path):
+    with pytest.raises(BaseModelError, match="is no folder"):
+        resolve_base_model(str(tmp_path / "nowhere"), tmp_path / "data")
+
+
+def test_model_missing_on_the_hub_is_refused_with_a_remedy(tmp_path):
+    said = []
+    with pytest.raises(BaseModelError, match=r"download it elsewhere and set model\.base"):
+        resolve_base_model("reactune-tests/does-not-exist", tmp_path / "data", said.append)
+    assert "from the hub" in said[0]
+
+
+def test_loaded_model_and_tokenizer_work_together(folder, tmp_path):
+    base = resolve_base_model(str(folder), tmp_path / "data")
+    tokenizer, model = load_tokenizer(base), load_model(base, "float32")
+    logits = model(**tokenizer("Hi", return_tensors="pt", return_token_type_ids=False)).logits
+    assert logits.shape[-1] == len(tokenizer)
+
+
+def test_killed_conversion_resumes_after_the_last_finished_step(tmp_path):
+    runs = []
+
+    def tokenizer(model: Path) -> None:
+        runs.append("tokenizer")
+        (model / "tokenizer.json").write_text("{}")
+
+    def killed(model: Path) -> None:
+        (model / "model.safetensors").write_text("half")
+        raise KeyboardInterrupt
+
+    def weights(model: Path) -> None:
+        runs.append("weights")
+        (model / "model.safetensors").write_text("whole")
+
+    target, staging = tmp_path / "base", tmp_path / ".staging"
+    with pytest.raises(KeyboardInterrupt):
+        run_steps({"tokenizer": tokenizer, "weights": killed}, target, staging, print)
+    assert not target.exists()
+    run_steps({"tokenizer": tokenizer, "weights": weights}, target, staging, print)
+    assert runs == ["tokenizer", "weights"]
+    assert sorted(path.name for path in target.iterdir()) == ["model.safetensors", "tokenizer.json"]
+    assert (target / "model.safetensors").read_text() == "whole"
+    assert not staging.exists()
+
+
+def test_conversion_on_a_full_disk_says_what_to_do(tmp_path):
+    def refuse(_model: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(BaseModelError, match=r"No space left.*free 600 MB"):
+        run_steps({"tokenizer": refuse}, tmp_path / "base", tmp_path / ".staging", print)
+    assert not (tmp_path / "base").exists()
+
+
+CONVERT = """
+import sys
+from pathlib import Path
+from storage.base_model import resolve_base_model
+print(resolve_base_model("bundled", Path(sys.argv[1]), lambda sentence: print(sentence, flush=True)).path)
+"""
+
+
+@pytest.mark.bundled
+def test_bundled_model_survives_a_kill_and_converts_once(tmp_path, capfd):
+    first = subprocess.Popen([sys.executable, "-c", CONVERT, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert any("weights" in line for line in first.stdout)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+
+    said: list[str] = []
+    base = resolve_base_model("bundled", tmp_path, said.append)
+    assert said == ["Converting the base model (about 20 s, once): weights"]
+    assert (base.name, base.architecture) == ("SmolLM2-135M-Instruct", "LlamaForCausalLM")
+    assert json.loads((base.path / "config.json").read_text())["dtype"] == "bfloat16"
+    tokenizer = load_tokenizer(base)
+    ends = json.loads((base.path / "generation_config.json").read_text())["eos_token_id"]
+    assert tokenizer.convert_ids_to_tokens(ends) == tokenizer.eos_token == "<|im_end|>"
+    assert "<|im_start|>user\nHi<|im_end|>" in tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False
+    )
+
+    assert resolve_base_model("bundled", tmp_path, said.append) == base
+    assert len(said) == 1
+    assert capfd.readouterr().err == ""

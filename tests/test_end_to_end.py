@@ -1,0 +1,115 @@
+"""The main job on the bundled model: a message, its votes, a DPO round, the new version answering, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import discord
+import pytest
+import simcord
+from simcord.builders import ChannelHandle
+
+from bot.app import ReactuneBot, create_bot
+from storage.database import open_database
+from storage.rounds import Round, latest_round
+from storage.schema import Basis, RoundStatus
+from storage.settings import Settings, load_settings
+from trainer.worker import run_trainer
+
+QUESTIONS = ("What is your favourite food?", "Tell me about the sea.", "How do I make tea?")
+ROUND_S = 300.0
+
+pytestmark = pytest.mark.bundled
+
+
+@pytest.fixture
+def settings(bundled_data) -> Settings:
+    return load_settings(
+        environment={
+            "REACTUNE_DATA__DIRECTORY": str(bundled_data),
+            "REACTUNE_CHAT__COOLDOWN_S": "0",
+            "REACTUNE_CHAT__SYSTEM_PROMPT": "Answer in one short sentence.",
+            "REACTUNE_GENERATION__MAX_NEW_TOKENS": "24",
+            "REACTUNE_TRAINING__MIN_PAIRS": "3",
+            "REACTUNE_TRAINING__EPOCHS": "2",
+            "REACTUNE_TRAINING__THREADS": "0",
+            "REACTUNE_TRAINING__SCHEDULE": "",
+            # Six pairs can do anything to a model: this test is about the loop, not about the gate.
+            "REACTUNE_GATE__MAX_DIVERGENCE": "100",
+            "REACTUNE_GATE__MAX_DEGENERATE_EXCESS": "1",
+        }
+    )
+
+
+@pytest.fixture
+def trainer(settings: Settings) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=run_trainer, args=[settings, stop])
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+def wait_for_round(settings: Settings) -> Round:
+    database = open_database(settings)
+    try:
+        deadline = time.perf_counter() + ROUND_S
+        while time.perf_counter() < deadline:
+            with database.snapshot() as session:
+                round_ = latest_round(session, 1)
+            if round_ is not None and not round_.is_open:
+                return round_
+            time.sleep(0.5)
+        raise TimeoutError(f"the round did not end: {round_}")
+    finally:
+        database.close()
+
+
+async def answer_and_rate(channel: ChannelHandle, member, mention: str, question: str) -> None:
+    await member.send(channel, f"{mention} {question}")
+    first = channel.last_message
+    await member.react(first, "👎")
+    await member.react(first, "🔁")
+    second = channel.last_message
+    assert second.id != first.id
+    await member.react(second, "👍")
+
+
+async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings, trainer: None) -> None:
+    bot: ReactuneBot = create_bot(settings, fixed_basis=Basis.LOCAL)
+    env = simcord.Env(bot, settle_timeout=120)
+    guild = env.create_guild("Server")
+    channel = guild.create_text_channel("general")
+    ada = guild.add_member(env.create_user("ada"))
+    manager = guild.create_role("managers", permissions=discord.Permissions(manage_guild=True))
+    grace = guild.add_member(env.create_user("grace"), roles=[manager])
+    await env.start()
+    assert bot.user is not None
+    mention = bot.user.mention
+    try:
+        for question in QUESTIONS:
+            await answer_and_rate(channel, ada, mention, question)
+        form = await ada.slash(channel, "suggest")
+        await ada.submit_modal(form, {"text": "Boil water and pour it over the leaves."})
+
+        await grace.slash(channel, "model train")
+        round_ = await asyncio.to_thread(wait_for_round, settings)
+        assert round_.status is RoundStatus.PUBLISHED, round_.reason
+        assert round_.metrics["pairs"] >= 3
+
+        await grace.slash(channel, "model promote", version="v1")
+        await ada.send(channel, f"{mention} How are you?")
+        assert channel.last_message.content.endswith("-# v1")
+        assert len(channel.last_message.content) > len("\n-# v1")
+
+        await grace.slash(channel, "model rollback")
+        await ada.send(channel, f"{mention} How are you?")
+        assert channel.last_message.content.endswith("-# base")
+    finally:
+        await bot.close()
+        await env.shutdown()
+    env.raise_errors()

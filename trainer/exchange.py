@@ -1,0 +1,175 @@
+"""Preference pairs in and out of the database, as JSON lines that TRL and `datasets` read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.corrections import suggest
+from storage.database import open_database
+from storage.evidence import read_corrections, read_replies
+from storage.personalities import ensure_personality
+from storage.replies import FinishedReply, NewReply, digest_prompt, find_reply, finish_reply, start_reply
+from storage.schema import Basis, CorrectionRow, Outcome, ReplyRow
+from storage.settings import Settings
+from trainer.errors import TrainerError
+from trainer.pairs import build_pairs
+
+KEYS = ("prompt", "chosen", "rejected")
+NOBODY = 0  # Discord gives no such id: the author of what was said elsewhere
+
+
+@dataclass(frozen=True)
+class Imported:
+    imported: int
+    known: int
+    """Pairs that the database held already."""
+
+
+@dataclass(frozen=True)
+class Line:
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+def export_file(settings: Settings, file: Path) -> int:
+    """Write the pairs that a round could use now, rendered prompts included; return how many. Replaces the file."""
+    with closing(open_database(settings)) as database, database.transaction() as session:
+        personality_id = ensure_personality(session)
+        replies = read_replies(session, personality_id, settings.privacy)
+        pairs = build_pairs(replies, read_corrections(session, personality_id, settings.privacy))
+    lines = [
+        json.dumps({key: getattr(pair, key) for key in KEYS} | {"source": pair.source}, ensure_ascii=False)
+        for pair in pairs
+    ]
+    _write_whole(file, "".join(line + "\n" for line in lines))
+    return len(lines)
+
+
+def import_file(settings: Settings, file: Path) -> Imported:
+    """Add each line as an answer (rejected) and its correction (chosen), to be trained on as said outside Discord.
+
+    A prompt is a list of chat messages, or text: rendered text is taken as it is, other text as a user's message. All
+    lines are added, or none: raises TrainerError with the file and line of the first one that does not fit.
+    """
+    base = resolve_base_model(settings.model.base, settings.data.directory)
+    lines = list(_read(file, Renderer(base, settings.chat.system_prompt)))
+    with closing(open_database(settings)) as database, database.transaction() as session:
+        personality_id = ensure_personality(session)
+        new = [line for line in lines if _add(session, personality_id, base, line)]
+    return Imported(imported=len(new), known=len(lines) - len(new))
+
+
+class Renderer:
+    """Turns a prompt of any of TRL's formats into the text that the model is served."""
+
+    def __init__(self, base: BaseModel, system_prompt: str) -> None:
+        self._tokenizer: Any = load_tokenizer(base)
+        self._system_prompt = system_prompt
+
+    def __call__(self, prompt: str | list[dict[str, str]]) -> str:
+        if isinstance(prompt, str):
+            if any(token in prompt for token in self._tokenizer.all_special_tokens):
+                return prompt
+            system = [{"role": "system", "content": self._system_prompt}] if self._system_prompt else []
+            prompt = [*system, {"role": "user", "content": prompt}]
+        return str(self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
+
+
+def _read(file: Path, render: Renderer) -> Iterator[Line]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainerError(f"{file} cannot be read ({error}): give a UTF-8 file of JSON lines") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield _parse(json.loads(line), render)
+            except (ValueError, TypeError, KeyError) as error:
+                raise TrainerError(
+                    f"{file}, line {number}: {error}; write an object with prompt, chosen and rejected"
+                ) from error
+
+
+def _parse(record: Any, render: Renderer) -> Line:
+    if not isinstance(record, dict) or not all(key in record for key in KEYS):
+        raise ValueError("prompt, chosen or rejected is missing")
+    chosen, rejected = (_answer(record[key]) for key in ("chosen", "rejected"))
+    if not chosen or not rejected or chosen == rejected:
+        raise ValueError("chosen and rejected must be two different, non-empty answers")
+    prompt = record["prompt"]
+    if not prompt or not isinstance(prompt, str | list):
+        raise ValueError("prompt must be text or a list of messages")
+    return Line(render(prompt), chosen, rejected)
+
+
+def _answer(value: Any) -> str:
+    """Return the text of an answer, given as text or as a list with one assistant message."""
+    text = value[0]["content"] if isinstance(value, list) else value
+    if not isinstance(text, str):
+        raise ValueError("an answer must be text or a list with one message")
+    return text.strip()
+
+
+def _add(session: Session, personality_id: int, base: BaseModel, line: Line) -> bool:
+    """Add the pair unless it is there; return whether it was new."""
+    known = session.scalar(
+        select(CorrectionRow.id)
+        .join(ReplyRow)
+        .where(
+            ReplyRow.personality_id == personality_id,
+            ReplyRow.prompt_digest == digest_prompt(line.prompt),
+            ReplyRow.answer == line.rejected,
+            CorrectionRow.text == line.chosen,
+        )
+        .limit(1)
+    )
+    if known is not None:
+        return False
+    reply_id = start_reply(session, _imported_reply(personality_id, base, line))
+    finish_reply(session, reply_id, FinishedReply(answer=line.rejected, outcome=Outcome.COMPLETE))
+    session.flush()
+    reply = find_reply(session, reply_id)
+    assert reply is not None
+    suggest(session, reply, NOBODY, line.chosen, Basis.LOCAL)
+    return True
+
+
+def _imported_reply(personality_id: int, base: BaseModel, line: Line) -> NewReply:
+    return NewReply(
+        personality_id=personality_id,
+        version_id=None,
+        base_revision=base.revision,
+        prompt=line.prompt,
+        messages=[],
+        sampling={},
+        seed=0,
+        prompt_tokens=0,
+        dropped_turns=0,
+        guild_id=None,
+        channel_id=NOBODY,
+        author_id=NOBODY,
+        source_message_id=None,
+        basis=Basis.LOCAL,
+        speakers=(),
+    )
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Replace the file at once, so that a full disk leaves the old one."""
+    beside = file.with_name(file.name + ".part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(file)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise TrainerError(f"{file} cannot be written ({error.strerror}): choose another place") from error
