@@ -133,7 +133,7 @@ def trainer(
     _log_to_stderr(logging.INFO)
     with stopped_by_signals() as stop:
         if until_stdin_closes:
-            threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+            threading.Thread(target=_stop_with_stdin, args=[stop], daemon=True).start()
         run_trainer(load_settings(config), stop)
 
 
@@ -262,6 +262,7 @@ def bench(name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}
     """Measure; both sides in one run. It needs a checkout with the dev extra."""
     if name not in BENCHES:
         raise SettingsError(f"there is no bench {name!r}: choose one of {', '.join(BENCHES)}")
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # the checkout, from wherever this is called
     try:
         module = importlib.import_module(f"tests.benchmarks.{name}")
     except ModuleNotFoundError as error:
@@ -350,6 +351,11 @@ def _trainer_beside(config: Path | None, environment: dict[str, str]) -> Iterato
     finally:
         ending.set()
         keeper.join()
+
+
+def _stop_with_stdin(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

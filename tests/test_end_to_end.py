@@ -103,12 +103,13 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
 
         await grace.slash(channel, "model promote", version="v1")
         await ada.send(channel, f"{mention} How are you?")
-        assert channel.last_message.content.endswith("-# v1")
-        assert len(channel.last_message.content) > len("\n-# v1")
+        answer, small_print = channel.last_message.content.rsplit("\n-# ", 1)
+        assert small_print.startswith("v1")
+        assert answer
 
         await grace.slash(channel, "model rollback")
         await ada.send(channel, f"{mention} How are you?")
-        assert channel.last_message.content.endswith("-# base")
+        assert channel.last_message.content.rsplit("\n-# ", 1)[1].startswith("base")
     finally:
         await bot.close()
         await env.shutdown()

@@ -1,0 +1,109 @@
+"""What may be trained on: answers, votes and corrections whose basis is open and whose people still agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session
+
+from storage.privacy import open_bases
+from storage.replies import FINISHED_WHOLE
+from storage.schema import Basis, ConsentRow, CorrectionRow, ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.settings import PrivacySettings
+from storage.votes import Tally, current_votes, tally
+
+
+@dataclass(frozen=True)
+class RatedReply:
+    """An answer, the rendered prompt that it answers, and the votes that stand on it."""
+
+    id: int
+    prompt: str
+    answer: str
+    votes: Tally
+
+    @property
+    def net(self) -> int:
+        return self.votes.up - self.votes.down
+
+
+@dataclass(frozen=True)
+class WrittenCorrection:
+    """The better answer that a person wrote for a reply."""
+
+    id: int
+    reply_id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How much there is to learn from: answers that were voted on, their standing votes, and corrections."""
+
+    replies: int
+    votes: int
+    corrections: int
+
+
+def read_replies(session: Session, personality_id: int, privacy: PrivacySettings) -> list[RatedReply]:
+    """Return the trainable answers to every prompt that has a vote or a correction, unrated siblings included."""
+    told = or_(
+        ReplyRow.id.in_(select(VoteEventRow.reply_id)),
+        ReplyRow.id.in_(select(CorrectionRow.reply_id)),
+    )
+    prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, told)
+    rows = session.execute(
+        select(ReplyRow.id, ReplyRow.prompt, ReplyRow.answer)
+        .where(*_trainable(personality_id, privacy), ReplyRow.prompt_digest.in_(prompts))
+        .order_by(ReplyRow.id)
+    )
+    votes = current_votes(session, personality_id)
+    return [RatedReply(id_, prompt, answer, tally(votes.get(id_, {}))) for id_, prompt, answer in rows]
+
+
+def read_corrections(session: Session, personality_id: int, privacy: PrivacySettings) -> list[WrittenCorrection]:
+    """Return the standing corrections of trainable answers, where their own basis is open too."""
+    rows = session.execute(
+        select(CorrectionRow.id, CorrectionRow.reply_id, CorrectionRow.text)
+        .join(ReplyRow)
+        .where(*_trainable(personality_id, privacy), *_trainable_correction(privacy))
+        .order_by(CorrectionRow.id)
+    )
+    return [WrittenCorrection(*row) for row in rows]
+
+
+def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings) -> Evidence:
+    """Count what a round could learn from now."""
+    trainable = _trainable(personality_id, privacy)
+    voted = session.scalars(select(ReplyRow.id).where(*trainable, ReplyRow.id.in_(select(VoteEventRow.reply_id))))
+    standing = current_votes(session, personality_id)
+    votes = [len(standing[reply_id]) for reply_id in voted if reply_id in standing]
+    corrections = select(func.count()).select_from(CorrectionRow).join(ReplyRow)
+    return Evidence(
+        replies=len(votes),
+        votes=sum(votes),
+        corrections=session.scalar(corrections.where(*trainable, *_trainable_correction(privacy))) or 0,
+    )
+
+
+def _trainable(personality_id: int, privacy: PrivacySettings) -> tuple[ColumnElement[bool], ...]:
+    """Select whole answers with an open basis; in live chat everybody quoted in the prompt must still agree."""
+    speakers = select(ReplySpeakerRow.reply_id)
+    silent = speakers.where(ReplySpeakerRow.user_id.not_in(select(ConsentRow.user_id)))
+    return (
+        ReplyRow.personality_id == personality_id,
+        ReplyRow.outcome.in_(FINISHED_WHOLE),
+        ReplyRow.answer != "",
+        ReplyRow.basis.in_(open_bases(privacy)),
+        # Consent is asked for again: it may have been withdrawn since the basis was written.
+        or_(ReplyRow.basis != Basis.LIVE_CHAT, ReplyRow.id.in_(speakers) & ReplyRow.id.not_in(silent)),
+    )
+
+
+def _trainable_correction(privacy: PrivacySettings) -> tuple[ColumnElement[bool], ...]:
+    return (
+        CorrectionRow.withdrawn_at.is_(None),
+        CorrectionRow.basis.in_(open_bases(privacy)),
+        or_(CorrectionRow.basis != Basis.LIVE_CHAT, CorrectionRow.author_id.in_(select(ConsentRow.user_id))),
+    )

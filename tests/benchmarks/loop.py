@@ -1,0 +1,189 @@
+"""`reactune bench loop`: how late the event loop runs while the model generates, and while a round trains beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bot.engine import GenerationRequest, Sampling
+from bot.engine.local import LocalEngine
+from storage.base_model import resolve_base_model
+from storage.database import open_database
+from storage.personalities import ensure_personality
+from storage.rounds import latest_round, request_round
+from storage.settings import Settings, load_settings
+from tests.benchmarks.report import machine, versions
+from tests.seeding import add_siblings
+from trainer.worker import run_trainer
+
+PROBE_S = 0.005
+IDLE_S = 5.0
+PAIRS = 200
+QUESTION = "Tell me a long story about the sea, a lighthouse and a cat."
+notes = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Delays:
+    """How much later than asked the event loop came back, in milliseconds."""
+
+    largest: float
+    p99: float
+    probes: int
+
+
+def run(*, base: str = "bundled", conversations: int = 8, answers: int = 3, new_tokens: int = 64) -> dict[str, Any]:
+    """Return machine, versions, rows and summary; `answers` are given one after another by each conversation."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = _settings(Path(folder), base, new_tokens)
+        notes.print("Getting the base model ready …")
+        resolve_base_model(settings.model.base, settings.data.directory)
+        rows = asyncio.run(_measure(settings, conversations, answers))
+    return {
+        "machine": machine(),
+        "versions": versions("torch", "transformers", "trl", "peft"),
+        "rows": rows,
+        "summary": _summary(rows),
+    }
+
+
+def _settings(directory: Path, base: str, new_tokens: int) -> Settings:
+    return load_settings(
+        environment={
+            "REACTUNE_DATA__DIRECTORY": str(directory),
+            "REACTUNE_MODEL__BASE": base,
+            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(new_tokens),
+            "REACTUNE_GENERATION__TIMEOUT_S": "1000",
+            "REACTUNE_TRAINING__SCHEDULE": "",
+            "REACTUNE_TRAINING__EPOCHS": "50",  # longer than the measurement, which ends it
+        }
+    )
+
+
+async def _measure(settings: Settings, conversations: int, answers: int) -> list[dict[str, Any]]:
+    base = resolve_base_model(settings.model.base, settings.data.directory)
+    engine = LocalEngine(base.path, settings.model, settings.generation)
+    await engine.start()
+    try:
+        request = await _request(engine, settings)
+        await _answer(engine, request)  # warm up
+
+        async def chat() -> list[float]:
+            return await _chat(engine, request, conversations, answers)
+
+        rows = [await _row("nothing", lambda: asyncio.sleep(IDLE_S)), await _row("generating", chat)]
+        async with _training(settings):
+            rows.append(await _row("generating while a round trains", chat))
+            rows.append(await _row("a round trains", lambda: asyncio.sleep(IDLE_S)))
+    finally:
+        await engine.close(0)
+    return rows
+
+
+async def _row(what: str, work: Callable[[], Awaitable[list[float] | None]]) -> dict[str, Any]:
+    notes.print(f"Measuring: {what} …")
+    delays, answer_s = await _watched(work)
+    row = {
+        "what": what,
+        "max_delay_ms": delays.largest,
+        "p99_delay_ms": delays.p99,
+        "probes": delays.probes,
+    }
+    return row | ({"median_answer_s": statistics.median(answer_s)} if answer_s else {})
+
+
+async def _watched(work: Callable[[], Awaitable[list[float] | None]]) -> tuple[Delays, list[float]]:
+    """Do the work while a probe asks to be woken every PROBE_S seconds."""
+    late_ms: list[float] = []
+
+    async def probe() -> None:
+        while True:
+            asked = time.perf_counter()
+            await asyncio.sleep(PROBE_S)
+            late_ms.append((time.perf_counter() - asked - PROBE_S) * 1000)
+
+    probing = asyncio.create_task(probe())
+    result = await work()
+    probing.cancel()
+    late_ms.sort()
+    return Delays(late_ms[-1], late_ms[int(len(late_ms) * 0.99)], len(late_ms)), result or []
+
+
+async def _request(engine: LocalEngine, settings: Settings) -> GenerationRequest:
+    prompt = await engine.render([{"role": "user", "content": QUESTION}])
+    generation = settings.generation
+    sampling = Sampling(
+        temperature=generation.temperature,
+        top_p=generation.top_p,
+        repetition_penalty=generation.repetition_penalty,
+        max_new_tokens=generation.max_new_tokens,
+    )
+    return GenerationRequest(prompt=prompt.text, seed=7, sampling=sampling, adapter=None)
+
+
+async def _chat(engine: LocalEngine, request: GenerationRequest, conversations: int, answers: int) -> list[float]:
+    async def converse() -> list[float]:
+        return [await _answer(engine, request) for _ in range(answers)]
+
+    return [seconds for told in await asyncio.gather(*(converse() for _ in range(conversations))) for seconds in told]
+
+
+async def _answer(engine: LocalEngine, request: GenerationRequest) -> float:
+    started = time.perf_counter()
+    async for _ in engine.submit(request):
+        pass
+    return time.perf_counter() - started
+
+
+@asynccontextmanager
+async def _training(settings: Settings) -> AsyncIterator[None]:
+    """Let a real round train in a process of its own, as it does beside the bot, and end it afterwards."""
+    with closing(open_database(settings)) as database, database.transaction() as session:
+        personality_id = ensure_personality(session)
+        add_siblings(session, PAIRS)
+        request_round(session, personality_id, "bench")
+    context = multiprocessing.get_context("spawn")
+    trainer = context.Process(target=run_trainer, args=(settings,), name="trainer")
+    await asyncio.to_thread(trainer.start)
+    try:
+        await asyncio.to_thread(_wait_until_it_trains, settings)
+        yield
+    finally:
+        trainer.terminate()
+        await asyncio.to_thread(trainer.join)
+
+
+def _wait_until_it_trains(settings: Settings) -> None:
+    with closing(open_database(settings)) as database:
+        pause = threading.Event()
+        while True:
+            with database.snapshot() as session:
+                round_ = latest_round(session, ensure_personality(session))
+            assert round_ is not None
+            if not round_.is_open:
+                raise RuntimeError(f"the round ended before it could be watched: {round_.reason}")
+            if round_.progress.get("phase") == "training":
+                return
+            pause.wait(0.5)
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    by_name = {row["what"]: row for row in rows}
+    alone, beside = by_name["generating"], by_name["generating while a round trains"]
+    return {
+        "max_delay_ms_idle": by_name["nothing"]["max_delay_ms"],
+        "max_delay_ms_generating": alone["max_delay_ms"],
+        "max_delay_ms_training": max(beside["max_delay_ms"], by_name["a round trains"]["max_delay_ms"]),
+        "answer_slowdown_training": beside["median_answer_s"] / alone["median_answer_s"],
+    }

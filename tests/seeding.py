@@ -1,0 +1,123 @@
+"""Rows for tests, written through the same functions as the bot writes them, and settings of a round of seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from storage.corrections import suggest
+from storage.personalities import ensure_personality
+from storage.replies import FinishedReply, NewReply, add_message, find_reply, finish_reply, start_reply
+from storage.schema import Basis, Outcome
+from storage.settings import (
+    DataSettings,
+    GateSettings,
+    GenerationSettings,
+    ModelSettings,
+    PrivacySettings,
+    Settings,
+    TrainingSettings,
+)
+from storage.votes import Thumb, Vote, VoteEvent, append_events
+
+ALICE, BOB, CAROL = 101, 102, 103
+CHANNEL = 11
+MESSAGE_OFFSET = 1_000_000
+EMOJI = {Vote.UP: "👍", Vote.DOWN: "👎"}
+
+
+def add_reply(
+    session: Session,
+    *,
+    prompt: str = "<|user|>hello<|bot|>",
+    answer: str = "hello yourself",
+    personality_id: int | None = None,
+    version_id: int | None = None,
+    basis: Basis | None = Basis.LOCAL,
+    outcome: Outcome = Outcome.COMPLETE,
+    speakers: Collection[int] = (ALICE,),
+    channel_id: int = CHANNEL,
+) -> int:
+    """Add a finished reply carried by one message, and return its id; `message_of` gives the message's."""
+    reply_id = start_reply(
+        session,
+        NewReply(
+            personality_id=ensure_personality(session) if personality_id is None else personality_id,
+            version_id=version_id,
+            base_revision="0" * 64,
+            prompt=prompt,
+            messages=[{"role": "user", "content": prompt}],
+            sampling={},
+            seed=0,
+            prompt_tokens=1,
+            dropped_turns=0,
+            guild_id=None,
+            channel_id=channel_id,
+            author_id=ALICE,
+            source_message_id=None,
+            basis=basis,
+            speakers=speakers,
+        ),
+    )
+    finish_reply(session, reply_id, FinishedReply(answer=answer, outcome=outcome, answer_tokens=1))
+    add_message(session, reply_id, message_of(reply_id), channel_id, 0)
+    session.flush()
+    return reply_id
+
+
+def message_of(reply_id: int) -> int:
+    return MESSAGE_OFFSET + reply_id
+
+
+def vote(session: Session, reply_id: int, user_id: int, value: Vote, *, standing: bool = True) -> None:
+    """Let a user set a thumb under a reply, or take it away (`standing=False`)."""
+    thumb = Thumb(message_of(reply_id), user_id, EMOJI[value])
+    append_events(session, [VoteEvent(reply_id, thumb, standing)])
+
+
+def add_correction(
+    session: Session, reply_id: int, text: str, *, author_id: int = BOB, basis: Basis | None = Basis.LOCAL
+) -> int:
+    """Let a user suggest a better answer, and return the correction's id."""
+    reply = find_reply(session, reply_id)
+    assert reply is not None
+    return suggest(session, reply, author_id, text, basis)
+
+
+def add_siblings(session: Session, count: int, *, personality_id: int | None = None) -> None:
+    """Add `count` prompts with two answers each, one liked and one not: they make `count` pairs."""
+    for i in range(count):
+        prompt = f"<|user|>question {i}<|bot|>"
+        for answer, value in ((f"good answer {i}", Vote.UP), (f"bad reply {i}", Vote.DOWN)):
+            reply_id = add_reply(session, prompt=prompt, answer=answer, personality_id=personality_id)
+            vote(session, reply_id, BOB, value)
+
+
+def tiny_settings(
+    data_directory: Path,
+    base: Path | str = "bundled",
+    *,
+    max_divergence: float = 100.0,
+    discord_training_permission: bool = False,
+    **training: object,
+) -> Settings:
+    """Return settings under which the tiny base trains in a second and passes the gate, though it babbles."""
+    quick = {
+        "min_pairs": 2,
+        "max_tokens": 128,
+        "lora_rank": 4,
+        "epochs": 1.0,
+        "dtype": "float32",
+        "schedule": "",
+        "niceness": 0,
+    }
+    return Settings(
+        data=DataSettings(directory=data_directory),
+        model=ModelSettings(base=str(base)),
+        generation=GenerationSettings(max_new_tokens=8),
+        training=TrainingSettings.model_validate(quick | training),
+        gate=GateSettings(max_divergence=max_divergence, max_degenerate_excess=1.0),
+        privacy=PrivacySettings(discord_training_permission=discord_training_permission),
+    )

@@ -1,0 +1,228 @@
+"""The trainer: waits for rounds, runs each in a process of its own, and tells how it ended. It loads no model."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
+from multiprocessing.context import SpawnProcess
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from storage.adapters import AdapterStore
+from storage.database import Database, open_database
+from storage.errors import DataDirectoryInUse
+from storage.personalities import DEFAULT_PERSONALITY, ensure_personality, find_personality
+from storage.processes import HEARTBEAT_S, TRAINER, beat, last_beat, sole_process, worker_name
+from storage.rounds import Round, claim_round, find_round, finish_round, interrupt_rounds, request_round
+from storage.schema import RoundStatus
+from storage.settings import Settings
+from trainer.errors import TrainerError
+from trainer.round_process import describe_exit, end_process, start_process
+from trainer.schedule import scheduled_rounds
+
+POLL_S = 0.5
+RETRY_S = 5.0
+STOPPED = "the trainer was stopped during this round and nothing was published: ask for a new one"
+
+RoundReport = Callable[[Round], None]
+
+log = logging.getLogger(__name__)
+
+
+def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None:
+    """Run requested and scheduled rounds, one at a time, until `stop` is set; without it, until SIGTERM or SIGINT.
+
+    Raises DataDirectoryInUse where another trainer uses the data folder, SettingsError on a bad schedule, and
+    DatabaseError.
+    """
+    if stop is None:
+        with stopped_by_signals() as signalled:
+            run_trainer(settings, signalled)
+        return
+    with sole_process(TRAINER, settings.data.directory), closing(open_database(settings)) as database:
+        worker = Worker(settings, database, stop)
+        worker.sweep()
+        worker.end_orphans()
+        with scheduled_rounds(database, settings.training.schedule, worker.last_life()):
+            log.info("The trainer is ready.")
+            worker.serve()
+    log.info("The trainer has stopped.")
+
+
+def train_now(
+    settings: Settings, personality: str, requested_by: str, report: RoundReport, stop: threading.Event | None = None
+) -> Round:
+    """Ask for a round (or join one that is open), wait for its end, and return it; `report` gets it while it is open.
+
+    A trainer that runs on the data folder does the work, else this process does. Once stopped, by `stop` or a signal,
+    a round that runs here is interrupted and one that runs elsewhere goes on. Raises TrainerError on an unknown
+    personality.
+    """
+    if stop is None:
+        with stopped_by_signals() as signalled:
+            return train_now(settings, personality, requested_by, report, signalled)
+    with closing(open_database(settings)) as database:
+        _end_orphans(settings, database, stop)
+        round_id = _request(database, personality, requested_by)
+        while (round_ := _look(database, round_id)).is_open and not stop.is_set():
+            report(round_)
+            _run_here_or_wait(settings, database, stop, lambda: report(_look(database, round_id)))
+    return round_
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set, instead of ending the process; for the main thread alone."""
+    stop = threading.Event()
+    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Worker:
+    """Claims rounds and watches over their processes. Its owner holds the data folder's trainer lock."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        stop: threading.Event,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._stop = stop
+        self._on_tick = on_tick
+        self._name = worker_name(settings.data.directory)
+        self._store = AdapterStore(settings.data.directory / "adapters")
+        self._next_beat = 0.0
+
+    def last_life(self) -> datetime | None:
+        """Return when a trainer last gave a sign of life here, or None."""
+        with self._database.snapshot() as session:
+            return last_beat(session, TRAINER, self._name)
+
+    def serve(self) -> None:
+        """Run rounds as they are requested, until stopped; a database that goes away is waited for."""
+        while not self._stop.is_set():
+            try:
+                if not self.run_next():
+                    self._stop.wait(POLL_S)
+            except DBAPIError as error:
+                log.warning("The database is away (%s); trying again in %.0f s.", error.orig, RETRY_S)
+                self._stop.wait(RETRY_S)
+
+    def run_next(self) -> bool:
+        """Run the round that was requested first; return whether there was one."""
+        self._beat()
+        self.end_orphans()
+        with self._database.transaction() as session:
+            round_ = claim_round(session, self._name)
+        if round_ is None:
+            return False
+        self._run(round_)
+        return True
+
+    def end_orphans(self) -> None:
+        """End rounds whose trainer died; none of ours runs at this moment, so those under our name are orphans too."""
+        with self._database.transaction() as session:
+            orphans = interrupt_rounds(session, self._name)
+        for orphan in orphans:
+            log.warning("Round %d was interrupted: %s.", orphan.id, orphan.reason)
+
+    def sweep(self) -> None:
+        """Remove the unfinished files that processes killed earlier left behind."""
+        removed = self._store.sweep()
+        if removed:
+            log.info("Removed the unfinished files of %d interrupted round(s).", removed)
+
+    def _run(self, round_: Round) -> None:
+        log.info("Round %d, asked for by %s, begins.", round_.id, round_.requested_by)
+        process = start_process(self._settings, round_.id)
+        try:
+            self._watch(process)
+        finally:
+            end_process(process)
+        if process.exitcode != 0:
+            self.sweep()
+        self._settle(round_.id, process.exitcode)
+
+    def _watch(self, process: SpawnProcess) -> None:
+        """Give signs of life until the process ends or the trainer is stopped."""
+        while process.is_alive() and not self._stop.is_set():
+            process.join(POLL_S)
+            try:
+                self._beat()
+                self._on_tick()
+            except DBAPIError as error:
+                log.warning("The database is away (%s); the round goes on.", error.orig)
+
+    def _settle(self, round_id: int, exit_code: int | None) -> None:
+        """End a round whose process did not live to do so, and log how the round ended."""
+        with self._database.transaction() as session:
+            is_open = _find(session, round_id).is_open
+            if is_open and self._stop.is_set():
+                finish_round(session, round_id, RoundStatus.INTERRUPTED, STOPPED)
+            elif is_open:
+                finish_round(session, round_id, RoundStatus.FAILED, describe_exit(exit_code))
+            round_ = _find(session, round_id)
+        log.info("Round %d is %s: %s.", round_.id, round_.status, round_.reason)
+
+    def _beat(self) -> None:
+        if time.monotonic() >= self._next_beat:
+            with self._database.transaction() as session:
+                beat(session, TRAINER, self._name)
+            self._next_beat = time.monotonic() + HEARTBEAT_S
+
+
+def _end_orphans(settings: Settings, database: Database, stop: threading.Event) -> None:
+    """End the rounds of a trainer that died, so that a new request does not join one of them."""
+    with suppress(DataDirectoryInUse), sole_process(TRAINER, settings.data.directory):
+        Worker(settings, database, stop).end_orphans()
+
+
+def _request(database: Database, personality: str, requested_by: str) -> int:
+    with database.transaction() as session:
+        if personality == DEFAULT_PERSONALITY:
+            personality_id: int | None = ensure_personality(session)
+        else:
+            personality_id = find_personality(session, personality)
+        if personality_id is None:
+            raise TrainerError(f"there is no personality {personality!r}: check the spelling")
+        round_, _ = request_round(session, personality_id, requested_by)
+    return round_.id
+
+
+def _run_here_or_wait(
+    settings: Settings, database: Database, stop: threading.Event, on_tick: Callable[[], None]
+) -> None:
+    """Run the oldest request where no trainer does it; the lock tells, at once and also after a crash."""
+    try:
+        with sole_process(TRAINER, settings.data.directory):
+            worker = Worker(settings, database, stop, on_tick)
+            worker.sweep()
+            worked = worker.run_next()
+    except DataDirectoryInUse:
+        worked = False
+    if not worked:
+        stop.wait(POLL_S)
+
+
+def _look(database: Database, round_id: int) -> Round:
+    with database.snapshot() as session:
+        return _find(session, round_id)
+
+
+def _find(session: Session, round_id: int) -> Round:
+    round_ = find_round(session, round_id)
+    assert round_ is not None, f"round {round_id} is gone: rounds are never deleted"
+    return round_
