@@ -21,6 +21,7 @@ from simcord.preview import Preview
 from bot.answering import SEEDS, small_print
 from bot.app import ReactuneBot
 from bot.engine import Engine, Finish, RenderedPrompt
+from bot.failures import is_foreseen
 from bot.message_stream import lay_out
 from bot.runner import stop_on_signals
 from storage.base_model import BaseModel
@@ -76,6 +77,13 @@ class DemoBot(ReactuneBot):
         return contextvars.Context().run(lambda: loop.create_task(work, name=name))
 
 
+class DemoEnv(simcord.Env):  # type: ignore[misc]  # simcord is not followed by mypy
+    def _record_error(self, error: BaseException) -> None:
+        # The page calls an action failed, and locks, when the bot raised; a refusal in a sentence is an answer.
+        if not is_foreseen(error):
+            super()._record_error(error)
+
+
 @dataclass(frozen=True)
 class World:
     """The simulated server."""
@@ -97,7 +105,7 @@ def build_world(env: simcord.Env) -> World:
 
 def demo_channel_id() -> int:
     """Return the id that the demo's channel has in every world."""
-    world = build_world(simcord.Env(discord.Client(intents=discord.Intents.none())))
+    world = build_world(simcord.Env(discord.Client(intents=discord.Intents.default())))
     return int(world.channel.id)
 
 
@@ -117,7 +125,7 @@ async def serve_demo(
 ) -> None:
     """Serve the page on loopback until it is closed, SIGINT or SIGTERM; `on_ready` gets its address."""
     bot = DemoBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL)
-    env = simcord.Env(bot, check_errors=False)
+    env = DemoEnv(bot, check_errors=False)
     world = build_world(env)
     _catch_up(env.backend)
     await asyncio.to_thread(_restore, settings, env.backend, world)
@@ -174,28 +182,39 @@ def _restore(settings: Settings, backend: Backend, world: World) -> None:
         versions = {id_: name_of(find_version(session, id_)) for id_ in {reply.version_id for reply in replies}}
     database.close()
     backend.create_message(channel_id, backend.bot_user.id, WELCOME)
-    for message_id, author_id, content in _messages(replies, versions, backend.bot_user.id):
-        _put(backend, channel_id, message_id, author_id, content)
+    for message in _messages(replies, versions, backend.bot_user.id):
+        _put(backend, channel_id, message)
     for reply in replies:
         _react(backend, channel_id, reply, thumbs)
 
 
-def _messages(replies: Iterable[Reply], versions: dict[int | None, str], bot_id: int) -> list[tuple[int, int, str]]:
-    """Return (id, author, content) of every message behind the replies, in their order on Discord."""
-    found: dict[int, tuple[int, str]] = {}
+@dataclass(frozen=True)
+class Restored:
+    id: int
+    author_id: int
+    content: str
+    replies_to: int | None = None
+
+
+def _messages(replies: Iterable[Reply], versions: dict[int | None, str], bot_id: int) -> list[Restored]:
+    """Return every message behind the replies, in their order on Discord."""
+    found: dict[int, Restored] = {}
     for reply in replies:
+        asked = reply.source_message_id
+        if asked is not None and asked not in found:
+            found[asked] = Restored(asked, reply.author_id, reply.messages[-1]["content"])
         prompt = RenderedPrompt(reply.prompt, (), reply.prompt_tokens, reply.dropped_turns, shortened=False)
         contents = lay_out(reply.answer, small_print(versions[reply.version_id], prompt, Finish.STOP))
-        if reply.source_message_id is not None:
-            found.setdefault(reply.source_message_id, (reply.author_id, reply.messages[-1]["content"]))
-        found.update((id_, (bot_id, content)) for id_, content in zip(reply.message_ids, contents, strict=False))
-    return [(id_, *found[id_]) for id_ in sorted(found)]
+        for id_, content in zip(reply.message_ids, contents, strict=False):
+            found[id_] = Restored(id_, bot_id, content, asked if id_ == reply.message_ids[0] else None)
+    return [found[id_] for id_ in sorted(found)]
 
 
-def _put(backend: Backend, channel_id: int, message_id: int, author_id: int, content: str) -> None:
-    message = backend.prepare_message(channel_id, author_id, content[:2_000])
-    message.id = backend.reserve_id(message_id)
-    message.timestamp = discord.utils.snowflake_time(message_id).isoformat()
+def _put(backend: Backend, channel_id: int, restored: Restored) -> None:
+    reference = {"message_id": str(restored.replies_to)} if restored.replies_to else None
+    message = backend.prepare_message(channel_id, restored.author_id, restored.content[:2_000], reference=reference)
+    message.id = backend.reserve_id(restored.id)
+    message.timestamp = discord.utils.snowflake_time(restored.id).isoformat()
     backend.commit_message(message, broadcast=False)
 
 

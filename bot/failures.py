@@ -17,14 +17,21 @@ log = logging.getLogger(__name__)
 
 def tell(error: BaseException) -> str:
     """Return what a member may read about the error; anything unforeseen is logged under a reference id."""
-    cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
-    if isinstance(cause, UserFacingError | StorageError):
-        return _sentence(str(cause))
-    if isinstance(cause, app_commands.CheckFailure):
-        return _sentence(str(cause) or "you may not use this command here")
+    cause = _cause(error)
+    if is_foreseen(error):
+        return _sentence(str(cause) or "you may not do this here")
     reference = secrets.token_hex(4)
     log.error("unforeseen error, reference %s", reference, exc_info=cause)
     return f"Sorry, something went wrong. If it happens again, tell the operator this reference: `{reference}`."
+
+
+def is_foreseen(error: BaseException) -> bool:
+    """Return whether the error is an answer to the member, such as a refusal, rather than a defect."""
+    return isinstance(_cause(error), UserFacingError | StorageError | app_commands.CheckFailure)
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.original if isinstance(error, app_commands.CommandInvokeError) else error
 
 
 def _sentence(text: str) -> str:

@@ -43,8 +43,8 @@ def describe_status(status: Status) -> str:
     evidence = status.evidence
     lines = [
         f"**Champion:** {status.champion.target} on {status.base_name} (last good: {status.last_good.target})",
-        f"**To learn from:** {evidence.votes} votes on {evidence.replies} answers, "
-        f"{evidence.corrections} suggested answers; a round needs {status.pairs_needed} pairs",
+        f"**To learn from:** {_count(evidence.votes, 'vote')} on {_count(evidence.replies, 'answer')}, "
+        f"{_count(evidence.corrections, 'suggested answer')}; a round needs {_count(status.pairs_needed, 'pair')}",
         f"**Trainer:** {_trainer(status)}",
         status.bases,
     ]
@@ -144,6 +144,10 @@ def describe_version(
 
 def describe_move(move: AliasMove, version: Version) -> str:
     return "became champion" if move.to_version_id == version.id else "stopped being champion"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _day(moment: datetime) -> str:

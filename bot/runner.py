@@ -34,15 +34,15 @@ NO_INTENT = (
 )
 
 
-def run_bot(settings: Settings) -> None:
+def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = create_bot) -> None:
     """Serve Discord until SIGINT or SIGTERM; raises ConnectionRefused or a StorageError with what to do."""
     token = require_token(settings)
     with sole_process(BOT, settings.data.directory), sole_token(token):
         try:
-            asyncio.run(_serve(create_bot(settings), token))
+            asyncio.run(_serve(create(settings), token))
         except discord.PrivilegedIntentsRequired:
             log.warning(NO_INTENT)
-            asyncio.run(_serve(create_bot(_without_content(settings)), token))
+            asyncio.run(_serve(create(_without_content(settings)), token))
 
 
 def require_token(settings: Settings) -> str:

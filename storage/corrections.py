@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.errors import CorrectionRefused
-from storage.replies import Reply
+from storage.replies import Reply, hold_replies
 from storage.schema import Basis, CorrectionRow, ReplyRow, utc_now
 from storage.settings import CorrectionSettings
 
@@ -25,7 +25,7 @@ class Correction:
 
 def check_correction(text: str, answer: str, settings: CorrectionSettings) -> str:
     """Return the text as it will be stored; raises CorrectionRefused with a sentence for its author."""
-    text = text.strip()
+    text = text.replace("\0", "").strip()
     if not settings.min_chars <= len(text) <= settings.max_chars:
         raise CorrectionRefused(
             f"A suggested answer has {settings.min_chars} to {settings.max_chars} characters; yours has {len(text)}."
@@ -36,7 +36,12 @@ def check_correction(text: str, answer: str, settings: CorrectionSettings) -> st
 
 
 def suggest(session: Session, reply: Reply, author_id: int, text: str, basis: Basis | None) -> int:
-    """Store a checked correction in place of the author's earlier one, and return its id."""
+    """Store a checked correction in place of the author's earlier one, and return its id.
+
+    Raises CorrectionRefused where the reply was deleted meanwhile.
+    """
+    if not hold_replies(session, [reply.id]):
+        raise CorrectionRefused("That answer was deleted meanwhile, so there is nothing left to improve.")
     for earlier in _standing(session, reply.id, author_id):
         earlier.withdrawn_at = utc_now()
     row = CorrectionRow(reply_id=reply.id, author_id=author_id, text=text, basis=basis)

@@ -29,6 +29,16 @@ def ensure_personality(session: Session, name: str = DEFAULT_PERSONALITY) -> int
         return session.scalars(select(PersonalityRow.id).where(PersonalityRow.name == name)).one()
 
 
+def hold_personality(session: Session, personality_id: int) -> None:
+    """Let no other transaction add a round or a version to the personality until this one ends.
+
+    PostgreSQL alone needs it: SQLite has one writer at a time.
+    """
+    session.execute(
+        select(PersonalityRow.id).where(PersonalityRow.id == personality_id).with_for_update(key_share=True)
+    )
+
+
 def _create(session: Session, name: str) -> int:
     row = PersonalityRow(name=name)
     session.add(row)

@@ -79,8 +79,11 @@ def delete_member(session: Session, user_id: int) -> Deletion:
             RoundPairRow.correction_id.in_(correction_ids),
         )
     )
+    learned = select(VersionRow.id).where(VersionRow.round_id.in_(reached)).cte("learned", recursive=True)
+    # A version goes on from its parent's weights, so it inherits what the parent learned.
+    learned = learned.union(select(VersionRow.id).join(learned, VersionRow.parent_id == learned.c.id))
     versions = session.execute(
-        update(VersionRow).where(VersionRow.round_id.in_(reached)).values(trained_on_deleted_data=True)
+        update(VersionRow).where(VersionRow.id.in_(select(learned.c.id))).values(trained_on_deleted_data=True)
     )
     withdraw_consent(session, user_id)
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.errors import DataDirectoryInUse, TokenInUse
+from storage.errors import DataDirectoryInUse, SettingsError, TokenInUse
 from storage.schema import HeartbeatRow, utc_now
 
 BOT = "bot"
@@ -26,12 +26,17 @@ SILENT_AFTER_S = 30.0
 @contextmanager
 def sole_process(process: str, data_directory: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the data folder's lock for `process`; raises DataDirectoryInUse where another one holds it for `wait_s`."""
-    data_directory.mkdir(parents=True, exist_ok=True)
     lock = FileLock(data_directory / f"{process}.lock", timeout=wait_s)
     try:
+        data_directory.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         raise DataDirectoryInUse(process, data_directory) from error
+    except OSError as error:
+        raise SettingsError(
+            f"the folder {data_directory} cannot be used ({error.strerror}): "
+            "make it writable for this user, or set data.directory to another folder"
+        ) from error
     try:
         yield
     finally:
@@ -42,11 +47,16 @@ def sole_process(process: str, data_directory: Path, wait_s: float = 0.0) -> Ite
 def sole_token(token: str) -> Iterator[None]:
     """Hold this machine's lock for a bot token; raises TokenInUse while another bot uses it."""
     name = hashlib.sha256(token.encode()).hexdigest()[:16]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"reactune-{name}.lock", timeout=0, mode=0o600)
+    path = Path(tempfile.gettempdir()) / f"reactune-{name}.lock"
+    lock = FileLock(path, timeout=0, mode=0o600)
     try:
         lock.acquire()
     except Timeout as error:
         raise TokenInUse from error
+    except PermissionError as error:
+        raise SettingsError(
+            f"the bot with this DISCORD_TOKEN was last run by another user: delete {path} if it runs no more"
+        ) from error
     try:
         yield
     finally:

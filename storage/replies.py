@@ -109,7 +109,7 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply) -> No
         update(ReplyRow)
         .where(ReplyRow.id == reply_id)
         .values(
-            answer=finished.answer,
+            answer=finished.answer.replace("\0", ""),  # a byte-level model can utter it; PostgreSQL refuses it
             outcome=finished.outcome,
             answer_tokens=finished.answer_tokens,
             queued_s=finished.queued_s,
@@ -126,6 +126,18 @@ def interrupt_unfinished(session: Session) -> list[Reply]:
         row.outcome = Outcome.INTERRUPTED
     session.flush()
     return [_reply(session, row) for row in rows]
+
+
+def hold_replies(session: Session, reply_ids: Collection[int]) -> set[int]:
+    """Let no other transaction add votes or corrections to these replies until this one ends; return those that exist.
+
+    Without it two writers on PostgreSQL would read the same state, and one would overlook what the other adds. SQLite
+    has one writer at a time anyway.
+    """
+    if not reply_ids:
+        return set()
+    query = select(ReplyRow.id).where(ReplyRow.id.in_(reply_ids)).order_by(ReplyRow.id).with_for_update(key_share=True)
+    return set(session.scalars(query))
 
 
 def find_reply(session: Session, reply_id: int) -> Reply | None:

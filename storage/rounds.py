@@ -13,6 +13,7 @@ from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
 from storage.errors import RoundConflict
+from storage.personalities import hold_personality
 from storage.processes import TRAINER, is_alive
 from storage.schema import PairSource, RoundPairRow, RoundRow, RoundStatus, Split, utc_now
 
@@ -57,6 +58,7 @@ class ManifestPair:
 
 def request_round(session: Session, personality_id: int, requested_by: str) -> tuple[Round, bool]:
     """Ask for a round; return it and whether it is new: one that is open already is returned instead."""
+    hold_personality(session, personality_id)
     open_row = session.scalar(
         select(RoundRow)
         .where(RoundRow.personality_id == personality_id, RoundRow.status.in_(OPEN))

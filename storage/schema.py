@@ -234,7 +234,9 @@ class VoteEventRow(Base):
     """A thumb that appeared or went; append-only. The latest row of a thumb says whether it stands."""
 
     __tablename__ = "vote_events"
-    __table_args__ = (Index("ix_vote_events_thumb", "reply_id", "user_id", "message_id", "emoji", "burst", "id"),)
+    __table_args__ = (
+        Index("ix_vote_events_thumb", "reply_id", "user_id", "message_id", "emoji", "burst", "id", "standing"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from storage.errors import SettingsError
 
 ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"
 TOKEN_VARIABLE = "DISCORD_TOKEN"
+TOKEN_MISPLACED = {"discord_token", "token", "discord.discord_token", "discord.token", "reactune_discord__token"}
+MOST_NAMES_LISTED = 25
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -29,18 +31,29 @@ def _split_commas(value: Any) -> Any:
 
 
 Ids = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # a traceback must not show a password
+    )
 
 
 class DataSettings(Section):
-    directory: Path = Path("data")
+    """Where Reactune keeps its files."""
+
+    directory: Folder = Path("data")
     """Folder for the database, adapters, the converted base model and locks."""
 
 
 class DatabaseSettings(Section):
+    """Where replies, votes and versions are stored."""
+
     url: str = Field(default="", repr=False)
     """SQLAlchemy URL; empty means SQLite in the data folder. PostgreSQL: postgresql+psycopg://user:password@host/name."""
     busy_timeout_s: Positive = 30.0
@@ -48,6 +61,8 @@ class DatabaseSettings(Section):
 
 
 class DiscordSettings(Section):
+    """Who may do what, and what the bot asks Discord for."""
+
     admin_roles: Ids = ()
     """Ids of roles that may use /model; members with Manage Server always may."""
     free_response_channels: Ids = ()
@@ -59,6 +74,8 @@ class DiscordSettings(Section):
 
 
 class ModelSettings(Section):
+    """The model that answers."""
+
     base: str = "bundled"
     """The base model: "bundled" (SmolLM2-135M-Instruct), a local folder, or a hub id (organisation/name)."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
@@ -72,6 +89,8 @@ class ModelSettings(Section):
 
 
 class GenerationSettings(Section):
+    """How an answer is sampled."""
+
     temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.7
     """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
@@ -89,6 +108,8 @@ class GenerationSettings(Section):
 
 
 class ChatSettings(Section):
+    """How the bot takes part in a conversation."""
+
     system_prompt: str = "You are Reactune, a friendly member of this Discord server. Answer briefly and plainly."
     """First words of every prompt of the default personality."""
     cooldown_s: Annotated[float, Field(ge=0.0)] = 3.0
@@ -104,11 +125,15 @@ class ChatSettings(Section):
 
 
 class VoteSettings(Section):
+    """How reactions are counted."""
+
     reconcile_days: Annotated[float, Field(ge=0.0)] = 7.0
     """Age in days up to which replies' reactions are re-read after a reconnect."""
 
 
 class CorrectionSettings(Section):
+    """Better answers that members suggest."""
+
     min_chars: Count = 2
     """Shortest suggested answer, in characters."""
     max_chars: Annotated[int, Field(ge=1, le=4000)] = 2000
@@ -116,6 +141,8 @@ class CorrectionSettings(Section):
 
 
 class TrainingSettings(Section):
+    """What a round trains on, and how."""
+
     schedule: str = "0 4 * * *"
     """Cron expression (minute hour day month weekday, UTC) of the scheduled round; empty means never."""
     min_pairs: Count = 8
@@ -151,6 +178,8 @@ class TrainingSettings(Section):
 
 
 class GateSettings(Section):
+    """What a new version must pass before it may be promoted."""
+
     max_divergence: Positive = 3.0
     """Largest mean KL divergence from the base on neutral prompts, in nats per token."""
     max_degenerate_excess: Share = 0.15
@@ -158,6 +187,8 @@ class GateSettings(Section):
 
 
 class PrivacySettings(Section):
+    """What may be trained on."""
+
     discord_training_permission: bool = False
     """You attest that Discord granted express permission to train on message content (Developer Policy, rule 21)."""
 
@@ -224,6 +255,9 @@ def _read_toml(path: Path, *, required: bool) -> dict[str, dict[str, Any]]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        # A container that mounts a missing file finds a folder in its place.
+        raise SettingsError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
     return {name: dict(value) if isinstance(value, dict) else value for name, value in table.items()}
 
 
@@ -236,7 +270,8 @@ def _refuse_unknown(table: Mapping[str, Any], source: Path) -> None:
             raise SettingsError(f"{source}: {name} must be a table: write [{name}] above its settings")
         for key in values:
             if key not in known[name].model_fields:
-                names = [f"{name}.{field}" for field in known[name].model_fields]
+                elsewhere = [f"{section}.{key}" for section, cls in known.items() if key in cls.model_fields]
+                names = elsewhere or [f"{name}.{field}" for field in known[name].model_fields]
                 raise SettingsError(f"{source}: {name}.{key} is not a setting{_suggestion(f'{name}.{key}', names)}")
 
 
@@ -261,14 +296,19 @@ def variable_name(section: str, key: str) -> str:
     return f"{ENV_PREFIX}{section}{ENV_SEPARATOR}{key}".upper()
 
 
-def _suggestion(name: str, known: Any) -> str:
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f": the settings are {', '.join(known)}"
+def _suggestion(name: str, known: Collection[str]) -> str:
+    if name.lower() in TOKEN_MISPLACED:
+        return f": the bot's token is read from the variable {TOKEN_VARIABLE}, in the environment or in .env"
+    close = get_close_matches(name, known, n=1, cutoff=0.7)
+    if close:
+        return f": did you mean {close[0]}?"
+    return f": it must be one of {', '.join(known)}" if len(known) <= MOST_NAMES_LISTED else ": see docs/settings.md"
 
 
 def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"][:2])
-    origin = origins.get(key, "config.toml")
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{origin}: {key} = {first['input']!r} does not fit: {message}"
+    section, name = (str(part) for part in first["loc"][:2])
+    secret = not sections()[section].model_fields[name].repr
+    value = "(hidden)" if secret else repr(first["input"])
+    message = (first["msg"][0].lower() + first["msg"][1:]).replace("tuple", "list")
+    return f"{origins[f'{section}.{name}']}: {section}.{name} = {value} does not fit: {message}"

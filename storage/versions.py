@@ -10,6 +10,7 @@ from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack, VersionNotFound
+from storage.personalities import hold_personality
 from storage.schema import CHAMPION, LAST_GOOD, AliasMoveRow, AliasRow, VersionRow
 
 BASE_NAME = "base"
@@ -62,6 +63,10 @@ def name_of(version: Version | None) -> str:
     return version.name if version else BASE_NAME
 
 
+def _id(version: Version | None) -> int | None:
+    return version.id if version else None
+
+
 def register(
     session: Session,
     personality_id: int,
@@ -74,6 +79,7 @@ def register(
     metrics: dict[str, Any],
 ) -> Version:
     """Add the row of an adapter whose files are published already."""
+    hold_personality(session, personality_id)
     newest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.personality_id == personality_id))
     row = VersionRow(
         personality_id=personality_id,
@@ -152,8 +158,8 @@ def move_alias(
             personality_id=personality_id,
             alias=name,
             generation=expected_generation + 1,
-            from_version_id=before.version.id if before.version else None,
-            to_version_id=to.id if to else None,
+            from_version_id=_id(before.version),
+            to_version_id=_id(to),
             moved_by=by,
             reason=reason,
         )
@@ -171,7 +177,7 @@ def _swap(session: Session, personality_id: int, before: Alias, to: Version | No
             AliasRow.name == before.name,
             AliasRow.generation == before.generation,
         )
-        .values(version_id=to.id if to else None, generation=before.generation + 1)
+        .values(version_id=_id(to), generation=before.generation + 1)
     )
     session.expire_all()
     return cast(CursorResult[Any], result).rowcount == 1
@@ -191,7 +197,7 @@ def promote(
     Raises AlreadyChampion where it answers already, AliasConflict where the champion moved meanwhile.
     """
     before = read_alias(session, personality_id)
-    if before.version == to:
+    if _id(before.version) == _id(to):
         raise AlreadyChampion(name_of(to))
     after = move_alias(
         session, personality_id, CHAMPION, to, expected_generation=expected_generation, by=by, reason=reason
@@ -209,7 +215,7 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
     if champion.version is None:
         raise NothingToRollBack
     target = read_alias(session, personality_id, LAST_GOOD).version
-    if target == champion.version:
+    if _id(target) == champion.version.id:
         target = find_version(session, champion.version.parent_id)
     after = move_alias(
         session,

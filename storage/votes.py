@@ -6,10 +6,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache, lru_cache
+from typing import Any
 
 from sqlalchemy import Select, func, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from storage.replies import hold_replies
 from storage.schema import ReplyRow, VoteEventRow
 
 SKIN_TONES = "🏻🏼🏽🏾🏿"
@@ -24,6 +27,7 @@ class Vote(StrEnum):
 THUMBS = {"👍": Vote.UP, "👎": Vote.DOWN}
 
 
+@lru_cache(maxsize=64)  # a read of all votes asks a million times about a dozen emoji
 def thumb(emoji: str) -> Vote | None:
     """Return what the emoji says, in any skin tone, or None where it is no thumb."""
     return THUMBS.get(emoji.rstrip(SKIN_TONES + VARIATION_SELECTOR))
@@ -55,12 +59,16 @@ class Tally:
 
 
 def append_events(session: Session, events: Iterable[VoteEvent]) -> int:
-    """Store those events that change something, in order, and return how many did."""
+    """Store those events that change something, in order, and return how many did.
+
+    Events of a reply that was deleted meanwhile are passed over.
+    """
     events = list(events)
-    standing = {t for reply_id in {e.reply_id for e in events} for t in standing_thumbs(session, [reply_id])}
+    replies = hold_replies(session, {event.reply_id for event in events})
+    standing = standing_thumbs(session, replies, {event.thumb.user_id for event in events})
     changes = []
     for event in events:
-        if (event.thumb in standing) != event.standing:
+        if event.reply_id in replies and (event.thumb in standing) != event.standing:
             changes.append(event)
             (standing.add if event.standing else standing.discard)(event.thumb)
     if changes:
@@ -79,30 +87,31 @@ def _values(event: VoteEvent) -> dict[str, object]:
     }
 
 
-def standing_thumbs(session: Session, reply_ids: Collection[int]) -> set[Thumb]:
-    """Return the thumbs that stand under the replies now."""
-    latest = _latest_events().where(VoteEventRow.reply_id.in_(reply_ids)).subquery()
-    rows = session.execute(
-        select(VoteEventRow.message_id, VoteEventRow.user_id, VoteEventRow.emoji, VoteEventRow.burst)
-        .join(latest, VoteEventRow.id == latest.c.id)
-        .where(VoteEventRow.standing)
+def standing_thumbs(session: Session, reply_ids: Collection[int], user_ids: Collection[int] = ()) -> set[Thumb]:
+    """Return the thumbs that stand under the replies now, of these users or of everyone."""
+    if not reply_ids:
+        return set()
+    query = _standing(VoteEventRow.message_id, VoteEventRow.user_id, VoteEventRow.emoji, VoteEventRow.burst).where(
+        VoteEventRow.reply_id.in_(reply_ids)
     )
-    return {Thumb(*row) for row in rows}
+    if user_ids:
+        query = query.where(VoteEventRow.user_id.in_(user_ids))
+    return {Thumb(*row) for row in session.execute(query)}
 
 
 def current_votes(session: Session, personality_id: int | None = None) -> dict[int, dict[int, Vote]]:
     """Return {reply id: {user id: vote}} of every vote that stands; withdrawn ones are absent."""
-    latest = _latest_events()
+    query = _standing(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
     if personality_id is not None:
-        latest = latest.join(ReplyRow, ReplyRow.id == VoteEventRow.reply_id).where(
-            ReplyRow.personality_id == personality_id
-        )
-    return _votes(session, latest)
+        replies = select(ReplyRow.id).where(ReplyRow.personality_id == personality_id)
+        query = query.where(VoteEventRow.reply_id.in_(replies))
+    return _votes(session, query)
 
 
 def votes_on(session: Session, reply_id: int) -> dict[int, Vote]:
     """Return {user id: vote} for one reply."""
-    return _votes(session, _latest_events().where(VoteEventRow.reply_id == reply_id)).get(reply_id, {})
+    query = _standing(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
+    return _votes(session, query.where(VoteEventRow.reply_id == reply_id)).get(reply_id, {})
 
 
 def tally(votes: Mapping[int, Vote]) -> Tally:
@@ -112,45 +121,41 @@ def tally(votes: Mapping[int, Vote]) -> Tally:
 
 def tally_by_version(session: Session, personality_id: int) -> dict[int | None, Tally]:
     """Return the standing votes of each version's answers; None is the base model."""
-    versions = dict(
-        session.execute(select(ReplyRow.id, ReplyRow.version_id).where(ReplyRow.personality_id == personality_id)).all()
-    )
+    standing = current_votes(session, personality_id)
+    replies = select(ReplyRow.id, ReplyRow.version_id).where(ReplyRow.personality_id == personality_id)
     merged: dict[int | None, list[Vote]] = defaultdict(list)
-    for reply_id, votes in current_votes(session, personality_id).items():
-        merged[versions[reply_id]].extend(votes.values())
+    for reply_id, version_id in session.execute(replies):
+        if reply_id in standing:
+            merged[version_id].extend(standing[reply_id].values())
     return {version: tally(dict(enumerate(votes))) for version, votes in merged.items()}
 
 
-def resolve(thumbs: Iterable[str]) -> Vote | None:
-    """Return one member's vote from the thumbs that stand; both, or none, is no vote."""
-    said = {thumb(emoji) for emoji in thumbs} - {None}
-    return said.pop() if len(said) == 1 else None
-
-
-def _latest_events() -> Select[int]:
-    """Select the id of each thumb's latest event; ids grow in the order of arrival."""
-    return select(func.max(VoteEventRow.id).label("id")).group_by(
-        VoteEventRow.reply_id,
-        VoteEventRow.user_id,
-        VoteEventRow.message_id,
-        VoteEventRow.emoji,
-        VoteEventRow.burst,
+@cache  # building the statement costs as much as running it for one reply
+def _standing(*columns: InstrumentedAttribute[Any]) -> Select[Any]:
+    """Select one row per thumb whose latest event says that it stands; ids grow in the order of arrival."""
+    appeared = func.max(VoteEventRow.id).filter(VoteEventRow.standing)
+    went = func.max(VoteEventRow.id).filter(~VoteEventRow.standing)
+    return (
+        select(*columns)
+        .group_by(
+            VoteEventRow.reply_id,
+            VoteEventRow.user_id,
+            VoteEventRow.message_id,
+            VoteEventRow.emoji,
+            VoteEventRow.burst,
+        )
+        .having(appeared > func.coalesce(went, 0))
     )
 
 
-def _votes(session: Session, latest: Select[int]) -> dict[int, dict[int, Vote]]:
-    ids = latest.subquery()
-    rows = session.execute(
-        select(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
-        .join(ids, VoteEventRow.id == ids.c.id)
-        .where(VoteEventRow.standing)
-    )
-    thumbs: dict[tuple[int, int], set[str]] = defaultdict(set)
-    for reply_id, user_id, emoji in rows:
-        thumbs[reply_id, user_id].add(emoji)
+def _votes(session: Session, standing: Select[Any]) -> dict[int, dict[int, Vote]]:
+    """Read {reply id: {user id: vote}} from rows of reply, user and emoji; both thumbs of one user cancel."""
     votes: dict[int, dict[int, Vote]] = defaultdict(dict)
-    for (reply_id, user_id), emojis in thumbs.items():
-        vote = resolve(emojis)
-        if vote is not None:
-            votes[reply_id][user_id] = vote
-    return dict(votes)
+    cancelled = set()
+    for reply_id, user_id, emoji in session.execute(standing):
+        said = thumb(emoji)
+        if said is not None and votes[reply_id].setdefault(user_id, said) is not said:
+            cancelled.add((reply_id, user_id))
+    for reply_id, user_id in cancelled:
+        del votes[reply_id][user_id]
+    return {reply_id: of_reply for reply_id, of_reply in votes.items() if of_reply}

@@ -23,6 +23,7 @@ from storage.settings import Settings
 from trainer.errors import TrainerError
 from trainer.pairs import build_pairs
 
+ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
 NOBODY = 0  # Discord gives no such id: the author of what was said elsewhere
 
@@ -106,10 +107,18 @@ def _parse(record: Any, render: Renderer) -> Line:
     chosen, rejected = (_answer(record[key]) for key in ("chosen", "rejected"))
     if not chosen or not rejected or chosen == rejected:
         raise ValueError("chosen and rejected must be two different, non-empty answers")
-    prompt = record["prompt"]
-    if not prompt or not isinstance(prompt, str | list):
-        raise ValueError("prompt must be text or a list of messages")
-    return Line(render(prompt), chosen, rejected)
+    if not _is_prompt(record["prompt"]):
+        raise ValueError("prompt must be text or a list of messages, each with a role and a content")
+    return Line(render(record["prompt"]), chosen, rejected)
+
+
+def _is_prompt(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(
+            isinstance(message, dict) and message.get("role") in ROLES and isinstance(message.get("content"), str)
+            for message in value
+        )
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _answer(value: Any) -> str:

@@ -27,6 +27,7 @@ from storage.rounds import (
 )
 from storage.schema import CHAMPION, LAST_GOOD
 from storage.versions import (
+    BASE_NAME,
     Version,
     find_version,
     list_moves,
@@ -188,7 +189,9 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         if not is_admin(interaction.user, self.bot.settings.discord):
             return []
         versions = await self.bot.database.read(lambda session: list_versions(session, self.bot.personality_id))
-        names = [version.name for version in versions] + ["base"]
+        names = [version.name for version in versions] + [BASE_NAME]
+        if current in names:
+            return []  # nothing to choose: with a choice on offer, Enter would take it instead of sending the command
         return [app_commands.Choice(name=n, value=n) for n in names if current.lower() in n][:CHOICES]
 
     def _follow_rounds(self) -> None:

@@ -9,15 +9,13 @@ import discord
 import pytest
 import pytest_asyncio
 import simcord
-from discord import app_commands
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot, create_bot
-from bot.errors import UserFacingError
+from bot.failures import is_foreseen
 from storage.base_model import BaseModel
 from storage.database import Database, open_database
-from storage.errors import StorageError
 from storage.schema import Base, Basis
 from storage.settings import Settings, load_settings
 from storage.votes import Vote, votes_on
@@ -70,13 +68,8 @@ async def env(new_bot: Callable[[], ReactuneBot]) -> AsyncIterator[simcord.Env]:
     yield running
     await running.bot.close()
     await running.shutdown()
-    assert [error for error in running.errors if not _is_foreseen(error)] == []
-
-
-def _is_foreseen(error: BaseException) -> bool:
-    """The simulator also notes the errors that the bot turned into a sentence."""
-    cause = getattr(error, "original", error)
-    return isinstance(cause, UserFacingError | StorageError | app_commands.CheckFailure)
+    # The simulator also notes the errors that the bot turned into a sentence.
+    assert [error for error in running.errors if not is_foreseen(error)] == []
 
 
 @dataclass

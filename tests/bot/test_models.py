@@ -76,7 +76,7 @@ class TestStatus:
         await place.ada.react(answer, "👍")
         text = (await place.grace.slash(place.channel, "model status")).response.content
         assert "**Champion:** base on tiny" in text
-        assert "1 votes on 1 answers, 0 suggested answers; a round needs 8 pairs" in text
+        assert "1 vote on 1 answer, 0 suggested answers; a round needs 8 pairs" in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "privacy.discord_training_permission = false" in text
 
@@ -177,6 +177,7 @@ class TestReleases:
         make_version()
         choices = await place.grace.autocomplete(place.channel, "model promote", "version", "")
         assert [choice["value"] for choice in choices] == ["v1", "base"]
+        assert await place.grace.autocomplete(place.channel, "model promote", "version", "v1") == []
 
     @pytest.mark.parametrize("name", ["v9", "nonsense", "v", "-1", "v" + "9" * 30])
     async def test_an_unknown_version_is_named(self, place, name):

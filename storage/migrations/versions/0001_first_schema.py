@@ -257,7 +257,7 @@ def upgrade() -> None:
     with op.batch_alter_table("vote_events", schema=None) as batch_op:
         batch_op.create_index(
             "ix_vote_events_thumb",
-            ["reply_id", "user_id", "message_id", "emoji", "burst", "id"],
+            ["reply_id", "user_id", "message_id", "emoji", "burst", "id", "standing"],
             unique=False,
         )
         batch_op.create_index(batch_op.f("ix_vote_events_user_id"), ["user_id"], unique=False)

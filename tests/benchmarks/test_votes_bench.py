@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import json
+
+from tests.benchmarks.votes import run
+
+
+def test_the_bench_reports_both_databases() -> None:
+    report = run(events=4_000, writers=2)
+    assert list(report) == ["machine", "versions", "rows", "summary"]
+    assert list(report["summary"]) == [
+        "sqlite_events_per_s",
+        "postgres_events_per_s",
+        "sqlite_read_ms_1m",
+        "postgres_read_ms_1m",
+    ]
+    assert all(value > 0 for value in report["summary"].values())
+    assert {row["database"] for row in report["rows"]} == {"SQLite", "PostgreSQL"}
+    assert {row["events_before"] for row in report["rows"]} == {4_000}
+    json.dumps(report)

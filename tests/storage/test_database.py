@@ -1,0 +1,346 @@
+"""The database: opened and migrated by one of many, refused with a sentence that says what to do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, select, text
+from sqlalchemy.orm import Session
+
+from storage.database import Database, open_database
+from storage.errors import DatabaseError
+from storage.personalities import ensure_personality, find_personality
+from storage.schema import Base, PersonalityRow
+from tests.postgres import PostgresServer
+from tests.storage.conftest import TEMPLATE, settings_for
+
+NOBODY = 65534
+OPENER = """
+import sys
+from storage.database import open_database
+from storage.settings import DatabaseSettings, Settings
+settings = Settings(database=DatabaseSettings(url=sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+open_database(settings).close()
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A migrated SQLite file that nobody has open."""
+    path = tmp_path / "reactune.db"
+    open_database(settings_for(f"sqlite:///{path}")).close()
+    return path
+
+
+def refusal(url: str | Path, busy_timeout_s: float = 0.2) -> str:
+    """Return the one sentence with which the database is refused."""
+    with pytest.raises(DatabaseError) as refused:
+        open_database(settings_for(f"sqlite:///{url}" if isinstance(url, Path) else url, busy_timeout_s))
+    sentence = str(refused.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+# Opening
+
+
+def test_the_folder_is_made(tmp_path: Path) -> None:
+    open_database(settings_for(f"sqlite:///{tmp_path / 'a' / 'b' / 'reactune.db'}")).close()
+    assert (tmp_path / "a" / "b" / "reactune.db").is_file()
+
+
+def test_models_and_migrations_agree(database: Database) -> None:
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_migrations_can_be_undone(empty_url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    from storage.database import MIGRATIONS
+
+    with closing(open_database(settings_for(empty_url))) as database:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with database.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, "base")
+        assert inspect(database.engine).get_table_names() == ["alembic_version"]
+
+
+def test_second_opening_is_quick_and_changes_nothing(file: Path) -> None:
+    before = file.read_bytes()
+    began_s = time.perf_counter()
+    open_database(settings_for(f"sqlite:///{file}")).close()
+    assert time.perf_counter() - began_s < 0.5
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("attempt", range(3))  # a race shows itself only sometimes
+def test_processes_that_open_a_new_database_together_all_succeed(empty_url: str, attempt: int) -> None:
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPENER, empty_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for opener in openers:
+        assert opener.stdout is not None
+        opener.stdout.readline()
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write("\n")
+        opener.stdin.flush()
+    errors = [opener.communicate()[1] for opener in openers]
+    assert errors == ["", ""]
+
+
+# Transactions
+
+
+async def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
+    def work(session: Session) -> None:
+        ensure_personality(session, "pirate")
+        raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        await database.run(work)
+    with database.snapshot() as session:
+        assert find_personality(session, "pirate") is None
+
+
+def test_a_snapshot_neither_waits_for_a_writer_nor_sees_its_work(database: Database) -> None:
+    with database.transaction() as writer:
+        ensure_personality(writer, "pirate")
+        with database.snapshot() as reader:
+            assert find_personality(reader, "pirate") is None
+    with database.snapshot() as reader:
+        assert find_personality(reader, "pirate") is not None
+
+
+def test_a_snapshot_reads_one_state(database: Database) -> None:
+    with database.snapshot() as reader:
+        assert find_personality(reader, "pirate") is None
+        with database.transaction() as writer:
+            ensure_personality(writer, "pirate")
+        assert find_personality(reader, "pirate") is None
+
+
+def test_two_processes_that_start_together_create_one_personality(database: Database) -> None:
+    ids: list[int] = []
+
+    def create() -> None:
+        with database.transaction() as session:
+            ids.append(ensure_personality(session, "pirate"))
+
+    second = threading.Thread(target=create)
+    with database.transaction() as session:
+        first = ensure_personality(session, "pirate")
+        second.start()
+        second.join(timeout=0.2)  # it looks, finds nothing, and waits for this transaction to create its own
+    second.join()
+    assert ids == [first]
+    with database.snapshot() as session:
+        assert session.scalars(select(PersonalityRow.id)).all() == [first]
+
+
+async def test_work_runs_off_the_event_loop(database: Database) -> None:
+    here = threading.get_ident()
+    assert await database.run(lambda _session: threading.get_ident()) != here
+    assert await database.read(lambda session: session.scalar(text("SELECT 1"))) == 1
+
+
+# Faults
+
+
+def test_unreachable_postgres() -> None:
+    sentence = refusal("postgresql+psycopg://reactune:hunter2@127.0.0.1:1/reactune")
+    assert sentence.startswith("the database postgresql+psycopg://reactune:***@127.0.0.1:1/reactune cannot be used")
+    assert sentence.endswith(": check database.url and that the server runs")
+
+
+def test_missing_postgres_database(postgres: PostgresServer) -> None:
+    assert 'database "nowhere" does not exist' in refusal(postgres.address_of("nowhere"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://reactune:hunter2@127.0.0.1:1/reactune",
+        "postgresql+psycopg://127.0.0.1:1/reactune?user=reactune&password=hunter2",
+        "postgresql+psycopg://reactune:hunter2@host:port/reactune",
+        "postgres://reactune:hunter2@host/reactune",
+        "postgresql+nodriver://reactune:hunter2@host/reactune",
+    ],
+)
+def test_the_password_is_in_no_sentence_and_no_cause(url: str) -> None:
+    with pytest.raises(DatabaseError) as refused:
+        open_database(settings_for(url))
+    error: BaseException | None = refused.value
+    while error is not None:
+        assert "hunter2" not in str(error)
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql+psycopg://user@host:port/name"])
+def test_an_address_that_is_none(url: str) -> None:
+    assert refusal(url) == (
+        "database.url is not a database address: "
+        "write sqlite:///folder/file.db or postgresql+psycopg://user:password@host/name"
+    )
+
+
+@pytest.mark.parametrize("url", ["postgres://host/name", "mysql://host/name"])
+def test_another_kind_of_database(url: str) -> None:
+    assert refusal(url).startswith(f"database.url begins with {url.partition(':')[0]}, which Reactune does not speak: ")
+
+
+@pytest.mark.parametrize("url", ["postgresql+pg8000://host/name", "postgresql+nodriver://host/name"])
+def test_missing_driver(url: str) -> None:
+    sentence = refusal(url)
+    assert sentence.startswith("database.url needs a driver that is not installed")
+    assert "pip install 'reactune[postgres]'" in sentence
+
+
+def test_an_asynchronous_driver() -> None:
+    assert refusal("postgresql+psycopg_async://host/name").startswith(
+        "database.url names an asynchronous driver, postgresql+psycopg_async: write sqlite:///"
+    )
+
+
+def test_an_unknown_option_in_the_address() -> None:
+    assert refusal("postgresql+psycopg://127.0.0.1:1/name?speed=high").endswith(
+        'refused a statement (invalid connection option "speed")'
+    )
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory(url: str) -> None:
+    assert refusal(url) == "database.url names no file: write sqlite:///folder/file.db"
+
+
+def test_a_file_locked_by_another_program(file: Path) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began_s = time.perf_counter()
+        sentence = refusal(file, busy_timeout_s=0.2)
+        assert 0.2 <= time.perf_counter() - began_s < 2
+    assert sentence == (
+        f"the database sqlite:///{file} stayed locked by another program: close it, or raise database.busy_timeout_s"
+    )
+
+
+def test_a_new_file_locked_by_another_program(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "stayed locked by another program" in refusal(tmp_path / "new.db")
+
+
+def test_a_lock_that_is_given_back_in_time(file: Path) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.2, other.rollback)
+        release.start()
+        open_database(settings_for(f"sqlite:///{file}")).close()
+        release.join()
+
+
+def test_a_newer_schema(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database, database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert refusal(empty_url) == (
+        "the database was written by a newer Reactune (schema 9999): "
+        "upgrade this program, or restore a backup made before the upgrade"
+    )
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "reactune.db"
+    path.write_text("Dear diary, today I opened a file that is no database.\n" * 100)
+    assert refusal(path) == (f"the database sqlite:///{path} is damaged (file is not a database): restore a backup")
+
+
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == (
+        f"the database sqlite:///{tmp_path} cannot be opened: it must be a file that this user may read and write"
+    )
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert refusal(tmp_path / "file" / "reactune.db").startswith(f"the folder {tmp_path / 'file'} for the database")
+
+
+@contextmanager
+def rights_of_nobody() -> Iterator[None]:
+    """Act as a user to whom the files do not belong, for root may write anything; other users are bound already."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that every user may read, with a migrated file; pytest's own folders are closed to other users."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        open_database(settings_for(f"sqlite:///{folder / 'reactune.db'}")).close()
+        folder.chmod(0o555)
+        (folder / "reactune.db").chmod(0o444)
+        yield folder
+        folder.chmod(0o755)
+
+
+def test_a_read_only_folder(reachable: Path) -> None:
+    path = reachable / "reactune.db"
+    with rights_of_nobody():
+        assert refusal(path) == (
+            f"the database sqlite:///{path} is read-only: make its file and folder writable for this user"
+        )
+
+
+def test_a_read_only_file(reachable: Path) -> None:
+    reachable.chmod(0o777)
+    with rights_of_nobody():
+        assert "is read-only: make its file and folder writable" in refusal(reachable / "reactune.db")
+
+
+def test_a_read_only_address(file: Path) -> None:
+    assert "is read-only: make its file" in refusal(f"sqlite:///file:{file}?mode=ro&uri=true")
+    assert not Path("file:").exists()
+
+
+def test_a_read_only_server(postgres: PostgresServer) -> None:
+    url = postgres.create("read_only", TEMPLATE)
+    postgres.execute("ALTER DATABASE read_only SET default_transaction_read_only = on")
+    assert refusal(url).endswith("is read-only: use the primary server and a writer")
+
+
+def test_a_new_file_in_a_read_only_folder(reachable: Path) -> None:
+    with rights_of_nobody():
+        assert "cannot be opened: it must be a file that this user may read and write" in refusal(reachable / "new.db")
+        assert "Permission denied" in refusal(reachable / "folder" / "new.db")

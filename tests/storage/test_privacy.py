@@ -1,0 +1,202 @@
+"""Privacy: nobody's words are trained on without a basis, and a deletion reaches everything made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from storage.personalities import ensure_personality
+from storage.privacy import (
+    Deletion,
+    basis_of_chat,
+    consenting,
+    delete_member,
+    describe_bases,
+    give_consent,
+    open_bases,
+    withdraw_consent,
+)
+from storage.rounds import ManifestPair, claim_round, finish_round, read_manifest, request_round, set_manifest
+from storage.schema import (
+    Base,
+    Basis,
+    CorrectionRow,
+    PairSource,
+    ReplyMessageRow,
+    ReplyRow,
+    RoundStatus,
+    Split,
+    VersionRow,
+    VoteEventRow,
+)
+from storage.settings import PrivacySettings
+from storage.versions import Version, list_versions, register
+from storage.votes import Vote, current_votes
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, vote
+
+
+def count(session: Session, table: type[Base]) -> int:
+    return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def train_on(
+    session: Session,
+    pairs: Iterable[tuple[int | None, int | None, int | None]],
+    *,
+    parent: Version | None = None,
+) -> Version:
+    """Publish a version from a round of (chosen reply, rejected reply, correction) pairs."""
+    personality_id = ensure_personality(session)
+    request_round(session, personality_id, "alice")
+    round_ = claim_round(session, "here")
+    assert round_ is not None
+    manifest = [
+        ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected, chosen, correction)
+        for chosen, rejected, correction in pairs
+    ]
+    set_manifest(session, round_.id, manifest, parent_version_id=parent.id if parent else None, settings={})
+    finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
+    return register(
+        session,
+        personality_id,
+        digest="d" * 64,
+        base_name="tiny",
+        base_revision="r" * 64,
+        parent_id=parent.id if parent else None,
+        round_id=round_.id,
+        metrics={},
+    )
+
+
+def marked(session: Session) -> set[str]:
+    versions = list_versions(session, ensure_personality(session))
+    return {version.name for version in versions if version.trained_on_deleted_data}
+
+
+# Basis
+
+
+def test_live_chat_is_open_only_with_discords_permission() -> None:
+    closed, granted = PrivacySettings(), PrivacySettings(discord_training_permission=True)
+    assert open_bases(closed) == (Basis.LOCAL, Basis.PROMPT_BANK)
+    assert open_bases(granted) == (Basis.LOCAL, Basis.PROMPT_BANK, Basis.LIVE_CHAT)
+    assert "privacy.discord_training_permission = false" in describe_bases(closed)
+    assert "live chat of members who opted in" in describe_bases(granted)
+
+
+def test_chat_has_a_basis_once_everybody_quoted_agreed(session: Session) -> None:
+    assert basis_of_chat(session, [ALICE, BOB]) is None
+    give_consent(session, ALICE)
+    assert basis_of_chat(session, [ALICE]) is Basis.LIVE_CHAT
+    assert basis_of_chat(session, [ALICE, BOB]) is None
+    give_consent(session, BOB)
+    assert basis_of_chat(session, [ALICE, BOB, ALICE]) is Basis.LIVE_CHAT
+
+
+def test_chat_of_nobody_has_no_basis(session: Session) -> None:
+    assert basis_of_chat(session, []) is None
+
+
+def test_consent_is_given_once_and_taken_back(session: Session) -> None:
+    give_consent(session, ALICE)
+    give_consent(session, ALICE)
+    give_consent(session, BOB)
+    assert consenting(session, [ALICE, BOB, CAROL]) == {ALICE, BOB}
+    withdraw_consent(session, ALICE)
+    withdraw_consent(session, ALICE)
+    assert consenting(session, [ALICE, BOB, CAROL]) == {BOB}
+    assert basis_of_chat(session, [ALICE]) is None
+
+
+# Deletion
+
+
+def test_deleting_a_member_removes_their_words_votes_corrections_and_consent(session: Session) -> None:
+    own = add_reply(session, speakers=[ALICE])
+    shared = add_reply(session, speakers=[ALICE, BOB])
+    others = add_reply(session, speakers=[BOB])
+    for reply_id in (own, shared, others):
+        vote(session, reply_id, ALICE, Vote.UP)
+        vote(session, reply_id, BOB, Vote.DOWN)
+    add_correction(session, others, "better", author_id=ALICE)
+    kept = add_correction(session, others, "best", author_id=BOB)
+    add_correction(session, own, "of an answer that goes", author_id=BOB)
+    give_consent(session, ALICE)
+    give_consent(session, BOB)
+
+    assert delete_member(session, ALICE) == Deletion(replies=2, votes=3, corrections=1, versions=0)
+
+    session.expire_all()
+    assert session.scalars(select(ReplyRow.id)).all() == [others]
+    assert current_votes(session) == {others: {BOB: Vote.DOWN}}
+    assert count(session, VoteEventRow) == 1
+    assert session.scalars(select(CorrectionRow.id)).all() == [kept]
+    assert count(session, ReplyMessageRow) == 1
+    assert consenting(session, [ALICE, BOB]) == {BOB}
+
+
+def test_deleting_a_stranger_changes_nothing(session: Session) -> None:
+    add_reply(session)
+    assert delete_member(session, CAROL) == Deletion(0, 0, 0, 0)
+    assert count(session, ReplyRow) == 1
+
+
+@pytest.mark.parametrize("link", ["chosen", "rejected", "vote", "withdrawn vote", "correction", "correction of"])
+def test_versions_trained_on_a_member_are_marked(session: Session, link: str) -> None:
+    """Whatever ties the member to a pair: their words, their vote or their correction."""
+    touched = add_reply(session, speakers=[ALICE] if link in ("chosen", "rejected", "correction of") else [BOB])
+    good, bad = add_reply(session, speakers=[BOB]), add_reply(session, speakers=[BOB])
+    if link.endswith("vote"):
+        vote(session, touched, ALICE, Vote.UP)
+    if link == "withdrawn vote":
+        vote(session, touched, ALICE, Vote.UP, standing=False)
+    correction = add_correction(session, touched, "better", author_id=ALICE if link == "correction" else BOB)
+    pair = {
+        "rejected": (good, touched, None),
+        "correction": (None, touched, correction),
+        "correction of": (None, touched, correction),
+    }.get(link, (touched, bad, None))
+    train_on(session, [(good, bad, None)])
+    train_on(session, [(good, bad, None), pair])
+    assert delete_member(session, ALICE).versions == 1
+    session.expire_all()
+    assert marked(session) == {"v2"}
+
+
+def test_versions_that_continue_a_marked_one_are_marked_too(session: Session) -> None:
+    """A version goes on from its parent's weights, and a sibling does not."""
+    hers = add_reply(session, speakers=[ALICE])
+    good, bad = add_reply(session, speakers=[BOB]), add_reply(session, speakers=[BOB])
+    first = train_on(session, [(good, bad, None)])
+    second = train_on(session, [(hers, bad, None)], parent=first)
+    third = train_on(session, [(good, bad, None)], parent=second)
+    train_on(session, [(good, bad, None)], parent=third)
+    train_on(session, [(good, bad, None)], parent=first)
+    assert delete_member(session, ALICE).versions == 3
+    session.expire_all()
+    assert marked(session) == {"v2", "v3", "v4"}
+
+
+def test_manifests_forget_the_rows_that_are_gone(session: Session) -> None:
+    hers, good = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
+    correction = add_correction(session, good, "better", author_id=ALICE)
+    version = train_on(session, [(good, hers, None), (None, good, correction)])
+    delete_member(session, ALICE)
+    session.expire_all()
+    assert version.round_id is not None
+    first, second = read_manifest(session, version.round_id)
+    assert (first.chosen_reply_id, first.rejected_reply_id) == (good, None)
+    assert (second.correction_id, second.rejected_reply_id) == (None, good)
+
+
+def test_a_mark_stays(session: Session) -> None:
+    hers, bad = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
+    train_on(session, [(hers, bad, None)])
+    delete_member(session, ALICE)
+    assert delete_member(session, ALICE).versions == 0
+    session.expire_all()
+    assert marked(session) == {"v1"}
+    assert count(session, VersionRow) == 1

@@ -1,0 +1,149 @@
+"""Replies: written before their first message, finished once, and found again from Discord."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from storage.personalities import ensure_personality
+from storage.replies import (
+    FinishedReply,
+    NewReply,
+    Reply,
+    add_message,
+    count_siblings,
+    find_by_message,
+    find_reply,
+    find_reply_ids,
+    finish_reply,
+    interrupt_unfinished,
+    latest_in_channel,
+    recent_replies,
+    start_reply,
+    was_called_into,
+)
+from storage.schema import Basis, Outcome, ReplyRow, utc_now
+from tests.seeding import ALICE, BOB, CHANNEL, add_reply, message_of
+
+
+@pytest.fixture
+def new(personality_id: int) -> NewReply:
+    return NewReply(
+        personality_id=personality_id,
+        version_id=None,
+        base_revision="r" * 64,
+        prompt="<|user|>Moin, wie geht's? 👋<|bot|>",
+        messages=[{"role": "user", "content": "Moin, wie geht's? 👋"}],
+        sampling={"temperature": 0.7, "top_p": 0.9},
+        seed=2**62,
+        prompt_tokens=12,
+        dropped_turns=3,
+        guild_id=1 << 60,
+        channel_id=CHANNEL,
+        author_id=ALICE,
+        source_message_id=77,
+        basis=Basis.LIVE_CHAT,
+        speakers=[BOB, ALICE, BOB],
+    )
+
+
+def found(session: Session, reply_id: int) -> Reply:
+    reply = find_reply(session, reply_id)
+    assert reply is not None
+    return reply
+
+
+def test_a_reply_is_kept_as_it_was_asked_and_answered(session: Session, new: NewReply) -> None:
+    before = utc_now()
+    reply_id = start_reply(session, new)
+    assert found(session, reply_id).outcome is Outcome.STREAMING
+    finish_reply(session, reply_id, FinishedReply("All good!", Outcome.COMPLETE, answer_tokens=4, total_s=1.5))
+    reply = found(session, reply_id)
+    for field in ("prompt", "messages", "prompt_tokens", "dropped_turns", "guild_id", "author_id", "basis"):
+        assert getattr(reply, field) == getattr(new, field)
+    assert (reply.answer, reply.outcome, reply.speakers) == ("All good!", Outcome.COMPLETE, (ALICE, BOB))
+    assert before <= reply.created_at <= utc_now()
+    assert reply.created_at.utcoffset() == timedelta(0)
+
+
+def test_an_answer_with_a_zero_byte_is_stored_without_it(session: Session, new: NewReply) -> None:
+    reply_id = start_reply(session, new)
+    finish_reply(session, reply_id, FinishedReply("odd\0 answer", Outcome.COMPLETE))
+    assert found(session, reply_id).answer == "odd answer"
+
+
+def test_a_reply_is_found_by_each_of_its_messages(session: Session, new: NewReply) -> None:
+    reply_id = start_reply(session, new)
+    add_message(session, reply_id, 502, CHANNEL, 1)
+    add_message(session, reply_id, 501, CHANNEL, 0)
+    session.flush()
+    for message_id in (501, 502):
+        reply = find_by_message(session, message_id)
+        assert reply is not None
+        assert (reply.id, reply.message_ids) == (reply_id, (501, 502))
+    assert find_by_message(session, 503) is None
+    assert find_reply_ids(session, [501, 502, 503]) == {501: reply_id, 502: reply_id}
+    assert find_reply_ids(session, []) == {}
+
+
+def test_only_unfinished_replies_are_interrupted(session: Session, new: NewReply) -> None:
+    done, cut = add_reply(session), start_reply(session, new)
+    assert [reply.id for reply in interrupt_unfinished(session)] == [cut]
+    assert (found(session, cut).outcome, found(session, done).outcome) == (Outcome.INTERRUPTED, Outcome.COMPLETE)
+    assert interrupt_unfinished(session) == []
+
+
+def test_the_latest_answer_in_a_channel_is_a_whole_one(session: Session) -> None:
+    add_reply(session, answer="first")
+    add_reply(session, answer="second", outcome=Outcome.LENGTH)
+    add_reply(session, answer="third", outcome=Outcome.CANCELLED)
+    add_reply(session, answer="elsewhere", channel_id=CHANNEL + 1)
+    latest = latest_in_channel(session, CHANNEL)
+    assert latest is not None
+    assert latest.answer == "second"
+    assert latest_in_channel(session, CHANNEL + 2) is None
+
+
+def test_a_channel_remembers_that_the_bot_was_called_into_it(session: Session) -> None:
+    assert not was_called_into(session, CHANNEL)
+    add_reply(session)
+    assert was_called_into(session, CHANNEL)
+    assert not was_called_into(session, CHANNEL + 1)
+
+
+def test_siblings_share_prompt_place_and_question(session: Session, new: NewReply) -> None:
+    first = start_reply(session, new)
+    start_reply(session, new)
+    for other in (
+        replace(new, prompt="another"),
+        replace(new, source_message_id=78),
+        replace(new, source_message_id=None),
+        replace(new, channel_id=CHANNEL + 1),
+        replace(new, personality_id=ensure_personality(session, "pirate")),
+    ):
+        start_reply(session, other)
+    assert count_siblings(session, found(session, first)) == 2
+
+
+def test_siblings_without_a_question_are_counted_too(session: Session, new: NewReply) -> None:
+    first = start_reply(session, replace(new, source_message_id=None))
+    start_reply(session, replace(new, source_message_id=None))
+    assert count_siblings(session, found(session, first)) == 2
+
+
+def test_recent_replies_come_newest_first(session: Session) -> None:
+    old, middle, new_ = (add_reply(session) for _ in range(3))
+    session.execute(update(ReplyRow).where(ReplyRow.id == old).values(created_at=utc_now() - timedelta(days=8)))
+    since = utc_now() - timedelta(days=7)
+    assert [reply.id for reply in recent_replies(session, since)] == [new_, middle]
+    (newest,) = recent_replies(session, since, limit=1)
+    assert (newest.id, newest.message_ids, newest.speakers) == (new_, (message_of(new_),), (ALICE,))
+
+
+def test_a_naive_time_is_refused(session: Session) -> None:
+    with pytest.raises(Exception, match="a naive datetime reached the database"):
+        recent_replies(session, utc_now().replace(tzinfo=None))

@@ -1,0 +1,256 @@
+"""Rounds: asked for once, claimed by one worker, ended once, and never left running by a dead trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.orm import Session
+
+from storage.database import Database
+from storage.errors import RoundConflict
+from storage.personalities import ensure_personality
+from storage.processes import SILENT_AFTER_S, TRAINER, beat
+from storage.rounds import (
+    ManifestPair,
+    Round,
+    claim_round,
+    digest_manifest,
+    find_round,
+    finish_round,
+    interrupt_rounds,
+    latest_round,
+    read_manifest,
+    report_progress,
+    request_round,
+    set_manifest,
+    show_progress_in,
+    shown_rounds,
+    stop_showing_progress,
+)
+from storage.schema import HeartbeatRow, PairSource, RoundStatus, Split, utc_now
+from tests.seeding import add_correction, add_reply
+from tests.storage.together import together
+
+ENDED = [RoundStatus.PUBLISHED, RoundStatus.SKIPPED, RoundStatus.REJECTED, RoundStatus.FAILED, RoundStatus.INTERRUPTED]
+WORKER = "here:/data"
+
+
+def running(session: Session, personality_id: int, worker: str = WORKER) -> Round:
+    request_round(session, personality_id, "alice")
+    claimed = claim_round(session, worker)
+    assert claimed is not None
+    return claimed
+
+
+def status(session: Session, round_id: int) -> RoundStatus:
+    found = find_round(session, round_id)
+    assert found is not None
+    return found.status
+
+
+def test_a_round_goes_from_the_request_to_its_end(session: Session, personality_id: int) -> None:
+    asked, is_new = request_round(session, personality_id, "alice")
+    assert (is_new, asked.status, asked.requested_by, asked.is_open) == (True, RoundStatus.REQUESTED, "alice", True)
+    claimed = claim_round(session, WORKER)
+    assert claimed is not None
+    assert (claimed.id, claimed.status, claimed.worker) == (asked.id, RoundStatus.RUNNING, WORKER)
+    report_progress(session, asked.id, {"step": 3, "steps": 9})
+    finish_round(session, asked.id, RoundStatus.PUBLISHED, "v1 is ready", {"loss": 0.3})
+    ended = latest_round(session, personality_id)
+    assert ended is not None
+    assert (ended.status, ended.reason, ended.metrics) == (RoundStatus.PUBLISHED, "v1 is ready", {"loss": 0.3})
+    assert (ended.progress, ended.is_open) == ({"step": 3, "steps": 9}, False)
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+    assert asked.requested_at <= ended.started_at <= ended.finished_at
+
+
+def test_an_open_round_answers_a_second_request(session: Session, personality_id: int) -> None:
+    first, _ = request_round(session, personality_id, "alice")
+    again, is_new = request_round(session, personality_id, "bob")
+    assert (again.id, again.requested_by, is_new) == (first.id, "alice", False)
+    claim_round(session, WORKER)
+    assert request_round(session, personality_id, "bob")[1] is False
+    finish_round(session, first.id, RoundStatus.SKIPPED, "3 pairs, 8 needed")
+    assert request_round(session, personality_id, "bob")[1] is True
+
+
+def test_personalities_do_not_wait_for_each_other(session: Session, personality_id: int) -> None:
+    running(session, personality_id)
+    assert request_round(session, ensure_personality(session, "pirate"), "bob")[1] is True
+
+
+def test_requests_at_once_make_one_round(database: Database, personality_id: int) -> None:
+    answers: list[tuple[int, bool]] = []
+
+    def ask(i: int) -> None:
+        with database.transaction() as session:
+            round_, is_new = request_round(session, personality_id, f"admin {i}")
+        answers.append((round_.id, is_new))
+
+    together(4, ask)
+    assert len({id_ for id_, _ in answers}) == 1
+    assert sorted(is_new for _, is_new in answers) == [False, False, False, True]
+
+
+def test_workers_at_once_get_a_round_once(database: Database, personality_id: int) -> None:
+    with database.transaction() as session:
+        asked, _ = request_round(session, personality_id, "alice")
+    claims: list[Round | None] = []
+
+    def claim(i: int) -> None:
+        with database.transaction() as session:
+            claims.append(claim_round(session, f"worker {i}"))
+
+    together(4, claim)
+    (winner,) = [claimed for claimed in claims if claimed is not None]
+    with database.snapshot() as session:
+        stored = find_round(session, asked.id)
+    assert stored is not None
+    assert (winner.id, stored.worker) == (asked.id, winner.worker)
+
+
+def test_the_oldest_request_is_claimed_first(session: Session, personality_id: int) -> None:
+    first, _ = request_round(session, personality_id, "alice")
+    request_round(session, ensure_personality(session, "pirate"), "bob")
+    claimed = claim_round(session, WORKER)
+    assert claimed is not None
+    assert claimed.id == first.id
+
+
+def test_without_a_request_there_is_nothing_to_claim(session: Session, personality_id: int) -> None:
+    assert claim_round(session, WORKER) is None
+    running(session, personality_id)
+    assert claim_round(session, WORKER) is None
+
+
+# What is written down
+
+
+def test_the_manifest_is_kept_in_order_with_its_digest(session: Session, personality_id: int) -> None:
+    good, bad = add_reply(session), add_reply(session)
+    pairs = [
+        ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 0.75, rejected_reply_id=bad, chosen_reply_id=good),
+        ManifestPair(
+            PairSource.CORRECTION,
+            Split.HOLDOUT,
+            1.0,
+            rejected_reply_id=bad,
+            correction_id=add_correction(session, bad, "better"),
+        ),
+    ]
+    round_ = running(session, personality_id)
+    digest = set_manifest(session, round_.id, pairs, parent_version_id=None, settings={"beta": 0.3})
+    stored = find_round(session, round_.id)
+    assert stored is not None
+    assert (stored.manifest_digest, stored.settings) == (digest, {"beta": 0.3})
+    assert read_manifest(session, round_.id) == pairs
+    assert digest_manifest(pairs) == digest != digest_manifest(pairs[::-1])
+
+
+def test_the_message_that_shows_a_round_is_remembered_until_it_shows_the_end(
+    session: Session, personality_id: int
+) -> None:
+    round_ = running(session, personality_id)
+    assert shown_rounds(session) == []
+    show_progress_in(session, round_.id, channel_id=1 << 60, message_id=1 << 61)
+    session.flush()
+    assert [shown.id for shown in shown_rounds(session)] == [round_.id]
+    stop_showing_progress(session, round_.id)
+    session.flush()
+    assert shown_rounds(session) == []
+
+
+# What a round may not do
+
+
+Step = Callable[[Session, int], object]
+STEPS: list[Step] = [
+    lambda session, id_: report_progress(session, id_, {"step": 1}),
+    lambda session, id_: set_manifest(session, id_, [], parent_version_id=None, settings={}),
+    lambda session, id_: finish_round(session, id_, RoundStatus.FAILED, "late"),
+]
+
+
+@pytest.mark.parametrize("step", STEPS, ids=["progress", "manifest", "finish"])
+@pytest.mark.parametrize("end", ENDED)
+def test_nothing_happens_to_a_round_that_ended(
+    session: Session, personality_id: int, end: RoundStatus, step: Step
+) -> None:
+    round_ = running(session, personality_id)
+    finish_round(session, round_.id, end, "the end")
+    with pytest.raises(RoundConflict, match=f"round {round_.id} is not running any more"):
+        step(session, round_.id)
+    assert status(session, round_.id) is end
+
+
+@pytest.mark.parametrize("step", STEPS, ids=["progress", "manifest", "finish"])
+def test_a_round_that_was_not_claimed_cannot_go_on(session: Session, personality_id: int, step: Step) -> None:
+    asked, _ = request_round(session, personality_id, "alice")
+    with pytest.raises(RoundConflict):
+        step(session, asked.id)
+    assert status(session, asked.id) is RoundStatus.REQUESTED
+
+
+def test_two_that_end_a_round_at_once_do_it_once(database: Database, personality_id: int) -> None:
+    with database.transaction() as session:
+        round_ = running(session, personality_id)
+    outcomes = []
+
+    def finish(i: int) -> None:
+        try:
+            with database.transaction() as session:
+                finish_round(session, round_.id, [RoundStatus.PUBLISHED, RoundStatus.INTERRUPTED][i], f"by {i}")
+            outcomes.append("ended")
+        except RoundConflict:
+            outcomes.append("conflict")
+
+    together(2, finish)
+    assert sorted(outcomes) == ["conflict", "ended"]
+
+
+# A trainer that died
+
+
+def beat_ago(session: Session, worker: str, seconds: float) -> None:
+    session.merge(HeartbeatRow(process=TRAINER, worker=worker, beat_at=utc_now() - timedelta(seconds=seconds)))
+    session.flush()
+
+
+def test_a_restarted_trainer_interrupts_the_round_of_its_earlier_life(session: Session, personality_id: int) -> None:
+    round_ = running(session, personality_id)
+    beat(session, TRAINER, WORKER)
+    assert [orphan.id for orphan in interrupt_rounds(session, WORKER)] == [round_.id]
+    ended = find_round(session, round_.id)
+    assert ended is not None
+    assert (ended.status, ended.is_open) == (RoundStatus.INTERRUPTED, False)
+    assert "nothing was published: ask for a new one" in ended.reason
+    assert ended.finished_at is not None
+
+
+def test_a_round_of_a_silent_worker_is_interrupted(session: Session, personality_id: int) -> None:
+    round_ = running(session, personality_id, worker="elsewhere:/data")
+    beat_ago(session, "elsewhere:/data", SILENT_AFTER_S + 1)
+    assert [orphan.id for orphan in interrupt_rounds(session, WORKER)] == [round_.id]
+
+
+def test_a_round_of_a_worker_never_heard_is_interrupted(session: Session, personality_id: int) -> None:
+    round_ = running(session, personality_id, worker="elsewhere:/data")
+    assert [orphan.id for orphan in interrupt_rounds(session, WORKER)] == [round_.id]
+
+
+def test_a_round_of_a_living_worker_goes_on(session: Session, personality_id: int) -> None:
+    round_ = running(session, personality_id, worker="elsewhere:/data")
+    beat_ago(session, "elsewhere:/data", SILENT_AFTER_S / 2)
+    assert interrupt_rounds(session, WORKER) == []
+    assert status(session, round_.id) is RoundStatus.RUNNING
+
+
+def test_requested_and_ended_rounds_are_left_alone(session: Session, personality_id: int) -> None:
+    ended = running(session, personality_id)
+    finish_round(session, ended.id, RoundStatus.REJECTED, "the gate said no")
+    asked, _ = request_round(session, personality_id, "alice")
+    assert interrupt_rounds(session, WORKER) == []
+    assert (status(session, ended.id), status(session, asked.id)) == (RoundStatus.REJECTED, RoundStatus.REQUESTED)

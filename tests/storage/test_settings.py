@@ -1,0 +1,267 @@
+"""Settings: read from file and environment, refused with a sentence, and documented as they are."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import traceback
+from pathlib import Path
+
+import pytest
+
+from storage.errors import SettingsError
+from storage.settings import DatabaseSettings, Settings, load_settings, sections, variable_name
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "MTk4NjIyNDgzNDcxOTI1MjQ4.secret.part"
+PASSWORD_URL = "postgresql+psycopg://reactune:hunter2@db/reactune"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def refusal(config: Path, text: str = "", **environment: str) -> str:
+    """Return the sentence with which these settings are refused."""
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        load_settings(config, environment)
+    sentence = str(refused.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+# Where settings come from
+
+
+def test_no_file_means_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(environment={}) == Settings()
+
+
+def test_file_overrides_defaults(config: Path) -> None:
+    config.write_text("[chat]\ncooldown_s = 7\n")
+    settings = load_settings(config, {})
+    assert settings.chat.cooldown_s == 7.0
+    assert settings.chat.drain_s == Settings().chat.drain_s
+
+
+def test_environment_overrides_file(config: Path) -> None:
+    config.write_text("[chat]\ncooldown_s = 7\n")
+    assert load_settings(config, {"REACTUNE_CHAT__COOLDOWN_S": "1.5"}).chat.cooldown_s == 1.5
+
+
+def test_dotenv_is_read_and_the_environment_wins_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text(f"DISCORD_TOKEN={TOKEN}\nREACTUNE_MODEL__THREADS=3\nREACTUNE_TRAINING__SEED=4\n")
+    monkeypatch.delenv("DISCORD_TOKEN", raising=False)
+    monkeypatch.setenv("REACTUNE_TRAINING__SEED", "5")
+    settings = load_settings()
+    assert settings.discord_token is not None
+    assert settings.discord_token.get_secret_value() == TOKEN
+    assert (settings.model.threads, settings.training.seed) == (3, 5)
+
+
+def test_empty_token_is_no_token(config: Path) -> None:
+    config.touch()
+    assert load_settings(config, {"DISCORD_TOKEN": ""}).discord_token is None
+
+
+@pytest.mark.parametrize("text", ["1201,1202", "1201, 1202", " 1201 1202 "])
+def test_lists_in_the_environment_are_separated_by_commas(config: Path, text: str) -> None:
+    config.touch()
+    assert load_settings(config, {"REACTUNE_DISCORD__ADMIN_ROLES": text}).discord.admin_roles == (1201, 1202)
+
+
+def test_home_is_expanded_in_the_data_folder(config: Path) -> None:
+    config.write_text('[data]\ndirectory = "~/reactune"\n')
+    assert load_settings(config, {}).data.directory == Path.home() / "reactune"
+
+
+def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
+    config.write_text('[data]\ndirectory = "/srv/reactune"\n')
+    assert load_settings(config, {}).database_url == "sqlite:////srv/reactune/reactune.db"
+
+
+# What is refused, and how
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[modl]\nbase = 'x'", "[modl] is not a section: did you mean model?"),
+        ("[model]\nbse = 'x'", "model.bse is not a setting: did you mean model.base?"),
+        ("[chat]\ntemperature = 1", "chat.temperature is not a setting: did you mean generation.temperature?"),
+        ("[gate]\nq = 1", "gate.q is not a setting: it must be one of gate.max_divergence, gate.max_degenerate_excess"),
+        ("model = 5", "model must be a table: write [model] above its settings"),
+        ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),
+    ],
+)
+def test_unknown_names_get_the_nearest_valid_one(config: Path, text: str, sentence: str) -> None:
+    assert refusal(config, text) == f"{config}: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[chat]\ncooldown_s = -1", "chat.cooldown_s = -1 does not fit: input should be greater than or equal to 0"),
+        ("[model]\nthreads = 1.5", "model.threads = 1.5 does not fit: input should be a valid integer"),
+        ("[model]\ndtype = 'float16'", "model.dtype = 'float16' does not fit: input should be 'bfloat16' or 'float32'"),
+        ("[training]\nlearning_rate = nan", "training.learning_rate = nan does not fit: input should be a finite"),
+        ("[training]\nbeta = inf", "training.beta = inf does not fit: input should be a finite number"),
+        ("[discord]\nadmin_roles = 5", "discord.admin_roles = 5 does not fit: input should be a valid list"),
+        ("[discord]\nadmin_roles = ['a']", "discord.admin_roles = 'a' does not fit: input should be a valid integer"),
+        ("[model.base]\nx = 1", "model.base = {'x': 1} does not fit: input should be a valid string"),
+    ],
+)
+def test_values_that_do_not_fit_name_the_file(config: Path, text: str, sentence: str) -> None:
+    assert refusal(config, text).startswith(f"{config}: {sentence}")
+
+
+def test_values_that_do_not_fit_name_the_variable(config: Path) -> None:
+    sentence = refusal(config, "[chat]\ncooldown_s = 2", REACTUNE_CHAT__COOLDOWN_S="soon")
+    assert sentence.startswith("REACTUNE_CHAT__COOLDOWN_S: chat.cooldown_s = 'soon' does not fit: ")
+
+
+def test_unknown_variables_are_refused(config: Path) -> None:
+    assert refusal(config, REACTUNE_CHAT__COOLDOWN="1") == (
+        "the environment variable REACTUNE_CHAT__COOLDOWN names no setting: did you mean REACTUNE_CHAT__COOLDOWN_S?"
+    )
+    assert refusal(config, REACTUNE_FOO="1") == (
+        "the environment variable REACTUNE_FOO names no setting: see docs/settings.md"
+    )
+
+
+def test_other_variables_are_left_alone(config: Path) -> None:
+    config.touch()
+    assert load_settings(config, {"PATH": "/bin", "REACTUNED": "1"}) == Settings()
+
+
+def test_invalid_toml_says_where(config: Path) -> None:
+    assert refusal(config, "[chat]\ncooldown_s = = 1").startswith(
+        f"{config} is not valid TOML: Invalid value (at line 2"
+    )
+
+
+def test_a_file_that_is_no_text_is_refused(config: Path) -> None:
+    config.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="is not valid TOML"):
+        load_settings(config, {})
+
+
+def test_a_folder_in_place_of_the_file_is_refused(config: Path) -> None:
+    config.mkdir()
+    with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\)"):
+        load_settings(config, {})
+
+
+def test_a_config_file_that_was_asked_for_must_exist(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"there is no file .*config\.toml: check --config"):
+        load_settings(config, {})
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("text", [f"discord_token = '{TOKEN}'", f"[discord]\ntoken = '{TOKEN}'"])
+def test_a_token_in_the_file_is_sent_to_the_environment(config: Path, text: str) -> None:
+    sentence = refusal(config, text)
+    assert sentence.endswith("the bot's token is read from the variable DISCORD_TOKEN, in the environment or in .env")
+    assert TOKEN not in sentence
+
+
+def test_the_token_never_shows(config: Path) -> None:
+    config.touch()
+    settings = load_settings(config, {"DISCORD_TOKEN": TOKEN})
+    shown = [repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()]
+    assert not any(TOKEN in text for text in shown)
+
+
+def test_the_database_password_never_shows(config: Path) -> None:
+    config.touch()
+    settings = load_settings(config, {"REACTUNE_DATABASE__URL": PASSWORD_URL})
+    assert settings.database_url == PASSWORD_URL
+    assert "hunter2" not in repr(settings) + str(settings) + repr(settings.database)
+
+
+def test_a_refused_database_address_shows_neither_in_the_sentence_nor_in_a_traceback(config: Path) -> None:
+    config.write_text(f"[database]\nurl = ['{PASSWORD_URL}']\n")
+    with pytest.raises(SettingsError) as refused:
+        load_settings(config, {})
+    assert str(refused.value).startswith(f"{config}: database.url = (hidden) does not fit: ")
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = DatabaseSettings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.url = "sqlite:///other.db"
+
+
+# config.toml and docs/settings.md
+
+
+Documented = tuple[str, str, str, str]  # section, setting, default as TOML, description
+
+
+def documented_in_config() -> list[Documented]:
+    found, section, comment = [], "", ""
+    for line in (ROOT / "config.toml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line.startswith("# "):
+            comment = line.removeprefix("# ")
+        elif setting := re.fullmatch(r"(\w+) = (.*)", line):
+            found.append((section, setting[1], setting[2], comment))
+    return found
+
+
+def documented_in_docs() -> list[tuple[str, ...]]:
+    found, section = [], ""
+    for line in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("## ["):
+            section = line.removeprefix("## ").strip("[]")
+        elif row := re.fullmatch(r"\| `(\w+)` \| `(.*?)` \| (.*) \| `(REACTUNE_\w+)` \|", line):
+            found.append((section, *row.groups()))
+    return found
+
+
+def test_config_file_shows_every_setting_with_its_description() -> None:
+    expected = [
+        (section, key, field.description)
+        for section, cls in sections().items()
+        for key, field in cls.model_fields.items()
+    ]
+    assert [(section, key, comment) for section, key, _, comment in documented_in_config()] == expected
+
+
+def test_config_file_shows_the_defaults() -> None:
+    assert load_settings(ROOT / "config.toml", {}) == Settings()
+
+
+def test_docs_say_the_same_as_the_config_file() -> None:
+    expected = [
+        (section, key, default, description, variable_name(section, key))
+        for section, key, default, description in documented_in_config()
+    ]
+    assert documented_in_docs() == expected
+
+
+def test_sections_are_introduced_by_the_same_sentence_everywhere() -> None:
+    config = (ROOT / "config.toml").read_text(encoding="utf-8")
+    docs = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    for name, cls in sections().items():
+        assert f"[{name}]\n# {cls.__doc__}\n" in config
+        assert f"## [{name}]\n\n{cls.__doc__}\n" in docs
+
+
+def test_every_variable_in_the_docs_is_accepted(config: Path) -> None:
+    config.touch()
+    values = {
+        variable: str(value) if not isinstance(value := tomllib.loads(f"v = {default}")["v"], list) else "1,2"
+        for _, _, default, _, variable in documented_in_docs()
+    }
+    settings = load_settings(config, values)
+    assert settings.discord.admin_roles == (1, 2)
+    assert settings.training == Settings().training

@@ -1,0 +1,274 @@
+"""Versions: registered once, moved between by compare-and-swap, with a trail of who moved what and why."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from storage.database import Database
+from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack, VersionNotFound
+from storage.personalities import ensure_personality
+from storage.schema import CHAMPION, LAST_GOOD, VersionRow
+from storage.versions import (
+    Version,
+    find_version,
+    list_moves,
+    list_versions,
+    move_alias,
+    promote,
+    read_alias,
+    register,
+    roll_back,
+    version_named,
+)
+from tests.storage.together import together
+
+
+def add(session: Session, personality_id: int, parent: Version | None = None) -> Version:
+    return register(
+        session,
+        personality_id,
+        digest="d" * 64,
+        base_name="tiny",
+        base_revision="r" * 64,
+        parent_id=parent.id if parent else None,
+        round_id=None,
+        metrics={"loss": 0.5},
+    )
+
+
+def add_chain(session: Session, personality_id: int, length: int) -> list[Version]:
+    """Add versions of which each one continues the one before."""
+    chain: list[Version] = []
+    for _ in range(length):
+        chain.append(add(session, personality_id, parent=chain[-1] if chain else None))
+    return chain
+
+
+def make_champion(session: Session, personality_id: int, to: Version | None) -> None:
+    generation = read_alias(session, personality_id).generation
+    promote(session, personality_id, to, expected_generation=generation, by="alice", reason="sounds better")
+
+
+def back(session: Session, personality_id: int) -> str:
+    generation = read_alias(session, personality_id).generation
+    return roll_back(session, personality_id, expected_generation=generation, by="bob", reason="worse").target
+
+
+def test_versions_are_numbered_per_personality(session: Session, personality_id: int) -> None:
+    first, second = add_chain(session, personality_id, 2)
+    other = add(session, ensure_personality(session, "pirate"))
+    assert [first.name, second.name, other.name] == ["v1", "v2", "v1"]
+    assert list_versions(session, personality_id) == [second, first]
+    assert find_version(session, second.id) == second
+    assert second.parent_id == first.id
+
+
+def test_versions_registered_together_get_numbers_of_their_own(database: Database, personality_id: int) -> None:
+    def publish(_: int) -> None:
+        with database.transaction() as session:
+            add(session, personality_id)
+
+    together(4, publish)
+    with database.snapshot() as session:
+        assert [v.number for v in list_versions(session, personality_id)] == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["v2", "2", " V2 "])
+def test_a_version_is_found_by_name(session: Session, personality_id: int, name: str) -> None:
+    _first, second = add_chain(session, personality_id, 2)
+    assert version_named(session, personality_id, name) == second
+
+
+@pytest.mark.parametrize("name", ["base", " Base"])
+def test_the_base_has_a_name_too(session: Session, personality_id: int, name: str) -> None:
+    assert version_named(session, personality_id, name) is None
+
+
+@pytest.mark.parametrize("name", ["v3", "v0", "-1", "vv1", "", "latest", "²", "9" * 40])
+def test_unknown_names_get_a_sentence(session: Session, personality_id: int, name: str) -> None:
+    add(session, personality_id)
+    with pytest.raises(VersionNotFound) as unknown:
+        version_named(session, personality_id, name)
+    assert str(unknown.value) == f"there is no version {name}: `reactune model list` shows those that exist"
+
+
+def test_an_unknown_id_gets_a_sentence(session: Session) -> None:
+    with pytest.raises(VersionNotFound, match="there is no version with id 7: "):
+        find_version(session, 7)
+
+
+# Promotion
+
+
+def test_a_new_personality_answers_with_the_base(session: Session, personality_id: int) -> None:
+    for alias in (CHAMPION, LAST_GOOD):
+        found = read_alias(session, personality_id, alias)
+        assert (found.target, found.generation) == ("base", 0)
+
+
+def test_promotion_moves_the_champion_and_remembers_the_one_before(session: Session, personality_id: int) -> None:
+    first, second = add_chain(session, personality_id, 2)
+    make_champion(session, personality_id, first)
+    make_champion(session, personality_id, second)
+    assert read_alias(session, personality_id).version == second
+    assert read_alias(session, personality_id, LAST_GOOD).version == first
+
+
+def test_the_base_can_be_promoted(session: Session, personality_id: int) -> None:
+    version = add(session, personality_id)
+    make_champion(session, personality_id, version)
+    make_champion(session, personality_id, None)
+    assert read_alias(session, personality_id).target == "base"
+    assert read_alias(session, personality_id, LAST_GOOD).version == version
+
+
+def test_promoting_the_champion_changes_nothing(session: Session, personality_id: int) -> None:
+    version = add(session, personality_id)
+    make_champion(session, personality_id, version)
+    # Marked by a deletion since `version` was read: it is still the same version.
+    session.execute(update(VersionRow).values(trained_on_deleted_data=True))
+    with pytest.raises(AlreadyChampion, match="the champion is v1 already: nothing was changed"):
+        make_champion(session, personality_id, version)
+    assert len(list_moves(session, personality_id)) == 1
+
+
+def test_promoting_the_base_where_it_answers_changes_nothing(session: Session, personality_id: int) -> None:
+    with pytest.raises(AlreadyChampion, match="the champion is base already"):
+        make_champion(session, personality_id, None)
+
+
+def test_every_move_leaves_a_line(session: Session, personality_id: int) -> None:
+    version = add(session, personality_id)
+    make_champion(session, personality_id, version)
+    back(session, personality_id)
+    newest, oldest = list_moves(session, personality_id)
+    assert (oldest.generation, oldest.from_version_id, oldest.to_version_id) == (1, None, version.id)
+    assert (oldest.moved_by, oldest.reason) == ("alice", "sounds better")
+    assert (newest.generation, newest.from_version_id, newest.to_version_id) == (2, version.id, None)
+    assert (newest.moved_by, newest.reason) == ("bob", "worse")
+    assert newest.moved_at >= oldest.moved_at
+
+
+# Rolling back
+
+
+def test_roll_back_returns_to_the_champion_before(session: Session, personality_id: int) -> None:
+    first, second, third = add_chain(session, personality_id, 3)
+    for version in (first, third):
+        make_champion(session, personality_id, version)
+    assert back(session, personality_id) == "v1"
+    assert second.parent_id == first.id
+
+
+def test_a_second_roll_back_walks_to_the_parent_and_a_third_to_the_base(session: Session, personality_id: int) -> None:
+    for version in add_chain(session, personality_id, 3):
+        make_champion(session, personality_id, version)
+    assert [back(session, personality_id) for _ in range(3)] == ["v2", "v1", "base"]
+    with pytest.raises(NothingToRollBack, match="the base model is answering already"):
+        back(session, personality_id)
+
+
+def test_roll_back_from_a_champion_that_was_called_good_walks_to_its_parent(
+    session: Session, personality_id: int
+) -> None:
+    first, second = add_chain(session, personality_id, 2)
+    make_champion(session, personality_id, first)
+    make_champion(session, personality_id, second)
+    move_alias(session, personality_id, LAST_GOOD, second, expected_generation=2, by="alice", reason="it is good")
+    assert back(session, personality_id) == "v1"
+
+
+def test_what_was_rolled_back_can_be_promoted_again(session: Session, personality_id: int) -> None:
+    for version in (chain := add_chain(session, personality_id, 2)):
+        make_champion(session, personality_id, version)
+    back(session, personality_id)
+    make_champion(session, personality_id, chain[1])
+    assert read_alias(session, personality_id).target == "v2"
+    assert back(session, personality_id) == "v1"
+
+
+# Two admins at once
+
+
+def test_a_move_from_a_stale_view_is_refused(session: Session, personality_id: int) -> None:
+    first, second = add_chain(session, personality_id, 2)
+    make_champion(session, personality_id, first)
+    with pytest.raises(AliasConflict) as conflict:
+        promote(session, personality_id, second, expected_generation=0, by="bob", reason="stale")
+    assert (conflict.value.expected, conflict.value.found) == (0, 1)
+    with pytest.raises(AliasConflict):
+        roll_back(session, personality_id, expected_generation=0, by="bob", reason="stale")
+    assert read_alias(session, personality_id).version == first
+
+
+@pytest.mark.parametrize("admins", [2, 6])
+def test_of_admins_who_promote_at_once_one_wins_and_the_others_hear_of_it(
+    database: Database, personality_id: int, admins: int
+) -> None:
+    with database.transaction() as session:
+        versions = [add(session, personality_id) for _ in range(admins)]
+    won, lost = [], []
+    seen = threading.Barrier(admins)
+
+    def decide(admin: int) -> None:
+        with database.snapshot() as session:
+            generation = read_alias(session, personality_id).generation
+        seen.wait()
+        try:
+            with database.transaction() as session:
+                promote(
+                    session,
+                    personality_id,
+                    versions[admin],
+                    expected_generation=generation,
+                    by=f"admin {admin}",
+                    reason="mine",
+                )
+            won.append(admin)
+        except AliasConflict as conflict:
+            lost.append(conflict.found)
+
+    together(admins, decide)
+    assert (len(won), lost) == (1, [1] * (admins - 1))
+    with database.snapshot() as session:
+        assert read_alias(session, personality_id).version == versions[won[0]]
+        assert [move.moved_by for move in list_moves(session, personality_id)] == [f"admin {won[0]}"]
+        assert len(list_moves(session, personality_id, LAST_GOOD)) == 1
+
+
+def test_a_promotion_and_a_roll_back_at_once_have_one_winner(database: Database, personality_id: int) -> None:
+    with database.transaction() as session:
+        first, second, third = add_chain(session, personality_id, 3)
+        for version in (first, second):
+            make_champion(session, personality_id, version)
+    outcomes: list[str] = []
+
+    def decide(admin: int) -> None:
+        try:
+            with database.transaction() as session:
+                if admin == 0:
+                    promote(session, personality_id, third, expected_generation=2, by="alice", reason="better")
+                else:
+                    roll_back(session, personality_id, expected_generation=2, by="bob", reason="worse")
+            outcomes.append("moved")
+        except AliasConflict:
+            outcomes.append("conflict")
+
+    together(2, decide)
+    assert sorted(outcomes) == ["conflict", "moved"]
+    with database.snapshot() as session:
+        champion, last_good = read_alias(session, personality_id), read_alias(session, personality_id, LAST_GOOD)
+        assert (champion.target, last_good.target) in [("v3", "v2"), ("v1", "base")]
+
+
+def test_any_alias_moves_alone(session: Session, personality_id: int) -> None:
+    version = add(session, personality_id)
+    moved = move_alias(
+        session, personality_id, LAST_GOOD, version, expected_generation=0, by="alice", reason="a known good one"
+    )
+    assert (moved.target, moved.generation) == ("v1", 1)
+    assert read_alias(session, personality_id).target == "base"

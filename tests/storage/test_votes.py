@@ -1,0 +1,333 @@
+"""Votes: what stands on Discord is what counts, in whatever order and however often it was heard."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from storage import votes
+from storage.database import Database, open_database
+from storage.personalities import ensure_personality
+from storage.replies import find_reply_ids
+from storage.schema import ReplyRow, VoteEventRow
+from storage.versions import register
+from storage.votes import Tally, Thumb, Vote, VoteEvent, append_events, current_votes, standing_thumbs, thumb, votes_on
+from tests.postgres import PostgresServer
+from tests.seeding import ALICE, BOB, CAROL, add_reply, message_of
+from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for
+from tests.storage.together import together
+
+UPS = ("👍", "👍🏻", "👍🏿")
+DOWNS = ("👎", "👎🏽")
+
+
+@pytest.fixture
+def reply_id(database: Database) -> int:
+    with database.transaction() as session:
+        return add_reply(session)
+
+
+def set_thumb(reply_id: int, user_id: int, emoji: str, *, message: int = 0, burst: bool = False) -> VoteEvent:
+    return VoteEvent(reply_id, Thumb(message_of(reply_id) + message, user_id, emoji, burst), standing=True)
+
+
+def take(event: VoteEvent) -> VoteEvent:
+    """Return the event in which the thumb goes again."""
+    return VoteEvent(event.reply_id, event.thumb, standing=False)
+
+
+def append(database: Database, *events: VoteEvent) -> int:
+    with database.transaction() as session:
+        return append_events(session, events)
+
+
+def votes_of(database: Database, reply_id: int) -> dict[int, Vote]:
+    with database.snapshot() as session:
+        return votes_on(session, reply_id)
+
+
+def count_events(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(VoteEventRow)) or 0
+
+
+# Emoji
+
+
+@pytest.mark.parametrize("emoji", [*UPS, "👍🏼", "👍🏽", "👍🏾", "👍\ufe0f"])
+def test_thumbs_up_in_every_skin_tone(emoji: str) -> None:
+    assert thumb(emoji) is Vote.UP
+
+
+@pytest.mark.parametrize("emoji", ["👎", "👎🏻", "👎🏼", "👎🏽", "👎🏾", "👎🏿"])
+def test_thumbs_down_in_every_skin_tone(emoji: str) -> None:
+    assert thumb(emoji) is Vote.DOWN
+
+
+@pytest.mark.parametrize("emoji", ["❤️", "👌🏽", "thumbsup", "", "🏽", "👍👍"])
+def test_other_emoji_say_nothing(emoji: str) -> None:
+    assert thumb(emoji) is None
+
+
+# One member and one reply
+
+
+@pytest.mark.parametrize(("emoji", "vote"), [("👍", Vote.UP), ("👎🏿", Vote.DOWN)])
+def test_a_thumb_is_a_vote(database: Database, reply_id: int, emoji: str, vote: Vote) -> None:
+    assert append(database, set_thumb(reply_id, ALICE, emoji)) == 1
+    assert votes_of(database, reply_id) == {ALICE: vote}
+
+
+def test_a_thumb_that_went_is_no_vote(database: Database, reply_id: int) -> None:
+    up = set_thumb(reply_id, ALICE, "👍")
+    append(database, up)
+    append(database, take(up))
+    assert votes_of(database, reply_id) == {}
+
+
+def test_both_thumbs_cancel_out_until_one_goes(database: Database, reply_id: int) -> None:
+    up, down = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, ALICE, "👎")
+    append(database, up, down)
+    assert votes_of(database, reply_id) == {}
+    append(database, take(up))
+    assert votes_of(database, reply_id) == {ALICE: Vote.DOWN}
+
+
+def test_two_skin_tones_and_a_super_reaction_are_one_vote(database: Database, reply_id: int) -> None:
+    plain, dark = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, ALICE, "👍🏿")
+    super_ = set_thumb(reply_id, ALICE, "👍", burst=True)
+    append(database, plain, dark, super_)
+    assert votes_of(database, reply_id) == {ALICE: Vote.UP}
+    append(database, take(plain), take(dark))
+    assert votes_of(database, reply_id) == {ALICE: Vote.UP}
+    append(database, take(super_))
+    assert votes_of(database, reply_id) == {}
+
+
+def test_thumbs_on_two_messages_of_one_reply_are_one_vote(database: Database, reply_id: int) -> None:
+    append(database, set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, ALICE, "👍", message=1))
+    assert votes_of(database, reply_id) == {ALICE: Vote.UP}
+    append(database, set_thumb(reply_id, ALICE, "👎", message=1))
+    assert votes_of(database, reply_id) == {}
+
+
+# The log
+
+
+def test_what_is_heard_twice_is_stored_once(database: Database, reply_id: int) -> None:
+    up = set_thumb(reply_id, ALICE, "👍")
+    assert append(database, up, up) == 1
+    assert append(database, up) == 0
+    assert append(database, take(up), take(up)) == 1
+    assert append(database, take(up)) == 0
+
+
+def test_the_log_keeps_what_was_withdrawn(database: Database, reply_id: int) -> None:
+    up = set_thumb(reply_id, ALICE, "👍")
+    for event in (up, take(up), up, take(up)):
+        append(database, event)
+    with database.snapshot() as session:
+        assert session.scalars(select(VoteEventRow.standing).order_by(VoteEventRow.id)).all() == [True, False] * 2
+
+
+def test_no_events_are_no_work(database: Database) -> None:
+    assert append(database) == 0
+
+
+def test_a_vote_on_a_deleted_reply_is_passed_over_and_holds_up_no_other(database: Database, reply_id: int) -> None:
+    with database.transaction() as session:
+        gone = add_reply(session)
+        session.delete(session.get_one(ReplyRow, gone))
+    assert append(database, set_thumb(gone, ALICE, "👍"), set_thumb(reply_id, ALICE, "👍")) == 1
+    assert votes_of(database, reply_id) == {ALICE: Vote.UP}
+
+
+# Many replies and members
+
+
+def test_current_votes_hold_every_standing_vote_and_no_other(database: Database) -> None:
+    with database.transaction() as session:
+        first, second, third = (add_reply(session) for _ in range(3))
+    withdrawn = set_thumb(third, BOB, "👍")
+    append(database, set_thumb(first, ALICE, "👍"), set_thumb(first, BOB, "👎"), set_thumb(second, ALICE, "👎"))
+    append(database, withdrawn, take(withdrawn), set_thumb(third, CAROL, "👍"), set_thumb(third, CAROL, "👎"))
+    with database.snapshot() as session:
+        assert current_votes(session) == {first: {ALICE: Vote.UP, BOB: Vote.DOWN}, second: {ALICE: Vote.DOWN}}
+
+
+def test_votes_are_read_by_personality(database: Database) -> None:
+    with database.transaction() as session:
+        pirate = ensure_personality(session, "pirate")
+        mine, other = add_reply(session), add_reply(session, personality_id=pirate)
+    append(database, set_thumb(mine, ALICE, "👍"), set_thumb(other, ALICE, "👎"))
+    with database.snapshot() as session:
+        assert current_votes(session, pirate) == {other: {ALICE: Vote.DOWN}}
+
+
+def test_tally_by_version(database: Database, personality_id: int) -> None:
+    with database.transaction() as session:
+        version = register(
+            session,
+            personality_id,
+            digest="d" * 64,
+            base_name="tiny",
+            base_revision="0" * 64,
+            parent_id=None,
+            round_id=None,
+            metrics={},
+        )
+        base, tuned = add_reply(session), add_reply(session, version_id=version.id)
+        also_tuned, _silent = add_reply(session, version_id=version.id), add_reply(session)
+    append(database, set_thumb(base, ALICE, "👎"), set_thumb(base, BOB, "👎"), set_thumb(base, CAROL, "👍"))
+    append(database, set_thumb(tuned, ALICE, "👍"), set_thumb(also_tuned, ALICE, "👍"), set_thumb(tuned, BOB, "👎"))
+    with database.snapshot() as session:
+        assert votes.tally_by_version(session, personality_id) == {None: Tally(1, 2), version.id: Tally(2, 1)}
+
+
+def test_standing_thumbs_of_some_users(database: Database, reply_id: int) -> None:
+    alice, bob = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎")
+    append(database, alice, bob)
+    with database.snapshot() as session:
+        assert standing_thumbs(session, [reply_id]) == {alice.thumb, bob.thumb}
+        assert standing_thumbs(session, [reply_id], [BOB]) == {bob.thumb}
+        assert standing_thumbs(session, []) == set()
+
+
+# Any order
+
+
+def expected_votes(standing: set[Thumb]) -> dict[int, Vote]:
+    """Work out each user's vote from the thumbs that stand, by the rule in the design."""
+    result = {}
+    for user in {t.user_id for t in standing}:
+        up = any(t.emoji in UPS for t in standing if t.user_id == user)
+        down = any(t.emoji in DOWNS for t in standing if t.user_id == user)
+        if up != down:
+            result[user] = Vote.UP if up else Vote.DOWN
+    return result
+
+
+thumbs = st.builds(
+    Thumb,
+    message_id=st.integers(0, 2),
+    user_id=st.sampled_from([ALICE, BOB]),
+    emoji=st.sampled_from(UPS + DOWNS),
+    burst=st.booleans(),
+)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One database for all examples of a property; each adds replies of its own."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('votes') / 'reactune.db'}"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.create(f"votes_{next(NUMBERS)}", TEMPLATE)
+    with closing(open_database(settings_for(url))) as database:
+        yield database
+
+
+@contextmanager
+def undone(database: Database) -> Iterator[Session]:
+    """Yield a session whose work is rolled back, so that examples cost no disk."""
+    with database.transaction() as session:
+        yield session
+        session.rollback()
+
+
+@given(
+    heard=st.lists(st.tuples(thumbs, st.booleans()), max_size=30),
+    cuts=st.sets(st.integers(0, 30)),
+    repeats=st.sets(st.integers(0, 29)),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_votes_depend_only_on_which_reactions_stand(
+    shared_database: Database, heard: list[tuple[Thumb, bool]], cuts: set[int], repeats: set[int]
+) -> None:
+    """Whatever the transactions (`cuts`) and whatever is heard twice (`repeats`)."""
+    standing: set[Thumb] = set()
+    for thumb_, stands in heard:
+        (standing.add if stands else standing.discard)(thumb_)
+    with undone(shared_database) as session:
+        reply_id = add_reply(session)
+        events = [VoteEvent(reply_id, *pair) for i, pair in enumerate(heard) for _ in range(1 + (i in repeats))]
+        stored = [append_events(session, batch) for batch in split(events, sorted(cuts))]
+        assert votes_on(session, reply_id) == expected_votes(standing)
+        assert current_votes(session).get(reply_id, {}) == expected_votes(standing)
+        assert standing_thumbs(session, [reply_id]) == standing
+        assert count_events(session) == sum(stored) <= len(heard)
+
+
+@given(standing=st.sets(thumbs), data=st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_thumbs_that_stand_count_the_same_in_any_order(
+    shared_database: Database, standing: set[Thumb], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(sorted(standing, key=repr)))
+    with undone(shared_database) as session:
+        reply_id = add_reply(session)
+        append_events(session, [VoteEvent(reply_id, thumb_, standing=True) for thumb_ in order])
+        assert votes_on(session, reply_id) == expected_votes(standing)
+
+
+def split(events: Sequence[VoteEvent], cuts: Sequence[int]) -> list[Sequence[VoteEvent]]:
+    edges = [0, *(cut for cut in cuts if cut < len(events)), len(events)]
+    return [events[a:b] for a, b in pairwise(edges)]
+
+
+# Many writers
+
+
+def test_eight_writers_lose_nothing(database: Database) -> None:
+    with database.transaction() as session:
+        replies = [add_reply(session) for _ in range(5)]
+
+    def write(writer: int) -> None:
+        for round_ in range(6):
+            append(database, set_thumb(replies[(writer + round_) % 5], 1_000 * writer + round_, "👍"))
+
+    together(8, write)
+    with database.snapshot() as session:
+        assert sum(len(v) for v in current_votes(session).values()) == 8 * 6
+        assert count_events(session) == 8 * 6
+
+
+def test_writers_that_hear_the_same_thumb_store_it_once(database: Database, reply_id: int) -> None:
+    stored = [0] * 8
+
+    def write(writer: int) -> None:
+        stored[writer] = append(database, set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎"))
+
+    together(8, write)
+    with database.snapshot() as session:
+        assert sum(stored) == count_events(session) == 2
+    assert votes_of(database, reply_id) == {ALICE: Vote.UP, BOB: Vote.DOWN}
+
+
+def test_a_writer_that_takes_a_thumb_away_waits_for_the_one_that_sets_it(database: Database, reply_id: int) -> None:
+    up = set_thumb(reply_id, ALICE, "👍")
+    taken: list[int] = []
+    taker = threading.Thread(target=lambda: taken.append(append(database, take(up))))
+    with database.transaction() as session:
+        append_events(session, [up])
+        taker.start()
+        taker.join(timeout=0.3)
+        assert taken == []
+    taker.join()
+    assert taken == [1]
+    assert votes_of(database, reply_id) == {}
+
+
+def test_readers_do_not_wait_while_votes_are_written(database: Database, reply_id: int) -> None:
+    with database.transaction() as session:
+        append_events(session, [set_thumb(reply_id, ALICE, "👍")])
+        with database.snapshot() as reader:
+            assert find_reply_ids(reader, [message_of(reply_id)]) == {message_of(reply_id): reply_id}

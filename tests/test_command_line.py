@@ -1,0 +1,251 @@
+"""The command line: exit codes, one JSON object for scripts, one sentence for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+
+from storage.adapters import AdapterStore
+from storage.database import open_database
+from storage.personalities import ensure_personality
+from storage.settings import Settings, load_settings
+from storage.versions import register
+from tests.seeding import add_correction, add_reply, add_siblings
+from tests.storage.test_adapters import publish
+from tests.tiny_model import build_tiny_base
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_base(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def variables(tmp_path: Path, tiny_base: Path) -> dict[str, str]:
+    return {"REACTUNE_DATA__DIRECTORY": str(tmp_path / "data"), "REACTUNE_MODEL__BASE": str(tiny_base)}
+
+
+@pytest.fixture
+def settings(variables: dict[str, str]) -> Settings:
+    return load_settings(environment=variables)
+
+
+@pytest.fixture
+def reactune(variables: dict[str, str], tmp_path: Path):
+    """Run `reactune …` in an empty folder and return (exit code, standard output, standard error)."""
+
+    def run(*words: str, **more: str) -> tuple[int, str, str]:
+        own = {k: v for k, v in os.environ.items() if not k.startswith("REACTUNE_") and k != "DISCORD_TOKEN"}
+        done = subprocess.run(
+            [sys.executable, "-m", "reactune", *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=own | {"PYTHONPATH": str(Path(__file__).parents[1])} | variables | more,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def seeded(settings: Settings):
+    """Do something in the database that the command line will see."""
+
+    def seed(work) -> Any:
+        database = open_database(settings)
+        with database.transaction() as session:
+            ensure_personality(session)
+            result = work(session)
+        database.close()
+        return result
+
+    return seed
+
+
+@pytest.fixture
+def version(settings: Settings, seeded):
+    digest = publish(AdapterStore(settings.data.directory / "adapters"))
+    return seeded(
+        lambda session: register(
+            session,
+            1,
+            digest=digest,
+            base_name="tiny",
+            base_revision="0123456789abcdef",
+            parent_id=None,
+            round_id=None,
+            metrics={"divergence": 0.25},
+        )
+    )
+
+
+def test_help_lists_the_commands(reactune):
+    code, out, _ = reactune("--help")
+    assert code == 0
+    for name in ("demo", "run", "bot", "trainer", "train", "model", "import", "export", "doctor", "bench"):
+        assert name in out
+
+
+@pytest.mark.parametrize("command", [("run",), ("bot",)])
+def test_without_a_token_one_sentence_says_what_to_do(reactune, command):
+    code, out, err = reactune(*command)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("reactune: DISCORD_TOKEN is not set: copy .env.example to .env")
+
+
+def test_a_wrong_setting_names_the_key_and_the_nearest_valid_one(reactune, tmp_path):
+    (tmp_path / "config.toml").write_text("[training]\nlearningrate = 1\n", encoding="utf-8")
+    code, out, err = reactune("model", "list")
+    assert (code, out) == (2, "")
+    assert err == (
+        "reactune: config.toml: training.learningrate is not a setting: did you mean training.learning_rate?\n"
+    )
+
+
+def test_a_missing_settings_file_is_named(reactune):
+    code, _, err = reactune("model", "list", "--config", "nowhere.toml")
+    assert code == 2
+    assert "there is no file nowhere.toml" in err
+
+
+def test_a_database_that_cannot_be_reached_is_a_failure_in_one_sentence(reactune):
+    code, _, err = reactune("model", "list", REACTUNE_DATABASE__URL="postgresql+psycopg://u:secret@127.0.0.1:1/x")
+    assert code in (1, 2)
+    assert len(err.splitlines()) == 1
+    assert "secret" not in err
+
+
+def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
+    code, out, _ = reactune("model", "list", "--json")
+    assert code == 0
+    assert [v["name"] for v in json.loads(out)["versions"]] == ["v1"]
+    assert json.loads(reactune("model", "show", "v1", "--json")[1])["metrics"] == {"divergence": 0.25}
+    assert json.loads(reactune("model", "promote", "v1", "--json")[1]) == {"champion": "v1", "generation": 1}
+    assert "👑 v1" in reactune("model", "list")[1]
+    shown = json.loads(reactune("model", "show", "v1", "--json")[1])
+    assert "(command line)" in shown["moves"][0]["moved_by"]
+    assert json.loads(reactune("model", "rollback", "--json")[1]) == {"champion": "base", "generation": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("promote", "v7"), "there is no version v7"),
+        (("rollback",), "nothing before it to roll back to"),
+        (("promote", "base"), "the champion is base already"),
+        (("list", "--personality", "nobody"), "there is no personality 'nobody'"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(reactune, version, words, sentence):
+    code, out, err = reactune("model", *words)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_train_says_how_many_pairs_are_missing(reactune, seeded):
+    seeded(lambda session: add_siblings(session, 2))
+    code, out, _ = reactune("train", "--json")
+    assert code == 0
+    round_ = json.loads(out)
+    assert round_["status"] == "skipped"
+    assert "2 pairs, 8 needed" in round_["reason"]
+
+
+def test_exported_pairs_are_what_trl_reads(reactune, seeded, tmp_path):
+    seeded(lambda session: add_siblings(session, 3))
+    code, out, _ = reactune("export", "pairs.jsonl", "--json")
+    assert (code, json.loads(out)["pairs"]) == (0, 3)
+    dataset = load_dataset("json", data_files=str(tmp_path / "pairs.jsonl"), split="train", cache_dir=str(tmp_path))
+    assert {"prompt", "chosen", "rejected"} <= set(dataset.column_names)
+    assert dataset[0]["chosen"] == "good answer 0"
+
+
+def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):
+    lines = [
+        {"prompt": "How are you?", "chosen": "Fine!", "rejected": "As an AI I have no feelings."},
+        {
+            "prompt": [{"role": "user", "content": "Hi"}],
+            "chosen": "Hello",
+            "rejected": [{"content": "No"}],
+        },
+        {"prompt": "<|im_start|>user\nraw<|im_end|>\n", "chosen": "yes", "rejected": "no"},
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n", encoding="utf-8")
+    assert json.loads(reactune("import", "in.jsonl", "--json")[1]) == {"imported": 3, "known": 0}
+    assert json.loads(reactune("import", "in.jsonl", "--json")[1]) == {"imported": 0, "known": 3}
+    assert json.loads(reactune("export", "out.jsonl", "--json")[1])["pairs"] == 3
+    exported = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [pair["chosen"] for pair in exported] == ["Fine!", "Hello", "yes"]
+    assert "<|im_start|>user\nHow are you?" in exported[0]["prompt"]
+    assert exported[2]["prompt"] == lines[2]["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        ("not json", "line 2: Expecting value"),
+        ('{"prompt": "x", "chosen": "y"}', "line 2: prompt, chosen or rejected is missing"),
+        ('{"prompt": "x", "chosen": "y", "rejected": "y"}', "two different, non-empty answers"),
+        ('{"prompt": 3, "chosen": "y", "rejected": "n"}', "prompt must be text or a list of messages"),
+        ('{"prompt": "x", "chosen": {"a": 1}, "rejected": "n"}', "an answer must be text"),
+        ('{"prompt": [{"no": "role"}], "chosen": "y", "rejected": "n"}', "line 2"),
+    ],
+)
+def test_a_bad_line_is_named_and_nothing_is_imported(reactune, tmp_path, second, sentence):
+    good = json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"})
+    (tmp_path / "in.jsonl").write_text(f"{good}\n{second}\n", encoding="utf-8")
+    code, out, err = reactune("import", "in.jsonl")
+    assert (code, out) == (1, "")
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+    assert json.loads(reactune("export", "out.jsonl", "--json")[1])["pairs"] == 0
+
+
+def test_a_missing_import_file_is_named(reactune):
+    code, _, err = reactune("import", "nowhere.jsonl")
+    assert code == 1
+    assert "nowhere.jsonl cannot be read" in err
+
+
+def test_a_correction_is_exported_with_its_source(reactune, seeded, tmp_path):
+    seeded(lambda session: add_correction(session, add_reply(session), "a better one"))
+    reactune("export", "out.jsonl")
+    pair = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
+    assert (pair["chosen"], pair["source"]) == ("a better one", "correction")
+
+
+def test_doctor_finds_what_is_missing_and_says_what_to_do(reactune):
+    code, out, _ = reactune("doctor", "--json")
+    findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
+    assert code == 1
+    assert findings["Database"]["says"] == "sqlite, schema up to date"
+    assert findings["Base model"]["is_well"]
+    assert "base, no adapter" in findings["Champion"]["says"]
+    assert "reactune run" in findings["Trainer"]["says"]
+    assert "DISCORD_TOKEN is not set" in findings["Token"]["says"]
+    assert "privacy.discord_training_permission" in findings["Training basis"]["says"]
+
+
+def test_doctor_names_a_base_model_that_is_not_there(reactune):
+    code, out, _ = reactune("doctor", "--json", REACTUNE_MODEL__BASE="/nowhere")
+    findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
+    assert code == 1
+    assert not findings["Base model"]["is_well"]
+    assert "model.base" in findings["Base model"]["says"]
+
+
+def test_an_unknown_bench_is_refused(reactune):
+    code, _, err = reactune("bench", "speed")
+    assert code == 2
+    assert "choose one of votes, loop" in err

@@ -1,0 +1,154 @@
+"""The demo as a newcomer meets it: a real browser, the real bot, the bundled model."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from storage.database import open_database
+from storage.schema import CorrectionRow, ReplyRow, VoteEventRow
+from storage.settings import load_settings
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+# A closed network makes a browser's own errands fail, many at a time.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+SCREENSHOT = "REACTUNE_SCREENSHOT"  # where to save the picture of the README; see CONTRIBUTING.md
+ANSWER_MS = 120_000
+START_S = 120
+
+pytestmark = [
+    pytest.mark.bundled,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+    # Playwright's own event loop, closed a moment after its test.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+class Demo:
+    """A running `reactune demo` and what it has stored."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        command = [
+            sys.executable,
+            "-m",
+            "reactune",
+            "demo",
+            "--no-browser",
+            "--port",
+            "0",
+            "--directory",
+            str(directory),
+        ]
+        environment = {key: value for key, value in os.environ.items() if key != SCREENSHOT}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert self.process.stdout is not None
+        self.url = next(
+            match[0] for line in self.process.stdout if (match := re.search(r"http://127\.0\.0\.1:\d+/#\S+", line))
+        )
+
+    def rows(self, table: type) -> list[object]:
+        database = open_database(load_settings(environment={"REACTUNE_DATA__DIRECTORY": str(self.directory)}))
+        with database.snapshot() as session:
+            found = list(session.query(table).order_by(table.id))
+        database.close()
+        return found
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(START_S)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture
+def demo(bundled_data: Path) -> Iterator[Demo]:
+    running = Demo(bundled_data)
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser.new_page(viewport={"width": 1200, "height": 860})
+        browser.close()
+
+
+def say(page: Page, text: str) -> None:
+    composer = page.locator("#channel-composer-input")
+    composer.fill(text)
+    composer.press("Enter")
+
+
+def command(page: Page, text: str) -> None:
+    composer = page.locator("#channel-composer-input")
+    composer.click()
+    page.keyboard.type(text)
+    page.locator("#command-picker-listbox [role=option]").first.wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
+    page.keyboard.press("Enter")
+
+
+def chips(page: Page, emoji: str) -> Locator:
+    return page.locator("button.reaction-chip", has_text=emoji)
+
+
+def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) -> None:
+    page.goto(demo.url)
+    expect(page.get_by_text("Welcome! I am a small language model").last).to_be_visible()
+
+    say(page, "What makes a good cup of tea?")
+    expect(chips(page, "🔁")).to_have_count(1, timeout=ANSWER_MS)
+    chips(page, "👎").first.click()
+    expect(chips(page, "👎").first).to_have_class(re.compile("is-selected"))
+    chips(page, "🔁").first.click()
+    expect(chips(page, "🔁")).to_have_count(2, timeout=ANSWER_MS)
+    chips(page, "👍").last.click()
+    expect(chips(page, "👍").last).to_have_class(re.compile("is-selected"))
+    if SCREENSHOT in os.environ:
+        page.wait_for_timeout(1_500)
+        page.screenshot(path=os.environ[SCREENSHOT])
+
+    command(page, "/suggest")
+    form = page.locator("#modal-root")
+    form.locator("textarea").fill("Fresh water, good leaves, and a little patience.")
+    form.get_by_role("button", name=re.compile("submit", re.I)).click()
+    expect(page.get_by_text("will count as the better one").last).to_be_visible(timeout=15_000)
+
+    page.locator("#viewer-picker").select_option(label="grace")
+    command(page, "/model status")
+    expect(page.get_by_text("2 votes on 2 answers, 1 suggested answer").last).to_be_visible(timeout=15_000)
+
+    first, second = demo.rows(ReplyRow)
+    assert first.prompt == second.prompt
+    assert [(row.reply_id, row.emoji) for row in demo.rows(VoteEventRow)] == [(first.id, "👎"), (second.id, "👍")]
+    assert demo.rows(CorrectionRow)[0].text == "Fresh water, good leaves, and a little patience."
+
+    assert demo.stop() == 0
+    again = Demo(demo.directory)
+    try:
+        page.goto(again.url)
+        expect(page.get_by_text("What makes a good cup of tea?").first).to_be_visible()
+        expect(chips(page, "👎").first).to_contain_text("2")
+    finally:
+        again.stop()
