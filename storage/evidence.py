@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from storage.privacy import open_bases
 from storage.replies import FINISHED_WHOLE
-from storage.schema import Basis, ConsentRow, CorrectionRow, ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.schema import Basis, ConsentRow, CorrectionRow, Outcome, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.settings import PrivacySettings
 from storage.votes import Tally, current_votes, tally
 
@@ -22,6 +22,8 @@ class RatedReply:
     prompt: str
     answer: str
     votes: Tally
+    is_cut: bool = False
+    """It stopped at the length limit, so its end is not one that the model chose."""
 
     @property
     def net(self) -> int:
@@ -54,12 +56,15 @@ def read_replies(session: Session, personality_id: int, privacy: PrivacySettings
     )
     prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, told)
     rows = session.execute(
-        select(ReplyRow.id, ReplyRow.prompt, ReplyRow.answer)
+        select(ReplyRow.id, ReplyRow.prompt, ReplyRow.answer, ReplyRow.outcome)
         .where(*_trainable(personality_id, privacy), ReplyRow.prompt_digest.in_(prompts))
         .order_by(ReplyRow.id)
     )
     votes = current_votes(session, personality_id)
-    return [RatedReply(id_, prompt, answer, tally(votes.get(id_, {}))) for id_, prompt, answer in rows]
+    return [
+        RatedReply(id_, prompt, answer, tally(votes.get(id_, {})), is_cut=outcome is Outcome.LENGTH)
+        for id_, prompt, answer, outcome in rows
+    ]
 
 
 def read_corrections(session: Session, personality_id: int, privacy: PrivacySettings) -> list[WrittenCorrection]:

@@ -16,10 +16,17 @@ from storage.schema import (
     ReplyRow,
     ReplySpeakerRow,
     RoundPairRow,
+    RoundRow,
+    RoundStatus,
     VersionRow,
     VoteEventRow,
+    utc_now,
 )
 from storage.settings import PrivacySettings
+
+DELETED_MEANWHILE = (
+    "a member deleted data that this round was learning from, so nothing is published: ask for a new one"
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,11 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     learned = learned.union(select(VersionRow.id).join(learned, VersionRow.parent_id == learned.c.id))
     versions = session.execute(
         update(VersionRow).where(VersionRow.id.in_(select(learned.c.id))).values(trained_on_deleted_data=True)
+    )
+    session.execute(
+        update(RoundRow)
+        .where(RoundRow.id.in_(reached), RoundRow.status == RoundStatus.RUNNING)
+        .values(status=RoundStatus.INTERRUPTED, reason=DELETED_MEANWHILE, finished_at=utc_now())
     )
     withdraw_consent(session, user_id)
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from storage.errors import SettingsError
 
@@ -208,6 +217,15 @@ class Settings(Section):
     discord_token: SecretStr | None = Field(default=None, exclude=True)
     """The bot's token, from DISCORD_TOKEN; never from a file that is committed."""
 
+    @model_validator(mode="after")
+    def _leave_room_for_a_prompt(self) -> Settings:
+        if self.generation.max_new_tokens >= self.model.context_tokens:
+            raise ValueError(
+                f"generation.max_new_tokens = {self.generation.max_new_tokens} leaves no room for a prompt: "
+                f"it must be less than model.context_tokens = {self.model.context_tokens}"
+            )
+        return self
+
     @property
     def database_url(self) -> str:
         return self.database.url or f"sqlite:///{self.data.directory / 'reactune.db'}"
@@ -307,6 +325,8 @@ def _suggestion(name: str, known: Collection[str]) -> str:
 
 def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
     first = error.errors()[0]
+    if not first["loc"]:  # settings that do not fit together; the message names them
+        return first["msg"].removeprefix("Value error, ")
     section, name = (str(part) for part in first["loc"][:2])
     secret = not sections()[section].model_fields[name].repr
     value = "(hidden)" if secret else repr(first["input"])

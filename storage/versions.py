@@ -90,6 +90,9 @@ def register(
         parent_id=parent_id,
         round_id=round_id,
         metrics=metrics,
+        # It goes on from its parent's weights, so it inherits what the parent learned.
+        trained_on_deleted_data=parent_id is not None
+        and session.get_one(VersionRow, parent_id).trained_on_deleted_data,
     )
     session.add(row)
     session.flush()

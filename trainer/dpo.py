@@ -29,6 +29,9 @@ class PreferencePair:
     rejected: str
     weight: float = 1.0
     """Factor of the pair's loss."""
+    chosen_is_cut: bool = False
+    """It ended at a length limit: no end token follows it, or the model would learn to stop in mid-sentence."""
+    rejected_is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,14 +136,14 @@ def _row(pair: PreferencePair, tokenizer: Any) -> Row:
     prompt_ids = _token_ids(pair.prompt, tokenizer)
     return {
         "prompt_ids": prompt_ids,
-        "chosen_ids": _answer_ids(prompt_ids, pair.prompt, pair.chosen, tokenizer),
-        "rejected_ids": _answer_ids(prompt_ids, pair.prompt, pair.rejected, tokenizer),
+        "chosen_ids": _answer_ids(prompt_ids, pair.prompt, pair.chosen, tokenizer, is_cut=pair.chosen_is_cut),
+        "rejected_ids": _answer_ids(prompt_ids, pair.prompt, pair.rejected, tokenizer, is_cut=pair.rejected_is_cut),
         "weight": pair.weight,
     }
 
 
-def _answer_ids(prompt_ids: list[int], prompt: str, answer: str, tokenizer: Any) -> list[int]:
-    """Return the answer's tokens as they follow the served prompt, with the end token exactly once."""
+def _answer_ids(prompt_ids: list[int], prompt: str, answer: str, tokenizer: Any, *, is_cut: bool) -> list[int]:
+    """Return the answer's tokens as they follow the served prompt, with the end token once unless it was cut."""
     together = _token_ids(prompt + answer, tokenizer)
     # Usually the prompt's tokens come first. Where a token would span the border, the answer is taken alone, because
     # serving generates after the prompt's own tokens.
@@ -148,7 +151,7 @@ def _answer_ids(prompt_ids: list[int], prompt: str, answer: str, tokenizer: Any)
     ids = together[len(prompt_ids) :] if is_prefix else _token_ids(answer, tokenizer)
     while ids and ids[-1] == tokenizer.eos_token_id:
         ids.pop()
-    return [*ids, tokenizer.eos_token_id]
+    return ids if is_cut else [*ids, tokenizer.eos_token_id]
 
 
 def _token_ids(text: str, tokenizer: Any) -> list[int]:

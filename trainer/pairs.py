@@ -27,6 +27,8 @@ class Pair:
     rejected_reply_id: int
     chosen_reply_id: int | None = None
     correction_id: int | None = None
+    chosen_is_cut: bool = False
+    rejected_is_cut: bool = False
 
     @property
     def recency(self) -> tuple[int, int, int]:
@@ -71,6 +73,7 @@ def _pair_corrections(replies: dict[int, RatedReply], corrections: Iterable[Writ
             weight=CORRECTION_WEIGHT,
             rejected_reply_id=reply.id,
             correction_id=correction.id,
+            rejected_is_cut=reply.is_cut,
         )
 
 
@@ -98,6 +101,8 @@ def _pair_best(siblings: list[RatedReply]) -> Iterator[Pair]:
             weight=_certainty(best.net - rival.net),
             rejected_reply_id=rival.id,
             chosen_reply_id=best.id,
+            chosen_is_cut=best.is_cut,
+            rejected_is_cut=rival.is_cut,
         )
 
 

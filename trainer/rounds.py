@@ -209,7 +209,17 @@ def _folder(store: AdapterStore, version: Version | None, base: BaseModel) -> Pa
 
 
 def _texts(pairs: list[Pair]) -> list[PreferencePair]:
-    return [PreferencePair(pair.prompt, pair.chosen, pair.rejected, pair.weight) for pair in pairs]
+    return [
+        PreferencePair(
+            pair.prompt,
+            pair.chosen,
+            pair.rejected,
+            pair.weight,
+            chosen_is_cut=pair.chosen_is_cut,
+            rejected_is_cut=pair.rejected_is_cut,
+        )
+        for pair in pairs
+    ]
 
 
 def _measured(metrics: DpoMetrics, judgement: Judgement) -> dict[str, Any]:

@@ -19,7 +19,15 @@ from storage.privacy import (
     open_bases,
     withdraw_consent,
 )
-from storage.rounds import ManifestPair, claim_round, finish_round, read_manifest, request_round, set_manifest
+from storage.rounds import (
+    ManifestPair,
+    claim_round,
+    find_round,
+    finish_round,
+    read_manifest,
+    request_round,
+    set_manifest,
+)
 from storage.schema import (
     Base,
     Basis,
@@ -200,3 +208,26 @@ def test_a_mark_stays(session: Session) -> None:
     session.expire_all()
     assert marked(session) == {"v1"}
     assert count(session, VersionRow) == 1
+
+
+def test_a_version_made_later_from_a_marked_one_is_marked_at_once(session: Session) -> None:
+    hers, bad = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
+    parent = train_on(session, [(hers, bad, None)])
+    delete_member(session, ALICE)
+    session.expire_all()
+    train_on(session, [(bad, add_reply(session, speakers=[BOB]), None)], parent=parent)
+    assert marked(session) == {"v1", "v2"}
+
+
+def test_a_round_that_is_learning_from_the_data_is_ended(session: Session) -> None:
+    hers, bad = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
+    round_, _ = request_round(session, ensure_personality(session), "test")
+    claim_round(session, "here")
+    pair = ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected_reply_id=bad, chosen_reply_id=hers)
+    set_manifest(session, round_.id, [pair], parent_version_id=None, settings={})
+    delete_member(session, ALICE)
+    session.expire_all()
+    ended = find_round(session, round_.id)
+    assert ended is not None
+    assert ended.status is RoundStatus.INTERRUPTED
+    assert "a member deleted data" in ended.reason

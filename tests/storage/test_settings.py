@@ -265,3 +265,11 @@ def test_every_variable_in_the_docs_is_accepted(config: Path) -> None:
     settings = load_settings(config, values)
     assert settings.discord.admin_roles == (1, 2)
     assert settings.training == Settings().training
+
+
+def test_an_answer_must_leave_room_for_its_prompt() -> None:
+    with pytest.raises(
+        SettingsError, match=r"^generation\.max_new_tokens = 4096 leaves no room for a prompt"
+    ) as raised:
+        load_settings(environment={"REACTUNE_GENERATION__MAX_NEW_TOKENS": "4096"})
+    assert "model.context_tokens = 2048" in str(raised.value)

@@ -9,7 +9,7 @@ from storage.base_model import BaseModel, load_model, load_tokenizer, quiet_tran
 from storage.errors import AdapterError
 from storage.settings import TrainingSettings
 from tests.tiny_model import build_tiny_base
-from trainer.dpo import DpoMetrics, PreferencePair, Progress, cpu_threads, train_dpo
+from trainer.dpo import DpoMetrics, PreferencePair, Progress, _rows, cpu_threads, train_dpo
 from trainer.errors import TrainerError, TrainingDiverged
 
 SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8)
@@ -201,3 +201,13 @@ def test_threads_are_set_for_the_round_only():
     with cpu_threads(0):
         assert torch.get_num_threads() == before
     assert torch.get_num_threads() == before
+
+
+def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_path):
+    seen: list[list[int]] = []
+    tokenizer = load_tokenizer(base)
+    for is_cut in (False, True):
+        pair = PreferencePair(PAIRS[0].prompt, "Yes, of", "No.", chosen_is_cut=is_cut)
+        (row,) = _rows([pair], tokenizer, 128)
+        seen.append(row["chosen_ids"])
+    assert seen[0] == [*seen[1], tokenizer.eos_token_id]
