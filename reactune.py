@@ -103,9 +103,11 @@ def demo(
 def run(config: Config = None) -> None:
     """Serve Discord, with the trainer beside the bot."""
     from bot.runner import require_token, run_bot
+    from trainer.schedule import parse_schedule
 
     _log_to_stderr(logging.INFO)
     settings = load_settings(config)
+    parse_schedule(settings.training.schedule)
     require_token(settings)
     with _progress() as say:
         _prepare_base(settings, say)

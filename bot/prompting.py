@@ -44,8 +44,11 @@ class Fitted:
 
 
 def sanitize(text: str) -> str:
-    """Return `text` with a space inside every control token, so that no tokenizer reads one; idempotent."""
-    return _MARKER.sub(lambda marker: marker[0] + " ", text)
+    """Return `text` with a space inside every control token, so that no tokenizer reads one; idempotent.
+
+    NUL characters go, because PostgreSQL stores none.
+    """
+    return _MARKER.sub(lambda marker: marker[0] + " ", text.replace("\0", ""))
 
 
 def merge_turns(turns: Sequence[Turn]) -> list[Turn]:
