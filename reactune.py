@@ -81,8 +81,8 @@ def demo(
     with _demo_extra():
         from bot.demo import demo_channel_id, demo_overrides, forget, serve_demo
     _log_to_stderr(logging.WARNING)
-    environment = {**os.environ, **demo_overrides(str(directory), demo_channel_id())}
-    settings = load_settings(config, environment)
+    overrides = demo_overrides(str(directory), demo_channel_id())
+    settings = load_settings(config, overrides=overrides)
 
     def announce(url: str) -> None:
         say("Ready.")
@@ -94,7 +94,7 @@ def demo(
         if start_over:
             forget(directory)
         _prepare_base(settings, say)
-        with _trainer_beside(config, environment):
+        with _trainer_beside(config, overrides):
             say("Loading the model and starting the bot …")
             asyncio.run(serve_demo(settings, port=port, on_ready=announce))
 
@@ -111,7 +111,7 @@ def run(config: Config = None) -> None:
     require_token(settings)
     with _progress() as say:
         _prepare_base(settings, say)
-    with _trainer_beside(config, dict(os.environ)):
+    with _trainer_beside(config, {}):
         run_bot(settings)
 
 
@@ -202,13 +202,16 @@ def promote_model(
 ) -> None:
     """Make a version, or "base", the one that answers."""
     settings = load_settings(config)
+    target, champion = _with_personality(
+        config, personality, lambda session, id_: (version_named(session, id_, version), read_alias(session, id_))
+    )
+    if target is not None:
+        AdapterStore(settings.data.directory / "adapters").path(target.digest)
 
     def move(session: Session, personality_id: int) -> Alias:
-        target = version_named(session, personality_id, version)
-        if target is not None:
-            AdapterStore(settings.data.directory / "adapters").path(target.digest)
-        before = read_alias(session, personality_id)
-        return promote(session, personality_id, target, expected_generation=before.generation, by=_who(), reason=reason)
+        return promote(
+            session, personality_id, target, expected_generation=champion.generation, by=_who(), reason=reason
+        )
 
     _show_champion(_with_personality(config, personality, move), as_json)
 
@@ -221,10 +224,10 @@ def roll_back_model(
     as_json: AsJson = False,
 ) -> None:
     """Go back to the version that answered before."""
+    champion = _with_personality(config, personality, read_alias)
 
     def move(session: Session, personality_id: int) -> Alias:
-        before = read_alias(session, personality_id)
-        return roll_back(session, personality_id, expected_generation=before.generation, by=_who(), reason=reason)
+        return roll_back(session, personality_id, expected_generation=champion.generation, by=_who(), reason=reason)
 
     _show_champion(_with_personality(config, personality, move), as_json)
 
@@ -328,7 +331,7 @@ def _demo_extra() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _trainer_beside(config: Path | None, environment: dict[str, str]) -> Iterator[None]:
+def _trainer_beside(config: Path | None, overrides: dict[str, str]) -> Iterator[None]:
     """Keep a trainer process running, started again where it dies, until the context ends."""
     command = [sys.executable, "-m", "reactune", "trainer", "--until-stdin-closes"]
     command += ["--config", str(config)] if config else []
@@ -336,8 +339,10 @@ def _trainer_beside(config: Path | None, environment: dict[str, str]) -> Iterato
 
     def keep_running() -> None:
         while not ending.is_set():
-            # The pipe closes however this process ends, and with it the trainer.
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+            # The pipe closes however this process ends, and with it the trainer; a signal to the group is not for it.
+            process = subprocess.Popen(
+                command, env={**os.environ, **overrides}, stdin=subprocess.PIPE, start_new_session=True
+            )
             while process.poll() is None and not ending.wait(0.2):
                 pass
             if ending.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import discord
@@ -67,8 +68,12 @@ class Answerer:
         generation: GenerationSettings,
         edit_interval_s: float,
         fixed_basis: Basis | None,
+        on_recorded: Callable[[int], None],
     ) -> None:
-        """`fixed_basis` holds outside Discord; without one the speakers' consent decides."""
+        """`fixed_basis` holds outside Discord; without one the speakers' consent decides.
+
+        `on_recorded` gets the id of every message of an answer once its row stands.
+        """
         self._engine = engine
         self._releases = releases
         self._database = database
@@ -77,18 +82,19 @@ class Answerer:
         self._generation = generation
         self._edit_interval_s = edit_interval_s
         self._fixed_basis = fixed_basis
+        self._on_recorded = on_recorded
 
     async def answer(self, ask: Ask) -> None:
         """Answer with the version that is champion now.
 
-        Raises EngineBusy or EngineStopped before anything is written, discord.HTTPException where Discord refuses
+        Raises EngineBusy or EngineClosed before anything is written, discord.HTTPException where Discord refuses
         the answer; the row is finished in either case.
         """
         release = await self._releases.current()
         request = self._request(ask, release)
         generation = self._engine.submit(request)
         try:
-            reply_id = await self._database.run(lambda session: self._start(session, ask, release, request))
+            reply_id = await self._database.run(self._start, ask, release, request)
         except BaseException:
             generation.cancel()
             raise
@@ -100,7 +106,7 @@ class Answerer:
             finished = FinishedReply(answer="", outcome=Outcome.CANCELLED)
         finally:
             generation.cancel()
-            await self._database.run(lambda session: finish_reply(session, reply_id, finished))
+            await self._database.run(finish_reply, reply_id, finished)
         if finished.outcome in (Outcome.COMPLETE, Outcome.LENGTH):
             await _seed(stream)
 
@@ -145,9 +151,8 @@ class Answerer:
 
     def _open_stream(self, ask: Ask, reply_id: int) -> MessageStream:
         async def record(message: discord.Message, position: int) -> None:
-            await self._database.run(
-                lambda session: add_message(session, reply_id, message.id, ask.channel_id, position)
-            )
+            await self._database.run(add_message, reply_id, message.id, ask.channel_id, position)
+            self._on_recorded(message.id)
 
         return MessageStream(ask.channel, _reference(ask), edit_interval_s=self._edit_interval_s, on_message=record)
 

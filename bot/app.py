@@ -12,6 +12,7 @@ from discord.ext import commands
 
 from bot.answering import Answerer
 from bot.engine import Engine
+from bot.engine.local import LocalEngine
 from bot.failures import ErrorTranslatingTree
 from bot.releases import Releases
 from bot.vote_log import VoteLog
@@ -20,6 +21,7 @@ from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality
 from storage.privacy import describe_bases
+from storage.replies import Reply, interrupt_unfinished
 from storage.schema import Basis
 from storage.settings import Settings
 
@@ -53,6 +55,8 @@ class ReactuneBot(commands.Bot):
     answerer: Answerer
     vote_log: VoteLog
     personality_id: int
+    interrupted: list[Reply]
+    """Answers that an earlier life of the bot left unfinished."""
 
     def __init__(
         self, settings: Settings, *, engine: Engine | None, base: BaseModel | None, fixed_basis: Basis | None
@@ -91,13 +95,21 @@ class ReactuneBot(commands.Bot):
             generation=settings.generation,
             edit_interval_s=settings.chat.edit_interval_s,
             fixed_basis=self.fixed_basis,
+            on_recorded=self.vote_log.recorded,
         )
         for cog in COGS:
             await self.load_extension(cog)
+        self.interrupted = await self.database.run(interrupt_unfinished)
         if settings.discord.sync_commands:
-            await self.tree.sync()
+            await self._sync_commands()
         release = await self.releases.current()
         log.info("Answering with %s on %s. %s", release.name, self.base.name, describe_bases(settings.privacy))
+
+    async def _sync_commands(self) -> None:
+        try:
+            await self.tree.sync()
+        except discord.HTTPException as error:
+            log.warning("Discord did not take the slash commands (%s); those of an earlier start stay.", error)
 
     def _resolve_base(self) -> BaseModel:
         if self._given_base is not None:
@@ -105,8 +117,6 @@ class ReactuneBot(commands.Bot):
         return resolve_base_model(self.settings.model.base, self.settings.data.directory, log.info)
 
     def _local_engine(self) -> Engine:
-        from bot.engine.local import LocalEngine  # torch takes seconds to import
-
         return LocalEngine(self.base.path, self.settings.model, self.settings.generation)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

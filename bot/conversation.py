@@ -21,10 +21,8 @@ class Conversation:
 
     turns: tuple[Turn, ...]
     speakers: frozenset[int]
-
-    @property
-    def has_question(self) -> bool:
-        return any(turn.speaker is not None for turn in self.turns)
+    has_question: bool
+    """Somebody said something to answer: in the message itself, or in the one that it replies to."""
 
 
 class Reader:
@@ -38,12 +36,14 @@ class Reader:
     async def read(self, message: discord.Message) -> Conversation:
         """Return the reply chain of `message`; in direct messages and threads, what was said before as well."""
         earlier = await self._recent(message) if _is_continuous(message.channel) else await self._chain(message)
-        turns: list[Turn] = []
-        speakers: set[int] = set()
-        for spoken in _without_siblings([await self._spoken(m) for m in (*earlier, message)]):
-            turns.append(spoken.turn)
-            speakers.update(spoken.people)
-        return Conversation(tuple(turns), frozenset(speakers))
+        said = [await self._spoken(m) for m in (*earlier, message)]
+        spoken = _without_siblings(said)
+        points_at_words = message.reference is not None and any(s.turn.speaker is not None for s in spoken)
+        return Conversation(
+            turns=tuple(s.turn for s in spoken),
+            speakers=frozenset().union(*(s.people for s in spoken)),
+            has_question=said[-1] is not None or points_at_words,
+        )
 
     async def _recent(self, message: discord.Message) -> list[discord.Message]:
         if self._history_messages == 0:
@@ -83,8 +83,11 @@ class Reader:
 
     async def _own(self, message: discord.Message) -> _Spoken | None:
         """Return the whole answer that the message carries; notices of the bot are no part of a conversation."""
-        reply = await self._database.read(lambda session: find_by_message(session, message.id))
-        return _Spoken(Turn(None, reply.answer), frozenset(), reply) if reply and reply.answer else None
+        reply = await self._database.read(find_by_message, message.id)
+        if reply is None or not reply.answer:
+            return None
+        # An answer may quote the people it answers, so it is theirs as well.
+        return _Spoken(Turn(None, reply.answer), frozenset(reply.speakers), reply)
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,12 @@ class _Spoken:
 
 def own_words(message: discord.Message, bot: discord.ClientUser | None) -> str:
     """Return what the person wrote, without the mention that called the bot."""
-    mention = re.compile(rf"\s*<@!?{bot.id}>\s*") if bot else None
     content = message.content
-    if mention:
-        content = mention.sub(" ", content).strip()
+    if bot:
+        content = re.sub(rf"\s*<@!?{bot.id}>\s*", " ", content).strip()
     for user in message.mentions:
-        content = re.sub(rf"<@!?{user.id}>", f"@{user.display_name}", content)
+        for mention in (f"<@{user.id}>", f"<@!{user.id}>"):
+            content = content.replace(mention, f"@{user.display_name}")
     return content
 
 

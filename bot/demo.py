@@ -24,6 +24,7 @@ from bot.engine import Engine, Finish, RenderedPrompt
 from bot.failures import is_foreseen
 from bot.message_stream import lay_out
 from bot.runner import stop_on_signals
+from bot.splitting import MAX_MESSAGE_CHARS
 from storage.base_model import BaseModel
 from storage.database import open_database
 from storage.replies import FINISHED_WHOLE, Reply, recent_replies
@@ -132,11 +133,13 @@ async def serve_demo(
     await env.start()
     try:
         async with env.preview(world.channel, viewers=world.viewers, layout="channel", port=port) as preview:
-            refreshing = asyncio.create_task(_keep_fresh(preview), name="refresh the page")
+            refreshing = bot.spawn(_keep_fresh(preview), "refresh the page")
             stop_on_signals(preview.close)
             on_ready(preview.url)
-            await preview.wait_closed()
-            refreshing.cancel()
+            try:
+                await preview.wait_closed()
+            finally:
+                refreshing.cancel()
     finally:
         await bot.close()
         await env.shutdown()
@@ -212,7 +215,9 @@ def _messages(replies: Iterable[Reply], versions: dict[int | None, str], bot_id:
 
 def _put(backend: Backend, channel_id: int, restored: Restored) -> None:
     reference = {"message_id": str(restored.replies_to)} if restored.replies_to else None
-    message = backend.prepare_message(channel_id, restored.author_id, restored.content[:2_000], reference=reference)
+    message = backend.prepare_message(
+        channel_id, restored.author_id, restored.content[:MAX_MESSAGE_CHARS], reference=reference
+    )
     message.id = backend.reserve_id(restored.id)
     message.timestamp = discord.utils.snowflake_time(restored.id).isoformat()
     backend.commit_message(message, broadcast=False)

@@ -110,12 +110,13 @@ async def _token(settings: Settings) -> str:
     token = require_token(settings)
     async with discord.Client(intents=discord.Intents.none()) as client:
         try:
-            await asyncio.wait_for(client.login(token), DISCORD_PATIENCE_S)
+            async with asyncio.timeout(DISCORD_PATIENCE_S):
+                await client.login(token)
+                flags = (await client.application_info()).flags
         except discord.LoginFailure as error:
             raise Unwell(BAD_TOKEN) from error
         except (TimeoutError, OSError, discord.HTTPException) as error:
             raise Unwell(f"Discord cannot be reached ({error!r}): check the network") from error
-        flags = (await client.application_info()).flags
     if settings.discord.message_content_intent and not (
         flags.gateway_message_content or flags.gateway_message_content_limited
     ):

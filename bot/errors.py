@@ -17,8 +17,13 @@ class EngineBusy(UserFacingError):
         self.waiting = waiting
 
 
+class EngineClosed(UserFacingError):
+    def __init__(self) -> None:
+        super().__init__("I am restarting. Please ask again in a minute.")
+
+
 class EngineStopped(BotError):
-    """The engine is shutting down or its model thread died."""
+    """The model cannot be loaded, or its thread died."""
 
 
 class ConnectionRefused(BotError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
 
@@ -13,6 +12,8 @@ from bot.errors import UserFacingError
 from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
+
+NOT_MINE = "That message is not one of my answers."
 
 
 def tell(error: BaseException) -> str:
@@ -41,11 +42,13 @@ def _sentence(text: str) -> str:
 async def answer_privately(interaction: discord.Interaction, text: str, view: discord.ui.View | None = None) -> None:
     """Send a message that only the person who acted sees; nothing is raised where Discord does not take it."""
     shown = view or discord.utils.MISSING
-    with contextlib.suppress(discord.HTTPException):
+    try:
         if interaction.response.is_done():
             await interaction.followup.send(text, ephemeral=True, view=shown)
         else:
             await interaction.response.send_message(text, ephemeral=True, view=shown)
+    except discord.HTTPException as error:
+        log.warning("Discord did not take an answer to %s: %s", interaction.user.id, error)
 
 
 class ErrorTranslatingTree(app_commands.CommandTree[discord.Client]):

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 import discord
 
 from bot.errors import BotError
-from bot.splitting import split_message
+from bot.splitting import MAX_MESSAGE_CHARS, split_message
 
 log = logging.getLogger(__name__)
 
 CURSOR = " ▌"
 SMALL_PRINT_CHARS = 150
-PART_CHARS = 2_000 - SMALL_PRINT_CHARS  # the last part leaves room for the small print
+PART_CHARS = MAX_MESSAGE_CHARS - SMALL_PRINT_CHARS  # the last part leaves room for the small print
 FINISH_PAUSES_S = (1.0, 3.0, 9.0)
 
 PASSING = (408, 429)

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import aiohttp
 import discord
 
 from bot.app import ReactuneBot, create_bot
@@ -32,6 +33,9 @@ NO_INTENT = (
     "that ping it. Enable it (Discord developer portal, your application, Bot, Message Content Intent) and restart, "
     "or set discord.message_content_intent = false to stop this warning."
 )
+
+
+UNREACHABLE = "Discord cannot be reached: check this machine's network, then start again"
 
 
 def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = create_bot) -> None:
@@ -69,12 +73,24 @@ def stop_on_signals(stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def _serve(bot: ReactuneBot, token: str) -> None:
-    stop_on_signals(bot.close)
     async with bot:
+        serving = asyncio.create_task(bot.start(token), name="serve")
+
+        async def stop() -> None:
+            if bot.is_ready():
+                await bot.close()
+            else:
+                serving.cancel()  # closing it while it opens its parts would leave some of them open
+
+        stop_on_signals(stop)
         try:
-            await bot.start(token)
+            await serving
+        except asyncio.CancelledError:
+            log.info("Stopped before the bot was ready.")
         except discord.LoginFailure as error:
             raise ConnectionRefused(BAD_TOKEN) from error
+        except (OSError, aiohttp.ClientError, discord.HTTPException, discord.GatewayNotFound) as error:
+            raise ConnectionRefused(f"{UNREACHABLE} ({error})") from error
 
 
 def _without_content(settings: Settings) -> Settings:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -20,6 +22,8 @@ from storage.votes import Thumb, VoteEvent, append_events, standing_thumbs
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 200
+MOST_EARLY = 500
+SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 
 
@@ -52,7 +56,7 @@ class Seen:
 
 
 Observation = Reacted | Cleared | Seen
-Spawn = Callable[[Coroutine[Any, Any, None], str], Any]
+Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 
 class VoteLog:
@@ -62,66 +66,88 @@ class VoteLog:
         self._database = database
         self._spawn = spawn
         self._waiting: deque[Observation] = deque()
-        self._arrivals: Counter[int] = Counter()
-        self._writing = False
+        self._early: deque[Observation] = deque(maxlen=MOST_EARLY)
+        self._watched: Counter[int] = Counter()
+        self._writing: asyncio.Task[None] | None = None
 
     def put(self, observation: Observation) -> None:
+        if observation.message_id in self._watched:
+            self._watched[observation.message_id] += 1
         self._waiting.append(observation)
-        self._arrivals[observation.message_id] += 1
-        if not self._writing:
-            self._writing = True
-            self._spawn(self._write_all(), "vote log")
+        if self._writing is None or self._writing.done():
+            self._writing = self._spawn(self._write_all(), "vote log")
 
-    def arrivals(self, message_id: int) -> int:
-        """Return a count that grows with every observation of the message."""
-        return self._arrivals[message_id]
+    def recorded(self, message_id: int) -> None:
+        """Take up what was observed of a message before its row stood: people can be quicker than a busy database."""
+        early = [observation for observation in self._early if observation.message_id == message_id]
+        for observation in early:
+            self._early.remove(observation)
+            self.put(observation)
+
+    @contextmanager
+    def watching(self, message_id: int) -> Iterator[Callable[[], bool]]:
+        """Yield a function that says whether anything was observed of the message since the context began."""
+        self._watched[message_id] = 0
+        try:
+            yield lambda: self._watched[message_id] > 0
+        finally:
+            del self._watched[message_id]
 
     async def flush(self, timeout_s: float) -> None:
         """Wait until everything is stored, at most `timeout_s` seconds; the rest is found again on Discord."""
-        waited_s = 0.0
-        while self._writing and waited_s < timeout_s:
-            await asyncio.sleep(0.02)
-            waited_s += 0.02
+        if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=timeout_s)
 
     async def _write_all(self) -> None:
-        pause_s = 0.1
-        try:
-            while self._waiting:
-                batch = [self._waiting[i] for i in range(min(BATCH_SIZE, len(self._waiting)))]
-                try:
-                    await self._database.run(lambda session, batch=batch: store(session, batch))  # type: ignore[misc]
-                except (OperationalError, InterfaceError, PoolTimeout):
-                    log.warning("%d votes wait for the database; next try in %.1f s", len(self._waiting), pause_s)
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        size, pause_s = BATCH_SIZE, SHORTEST_PAUSE_S
+        while self._waiting:
+            batch = list(islice(self._waiting, size))
+            try:
+                self._early.extend(await self._store(batch))
+            except (OperationalError, InterfaceError, PoolTimeout):
+                log.warning("%d reactions wait for the database; next try in %.1f s", len(self._waiting), pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                continue
+            except Exception:
+                if size > 1:
+                    size = 1  # find the one that cannot be stored, and lose no other
                     continue
-                except Exception:
-                    # Not to be repaired by waiting, and it must not hold up other votes; reconciling finds these again.
-                    log.exception("%d reactions could not be stored", len(batch))
-                for _ in batch:
-                    self._waiting.popleft()
-                pause_s = 0.1
-        finally:
-            self._writing = False
+                log.exception("a reaction could not be stored: %s", batch[0])
+            for _ in batch:
+                self._waiting.popleft()
+            size, pause_s = BATCH_SIZE, SHORTEST_PAUSE_S
+
+    async def _store(self, batch: Sequence[Observation]) -> list[Observation]:
+        """Store the observations of our answers; return those of messages that are unknown, at least so far."""
+        message_ids = {observation.message_id for observation in batch}
+        # Most reactions on a server concern other messages: they cost a read, not a place in the queue of writers.
+        reply_ids = await self._database.read(find_reply_ids, message_ids)
+        ours = [observation for observation in batch if observation.message_id in reply_ids]
+        if ours:
+            await self._database.run(store, ours, reply_ids)
+        return [observation for observation in batch if observation.message_id not in reply_ids]
 
 
-def store(session: Session, observations: list[Observation]) -> None:
-    """Append the observations' events, in order; messages that carry no reply are passed over."""
-    reply_ids = find_reply_ids(session, {observation.message_id for observation in observations})
+def store(session: Session, observations: Iterable[Observation], reply_ids: Mapping[int, int]) -> None:
+    """Append the observations' events in order; `reply_ids` maps messages to the replies that they carry."""
     for observation in observations:
-        reply_id = reply_ids.get(observation.message_id)
-        if reply_id is not None:
-            append_events(session, list(_events(session, reply_id, observation)))
+        append_events(session, list(_events(session, reply_ids[observation.message_id], observation)))
+
+
+def stored_thumbs(session: Session, reply_id: int, message_id: int) -> frozenset[Thumb]:
+    """Return the thumbs that stand under one message of a reply, as far as the database knows."""
+    return frozenset(t for t in standing_thumbs(session, [reply_id]) if t.message_id == message_id)
 
 
 def _events(session: Session, reply_id: int, observation: Observation) -> Iterator[VoteEvent]:
     if isinstance(observation, Reacted):
         yield VoteEvent(reply_id, observation.thumb, observation.standing)
         return
-    stored = {t for t in standing_thumbs(session, [reply_id]) if t.message_id == observation.message_id}
+    stored = stored_thumbs(session, reply_id, observation.message_id)
     if isinstance(observation, Cleared):
         gone = {t for t in stored if observation.emoji in (None, t.emoji)}
         yield from (VoteEvent(reply_id, thumb, standing=False) for thumb in gone)
         return
-    yield from (VoteEvent(reply_id, thumb, standing=False) for thumb in stored - observation.thumbs)
-    yield from (VoteEvent(reply_id, thumb, standing=True) for thumb in observation.thumbs - stored)
+    yield from (VoteEvent(reply_id, thumb, standing=False, reread=True) for thumb in stored - observation.thumbs)
+    yield from (VoteEvent(reply_id, thumb, standing=True, reread=True) for thumb in observation.thumbs - stored)

@@ -9,14 +9,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
-from storage.base_model import BaseModel, sync_to_disk
+from storage.base_model import BaseModel, sync_names, sync_to_disk
 from storage.errors import AdapterError
 
 CONFIG_FILE = "adapter_config.json"
@@ -26,6 +26,8 @@ CHECKSUMS_FILE = "SHA256SUMS"
 DROPPED_FILES = frozenset({"README.md"})  # PEFT writes a model card that names the machine's paths
 DIGEST = re.compile(r"[0-9a-f]{64}")
 STAGING_PREFIX = ".staging-"
+UNREGISTERED_PREFIX = ".unregistered-"
+"""A file of this name and the digest lies beside an adapter until `sweep` hears of its version's row."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -76,8 +78,15 @@ class AdapterStore:
             self._verified[digest] = stamp
         return folder
 
-    def sweep(self) -> int:
-        """Remove what crashed runs left and return how many folders that were; staging in use is left alone."""
+    def sweep(self, known: Collection[str]) -> int:
+        """Remove what crashed runs left, and return how many folders that were; staging in use is left alone.
+
+        Adapters published since the last sweep go too where no version's row names them: `known` has the digests of all
+        rows. The caller sees to it that no round that could still register one runs on this store.
+        """
+        return self._sweep_staging() + self._sweep_unregistered(known)
+
+    def _sweep_staging(self) -> int:
         removed = 0
         for lock_path in self._directory.glob(f"{STAGING_PREFIX}*.lock"):
             # The system frees the lock of a dead process, also of one in another container on the same volume.
@@ -87,6 +96,17 @@ class AdapterStore:
                 removed += 1
         return removed
 
+    def _sweep_unregistered(self, known: Collection[str]) -> int:
+        # Older ones stay, whatever `known` lacks: with a wrong database.url it would lack them all.
+        removed = 0
+        for marker in self._directory.glob(f"{UNREGISTERED_PREFIX}*"):
+            digest = marker.name.removeprefix(UNREGISTERED_PREFIX)
+            if digest not in known:
+                shutil.rmtree(self._directory / digest, ignore_errors=True)
+                removed += 1
+            marker.unlink(missing_ok=True)
+        return removed
+
     def _publish(self, staging: Path) -> str:
         _keep_adapter_files(staging)
         _normalise_config(staging / CONFIG_FILE)
@@ -94,18 +114,18 @@ class AdapterStore:
         sync_to_disk(staging)
         digest = hashlib.sha256(checksums.encode()).hexdigest()
         final = self._directory / digest
-        if final.exists() and self._set_aside_if_broken(digest):
-            return digest
-        staging.replace(final)
-        sync_to_disk(final)
+        if not self._is_sound(digest):
+            (self._directory / f"{UNREGISTERED_PREFIX}{digest}").touch()
+            shutil.rmtree(final, ignore_errors=True)
+            staging.replace(final)
+        sync_names(self._directory)
         return digest
 
-    def _set_aside_if_broken(self, digest: str) -> bool:
-        """Return whether the published adapter is sound; a broken one makes way for the same content."""
+    def _is_sound(self, digest: str) -> bool:
+        """Return whether the adapter is published, complete and unaltered."""
         try:
             self.path(digest)
         except AdapterError:
-            shutil.rmtree(self._directory / digest)
             return False
         return True
 

@@ -56,17 +56,13 @@ def resolve_base_model(base: str, data_directory: Path, report: Report = _silent
     `report` gets a sentence for everything that takes longer than a moment. Raises BaseModelError with one sentence
     that says what to do.
     """
-    cache = data_directory / "base"
-    if base == BUNDLED:
-        return _resolve_bundled(cache, report)
-    folder = Path(base).expanduser()
-    if folder.is_dir():
-        return _describe(folder.resolve().name, folder, cache)
-    if HUB_ID.fullmatch(base) is None:
+    try:
+        return _resolve(base, data_directory / "base", report)
+    except OSError as error:
         raise BaseModelError(
-            f"model.base = {base!r} is no folder: set it to an existing one, a hub id (owner/name) or {BUNDLED!r}"
-        )
-    return _describe(base, _fetch(base, report), cache)
+            f"{error.filename or data_directory} cannot be used for the base model ({error.strerror or error}): "
+            "make it readable and writable for this user, or set data.directory to another folder"
+        ) from error
 
 
 def load_tokenizer(base: BaseModel) -> Any:
@@ -110,12 +106,22 @@ def quiet_transformers() -> Iterator[None]:
 
 def sync_to_disk(folder: Path) -> None:
     """Flush a folder's files and names, so that a later rename never outlives their content in a power cut."""
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    for path in folder.iterdir():
+        _sync(path)
+    sync_names(folder)
+
+
+def sync_names(folder: Path) -> None:
+    """Flush the names in a folder alone, so that a rename in it survives a power cut."""
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def run_steps(steps: Mapping[str, Step], target: Path, staging: Path, report: Report) -> None:
@@ -141,6 +147,19 @@ def run_steps(steps: Mapping[str, Step], target: Path, staging: Path, report: Re
             f"the base model cannot be written to {target.parent} ({error.strerror or error}): "
             "free 600 MB there or set data.directory elsewhere, then start again"
         ) from error
+
+
+def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
+    if base == BUNDLED:
+        return _resolve_bundled(cache, report)
+    folder = Path(base).expanduser()
+    if folder.is_dir():
+        return _describe(folder.resolve().name, folder, cache)
+    if HUB_ID.fullmatch(base) is None:
+        raise BaseModelError(
+            f"model.base = {base!r} is no folder: set it to an existing one, a hub id (owner/name) or {BUNDLED!r}"
+        )
+    return _describe(base, _fetch(base, report), cache)
 
 
 def _resolve_bundled(cache: Path, report: Report) -> BaseModel:

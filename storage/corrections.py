@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.errors import CorrectionRefused
-from storage.replies import Reply, hold_replies
-from storage.schema import Basis, CorrectionRow, ReplyRow, utc_now
+from storage.replies import hold_replies
+from storage.schema import Basis, CorrectionRow, ReplyRow, plain, utc_now
 from storage.settings import CorrectionSettings
 
 
@@ -35,16 +35,16 @@ def check_correction(text: str, answer: str, settings: CorrectionSettings) -> st
     return text
 
 
-def suggest(session: Session, reply: Reply, author_id: int, text: str, basis: Basis | None) -> int:
+def suggest(session: Session, reply_id: int, author_id: int, text: str, basis: Basis | None) -> int:
     """Store a checked correction in place of the author's earlier one, and return its id.
 
     Raises CorrectionRefused where the reply was deleted meanwhile.
     """
-    if not hold_replies(session, [reply.id]):
+    if not hold_replies(session, [reply_id]):
         raise CorrectionRefused("That answer was deleted meanwhile, so there is nothing left to improve.")
-    for earlier in _standing(session, reply.id, author_id):
+    for earlier in _standing(session, reply_id, author_id):
         earlier.withdrawn_at = utc_now()
-    row = CorrectionRow(reply_id=reply.id, author_id=author_id, text=text, basis=basis)
+    row = CorrectionRow(reply_id=reply_id, author_id=author_id, text=text, basis=basis)
     session.add(row)
     session.flush()
     return row.id
@@ -96,11 +96,4 @@ def _standing(session: Session, reply_id: int, author_id: int) -> list[Correctio
 
 
 def _correction(row: CorrectionRow) -> Correction:
-    return Correction(
-        id=row.id,
-        reply_id=row.reply_id,
-        author_id=row.author_id,
-        text=row.text,
-        basis=row.basis,
-        withdrawn=row.withdrawn_at is not None,
-    )
+    return plain(Correction, row, withdrawn=row.withdrawn_at is not None)

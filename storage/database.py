@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from storage.errors import DatabaseError
 from storage.settings import Settings
 
+P = ParamSpec("P")
 T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_226_538  # any number that nothing else on the server locks
@@ -51,21 +52,27 @@ class Database:
         with self._readers.begin() as session:
             yield session
 
-    async def run(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in a transaction on a thread, so that the event loop is never blocked."""
-        return await asyncio.to_thread(_within, self.transaction, work)
+    async def run(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work(session, …)` in a transaction on a thread, so that the event loop is never blocked."""
+        return await asyncio.to_thread(_within, self.transaction, work, *args, **kwargs)
 
-    async def read(self, work: Callable[[Session], T]) -> T:
+    async def read(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `run`, for work that only reads."""
-        return await asyncio.to_thread(_within, self.snapshot, work)
+        return await asyncio.to_thread(_within, self.snapshot, work, *args, **kwargs)
 
     def close(self) -> None:
         self.engine.dispose()
 
 
-def _within(transaction: Callable[[], AbstractContextManager[Session]], work: Callable[[Session], T]) -> T:
+def _within(
+    transaction: Callable[[], AbstractContextManager[Session]],
+    work: Callable[Concatenate[Session, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
     with transaction() as session:
-        return work(session)
+        return work(session, *args, **kwargs)
 
 
 def open_database(settings: Settings) -> Database:
@@ -114,10 +121,13 @@ def _make_parent(url: URL) -> None:
 
 def _create(url: URL, busy_timeout_s: float) -> Engine:
     try:
+        # Parameters are hidden from errors: a log must not hold what members wrote.
         if url.get_backend_name() == "sqlite":
-            engine = create_engine(url, connect_args={"timeout": busy_timeout_s})
+            engine = create_engine(url, hide_parameters=True, connect_args={"timeout": busy_timeout_s})
         else:
-            engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+            engine = create_engine(
+                url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
+            )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseError(
             f"database.url needs a driver that is not installed ({error}): "

@@ -48,7 +48,9 @@ class Evidence:
     corrections: int
 
 
-def read_replies(session: Session, personality_id: int, privacy: PrivacySettings) -> list[RatedReply]:
+def read_replies(
+    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str
+) -> list[RatedReply]:
     """Return the trainable answers to every prompt that has a vote or a correction, unrated siblings included."""
     told = or_(
         ReplyRow.id.in_(select(VoteEventRow.reply_id)),
@@ -57,7 +59,7 @@ def read_replies(session: Session, personality_id: int, privacy: PrivacySettings
     prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, told)
     rows = session.execute(
         select(ReplyRow.id, ReplyRow.prompt, ReplyRow.answer, ReplyRow.outcome)
-        .where(*_trainable(personality_id, privacy), ReplyRow.prompt_digest.in_(prompts))
+        .where(*_trainable(personality_id, privacy, base_revision), ReplyRow.prompt_digest.in_(prompts))
         .order_by(ReplyRow.id)
     )
     votes = current_votes(session, personality_id)
@@ -67,20 +69,22 @@ def read_replies(session: Session, personality_id: int, privacy: PrivacySettings
     ]
 
 
-def read_corrections(session: Session, personality_id: int, privacy: PrivacySettings) -> list[WrittenCorrection]:
+def read_corrections(
+    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str
+) -> list[WrittenCorrection]:
     """Return the standing corrections of trainable answers, where their own basis is open too."""
     rows = session.execute(
         select(CorrectionRow.id, CorrectionRow.reply_id, CorrectionRow.text)
         .join(ReplyRow)
-        .where(*_trainable(personality_id, privacy), *_trainable_correction(privacy))
+        .where(*_trainable(personality_id, privacy, base_revision), *_trainable_correction(privacy))
         .order_by(CorrectionRow.id)
     )
     return [WrittenCorrection(*row) for row in rows]
 
 
-def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings) -> Evidence:
+def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str) -> Evidence:
     """Count what a round could learn from now."""
-    trainable = _trainable(personality_id, privacy)
+    trainable = _trainable(personality_id, privacy, base_revision)
     voted = session.scalars(select(ReplyRow.id).where(*trainable, ReplyRow.id.in_(select(VoteEventRow.reply_id))))
     standing = current_votes(session, personality_id)
     votes = [len(standing[reply_id]) for reply_id in voted if reply_id in standing]
@@ -92,12 +96,16 @@ def count_evidence(session: Session, personality_id: int, privacy: PrivacySettin
     )
 
 
-def _trainable(personality_id: int, privacy: PrivacySettings) -> tuple[ColumnElement[bool], ...]:
-    """Select whole answers with an open basis; in live chat everybody quoted in the prompt must still agree."""
+def _trainable(personality_id: int, privacy: PrivacySettings, base_revision: str) -> tuple[ColumnElement[bool], ...]:
+    """Select this base's whole answers with an open basis; in live chat everybody quoted must still agree.
+
+    Prompts of another base are rendered with its template, which this one does not speak.
+    """
     speakers = select(ReplySpeakerRow.reply_id)
     silent = speakers.where(ReplySpeakerRow.user_id.not_in(select(ConsentRow.user_id)))
     return (
         ReplyRow.personality_id == personality_id,
+        ReplyRow.base_revision == base_revision,
         ReplyRow.outcome.in_(FINISHED_WHOLE),
         ReplyRow.answer != "",
         ReplyRow.basis.in_(open_bases(privacy)),

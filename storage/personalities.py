@@ -30,13 +30,18 @@ def ensure_personality(session: Session, name: str = DEFAULT_PERSONALITY) -> int
 
 
 def hold_personality(session: Session, personality_id: int) -> None:
-    """Let no other transaction add a round or a version to the personality until this one ends.
+    """Let no other transaction add a round, a manifest or a version to the personality until this one ends.
 
     PostgreSQL alone needs it: SQLite has one writer at a time.
     """
     session.execute(
         select(PersonalityRow.id).where(PersonalityRow.id == personality_id).with_for_update(key_share=True)
     )
+
+
+def hold_personalities(session: Session) -> None:
+    """Like `hold_personality` for all of them: no round is planned, and nobody's data is deleted, until this ends."""
+    session.execute(select(PersonalityRow.id).order_by(PersonalityRow.id).with_for_update(key_share=True))
 
 
 def _create(session: Session, name: str) -> int:

@@ -9,10 +9,13 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, Result, delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from storage.personalities import hold_personalities
 from storage.schema import (
+    NOBODY,
     Basis,
     ConsentRow,
     CorrectionRow,
+    ErasureRow,
     ReplyRow,
     ReplySpeakerRow,
     RoundPairRow,
@@ -75,7 +78,11 @@ def basis_of_chat(session: Session, speakers: Collection[int]) -> Basis | None:
 
 
 def delete_member(session: Session, user_id: int) -> Deletion:
-    """Delete a member's words, votes and consent, and mark the versions that were trained on them."""
+    """Delete a member's words, votes and consent, and mark the versions that were trained on them.
+
+    Answers to others that they merely asked for again stay, without their name.
+    """
+    hold_personalities(session)  # or a round that is being planned would learn from what goes
     reply_ids = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
     correction_ids = select(CorrectionRow.id).where(CorrectionRow.author_id == user_id)
     voted_ids = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id)
@@ -97,10 +104,12 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         .where(RoundRow.id.in_(reached), RoundRow.status == RoundStatus.RUNNING)
         .values(status=RoundStatus.INTERRUPTED, reason=DELETED_MEANWHILE, finished_at=utc_now())
     )
+    session.merge(ErasureRow(user_id=user_id, erased_at=utc_now()))
     withdraw_consent(session, user_id)
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))
     corrections = session.execute(delete(CorrectionRow).where(CorrectionRow.author_id == user_id))
     replies = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(reply_ids)))
+    session.execute(update(ReplyRow).where(ReplyRow.author_id == user_id).values(author_id=NOBODY))
     return Deletion(
         replies=_count(replies),
         votes=_count(votes),

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow
+from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow, plain
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 
@@ -54,6 +54,7 @@ class Reply:
     id: int
     personality_id: int
     version_id: int | None
+    base_revision: str
     prompt: str
     messages: list[dict[str, str]]
     answer: str
@@ -68,6 +69,15 @@ class Reply:
     created_at: datetime
     message_ids: tuple[int, ...]
     speakers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ReplyMessage:
+    """A Discord message that carries (part of) a reply."""
+
+    message_id: int
+    reply_id: int
+    channel_id: int
 
 
 def digest_prompt(prompt: str) -> str:
@@ -193,6 +203,17 @@ def was_called_into(session: Session, channel_id: int) -> bool:
     return found is not None
 
 
+def recent_messages(session: Session, since: datetime) -> list[ReplyMessage]:
+    """Return the messages of replies created at or after `since`, newest first."""
+    rows = session.execute(
+        select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id, ReplyMessageRow.channel_id)
+        .join(ReplyRow)
+        .where(ReplyRow.created_at >= since)
+        .order_by(ReplyRow.id.desc(), ReplyMessageRow.position)
+    )
+    return [ReplyMessage(*row) for row in rows]
+
+
 def recent_replies(session: Session, since: datetime, limit: int | None = None) -> list[Reply]:
     """Return replies created at or after `since`, newest first."""
     rows = session.scalars(
@@ -206,22 +227,4 @@ def _reply(session: Session, row: ReplyRow) -> Reply:
         select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == row.id).order_by(ReplyMessageRow.position)
     )
     speakers = session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id))
-    return Reply(
-        id=row.id,
-        personality_id=row.personality_id,
-        version_id=row.version_id,
-        prompt=row.prompt,
-        messages=row.messages,
-        answer=row.answer,
-        outcome=row.outcome,
-        prompt_tokens=row.prompt_tokens,
-        dropped_turns=row.dropped_turns,
-        guild_id=row.guild_id,
-        channel_id=row.channel_id,
-        author_id=row.author_id,
-        source_message_id=row.source_message_id,
-        basis=row.basis,
-        created_at=row.created_at,
-        message_ids=tuple(message_ids),
-        speakers=tuple(speakers),
-    )
+    return plain(Reply, row, message_ids=tuple(message_ids), speakers=tuple(speakers))

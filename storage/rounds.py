@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from storage.errors import RoundConflict
 from storage.personalities import hold_personality
 from storage.processes import TRAINER, is_alive
-from storage.schema import PairSource, RoundPairRow, RoundRow, RoundStatus, Split, utc_now
+from storage.schema import PairSource, RoundPairRow, RoundRow, RoundStatus, Split, plain, utc_now
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 
@@ -66,11 +66,11 @@ def request_round(session: Session, personality_id: int, requested_by: str) -> t
         .limit(1)
     )
     if open_row is not None:
-        return _round(open_row), False
+        return plain(Round, open_row), False
     row = RoundRow(personality_id=personality_id, requested_by=requested_by)
     session.add(row)
     session.flush()
-    return _round(row), True
+    return plain(Round, row), True
 
 
 def claim_round(session: Session, worker: str) -> Round | None:
@@ -115,17 +115,7 @@ def read_manifest(session: Session, round_id: int) -> list[ManifestPair]:
     rows = session.scalars(
         select(RoundPairRow).where(RoundPairRow.round_id == round_id).order_by(RoundPairRow.position)
     )
-    return [
-        ManifestPair(
-            source=row.source,
-            split=row.split,
-            weight=row.weight,
-            rejected_reply_id=row.rejected_reply_id,
-            chosen_reply_id=row.chosen_reply_id,
-            correction_id=row.correction_id,
-        )
-        for row in rows
-    ]
+    return [plain(ManifestPair, row) for row in rows]
 
 
 def report_progress(session: Session, round_id: int, progress: dict[str, Any]) -> None:
@@ -144,12 +134,22 @@ def interrupt_rounds(session: Session, worker: str) -> list[Round]:
     """Mark running rounds whose trainer is gone: our own earlier life, or a worker without a sign of life."""
     running = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING)).all()
     orphaned = [row for row in running if row.worker in (None, worker) or not is_alive(session, TRAINER, row.worker)]
-    for row in orphaned:
-        row.status = RoundStatus.INTERRUPTED
-        row.reason = "the trainer stopped during this round and nothing was published: ask for a new one"
-        row.finished_at = utc_now()
-    session.flush()
-    return [_round(row) for row in orphaned]
+    interrupted = [row for row in orphaned if _interrupt(session, row.id)]
+    for row in interrupted:
+        session.refresh(row)
+    return [plain(Round, row) for row in interrupted]
+
+
+def _interrupt(session: Session, round_id: int) -> bool:
+    """End the round and return True, unless it ended since it was read."""
+    return _advance(
+        session,
+        round_id,
+        RoundStatus.RUNNING,
+        status=RoundStatus.INTERRUPTED,
+        reason="the trainer stopped during this round and nothing was published: ask for a new one",
+        finished_at=utc_now(),
+    )
 
 
 def show_progress_in(session: Session, round_id: int, channel_id: int, message_id: int) -> None:
@@ -169,19 +169,19 @@ def shown_rounds(session: Session) -> list[Round]:
     rows = session.scalars(
         select(RoundRow).where(RoundRow.progress_message_id.is_not(None)).execution_options(populate_existing=True)
     )
-    return [_round(row) for row in rows]
+    return [plain(Round, row) for row in rows]
 
 
 def find_round(session: Session, round_id: int) -> Round | None:
     row = session.get(RoundRow, round_id, populate_existing=True)
-    return _round(row) if row else None
+    return plain(Round, row) if row else None
 
 
 def latest_round(session: Session, personality_id: int) -> Round | None:
     row = session.scalar(
         select(RoundRow).where(RoundRow.personality_id == personality_id).order_by(RoundRow.id.desc()).limit(1)
     )
-    return _round(row) if row else None
+    return plain(Round, row) if row else None
 
 
 def _require_running(session: Session, round_id: int, **values: Any) -> None:
@@ -194,24 +194,3 @@ def _advance(session: Session, round_id: int, expected: RoundStatus, **values: A
         update(RoundRow).where(RoundRow.id == round_id, RoundRow.status == expected).values(**values)
     )
     return cast(CursorResult[Any], result).rowcount == 1
-
-
-def _round(row: RoundRow) -> Round:
-    return Round(
-        id=row.id,
-        personality_id=row.personality_id,
-        status=row.status,
-        requested_by=row.requested_by,
-        requested_at=row.requested_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        worker=row.worker,
-        parent_version_id=row.parent_version_id,
-        settings=row.settings,
-        progress=row.progress,
-        metrics=row.metrics,
-        manifest_digest=row.manifest_digest,
-        progress_channel_id=row.progress_channel_id,
-        progress_message_id=row.progress_message_id,
-        reason=row.reason,
-    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -23,9 +24,16 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Plain = TypeVar("Plain", bound="DataclassInstance")
+
 CHAMPION = "champion"
 LAST_GOOD = "last-good"
 ALIASES = (CHAMPION, LAST_GOOD)
+NOBODY = 0
+"""In place of a Discord id, which is never 0: said outside Discord, or by a member who deleted their data."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -48,7 +56,7 @@ def utc_now() -> datetime:
 
 
 def values_of(enum: type[StrEnum]) -> Enum:
-    """Store an enum by value in a checked text column that both databases share."""
+    """Store an enum by value in a text column, alike in both databases; SQLAlchemy alone refuses other values."""
     return Enum(
         enum,
         native_enum=False,
@@ -116,6 +124,11 @@ class Base(DeclarativeBase):
         PairSource: values_of(PairSource),
         Split: values_of(Split),
     }
+
+
+def plain(cls: type[Plain], row: Base, **more: Any) -> Plain:
+    """Return a dataclass filled from the row's columns of the same names; `more` has the values of the others."""
+    return cls(**{field.name: getattr(row, field.name) for field in fields(cls) if field.name not in more}, **more)
 
 
 class PersonalityRow(Base):
@@ -306,6 +319,15 @@ class ConsentRow(Base):
 
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     given_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ErasureRow(Base):
+    """When a member last deleted their data; reactions that still stand on Discord must not bring it back."""
+
+    __tablename__ = "erasures"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    erased_at: Mapped[datetime]
 
 
 class HeartbeatRow(Base):

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
@@ -240,14 +241,19 @@ def sections() -> dict[str, type[Section]]:
     }
 
 
-def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read `path` (config.toml where absent), then .env and the environment, which win.
+def load_settings(
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+) -> Settings:
+    """Read `path` (config.toml where absent), then .env and the environment, which win; `overrides` win over those.
 
     Raises SettingsError with one sentence that names the key, where it stands and the remedy.
     """
     source = path or Path("config.toml")
     if environment is None:
         environment = {**_read_dotenv(Path(".env")), **os.environ}
+    environment = {**environment, **overrides}
     table = _read_toml(source, required=path is not None)
     _refuse_unknown(table, source)
     origins = {key: str(source) for key in _leaf_keys(table)}

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack, VersionNotFound
 from storage.personalities import hold_personality
-from storage.schema import CHAMPION, LAST_GOOD, AliasMoveRow, AliasRow, VersionRow
+from storage.schema import CHAMPION, LAST_GOOD, AliasMoveRow, AliasRow, VersionRow, plain
 
 BASE_NAME = "base"
 
@@ -96,7 +96,7 @@ def register(
     )
     session.add(row)
     session.flush()
-    return _version(row)
+    return plain(Version, row)
 
 
 def find_version(session: Session, version_id: int | None) -> Version | None:
@@ -106,7 +106,7 @@ def find_version(session: Session, version_id: int | None) -> Version | None:
     row = session.get(VersionRow, version_id)
     if row is None:
         raise VersionNotFound(f"with id {version_id}")
-    return _version(row)
+    return plain(Version, row)
 
 
 def version_named(session: Session, personality_id: int, name: str) -> Version | None:
@@ -122,7 +122,7 @@ def version_named(session: Session, personality_id: int, name: str) -> Version |
     )
     if row is None:
         raise VersionNotFound(name)
-    return _version(row)
+    return plain(Version, row)
 
 
 def list_versions(session: Session, personality_id: int) -> list[Version]:
@@ -130,7 +130,12 @@ def list_versions(session: Session, personality_id: int) -> list[Version]:
     rows = session.scalars(
         select(VersionRow).where(VersionRow.personality_id == personality_id).order_by(VersionRow.number.desc())
     )
-    return [_version(row) for row in rows]
+    return [plain(Version, row) for row in rows]
+
+
+def all_digests(session: Session) -> set[str]:
+    """Return the digests of every personality's adapters."""
+    return set(session.scalars(select(VersionRow.digest)))
 
 
 def read_alias(session: Session, personality_id: int, name: str = CHAMPION) -> Alias:
@@ -210,16 +215,19 @@ def promote(
 
 
 def roll_back(session: Session, personality_id: int, *, expected_generation: int, by: str, reason: str) -> Alias:
-    """Make the last-good version champion again; a second roll back goes on to its parent.
+    """Undo the last promotion; a second roll back goes on to the parent of what answers then, and so on to the base.
 
-    Raises NothingToRollBack where the base model answers already, AliasConflict where the champion moved meanwhile.
+    Whatever is promoted makes the champion before it last-good. Rolling back goes there, the base promoted or not, and
+    makes the parent of the version it arrives at last-good. After promoting v1, v2 and base, where v2 continues v1,
+    roll backs go to v2, v1 and base. Raises NothingToRollBack where champion and last-good are both the base,
+    AliasConflict where the champion moved meanwhile.
     """
-    champion = read_alias(session, personality_id)
-    if champion.version is None:
-        raise NothingToRollBack
+    champion = read_alias(session, personality_id).version
     target = read_alias(session, personality_id, LAST_GOOD).version
-    if _id(target) == champion.version.id:
-        target = find_version(session, champion.version.parent_id)
+    if _id(target) == _id(champion):
+        if champion is None:
+            raise NothingToRollBack
+        target = find_version(session, champion.parent_id)
     after = move_alias(
         session,
         personality_id,
@@ -253,31 +261,4 @@ def list_moves(session: Session, personality_id: int, alias: str = CHAMPION) -> 
         .where(AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == alias)
         .order_by(AliasMoveRow.id.desc())
     )
-    return [
-        AliasMove(
-            alias=row.alias,
-            generation=row.generation,
-            from_version_id=row.from_version_id,
-            to_version_id=row.to_version_id,
-            moved_by=row.moved_by,
-            reason=row.reason,
-            moved_at=row.moved_at,
-        )
-        for row in rows
-    ]
-
-
-def _version(row: VersionRow) -> Version:
-    return Version(
-        id=row.id,
-        personality_id=row.personality_id,
-        number=row.number,
-        digest=row.digest,
-        base_name=row.base_name,
-        base_revision=row.base_revision,
-        parent_id=row.parent_id,
-        round_id=row.round_id,
-        metrics=row.metrics,
-        trained_on_deleted_data=row.trained_on_deleted_data,
-        created_at=row.created_at,
-    )
+    return [plain(AliasMove, row) for row in rows]

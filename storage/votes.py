@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import Select, func, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from storage.personalities import hold_personalities
 from storage.replies import hold_replies
-from storage.schema import ReplyRow, VoteEventRow
+from storage.schema import ErasureRow, ReplyRow, VoteEventRow
 
 SKIN_TONES = "🏻🏼🏽🏾🏿"
 VARIATION_SELECTOR = "\ufe0f"
@@ -50,6 +51,8 @@ class VoteEvent:
     reply_id: int
     thumb: Thumb
     standing: bool
+    reread: bool = False
+    """Found when the reactions were read again, so that nobody knows when it happened."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,40 @@ class Tally:
 def append_events(session: Session, events: Iterable[VoteEvent]) -> int:
     """Store those events that change something, in order, and return how many did.
 
-    Events of a reply that was deleted meanwhile are passed over.
+    Passed over are events of a reply that was deleted meanwhile, and reread thumbs that may be older than the deletion
+    of their owner's data: they still stand on Discord, and must not come back.
     """
     events = list(events)
+    if any(event.reread for event in events):
+        hold_personalities(session)  # a deletion under way would overlook the thumbs that are added here
+    erased = _erased(session, events)
     replies = hold_replies(session, {event.reply_id for event in events})
     standing = standing_thumbs(session, replies, {event.thumb.user_id for event in events})
     changes = []
     for event in events:
-        if event.reply_id in replies and (event.thumb in standing) != event.standing:
+        if event.reply_id in replies and event not in erased and (event.thumb in standing) != event.standing:
             changes.append(event)
             (standing.add if event.standing else standing.discard)(event.thumb)
     if changes:
         session.execute(insert(VoteEventRow), [_values(event) for event in changes])
     return len(changes)
+
+
+def _erased(session: Session, events: Collection[VoteEvent]) -> set[VoteEvent]:
+    """Return the reread thumbs whose owner deleted their data after the reply was written."""
+    reread = {event for event in events if event.reread and event.standing}
+    if not reread:
+        return set()
+    deletions = (
+        select(ReplyRow.id, ErasureRow.user_id)
+        .join(ErasureRow, ErasureRow.erased_at >= ReplyRow.created_at)
+        .where(
+            ReplyRow.id.in_({event.reply_id for event in reread}),
+            ErasureRow.user_id.in_({event.thumb.user_id for event in reread}),
+        )
+    )
+    deleted = {tuple(row) for row in session.execute(deletions)}
+    return {event for event in reread if (event.reply_id, event.thumb.user_id) in deleted}
 
 
 def _values(event: VoteEvent) -> dict[str, object]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from storage.corrections import suggest
 from storage.personalities import ensure_personality
-from storage.replies import FinishedReply, NewReply, add_message, find_reply, finish_reply, start_reply
+from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.schema import Basis, Outcome
 from storage.settings import (
     DataSettings,
@@ -25,6 +25,8 @@ from storage.votes import Thumb, Vote, VoteEvent, append_events
 ALICE, BOB, CAROL = 101, 102, 103
 CHANNEL = 11
 MESSAGE_OFFSET = 1_000_000
+BASE_REVISION = "0" * 16
+"""Of a base that no test trains; `BaseModel.revision` says that of a real one."""
 EMOJI = {Vote.UP: "👍", Vote.DOWN: "👎"}
 
 
@@ -39,6 +41,8 @@ def add_reply(
     outcome: Outcome = Outcome.COMPLETE,
     speakers: Collection[int] = (ALICE,),
     channel_id: int = CHANNEL,
+    author_id: int = ALICE,
+    base_revision: str = BASE_REVISION,
 ) -> int:
     """Add a finished reply carried by one message, and return its id; `message_of` gives the message's."""
     reply_id = start_reply(
@@ -46,7 +50,7 @@ def add_reply(
         NewReply(
             personality_id=ensure_personality(session) if personality_id is None else personality_id,
             version_id=version_id,
-            base_revision="0" * 64,
+            base_revision=base_revision,
             prompt=prompt,
             messages=[{"role": "user", "content": prompt}],
             sampling={},
@@ -55,7 +59,7 @@ def add_reply(
             dropped_turns=0,
             guild_id=None,
             channel_id=channel_id,
-            author_id=ALICE,
+            author_id=author_id,
             source_message_id=None,
             basis=basis,
             speakers=speakers,
@@ -81,17 +85,19 @@ def add_correction(
     session: Session, reply_id: int, text: str, *, author_id: int = BOB, basis: Basis | None = Basis.LOCAL
 ) -> int:
     """Let a user suggest a better answer, and return the correction's id."""
-    reply = find_reply(session, reply_id)
-    assert reply is not None
-    return suggest(session, reply, author_id, text, basis)
+    return suggest(session, reply_id, author_id, text, basis)
 
 
-def add_siblings(session: Session, count: int, *, personality_id: int | None = None) -> None:
+def add_siblings(
+    session: Session, count: int, *, personality_id: int | None = None, base_revision: str = BASE_REVISION
+) -> None:
     """Add `count` prompts with two answers each, one liked and one not: they make `count` pairs."""
     for i in range(count):
         prompt = f"<|user|>question {i}<|bot|>"
         for answer, value in ((f"good answer {i}", Vote.UP), (f"bad reply {i}", Vote.DOWN)):
-            reply_id = add_reply(session, prompt=prompt, answer=answer, personality_id=personality_id)
+            reply_id = add_reply(
+                session, prompt=prompt, answer=answer, personality_id=personality_id, base_revision=base_revision
+            )
             vote(session, reply_id, BOB, value)
 
 

@@ -17,15 +17,14 @@ from storage.corrections import suggest
 from storage.database import open_database
 from storage.evidence import read_corrections, read_replies
 from storage.personalities import ensure_personality
-from storage.replies import FinishedReply, NewReply, digest_prompt, find_reply, finish_reply, start_reply
-from storage.schema import Basis, CorrectionRow, Outcome, ReplyRow
+from storage.replies import FinishedReply, NewReply, digest_prompt, finish_reply, start_reply
+from storage.schema import NOBODY, Basis, CorrectionRow, Outcome, ReplyRow
 from storage.settings import Settings
 from trainer.errors import TrainerError
 from trainer.pairs import build_pairs
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
-NOBODY = 0  # Discord gives no such id: the author of what was said elsewhere
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ class Line:
 
 def export_file(settings: Settings, file: Path) -> int:
     """Write the pairs that a round could use now, rendered prompts included; return how many. Replaces the file."""
+    base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
-        personality_id = ensure_personality(session)
-        replies = read_replies(session, personality_id, settings.privacy)
-        pairs = build_pairs(replies, read_corrections(session, personality_id, settings.privacy))
+        evidence = (ensure_personality(session), settings.privacy, base.revision)
+        pairs = build_pairs(read_replies(session, *evidence), read_corrections(session, *evidence))
     lines = [
         json.dumps({key: getattr(pair, key) for key in KEYS} | {"source": pair.source}, ensure_ascii=False)
         for pair in pairs
@@ -146,10 +145,7 @@ def _add(session: Session, personality_id: int, base: BaseModel, line: Line) -> 
         return False
     reply_id = start_reply(session, _imported_reply(personality_id, base, line))
     finish_reply(session, reply_id, FinishedReply(answer=line.rejected, outcome=Outcome.COMPLETE))
-    session.flush()
-    reply = find_reply(session, reply_id)
-    assert reply is not None
-    suggest(session, reply, NOBODY, line.chosen, Basis.LOCAL)
+    suggest(session, reply_id, NOBODY, line.chosen, Basis.LOCAL)
     return True
 
 

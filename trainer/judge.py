@@ -180,7 +180,10 @@ def _render(message: str, tokenizer: Any) -> str:
 def _sample(
     model: Any, tokenizer: Any, prompts: Sequence[str], generation: GenerationSettings, seed: int
 ) -> list[_Answer]:
-    """Return ANSWERS_PER_MESSAGE answers to each prompt, generated as one batch with the sampling of serving."""
+    """Return ANSWERS_PER_MESSAGE answers to each prompt, generated as one batch.
+
+    Temperature, top_p and repetition penalty are those of serving; its seeds, prompts and lengths are not.
+    """
     import torch
 
     repeated = [prompt for prompt in prompts for _ in range(ANSWERS_PER_MESSAGE)]

@@ -19,6 +19,7 @@ from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
 from storage.errors import RoundConflict, StorageError
 from storage.evidence import read_corrections, read_replies
+from storage.personalities import hold_personality
 from storage.rounds import (
     ManifestPair,
     Round,
@@ -99,12 +100,11 @@ def run_round(settings: Settings, round_id: int) -> None:
 def _train(settings: Settings, database: Database, round_id: int) -> Result:
     report = ProgressLog(database, round_id)
     report(Progress("gathering"))
+    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     with database.transaction() as session:
-        # Read and written down in one transaction: a deletion comes before it, or finds the pairs in the manifest.
-        plan = _plan(session, settings, round_id)
+        plan = plan_round(session, settings, base, round_id)
     if isinstance(plan, Skipped):
         return plan
-    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     store = AdapterStore(settings.data.directory / "adapters")
     parent = _folder(store, plan.parent, base)
     with store.stage() as staging:
@@ -126,13 +126,16 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
         return Passed(store.publish(staging), base, plan, measured)
 
 
-def _plan(session: Session, settings: Settings, round_id: int) -> Plan | Skipped:
-    """Choose the pairs and write the manifest, or say why there is nothing to do."""
+def plan_round(session: Session, settings: Settings, base: BaseModel, round_id: int) -> Plan | Skipped:
+    """Choose the pairs and write the manifest, or say why there is nothing to do.
+
+    A deletion comes before this transaction, or finds the pairs in the manifest.
+    """
     round_ = find_round(session, round_id)
     assert round_ is not None, f"round {round_id} was claimed"
-    privacy = settings.privacy
-    replies = read_replies(session, round_.personality_id, privacy)
-    found = build_pairs(replies, read_corrections(session, round_.personality_id, privacy))
+    hold_personality(session, round_.personality_id)
+    evidence = (round_.personality_id, settings.privacy, base.revision)
+    found = build_pairs(read_replies(session, *evidence), read_corrections(session, *evidence))
     training = settings.training
     if len(found) < training.min_pairs:
         return Skipped(_too_few(len(found), settings))
@@ -239,7 +242,7 @@ def _conclude(session: Session, round_id: int, result: Result) -> None:
             finish_round(session, round_id, RoundStatus.REJECTED, reason, metrics)
         case Passed():
             version = _register(session, round_id, result)
-            finish_round(session, round_id, RoundStatus.PUBLISHED, _success(version, result.plan), result.metrics)
+            finish_round(session, round_id, RoundStatus.PUBLISHED, _success(version, result.metrics), result.metrics)
 
 
 def _register(session: Session, round_id: int, passed: Passed) -> Version:
@@ -257,8 +260,13 @@ def _register(session: Session, round_id: int, passed: Passed) -> Version:
     )
 
 
-def _success(version: Version, plan: Plan) -> str:
-    pairs = _pairs(len(plan.train) + len(plan.holdout))
+def _success(version: Version, metrics: dict[str, Any]) -> str:
+    others = [
+        f"{metrics[name]} {what}"
+        for name, what in (("holdout_pairs", "held out"), ("left_out", "left out as longer than training.max_tokens"))
+        if metrics[name]
+    ]
+    pairs = _pairs(metrics["pairs"]) + (f" ({', '.join(others)})" if others else "")
     return f"{version.name} learned from {pairs} and passed the gate: promote it to let it answer"
 
 

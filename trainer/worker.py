@@ -22,6 +22,7 @@ from storage.processes import HEARTBEAT_S, TRAINER, beat, last_beat, sole_proces
 from storage.rounds import Round, claim_round, find_round, finish_round, interrupt_rounds, request_round
 from storage.schema import RoundStatus
 from storage.settings import Settings
+from storage.versions import all_digests
 from trainer.errors import TrainerError
 from trainer.round_process import describe_exit, end_process, start_process
 from trainer.schedule import scheduled_rounds
@@ -47,8 +48,8 @@ def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None
         return
     with sole_process(TRAINER, settings.data.directory), closing(open_database(settings)) as database:
         worker = Worker(settings, database, stop)
-        worker.sweep()
         worker.end_orphans()
+        worker.sweep()
         with scheduled_rounds(database, settings.training.schedule, worker.last_life()):
             log.info("The trainer is ready.")
             worker.serve()
@@ -140,10 +141,15 @@ class Worker:
             log.warning("Round %d was interrupted: %s.", orphan.id, orphan.reason)
 
     def sweep(self) -> None:
-        """Remove the unfinished files that processes killed earlier left behind."""
-        removed = self._store.sweep()
+        """Remove the files of rounds that ended without a version; only while none runs.
+
+        A process that outlived its trainer registers nothing any more, since its round was ended as an orphan.
+        """
+        with self._database.snapshot() as session:
+            known = all_digests(session)
+        removed = self._store.sweep(known)
         if removed:
-            log.info("Removed the unfinished files of %d interrupted round(s).", removed)
+            log.info("Removed the files of %d round(s) that ended without a version.", removed)
 
     def _run(self, round_: Round) -> None:
         log.info("Round %d, asked for by %s, begins.", round_.id, round_.requested_by)
@@ -152,8 +158,7 @@ class Worker:
             self._watch(process)
         finally:
             end_process(process)
-        if process.exitcode != 0:
-            self.sweep()
+        self.sweep()
         self._settle(round_.id, process.exitcode)
 
     def _watch(self, process: SpawnProcess) -> None:
@@ -209,6 +214,7 @@ def _run_here_or_wait(
     try:
         with sole_process(TRAINER, settings.data.directory):
             worker = Worker(settings, database, stop, on_tick)
+            worker.end_orphans()
             worker.sweep()
             worked = worker.run_next()
     except DataDirectoryInUse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 
 import discord
 from discord import app_commands
@@ -12,17 +12,19 @@ from discord.ext import commands
 
 from bot.answering import REGENERATE, Ask
 from bot.app import ReactuneBot
-from bot.conversation import Conversation, Reader
+from bot.conversation import SPOKEN, Conversation, Reader
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
-from bot.failures import answer_privately, tell
+from bot.failures import NOT_MINE, answer_privately, tell
+from bot.message_stream import CURSOR, PART_CHARS
 from bot.prompting import ChatMessage, to_messages
-from storage.replies import Reply, count_siblings, find_by_message, interrupt_unfinished, was_called_into
+from storage.replies import Reply, count_siblings, find_by_message, was_called_into
 
 log = logging.getLogger(__name__)
 
 NOTICE_S = 20.0
 NOTHING_ASKED = "You called me, but I see no question. Mention me together with your words, or reply to me."
+OTHER_BASE = "I answered that with another base model, so I cannot try again. Please ask anew."
 TOO_SMALL = "I cannot fit that message into my memory, not even a part of it."
 INTERRUPTED = "-# interrupted by a restart · press 🔁 for another answer"
 
@@ -35,7 +37,6 @@ class Chat(commands.Cog):
             commands.Cooldown(1, max(bot.settings.chat.cooldown_s, 1e-3)), lambda user_id: user_id
         )
         self._menu = app_commands.ContextMenu(name="Another answer", callback=self.another_answer)
-        self._mended = False
 
     async def cog_load(self) -> None:
         self.bot.tree.add_command(self._menu)
@@ -45,31 +46,30 @@ class Chat(commands.Cog):
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
-        if not self._mended:
-            self._mended = True
-            self.bot.spawn(self._mend_interrupted(), "interrupted answers")
+        self.bot.spawn(self._mend_interrupted(), "interrupted answers")
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
-        if not message.author.bot and await self._is_called(message):
+        if message.type in SPOKEN and not message.author.bot and await self._is_called(message):
             self.bot.spawn(self._serve(message, self._respond(message)), f"answer to {message.id}")
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         if str(payload.emoji) != REGENERATE or _by_a_bot(payload, self.bot):
             return
-        reply = await self.bot.database.read(lambda session: find_by_message(session, payload.message_id))
-        channel = self.bot.get_channel(payload.channel_id) or await self.bot.fetch_channel(payload.channel_id)
-        if reply is not None and isinstance(channel, discord.abc.Messageable):
+        reply = await self.bot.database.read(find_by_message, payload.message_id)
+        if reply is not None:
+            channel = self.bot.get_partial_messageable(payload.channel_id)
             message = channel.get_partial_message(payload.message_id)
             work = self._regenerate(reply, channel, payload.user_id)
             self.bot.spawn(self._serve(message, work), f"another answer to {payload.message_id}")
 
     async def another_answer(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Give another answer to the same prompt."""
-        reply = await self.bot.database.read(lambda session: find_by_message(session, message.id))
+        await interaction.response.defer(ephemeral=True)
+        reply = await self.bot.database.read(find_by_message, message.id)
         if reply is None:
-            raise UserFacingError("That message is not one of my answers.")
+            raise UserFacingError(NOT_MINE)
         await answer_privately(interaction, "Another answer is on its way.")
         work = self._regenerate(reply, message.channel, interaction.user.id)
         self.bot.spawn(self._serve(message, work), f"another answer to {message.id}")
@@ -82,9 +82,7 @@ class Chat(commands.Cog):
             return True
         if await self._is_reply_to_me(message):
             return True
-        return isinstance(channel, discord.Thread) and await self.bot.database.read(
-            lambda session: was_called_into(session, channel.id)
-        )
+        return isinstance(channel, discord.Thread) and await self.bot.database.read(was_called_into, channel.id)
 
     async def _is_reply_to_me(self, message: discord.Message) -> bool:
         reference = message.reference
@@ -93,7 +91,7 @@ class Chat(commands.Cog):
         if isinstance(reference.resolved, discord.Message):
             return reference.resolved.author == self.bot.user
         replied_to = reference.message_id
-        return await self.bot.database.read(lambda session: find_by_message(session, replied_to)) is not None
+        return await self.bot.database.read(find_by_message, replied_to) is not None
 
     async def _serve(self, message: discord.Message | discord.PartialMessage, work: Awaitable[None]) -> None:
         """Do the work; whatever goes wrong reaches the member as a sentence that goes away again."""
@@ -106,11 +104,14 @@ class Chat(commands.Cog):
                 await message.channel.send(tell(error), delete_after=NOTICE_S)
 
     async def _respond(self, message: discord.Message) -> None:
+        conversation = await self._reader.read(message)
+        if not conversation.has_question:
+            # A picture where every message is answered is no mistake; a mention without words may be one.
+            if self.bot.user in message.mentions or isinstance(message.channel, discord.DMChannel):
+                raise UserFacingError(NOTHING_ASKED)
+            return
         self._require_patience(message.author.id)
         async with _typing(message.channel):
-            conversation = await self._reader.read(message)
-            if not conversation.has_question:
-                raise UserFacingError(NOTHING_ASKED)
             prompt = await self._render(conversation)
             await self.bot.answerer.answer(
                 Ask(
@@ -133,9 +134,11 @@ class Chat(commands.Cog):
 
     async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte."""
+        if reply.base_revision != self.bot.base.revision:
+            raise UserFacingError(OTHER_BASE)
         self._require_patience(user_id)
         limit = self.bot.settings.chat.siblings_per_prompt
-        if await self.bot.database.read(lambda session: count_siblings(session, reply)) >= limit:
+        if await self.bot.database.read(count_siblings, reply) >= limit:
             raise UserFacingError(f"That question has {limit} answers already, which is the most I give.")
         async with _typing(channel):
             await self.bot.answerer.answer(
@@ -157,12 +160,14 @@ class Chat(commands.Cog):
 
     async def _mend_interrupted(self) -> None:
         """Say under answers that an earlier life of the bot left unfinished that nothing more will come."""
-        for reply in await self.bot.database.run(interrupt_unfinished):
+        for reply in self.bot.interrupted:
             if reply.message_ids:
                 with contextlib.suppress(discord.HTTPException):
                     channel = self.bot.get_partial_messageable(reply.channel_id)
                     message = await channel.fetch_message(reply.message_ids[-1])
-                    await message.edit(content=f"{message.content[:1900]}\n{INTERRUPTED}")
+                    text = message.content.removesuffix(CURSOR)[:PART_CHARS]
+                    await message.edit(content=f"{text}\n{INTERRUPTED}")
+        self.bot.interrupted.clear()
 
 
 def _prompt_of(reply: Reply) -> RenderedPrompt:
@@ -182,7 +187,7 @@ def _by_a_bot(payload: discord.RawReactionActionEvent, bot: ReactuneBot) -> bool
 
 
 @contextlib.asynccontextmanager
-async def _typing(channel: discord.abc.Messageable):  # type: ignore[no-untyped-def]
+async def _typing(channel: discord.abc.Messageable) -> AsyncIterator[None]:
     """Show that the bot is typing; where Discord does not take it, the answer comes without."""
     async with contextlib.AsyncExitStack() as stack:
         with contextlib.suppress(discord.HTTPException):

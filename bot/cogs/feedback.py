@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import timedelta
 from typing import Any
@@ -13,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
-from bot.failures import answer_privately, tell
+from bot.failures import NOT_MINE, answer_privately, tell
 from bot.prompting import sanitize
-from bot.vote_log import Cleared, Reacted, Seen
+from bot.vote_log import Cleared, Reacted, Seen, stored_thumbs
 from storage.corrections import (
     check_correction,
     latest_correction_in_channel,
@@ -24,15 +25,14 @@ from storage.corrections import (
     withdraw,
 )
 from storage.privacy import basis_of_chat
-from storage.replies import Reply, find_by_message, find_reply, latest_in_channel, recent_replies
+from storage.replies import Reply, ReplyMessage, find_by_message, find_reply, latest_in_channel, recent_messages
 from storage.schema import utc_now
-from storage.votes import Thumb, standing_thumbs, thumb
+from storage.votes import Thumb, thumb
 
 log = logging.getLogger(__name__)
 
 FORM_CHARS = 4_000
 RECONCILE_ATTEMPTS = 3
-NOT_MINE = "That message is not one of my answers."
 THANKS = "Thank you! Your answer will count as the better one in the next round."
 NOT_TRAINED = "Thank you! It is kept with the answer. It is not trained on: see `/privacy show`."
 
@@ -40,6 +40,7 @@ NOT_TRAINED = "Thank you! It is kept with the answer. It is not trained on: see 
 class Feedback(commands.Cog):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
+        self._reconciling: asyncio.Task[None] | None = None
         self._menu = app_commands.ContextMenu(name="Suggest a better answer", callback=self.suggest_from_menu)
 
     async def cog_load(self) -> None:
@@ -47,12 +48,15 @@ class Feedback(commands.Cog):
         self.bot.add_dynamic_items(WithdrawButton)
 
     async def cog_unload(self) -> None:
+        self._stop_reconciling()
         self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
         self.bot.remove_dynamic_items(WithdrawButton)
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
-        if payload.member is None or not payload.member.bot:
+        by_a_bot = payload.member is not None and payload.member.bot
+        elsewhere = self.bot.user is None or payload.message_author_id not in (None, self.bot.user.id)
+        if not by_a_bot and not elsewhere:
             self._observe(payload, standing=True)
 
     @commands.Cog.listener()
@@ -79,40 +83,46 @@ class Feedback(commands.Cog):
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
-        self.bot.spawn(self._reconcile(), "reconcile votes")
+        self._start_reconciling()
 
     @commands.Cog.listener()
     async def on_resumed(self) -> None:
-        self.bot.spawn(self._reconcile(), "reconcile votes")
+        self._start_reconciling()
+
+    def _start_reconciling(self) -> None:
+        self._stop_reconciling()
+        self._reconciling = self.bot.spawn(self._reconcile(), "reconcile votes")
+
+    def _stop_reconciling(self) -> None:
+        if self._reconciling is not None:
+            self._reconciling.cancel()
 
     async def _reconcile(self) -> None:
         """Re-read the reactions of recent replies: a gateway gap loses events, not reactions."""
         since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
-        replies = await self.bot.database.read(lambda session: recent_replies(session, since))
-        for reply in replies:
-            for message_id in reply.message_ids:
-                await self._reconcile_message(reply, message_id)
+        for message in await self.bot.database.read(recent_messages, since):
+            await self._reconcile_message(message)
 
-    async def _reconcile_message(self, reply: Reply, message_id: int) -> None:
+    async def _reconcile_message(self, message: ReplyMessage) -> None:
         for _ in range(RECONCILE_ATTEMPTS):
-            arrivals = self.bot.vote_log.arrivals(message_id)
-            try:
-                thumbs = await self._read_thumbs(reply.channel_id, message_id)
-            except discord.HTTPException as error:
-                log.debug("reactions of message %s cannot be read: %s", message_id, error)
-                return
-            stored = await self.bot.database.read(lambda session: _stored(session, reply.id, message_id))
-            # A reaction that arrived while Discord was asked is newer than the answer: ask again.
-            if self.bot.vote_log.arrivals(message_id) == arrivals:
-                if stored != thumbs:
-                    self.bot.vote_log.put(Seen(message_id, thumbs))
-                return
+            with self.bot.vote_log.watching(message.message_id) as has_changed:
+                try:
+                    thumbs = await self._read_thumbs(message)
+                except discord.HTTPException as error:
+                    log.debug("reactions of message %s cannot be read: %s", message.message_id, error)
+                    return
+                stored = await self.bot.database.read(stored_thumbs, message.reply_id, message.message_id)
+                # A reaction that arrived while Discord was asked is newer than the answer: ask again.
+                if not has_changed():
+                    if stored != thumbs:
+                        self.bot.vote_log.put(Seen(message.message_id, thumbs))
+                    return
 
-    async def _read_thumbs(self, channel_id: int, message_id: int) -> frozenset[Thumb]:
-        channel = self.bot.get_partial_messageable(channel_id)
-        message = await channel.fetch_message(message_id)
+    async def _read_thumbs(self, message: ReplyMessage) -> frozenset[Thumb]:
+        message_id = message.message_id
+        shown = await self.bot.get_partial_messageable(message.channel_id).fetch_message(message_id)
         thumbs: set[Thumb] = set()
-        for reaction in message.reactions:
+        for reaction in shown.reactions:
             emoji = str(reaction.emoji)
             if thumb(emoji) is None:
                 continue
@@ -126,27 +136,28 @@ class Feedback(commands.Cog):
 
     async def suggest_from_menu(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Write a better answer than this one."""
-        reply = await self.bot.database.read(lambda session: find_by_message(session, message.id))
+        reply = await self.bot.database.read(find_by_message, message.id)
         await self._open_form(interaction, reply, NOT_MINE)
 
     @app_commands.command(name="suggest")
     async def suggest_for_latest(self, interaction: discord.Interaction) -> None:
         """Suggest a better answer than the latest one in this channel."""
         channel_id = interaction.channel_id or 0
-        reply = await self.bot.database.read(lambda session: latest_in_channel(session, channel_id))
+        reply = await self.bot.database.read(latest_in_channel, channel_id)
         await self._open_form(interaction, reply, "I have not answered anything in this channel yet.")
 
     async def _open_form(self, interaction: discord.Interaction, reply: Reply | None, otherwise: str) -> None:
         if reply is None or not reply.answer:
             raise UserFacingError(otherwise)
         author = interaction.user.id
-        earlier = await self.bot.database.read(lambda session: standing_correction(session, reply.id, author))
+        earlier = await self.bot.database.read(standing_correction, reply.id, author)
         draft = earlier.text if earlier else reply.answer
         await interaction.response.send_modal(SuggestionForm(self.bot, reply, draft[:FORM_CHARS]))
 
     @app_commands.command(name="withdraw")
     async def withdraw_latest(self, interaction: discord.Interaction) -> None:
         """Withdraw the latest answer that you suggested in this channel."""
+        await interaction.response.defer(ephemeral=True)
         author, channel_id = interaction.user.id, interaction.channel_id or 0
 
         def take_back(session: Session) -> bool:
@@ -180,8 +191,9 @@ class SuggestionForm(discord.ui.Modal, title="A better answer"):
             text = check_correction(sanitize(self.text.value), reply.answer, self._bot.settings.corrections)
             speakers = {*reply.speakers, interaction.user.id}
             basis = self._bot.fixed_basis or basis_of_chat(session, speakers)
-            return suggest(session, reply, interaction.user.id, text, basis), basis is not None
+            return suggest(session, reply.id, interaction.user.id, text, basis), basis is not None
 
+        await interaction.response.defer(ephemeral=True, thinking=True)
         correction_id, trainable = await self._bot.database.run(store)
         view = discord.ui.View(timeout=None)
         view.add_item(WithdrawButton(correction_id))
@@ -210,13 +222,10 @@ class WithdrawButton(
         bot = interaction.client
         assert isinstance(bot, ReactuneBot)
         author = interaction.user.id
-        withdrawn = await bot.database.run(lambda session: withdraw(session, self.correction_id, author))
+        await interaction.response.defer()
+        withdrawn = await bot.database.run(withdraw, self.correction_id, author)
         text = "Your suggestion is withdrawn." if withdrawn else "That suggestion was withdrawn already."
-        await interaction.response.edit_message(content=text, view=None)
-
-
-def _stored(session: Session, reply_id: int, message_id: int) -> frozenset[Thumb]:
-    return frozenset(t for t in standing_thumbs(session, [reply_id]) if t.message_id == message_id)
+        await interaction.edit_original_response(content=text, view=None)
 
 
 async def setup(bot: ReactuneBot) -> None:

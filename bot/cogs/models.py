@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
 
 import discord
 from discord import app_commands
 from discord.ext import commands, tasks
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.permissions import NotAnAdmin, is_admin
 from bot.reports import Status, describe_round, describe_status, describe_version, describe_versions
+from bot.splitting import MAX_MESSAGE_CHARS
 from storage.evidence import count_evidence
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
@@ -28,7 +30,7 @@ from storage.rounds import (
 from storage.schema import CHAMPION, LAST_GOOD
 from storage.versions import (
     BASE_NAME,
-    Version,
+    Alias,
     find_version,
     list_moves,
     list_versions,
@@ -43,7 +45,6 @@ from storage.votes import Tally, tally_by_version
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 1.0
-MESSAGE_CHARS = 2_000
 CHOICES = 25
 NO_TRAINER = "\n⚠️ No trainer is running, so nothing will happen until one is started with `reactune trainer`."
 
@@ -53,16 +54,19 @@ NO_TRAINER = "\n⚠️ No trainer is running, so nothing will happen until one i
 class Models(commands.GroupCog, group_name="model", group_description="Watch, train, promote and roll back"):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
+        self._shown: dict[int, str] = {}
+
+    async def cog_load(self) -> None:
+        self.bot.spawn(self._start_following(), "follow rounds")
+
+    async def _start_following(self) -> None:
+        # A task of the bot starts the loop, so that it lives in the context of the bot's tasks.
+        self._follow.start()
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         if not is_admin(interaction.user, self.bot.settings.discord):
             raise NotAnAdmin
         return True
-
-    @commands.Cog.listener()
-    async def on_ready(self) -> None:
-        """Go on showing rounds that an earlier life of the bot began to show."""
-        self._follow_rounds()
 
     @app_commands.command()
     async def status(self, interaction: discord.Interaction) -> None:
@@ -71,7 +75,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         # Asking for the champion notes whether its files are sound.
         await self.bot.releases.current()
         status = await self.bot.database.read(self._status)
-        await interaction.followup.send(describe_status(status)[:MESSAGE_CHARS], ephemeral=True)
+        await interaction.followup.send(describe_status(status)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
     def _status(self, session: Session) -> Status:
         settings, personality = self.bot.settings, self.bot.personality_id
@@ -80,7 +84,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             last_good=read_alias(session, personality, LAST_GOOD),
             base_name=self.bot.base.name,
             problem=self.bot.releases.problem,
-            evidence=count_evidence(session, personality, settings.privacy),
+            evidence=count_evidence(session, personality, settings.privacy, self.bot.base.revision),
             pairs_needed=settings.training.min_pairs,
             bases=describe_bases(settings.privacy),
             latest_round=latest_round(session, personality),
@@ -94,12 +98,9 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         await interaction.response.defer()
         by = _named(interaction.user)
 
-        round_, _ = await self.bot.database.run(lambda session: request_round(session, self.bot.personality_id, by))
+        round_, _ = await self.bot.database.run(request_round, self.bot.personality_id, by)
         message = await interaction.edit_original_response(content=await self._progress_text(round_))
-        await self.bot.database.run(
-            lambda session: show_progress_in(session, round_.id, message.channel.id, message.id)
-        )
-        self._follow_rounds()
+        await self.bot.database.run(show_progress_in, round_.id, message.channel.id, message.id)
 
     @app_commands.command(name="list")
     async def list_all(self, interaction: discord.Interaction) -> None:
@@ -110,8 +111,9 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             versions = list_versions(session, personality)
             return describe_versions(versions, read_alias(session, personality), tally_by_version(session, personality))
 
+        await interaction.response.defer(ephemeral=True)
         text = await self.bot.database.read(read)
-        await interaction.response.send_message(_shortened(text), ephemeral=True)
+        await interaction.followup.send(_shortened(text), ephemeral=True)
 
     @app_commands.command()
     @app_commands.describe(version="A version such as v3")
@@ -128,96 +130,90 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             moves = [m for m in list_moves(session, personality) if found.id in (m.from_version_id, m.to_version_id)]
             return describe_version(found, find_version(session, found.parent_id), round_, votes, moves)
 
+        await interaction.response.defer(ephemeral=True)
         text = await self.bot.database.read(read)
-        await interaction.response.send_message(text[:MESSAGE_CHARS], ephemeral=True)
+        await interaction.followup.send(text[:MAX_MESSAGE_CHARS], ephemeral=True)
 
     @app_commands.command(name="promote")
     @app_commands.describe(version="A version such as v3, or base", reason="Why; it is kept in the audit trail")
     async def promote_version(self, interaction: discord.Interaction, version: str, reason: str = "") -> None:
         """Make a version the one that answers."""
+        champion = await self._champion()
+        await interaction.response.defer()
+        target = await self.bot.database.read(version_named, self.bot.personality_id, version)
+        await asyncio.to_thread(self.bot.releases.open, target)
         by = _named(interaction.user)
-
-        def move(session: Session) -> tuple[Version | None, Version | None]:
-            personality = self.bot.personality_id
-            target = version_named(session, personality, version)
-            self.bot.releases.open(target)
-            champion = read_alias(session, personality)
-            promote(
-                session,
-                personality,
-                target,
-                expected_generation=champion.generation,
-                by=by,
-                reason=reason or "promoted in Discord",
-            )
-            return champion.version, target
-
-        before, after = await self.bot.database.run(move)
-        log.info("%s promoted %s (before: %s)", by, name_of(after), name_of(before))
-        await interaction.response.send_message(
-            f"**{name_of(after)}** answers from now on (before: {name_of(before)}). Undo it with `/model rollback`."
+        await self.bot.database.run(
+            promote,
+            self.bot.personality_id,
+            target,
+            expected_generation=champion.generation,
+            by=by,
+            reason=reason or "promoted in Discord",
+        )
+        log.info("%s promoted %s (before: %s)", by, name_of(target), champion.target)
+        await interaction.edit_original_response(
+            content=f"**{name_of(target)}** answers from now on (before: {champion.target}). "
+            "Undo it with `/model rollback`."
         )
 
     @app_commands.command()
     @app_commands.describe(reason="Why; it is kept in the audit trail")
     async def rollback(self, interaction: discord.Interaction, reason: str = "") -> None:
         """Go back to the version that answered before."""
+        champion = await self._champion()
+        await interaction.response.defer()
         by = _named(interaction.user)
-
-        def move(session: Session) -> tuple[Version | None, Version | None]:
-            personality = self.bot.personality_id
-            champion = read_alias(session, personality)
-            after = roll_back(
-                session,
-                personality,
-                expected_generation=champion.generation,
-                by=by,
-                reason=reason or "rolled back in Discord",
-            )
-            return champion.version, after.version
-
-        before, after = await self.bot.database.run(move)
-        log.info("%s rolled back from %s to %s", by, name_of(before), name_of(after))
-        await interaction.response.send_message(
-            f"Rolled back: **{name_of(after)}** answers again. "
-            f"`/model promote {name_of(before)}` brings {name_of(before)} back."
+        after = await self.bot.database.run(
+            roll_back,
+            self.bot.personality_id,
+            expected_generation=champion.generation,
+            by=by,
+            reason=reason or "rolled back in Discord",
         )
+        log.info("%s rolled back from %s to %s", by, champion.target, after.target)
+        await interaction.edit_original_response(
+            content=f"Rolled back: **{after.target}** answers again. "
+            f"`/model promote {champion.target}` brings {champion.target} back."
+        )
+
+    async def _champion(self) -> Alias:
+        """Return what the admin acts upon: a move by somebody else after this is a conflict, not a second move."""
+        return await self.bot.database.read(read_alias, self.bot.personality_id)
 
     @show.autocomplete("version")
     @promote_version.autocomplete("version")
     async def complete_version(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
         if not is_admin(interaction.user, self.bot.settings.discord):
             return []
-        versions = await self.bot.database.read(lambda session: list_versions(session, self.bot.personality_id))
+        versions = await self.bot.database.read(list_versions, self.bot.personality_id)
         names = [version.name for version in versions] + [BASE_NAME]
         if current in names:
             return []  # nothing to choose: with a choice on offer, Enter would take it instead of sending the command
         return [app_commands.Choice(name=n, value=n) for n in names if current.lower() in n][:CHOICES]
-
-    def _follow_rounds(self) -> None:
-        self.bot.spawn(self._start_following(), "follow rounds")
-
-    async def _start_following(self) -> None:
-        if not self._follow.is_running():
-            self._follow.start()
 
     async def cog_unload(self) -> None:
         self._follow.cancel()
 
     @tasks.loop(seconds=PROGRESS_INTERVAL_S)
     async def _follow(self) -> None:
-        """Bring the messages that show a round up to date; stop when there are none."""
-        rounds = await self.bot.database.read(shown_rounds)
-        await self._show_progress(rounds)
-        if not any(round_.is_open for round_ in rounds):
-            self._follow.stop()
+        """Bring the messages that show a round up to date."""
+        try:
+            for round_ in await self.bot.database.read(shown_rounds):
+                await self._show_progress(round_)
+        except DBAPIError as error:
+            log.warning("The progress of rounds cannot be read (%s); trying again.", error.orig)
 
-    async def _show_progress(self, rounds: Sequence[Round]) -> None:
-        for round_ in rounds:
-            if not await self._edit_progress(round_) or not round_.is_open:
-                await self.bot.database.run(lambda session, id_=round_.id: stop_showing_progress(session, id_))  # type: ignore[misc]
+    async def _show_progress(self, round_: Round) -> None:
+        """Edit the round's message where its text has changed, and let it go after the last edit."""
+        text = await self._progress_text(round_)
+        exists = self._shown.get(round_.id) == text or await self._edit_progress(round_, text)
+        self._shown[round_.id] = text
+        if not exists or not round_.is_open:
+            self._shown.pop(round_.id)
+            await self.bot.database.run(stop_showing_progress, round_.id)
 
-    async def _edit_progress(self, round_: Round) -> bool:
+    async def _edit_progress(self, round_: Round, text: str) -> bool:
         """Return whether the message still exists."""
         if round_.progress_channel_id is None or round_.progress_message_id is None:
             return False
@@ -225,7 +221,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         channel = self.bot.get_partial_messageable(round_.progress_channel_id)
         message = channel.get_partial_message(round_.progress_message_id)
         try:
-            await message.edit(content=await self._progress_text(round_))
+            await message.edit(content=text)
         except (discord.NotFound, discord.Forbidden) as error:
             log.warning("the progress of round %d can no longer be shown: %s", round_.id, error)
             return False
@@ -234,8 +230,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         return True
 
     async def _progress_text(self, round_: Round) -> str:
-        advice = await self.bot.database.read(lambda session: _advice(session, round_))
-        return describe_round(round_)[: MESSAGE_CHARS - len(advice)] + advice
+        advice = await self.bot.database.read(_advice, round_)
+        return describe_round(round_)[: MAX_MESSAGE_CHARS - len(advice)] + advice
 
 
 def _advice(session: Session, round_: Round) -> str:
@@ -253,9 +249,9 @@ def _named(user: discord.User | discord.Member) -> str:
 
 
 def _shortened(text: str) -> str:
-    if len(text) <= MESSAGE_CHARS:
+    if len(text) <= MAX_MESSAGE_CHARS:
         return text
-    kept = text[: MESSAGE_CHARS - 60].rsplit("\n", 1)[0]
+    kept = text[: MAX_MESSAGE_CHARS - 60].rsplit("\n", 1)[0]
     return f"{kept}\n… older ones: `reactune model list`"
 
 

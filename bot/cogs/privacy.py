@@ -18,6 +18,7 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What i
     @app_commands.command()
     async def show(self, interaction: discord.Interaction) -> None:
         """Show what is kept and whether your words may be trained on."""
+        await interaction.response.defer(ephemeral=True)
         user = interaction.user.id
         allowed = await self.bot.database.read(lambda session: bool(consenting(session, {user})))
         choice = "You **allow** training on your messages." if allowed else "You do **not** allow training on them."
@@ -31,13 +32,15 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What i
     @app_commands.command()
     async def allow(self, interaction: discord.Interaction) -> None:
         """Allow training on answers to your messages, from now on."""
-        await self.bot.database.run(lambda session: give_consent(session, interaction.user.id))
+        await interaction.response.defer(ephemeral=True)
+        await self.bot.database.run(give_consent, interaction.user.id)
         await answer_privately(interaction, "Thank you. Answers to your messages may be trained on from now on.")
 
     @app_commands.command()
     async def deny(self, interaction: discord.Interaction) -> None:
         """Do not train on answers to your messages, earlier ones included."""
-        await self.bot.database.run(lambda session: withdraw_consent(session, interaction.user.id))
+        await interaction.response.defer(ephemeral=True)
+        await self.bot.database.run(withdraw_consent, interaction.user.id)
         await answer_privately(interaction, "Done. No coming round will train on answers to your messages.")
 
     @app_commands.command()
@@ -47,7 +50,8 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What i
         if confirm != "DELETE":
             await answer_privately(interaction, "Nothing was deleted: type DELETE to confirm.")
             return
-        gone = await self.bot.database.run(lambda session: delete_member(session, interaction.user.id))
+        await interaction.response.defer(ephemeral=True)
+        gone = await self.bot.database.run(delete_member, interaction.user.id)
         marked = f" {gone.versions} versions that had learned from them are marked." if gone.versions else ""
         await answer_privately(
             interaction,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.engine.protocol import Completion, Finish, GenerationFailed, GenerationRequest, RenderedPrompt
-from bot.errors import EngineBusy, EngineStopped
+from bot.errors import EngineBusy, EngineClosed, EngineStopped
 from bot.prompting import ChatMessage, fit_to_window
 from storage.settings import GenerationSettings, ModelSettings
 
@@ -122,8 +122,9 @@ class LocalEngine:
         self._generation = generation
         self._waiting: deque[LocalGeneration] = deque()
         self._changed = threading.Condition()
-        """Guards the queue and the two flags."""
+        """Guards the queue and the three flags."""
         self._is_open = False
+        self._is_closing = False
         self._is_aborting = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -142,11 +143,13 @@ class LocalEngine:
         await ready
 
     async def close(self, drain_s: float) -> None:
-        self._set(is_open=False)
+        with self._changed:
+            self._is_open, self._is_closing = False, True
+            self._changed.notify()
         if self._thread is None:
             return
         await asyncio.to_thread(self._thread.join, drain_s)
-        self._set(is_aborting=True)
+        self._is_aborting = True
         await asyncio.to_thread(self._thread.join)
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
@@ -155,7 +158,7 @@ class LocalEngine:
     def submit(self, request: GenerationRequest) -> LocalGeneration:
         with self._changed:
             if not self._is_open:
-                raise EngineStopped("the engine takes no requests: it is not started, or closed")
+                raise EngineClosed
             if len(self._waiting) >= self._generation.queue_size:
                 raise EngineBusy(len(self._waiting))
             generation = LocalGeneration(request, self._generation.timeout_s, self._withdraw)
@@ -179,12 +182,6 @@ class LocalEngine:
     def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
         return len(self._tokenizer(self._template(messages), add_special_tokens=False)["input_ids"])
 
-    def _set(self, *, is_open: bool | None = None, is_aborting: bool | None = None) -> None:
-        with self._changed:
-            self._is_open = self._is_open if is_open is None else is_open
-            self._is_aborting = self._is_aborting if is_aborting is None else is_aborting
-            self._changed.notify()
-
     def _withdraw(self, generation: LocalGeneration) -> None:
         """Take a cancelled request out of the queue; one that is being answered ends at its next token."""
         with self._changed:
@@ -203,14 +200,16 @@ class LocalEngine:
             stopped.__cause__ = error
             self._post(_settle, ready, stopped)
             return
-        self._set(is_open=True)
+        with self._changed:
+            # Closed while it loaded: then it never opens, and the loop below ends at once.
+            self._is_open = not self._is_closing
         self._post(_settle, ready, None)
         try:
             while self._is_open or self._waiting:
                 if batch := self._gather():
                     self._answer(resident, batch)
         finally:
-            self._set(is_open=False)
+            self._is_open = False
             self._post(_fail, list(self._waiting), EngineStopped("the model's thread died"))
 
     def _load(self) -> ResidentModel:

@@ -106,7 +106,7 @@ class Engine(Protocol):
         ...
 
     def submit(self, request: GenerationRequest) -> Generation:
-        """Queue a request; raises EngineBusy when the queue is full and EngineStopped when closed."""
+        """Queue a request; raises EngineBusy when the queue is full and EngineClosed when closed."""
         ...
 
     @property

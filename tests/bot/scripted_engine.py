@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt
-from bot.errors import EngineBusy, EngineStopped
+from bot.errors import EngineBusy, EngineClosed
 from bot.prompting import ChatMessage, fit_to_window
 
 Interlude = Callable[[], Awaitable[None]]
@@ -82,7 +82,7 @@ class ScriptedEngine:
 
     def submit(self, request: GenerationRequest) -> ScriptedGeneration:
         if self.closed:
-            raise EngineStopped("closed")
+            raise EngineClosed
         if self.full:
             raise EngineBusy(32)
         self.requests.append(request)

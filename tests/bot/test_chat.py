@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from bot.app import create_bot
 from bot.engine import Finish, GenerationFailed
-from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow
+from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow
 
 
 async def test_a_mention_is_answered_with_the_version_in_small_print(place, engine, rows):
@@ -291,3 +291,52 @@ async def test_other_bots_and_webhooks_are_not_answered(place, env, engine):
 def test_the_client_never_parses_mentions_by_default(new_bot):
     mentions = new_bot().allowed_mentions
     assert mentions.to_dict() == discord.AllowedMentions.none().to_dict()
+
+
+class TestWordsAndSilence:
+    async def test_a_post_without_words_does_not_answer_an_old_question_again(self, place, engine, env):
+        await place.ada.send_dm("first")
+        env.backend.create_message(
+            place.ada.user.dm_channel.id, place.ada.id, "", embeds=[{"title": "a cat", "type": "rich"}]
+        )
+        await env.settle()
+        assert len(engine.requests) == 1
+        assert "no question" in place.ada.user.dm_channel.last_message.content
+
+    async def test_a_picture_where_every_message_is_answered_is_left_alone(self, place, env, engine, settings, base):
+        free = env.guild.create_text_channel("free")
+        discord_settings = settings.discord.model_copy(update={"free_response_channels": (free.id,)})
+        old = env.bot
+        bot = create_bot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
+        await env.restart_bot(bot)
+        await place.ada.send(free, "", attachments=[("cat.png", b"x")])
+        assert len(free.history()) == 1
+        await old.close()
+
+    async def test_a_bare_mention_under_somebodys_words_answers_those(self, place, engine):
+        words = await place.bo.send(place.channel, "why is the sky blue?")
+        await place.ada.send(place.channel, place.mention, reply_to=words)
+        assert "why is the sky blue?" in engine.requests[0].prompt
+
+    @pytest.mark.parametrize("name", ["\\o/", "a|b", "(x", "\\g<0>"])
+    async def test_any_display_name_can_be_mentioned(self, place, env, engine, name):
+        friend = env.guild.add_member(env.create_user("friend", global_name=name))
+        await place.ask(f"who is <@{friend.id}>?")
+        assert f"who is @{name}?" in engine.requests[0].prompt
+
+
+async def test_an_answer_is_also_theirs_whom_it_answers(place, rows):
+    answer = await place.ask("I live in a small town")
+    await place.bo.send(place.channel, "where does she live?", reply_to=answer)
+    await place.ada.delete(place.channel.history()[0])
+    await place.bo.send(place.channel, "and now?", reply_to=answer)
+    speakers = {row.user_id for row in rows(ReplySpeakerRow) if row.reply_id == 3}
+    assert speakers == {place.ada.id, place.bo.id}
+
+
+async def test_an_answer_of_another_base_model_is_not_asked_again(place, engine, query):
+    answer = await place.ask("hi")
+    query(lambda session: session.execute(update(ReplyRow).values(base_revision="f" * 16)))
+    await place.bo.react(answer, "🔁")
+    assert "another base model" in place.last.content
+    assert len(engine.requests) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from bot.engine import AdapterRef, Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
 from bot.engine.local import LocalEngine
-from bot.errors import EngineBusy, EngineStopped
+from bot.errors import EngineBusy, EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.base_model import resolve_base_model
 from storage.settings import GenerationSettings, ModelSettings
@@ -246,7 +246,7 @@ async def test_closing_lets_accepted_answers_finish(start_engine: StartEngine) -
     await engine.close(drain_s=30.0)
     completions = [await finished(generation) for generation in generations]
     assert all(completion.finish in {Finish.STOP, Finish.LENGTH} for completion in completions)
-    with pytest.raises(EngineStopped):
+    with pytest.raises(EngineClosed):
         engine.submit(request())
 
 
@@ -262,7 +262,7 @@ async def test_a_folder_without_a_model_fails_the_start(tmp_path: Path) -> None:
     engine = tiny_engine(tmp_path)
     with pytest.raises(EngineStopped, match="cannot be used"):
         await engine.start()
-    with pytest.raises(EngineStopped):
+    with pytest.raises(EngineClosed):
         engine.submit(request())
     await engine.close(drain_s=0.0)
 
@@ -287,3 +287,13 @@ async def test_the_bundled_model_answers_in_plain_words(tmp_path_factory: pytest
     text = await answer(engine, request(rendered.text, temperature=0.0, tokens=24))
     await engine.close(drain_s=0.0)
     assert "Paris" in text
+
+
+async def test_closing_while_the_model_loads_ends_it(tiny_base: Path) -> None:
+    engine = tiny_engine(tiny_base)
+    starting = asyncio.create_task(engine.start())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(engine.close(drain_s=0.0), timeout=60)
+    await starting
+    with pytest.raises(EngineClosed):
+        engine.submit(request())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 
 import pytest
 
+from bot.vote_log import Reacted
+from storage.replies import add_message
 from storage.schema import Basis, CorrectionRow, ReplyRow, VoteEventRow
-from storage.votes import Vote
+from storage.votes import Thumb, Vote
 
 
 @pytest.fixture
@@ -108,6 +111,25 @@ class TestVotes:
         await env.restart_bot(new_bot())
         assert votes(1) == {place.bo.id: Vote.UP}
         await old.close()
+
+
+class TestEarlyVotes:
+    async def test_a_vote_quicker_than_the_answers_row_counts(self, place, votes, env):
+        answer = await place.ask("hi")
+        log, thumb = env.bot.vote_log, Thumb(987_654, place.ada.id, "👍")
+        log.put(Reacted(thumb, standing=True))
+        await env.settle()
+        assert votes(1) == {}
+        database = env.bot.database
+        await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
+        log.recorded(987_654)
+        await asyncio.sleep(0.5)
+        assert votes(1) == {place.ada.id: Vote.UP}
+
+
+def _within_transaction(database, work, *arguments):
+    with database.transaction() as session:
+        return work(session, *arguments)
 
 
 class TestBusyDatabase:
@@ -233,6 +255,19 @@ class TestPrivacy:
         await place.ada.slash(place.channel, "privacy deny")
         again = await place.ada.slash(place.channel, "privacy show")
         assert "do **not** allow" in again.response.content
+
+    async def test_deleted_votes_do_not_come_back_with_a_restart_and_new_ones_count(self, place, votes, env, new_bot):
+        answer = await place.ask("hi", who=place.bo)
+        await place.ada.react(answer, "👍")
+        await place.ada.slash(place.channel, "privacy delete", confirm="DELETE")
+        assert votes(1) == {}
+        old = env.bot
+        await env.restart_bot(new_bot())
+        assert votes(1) == {}
+        await place.ada.unreact(answer, "👍")
+        await place.ada.react(answer, "👎")
+        assert votes(1) == {place.ada.id: Vote.DOWN}
+        await old.close()
 
     async def test_delete_needs_confirmation_and_removes_what_is_kept(self, place, rows):
         answer = await place.ask("hi")

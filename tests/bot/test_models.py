@@ -134,6 +134,13 @@ class TestTrain:
         assert "2 pairs, 8 needed" in message.content
         await old.close()
 
+    async def test_unchanged_progress_is_not_sent_again(self, place, env):
+        await place.grace.slash(place.channel, "model train")
+        await env.advance_time(2)
+        before = len(env.http_requests)
+        await env.advance_time(5)
+        assert len(env.http_requests) == before
+
     async def test_a_deleted_progress_message_is_let_go(self, place, env, rows):
         shown = (await place.grace.slash(place.channel, "model train")).response
         env.backend.delete_message(place.channel.id, shown.id)
@@ -194,6 +201,26 @@ class TestReleases:
         again = await place.grace.slash(place.channel, "model promote", version="v1")
         assert "The champion is v1 already" in again.response.content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
+
+    async def test_of_two_admins_at_once_one_wins_and_the_other_is_told(self, place, make_version, env, rows, query):
+        make_version()
+        real = env.bot.releases.open
+
+        def slow_open(target):
+            query(lambda s: promote(s, 1, version_named(s, 1, "v1"), expected_generation=0, by="other", reason=""))
+            return real(target)
+
+        env.bot.releases.open = slow_open
+        result = await place.grace.slash(place.channel, "model promote", version="v1")
+        assert "was moved by somebody else meanwhile" in result.response.content
+        assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
+
+    async def test_undo_after_promoting_the_base_brings_the_version_back(self, place, make_version):
+        make_version()
+        await place.grace.slash(place.channel, "model promote", version="v1")
+        await place.grace.slash(place.channel, "model promote", version="base")
+        back = await place.grace.slash(place.channel, "model rollback")
+        assert back.response.content.startswith("Rolled back: **v1** answers again")
 
     async def test_a_damaged_version_is_not_promoted(self, place, make_version, settings, rows):
         version = make_version()

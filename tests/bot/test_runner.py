@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import aiohttp
 import discord
 import pytest
 import simcord
@@ -72,6 +73,12 @@ def test_a_wrong_token_says_what_to_do_and_does_not_show_it(with_token, refused)
     with pytest.raises(ConnectionRefused, match="Discord does not accept DISCORD_TOKEN") as raised:
         run_bot(with_token, refused(discord.LoginFailure("Improper token has been passed.")))
     assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [aiohttp.ClientConnectionError("no route"), OSError("no network")])
+def test_an_unreachable_discord_is_a_sentence(with_token, refused, error):
+    with pytest.raises(ConnectionRefused, match="Discord cannot be reached: check this machine's network"):
+        run_bot(with_token, refused(error))
 
 
 def test_a_missing_intent_is_said_and_the_bot_serves_without_it(with_token, refused, attempts, caplog):

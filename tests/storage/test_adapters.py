@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore, require_base
+from storage.adapters import (
+    CHECKSUMS_FILE,
+    CONFIG_FILE,
+    UNREGISTERED_PREFIX,
+    WEIGHTS_FILE,
+    AdapterStore,
+    require_base,
+)
 from storage.base_model import BaseModel
 from storage.errors import AdapterError
 
@@ -54,14 +61,14 @@ def test_published_adapter_is_found_by_its_digest(store, tmp_path):
     digest = publish(store)
     assert store.path(digest) == tmp_path / "adapters" / digest
     assert sorted(path.name for path in store.path(digest).iterdir()) == [CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE]
-    assert entries(tmp_path) == [digest]
+    assert entries(tmp_path) == [UNREGISTERED_PREFIX + digest, digest]
 
 
 def test_equal_content_has_one_digest_whatever_the_order_of_modules_and_the_machine(store, tmp_path):
     first = publish(store, modules=("q_proj", "k_proj"), base="/home/ana/models/tiny")
     second = publish(store, modules=("k_proj", "q_proj"), base="C:\\models\\tiny")
     assert first == second
-    assert entries(tmp_path) == [first]
+    assert entries(tmp_path) == [UNREGISTERED_PREFIX + first, first]
 
 
 def test_other_weights_have_another_digest(store):
@@ -189,9 +196,40 @@ def test_sweep_removes_what_a_crash_left_and_spares_staging_in_use(store, tmp_pa
     crashed.mkdir()
     crashed.with_name(f"{crashed.name}.lock").touch()
     with store.stage() as staging:
-        assert AdapterStore(tmp_path / "adapters").sweep() == 1
+        assert AdapterStore(tmp_path / "adapters").sweep({digest}) == 1
         assert staging.exists()
     assert entries(tmp_path) == [digest]
+
+
+def test_sweep_removes_an_adapter_that_never_got_a_version(store, tmp_path):
+    registered, orphaned = publish(store, value=1.0), publish(store, value=2.0)
+    assert store.sweep({registered}) == 1
+    assert entries(tmp_path) == [registered]
+    with pytest.raises(AdapterError, match="the folder is missing"):
+        store.path(orphaned)
+
+
+def test_sweep_spares_registered_adapters_even_where_the_database_is_another(store, tmp_path):
+    """As after a wrong database.url, which must not cost a version."""
+    digest = publish(store)
+    assert store.sweep({digest}) == 0
+    assert store.sweep(set()) == 0
+    assert entries(tmp_path) == [digest]
+
+
+def test_sweep_spares_a_registered_adapter_that_was_published_again(store, tmp_path):
+    digest = publish(store)
+    store.sweep({digest})
+    publish(store)
+    assert store.sweep({digest}) == 0
+    assert entries(tmp_path) == [digest]
+
+
+def test_an_adapter_swept_can_be_published_again(store):
+    digest = publish(store)
+    store.sweep(set())
+    assert publish(store) == digest
+    assert store.path(digest).is_dir()
 
 
 def test_adapter_fits_the_base_it_was_trained_on(store):

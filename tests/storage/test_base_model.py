@@ -166,3 +166,12 @@ def test_bundled_model_survives_a_kill_and_converts_once(tmp_path, capfd):
     assert resolve_base_model("bundled", tmp_path, said.append) == base
     assert len(said) == 1
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("base", ["tiny", "bundled"])
+def test_a_data_folder_that_cannot_be_used_is_refused_in_a_sentence(folder, tmp_path, base):
+    (tmp_path / "data").write_text("a file in its place")
+    with pytest.raises(
+        BaseModelError, match=r"cannot be used for the base model .*set data\.directory to another folder"
+    ):
+        resolve_base_model(str(folder) if base == "tiny" else base, tmp_path / "data")

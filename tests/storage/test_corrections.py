@@ -17,7 +17,6 @@ from storage.corrections import (
 )
 from storage.database import Database
 from storage.errors import CorrectionRefused
-from storage.replies import find_reply
 from storage.schema import Basis, CorrectionRow, ReplyRow
 from storage.settings import CorrectionSettings
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply
@@ -111,9 +110,8 @@ def test_of_corrections_sent_at_once_one_stands(database: Database) -> None:
 
 
 def test_a_correction_of_a_deleted_answer_is_refused_with_a_sentence(session: Session) -> None:
-    reply = find_reply(session, add_reply(session))
-    assert reply is not None
-    session.delete(session.get_one(ReplyRow, reply.id))
+    reply_id = add_reply(session)
+    session.delete(session.get_one(ReplyRow, reply_id))
     session.flush()
     with pytest.raises(CorrectionRefused, match="That answer was deleted meanwhile"):
-        suggest(session, reply, ALICE, "better", None)
+        suggest(session, reply_id, ALICE, "better", None)

@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, select, text
+from sqlalchemy import insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from storage.database import Database, open_database
@@ -344,3 +345,17 @@ def test_a_new_file_in_a_read_only_folder(reachable: Path) -> None:
     with rights_of_nobody():
         assert "cannot be opened: it must be a file that this user may read and write" in refusal(reachable / "new.db")
         assert "Permission denied" in refusal(reachable / "folder" / "new.db")
+
+
+# Errors and arguments
+
+
+def test_errors_do_not_hold_what_members_wrote(database: Database) -> None:
+    with pytest.raises(IntegrityError) as broken, database.transaction() as session:
+        session.execute(insert(PersonalityRow), [{"name": "a private joke"}] * 2)
+    assert "a private joke" not in str(broken.value).replace(str(broken.value.orig), "")
+
+
+async def test_work_gets_the_arguments_it_is_called_with(database: Database) -> None:
+    assert await database.run(ensure_personality, "pirate") == await database.read(find_personality, name="pirate")
+    assert await database.read(lambda session: find_personality(session, "nobody")) is None

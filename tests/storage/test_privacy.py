@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from storage.base_model import BaseModel
+from storage.database import Database
 from storage.personalities import ensure_personality
 from storage.privacy import (
     Deletion,
@@ -29,6 +33,7 @@ from storage.rounds import (
     set_manifest,
 )
 from storage.schema import (
+    NOBODY,
     Base,
     Basis,
     CorrectionRow,
@@ -42,8 +47,20 @@ from storage.schema import (
 )
 from storage.settings import PrivacySettings
 from storage.versions import Version, list_versions, register
-from storage.votes import Vote, current_votes
-from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, vote
+from storage.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
+from tests.seeding import (
+    ALICE,
+    BASE_REVISION,
+    BOB,
+    CAROL,
+    add_correction,
+    add_reply,
+    add_siblings,
+    message_of,
+    tiny_settings,
+    vote,
+)
+from trainer.rounds import Plan, plan_round
 
 
 def count(session: Session, table: type[Base]) -> int:
@@ -188,6 +205,17 @@ def test_versions_that_continue_a_marked_one_are_marked_too(session: Session) ->
     assert marked(session) == {"v2", "v3", "v4"}
 
 
+def test_an_answer_that_stays_forgets_who_asked_for_it_again(session: Session) -> None:
+    """Whoever presses 🔁 is the author of an answer to somebody else's words."""
+    asked_again = add_reply(session, speakers=[BOB], author_id=ALICE)
+    others = add_reply(session, speakers=[BOB], author_id=CAROL)
+    assert delete_member(session, ALICE).replies == 0
+    session.expire_all()
+    authors = select(ReplyRow.author_id).order_by(ReplyRow.id)
+    assert asked_again < others
+    assert session.scalars(authors).all() == [NOBODY, CAROL]
+
+
 def test_manifests_forget_the_rows_that_are_gone(session: Session) -> None:
     hers, good = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
     correction = add_correction(session, good, "better", author_id=ALICE)
@@ -231,3 +259,100 @@ def test_a_round_that_is_learning_from_the_data_is_ended(session: Session) -> No
     assert ended is not None
     assert ended.status is RoundStatus.INTERRUPTED
     assert "a member deleted data" in ended.reason
+
+
+# Deletions and rounds that are planned at the same time
+
+
+def planner(database: Database) -> Callable[[Session], object]:
+    """Claim a round that BOB's votes give two pairs, and return the transaction that plans it."""
+    with database.transaction() as session:
+        add_siblings(session, 2)
+        request_round(session, ensure_personality(session), "test")
+        round_ = claim_round(session, "here")
+    assert round_ is not None
+    base = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
+    return lambda session: plan_round(session, tiny_settings(Path("unused")), base, round_.id)
+
+
+def deletion_of(user_id: int) -> Callable[[Session], Deletion]:
+    return lambda session: delete_member(session, user_id)
+
+
+def race(database: Database, first: Callable[[Session], object], second: Callable[[Session], object]) -> object:
+    """Begin `second` while `first` is done but not committed; return what `second` returned."""
+    results: list[object] = []
+
+    def follow() -> None:
+        with database.transaction() as session:
+            results.append(second(session))
+
+    thread = threading.Thread(target=follow)
+    with database.transaction() as session:
+        first(session)
+        thread.start()
+        thread.join(timeout=0.3)  # it waits for this transaction, or would overlook what it did
+    thread.join()
+    return results[0]
+
+
+def test_a_deletion_reaches_a_round_whose_plan_is_not_committed_yet(database: Database) -> None:
+    race(database, planner(database), deletion_of(BOB))
+    with database.snapshot() as session:
+        ended = find_round(session, 1)
+    assert ended is not None
+    assert (ended.status, ended.manifest_digest is None) == (RoundStatus.INTERRUPTED, False)
+
+
+def test_a_round_planned_during_a_deletion_does_not_see_what_goes(database: Database) -> None:
+    planned = race(database, deletion_of(BOB), planner(database))
+    assert not isinstance(planned, Plan)
+    with database.snapshot() as session:
+        assert read_manifest(session, 1) == []
+
+
+# Reactions that still stand on Discord after a deletion
+
+
+def stand(reply_id: int, user_id: int, *, reread: bool, emoji: str = "👍") -> VoteEvent:
+    return VoteEvent(reply_id, Thumb(message_of(reply_id), user_id, emoji), standing=True, reread=reread)
+
+
+def test_votes_deleted_do_not_come_back_when_reactions_are_read_again(session: Session) -> None:
+    reply = add_reply(session, speakers=[CAROL])
+    events = [stand(reply, user, reread=True) for user in (ALICE, BOB)]
+    assert append_events(session, events) == 2
+    delete_member(session, ALICE)
+    session.expire_all()
+    assert append_events(session, events) == 0
+    assert votes_on(session, reply) == {BOB: Vote.UP}
+
+
+def test_a_member_who_deleted_their_data_may_vote_again(session: Session) -> None:
+    old = add_reply(session, speakers=[CAROL])
+    delete_member(session, ALICE)
+    later = add_reply(session, speakers=[CAROL])
+    session.expire_all()
+    assert append_events(session, [stand(old, ALICE, reread=False)]) == 1
+    assert append_events(session, [stand(later, ALICE, reread=True)]) == 1
+    assert votes_on(session, old) == votes_on(session, later) == {ALICE: Vote.UP}
+    gone = VoteEvent(old, Thumb(message_of(old), ALICE, "👍"), standing=False, reread=True)
+    assert append_events(session, [gone]) == 1
+    assert votes_on(session, old) == {}
+
+
+def test_a_second_deletion_counts_from_its_own_moment(session: Session) -> None:
+    delete_member(session, ALICE)
+    reply = add_reply(session, speakers=[CAROL])
+    delete_member(session, ALICE)
+    session.expire_all()
+    assert append_events(session, [stand(reply, ALICE, reread=True)]) == 0
+
+
+def test_reactions_read_again_during_a_deletion_do_not_bring_votes_back(database: Database) -> None:
+    with database.transaction() as session:
+        reply = add_reply(session, speakers=[CAROL])
+    race(database, deletion_of(BOB), lambda session: append_events(session, [stand(reply, BOB, reread=True)]))
+    race(database, lambda session: append_events(session, [stand(reply, ALICE, reread=True)]), deletion_of(ALICE))
+    with database.snapshot() as session:
+        assert votes_on(session, reply) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -254,3 +255,25 @@ def test_requested_and_ended_rounds_are_left_alone(session: Session, personality
     asked, _ = request_round(session, personality_id, "alice")
     assert interrupt_rounds(session, WORKER) == []
     assert (status(session, ended.id), status(session, asked.id)) == (RoundStatus.REJECTED, RoundStatus.REQUESTED)
+
+
+def test_a_round_that_is_published_while_it_is_taken_for_orphaned_stays_published(
+    database: Database, personality_id: int
+) -> None:
+    with database.transaction() as session:
+        round_ = running(session, personality_id)
+    found: list[Round] = []
+
+    def interrupt() -> None:
+        with database.transaction() as session:
+            found.extend(interrupt_rounds(session, WORKER))
+
+    second = threading.Thread(target=interrupt)
+    with database.transaction() as session:
+        finish_round(session, round_.id, RoundStatus.PUBLISHED, "v1 is ready")
+        second.start()
+        second.join(timeout=0.2)  # it has read the round as running, and waits to write
+    second.join()
+    with database.snapshot() as session:
+        assert status(session, round_.id) is RoundStatus.PUBLISHED
+    assert found == []

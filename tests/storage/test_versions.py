@@ -182,6 +182,42 @@ def test_roll_back_from_a_champion_that_was_called_good_walks_to_its_parent(
     assert back(session, personality_id) == "v1"
 
 
+@pytest.mark.parametrize(
+    ("promoted", "answers"),
+    [
+        ("", []),
+        ("v1", ["base"]),
+        ("v3", ["base"]),
+        ("v1 v2", ["v1", "base"]),
+        ("v1 v2 v3", ["v2", "v1", "base"]),
+        ("v1 v3", ["v1", "base"]),
+        ("v1 base", ["v1", "base"]),
+        ("v1 v2 base", ["v2", "v1", "base"]),
+        ("v1 base v2", ["base"]),
+        ("v2 v1", ["v2", "v1", "base"]),
+        ("v3 v1 base", ["v1", "base"]),
+        ("v1 back", []),
+        ("v1 v2 back v2", ["v1", "base"]),
+        ("v1 v2 back base", ["v1", "base"]),
+        ("v1 v2 back v3", ["v1", "base"]),
+        ("v1 v2 base back base", ["v2", "v1", "base"]),
+    ],
+)
+def test_roll_backs_undo_the_last_promotion_and_then_walk_to_the_base(
+    session: Session, personality_id: int, promoted: str, answers: list[str]
+) -> None:
+    """v2 continues v1, and v3 continues v2."""
+    add_chain(session, personality_id, 3)
+    for name in promoted.split():
+        if name == "back":
+            back(session, personality_id)
+        else:
+            make_champion(session, personality_id, version_named(session, personality_id, name))
+    assert [back(session, personality_id) for _ in answers] == answers
+    with pytest.raises(NothingToRollBack):
+        back(session, personality_id)
+
+
 def test_what_was_rolled_back_can_be_promoted_again(session: Session, personality_id: int) -> None:
     for version in (chain := add_chain(session, personality_id, 2)):
         make_champion(session, personality_id, version)

@@ -211,3 +211,14 @@ def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_
         (row,) = _rows([pair], tokenizer, 128)
         seen.append(row["chosen_ids"])
     assert seen[0] == [*seen[1], tokenizer.eos_token_id]
+
+
+@pytest.mark.parametrize("name", ["_prepare_dataset", "_precompute_ref_logps", "_send_telemetry"])
+def test_trl_still_has_the_private_methods_that_are_overridden(name):
+    """Renamed in TRL, they would run again: special tokens twice, cache files, and telemetry to the hub."""
+    from trl import DPOTrainer
+
+    from trainer.preference_trainer import PreferenceTrainer
+
+    assert callable(getattr(DPOTrainer, name))
+    assert getattr(PreferenceTrainer, name) is not getattr(DPOTrainer, name)

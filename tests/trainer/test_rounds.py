@@ -10,6 +10,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterStore
+from storage.base_model import resolve_base_model
 from storage.corrections import withdraw
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality
@@ -31,6 +32,11 @@ WORKER = "here"
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def revision(base: Path, tmp_path: Path) -> str:
+    return resolve_base_model(str(base), tmp_path).revision
 
 
 @pytest.fixture
@@ -84,17 +90,17 @@ def versions(database: Database) -> list[Version]:
 
 def published_folders(settings: Settings) -> list[str]:
     folder = settings.data.directory / "adapters"
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    return sorted(path.name for path in folder.glob("[!.]*"))
 
 
 def test_votes_become_a_version_with_its_lineage(
-    database: Database, settings: Settings, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 6))
+    seed(database, lambda session: add_siblings(session, 6, base_revision=revision))
     ended = run()
     assert (ended.status, ended.reason) == (
         RoundStatus.PUBLISHED,
-        "v1 learned from 6 pairs and passed the gate: promote it to let it answer",
+        "v1 learned from 5 pairs (1 held out) and passed the gate: promote it to let it answer",
     )
     [version] = versions(database)
     assert (version.name, version.parent_id, version.round_id) == ("v1", None, ended.id)
@@ -110,8 +116,8 @@ def test_votes_become_a_version_with_its_lineage(
     assert {line.source for line in manifest} == {PairSource.SIBLINGS}
 
 
-def test_the_next_round_goes_on_from_the_champion(database: Database, run: Callable[..., Round]) -> None:
-    seed(database, lambda session: add_siblings(session, 2))
+def test_the_next_round_goes_on_from_the_champion(database: Database, revision: str, run: Callable[..., Round]) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
     [first] = versions(database)
     seed(
@@ -127,8 +133,10 @@ def test_the_next_round_goes_on_from_the_champion(database: Database, run: Calla
     assert second.digest != first.digest
 
 
-def test_the_same_pairs_and_settings_give_the_same_adapter(database: Database, run: Callable[..., Round]) -> None:
-    seed(database, lambda session: add_siblings(session, 2))
+def test_the_same_pairs_and_settings_give_the_same_adapter(
+    database: Database, revision: str, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     first, second = run(), run()
     assert first.manifest_digest == second.manifest_digest
     newer, older = versions(database)
@@ -136,9 +144,9 @@ def test_the_same_pairs_and_settings_give_the_same_adapter(database: Database, r
 
 
 def test_too_few_pairs_are_skipped_with_the_number_needed(
-    database: Database, settings: Settings, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 1))
+    seed(database, lambda session: add_siblings(session, 1, base_revision=revision))
     ended = run()
     assert ended.status is RoundStatus.SKIPPED
     assert ended.reason.startswith("1 pair, 2 needed: suggest better answers")
@@ -148,9 +156,9 @@ def test_too_few_pairs_are_skipped_with_the_number_needed(
 
 
 def test_a_version_that_fails_the_gate_is_not_published(
-    database: Database, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 4))
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
     ended = run(tiny_settings(settings.data.directory, base, max_divergence=1e-12, learning_rate=0.01))
     assert ended.status is RoundStatus.REJECTED
     assert ended.reason.startswith("answers moved")
@@ -160,9 +168,9 @@ def test_a_version_that_fails_the_gate_is_not_published(
 
 
 def test_a_round_that_breaks_says_so_in_a_sentence(
-    database: Database, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 2))
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     ended = run(tiny_settings(settings.data.directory, settings.data.directory / "nowhere"))
     assert ended.status is RoundStatus.FAILED
     assert "model.base" in ended.reason
@@ -172,9 +180,9 @@ def test_a_round_that_breaks_says_so_in_a_sentence(
 
 
 def test_a_champion_whose_files_are_damaged_stops_the_round(
-    database: Database, settings: Settings, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 2))
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
     [version] = versions(database)
     seed(
@@ -189,8 +197,10 @@ def test_a_champion_whose_files_are_damaged_stops_the_round(
     assert len(versions(database)) == 1
 
 
-def test_a_round_ended_by_somebody_else_publishes_nothing(database: Database, settings: Settings) -> None:
-    seed(database, lambda session: add_siblings(session, 2))
+def test_a_round_ended_by_somebody_else_publishes_nothing(
+    database: Database, revision: str, settings: Settings
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     round_ = start(database)
     seed(database, lambda session: finish_round(session, round_.id, RoundStatus.INTERRUPTED, "stopped"))
     run_round(settings, round_.id)
@@ -200,9 +210,9 @@ def test_a_round_ended_by_somebody_else_publishes_nothing(database: Database, se
 
 
 def test_a_round_ended_while_it_trains_stops_and_publishes_nothing(
-    database: Database, settings: Settings, base: Path
+    database: Database, revision: str, settings: Settings, base: Path
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 2))
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     round_ = start(database)
     endless = tiny_settings(settings.data.directory, base, epochs=100_000.0)
     thread = threading.Thread(target=run_round, args=(endless, round_.id))
@@ -218,17 +228,19 @@ def test_a_round_ended_while_it_trains_stops_and_publishes_nothing(
 
 
 def test_a_version_whose_round_was_ended_at_the_last_moment_gets_no_row(
-    database: Database, run: Callable[..., Round]
+    database: Database, revision: str, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 2))
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     end_it = "CREATE TRIGGER late AFTER INSERT ON versions BEGIN UPDATE rounds SET status = 'interrupted'; END"
     seed(database, lambda session: session.execute(text(end_it)))
     run()
     assert versions(database) == []
 
 
-def test_answers_without_a_basis_are_never_trained_on(database: Database, run: Callable[..., Round]) -> None:
-    seed(database, lambda session: add_siblings(session, 3))
+def test_answers_without_a_basis_are_never_trained_on(
+    database: Database, revision: str, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 3, base_revision=revision))
     with database.transaction() as session:
         for row in session.scalars(select(ReplyRow)):
             row.basis = None
@@ -236,13 +248,20 @@ def test_answers_without_a_basis_are_never_trained_on(database: Database, run: C
 
 
 def test_live_chat_is_trained_on_only_with_permission_and_consent(
-    database: Database, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
     def chat(session: Session) -> None:
         for i in range(2):
             prompt = f"<|user|>a private joke {i}<|bot|>"
             for answer, value in (("ha", Vote.UP), ("no", Vote.DOWN)):
-                reply = add_reply(session, prompt=prompt, answer=answer, basis=Basis.LIVE_CHAT, speakers=(ALICE, BOB))
+                reply = add_reply(
+                    session,
+                    prompt=prompt,
+                    answer=answer,
+                    basis=Basis.LIVE_CHAT,
+                    speakers=(ALICE, BOB),
+                    base_revision=revision,
+                )
                 vote(session, reply, CAROL, value)
 
     seed(database, chat)
@@ -255,12 +274,12 @@ def test_live_chat_is_trained_on_only_with_permission_and_consent(
     assert run(permitted).reason.startswith("0 pairs")
 
 
-def test_a_withdrawn_correction_is_not_trained_on(database: Database, run: Callable[..., Round]) -> None:
+def test_a_withdrawn_correction_is_not_trained_on(database: Database, revision: str, run: Callable[..., Round]) -> None:
     ids: list[int] = []
 
     def suggest_three(session: Session) -> None:
         for i in range(3):
-            reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer="wrong")
+            reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer="wrong", base_revision=revision)
             ids.append(add_correction(session, reply, f"right {i}"))
 
     seed(database, suggest_three)
@@ -272,8 +291,10 @@ def test_a_withdrawn_correction_is_not_trained_on(database: Database, run: Calla
     assert {line.correction_id for line in manifest} == set(ids[1:])
 
 
-def test_a_version_that_learned_from_deleted_data_is_marked(database: Database, run: Callable[..., Round]) -> None:
-    seed(database, lambda session: add_siblings(session, 2))
+def test_a_version_that_learned_from_deleted_data_is_marked(
+    database: Database, revision: str, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
     seed(database, lambda session: delete_member(session, BOB))
     assert [version.trained_on_deleted_data for version in versions(database)] == [True]
@@ -281,9 +302,9 @@ def test_a_version_that_learned_from_deleted_data_is_marked(database: Database, 
 
 
 def test_a_scheduled_round_without_anything_new_is_skipped(
-    database: Database, settings: Settings, base: Path, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 2))
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     first = run(requested_by="schedule")
     assert first.status is RoundStatus.PUBLISHED
     again = run(requested_by="schedule")
@@ -310,3 +331,25 @@ def test_progress_is_written_by_phase_and_about_once_a_second(database: Database
     }
     report(Progress("judging"))
     assert look(database, round_.id).progress["phase"] == "judging"
+
+
+def test_a_version_says_how_many_pairs_were_held_out_and_left_out(
+    database: Database, revision: str, run: Callable[..., Round]
+) -> None:
+    def one_long_prompt(session: Session) -> None:
+        add_siblings(session, 5, base_revision=revision)
+        reply = add_reply(session, prompt="<|user|>" + "tell me a long story " * 40, base_revision=revision)
+        add_correction(session, reply, "better")
+
+    seed(database, one_long_prompt)
+    ended = run()
+    assert ended.metrics["pairs"] + ended.metrics["holdout_pairs"] == 5
+    assert (
+        "v1 learned from 4 pairs (1 held out, 1 left out as longer than training.max_tokens) and passed the gate"
+        in ended.reason
+    )
+
+
+def test_answers_of_another_base_are_not_trained_on(database: Database, run: Callable[..., Round]) -> None:
+    seed(database, lambda session: add_siblings(session, 6, base_revision="f" * 16))
+    assert run().reason.startswith("0 pairs")

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from storage.adapters import AdapterStore
+from storage.base_model import resolve_base_model
 from storage.database import Database, open_database
 from storage.errors import DataDirectoryInUse, SettingsError
 from storage.personalities import ensure_personality
@@ -46,7 +48,8 @@ def settings(tmp_path: Path, base: Path) -> Settings:
 def database(settings: Settings) -> Iterator[Database]:
     database = open_database(settings)
     with database.transaction() as session:
-        add_siblings(session, 4)
+        base = resolve_base_model(settings.model.base, settings.data.directory)
+        add_siblings(session, 4, base_revision=base.revision)
     yield database
     database.close()
 
@@ -181,6 +184,19 @@ def test_a_trainer_killed_in_any_phase_is_made_up_for_by_the_next(database: Data
     assert look(database, last).status is RoundStatus.PUBLISHED
     assert check_versions(database, settings) == 1
     assert leftovers(settings) == []
+
+
+def test_an_adapter_whose_round_was_ended_at_the_last_moment_is_swept(database: Database, settings: Settings) -> None:
+    end_it = "CREATE TRIGGER late AFTER INSERT ON versions BEGIN UPDATE rounds SET status = 'interrupted'; END"
+    with database.transaction() as session:
+        session.execute(text(end_it))
+    round_ = train_now(settings, "default", "command line", lambda _: None, threading.Event())
+    assert not round_.is_open
+    assert list((settings.data.directory / "adapters").iterdir()) == []
+    with database.transaction() as session:
+        session.execute(text("DROP TRIGGER late"))
+    train_now(settings, "default", "command line", lambda _: None, threading.Event())
+    assert check_versions(database, settings) == 1
 
 
 def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, settings: Settings) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-import storage.schema
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -17,21 +15,27 @@ def upgrade() -> None:
     op.create_table(
         "consents",
         sa.Column("user_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("given_at", storage.schema.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("given_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_consents")),
+    )
+    op.create_table(
+        "erasures",
+        sa.Column("user_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("erased_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_erasures")),
     )
     op.create_table(
         "heartbeats",
         sa.Column("process", sa.String(length=32), nullable=False),
         sa.Column("worker", sa.String(length=255), nullable=False),
-        sa.Column("beat_at", storage.schema.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("beat_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("process", "worker", name=op.f("pk_heartbeats")),
     )
     op.create_table(
         "personalities",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("created_at", storage.schema.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_personalities")),
         sa.UniqueConstraint("name", name=op.f("uq_personalities_name")),
     )
@@ -56,9 +60,9 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("requested_by", sa.String(length=64), nullable=False),
-        sa.Column("requested_at", storage.schema.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("started_at", storage.schema.UtcDateTime(timezone=True), nullable=True),
-        sa.Column("finished_at", storage.schema.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("worker", sa.String(length=255), nullable=True),
         sa.Column("parent_version_id", sa.Integer(), nullable=True),
         sa.Column("settings", sa.JSON(), nullable=False),
@@ -88,7 +92,7 @@ def upgrade() -> None:
         sa.Column("round_id", sa.Integer(), nullable=True),
         sa.Column("metrics", sa.JSON(), nullable=False),
         sa.Column("trained_on_deleted_data", sa.Boolean(), nullable=False),
-        sa.Column("created_at", storage.schema.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("number > 0", name=op.f("ck_versions_number")),
         sa.ForeignKeyConstraint(["parent_id"], ["versions.id"], name=op.f("fk_versions_parent_id_versions")),
         sa.ForeignKeyConstraint(
@@ -113,7 +117,7 @@ def upgrade() -> None:
         sa.Column("to_version_id", sa.Integer(), nullable=True),
         sa.Column("moved_by", sa.String(length=64), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("moved_at", storage.schema.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("moved_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["from_version_id"], ["versions.id"], name=op.f("fk_alias_moves_from_version_id_versions")
         ),
@@ -179,7 +183,7 @@ def upgrade() -> None:
             sa.Enum("local", "prompt_bank", "live_chat", name="basis", native_enum=False, length=32),
             nullable=True,
         ),
-        sa.Column("created_at", storage.schema.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["personality_id"], ["personalities.id"], name=op.f("fk_replies_personality_id_personalities")
         ),
@@ -202,8 +206,8 @@ def upgrade() -> None:
             sa.Enum("local", "prompt_bank", "live_chat", name="basis", native_enum=False, length=32),
             nullable=True,
         ),
-        sa.Column("created_at", storage.schema.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("withdrawn_at", storage.schema.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["reply_id"], ["replies.id"], name=op.f("fk_corrections_reply_id_replies"), ondelete="CASCADE"
         ),
@@ -248,7 +252,7 @@ def upgrade() -> None:
         sa.Column("emoji", sa.String(length=16), nullable=False),
         sa.Column("burst", sa.Boolean(), nullable=False),
         sa.Column("standing", sa.Boolean(), nullable=False),
-        sa.Column("created_at", storage.schema.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["reply_id"], ["replies.id"], name=op.f("fk_vote_events_reply_id_replies"), ondelete="CASCADE"
         ),
@@ -347,4 +351,5 @@ def downgrade() -> None:
     op.drop_table("rounds")
     op.drop_table("personalities")
     op.drop_table("heartbeats")
+    op.drop_table("erasures")
     op.drop_table("consents")
