@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import Select, func, insert, select
+from sqlalchemy import ColumnElement, Select, case, func, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.personalities import hold_personalities
@@ -145,13 +145,36 @@ def tally(votes: Mapping[int, Vote]) -> Tally:
 
 def tally_by_version(session: Session, personality_id: int) -> dict[int | None, Tally]:
     """Return the standing votes of each version's answers; None is the base model."""
-    standing = current_votes(session, personality_id)
-    replies = select(ReplyRow.id, ReplyRow.version_id).where(ReplyRow.personality_id == personality_id)
-    merged: dict[int | None, list[Vote]] = defaultdict(list)
-    for reply_id, version_id in session.execute(replies):
-        if reply_id in standing:
-            merged[version_id].extend(standing[reply_id].values())
-    return {version: tally(dict(enumerate(votes))) for version, votes in merged.items()}
+    up, down = (case((_standing_count(said) > 0, 1), else_=0) for said in Vote)
+    votes = (
+        select(VoteEventRow.reply_id, up.label("up"), down.label("down"))
+        .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
+        .having(up != down)  # both thumbs of one user cancel
+        .subquery()
+    )
+    tallies = (
+        select(ReplyRow.version_id, func.sum(votes.c.up), func.sum(votes.c.down))
+        .join(votes, votes.c.reply_id == ReplyRow.id)
+        .where(ReplyRow.personality_id == personality_id)
+        .group_by(ReplyRow.version_id)
+    )
+    return {version_id: Tally(ups, downs) for version_id, ups, downs in session.execute(tallies)}
+
+
+def _standing_count(said: Vote) -> ColumnElement[int]:
+    """Count a user's standing thumbs under a reply that say it.
+
+    `append_events` stores changes alone, so each thumb comes and goes by turns. That saves a second grouping, which
+    takes SQLite a second for a million events.
+    """
+    change = case((VoteEventRow.standing, 1), else_=-1)
+    return func.sum(case((VoteEventRow.emoji.in_(_spellings(said)), change), else_=0))
+
+
+def _spellings(said: Vote) -> list[str]:
+    """Return the emoji that say it, in every skin tone, with and without a variation selector."""
+    (plain_thumb,) = (emoji for emoji, vote in THUMBS.items() if vote is said)
+    return [plain_thumb + tone + selector for tone in ("", *SKIN_TONES) for selector in ("", VARIATION_SELECTOR)]
 
 
 @cache  # building the statement costs as much as running it for one reply

@@ -13,6 +13,7 @@ import pytest
 from datasets import load_dataset
 
 from storage.adapters import AdapterStore
+from storage.base_model import resolve_base_model
 from storage.database import open_database
 from storage.personalities import ensure_personality
 from storage.settings import Settings, load_settings
@@ -55,6 +56,11 @@ def reactune(variables: dict[str, str], tmp_path: Path):
         return done.returncode, done.stdout, done.stderr
 
     return run
+
+
+@pytest.fixture
+def revision(settings: Settings) -> str:
+    return resolve_base_model(settings.model.base, settings.data.directory).revision
 
 
 @pytest.fixture
@@ -153,8 +159,8 @@ def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(reactune, version, wo
     assert len(err.splitlines()) == 1
 
 
-def test_train_says_how_many_pairs_are_missing(reactune, seeded):
-    seeded(lambda session: add_siblings(session, 2))
+def test_train_says_how_many_pairs_are_missing(reactune, seeded, revision):
+    seeded(lambda session: add_siblings(session, 2, base_revision=revision))
     code, out, _ = reactune("train", "--json")
     assert code == 0
     round_ = json.loads(out)
@@ -162,8 +168,8 @@ def test_train_says_how_many_pairs_are_missing(reactune, seeded):
     assert "2 pairs, 8 needed" in round_["reason"]
 
 
-def test_exported_pairs_are_what_trl_reads(reactune, seeded, tmp_path):
-    seeded(lambda session: add_siblings(session, 3))
+def test_exported_pairs_are_what_trl_reads(reactune, seeded, revision, tmp_path):
+    seeded(lambda session: add_siblings(session, 3, base_revision=revision))
     code, out, _ = reactune("export", "pairs.jsonl", "--json")
     assert (code, json.loads(out)["pairs"]) == (0, 3)
     dataset = load_dataset("json", data_files=str(tmp_path / "pairs.jsonl"), split="train", cache_dir=str(tmp_path))
@@ -218,8 +224,8 @@ def test_a_missing_import_file_is_named(reactune):
     assert "nowhere.jsonl cannot be read" in err
 
 
-def test_a_correction_is_exported_with_its_source(reactune, seeded, tmp_path):
-    seeded(lambda session: add_correction(session, add_reply(session), "a better one"))
+def test_a_correction_is_exported_with_its_source(reactune, seeded, revision, tmp_path):
+    seeded(lambda session: add_correction(session, add_reply(session, base_revision=revision), "a better one"))
     reactune("export", "out.jsonl")
     pair = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
     assert (pair["chosen"], pair["source"]) == ("a better one", "correction")

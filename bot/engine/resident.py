@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from bot.engine.protocol import AdapterRef
 from bot.errors import BotError
+from storage.base_model import quiet_transformers
 from storage.settings import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,8 @@ class ResidentModel:
 
     def _load(self, adapter: AdapterRef) -> None:
         try:
-            self._inject(adapter)
+            with quiet_transformers():  # peft asks transformers for an attribute by its deprecated name
+                self._inject(adapter)
         except Exception:
             self._remove(_name(adapter))
             raise

@@ -149,9 +149,10 @@ async def _answer(engine: LocalEngine, request: GenerationRequest) -> float:
 @asynccontextmanager
 async def _training(settings: Settings) -> AsyncIterator[None]:
     """Let a real round train in a process of its own, as it does beside the bot, and end it afterwards."""
+    base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
         personality_id = ensure_personality(session)
-        add_siblings(session, PAIRS)
+        add_siblings(session, PAIRS, base_revision=base.revision)
         request_round(session, personality_id, "bench")
     context = multiprocessing.get_context("spawn")
     trainer = context.Process(target=run_trainer, args=(settings,), name="trainer")

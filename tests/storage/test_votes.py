@@ -191,6 +191,26 @@ def test_tally_by_version(database: Database, personality_id: int) -> None:
         assert votes.tally_by_version(session, personality_id) == {None: Tally(1, 2), version.id: Tally(2, 1)}
 
 
+def test_votes_that_cancel_or_went_are_in_no_tally(database: Database, personality_id: int, reply_id: int) -> None:
+    up, dark, down = (set_thumb(reply_id, ALICE, emoji) for emoji in ("👍", "👍🏿", "👎🏽"))
+    super_ = set_thumb(reply_id, ALICE, "👎", message=1, burst=True)
+
+    def tally() -> Tally | None:
+        with database.snapshot() as session:
+            return votes.tally_by_version(session, personality_id).get(None)
+
+    append(database, up, dark)
+    assert tally() == Tally(1, 0)
+    append(database, down, super_)
+    assert tally() is None
+    append(database, take(up), take(dark))
+    assert tally() == Tally(0, 1)
+    append(database, take(down), up, take(super_))
+    assert tally() == Tally(1, 0)
+    append(database, take(up))
+    assert tally() is None
+
+
 def test_standing_thumbs_of_some_users(database: Database, reply_id: int) -> None:
     alice, bob = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎")
     append(database, alice, bob)
