@@ -187,6 +187,9 @@ def test_tally_by_version(database: Database, personality_id: int) -> None:
         also_tuned, _silent = add_reply(session, version_id=version.id), add_reply(session)
     append(database, set_thumb(base, ALICE, "👎"), set_thumb(base, BOB, "👎"), set_thumb(base, CAROL, "👍"))
     append(database, set_thumb(tuned, ALICE, "👍"), set_thumb(also_tuned, ALICE, "👍"), set_thumb(tuned, BOB, "👎"))
+    with database.transaction() as session:
+        other = add_reply(session, personality_id=ensure_personality(session, "pirate"))
+    append(database, set_thumb(other, ALICE, "👍"))
     with database.snapshot() as session:
         assert votes.tally_by_version(session, personality_id) == {None: Tally(1, 2), version.id: Tally(2, 1)}
 
@@ -282,6 +285,8 @@ def test_votes_depend_only_on_which_reactions_stand(
         stored = [append_events(session, batch) for batch in split(events, sorted(cuts))]
         assert votes_on(session, reply_id) == expected_votes(standing)
         assert current_votes(session).get(reply_id, {}) == expected_votes(standing)
+        tallies = votes.tally_by_version(session, ensure_personality(session))
+        assert tallies.get(None, Tally()) == votes.tally(expected_votes(standing))
         assert standing_thumbs(session, [reply_id]) == standing
         assert count_events(session) == sum(stored) <= len(heard)
 
