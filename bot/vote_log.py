@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from storage.database import Database
+from storage.personalities import hold_personalities
 from storage.replies import find_reply_ids
 from storage.votes import Thumb, VoteEvent, append_events, standing_thumbs
 
@@ -129,8 +130,10 @@ class VoteLog:
         return [observation for observation in batch if observation.message_id not in reply_ids]
 
 
-def store(session: Session, observations: Iterable[Observation], reply_ids: Mapping[int, int]) -> None:
+def store(session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]) -> None:
     """Append the observations' events in order; `reply_ids` maps messages to the replies that they carry."""
+    if any(isinstance(observation, Seen) for observation in observations):
+        hold_personalities(session)  # before any reply: a deletion locks in this order too
     for observation in observations:
         append_events(session, list(_events(session, reply_ids[observation.message_id], observation)))
 
