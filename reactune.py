@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.text import Text
 from sqlalchemy.orm import Session
 
 from bot.errors import BotError, ConnectionRefused
@@ -56,10 +58,11 @@ BENCHES = ("votes", "loop")
 DEMO_DIRECTORY = Path("demo-data")
 EARLIER_DEMO_S = 20.0
 
+HELP = "A Discord bot whose personality is tuned by the reactions of the people who talk to it."
 log = logging.getLogger(__name__)
 # What people read goes to standard error where a command prints JSON for scripts.
 notes = Console(stderr=True)
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=HELP)
 model = typer.Typer(no_args_is_help=True, help="Versions: list, show, promote, roll back.")
 app.add_typer(model, name="model")
 
@@ -72,7 +75,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the au
 @app.command()
 def demo(
     config: Config = None,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8790,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 is a free one.")] = 8790,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     directory: Annotated[Path, typer.Option(help="Keeps the demo's data between starts.")] = DEMO_DIRECTORY,
     start_over: Annotated[bool, typer.Option("--start-over", help="Forget earlier starts first.")] = False,
@@ -90,7 +93,8 @@ def demo(
         if browser:
             webbrowser.open(url)
 
-    with sole_process(BOT, directory, wait_s=EARLIER_DEMO_S), _progress() as say:
+    _require_free(port)
+    with _progress() as say, _sole_demo(directory, say):
         if start_over:
             forget(directory)
         _prepare_base(settings, say)
@@ -148,7 +152,7 @@ def train(config: Config = None, personality: Personality = DEFAULT_PERSONALITY,
 
     _log_to_stderr(logging.WARNING)
     with _progress() as say:
-        round_ = train_now(load_settings(config), personality, _who(), lambda r: say(describe_round(r)))
+        round_ = train_now(load_settings(config), personality, _who(), lambda r: say(_plain(describe_round(r))))
     _show(asdict(round_), describe_round(round_), as_json)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
         raise typer.Exit(1)
@@ -277,6 +281,22 @@ def bench(name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}
     _show(result := module.run(), json.dumps(result, indent=2), as_json)
 
 
+class _LineLog:
+    """Prints a line each time the text changes."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, text: str) -> None:
+        if text != self._last:
+            self._last = text
+            notes.print(text, markup=False, highlight=False)
+
+
+def _plain(markdown: str) -> str:
+    return markdown.replace("**", "").replace("`", "").replace("\n", " · ")
+
+
 def _show(data: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(data, default=str, ensure_ascii=False))
@@ -313,13 +333,33 @@ def _prepare_base(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 @contextlib.contextmanager
+def _sole_demo(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the demo's folder; an earlier demo gets a moment to finish closing."""
+    say("Waiting for the demo's folder …")
+    try:
+        with sole_process(BOT, directory, wait_s=EARLIER_DEMO_S):
+            yield
+    except DataDirectoryInUse as error:
+        raise SettingsError(f"another demo is using {directory}: end it, or give --directory another folder") from error
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SettingsError(f"port {port} is in use: give --port another one, or 0 for a free one") from error
+
+
+@contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """Yield a function that says what is going on: one changing line in a terminal, else a line each."""
     if not notes.is_terminal:
-        yield lambda text: notes.print(text, markup=False, highlight=False)
+        yield _LineLog()
         return
     with notes.status("") as status:
-        yield status.update
+        yield lambda text: status.update(Text(text))
 
 
 @contextlib.contextmanager

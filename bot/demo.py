@@ -48,8 +48,8 @@ WELCOME = """\
 1. Write something here. I answer with the version named in the small print.
 2. Click 👍 or 👎 under my answer. 🔁 asks for another answer to the same question: rate that too, differently.
 3. Know better? `/suggest` opens a form for your own answer.
-4. View as **grace**, the admin: `/model status`, then `/model train`. When the new version is ready, \
-`/model promote v1`, ask again, and `/model rollback` when you do not like it.
+4. View as **grace**, the admin: `/model status`, then `/model train`. When the new version is ready, choose \
+`/model promote` and type v1, ask again, and `/model rollback` when you do not like it.
 -# A pair is one question with a better and a worse answer. A round needs two pairs; more pairs teach more."""
 
 

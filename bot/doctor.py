@@ -58,7 +58,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "Champion", lambda: _champion(settings)
     yield "Trainer", lambda: _trainer(settings)
     yield "Token", lambda: asyncio.run(_token(settings))
-    yield "Training basis", lambda: describe_bases(settings.privacy)
+    yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
 
 
 def _disk(directory: Path) -> str:

@@ -9,6 +9,7 @@ import discord
 from discord import app_commands
 
 from bot.errors import UserFacingError
+from bot.reports import sentence
 from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def tell(error: BaseException) -> str:
     """Return what a member may read about the error; anything unforeseen is logged under a reference id."""
     cause = _cause(error)
     if is_foreseen(error):
-        return _sentence(str(cause) or "you may not do this here")
+        return sentence(str(cause) or "you may not do this here")
     reference = secrets.token_hex(4)
     log.error("unforeseen error, reference %s", reference, exc_info=cause)
     return f"Sorry, something went wrong. If it happens again, tell the operator this reference: `{reference}`."
@@ -33,10 +34,6 @@ def is_foreseen(error: BaseException) -> bool:
 
 def _cause(error: BaseException) -> BaseException:
     return error.original if isinstance(error, app_commands.CommandInvokeError) else error
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 async def answer_privately(interaction: discord.Interaction, text: str, view: discord.ui.View | None = None) -> None:

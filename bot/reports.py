@@ -67,7 +67,7 @@ def describe_round(round_: Round) -> str:
     if round_.status is RoundStatus.RUNNING:
         lines.append(_progress(round_.progress))
     if round_.reason:
-        lines.append(_sentence(round_.reason))
+        lines.append(sentence(round_.reason))
     if round_.status is RoundStatus.PUBLISHED:
         lines.append(describe_metrics(round_.metrics))
     return "\n".join(lines)
@@ -154,5 +154,7 @@ def _day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+def sentence(text: str) -> str:
+    """Return an error's or a round's words as a sentence; a first word that is a name, such as v1, stays as it is."""
+    start = text[0].upper() if text.split(maxsplit=1)[0].rstrip(",:").isalpha() else text[0]
+    return start + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -142,9 +142,10 @@ def run_steps(steps: Mapping[str, Step], target: Path, staging: Path, report: Re
             finished.touch()
         model.replace(target)
         shutil.rmtree(staging)
-    except OSError as error:
+    except Exception as error:
+        # Not OSError alone: tokenizers and safetensors report a full disk as errors of their own.
         raise BaseModelError(
-            f"the base model cannot be written to {target.parent} ({error.strerror or error}): "
+            f"the base model cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
             "free 600 MB there or set data.directory elsewhere, then start again"
         ) from error
 
@@ -171,7 +172,10 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     with FileLock(cache / f"{target.name}.lock"):
         if not target.exists():
             run_steps(_conversion_steps(source), target, cache / f".{target.name}.staging", report)
-    return BaseModel(BUNDLED_NAME, target, revision, _validate(target))
+    try:
+        return BaseModel(BUNDLED_NAME, target, revision, _validate(target))
+    except BaseModelError as error:
+        raise BaseModelError(f"{error}; it is a converted copy: delete {target} and start again") from error
 
 
 def _bundled_file() -> Path:

@@ -41,7 +41,7 @@ class BaseModelError(StorageError):
 
 class VersionNotFound(StorageError):
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no version {name}: `reactune model list` shows those that exist")
+        super().__init__(f"there is no version {name}: list the versions to see those that exist")
         self.name = name
 
 

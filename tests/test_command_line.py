@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -183,7 +184,7 @@ def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):
         {
             "prompt": [{"role": "user", "content": "Hi"}],
             "chosen": "Hello",
-            "rejected": [{"content": "No"}],
+            "rejected": [{"role": "assistant", "content": "No"}],
         },
         {"prompt": "<|im_start|>user\nraw<|im_end|>\n", "chosen": "yes", "rejected": "no"},
     ]
@@ -194,6 +195,7 @@ def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):
     exported = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [pair["chosen"] for pair in exported] == ["Fine!", "Hello", "yes"]
     assert "<|im_start|>user\nHow are you?" in exported[0]["prompt"]
+    assert all("You are Reactune" in pair["prompt"] for pair in exported[:2])
     assert exported[2]["prompt"] == lines[2]["prompt"]
 
 
@@ -206,6 +208,9 @@ def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):
         ('{"prompt": 3, "chosen": "y", "rejected": "n"}', "prompt must be text or a list of messages"),
         ('{"prompt": "x", "chosen": {"a": 1}, "rejected": "n"}', "an answer must be text"),
         ('{"prompt": [{"no": "role"}], "chosen": "y", "rejected": "n"}', "line 2"),
+        ('{"prompt": "x", "chosen": [], "rejected": "n"}', "an answer must be text"),
+        ('{"prompt": "x", "chosen": [{"role": "user", "content": "y"}], "rejected": "n"}', "one assistant message"),
+        ('{"prompt": "x\\ud800", "chosen": "y", "rejected": "n"}', "line 2"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_is_imported(reactune, tmp_path, second, sentence):
@@ -216,6 +221,24 @@ def test_a_bad_line_is_named_and_nothing_is_imported(reactune, tmp_path, second,
     assert sentence in err
     assert len(err.splitlines()) == 1
     assert json.loads(reactune("export", "out.jsonl", "--json")[1])["pairs"] == 0
+
+
+def test_unusual_characters_survive_the_way_out_and_back(reactune, tmp_path):
+    line = {"prompt": "a", "chosen": "one\u2028two\u0085three", "rejected": "no\x00pe"}
+    (tmp_path / "in.jsonl").write_text("\ufeff" + json.dumps(line), encoding="utf-8")
+    assert json.loads(reactune("import", "in.jsonl", "--json")[1])["imported"] == 1
+    reactune("export", "out.jsonl")
+    assert json.loads(reactune("import", "out.jsonl", "--json")[1]) == {"imported": 0, "known": 1}
+
+
+def test_a_demo_whose_port_is_taken_says_so_at_once(reactune):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, out, err = reactune("demo", "--no-browser", "--port", str(port))
+    assert (code, out) == (2, "")
+    assert err == f"reactune: port {port} is in use: give --port another one, or 0 for a free one\n"
 
 
 def test_a_missing_import_file_is_named(reactune):

@@ -80,21 +80,25 @@ class Renderer:
         if isinstance(prompt, str):
             if any(token in prompt for token in self._tokenizer.all_special_tokens):
                 return prompt
-            system = [{"role": "system", "content": self._system_prompt}] if self._system_prompt else []
-            prompt = [*system, {"role": "user", "content": prompt}]
+            prompt = [{"role": "user", "content": prompt}]
+        if self._system_prompt and prompt[0]["role"] != "system":
+            # Without one, the template of some models adds a system message of its own.
+            prompt = [{"role": "system", "content": self._system_prompt}, *prompt]
         return str(self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
 
 
 def _read(file: Path, render: Renderer) -> Iterator[Line]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise TrainerError(f"{file} cannot be read ({error}): give a UTF-8 file of JSON lines") from error
-    for number, line in enumerate(text.splitlines(), 1):
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise TrainerError(f"{file} cannot be read ({reason}): give a UTF-8 file of JSON lines") from error
+    # Not splitlines: a chat message may hold other line separators, and JSON keeps them as they are.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 yield _parse(json.loads(line), render)
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError) as error:
                 raise TrainerError(
                     f"{file}, line {number}: {error}; write an object with prompt, chosen and rejected"
                 ) from error
@@ -108,24 +112,32 @@ def _parse(record: Any, render: Renderer) -> Line:
         raise ValueError("chosen and rejected must be two different, non-empty answers")
     if not _is_prompt(record["prompt"]):
         raise ValueError("prompt must be text or a list of messages, each with a role and a content")
-    return Line(render(record["prompt"]), chosen, rejected)
+    return Line(_storable(render(record["prompt"])), chosen, rejected)
 
 
 def _is_prompt(value: Any) -> bool:
     if isinstance(value, list):
-        return bool(value) and all(
-            isinstance(message, dict) and message.get("role") in ROLES and isinstance(message.get("content"), str)
-            for message in value
-        )
+        return bool(value) and all(_is_message(message) for message in value)
     return isinstance(value, str) and bool(value.strip())
 
 
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)
+
+
 def _answer(value: Any) -> str:
-    """Return the text of an answer, given as text or as a list with one assistant message."""
-    text = value[0]["content"] if isinstance(value, list) else value
-    if not isinstance(text, str):
-        raise ValueError("an answer must be text or a list with one message")
-    return text.strip()
+    """Return the text of an answer, given as text or as a list with one assistant message and nothing else."""
+    if isinstance(value, list) and len(value) == 1 and _is_message(value[0]) and value[0]["role"] == "assistant":
+        value = value[0]["content"]
+    if not isinstance(value, str):
+        raise ValueError("an answer must be text or a list with one assistant message")
+    return _storable(value).strip()
+
+
+def _storable(text: str) -> str:
+    """Return text without NUL characters, which PostgreSQL refuses; raises ValueError on half a surrogate pair."""
+    text.encode()
+    return text.replace("\0", "")
 
 
 def _add(session: Session, personality_id: int, base: BaseModel, line: Line) -> bool:

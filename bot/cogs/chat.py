@@ -12,7 +12,7 @@ from discord.ext import commands
 
 from bot.answering import REGENERATE, Ask
 from bot.app import ReactuneBot
-from bot.conversation import SPOKEN, Conversation, Reader
+from bot.conversation import SPOKEN, Conversation, Reader, own_words
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 NOTICE_S = 20.0
 NOTHING_ASKED = "You called me, but I see no question. Mention me together with your words, or reply to me."
 OTHER_BASE = "I answered that with another base model, so I cannot try again. Please ask anew."
+COMMAND_AS_TEXT = (
+    "That was sent as a message, not as a command. Type `{command}`, choose the command from the list that opens, then "
+    "fill in its fields. Some commands are for admins only."
+)
 TOO_SMALL = "I cannot fit that message into my memory, not even a part of it."
 INTERRUPTED = "-# interrupted by a restart · press 🔁 for another answer"
 
@@ -105,6 +109,8 @@ class Chat(commands.Cog):
 
     async def _respond(self, message: discord.Message) -> None:
         conversation = await self._reader.read(message)
+        if command := self._command_in(message):
+            raise UserFacingError(COMMAND_AS_TEXT.format(command=command))
         if not conversation.has_question:
             # A picture where every message is answered is no mistake; a mention without words may be one.
             if self.bot.user in message.mentions or isinstance(message.channel, discord.DMChannel):
@@ -124,6 +130,12 @@ class Chat(commands.Cog):
                     source_message_id=message.id,
                 )
             )
+
+    def _command_in(self, message: discord.Message) -> str | None:
+        """Return the slash command that was sent as words, such as "/model": no question for the model."""
+        first = own_words(message, self.bot.user).split(" ", 1)[0]
+        names = {f"/{command.name}" for command in self.bot.tree.get_commands(type=discord.AppCommandType.chat_input)}
+        return first if first in names else None
 
     async def _render(self, conversation: Conversation) -> RenderedPrompt:
         messages = to_messages(self.bot.settings.chat.system_prompt, conversation.turns)

@@ -152,7 +152,7 @@ class Feedback(commands.Cog):
         author = interaction.user.id
         earlier = await self.bot.database.read(standing_correction, reply.id, author)
         draft = earlier.text if earlier else reply.answer
-        await interaction.response.send_modal(SuggestionForm(self.bot, reply, draft[:FORM_CHARS]))
+        await interaction.response.send_modal(SuggestionForm(self.bot, reply, draft))
 
     @app_commands.command(name="withdraw")
     async def withdraw_latest(self, interaction: discord.Interaction) -> None:
@@ -174,10 +174,11 @@ class SuggestionForm(discord.ui.Modal, title="A better answer"):
         super().__init__(timeout=None)
         self._bot = bot
         self._reply_id = reply.id
+        longest = min(FORM_CHARS, bot.settings.corrections.max_chars)
         self.text: discord.ui.TextInput[SuggestionForm] = discord.ui.TextInput(
             style=discord.TextStyle.paragraph,
-            default=draft,
-            max_length=FORM_CHARS,
+            default=draft[:longest],
+            max_length=longest,
             required=False,
             custom_id="text",
         )

@@ -188,7 +188,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             return []
         versions = await self.bot.database.read(list_versions, self.bot.personality_id)
         names = [version.name for version in versions] + [BASE_NAME]
-        if current in names:
+        if current.lower() in names:
             return []  # nothing to choose: with a choice on offer, Enter would take it instead of sending the command
         return [app_commands.Choice(name=n, value=n) for n in names if current.lower() in n][:CHOICES]
 

@@ -10,6 +10,16 @@ from bot.app import ReactuneBot
 from bot.failures import answer_privately
 from storage.privacy import consenting, delete_member, describe_bases, give_consent, withdraw_consent
 
+KEPT = (
+    "I keep my answers, the messages I answered, votes and suggestions. `/privacy delete` removes what I keep of you."
+)
+OUTSIDE_DISCORD = (
+    "This is a demo on your own machine, not Discord: everything said here may be trained on. In Discord, only what "
+    "members allow is."
+)
+ALLOWED = "Thank you. Answers to your messages may be trained on from now on."
+NOT_YET = "Noted. Nothing said in Discord is trained on at present; should the operator open it, you have agreed."
+
 
 class Privacy(commands.GroupCog, group_name="privacy", group_description="What is kept of you, and trained on"):
     def __init__(self, bot: ReactuneBot) -> None:
@@ -21,12 +31,14 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What i
         await interaction.response.defer(ephemeral=True)
         user = interaction.user.id
         allowed = await self.bot.database.read(lambda session: bool(consenting(session, {user})))
+        if self.bot.fixed_basis is not None:
+            await answer_privately(interaction, f"{KEPT}\n{OUTSIDE_DISCORD}")
+            return
         choice = "You **allow** training on your messages." if allowed else "You do **not** allow training on them."
         await answer_privately(
             interaction,
-            "I keep my answers, the messages I answered, votes and suggestions.\n"
-            f"{describe_bases(self.bot.settings.privacy)}\n{choice} "
-            "Change it with `/privacy allow` or `/privacy deny`; `/privacy delete` removes what I keep of you.",
+            f"{KEPT}\n{describe_bases(self.bot.settings.privacy)}\n{choice} "
+            "Change it with `/privacy allow` or `/privacy deny`.",
         )
 
     @app_commands.command()
@@ -34,14 +46,16 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What i
         """Allow training on answers to your messages, from now on."""
         await interaction.response.defer(ephemeral=True)
         await self.bot.database.run(give_consent, interaction.user.id)
-        await answer_privately(interaction, "Thank you. Answers to your messages may be trained on from now on.")
+        answer = ALLOWED if self.bot.settings.privacy.discord_training_permission else NOT_YET
+        await answer_privately(interaction, OUTSIDE_DISCORD if self.bot.fixed_basis else answer)
 
     @app_commands.command()
     async def deny(self, interaction: discord.Interaction) -> None:
         """Do not train on answers to your messages, earlier ones included."""
         await interaction.response.defer(ephemeral=True)
         await self.bot.database.run(withdraw_consent, interaction.user.id)
-        await answer_privately(interaction, "Done. No coming round will train on answers to your messages.")
+        done = "Done. No coming round will train on answers to your messages in Discord."
+        await answer_privately(interaction, OUTSIDE_DISCORD if self.bot.fixed_basis else done)
 
     @app_commands.command()
     @app_commands.describe(confirm="Type DELETE to delete everything I keep of you")

@@ -340,3 +340,16 @@ async def test_an_answer_of_another_base_model_is_not_asked_again(place, engine,
     await place.bo.react(answer, "🔁")
     assert "another base model" in place.last.content
     assert len(engine.requests) == 1
+
+
+@pytest.mark.parametrize("text", ["/model promote v1", "/suggest", "/privacy show"])
+async def test_a_command_sent_as_words_is_not_answered_by_the_model(place, engine, rows, text):
+    answer = await place.ask(text)
+    assert "not as a command" in answer.content
+    assert engine.requests == []
+    assert rows(ReplyRow) == []
+
+
+async def test_other_words_with_a_slash_are_answered(place, engine):
+    await place.ask("/shrug what now?")
+    assert len(engine.requests) == 1

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 
 import pytest
+from simcord.backend.errors import SetupError
 
 from bot.vote_log import Reacted
 from storage.replies import add_message
@@ -174,12 +175,18 @@ class TestCorrections:
         result = await place.ada.slash(place.channel, "suggest")
         assert "not answered anything" in result.response.content
 
-    @pytest.mark.parametrize(("text", "sentence"), [("", "2 to 100 characters"), ("x" * 101, "yours has 101")])
-    async def test_a_length_check_names_the_limits(self, place, rows, text, sentence):
+    async def test_a_length_check_names_the_limits(self, place, rows):
         await place.ask("hi")
         form = await place.ada.slash(place.channel, "suggest")
-        done = await place.ada.submit_modal(form, {"text": text})
-        assert sentence in done.response.content
+        done = await place.ada.submit_modal(form, {"text": "x"})
+        assert "2 to 100 characters" in done.response.content
+        assert rows(CorrectionRow) == []
+
+    async def test_the_form_itself_holds_no_more_than_is_allowed(self, place, rows):
+        await place.ask("hi")
+        form = await place.ada.slash(place.channel, "suggest")
+        with pytest.raises(SetupError, match="100"):
+            await place.ada.submit_modal(form, {"text": "x" * 101})
         assert rows(CorrectionRow) == []
 
     async def test_the_same_answer_again_is_refused(self, place, rows):
@@ -244,7 +251,22 @@ class TestLiveChat:
         assert rows(CorrectionRow)[0].basis is None
 
 
+class TestPrivacyOutsideDiscord:
+    @pytest.mark.parametrize("command", ["show", "allow", "deny"])
+    async def test_it_says_that_everything_said_here_may_be_trained_on(self, place, command):
+        result = await place.ada.slash(place.channel, f"privacy {command}")
+        assert "everything said here may be trained on" in result.response.content
+
+
 class TestPrivacy:
+    @pytest.fixture
+    def fixed_basis(self):
+        return None
+
+    async def test_allowing_promises_no_more_than_the_operator_opened(self, place):
+        result = await place.ada.slash(place.channel, "privacy allow")
+        assert "Nothing said in Discord is trained on at present" in result.response.content
+
     async def test_show_says_what_is_open_and_what_one_chose(self, place):
         before = await place.ada.slash(place.channel, "privacy show")
         assert "do **not** allow" in before.response.content
