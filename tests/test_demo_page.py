@@ -128,7 +128,12 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     page.goto(demo.url)
     expect(page.get_by_text("Welcome! I am a small language model").last).to_be_visible(timeout=30_000)
 
-    say(page, "What makes a good cup of tea?")
+    page.wait_for_timeout(4_000)  # the page tells its size first, and refuses a message meanwhile
+    for _ in range(3):
+        say(page, "What makes a good cup of tea?")
+        page.wait_for_timeout(3_000)
+        if "What makes a good cup of tea?" in page.locator("#channel-timeline").inner_text():
+            break
     expect(chips(page, "🔁")).to_have_count(1, timeout=ANSWER_MS)
     react(chips(page, "👎").first)
     react(chips(page, "🔁").first)
