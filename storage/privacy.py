@@ -16,11 +16,16 @@ from storage.schema import (
     ConsentRow,
     CorrectionRow,
     ErasureRow,
+    MemberRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    QuarantineRule,
     ReplyRow,
     ReplySpeakerRow,
     RoundPairRow,
     RoundRow,
     RoundStatus,
+    RoundVoterRow,
     VersionRow,
     VoteEventRow,
     utc_now,
@@ -108,6 +113,13 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     withdraw_consent(session, user_id)
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))
     corrections = session.execute(delete(CorrectionRow).where(CorrectionRow.author_id == user_id))
+    for table in (MemberRow, QuarantinedVoteRow, RoundVoterRow):
+        session.execute(delete(table).where(table.user_id == user_id))
+    session.execute(
+        update(QuarantineRow)
+        .where(QuarantineRow.rule == QuarantineRule.AUTHOR, QuarantineRow.subject_id == user_id)
+        .values(subject_id=NOBODY)
+    )
     replies = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(reply_ids)))
     session.execute(update(ReplyRow).where(ReplyRow.author_id == user_id).values(author_id=NOBODY))
     return Deletion(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Plain = TypeVar("Plain", bound="DataclassInstance")
 
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 LAST_GOOD = "last-good"
 ALIASES = (CHAMPION, LAST_GOOD)
 NOBODY = 0
@@ -74,6 +75,17 @@ class Basis(StrEnum):
     LIVE_CHAT = "live_chat"
 
 
+class Origin(StrEnum):
+    """How an answer came about."""
+
+    CHAT = "chat"
+    ARENA = "arena"
+    ALTERNATIVE = "alternative"
+    """A blind second answer beside one in chat."""
+    SAMPLE = "sample"
+    """Drawn by a round; no member ever saw it."""
+
+
 class Outcome(StrEnum):
     STREAMING = "streaming"
     COMPLETE = "complete"
@@ -94,14 +106,60 @@ class RoundStatus(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+class GateVerdict(StrEnum):
+    """What the gate says of a version."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    NOT_ENOUGH_EVIDENCE = "not enough evidence"
+
+
 class PairSource(StrEnum):
     CORRECTION = "correction"
+    CORRECTED_SAMPLE = "corrected sample"
+    """A correction preferred to an answer that nobody compared it with: a fresh sample, or an earlier version's."""
     SIBLINGS = "siblings"
+    LONE_VOTE = "lone vote"
+    """One side was voted on, the other was sampled and picked by the preference model."""
+    SINGLE = "single"
+    """One voted answer, the other side is empty (KTO)."""
 
 
 class Split(StrEnum):
     TRAIN = "train"
+    VALIDATION = "validation"
+    """Decides when training stops early."""
     HOLDOUT = "holdout"
+
+
+class QuarantineRule(StrEnum):
+    """What a burst of votes has in common."""
+
+    REPLY = "reply"
+    AUTHOR = "author"
+    VERSION = "version"
+
+
+class QuarantineStatus(StrEnum):
+    OPEN = "open"
+    """Its votes wait for an admin and do not count."""
+    EXCLUDED = "excluded"
+    COUNTED = "counted"
+
+
+class ArenaStatus(StrEnum):
+    PREPARING = "preparing"
+    OPEN = "open"
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
+class CanaryStatus(StrEnum):
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled back"
+    INCONCLUSIVE = "inconclusive"
+    STOPPED = "stopped"
 
 
 class Base(DeclarativeBase):
@@ -119,10 +177,16 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         list[dict[str, str]]: JSON,
         Basis: values_of(Basis),
+        Origin: values_of(Origin),
         Outcome: values_of(Outcome),
         RoundStatus: values_of(RoundStatus),
+        GateVerdict: values_of(GateVerdict),
         PairSource: values_of(PairSource),
         Split: values_of(Split),
+        QuarantineRule: values_of(QuarantineRule),
+        QuarantineStatus: values_of(QuarantineStatus),
+        ArenaStatus: values_of(ArenaStatus),
+        CanaryStatus: values_of(CanaryStatus),
     }
 
 
@@ -157,6 +221,7 @@ class VersionRow(Base):
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"))
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -186,6 +251,8 @@ class AliasMoveRow(Base):
     to_version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     moved_by: Mapped[str] = mapped_column(String(64))
     reason: Mapped[str] = mapped_column(Text)
+    overrides_gate: Mapped[bool] = mapped_column(default=False)
+    announced: Mapped[bool] = mapped_column(default=False)
     moved_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -220,6 +287,7 @@ class ReplyRow(Base):
     author_id: Mapped[int] = mapped_column(BigInteger)
     source_message_id: Mapped[int | None] = mapped_column(BigInteger)
     basis: Mapped[Basis | None]
+    origin: Mapped[Origin] = mapped_column(default=Origin.CHAT)
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
 
@@ -292,6 +360,10 @@ class RoundRow(Base):
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     manifest_digest: Mapped[str | None] = mapped_column(String(64))
+    evidence: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the votes gave: pairs by source, votes that rules removed, and notes. Nobody's name or id."""
+    gate: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The gate's verdict and its checks, each with its outcome and a sentence."""
     progress_channel_id: Mapped[int | None] = mapped_column(BigInteger)
     progress_message_id: Mapped[int | None] = mapped_column(BigInteger)
     reason: Mapped[str] = mapped_column(Text, default="")
@@ -307,6 +379,8 @@ class RoundPairRow(Base):
     source: Mapped[PairSource]
     split: Mapped[Split]
     weight: Mapped[float]
+    replayed: Mapped[bool] = mapped_column(default=False)
+    """An earlier round of the parent's line trained on it already."""
     chosen_reply_id: Mapped[int | None] = mapped_column(ForeignKey("replies.id", ondelete="SET NULL"), index=True)
     rejected_reply_id: Mapped[int | None] = mapped_column(ForeignKey("replies.id", ondelete="SET NULL"), index=True)
     correction_id: Mapped[int | None] = mapped_column(ForeignKey("corrections.id", ondelete="SET NULL"), index=True)
@@ -338,3 +412,106 @@ class HeartbeatRow(Base):
     process: Mapped[str] = mapped_column(String(32), primary_key=True)
     worker: Mapped[str] = mapped_column(String(255), primary_key=True)
     beat_at: Mapped[datetime]
+
+
+class RoundVoterRow(Base):
+    """How much of a round one voter carried, and how much of it would change without them."""
+
+    __tablename__ = "round_voters"
+
+    round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    share: Mapped[float]
+    influence: Mapped[float]
+
+
+class MemberRow(Base):
+    """Since when a voter is a member of a server, as far as Discord said; it gives their votes weight."""
+
+    __tablename__ = "members"
+
+    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, index=True)
+    joined_at: Mapped[datetime]
+
+
+class QuarantineRow(Base):
+    """A burst of votes that waits for an admin, or that one decided on."""
+
+    __tablename__ = "quarantines"
+    __table_args__ = (Index("ix_quarantines_status", "personality_id", "status"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
+    rule: Mapped[QuarantineRule]
+    subject_id: Mapped[int] = mapped_column(BigInteger)
+    """Id of the reply, of the replies' author (a member) or of the version (0 is the base)."""
+    vote: Mapped[str] = mapped_column(String(8))
+    first_vote_at: Mapped[datetime]
+    last_vote_at: Mapped[datetime]
+    status: Mapped[QuarantineStatus] = mapped_column(default=QuarantineStatus.OPEN)
+    opened_at: Mapped[datetime] = mapped_column(default=utc_now)
+    decided_by: Mapped[str | None] = mapped_column(String(64))
+    decided_at: Mapped[datetime | None]
+    reason: Mapped[str] = mapped_column(Text, default="")
+
+
+class QuarantinedVoteRow(Base):
+    """One vote of a quarantined burst."""
+
+    __tablename__ = "quarantined_votes"
+
+    quarantine_id: Mapped[int] = mapped_column(ForeignKey("quarantines.id", ondelete="CASCADE"), primary_key=True)
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+
+
+class ArenaRow(Base):
+    """One prompt of the operator's with blind answers that members choose from."""
+
+    __tablename__ = "arenas"
+    __table_args__ = (Index("ix_arenas_status", "status", "closes_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
+    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    channel_id: Mapped[int] = mapped_column(BigInteger)
+    message_id: Mapped[int | None] = mapped_column(BigInteger, unique=True)
+    prompt: Mapped[str] = mapped_column(Text)
+    status: Mapped[ArenaStatus] = mapped_column(default=ArenaStatus.PREPARING)
+    started_by: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime] = mapped_column(default=utc_now)
+    closes_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+    reason: Mapped[str] = mapped_column(Text, default="")
+
+
+class ArenaAnswerRow(Base):
+    """An answer at a place of an arena; places are in random order and begin at 1."""
+
+    __tablename__ = "arena_answers"
+
+    arena_id: Mapped[int] = mapped_column(ForeignKey("arenas.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), index=True)
+
+
+class CanaryRow(Base):
+    """A challenger that answers a share of conversations, until a sequential test or an admin ends it."""
+
+    __tablename__ = "canaries"
+    __table_args__ = (Index("ix_canaries_status", "personality_id", "status"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
+    champion_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
+    challenger_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
+    share: Mapped[float]
+    status: Mapped[CanaryStatus] = mapped_column(default=CanaryStatus.RUNNING)
+    started_by: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ended_at: Mapped[datetime | None]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Votes, failures and e-values of both sides when it was last looked at."""
+    announced: Mapped[bool] = mapped_column(default=False)

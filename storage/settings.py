@@ -42,6 +42,7 @@ def _split_commas(value: Any) -> Any:
 
 Ids = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+Files = Annotated[tuple[Folder, ...], BeforeValidator(_split_commas)]
 
 
 class Section(BaseModel):
@@ -139,6 +140,16 @@ class VoteSettings(Section):
 
     reconcile_days: Annotated[float, Field(ge=0.0)] = 7.0
     """Age in days up to which replies' reactions are re-read after a reconnect."""
+    account_age_days: Annotated[float, Field(ge=0.0)] = 30.0
+    """Age in days at which a Discord account's votes count in full, growing from nothing; 0 is no such rule."""
+    membership_days: Annotated[float, Field(ge=0.0)] = 7.0
+    """Days in the server after which a member's votes count in full, growing from nothing; 0 is no such rule."""
+    max_voter_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """Largest share of a round that one voter carries, an equal share where voters are too few; 1 is no such rule."""
+    burst_votes: Annotated[int, Field(ge=0)] = 5
+    """Same votes by new or silent accounts on one answer, author or version that are held back; 0 is no such rule."""
+    burst_minutes: Positive = 60.0
+    """Length of a burst, in minutes."""
 
 
 class CorrectionSettings(Section):
@@ -148,6 +159,27 @@ class CorrectionSettings(Section):
     """Shortest suggested answer, in characters."""
     max_chars: Annotated[int, Field(ge=1, le=4000)] = 2000
     """Longest suggested answer, in characters (a Discord form holds 4,000)."""
+
+
+class PairSettings(Section):
+    """How votes and corrections become preference pairs."""
+
+    min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.8
+    """Least posterior probability that the chosen one of two siblings is the better one."""
+    correction_samples: Annotated[int, Field(ge=0)] = 1
+    """Fresh answers that each new correction is preferred to as well (DITTO, arXiv 2406.00888); 0 is off."""
+    lone_votes: bool = True
+    """Complete answers that were voted on alone, by a sample that a model of all votes picks."""
+    lone_vote_samples: Count = 4
+    """Samples to pick from for each lone vote."""
+    lone_vote_weight: Share = 0.5
+    """Weight of a completed pair."""
+    max_lone_vote_share: Share = 0.5
+    """Largest share of a round's new pairs that are completed lone votes, where there are others."""
+    min_preference_auc: Annotated[float, Field(ge=0.5, le=1.0)] = 0.6
+    """Least cross-validated AUC of the model of all votes; below it lone votes are not used."""
+    replay_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """Share of a round that repeats pairs of earlier rounds, so that old lessons stay."""
 
 
 class TrainingSettings(Section):
@@ -161,6 +193,8 @@ class TrainingSettings(Section):
     """Most pairs in a round; the newest are kept."""
     holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
     """Share of prompts held out of training to judge the result."""
+    objective: Literal["dpo", "robust", "kto"] = "dpo"
+    """DPO; robust DPO with the voters' measured disagreement as label noise; or KTO on single votes, for few pairs."""
     beta: Positive = 0.3
     """Strength of the pull towards the parent version (DPO, Rafailov et al. 2023, eq. 7)."""
     sft_weight: Annotated[float, Field(ge=0.0)] = 1.0
@@ -169,6 +203,8 @@ class TrainingSettings(Section):
     """Peak learning rate of AdamW."""
     epochs: Positive = 2.0
     """Passes over the pairs."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Passes without a lower loss on validation pairs after which training stops, the best one kept; 0 is off."""
     batch_size: Count = 4
     """Pairs in a training step."""
     max_tokens: Annotated[int, Field(ge=32)] = 768
@@ -194,6 +230,54 @@ class GateSettings(Section):
     """Largest mean KL divergence from the base on neutral prompts, in nats per token."""
     max_degenerate_excess: Share = 0.15
     """Largest share of broken answers above the base's own share."""
+    max_coherence_ratio: Annotated[float, Field(gt=1.0)] = 1.25
+    """Largest loss of answers under the coherence model over that of the base's answers."""
+    coherence_model: str = ""
+    """Who judges coherence: "gemma3-270m" (a pip package), a folder or a hub id; empty is the base model itself."""
+    max_retention_ratio: Annotated[float, Field(gt=1.0)] = 1.05
+    """Largest loss on the retention text over the base's."""
+    max_length_ratio: Annotated[float, Field(gt=1.0)] = 3.0
+    """Longest mean answer over the base's."""
+    max_suite_drop: Share = 0.1
+    """Largest share of a suite's cases that the base passes and the version does not, less those it gained."""
+    suites: Files = ()
+    """Further suites beside the shipped ones: JSON-lines files of cases (docs/gate.md)."""
+    min_holdout_pairs: Count = 8
+    """Fewest held-out pairs from which anything is concluded."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Confidence of the interval that decides whether held-out pairs prefer the version to its parent."""
+
+
+class ReleaseSettings(Section):
+    """How a version that passed the gate reaches members."""
+
+    auto_promote: bool = False
+    """Release what passes the gate without waiting for an admin."""
+    canary_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of conversations that an automatic release answers while it is compared; 0 releases to everyone at once."""
+    canary_alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    """Largest chance that the comparison calls one of two equally liked versions better, or worse."""
+    canary_max_votes: Count = 400
+    """Votes on the challenger's answers after which a comparison without a result is inconclusive."""
+    announce_channel: Annotated[int, Field(ge=0)] = 0
+    """Id of the channel in which new champions are announced; 0 is none."""
+
+
+class ArenaSettings(Section):
+    """Blind comparisons of answers, for members to choose from."""
+
+    schedule: str = ""
+    """Cron expression (minute hour day month weekday, UTC) of arenas; empty means that only admins start them."""
+    channel: Annotated[int, Field(ge=0)] = 0
+    """Id of the channel for scheduled arenas; 0 is none."""
+    prompts: str = ""
+    """Your prompt bank: a text file with a prompt in each line; empty is the short bank that comes along."""
+    answers: Annotated[int, Field(ge=2, le=4)] = 3
+    """Answers in an arena."""
+    minutes: Positive = 60.0
+    """How long an arena is open."""
+    exploration_share: Share = 0.0
+    """Share of answers in chat that come with a blind second one."""
 
 
 class PrivacySettings(Section):
@@ -212,8 +296,11 @@ class Settings(Section):
     chat: ChatSettings = ChatSettings()
     votes: VoteSettings = VoteSettings()
     corrections: CorrectionSettings = CorrectionSettings()
+    pairs: PairSettings = PairSettings()
     training: TrainingSettings = TrainingSettings()
     gate: GateSettings = GateSettings()
+    release: ReleaseSettings = ReleaseSettings()
+    arena: ArenaSettings = ArenaSettings()
     privacy: PrivacySettings = PrivacySettings()
     discord_token: SecretStr | None = Field(default=None, exclude=True)
     """The bot's token, from DISCORD_TOKEN; never from a file that is committed."""

@@ -23,8 +23,10 @@ from sqlalchemy.orm import Session
 from storage.database import Database, open_database
 from storage.errors import DatabaseError
 from storage.personalities import ensure_personality, find_personality
-from storage.schema import Base, PersonalityRow
+from storage.schema import Base, Origin, PersonalityRow, ReplyRow
+from storage.votes import Vote, votes_on
 from tests.postgres import PostgresServer
+from tests.seeding import BOB, add_reply, vote
 from tests.storage.conftest import TEMPLATE, settings_for
 
 NOBODY = 65534
@@ -69,19 +71,34 @@ def test_models_and_migrations_agree(database: Database) -> None:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_migrations_can_be_undone(empty_url: str) -> None:
+def downgrade(database: Database, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
 
     from storage.database import MIGRATIONS
 
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def test_migrations_can_be_undone(empty_url: str) -> None:
     with closing(open_database(settings_for(empty_url))) as database:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        with database.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.downgrade(config, "base")
+        downgrade(database, "base")
         assert inspect(database.engine).get_table_names() == ["alembic_version"]
+
+
+def test_an_upgrade_keeps_answers_and_votes(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database:
+        with database.transaction() as session:
+            reply_id = add_reply(session)
+            vote(session, reply_id, BOB, Vote.UP)
+        downgrade(database, "0001")
+    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
+        assert votes_on(session, reply_id) == {BOB: Vote.UP}
+        assert session.get_one(ReplyRow, reply_id).origin is Origin.CHAT
 
 
 def test_second_opening_is_quick_and_changes_nothing(file: Path) -> None:

@@ -93,7 +93,10 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         ("[modl]\nbase = 'x'", "[modl] is not a section: did you mean model?"),
         ("[model]\nbse = 'x'", "model.bse is not a setting: did you mean model.base?"),
         ("[chat]\ntemperature = 1", "chat.temperature is not a setting: did you mean generation.temperature?"),
-        ("[gate]\nq = 1", "gate.q is not a setting: it must be one of gate.max_divergence, gate.max_degenerate_excess"),
+        (
+            "[corrections]\nq = 1",
+            "corrections.q is not a setting: it must be one of corrections.min_chars, corrections.max_chars",
+        ),
         ("model = 5", "model must be a table: write [model] above its settings"),
         ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),
     ],
