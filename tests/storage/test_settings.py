@@ -94,8 +94,8 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         ("[model]\nbse = 'x'", "model.bse is not a setting: did you mean model.base?"),
         ("[chat]\ntemperature = 1", "chat.temperature is not a setting: did you mean generation.temperature?"),
         (
-            "[corrections]\nq = 1",
-            "corrections.q is not a setting: it must be one of corrections.min_chars, corrections.max_chars",
+            "[privacy]\nq = 1",
+            "privacy.q is not a setting: it must be one of privacy.discord_training_permission",
         ),
         ("model = 5", "model must be a table: write [model] above its settings"),
         ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),
