@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from storage.database import Database
+from storage.members import note_members
 from storage.personalities import hold_personalities
 from storage.replies import find_reply_ids
 from storage.votes import Thumb, VoteEvent, append_events, standing_thumbs
@@ -29,11 +31,20 @@ LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True)
+class Membership:
+    """Since when the one who reacts is a member of the server."""
+
+    guild_id: int
+    joined_at: datetime
+
+
+@dataclass(frozen=True)
 class Reacted:
-    """A thumb appeared under a message, or went."""
+    """A thumb appeared under a message, or went; Discord tells of the membership when one appears in a server."""
 
     thumb: Thumb
     standing: bool
+    membership: Membership | None = None
 
     @property
     def message_id(self) -> int:
@@ -134,8 +145,19 @@ def store(session: Session, observations: Sequence[Observation], reply_ids: Mapp
     """Append the observations' events in order; `reply_ids` maps messages to the replies that they carry."""
     if any(isinstance(observation, Seen) for observation in observations):
         hold_personalities(session)  # before any reply: a deletion locks in this order too
+    for guild_id, joined_at in _memberships(observations).items():
+        note_members(session, guild_id, joined_at)  # before any reply, for the same reason
     for observation in observations:
         append_events(session, list(_events(session, reply_ids[observation.message_id], observation)))
+
+
+def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:
+    """Return {guild id: {user id: moment of joining}} of those who reacted."""
+    found: dict[int, dict[int, datetime]] = defaultdict(dict)
+    for observation in observations:
+        if isinstance(observation, Reacted) and observation.membership is not None:
+            found[observation.membership.guild_id][observation.thumb.user_id] = observation.membership.joined_at
+    return found
 
 
 def stored_thumbs(session: Session, reply_id: int, message_id: int) -> frozenset[Thumb]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+REASONS_SHOWN = 5
 
 
 class StorageError(Exception):
@@ -67,9 +70,48 @@ class NothingToRollBack(StorageError):
         super().__init__("the base model is answering already: there is nothing before it to roll back to")
 
 
+class ReleaseRefused(StorageError):
+    """A version may not be released in this way; nothing was changed."""
+
+
+class GateNotPassed(ReleaseRefused):
+    def __init__(self, name: str, verdict: str, reasons: Sequence[str] = ()) -> None:
+        more = [f"and {len(reasons) - REASONS_SHOWN} more"] if len(reasons) > REASONS_SHOWN else []
+        said = ": ".join([verdict, *filter(None, ["; ".join([*reasons[:REASONS_SHOWN], *more])])])
+        super().__init__(
+            f"{name} did not pass the gate ({said}): repeat with override and a reason to let it answer anyway"
+        )
+        self.name = name
+        self.verdict = verdict
+        self.reasons = reasons
+
+
+class OverrideNeedsReason(ReleaseRefused):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"overriding the gate needs a reason: say why {name} may answer, it is kept and shown")
+        self.name = name
+
+
+class CanaryRefused(ReleaseRefused):
+    """A canary cannot be started or stopped as things are."""
+
+
 class RoundConflict(StorageError):
     """A round is not in the state that the step needs."""
 
 
 class CorrectionRefused(StorageError):
     """A suggested answer does not pass its checks."""
+
+
+class ArenaConflict(StorageError):
+    """An arena is not in the state that the step needs."""
+
+
+class ArenaClosed(StorageError):
+    def __init__(self) -> None:
+        super().__init__("this arena is closed")
+
+
+class QuarantineConflict(StorageError):
+    """Votes that wait for a decision were decided on by somebody else, or are gone."""

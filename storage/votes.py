@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.personalities import hold_personalities
 from storage.replies import hold_replies
-from storage.schema import ErasureRow, ReplyRow, VoteEventRow
+from storage.schema import ErasureRow, Origin, ReplyRow, VoteEventRow
 
 SKIN_TONES = "🏻🏼🏽🏾🏿"
 VARIATION_SELECTOR = "\ufe0f"
@@ -144,25 +144,33 @@ def tally(votes: Mapping[int, Vote]) -> Tally:
 
 
 def tally_by_version(session: Session, personality_id: int) -> dict[int | None, Tally]:
-    """Return the standing votes of each version's answers; None is the base model."""
-    up, down = (case((_standing_count(said) > 0, 1), else_=0) for said in Vote)
+    """Return the standing votes of each version's answers; None is the base model.
+
+    Arenas are left out: a pick among several answers is no approval.
+    """
+    up, down = (case((standing_count(said) > 0, 1), else_=0) for said in Vote)
     votes = (
         select(VoteEventRow.reply_id, up.label("up"), down.label("down"))
         .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
         .having(up != down)  # both thumbs of one user cancel
         .subquery()
     )
+    answers = (ReplyRow.personality_id, ReplyRow.version_id, ReplyRow.origin)
     tallies = (
-        select(ReplyRow.personality_id, ReplyRow.version_id, func.sum(votes.c.up), func.sum(votes.c.down))
+        select(*answers, func.sum(votes.c.up), func.sum(votes.c.down))
         .select_from(votes)
         .outerjoin(ReplyRow, ReplyRow.id == votes.c.reply_id)  # a plain join makes SQLite begin at the replies: slower
-        .group_by(ReplyRow.personality_id, ReplyRow.version_id)
+        .group_by(*answers)
     )
-    rows = session.execute(tallies).all()
-    return {version_id: Tally(ups, downs) for owner, version_id, ups, downs in rows if owner == personality_id}
+    found: dict[int | None, Tally] = defaultdict(Tally)
+    for owner, version_id, origin, ups, downs in session.execute(tallies).all():
+        if owner == personality_id and origin is not Origin.ARENA:
+            so_far = found[version_id]
+            found[version_id] = Tally(so_far.up + ups, so_far.down + downs)
+    return dict(found)
 
 
-def _standing_count(said: Vote) -> ColumnElement[int]:
+def standing_count(said: Vote) -> ColumnElement[int]:
     """Count a user's standing thumbs under a reply that say it.
 
     `append_events` stores changes alone, so each thumb comes and goes by turns. That saves a second grouping, which

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import discord
@@ -16,7 +17,7 @@ from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
 from bot.prompting import sanitize
-from bot.vote_log import Cleared, Reacted, Seen, stored_thumbs
+from bot.vote_log import Cleared, Membership, Reacted, Seen, stored_thumbs
 from storage.corrections import (
     check_correction,
     latest_correction_in_channel,
@@ -24,6 +25,8 @@ from storage.corrections import (
     suggest,
     withdraw,
 )
+from storage.members import note_members, strangers
+from storage.personalities import hold_personalities
 from storage.privacy import basis_of_chat
 from storage.replies import Reply, ReplyMessage, find_by_message, find_reply, latest_in_channel, recent_messages
 from storage.schema import utc_now
@@ -33,6 +36,8 @@ log = logging.getLogger(__name__)
 
 FORM_CHARS = 4_000
 RECONCILE_ATTEMPTS = 3
+STORING_S = 60.0
+MEMBERS_AT_ONCE = 100  # Discord's limit
 THANKS = "Thank you! Your answer will count as the better one in the next round."
 NOT_TRAINED = "Thank you! It is kept with the answer. It is not trained on: see `/privacy show`."
 
@@ -41,6 +46,8 @@ class Feedback(commands.Cog):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
         self._reconciling: asyncio.Task[None] | None = None
+        self._departed: set[tuple[int, int]] = set()
+        """Voters who have left, by guild and user: nobody knows any more since when they were members."""
         self._menu = app_commands.ContextMenu(name="Suggest a better answer", callback=self.suggest_from_menu)
 
     async def cog_load(self) -> None:
@@ -78,7 +85,11 @@ class Feedback(commands.Cog):
         if own or thumb(emoji) is None:
             return
         self.bot.vote_log.put(
-            Reacted(Thumb(payload.message_id, payload.user_id, emoji, payload.burst), standing=standing)
+            Reacted(
+                Thumb(payload.message_id, payload.user_id, emoji, payload.burst),
+                standing=standing,
+                membership=_membership(payload),
+            )
         )
 
     @commands.Cog.listener()
@@ -102,6 +113,7 @@ class Feedback(commands.Cog):
         since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
         for message in await self.bot.database.read(recent_messages, since):
             await self._reconcile_message(message)
+        await self._meet_strangers(since)
 
     async def _reconcile_message(self, message: ReplyMessage) -> None:
         for _ in range(RECONCILE_ATTEMPTS):
@@ -133,6 +145,27 @@ class Feedback(commands.Cog):
                         [Thumb(message_id, u.id, emoji, burst) async for u in reaction.users(type=kind) if not u.bot]
                     )
         return frozenset(thumbs)
+
+    async def _meet_strangers(self, since: datetime) -> None:
+        """Ask Discord since when voters are members: it tells with the reactions that arrive, not with re-read ones."""
+        await self.bot.vote_log.flush(STORING_S)
+        for guild_id, user_ids in (await self.bot.database.read(strangers, since)).items():
+            guild = self.bot.get_guild(guild_id)
+            if guild is None:
+                continue  # the bot has left it
+            asked = sorted(user_id for user_id in user_ids if (guild_id, user_id) not in self._departed)
+            for start in range(0, len(asked), MEMBERS_AT_ONCE):
+                await self._ask_about(guild, asked[start : start + MEMBERS_AT_ONCE], since)
+
+    async def _ask_about(self, guild: discord.Guild, user_ids: list[int], since: datetime) -> None:
+        try:
+            members = await guild.query_members(user_ids=user_ids, limit=MEMBERS_AT_ONCE, cache=False)
+        except (TimeoutError, discord.DiscordException) as error:
+            log.debug("Discord did not tell about %d members of %s: %s", len(user_ids), guild.id, error)
+            return
+        joined_at = {member.id: member.joined_at for member in members if member.joined_at is not None}
+        self._departed.update((guild.id, user_id) for user_id in user_ids if user_id not in joined_at)
+        await self.bot.database.run(_note_voters, guild.id, joined_at, since)
 
     async def suggest_from_menu(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Write a better answer than this one."""
@@ -167,6 +200,19 @@ class Feedback(commands.Cog):
         withdrawn = await self.bot.database.run(take_back)
         text = "Your latest suggestion is withdrawn." if withdrawn else "You have no suggestion in this channel."
         await answer_privately(interaction, text)
+
+
+def _membership(payload: discord.RawReactionActionEvent) -> Membership | None:
+    if payload.guild_id is None or payload.member is None or payload.member.joined_at is None:
+        return None
+    return Membership(payload.guild_id, payload.member.joined_at)
+
+
+def _note_voters(session: Session, guild_id: int, joined_at: Mapping[int, datetime], since: datetime) -> None:
+    """Note the members, but for those who deleted their data while Discord was asked."""
+    hold_personalities(session)  # or a deletion under way would overlook what is added here
+    voters = strangers(session, since).get(guild_id, set())
+    note_members(session, guild_id, {user: moment for user, moment in joined_at.items() if user in voters})
 
 
 class SuggestionForm(discord.ui.Modal, title="A better answer"):

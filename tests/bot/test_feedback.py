@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from simcord.backend.errors import SetupError
 
 from bot.vote_log import Reacted
 from storage.replies import add_message
-from storage.schema import Basis, CorrectionRow, ReplyRow, VoteEventRow
+from storage.schema import Basis, CorrectionRow, MemberRow, ReplyRow, VoteEventRow
 from storage.votes import Thumb, Vote
 
 
@@ -111,6 +112,64 @@ class TestVotes:
         env.backend.subscribers.append(feed)
         await env.restart_bot(new_bot())
         assert votes(1) == {place.bo.id: Vote.UP}
+        await old.close()
+
+
+class TestMembership:
+    """Since when a voter is a member gives the vote its weight."""
+
+    async def test_a_reaction_tells_since_when_its_member_is_one(self, place, env, rows):
+        answer = await place.ask("hi")
+        await place.bo.react(answer, "👍")
+        (row,) = rows(MemberRow)
+        joined_at = env.backend.guilds[env.guild.id].members[place.bo.id].joined_at
+        assert (row.guild_id, row.user_id) == (env.guild.id, place.bo.id)
+        assert row.joined_at.isoformat() == joined_at
+
+    async def test_nothing_is_kept_of_members_who_do_not_vote(self, place, rows):
+        answer = await place.ask("hi")
+        message = await place.ada.send(place.channel, "just talking")
+        await place.bo.react(message, "👍")
+        await place.ada.react(answer, "🎉")
+        assert rows(MemberRow) == []
+
+    async def test_a_member_who_came_back_is_new_again(self, place, env, rows):
+        answer = await place.ask("hi")
+        await place.bo.react(answer, "👍")
+        before = rows(MemberRow)[0].joined_at
+        env.backend.guilds[env.guild.id].members[place.bo.id].joined_at = "2026-03-01T00:00:00+00:00"
+        await place.bo.react(answer, "👎")
+        assert [row.joined_at for row in rows(MemberRow)] == [datetime(2026, 3, 1, tzinfo=UTC)] != [before]
+
+    async def test_a_vote_in_a_direct_message_is_of_no_server(self, place, env, rows, votes):
+        await place.ada.send_dm("hi")
+        answer = place.ada.user.dm_channel.last_message
+        env.backend.set_reaction(answer.channel.id, answer.id, "👍", place.ada.id, True)
+        await env.settle()
+        assert votes(1) == {place.ada.id: Vote.UP}
+        assert rows(MemberRow) == []
+
+    async def test_voters_of_the_time_away_are_asked_about_on_return(self, place, votes, env, new_bot, rows):
+        answer = await place.ask("hi")
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)  # the gateway gap
+        gone = env.guild.add_member(env.create_user("gone"))
+        for member in (place.bo, gone):
+            env.backend.set_reaction(place.channel.id, answer.id, "👍", member.id, True)
+        env.backend.remove_member(env.guild.id, gone.id)
+        env.backend.subscribers.append(feed)
+        await env.restart_bot(new_bot())
+        assert votes(1) == {place.bo.id: Vote.UP, gone.id: Vote.UP}
+        assert [row.user_id for row in rows(MemberRow)] == [place.bo.id]
+        await old.close()
+
+    async def test_members_are_forgotten_with_their_data_and_stay_so(self, place, rows, env, new_bot):
+        answer = await place.ask("hi", who=place.bo)
+        await place.ada.react(answer, "👍")
+        await place.ada.slash(place.channel, "privacy delete", confirm="DELETE")
+        old = env.bot
+        await env.restart_bot(new_bot())
+        assert rows(MemberRow) == []
         await old.close()
 
 

@@ -1,0 +1,336 @@
+"""Lets admins decide about bursts of votes by new or silent accounts, and see what was decided."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot
+from bot.cogs.models import named
+from bot.failures import answer_privately, tell
+from bot.permissions import NotAnAdmin, is_admin
+from bot.splitting import MAX_MESSAGE_CHARS
+from storage.errors import QuarantineConflict
+from storage.lineage import message_links
+from storage.quarantines import (
+    Quarantine,
+    Voter,
+    decide_quarantine,
+    hold_back,
+    new_bursts,
+    open_quarantines,
+    recent_decisions,
+    voters_in,
+)
+from storage.schema import NOBODY, QuarantinedVoteRow, QuarantineRule, QuarantineStatus
+from storage.votes import Vote
+
+log = logging.getLogger(__name__)
+
+MAX_REASON_CHARS = 200
+SHOWN_VOTERS = 10
+SHOWN_LINKS = 3
+NOTE_CHARS = 700
+THUMBS = {Vote.UP: "👍", Vote.DOWN: "👎"}
+NOTHING_WAITS = "No votes wait for a decision."
+NOTHING_DECIDED = "Nobody has decided about votes so far."
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A quarantine with the addresses of some of the messages that were voted on."""
+
+    quarantine: Quarantine
+    links: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The quarantine to decide on now, at a place from 1 among those that wait; `newest` is the id of the last."""
+
+    shown: Shown
+    voters: list[Voter]
+    position: int
+    waiting: int
+    newest: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a button decides: about one quarantine, or about `every` one that waits, up to the newest that was known."""
+
+    status: QuarantineStatus
+    quarantine_id: int
+    every: bool = False
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Label of the button, title of its form."""
+        what = "all of them" if self.every else "them"
+        if self.status is QuarantineStatus.COUNTED:
+            return f"Count {what}", "Count all votes that wait" if self.every else "Count these votes"
+        return f"Leave {what} out", "Leave all votes out that wait" if self.every else "Leave these votes out"
+
+    def concerns(self, session: Session, personality_id: int) -> list[int]:
+        """Return the ids of the quarantines that it decides about."""
+        if not self.every:
+            return [self.quarantine_id]
+        waiting = open_quarantines(session, personality_id)
+        return [quarantine.id for quarantine in waiting if quarantine.id <= self.quarantine_id]
+
+
+@app_commands.guild_only()
+@app_commands.default_permissions(manage_guild=True)
+class VoteReview(commands.GroupCog, group_name="votes", group_description="Bursts of votes by new or silent accounts"):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+
+    async def cog_load(self) -> None:
+        self.bot.add_dynamic_items(DecisionButton, NextButton)
+
+    async def cog_unload(self) -> None:
+        self.bot.remove_dynamic_items(DecisionButton, NextButton)
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        if not is_admin(interaction.user, self.bot.settings.discord):
+            raise NotAnAdmin
+        return True
+
+    @app_commands.command()
+    async def review(self, interaction: discord.Interaction) -> None:
+        """Decide about votes that are held back: do they count?"""
+        await interaction.response.defer(ephemeral=True)
+        personality, settings = self.bot.personality_id, self.bot.settings.votes
+        for burst in await self.bot.database.read(new_bursts, personality, settings):
+            # One at a time: members' votes are stored in between, however many there are.
+            await self.bot.database.run(hold_back, personality, [burst])
+        await show_page(interaction, self.bot)
+
+    @app_commands.command()
+    async def history(self, interaction: discord.Interaction) -> None:
+        """Show who decided what about which votes, and why."""
+        await interaction.response.defer(ephemeral=True)
+        decisions = await self.bot.database.read(_read_decisions, self.bot.personality_id)
+        text = _whole_lines(f"- {describe_decision(shown)}" for shown in decisions)
+        await answer_privately(interaction, text or NOTHING_DECIDED)
+
+
+async def show_page(interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = "") -> None:
+    """Put the next quarantine after the one with id `after` into the admin's message, below a note."""
+    page = await bot.database.read(_read_page, bot.personality_id, after)
+    text = describe_page(page) if page else NOTHING_WAITS
+    content = f"{note}\n\n{text}" if note else text
+    await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=_buttons(page) if page else None)
+
+
+def _buttons(page: Page) -> discord.ui.View:
+    quarantine_id = page.shown.quarantine.id
+    view = discord.ui.View(timeout=None)
+    view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, quarantine_id)))
+    view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, quarantine_id)))
+    if page.waiting > 1:
+        view.add_item(NextButton(quarantine_id))
+        view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, page.newest, every=True)))
+        view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, page.newest, every=True)))
+    return view
+
+
+# Reading
+
+
+def _read_page(session: Session, personality_id: int, after: int) -> Page | None:
+    waiting = open_quarantines(session, personality_id)
+    if not waiting:
+        return None
+    index = next((i for i, quarantine in enumerate(waiting) if quarantine.id > after), 0)
+    chosen = waiting[index]
+    return Page(_show(session, chosen), voters_in(session, chosen), index + 1, len(waiting), waiting[-1].id)
+
+
+def _read_decisions(session: Session, personality_id: int) -> list[Shown]:
+    return [_show(session, quarantine) for quarantine in recent_decisions(session, personality_id)]
+
+
+def _show(session: Session, quarantine: Quarantine) -> Shown:
+    replies = select(QuarantinedVoteRow.reply_id).where(QuarantinedVoteRow.quarantine_id == quarantine.id)
+    links = message_links(session, replies)
+    return Shown(quarantine, tuple(links[reply_id] for reply_id in sorted(links))[:SHOWN_LINKS])
+
+
+# In words
+
+
+def describe_page(page: Page) -> str:
+    """Return what happened, and what is known of those who voted."""
+    held = page.shown.quarantine
+    more = f" ({page.position} of {page.waiting} bursts that wait)" if page.waiting > 1 else ""
+    gone = f" Taken back since: {held.votes - held.standing}." if held.standing < held.votes else ""
+    rest = len(page.voters) - SHOWN_VOTERS
+    lines = [
+        f"**{describe_votes(page.shown)}** by {_accounts(held)} {_span(held)}{more}",
+        f"They count for nothing until you decide.{gone} Who voted:",
+        *(f"- {describe_voter(voter)}" for voter in page.voters[:SHOWN_VOTERS]),
+        *([f"- and {rest} more"] if rest > 0 else []),
+    ]
+    return "\n".join(lines)
+
+
+def describe_votes(shown: Shown) -> str:
+    """Return how many votes of which kind on what, with a link to an answer where there is one."""
+    held, links = shown.quarantine, shown.links
+    votes = f"{held.votes} {THUMBS[held.vote]} on"
+    if held.rule is QuarantineRule.REPLY:
+        return f"{votes} [{held.subject}]({links[0]})" if links else f"{votes} {held.subject}"
+    whose = held.rule is QuarantineRule.AUTHOR and held.subject_id != NOBODY
+    subject = f"the answers to <@{held.subject_id}>" if whose else held.subject
+    examples = ", ".join(f"[{i}]({link})" for i, link in enumerate(links, start=1))
+    return f"{votes} {subject}" + (f" ({examples})" if links else "")
+
+
+def describe_voter(voter: Voter) -> str:
+    joined = f"member since {_day(voter.joined_at)}" if voter.joined_at else "unknown when they joined"
+    talked = "has talked with me" if voter.has_talked else "never talked with me"
+    return f"<@{voter.user_id}>: account of {_day(voter.account_created_at)}, {joined}, {talked}"
+
+
+def describe_decision(shown: Shown) -> str:
+    """Return what was decided, who did it, when and why."""
+    held = shown.quarantine
+    decided = "Counted" if held.status is QuarantineStatus.COUNTED else "Left out"
+    when = f", <t:{int(held.decided_at.timestamp())}:f>" if held.decided_at else ""
+    why = f": {held.reason}" if held.reason else ""
+    return f"**{decided}:** {describe_votes(shown)} by {_accounts(held)} · {held.decided_by}{when}{why}"
+
+
+def _accounts(held: Quarantine) -> str:
+    return f"{len(held.voters)} account{'' if len(held.voters) == 1 else 's'}"
+
+
+def _span(held: Quarantine) -> str:
+    minutes = math.ceil((held.last_vote_at - held.first_vote_at).total_seconds() / 60)
+    return "within a minute" if minutes <= 1 else f"within {minutes} minutes"
+
+
+def _day(moment: datetime) -> str:
+    return f"<t:{int(moment.timestamp())}:D>"
+
+
+def _whole_lines(lines: Iterable[str], most_chars: int = MAX_MESSAGE_CHARS) -> str:
+    """Return as many of the lines as fit."""
+    text = ""
+    for line in lines:
+        if len(text) + len(line) >= most_chars:
+            return f"{text}…"
+        text += f"{line}\n"
+    return text.rstrip("\n")
+
+
+# Buttons
+
+
+class DecisionButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"reactune:votes:(?P<status>counted|excluded):(?P<scope>one|all):(?P<id>\d+)",
+):
+    """Works after a restart as well: its id holds all it needs."""
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        style = discord.ButtonStyle.success if choice.status is QuarantineStatus.COUNTED else discord.ButtonStyle.danger
+        scope = "all" if choice.every else "one"
+        super().__init__(
+            discord.ui.Button(
+                label=choice.words[0],
+                style=discord.ButtonStyle.secondary if choice.every else style,
+                custom_id=f"reactune:votes:{choice.status.value}:{scope}:{choice.quarantine_id}",
+            )
+        )
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> DecisionButton:
+        return cls(Choice(QuarantineStatus(match["status"]), int(match["id"]), every=match["scope"] == "all"))
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        bot = interaction.client
+        assert isinstance(bot, ReactuneBot)
+        if not is_admin(interaction.user, bot.settings.discord):
+            await answer_privately(interaction, tell(NotAnAdmin()))
+            return
+        await interaction.response.send_modal(DecisionForm(bot, self.choice))
+
+
+class NextButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:votes:after:(?P<id>\d+)"
+):
+    """Leaves this one undecided, and shows the next."""
+
+    def __init__(self, quarantine_id: int) -> None:
+        self.quarantine_id = quarantine_id
+        super().__init__(discord.ui.Button(label="Next", custom_id=f"reactune:votes:after:{quarantine_id}"))
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> NextButton:
+        return cls(int(match["id"]))
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        bot = interaction.client
+        assert isinstance(bot, ReactuneBot)
+        try:
+            if not is_admin(interaction.user, bot.settings.discord):
+                raise NotAnAdmin
+            await interaction.response.defer()
+            await show_page(interaction, bot, after=self.quarantine_id)
+        except Exception as error:
+            await answer_privately(interaction, tell(error))
+
+
+class DecisionForm(discord.ui.Modal):
+    def __init__(self, bot: ReactuneBot, choice: Choice) -> None:
+        super().__init__(title=choice.words[1], timeout=None)
+        self._bot = bot
+        self._choice = choice
+        self.reason: discord.ui.TextInput[DecisionForm] = discord.ui.TextInput(
+            max_length=MAX_REASON_CHARS, required=False, custom_id="reason"
+        )
+        self.add_item(discord.ui.Label(text="Why?", description="Kept with your decision.", component=self.reason))
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        await interaction.response.defer()
+        note = await self._decide(named(interaction.user))
+        await show_page(interaction, self._bot, after=self._choice.quarantine_id, note=note)
+
+    async def _decide(self, by: str) -> str:
+        """Return what came of it, in words; another admin may have been quicker."""
+
+        def decide(session: Session) -> list[Shown]:
+            reason = " ".join(self.reason.value.split())
+            ids = self._choice.concerns(session, self._bot.personality_id)
+            return [_show(session, decide_quarantine(session, id_, self._choice.status, by, reason)) for id_ in ids]
+
+        try:
+            decided = await self._bot.database.run(decide)
+        except QuarantineConflict as error:
+            return tell(error)
+        log.info("%s decided about quarantines: %s", by, self._choice)
+        return _whole_lines((describe_decision(shown) for shown in decided), most_chars=NOTE_CHARS)
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
+        await answer_privately(interaction, tell(error))
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(VoteReview(bot))

@@ -1,0 +1,115 @@
+"""Since when voters are members of a server, and who of them talks with the bot; it gives votes their weight."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from storage.schema import MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
+
+Member = tuple[int | None, int]
+"""Guild id, which is None outside a server, and user id."""
+
+
+def note_members(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) -> None:
+    """Keep since when these users, {user id: moment}, are members of the server, as Discord says.
+
+    The latest moment stays: a member who left and came back is new again, or accounts that were members once could be
+    kept for a raid. What was known of the time before is not lost: see `Memberships`.
+    """
+    rows = [
+        {"guild_id": guild_id, "user_id": user_id, "joined_at": moment}
+        for user_id, moment in sorted(_news(session, guild_id, joined_at).items())
+    ]
+    if not rows:
+        return
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = insert(MemberRow).values(rows)
+    later = statement.excluded.joined_at
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["guild_id", "user_id"], set_={"joined_at": later}, where=MemberRow.joined_at < later
+        )
+    )
+
+
+def _news(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) -> dict[int, datetime]:
+    """Return those that are not known yet, so that most votes write nothing here."""
+    if not joined_at:
+        return {}
+    rows = session.execute(
+        select(MemberRow.user_id, MemberRow.joined_at).where(
+            MemberRow.guild_id == guild_id, MemberRow.user_id.in_(joined_at)
+        )
+    )
+    known = dict(rows.all())
+    return {user: moment for user, moment in joined_at.items() if user not in known or known[user] < moment}
+
+
+def strangers(session: Session, since: datetime) -> dict[int, set[int]]:
+    """Return {guild id: user ids} of voters on replies created at or after `since` whose joining is not known."""
+    found: dict[int, set[int]] = defaultdict(set)
+    rows = session.execute(
+        select(ReplyRow.guild_id, VoteEventRow.user_id)
+        .join(ReplyRow, ReplyRow.id == VoteEventRow.reply_id)
+        .outerjoin(MemberRow, (MemberRow.guild_id == ReplyRow.guild_id) & (MemberRow.user_id == VoteEventRow.user_id))
+        .where(ReplyRow.created_at >= since, ReplyRow.guild_id.is_not(None), MemberRow.user_id.is_(None))
+        .distinct()
+    )
+    for guild_id, user_id in rows:
+        assert guild_id is not None
+        found[guild_id].add(user_id)
+    return dict(found)
+
+
+def read_talkers(session: Session) -> set[int]:
+    """Return everyone who ever asked the bot something, or whose words stand in a prompt."""
+    authors = select(ReplyRow.author_id).distinct()
+    return set(session.scalars(select(ReplySpeakerRow.user_id).distinct().union(authors)))
+
+
+class Memberships:
+    """Since when members belonged to their servers, as seen from the moments of their votes."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        rows = session.execute(select(MemberRow.guild_id, MemberRow.user_id, MemberRow.joined_at))
+        self._joined_at: dict[Member, datetime] = {(guild_id, user_id): moment for guild_id, user_id, moment in rows}
+
+    def since(self, guild_id: int, user_id: int, voted_at: datetime) -> datetime:
+        """Return when the voter's membership began.
+
+        Who joined (again) after the vote, or never told, was a member at the latest since their first sign of life.
+        """
+        joined_at = self._joined_at.get((guild_id, user_id))
+        if joined_at is not None and joined_at <= voted_at:
+            return joined_at
+        return self._first_signs.get((guild_id, user_id), voted_at)
+
+    @cached_property
+    def _first_signs(self) -> dict[Member, datetime]:
+        """First vote event, first words in a prompt or first question of each member in each server."""
+        signs: dict[Member, datetime] = {}
+        for query in _signs():
+            for guild_id, user_id, moment in self._session.execute(query):
+                known = signs.get((guild_id, user_id), moment)
+                signs[guild_id, user_id] = min(known, moment)
+        return signs
+
+
+def _signs() -> tuple[Select[int | None, int, datetime], ...]:
+    in_server = ReplyRow.guild_id.is_not(None)
+    asked = (ReplyRow.guild_id, ReplyRow.author_id)
+    spoken = (ReplyRow.guild_id, ReplySpeakerRow.user_id)
+    voted = (ReplyRow.guild_id, VoteEventRow.user_id)
+    return (
+        select(*asked, func.min(ReplyRow.created_at)).where(in_server).group_by(*asked),
+        select(*spoken, func.min(ReplyRow.created_at)).join(ReplyRow).where(in_server).group_by(*spoken),
+        select(*voted, func.min(VoteEventRow.created_at)).join(ReplyRow).where(in_server).group_by(*voted),
+    )

@@ -1,0 +1,171 @@
+"""How much a vote counts: nothing from a new account or member, growing to one; nothing while it is held back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from storage.members import Memberships
+from storage.schema import QuarantinedVoteRow, QuarantineRow, QuarantineStatus, ReplyRow, VoteEventRow
+from storage.settings import VoteSettings
+from storage.votes import Vote, standing_count
+
+DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
+DAY_S = 86_400.0
+ROWS_AT_ONCE = 1_000
+ACCOUNT_AGE, MEMBERSHIP, QUARANTINE = "account age", "membership", "quarantine"
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """A vote that counts, with its weight above 0 and up to 1."""
+
+    user_id: int
+    vote: Vote
+    weight: float
+
+
+@dataclass(frozen=True)
+class Ballots:
+    """The votes of a personality that count, by reply and ordered by user, and what the rules took from the others."""
+
+    by_reply: dict[int, tuple[Ballot, ...]]
+    total: int
+    """Standing votes before any rule."""
+    removed: dict[str, float]
+    """How many votes' worth each rule removed; with the weights of the ballots they make the total."""
+
+
+class WeighedVote(NamedTuple):
+    """A standing vote, the moment its member last set a thumb there, and the weights of account and membership."""
+
+    reply_id: int
+    user_id: int
+    vote: Vote
+    voted_at: datetime
+    account: float
+    membership: float
+
+    @property
+    def weight(self) -> float:
+        return self.account * self.membership
+
+
+@lru_cache(maxsize=65_536)  # a million votes come from thousands of accounts
+def account_creation(user_id: int) -> datetime:
+    """Return when Discord made the account: an id holds the milliseconds since 2015 in its upper bits."""
+    return DISCORD_EPOCH + timedelta(milliseconds=user_id >> 22)
+
+
+def weight_of_vote(
+    voted_at: datetime, account_created_at: datetime, joined_at: datetime | None, settings: VoteSettings
+) -> float:
+    """Return the weight, 0 to 1: that of the account's age times that of the membership, both when the vote was given.
+
+    `joined_at` is None outside a server, where only the account's age counts.
+    """
+    return _account(voted_at, account_created_at, settings) * _membership(voted_at, joined_at, settings)
+
+
+def _account(voted_at: datetime, created_at: datetime, settings: VoteSettings) -> float:
+    return _ramp(voted_at - created_at, settings.account_age_days)
+
+
+def _membership(voted_at: datetime, joined_at: datetime | None, settings: VoteSettings) -> float:
+    return 1.0 if joined_at is None else _ramp(voted_at - joined_at, settings.membership_days)
+
+
+def _ramp(age: timedelta, full_days: float) -> float:
+    """Grow from 0 to 1 in `full_days`; 0 days are no such rule."""
+    if full_days == 0 or age.days >= full_days:
+        return 1.0
+    return min(1.0, max(0.0, age.total_seconds() / DAY_S / full_days))
+
+
+def read_ballots(session: Session, personality_id: int, settings: VoteSettings) -> Ballots:
+    """Return the standing votes that count, on answers of chat and arena alike.
+
+    Votes in a quarantine that is open or whose votes an admin left out count nothing, whatever they say since.
+    """
+    held_back = _held_back(session, personality_id)
+    by_reply: dict[int, list[Ballot]] = defaultdict(list)
+    removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE), 0.0)
+    total = 0
+    for vote in weigh_votes(session, personality_id, settings):
+        total += 1
+        if (vote.reply_id, vote.user_id) in held_back:
+            removed[QUARANTINE] += 1.0
+            continue
+        weight = vote.weight
+        if weight < 1.0:
+            removed[ACCOUNT_AGE] += 1.0 - vote.account
+            removed[MEMBERSHIP] += vote.account * (1.0 - vote.membership)
+        if weight > 0.0:
+            by_reply[vote.reply_id].append(_ballot(vote.user_id, vote.vote, weight))
+    ordered = {reply_id: tuple(sorted(found, key=attrgetter("user_id"))) for reply_id, found in by_reply.items()}
+    return Ballots(ordered, total, removed)
+
+
+@lru_cache(maxsize=65_536)  # most ballots of a member are alike
+def _ballot(user_id: int, vote: Vote, weight: float) -> Ballot:
+    return Ballot(user_id, vote, weight)
+
+
+def _held_back(session: Session, personality_id: int) -> set[tuple[int, int]]:
+    """Return (reply id, user id) of every vote that must not count."""
+    rows = session.execute(
+        select(QuarantinedVoteRow.reply_id, QuarantinedVoteRow.user_id)
+        .join(QuarantineRow)
+        .where(QuarantineRow.personality_id == personality_id, QuarantineRow.status != QuarantineStatus.COUNTED)
+    )
+    return {(reply_id, user_id) for reply_id, user_id in rows}
+
+
+def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[WeighedVote]:
+    """Yield every standing vote on the personality's answers; weights are those of the moment it was given.
+
+    A vote that was found when reactions were read again dates from that moment, so it may be older than it seems.
+    """
+    replies = select(ReplyRow.id, ReplyRow.guild_id).where(ReplyRow.personality_id == personality_id)
+    guilds = dict(session.execute(replies).all())
+    memberships = Memberships(session)
+    for reply_id, user_id, is_up, voted_at in session.execute(
+        _standing_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
+    ):
+        if reply_id not in guilds:
+            continue
+        guild_id = guilds[reply_id]
+        joined_at = None
+        if guild_id is not None and settings.membership_days:
+            joined_at = memberships.since(guild_id, user_id, voted_at)
+        yield WeighedVote(
+            reply_id,
+            user_id,
+            Vote.UP if is_up else Vote.DOWN,
+            voted_at,
+            _account(voted_at, account_creation(user_id), settings),
+            _membership(voted_at, joined_at, settings),
+        )
+
+
+def _standing_votes() -> Select[int, int, bool, datetime]:
+    """Select reply, user, whether the vote is up, and when the user last set a thumb there; both thumbs cancel."""
+    up, down = (standing_count(vote) > 0 for vote in Vote)
+    return (
+        select(
+            VoteEventRow.reply_id,
+            VoteEventRow.user_id,
+            up,
+            func.max(VoteEventRow.created_at).filter(VoteEventRow.standing),
+        )
+        .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
+        .having(up != down)
+    )

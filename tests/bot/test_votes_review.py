@@ -1,0 +1,229 @@
+"""Admins decide about bursts of votes; until then those votes count for nothing."""
+
+from __future__ import annotations
+
+import discord
+import pytest
+
+from storage.schema import QuarantineRow, QuarantineStatus
+from storage.settings import VoteSettings
+from storage.trust import read_ballots
+
+NO_RULES = VoteSettings(account_age_days=0, membership_days=0)
+
+
+@pytest.fixture
+def overrides():
+    """Two accounts make a burst; age is no matter, silence is."""
+    return {
+        "REACTUNE_VOTES__BURST_VOTES": "2",
+        "REACTUNE_VOTES__ACCOUNT_AGE_DAYS": "0",
+        "REACTUNE_VOTES__MEMBERSHIP_DAYS": "0",
+    }
+
+
+@pytest.fixture
+def counted(query):
+    """Return {reply id: users whose votes count}."""
+
+    def read(session):
+        by_reply = read_ballots(session, 1, NO_RULES).by_reply
+        return {reply_id: [ballot.user_id for ballot in ballots] for reply_id, ballots in by_reply.items()}
+
+    return lambda: query(read)
+
+
+async def burst(place, emoji="👍"):
+    """Let two members who never talk with the bot vote on the admin's answer."""
+    answer = await place.ask("hi", who=place.grace)
+    for member in (place.ada, place.bo):
+        await member.react(answer, emoji)
+    return answer
+
+
+async def review(place, who=None):
+    return (await (who or place.grace).slash(place.channel, "votes review")).response
+
+
+async def decide(place, shown, label, reason="", who=None):
+    admin = who or place.grace
+    form = await admin.click(shown, label=label)
+    return (await admin.submit_modal(form, {"reason": reason})).response
+
+
+class TestWhoMayDoIt:
+    @pytest.mark.parametrize("command", ["review", "history"])
+    async def test_members_are_refused_by_discord(self, place, command):
+        with pytest.raises(Exception, match="votes"):
+            await place.ada.slash(place.channel, f"votes {command}")
+
+    @pytest.mark.parametrize("command", ["review", "history"])
+    async def test_members_are_refused_by_the_bot_even_where_discord_lets_them(self, place, env, command, rows):
+        await burst(place)
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "votes")
+        root.update(default_member_permissions=None)
+        result = await place.ada.slash(place.channel, f"votes {command}")
+        assert "Only admins may do this" in result.response.content
+        assert rows(QuarantineRow) == []
+
+    async def test_an_admin_no_longer_is_refused_by_the_buttons(self, place, env, rows):
+        await burst(place)
+        shown = await review(place)
+        (role_id,) = env.backend.guilds[env.guild.id].members[place.grace.id].role_ids
+        env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
+        await env.settle()
+        clicked = await place.grace.click(shown, label="Count them")
+        assert "Only admins may do this" in clicked.response.content
+        assert rows(QuarantineRow)[0].status is QuarantineStatus.OPEN
+
+
+class TestReview:
+    async def test_without_bursts_it_says_so(self, place):
+        answer = await place.ask("hi", who=place.ada)
+        await place.ada.react(answer, "👍")
+        shown = await review(place)
+        assert shown.content == "No votes wait for a decision."
+
+    async def test_it_shows_what_happened_to_the_admin_alone(self, place, counted):
+        answer = await burst(place)
+        result = await place.grace.slash(place.channel, "votes review")
+        text = result.response.content
+        assert result.ephemeral
+        assert f"2 👍 on [one answer]({answer.jump_url})" in text
+        assert "by 2 accounts within a minute" in text
+        assert f"<@{place.ada.id}>: account of <t:" in text
+        assert "never talked with me" in text
+        assert counted() == {}
+
+    async def test_members_who_talk_are_not_held_back(self, place, counted, rows):
+        await place.ask("one", who=place.ada)
+        await place.ask("two", who=place.bo)
+        await burst(place)
+        assert (await review(place)).content == "No votes wait for a decision."
+        assert rows(QuarantineRow) == []
+        assert counted() == {3: [place.ada.id, place.bo.id]}
+
+    async def test_counting_them_makes_them_count_and_keeps_who_and_why(self, place, counted, rows):
+        await burst(place, "👎")
+        done = await decide(place, await review(place), "Count them", "two friends\nof mine")
+        assert "**Counted:** 2 👎 on [one answer]" in done.content
+        assert "two friends of mine" in done.content
+        assert done.content.endswith("No votes wait for a decision.")
+        assert not done.components
+        row = rows(QuarantineRow)[0]
+        assert (row.status, row.decided_by, row.reason) == (
+            QuarantineStatus.COUNTED,
+            f"grace ({place.grace.id})",
+            "two friends of mine",
+        )
+        assert counted() == {1: [place.ada.id, place.bo.id]}
+
+    async def test_leaving_them_out_needs_no_reason(self, place, counted, rows):
+        await burst(place)
+        done = await decide(place, await review(place), "Leave them out")
+        assert "**Left out:** 2 👍 on [one answer]" in done.content
+        assert rows(QuarantineRow)[0].status is QuarantineStatus.EXCLUDED
+        assert counted() == {}
+        assert (await review(place)).content == "No votes wait for a decision."
+
+    async def test_several_are_shown_one_after_another(self, place, rows):
+        await burst(place)
+        await burst(place, "👎")
+        first = await review(place)
+        assert "2 👍 on" in first.content
+        assert "(1 of 2 bursts that wait)" in first.content
+        second = (await place.grace.click(first, label="Next")).response
+        assert "2 👎 on" in second.content
+        assert "(2 of 2 bursts that wait)" in second.content
+        around = (await place.grace.click(second, label="Next")).response
+        assert "2 👍 on" in around.content
+        rest = await decide(place, around, "Count them")
+        assert "**Counted:** 2 👍" in rest.content
+        assert "**2 👎 on" in rest.content
+        assert [row.status for row in rows(QuarantineRow)] == [QuarantineStatus.COUNTED, QuarantineStatus.OPEN]
+
+    async def test_all_that_wait_are_decided_at_once(self, place, rows, counted):
+        for _ in range(3):
+            await burst(place)
+        shown = await review(place)
+        done = await decide(place, shown, "Count all of them", "an event")
+        assert done.content.count("**Counted:** 2 👍") == 3
+        assert done.content.endswith("No votes wait for a decision.")
+        assert {(row.status, row.reason) for row in rows(QuarantineRow)} == {(QuarantineStatus.COUNTED, "an event")}
+        assert len(counted()) == 3
+
+    async def test_what_came_after_an_admin_looked_is_not_decided_unseen(self, place, rows):
+        for _ in range(2):
+            await burst(place)
+        shown = await review(place)
+        await burst(place, "👎")
+        await review(place)
+        rest = await decide(place, shown, "Leave all of them out")
+        assert "**2 👎 on" in rest.content
+        assert [row.status for row in rows(QuarantineRow)] == [QuarantineStatus.EXCLUDED] * 2 + [QuarantineStatus.OPEN]
+
+    async def test_votes_on_several_answers_to_one_member_are_one_burst(self, place):
+        for member in (place.ada, place.bo):
+            answer = await place.ask("hi", who=place.grace)
+            await member.react(answer, "👍")
+        shown = await review(place)
+        assert f"2 👍 on the answers to <@{place.grace.id}> ([1](https://discord.com/channels/" in shown.content
+
+    async def test_votes_taken_back_are_named(self, place):
+        answer = await burst(place)
+        await review(place)
+        await place.ada.unreact(answer, "👍")
+        assert "Taken back since: 1." in (await review(place)).content
+
+    async def test_the_buttons_work_after_a_restart(self, place, env, new_bot, rows):
+        await burst(place)
+        shown = await review(place)
+        old = env.bot
+        await env.restart_bot(new_bot())
+        await decide(place, shown, "Leave them out", "a raid")
+        assert rows(QuarantineRow)[0].reason == "a raid"
+        await old.close()
+
+    async def test_the_slower_of_two_admins_reads_who_decided(self, place, env, rows):
+        role = env.guild.create_role("more admins", permissions=discord.Permissions(manage_guild=True))
+        hal = env.guild.add_member(env.create_user("hal"), roles=[role])
+        await burst(place)
+        mine, theirs = await review(place), await review(place, hal)
+        await decide(place, theirs, "Count them", who=hal)
+        late = await decide(place, mine, "Leave them out")
+        assert f"These votes are counted already, by hal ({hal.id}): nothing was changed." in late.content
+        assert rows(QuarantineRow)[0].status is QuarantineStatus.COUNTED
+
+    async def test_a_burst_on_an_answer_that_was_deleted_leaves_nothing_to_decide(self, place):
+        await burst(place)
+        shown = await review(place)
+        await place.grace.slash(place.channel, "privacy delete", confirm="DELETE")
+        done = await decide(place, shown, "Count them")
+        assert done.content.endswith("No votes wait for a decision.")
+
+
+class TestHistory:
+    async def test_before_the_first_decision_it_says_so(self, place):
+        result = await place.grace.slash(place.channel, "votes history")
+        assert "Nobody has decided" in result.response.content
+
+    async def test_it_lists_who_decided_what_and_why(self, place):
+        for label, reason in (("Count them", "friends"), ("Leave them out", "a raid")):
+            await burst(place)
+            await decide(place, await review(place), label, reason)
+        result = await place.grace.slash(place.channel, "votes history")
+        latest, before = result.response.content.splitlines()
+        assert latest.startswith("- **Left out:** 2 👍 on [one answer](")
+        assert f"grace ({place.grace.id}), <t:" in latest
+        assert latest.endswith(": a raid")
+        assert before.endswith(": friends")
+
+    async def test_more_than_a_message_holds_is_cut_at_a_line(self, place, query):
+        for number in range(10):
+            await burst(place)
+            await decide(place, await review(place), "Count them", f"{number} " + "x" * 190)
+        result = await place.grace.slash(place.channel, "votes history")
+        *lines, end = result.response.content.splitlines()
+        assert 4 < len(lines) < 10
+        assert end == "…"
+        assert all(line.endswith("x" * 190) for line in lines)

@@ -1,0 +1,131 @@
+"""Rows with dates of their own: votes and rounds of days long gone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from storage.schema import (
+    GateVerdict,
+    PairSource,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    QuarantineRule,
+    QuarantineStatus,
+    RoundPairRow,
+    RoundRow,
+    RoundStatus,
+    RoundVoterRow,
+    Split,
+    VoteEventRow,
+)
+from storage.versions import Version, register
+from storage.votes import Vote
+from tests.seeding import EMOJI, message_of
+
+START = datetime(2026, 10, 1, 12, tzinfo=UTC)
+
+
+def day(number: float) -> datetime:
+    return START + timedelta(days=number)
+
+
+def thumb_on(session: Session, when: float, reply_id: int, user_id: int, value: Vote, *, standing: bool = True) -> None:
+    """Let a user set a thumb, or take it away, on a day."""
+    session.add(
+        VoteEventRow(
+            reply_id=reply_id,
+            message_id=message_of(reply_id),
+            user_id=user_id,
+            emoji=EMOJI[value],
+            burst=False,
+            standing=standing,
+            created_at=day(when),
+        )
+    )
+    session.flush()
+
+
+def pair(chosen: int | None, rejected: int | None, **columns: Any) -> dict[str, Any]:
+    line = {"source": PairSource.SIBLINGS, "split": Split.TRAIN, "weight": 0.5}
+    return line | {"chosen_reply_id": chosen, "rejected_reply_id": rejected} | columns
+
+
+def add_round(
+    session: Session,
+    when: float,
+    pairs: Sequence[dict[str, Any]] = (),
+    *,
+    personality_id: int = 1,
+    status: RoundStatus = RoundStatus.PUBLISHED,
+    voters: dict[int, tuple[float, float]] | None = None,
+    **columns: Any,
+) -> int:
+    """Add a round that began on a day and took an hour; `voters` are {user: (share, influence)}."""
+    row = RoundRow(
+        personality_id=personality_id,
+        status=status,
+        requested_by="grace (7)",
+        requested_at=day(when),
+        started_at=day(when),
+        finished_at=None if status is RoundStatus.RUNNING else day(when + 1 / 24),
+        manifest_digest="0" * 64,
+        **columns,
+    )
+    session.add(row)
+    session.flush()
+    session.add_all(RoundPairRow(round_id=row.id, position=i, **line) for i, line in enumerate(pairs))
+    for user_id, (share, influence) in (voters or {}).items():
+        session.add(RoundVoterRow(round_id=row.id, user_id=user_id, share=share, influence=influence))
+    session.flush()
+    return row.id
+
+
+def add_version(
+    session: Session,
+    round_id: int | None,
+    parent: Version | None = None,
+    *,
+    personality_id: int = 1,
+    verdict: GateVerdict = GateVerdict.PASS,
+) -> Version:
+    return register(
+        session,
+        personality_id,
+        digest="d" * 64,
+        base_name="tiny",
+        base_revision="0" * 16,
+        parent_id=parent.id if parent else None,
+        round_id=round_id,
+        metrics={},
+        verdict=verdict,
+    )
+
+
+def quarantine(
+    session: Session,
+    opened: float,
+    votes: Collection[tuple[int, int]],
+    *,
+    status: QuarantineStatus = QuarantineStatus.OPEN,
+    decided: float | None = None,
+) -> None:
+    """Hold back the votes of (reply, user) from a day on."""
+    row = QuarantineRow(
+        personality_id=1,
+        rule=QuarantineRule.REPLY,
+        subject_id=1,
+        vote="up",
+        first_vote_at=day(0),
+        last_vote_at=day(0),
+        status=status,
+        opened_at=day(opened),
+        decided_at=None if decided is None else day(decided),
+    )
+    session.add(row)
+    session.flush()
+    session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=reply, user_id=user) for reply, user in votes)
+    session.flush()

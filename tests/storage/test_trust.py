@@ -1,0 +1,319 @@
+"""The weight of a vote: nothing from a new account or member, one from an old one, nothing while it is held back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from storage.database import Database
+from storage.members import note_members, read_talkers, strangers
+from storage.personalities import ensure_personality
+from storage.privacy import delete_member
+from storage.schema import (
+    MemberRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    QuarantineRule,
+    QuarantineStatus,
+    ReplyRow,
+    VoteEventRow,
+)
+from storage.settings import VoteSettings
+from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, Ballot, account_creation, read_ballots, weight_of_vote
+from storage.votes import Vote
+from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
+from tests.storage.together import together
+
+GUILD = 7
+NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
+MONTH_AND_WEEK = VoteSettings(account_age_days=30, membership_days=7)
+NO_RULES = VoteSettings(account_age_days=0, membership_days=0)
+
+
+def days(number: float) -> timedelta:
+    return timedelta(days=number)
+
+
+def account_made(moment: datetime, number: int = 0) -> int:
+    """Return the id of the `number`-th account that Discord made at that moment."""
+    return (round((moment - datetime(2015, 1, 1, tzinfo=UTC)).total_seconds() * 1000) << 22) + number
+
+
+def add_reply_in(session: Session, guild_id: int | None = GUILD, at: datetime = NOON, **more: Any) -> int:
+    """Add an answer in a server, written at that moment."""
+    reply_id = add_reply(session, **more)
+    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(guild_id=guild_id, created_at=at))
+    return reply_id
+
+
+def vote_at(
+    session: Session, reply_id: int, user_id: int, value: Vote, at: datetime = NOON, *, standing: bool = True
+) -> None:
+    """Let a user set or take away a thumb at that moment."""
+    vote(session, reply_id, user_id, value, standing=standing)
+    last = select(func.max(VoteEventRow.id)).scalar_subquery()
+    session.execute(update(VoteEventRow).where(VoteEventRow.id == last).values(created_at=at))
+
+
+def quarantine(session: Session, personality_id: int, status: QuarantineStatus, *votes: tuple[int, int]) -> int:
+    row = QuarantineRow(
+        personality_id=personality_id,
+        rule=QuarantineRule.REPLY,
+        subject_id=votes[0][0],
+        vote="up",
+        first_vote_at=NOON,
+        last_vote_at=NOON,
+        status=status,
+    )
+    session.add(row)
+    session.flush()
+    session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=r, user_id=u) for r, u in votes)
+    session.flush()
+    return row.id
+
+
+# One vote
+
+
+def test_an_id_tells_when_its_account_was_made() -> None:
+    # The example of Discord's documentation.
+    assert account_creation(175928847299117063) == datetime(2016, 4, 30, 11, 18, 25, 796000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("account_days", "member_days", "weight"),
+    [
+        (0, 0, 0.0),
+        (30, 0, 0.0),
+        (0, 7, 0.0),
+        (15, 7, 0.5),
+        (30, 3.5, 0.5),
+        (15, 3.5, 0.25),
+        (30, 7, 1.0),
+        (4000, 2000, 1.0),
+        (-1, 7, 0.0),  # clocks differ
+    ],
+)
+def test_account_age_and_membership_raise_the_weight_together(
+    account_days: float, member_days: float, weight: float
+) -> None:
+    found = weight_of_vote(NOON, NOON - days(account_days), NOON - days(member_days), MONTH_AND_WEEK)
+    assert found == pytest.approx(weight)
+
+
+def test_outside_a_server_only_the_accounts_age_counts() -> None:
+    assert weight_of_vote(NOON, NOON - days(15), None, MONTH_AND_WEEK) == pytest.approx(0.5)
+
+
+def test_nought_days_are_no_rule() -> None:
+    new = NOON + days(1)
+    assert weight_of_vote(NOON, new, new, NO_RULES) == 1.0
+    assert weight_of_vote(NOON, new, NOON, VoteSettings(account_age_days=0, membership_days=7)) == 0.0
+
+
+moments = st.integers(0, 25 * 365 * 86_400).map(lambda second: datetime(2015, 1, 1, tzinfo=UTC) + timedelta(0, second))
+spans = st.floats(0, 3650)
+
+
+@given(voted_at=moments, made_at=moments, joined_at=st.none() | moments, account=spans, member=spans)
+def test_a_weight_is_a_share(
+    voted_at: datetime, made_at: datetime, joined_at: datetime | None, account: float, member: float
+) -> None:
+    settings = VoteSettings(account_age_days=account, membership_days=member)
+    assert 0.0 <= weight_of_vote(voted_at, made_at, joined_at, settings) <= 1.0
+
+
+@given(voted_at=moments, made_at=moments, joined_at=moments, account=spans, member=spans, older=spans)
+def test_an_older_account_or_membership_never_weighs_less(
+    voted_at: datetime, made_at: datetime, joined_at: datetime, account: float, member: float, older: float
+) -> None:
+    settings = VoteSettings(account_age_days=account, membership_days=member)
+    weight = weight_of_vote(voted_at, made_at, joined_at, settings)
+    assert weight_of_vote(voted_at, made_at - days(older), joined_at, settings) >= weight
+    assert weight_of_vote(voted_at, made_at, joined_at - days(older), settings) >= weight
+
+
+# Ballots
+
+
+def test_ballots_stand_by_reply_in_the_order_of_users(session: Session, personality_id: int) -> None:
+    first, second, unrated = add_reply(session), add_reply(session), add_reply(session)
+    for reply_id, user, value in (
+        (first, CAROL, Vote.DOWN),
+        (first, ALICE, Vote.UP),
+        (second, BOB, Vote.UP),
+        (unrated, BOB, Vote.UP),
+        (unrated, BOB, Vote.DOWN),
+    ):
+        vote(session, reply_id, user, value)
+    ballots = read_ballots(session, personality_id, NO_RULES)
+    assert ballots.by_reply == {
+        first: (Ballot(ALICE, Vote.UP, 1.0), Ballot(CAROL, Vote.DOWN, 1.0)),
+        second: (Ballot(BOB, Vote.UP, 1.0),),
+    }
+    assert ballots.total == 3
+    assert ballots.removed == {ACCOUNT_AGE: 0.0, MEMBERSHIP: 0.0, QUARANTINE: 0.0}
+
+
+def test_votes_of_another_personality_are_not_read(session: Session, personality_id: int) -> None:
+    pirate = ensure_personality(session, "pirate")
+    mine, other = add_reply(session), add_reply(session, personality_id=pirate)
+    vote(session, mine, BOB, Vote.UP)
+    vote(session, other, BOB, Vote.DOWN)
+    assert set(read_ballots(session, pirate, NO_RULES).by_reply) == {other}
+    assert read_ballots(session, pirate, NO_RULES).total == 1
+
+
+def test_what_each_rule_removed_and_what_counts_make_the_total(session: Session, personality_id: int) -> None:
+    reply_id = add_reply_in(session)
+    half_old, new = account_made(NOON - days(15)), account_made(NOON)
+    note_members(session, GUILD, {half_old: NOON - days(3.5), new: NOON, ALICE: NOON - days(90), BOB: NOON - days(90)})
+    for user in (half_old, new, ALICE, BOB):
+        vote_at(session, reply_id, user, Vote.UP)
+    quarantine(session, personality_id, QuarantineStatus.OPEN, (reply_id, BOB))
+    ballots = read_ballots(session, personality_id, MONTH_AND_WEEK)
+    assert ballots.by_reply == {reply_id: (Ballot(ALICE, Vote.UP, 1.0), Ballot(half_old, Vote.UP, 0.25))}
+    assert ballots.total == 4
+    assert ballots.removed == pytest.approx({ACCOUNT_AGE: 1.5, MEMBERSHIP: 0.25, QUARANTINE: 1.0})
+
+
+def test_a_vote_dates_from_when_its_thumb_was_last_set(session: Session, personality_id: int) -> None:
+    reply_id, voter = add_reply(session), account_made(NOON)
+    vote_at(session, reply_id, voter, Vote.UP, NOON)
+    assert read_ballots(session, personality_id, MONTH_AND_WEEK).by_reply == {}
+    vote_at(session, reply_id, voter, Vote.UP, NOON + days(10), standing=False)
+    vote_at(session, reply_id, voter, Vote.UP, NOON + days(15))
+    assert read_ballots(session, personality_id, MONTH_AND_WEEK).by_reply[reply_id][0].weight == pytest.approx(0.5)
+
+
+def test_the_weight_of_a_vote_does_not_grow_while_it_waits(session: Session, personality_id: int) -> None:
+    """Accounts made for a raid would otherwise come of age."""
+    reply_id, old = add_reply(session), datetime(2020, 1, 1, tzinfo=UTC)
+    vote_at(session, reply_id, account_made(old), Vote.UP, old)
+    assert read_ballots(session, personality_id, MONTH_AND_WEEK).by_reply == {}
+
+
+# Membership
+
+
+def weight(session: Session, personality_id: int, reply_id: int, user_id: int) -> float:
+    found = read_ballots(session, personality_id, MONTH_AND_WEEK).by_reply.get(reply_id, ())
+    return next((ballot.weight for ballot in found if ballot.user_id == user_id), 0.0)
+
+
+def test_membership_is_that_of_the_replys_server(session: Session, personality_id: int) -> None:
+    here, elsewhere, nowhere = (add_reply_in(session, guild) for guild in (GUILD, GUILD + 1, None))
+    note_members(session, GUILD, {BOB: NOON - days(100)})
+    for reply_id in (here, elsewhere, nowhere):
+        vote_at(session, reply_id, BOB, Vote.UP)
+    assert [weight(session, personality_id, r, BOB) for r in (here, elsewhere, nowhere)] == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("sign", ["a vote that was withdrawn", "a question", "words in a prompt"])
+def test_who_never_told_is_a_member_since_their_first_sign_of_life(
+    session: Session, personality_id: int, sign: str
+) -> None:
+    first = NOON - days(3.5)
+    author, speakers = (BOB if sign == "a question" else ALICE), ((BOB,) if sign == "words in a prompt" else (ALICE,))
+    earlier = add_reply_in(session, at=first, author_id=author, speakers=speakers)
+    if sign == "a vote that was withdrawn":
+        vote_at(session, earlier, BOB, Vote.UP, first)
+        vote_at(session, earlier, BOB, Vote.UP, first, standing=False)
+    reply_id = add_reply_in(session)
+    vote_at(session, reply_id, BOB, Vote.UP)
+    assert weight(session, personality_id, reply_id, BOB) == pytest.approx(0.5)
+
+
+def test_a_member_who_came_back_is_new_again_but_votes_of_before_keep_their_weight(
+    session: Session, personality_id: int
+) -> None:
+    reply_ids = [add_reply_in(session, at=NOON - days(age)) for age in (40, 20, 0)]
+    for reply_id, age in zip(reply_ids, (40, 20, 0), strict=True):
+        vote_at(session, reply_id, BOB, Vote.UP, NOON - days(age))
+    note_members(session, GUILD, {BOB: NOON - days(100)})
+    assert [weight(session, personality_id, r, BOB) for r in reply_ids] == [1.0, 1.0, 1.0]
+    note_members(session, GUILD, {BOB: NOON})
+    assert [weight(session, personality_id, r, BOB) for r in reply_ids] == [0.0, 1.0, 0.0]
+
+
+def test_the_latest_joining_is_kept_however_often_it_is_heard(session: Session) -> None:
+    for moment in (NOON, NOON - days(5), NOON, NOON + days(1), NOON):
+        note_members(session, GUILD, {ALICE: moment, BOB: NOON})
+    note_members(session, GUILD, {})
+    rows = session.execute(select(MemberRow.user_id, MemberRow.joined_at).order_by(MemberRow.user_id)).all()
+    assert [tuple(row) for row in rows] == [(ALICE, NOON + days(1)), (BOB, NOON)]
+
+
+def test_writers_that_hear_of_the_same_members_disturb_nobody(database: Database) -> None:
+    def write(writer: int) -> None:
+        for user in range(5):
+            with database.transaction() as session:
+                note_members(session, GUILD, {user: NOON + days(writer), 1_000 + user: NOON})
+
+    together(8, write)
+    with database.snapshot() as session:
+        assert set(session.scalars(select(MemberRow.joined_at).where(MemberRow.user_id < 1_000))) == {NOON + days(7)}
+
+
+def test_strangers_are_voters_of_late_whose_joining_is_unknown(session: Session) -> None:
+    old, late = add_reply_in(session, at=NOON - days(9)), add_reply_in(session)
+    alone = add_reply_in(session, guild_id=None)
+    for reply_id, user in ((old, ALICE), (late, BOB), (late, CAROL), (alone, ALICE)):
+        vote_at(session, reply_id, user, Vote.UP)
+    note_members(session, GUILD, {CAROL: NOON})
+    assert strangers(session, NOON - days(7)) == {GUILD: {BOB}}
+
+
+def test_talkers_asked_or_are_quoted(session: Session) -> None:
+    reply_id = add_reply(session, author_id=ALICE, speakers=(ALICE, BOB))
+    vote(session, reply_id, CAROL, Vote.UP)
+    assert read_talkers(session) == {ALICE, BOB}
+
+
+# Quarantine
+
+
+@pytest.mark.parametrize(
+    ("status", "counts"),
+    [(QuarantineStatus.OPEN, False), (QuarantineStatus.EXCLUDED, False), (QuarantineStatus.COUNTED, True)],
+)
+def test_a_vote_in_quarantine_counts_when_an_admin_says_so(
+    session: Session, personality_id: int, status: QuarantineStatus, counts: bool
+) -> None:
+    reply_id, other = add_reply(session), add_reply(session)
+    for reply, user in ((reply_id, BOB), (reply_id, CAROL), (other, BOB)):
+        vote(session, reply, user, Vote.UP)
+    quarantine(session, personality_id, status, (reply_id, BOB))
+    by_reply = read_ballots(session, personality_id, NO_RULES).by_reply
+    assert [ballot.user_id for ballot in by_reply[reply_id]] == ([BOB, CAROL] if counts else [CAROL])
+    assert [ballot.user_id for ballot in by_reply[other]] == [BOB]
+
+
+def test_a_vote_that_was_held_back_stays_so_when_it_turns(session: Session, personality_id: int) -> None:
+    reply_id = add_reply(session)
+    vote(session, reply_id, BOB, Vote.UP)
+    quarantine(session, personality_id, QuarantineStatus.EXCLUDED, (reply_id, BOB))
+    vote(session, reply_id, BOB, Vote.UP, standing=False)
+    vote(session, reply_id, BOB, Vote.DOWN)
+    ballots = read_ballots(session, personality_id, NO_RULES)
+    assert (ballots.by_reply, ballots.removed[QUARANTINE]) == ({}, 1.0)
+
+
+def test_deleted_answers_and_members_leave_nothing_behind(session: Session, personality_id: int) -> None:
+    gone, kept = add_reply_in(session, speakers=(BOB,)), add_reply_in(session)
+    for reply_id in (gone, kept):
+        for user in (ALICE, CAROL):
+            vote_at(session, reply_id, user, Vote.UP)
+    note_members(session, GUILD, {ALICE: NOON - days(99), CAROL: NOON - days(99)})
+    quarantine(session, personality_id, QuarantineStatus.OPEN, (gone, ALICE), (kept, ALICE), (kept, CAROL))
+    delete_member(session, BOB)
+    delete_member(session, CAROL)
+    ballots = read_ballots(session, personality_id, MONTH_AND_WEEK)
+    assert (ballots.by_reply, ballots.total, ballots.removed[QUARANTINE]) == ({}, 1, 1.0)
+    assert session.scalars(select(MemberRow.user_id)).all() == [ALICE]
