@@ -10,15 +10,24 @@ from dataclasses import asdict, dataclass
 import discord
 from sqlalchemy.orm import Session
 
-from bot.engine import Engine, Finish, Generation, GenerationFailed, GenerationRequest, RenderedPrompt, Sampling
+from bot.engine import (
+    Completion,
+    Engine,
+    Finish,
+    Generation,
+    GenerationFailed,
+    GenerationRequest,
+    RenderedPrompt,
+    Sampling,
+)
 from bot.errors import EngineStopped
 from bot.message_stream import AnswerDeleted, MessageStream
 from bot.releases import Release, Releases
 from storage.base_model import BaseModel
 from storage.database import Database
 from storage.privacy import basis_of_chat
-from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
-from storage.schema import Basis, Outcome
+from storage.replies import FINISHED_WHOLE, FinishedReply, NewReply, add_message, finish_reply, start_reply
+from storage.schema import Basis, Origin, Outcome
 from storage.settings import GenerationSettings
 
 log = logging.getLogger(__name__)
@@ -54,6 +63,17 @@ class Ask:
     author_id: int
     speakers: frozenset[int]
     source_message_id: int | None
+    origin: Origin = Origin.CHAT
+    label: str | None = None
+    """Stands under a whole answer in place of the version, which the reader should not know."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Which version answered, and how it ended."""
+
+    release: Release
+    outcome: Outcome
 
 
 class Answerer:
@@ -84,14 +104,14 @@ class Answerer:
         self._fixed_basis = fixed_basis
         self._on_recorded = on_recorded
 
-    async def answer(self, ask: Ask) -> None:
-        """Answer with the version that is champion now.
+    async def answer(self, ask: Ask, release: Release | None = None) -> Answered:
+        """Answer with the version whose turn it is in the conversation, or with the given one.
 
         Raises EngineBusy or EngineClosed before anything is written, discord.HTTPException where Discord refuses
         the answer; the row is finished in either case.
         """
-        release = await self._releases.current()
-        request = self._request(ask, release)
+        release = release or await self._releases.current(ask.channel_id)
+        request = request_answer(ask.prompt, release, self._generation)
         generation = self._engine.submit(request)
         try:
             reply_id = await self._database.run(self._start, ask, release, request)
@@ -107,22 +127,9 @@ class Answerer:
         finally:
             generation.cancel()
             await self._database.run(finish_reply, reply_id, finished)
-        if finished.outcome in (Outcome.COMPLETE, Outcome.LENGTH):
+        if finished.outcome in FINISHED_WHOLE:
             await _seed(stream)
-
-    def _request(self, ask: Ask, release: Release) -> GenerationRequest:
-        settings = self._generation
-        return GenerationRequest(
-            prompt=ask.prompt.text,
-            seed=secrets.randbits(31),
-            sampling=Sampling(
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                repetition_penalty=settings.repetition_penalty,
-                max_new_tokens=settings.max_new_tokens,
-            ),
-            adapter=release.adapter,
-        )
+        return Answered(release, finished.outcome)
 
     def _start(self, session: Session, ask: Ask, release: Release, request: GenerationRequest) -> int:
         messages: list[dict[str, str]] = [
@@ -146,6 +153,7 @@ class Answerer:
                 source_message_id=ask.source_message_id,
                 basis=self._fixed_basis or basis_of_chat(session, ask.speakers),
                 speakers=ask.speakers,
+                origin=ask.origin,
             ),
         )
 
@@ -167,21 +175,43 @@ class Answerer:
             await stream.finish(FAILED, f"-# {release.name}")
             return FinishedReply(answer="", outcome=Outcome.FAILED)
         completion = generation.completion
-        words = completion.text.strip() or WITHOUT_WORDS.get(completion.finish, "")
-        await stream.finish(words, small_print(release.name, ask.prompt, completion.finish))
-        return FinishedReply(
-            answer=completion.text.strip(),
-            outcome=OUTCOMES[completion.finish],
-            answer_tokens=completion.answer_tokens,
-            queued_s=completion.queued_s,
-            first_token_s=completion.first_token_s,
-            total_s=completion.total_s,
-        )
+        finished = finished_reply(completion)
+        words = finished.answer or WITHOUT_WORDS.get(completion.finish, "")
+        blind = ask.label if finished.outcome in FINISHED_WHOLE else None
+        await stream.finish(words, small_print(blind or release.name, ask.prompt, completion.finish))
+        return finished
 
 
-def small_print(version: str, prompt: RenderedPrompt, finish: Finish) -> str:
+def request_answer(prompt: RenderedPrompt, release: Release, settings: GenerationSettings) -> GenerationRequest:
+    """Return the request for one answer, with a seed of its own."""
+    return GenerationRequest(
+        prompt=prompt.text,
+        seed=secrets.randbits(31),
+        sampling=Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            repetition_penalty=settings.repetition_penalty,
+            max_new_tokens=settings.max_new_tokens,
+        ),
+        adapter=release.adapter,
+    )
+
+
+def finished_reply(completion: Completion) -> FinishedReply:
+    """Return what the reply's row gets from its completion."""
+    return FinishedReply(
+        answer=completion.text.strip(),
+        outcome=OUTCOMES[completion.finish],
+        answer_tokens=completion.answer_tokens,
+        queued_s=completion.queued_s,
+        first_token_s=completion.first_token_s,
+        total_s=completion.total_s,
+    )
+
+
+def small_print(label: str, prompt: RenderedPrompt, finish: Finish) -> str:
     """Return the line under an answer: the version that gave it, and what the reader should know."""
-    notes = [version]
+    notes = [label]
     if prompt.dropped:
         notes.append(f"the {prompt.dropped} oldest messages did not fit")
     if prompt.shortened:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import discord
 
+from bot.arena_schedule import arena_trigger
 from bot.errors import ConnectionRefused
+from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, require_token
 from storage.adapters import AdapterStore, require_base
 from storage.base_model import resolve_base_model
@@ -21,7 +23,7 @@ from storage.errors import StorageError
 from storage.personalities import ensure_personality
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
-from storage.settings import Settings
+from storage.settings import ArenaSettings, Settings
 from storage.versions import read_alias
 
 LEAST_FREE_BYTES = 2_000_000_000
@@ -58,6 +60,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "Champion", lambda: _champion(settings)
     yield "Trainer", lambda: _trainer(settings)
     yield "Token", lambda: asyncio.run(_token(settings))
+    yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
+    yield "Arenas", lambda: _arenas(settings.arena)
     yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
 
 
@@ -103,6 +107,12 @@ def _trainer(settings: Settings) -> str:
         if not is_alive(session, TRAINER):
             raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
     return "runs"
+
+
+def _arenas(settings: ArenaSettings) -> str:
+    if arena_trigger(settings) is None:
+        return "started by admins alone"
+    return f"scheduled at {settings.schedule} UTC in channel {settings.channel}"
 
 
 async def _token(settings: Settings) -> str:

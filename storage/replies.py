@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow, plain
+from storage.schema import Basis, Origin, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow, plain
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
+SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class NewReply:
     source_message_id: int | None
     basis: Basis | None
     speakers: Collection[int]
+    origin: Origin = Origin.CHAT
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def start_reply(session: Session, new: NewReply) -> int:
         author_id=new.author_id,
         source_message_id=new.source_message_id,
         basis=new.basis,
+        origin=new.origin,
     )
     session.add(row)
     session.flush()
@@ -170,10 +173,14 @@ def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, 
 
 
 def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
-    """Return the newest whole answer in the channel, or None."""
+    """Return the newest whole answer to somebody in the channel, or None."""
     row = session.scalar(
         select(ReplyRow)
-        .where(ReplyRow.channel_id == channel_id, ReplyRow.outcome.in_(FINISHED_WHOLE))
+        .where(
+            ReplyRow.channel_id == channel_id,
+            ReplyRow.outcome.in_(FINISHED_WHOLE),
+            ReplyRow.origin.in_(SAID_IN_CHAT),
+        )
         .order_by(ReplyRow.id.desc())
         .limit(1)
     )
@@ -198,8 +205,9 @@ def count_siblings(session: Session, reply: Reply) -> int:
 
 
 def was_called_into(session: Session, channel_id: int) -> bool:
-    """Return whether the bot ever answered in the channel."""
-    found = session.scalar(select(ReplyRow.id).where(ReplyRow.channel_id == channel_id).limit(1))
+    """Return whether the bot ever answered somebody in the channel."""
+    answered = select(ReplyRow.id).where(ReplyRow.channel_id == channel_id, ReplyRow.origin.in_(SAID_IN_CHAT))
+    found = session.scalar(answered.limit(1))
     return found is not None
 
 

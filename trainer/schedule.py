@@ -9,40 +9,23 @@ from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
-from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from storage.cron import parse_schedule
 from storage.database import Database
-from storage.errors import SettingsError
 from storage.personalities import ensure_personality
 from storage.rounds import request_round
 from storage.schema import PersonalityRow
 
 SCHEDULE = "schedule"
 """Who asked for a round, where it was the clock."""
+SETTING = "training.schedule"
 JOB_ID = "scheduled-round"
 RETRY_S = 30.0
-WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 log = logging.getLogger(__name__)
-
-
-def parse_schedule(text: str) -> CronTrigger | None:
-    """Return the trigger of `training.schedule`, in UTC, or None where it is empty; raises SettingsError."""
-    if not text.strip():
-        return None
-    try:
-        trigger = CronTrigger.from_crontab(_name_weekdays(text), timezone=UTC)
-    except ValueError as error:
-        raise SettingsError(
-            f'training.schedule = {text!r} is no cron expression ({error}): write five fields, such as "0 4 * * *", '
-            "or leave it empty"
-        ) from error
-    if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
-        raise SettingsError(f"training.schedule = {text!r} names a date that never comes: correct its day or month")
-    return trigger
 
 
 @contextmanager
@@ -51,7 +34,7 @@ def scheduled_rounds(database: Database, schedule: str, last_life: datetime | No
 
     Raises SettingsError on a schedule that is no cron expression.
     """
-    trigger = parse_schedule(schedule)
+    trigger = parse_schedule(SETTING, schedule)
     if trigger is None:
         yield
         return
@@ -92,29 +75,3 @@ def request_rounds(database: Database) -> None:
 def _personality_ids(session: Session) -> list[int]:
     ensure_personality(session)
     return list(session.scalars(select(PersonalityRow.id).order_by(PersonalityRow.id)))
-
-
-def _name_weekdays(text: str) -> str:
-    """Write the last field's weekdays as names: cron counts from Sunday (0 or 7), APScheduler 3 from Monday."""
-    *others, field = text.lower().split()
-    if field == "*":
-        return text
-    return " ".join([*others, ",".join(name for part in field.split(",") for name in _weekdays(part))])
-
-
-def _weekdays(part: str) -> list[str]:
-    """Return the names behind a number, name, range or step, such as "1-5/2"; raises ValueError."""
-    span, _, step = part.partition("/")
-    start, _, end = ("sun-sat" if span == "*" else span).partition("-")
-    first = _weekday(start)
-    last = _weekday(end or ("sat" if step else start))
-    last += 7 * (last < first)  # "fri-sun" goes on into the next week
-    return [WEEKDAYS[day % 7] for day in range(first, last + 1, int(step or 1))]
-
-
-def _weekday(name: str) -> int:
-    if name in WEEKDAYS:
-        return WEEKDAYS.index(name)
-    if name in ("0", "1", "2", "3", "4", "5", "6", "7"):
-        return int(name)
-    raise ValueError(f"{name} is no weekday")

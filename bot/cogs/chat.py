@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 
 import discord
 from discord import app_commands
@@ -12,13 +14,15 @@ from discord.ext import commands
 
 from bot.answering import REGENERATE, Ask
 from bot.app import ReactuneBot
+from bot.contenders import find_contenders
 from bot.conversation import SPOKEN, Conversation, Reader, own_words
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
 from bot.message_stream import CURSOR, PART_CHARS
 from bot.prompting import ChatMessage, to_messages
-from storage.replies import Reply, count_siblings, find_by_message, was_called_into
+from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
+from storage.schema import Origin
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,7 @@ COMMAND_AS_TEXT = (
     "That was sent as a message, not as a command. Type `{command}`, choose the command from the list that opens, then "
     "fill in its fields. Some commands are for admins only."
 )
+BLIND_LABELS = ("A · rate both", "B · rate both")
 TOO_SMALL = "I cannot fit that message into my memory, not even a part of it."
 INTERRUPTED = "-# interrupted by a restart · press 🔁 for another answer"
 
@@ -119,17 +124,29 @@ class Chat(commands.Cog):
         self._require_patience(message.author.id)
         async with _typing(message.channel):
             prompt = await self._render(conversation)
-            await self.bot.answerer.answer(
-                Ask(
-                    prompt=prompt,
-                    channel=message.channel,
-                    channel_id=message.channel.id,
-                    guild_id=message.guild.id if message.guild else None,
-                    author_id=message.author.id,
-                    speakers=conversation.speakers,
-                    source_message_id=message.id,
-                )
+            ask = Ask(
+                prompt=prompt,
+                channel=message.channel,
+                channel_id=message.channel.id,
+                guild_id=message.guild.id if message.guild else None,
+                author_id=message.author.id,
+                speakers=conversation.speakers,
+                source_message_id=message.id,
             )
+            explores = random.random() < self.bot.settings.arena.exploration_share
+            await (self._answer_twice(ask) if explores else self.bot.answerer.answer(ask))
+
+    async def _answer_twice(self, ask: Ask) -> None:
+        """Answer, then answer the same prompt with another version or, without one, again; readers do not learn who."""
+        first = await self.bot.answerer.answer(replace(ask, label=BLIND_LABELS[0]))
+        if first.outcome not in FINISHED_WHOLE:
+            return
+        others = await find_contenders(self.bot.database, self.bot.releases, self.bot.personality_id)
+        other = next((release for release in others if release.name != first.release.name), first.release)
+        try:
+            await self.bot.answerer.answer(replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE), other)
+        except UserFacingError as error:
+            log.info("there is no second answer to compare with: %s", error)
 
     def _command_in(self, message: discord.Message) -> str | None:
         """Return the slash command that was sent as words, such as "/model": no question for the model."""

@@ -1,0 +1,381 @@
+"""Lets members compare blind answers to a prompt of the operator's, and pick the best."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from datetime import datetime
+from typing import Any
+
+import discord
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from discord import app_commands
+from discord.ext import commands, tasks
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from bot import arena_board
+from bot.app import ReactuneBot
+from bot.arena_host import ArenaHost, Channel, Plan, as_channel
+from bot.arena_schedule import arena_trigger, schedule_arenas
+from bot.errors import UserFacingError
+from bot.failures import answer_privately, is_foreseen, tell
+from bot.permissions import NotAnAdmin, is_admin
+from bot.pick_log import PickLog
+from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
+from bot.reports import sentence
+from bot.splitting import MAX_MESSAGE_CHARS
+from storage.arenas import (
+    SCHEDULE,
+    Arena,
+    ArenaAnswer,
+    Gesture,
+    fail_unprepared,
+    find_arena,
+    last_scheduled,
+    last_used,
+    open_arenas,
+    read_answers,
+    recent_arenas,
+    stop_arena,
+    unfinished_arena,
+)
+from storage.errors import ArenaClosed, SettingsError
+from storage.schema import ArenaStatus, utc_now
+
+log = logging.getLogger(__name__)
+
+CLOCK_S = 2.0
+LONGEST_MINUTES = 28 * 24 * 60.0
+SHOWN_ARENAS = 5
+KEYCAP = "\u20e3"
+VARIATION_SELECTOR = "\ufe0f"
+
+
+@app_commands.guild_only()
+@app_commands.default_permissions(manage_guild=True)
+class Arenas(commands.GroupCog, group_name="arena", group_description="Blind answers for members to choose from"):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+        self.picks = PickLog(bot.database)
+        self._host = ArenaHost(bot, _buttons)
+        self._dead: list[Arena] = []
+        """Arenas that an earlier life of the bot was preparing."""
+        self._taken_away: set[tuple[int, int, int]] = set()
+        """(message id, user id, place) of reactions that the bot itself takes away."""
+        self._scheduler: AsyncIOScheduler | None = None
+
+    async def cog_load(self) -> None:
+        self.bot.add_dynamic_items(PickButton)
+        self._dead = await self.bot.database.run(fail_unprepared)
+        for arena in await self.bot.database.read(open_arenas):
+            self._host.unfinished[arena.message_id or 0] = arena.id
+        trigger = arena_trigger(self.bot.settings.arena)
+        if trigger is not None:
+            last = await self.bot.database.read(last_scheduled, self.bot.personality_id)
+            self._scheduler = schedule_arenas(trigger, last, self._ask_for_scheduled)
+            self.bot.spawn(self._start_scheduler(self._scheduler), "schedule arenas")
+
+    async def _start_scheduler(self, scheduler: AsyncIOScheduler) -> None:
+        # Like every loop it is started by a task of the bot, so that it lives in the context of the bot's tasks.
+        await self.bot.wait_until_ready()
+        scheduler.start()
+
+    async def cog_unload(self) -> None:
+        self._clock.cancel()
+        self.bot.remove_dynamic_items(PickButton)
+        if self._scheduler is not None and self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        if not is_admin(interaction.user, self.bot.settings.discord):
+            raise NotAnAdmin
+        return True
+
+    # Commands
+
+    @app_commands.command()
+    @app_commands.describe(
+        prompt="What is asked; without it, a prompt of the bank",
+        channel="Where; without it, here",
+        answers="How many answers",
+        minutes="How long it is open",
+    )
+    async def start(
+        self,
+        interaction: discord.Interaction,
+        prompt: app_commands.Range[str, 1, MAX_PROMPT_CHARS] | None = None,
+        channel: Channel | None = None,
+        answers: app_commands.Range[int, 2, 4] | None = None,
+        minutes: app_commands.Range[float, 1.0, LONGEST_MINUTES] | None = None,
+    ) -> None:
+        """Let members pick the best of several blind answers."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        defaults = self.bot.settings.arena
+        plan = Plan(
+            channel=as_channel(channel or interaction.channel),
+            prompt=prompt,
+            answers=answers or defaults.answers,
+            minutes=minutes or defaults.minutes,
+            started_by=_named(interaction.user),
+        )
+        arena = await self._host.start(plan)
+        await answer_privately(interaction, arena_board.describe_start(arena))
+
+    @app_commands.command()
+    @app_commands.describe(channel="Where it is; without it, here")
+    async def stop(self, interaction: discord.Interaction, channel: Channel | None = None) -> None:
+        """Close an arena now and show its results."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        place = as_channel(channel or interaction.channel)
+        arena = await self.bot.database.run(stop_arena, place.id, _named(interaction.user))
+        if arena.status is ArenaStatus.OPEN:
+            await self._host.finish(arena.id)
+        else:
+            await self._host.show_failed(arena)
+        arena = await self.bot.database.read(find_arena, arena.id)
+        await answer_privately(interaction, arena_board.describe_stop(arena))
+
+    @app_commands.command()
+    async def status(self, interaction: discord.Interaction) -> None:
+        """Show the latest arenas, the prompt bank and the schedule."""
+        await interaction.response.defer(ephemeral=True)
+        arenas = await self.bot.database.read(self._latest)
+        lines = [arena_board.describe_arena(arena, answers) for arena, answers in arenas] or ["There was no arena yet."]
+        lines += [await self._describe_bank(), self._describe_schedule()]
+        await interaction.followup.send("\n".join(lines)[:MAX_MESSAGE_CHARS], ephemeral=True)
+
+    def _latest(self, session: Session) -> list[tuple[Arena, list[ArenaAnswer]]]:
+        arenas = recent_arenas(session, self.bot.personality_id, SHOWN_ARENAS)
+        return [(arena, read_answers(session, arena.id)) for arena in arenas]
+
+    async def _describe_bank(self) -> str:
+        try:
+            bank = await asyncio.to_thread(read_bank, self.bot.settings.arena.prompts)
+        except SettingsError as error:
+            return f"⚠️ {sentence(str(error))}"
+        used = await self.bot.database.read(last_used, self.bot.personality_id)
+        fresh = sum(prompt.text not in used for prompt in bank.prompts)
+        return f"**Prompt bank:** {bank.describe()}; {fresh} not asked yet"
+
+    def _describe_schedule(self) -> str:
+        arena = self.bot.settings.arena
+        if self._scheduler is None:
+            return "**Schedule:** none, admins start arenas"
+        return f"**Schedule:** `{arena.schedule}` UTC in <#{arena.channel}>"
+
+    # The clock
+
+    async def _ask_for_scheduled(self) -> None:
+        # A task of its own: stopping the scheduler would cut short what runs in it.
+        self.bot.spawn(self._start_scheduled(), "scheduled arena")
+
+    async def _start_scheduled(self) -> None:
+        settings = self.bot.settings.arena
+        try:
+            channel = await self._scheduled_channel(settings.channel)
+            arena = await self._host.start(Plan(channel, None, settings.answers, settings.minutes, SCHEDULE))
+        except Exception as error:
+            log.warning("The scheduled arena did not start: %s", error if is_foreseen(error) else tell(error))
+        else:
+            log.info("The schedule started arena %d.", arena.id)
+
+    async def _scheduled_channel(self, channel_id: int) -> Channel:
+        try:
+            return as_channel(self.bot.get_channel(channel_id) or await self.bot.fetch_channel(channel_id))
+        except discord.HTTPException as error:
+            raise UserFacingError(f"arena.channel = {channel_id} is no channel that I can see: correct it.") from error
+
+    @tasks.loop(seconds=CLOCK_S)
+    async def _clock(self) -> None:
+        """Close the arenas whose time has come."""
+        try:
+            for arena in await self.bot.database.read(open_arenas, utc_now()):
+                await self._host.finish(arena.id)
+        except SQLAlchemyError as error:
+            log.warning("Arenas cannot be closed (%s); trying again.", error)
+
+    # After a gap
+
+    @commands.Cog.listener()
+    async def on_ready(self) -> None:
+        self._taken_away.clear()
+        self.bot.spawn(self._take_up(), "take up arenas")
+
+    @commands.Cog.listener()
+    async def on_resumed(self) -> None:
+        self.bot.spawn(self._take_up(), "take up arenas")
+
+    async def _take_up(self) -> None:
+        """Go on with the arenas, with the reactions that were missed; the clock closes those that are overdue then."""
+        try:
+            while self._dead:
+                await self._host.show_failed(self._dead.pop())
+            for arena in await self.bot.database.read(open_arenas):
+                await self._take_up_one(arena.id)
+        finally:
+            if not self._clock.is_running():
+                self._clock.start()
+
+    async def _take_up_one(self, arena_id: int) -> None:
+        async with self._host.editing:
+            arena = await self.bot.database.read(find_arena, arena_id)
+            if arena.status is not ArenaStatus.OPEN:
+                return
+            try:
+                await self._host.show(arena)
+                await self._reread(arena)
+            except discord.HTTPException as error:
+                await self._host.on_refusal(arena, error)
+
+    async def _reread(self, arena: Arena) -> None:
+        """Count the number reactions that came while the bot was away."""
+        channel = self.bot.get_partial_messageable(arena.channel_id)
+        shown = await channel.fetch_message(arena.message_id or 0)
+        # Where the bot takes reactions away, one that stands was never counted; elsewhere nobody knows.
+        gesture = Gesture.REACTED if self._may_take_away(arena.channel_id) else Gesture.FOUND
+        for reaction in shown.reactions:
+            place = place_of(str(reaction.emoji))
+            if place is None:
+                continue
+            for kind in discord.ReactionType:
+                async for user in reaction.users(type=kind):
+                    if not user.bot:
+                        await self.picks.take(arena.id, user.id, place, gesture, reread=True)
+                        await self._take_away(arena.channel_id, shown.id, user.id, place)
+
+    @commands.Cog.listener()
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        self._on_deleted(payload.message_id)
+
+    @commands.Cog.listener()
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        for message_id in payload.message_ids:
+            self._on_deleted(message_id)
+
+    def _on_deleted(self, message_id: int) -> None:
+        arena_id = self._host.unfinished.get(message_id)
+        if arena_id is not None:
+            self.bot.spawn(self._host.fail(arena_id, "its message was deleted"), f"end of arena {arena_id}")
+
+    @commands.Cog.listener()
+    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
+        await self._on_channel_deleted(channel.id)
+
+    @commands.Cog.listener()
+    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
+        await self._on_channel_deleted(payload.thread_id)
+
+    async def _on_channel_deleted(self, channel_id: int) -> None:
+        arena = await self.bot.database.read(unfinished_arena, channel_id)
+        if arena is not None:
+            await self._host.fail(arena.id, "its channel was deleted")
+
+    # Number reactions
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
+        by_a_bot = payload.member is not None and payload.member.bot
+        if not by_a_bot:
+            self._on_number(payload, Gesture.REACTED)
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_remove(self, payload: discord.RawReactionActionEvent) -> None:
+        self._on_number(payload, Gesture.UNREACTED)
+
+    def _on_number(self, payload: discord.RawReactionActionEvent, gesture: Gesture) -> None:
+        arena_id, place = self._host.unfinished.get(payload.message_id), place_of(str(payload.emoji))
+        if arena_id is None or place is None:
+            return
+        taken_away = (payload.message_id, payload.user_id, place)
+        if gesture is Gesture.UNREACTED and taken_away in self._taken_away:
+            self._taken_away.discard(taken_away)
+        else:
+            self.bot.spawn(self._pick_by_reaction(arena_id, payload, place, gesture), f"pick in arena {arena_id}")
+
+    async def _pick_by_reaction(
+        self, arena_id: int, payload: discord.RawReactionActionEvent, place: int, gesture: Gesture
+    ) -> None:
+        with contextlib.suppress(ArenaClosed):
+            await self.picks.take(arena_id, payload.user_id, place, gesture, joined_at=_joined_at(payload.member))
+        if gesture is Gesture.REACTED:
+            # Standing reactions would show how many picked what.
+            await self._take_away(payload.channel_id, payload.message_id, payload.user_id, place)
+
+    def _may_take_away(self, channel_id: int) -> bool:
+        channel = self.bot.get_channel(channel_id)
+        return isinstance(channel, Channel) and channel.permissions_for(channel.guild.me).manage_messages
+
+    async def _take_away(self, channel_id: int, message_id: int, user_id: int, place: int) -> None:
+        if not self._may_take_away(channel_id):
+            return
+        self._taken_away.add((message_id, user_id, place))
+        message = self.bot.get_partial_messageable(channel_id).get_partial_message(message_id)
+        try:
+            await message.remove_reaction(f"{place}{VARIATION_SELECTOR}{KEYCAP}", discord.Object(user_id))
+        except discord.HTTPException as error:
+            self._taken_away.discard((message_id, user_id, place))
+            log.debug("a reaction under message %s stays: %s", message_id, error)
+
+
+class PickButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"reactune:arena:(?P<arena>\d+):(?P<place>\d+)",
+):
+    """Works after a restart as well: its id holds all it needs."""
+
+    def __init__(self, arena_id: int, place: int) -> None:
+        self.arena_id = arena_id
+        self.place = place
+        custom_id = f"reactune:arena:{arena_id}:{place}"
+        super().__init__(discord.ui.Button(label=str(place), style=discord.ButtonStyle.primary, custom_id=custom_id))
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> PickButton:
+        return cls(int(match["arena"]), int(match["place"]))
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        assert isinstance(interaction.client, ReactuneBot)
+        arenas = interaction.client.get_cog(Arenas.__name__)
+        assert isinstance(arenas, Arenas)
+        # It takes its turn before Discord is asked, which may answer two presses in another order.
+        user = interaction.user
+        storing = asyncio.create_task(
+            arenas.picks.take(self.arena_id, user.id, self.place, Gesture.PRESSED, joined_at=_joined_at(user)),
+            name=f"pick in arena {self.arena_id}",
+        )
+        with contextlib.suppress(discord.HTTPException):
+            await interaction.response.defer(ephemeral=True, thinking=True)
+        try:
+            text = arena_board.describe_pick(await storing)
+        except Exception as error:
+            text = tell(error)
+        await answer_privately(interaction, text)
+
+
+def _buttons(arena_id: int, places: int) -> discord.ui.View:
+    view = discord.ui.View(timeout=None)
+    for place in range(1, places + 1):
+        view.add_item(PickButton(arena_id, place))
+    return view
+
+
+def place_of(emoji: str) -> int | None:
+    """Return the place that a number reaction such as 1️⃣ names, or None."""
+    digit, keycap = emoji[:1], emoji[1:].replace(VARIATION_SELECTOR, "")
+    return int(digit) if keycap == KEYCAP and digit in "1234" else None
+
+
+def _joined_at(user: discord.User | discord.Member | None) -> datetime | None:
+    return user.joined_at if isinstance(user, discord.Member) else None
+
+
+def _named(user: discord.User | discord.Member) -> str:
+    return f"{user.name} ({user.id})"[:64]
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(Arenas(bot))

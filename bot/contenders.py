@@ -1,0 +1,41 @@
+"""The versions whose answers are worth comparing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sqlalchemy.orm import Session
+
+from bot.releases import Release, Releases
+from storage.database import Database
+from storage.errors import AdapterError
+from storage.schema import CHALLENGER, CHAMPION, LAST_GOOD
+from storage.versions import Version, name_of, read_alias
+
+log = logging.getLogger(__name__)
+
+
+async def find_contenders(database: Database, releases: Releases, personality_id: int) -> list[Release]:
+    """Return champion, challenger, last-good and base, each version once; those with damaged files are left out."""
+    versions = await database.read(_versions, personality_id)
+    return await asyncio.to_thread(_open_usable, releases, versions)
+
+
+def _versions(session: Session, personality_id: int) -> list[Version | None]:
+    champion, challenger, last_good = (
+        read_alias(session, personality_id, name).version for name in (CHAMPION, CHALLENGER, LAST_GOOD)
+    )
+    # Without a canary the challenger points at the base, whose turn is last.
+    ordered = [champion, *filter(None, [challenger, last_good]), None]
+    return list({name_of(version): version for version in ordered}.values())
+
+
+def _open_usable(releases: Releases, versions: list[Version | None]) -> list[Release]:
+    usable = []
+    for version in versions:
+        try:
+            usable.append(releases.open(version))
+        except AdapterError as error:
+            log.warning("%s is left out of a comparison: %s", name_of(version), error)
+    return usable

@@ -1,0 +1,818 @@
+"""Members pick the best of several blind answers; admins start and stop, the clock does too."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import discord
+import pytest
+import simcord
+
+from bot.app import create_bot
+from bot.arena_host import Plan
+from bot.cogs.arena import place_of
+from bot.doctor import examine
+from bot.engine import Finish, GenerationFailed
+from storage.adapters import AdapterStore
+from storage.arenas import Gesture, stop_arena
+from storage.errors import SettingsError
+from storage.schema import (
+    NOBODY,
+    ArenaAnswerRow,
+    ArenaRow,
+    ArenaStatus,
+    Basis,
+    MemberRow,
+    Origin,
+    Outcome,
+    ReplyRow,
+    ReplySpeakerRow,
+    VoteEventRow,
+    utc_now,
+)
+from storage.versions import promote, read_alias, register
+from storage.votes import Vote
+from tests.storage.test_adapters import publish
+
+TICK_S = 2.5
+
+
+@pytest.fixture
+def fixed_basis():
+    return None
+
+
+@pytest.fixture
+def release(settings, base, query):
+    """Publish an adapter, register it as the next version and make it champion."""
+
+    def make(value: float):
+        digest = publish(AdapterStore(settings.data.directory / "adapters"), value=value)
+
+        def write(session):
+            champion = read_alias(session, 1)
+            version = register(
+                session,
+                1,
+                digest=digest,
+                base_name=base.name,
+                base_revision=base.revision,
+                parent_id=champion.version.id if champion.version else None,
+                round_id=None,
+                metrics={},
+            )
+            promote(session, 1, version, expected_generation=champion.generation, by="test", reason="")
+            return version
+
+        return query(write)
+
+    return make
+
+
+@pytest.fixture
+def start(place):
+    """Let grace start an arena, and return its message."""
+
+    async def run(prompt="Tea or coffee?", **options):
+        result = await place.grace.slash(place.channel, "arena start", prompt=prompt, **options)
+        assert "The arena is being prepared" in result.response.content
+        return shown(place)
+
+    return run
+
+
+@pytest.fixture
+def make_due(query):
+    """Let the time of every open arena come."""
+    return lambda: query(lambda session: session.query(ArenaRow).update({"closes_at": utc_now()}))
+
+
+def shown(place) -> discord.Message:
+    """Return the arena's message as it is now."""
+    return next(m for m in reversed(place.channel.history()) if m.author.bot)
+
+
+def buttons(message) -> list[str]:
+    return [item.label for row in message.components for item in row.children]
+
+
+def votes_by_place(rows, votes) -> dict[int, dict[int, Vote]]:
+    return {row.position: votes(row.reply_id) for row in rows(ArenaAnswerRow)}
+
+
+class TestWhoMayDoIt:
+    @pytest.mark.parametrize("command", ["start", "stop", "status"])
+    async def test_members_are_refused_by_the_bot_even_where_discord_lets_them(self, place, env, command, rows):
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "arena")
+        root.update(default_member_permissions=None)
+        result = await place.ada.slash(place.channel, f"arena {command}")
+        assert "Only admins may do this" in result.response.content
+        assert rows(ArenaRow) == []
+
+
+class TestStart:
+    async def test_it_shows_the_prompt_and_blind_answers_with_a_button_each(self, place, start, engine, rows):
+        engine.answers = ["tea", "coffee", "both"]
+        message = await start()
+        assert message.content.endswith(">>> Tea or coffee?")
+        assert [embed.title for embed in message.embeds] == ["1", "2", "3"]
+        assert {embed.description for embed in message.embeds} == {"tea", "coffee", "both"}
+        assert buttons(message) == ["1", "2", "3"]
+        assert "base" not in message.content + str([embed.to_dict() for embed in message.embeds])
+        row = rows(ArenaRow)[0]
+        assert (row.status, row.message_id, row.prompt) == (ArenaStatus.OPEN, message.id, "Tea or coffee?")
+        assert row.started_by.startswith("grace")
+        assert f"<t:{int(row.closes_at.timestamp())}:R>" in message.content
+        assert len([m for m in place.channel.history() if m.author.bot]) == 1
+
+    async def test_each_answer_is_a_reply_of_the_prompt_bank_without_a_member(self, start, engine, rows):
+        engine.answers = ["tea", "coffee", "both"]
+        message = await start()
+        replies = {row.id: row for row in rows(ReplyRow)}
+        for reply in replies.values():
+            assert (reply.origin, reply.basis, reply.author_id) == (Origin.ARENA, Basis.PROMPT_BANK, NOBODY)
+            assert (reply.outcome, reply.version_id) == (Outcome.COMPLETE, None)
+            request = next(r for r in engine.requests if r.seed == reply.seed)
+            assert reply.prompt == request.prompt
+        assert rows(ReplySpeakerRow) == []
+        texts = [embed.description for embed in message.embeds]
+        assert [replies[row.reply_id].answer for row in rows(ArenaAnswerRow)] == texts
+        assert engine.requests[0].prompt.endswith("<user>Tea or coffee?\n<assistant>")
+        assert "You are talking with" not in engine.requests[0].prompt
+
+    async def test_different_versions_answer_and_the_champion_always_does(self, start, engine, rows, release):
+        first, champion = release(1.0), release(2.0)
+        await start()
+        assert {row.version_id for row in rows(ReplyRow)} == {champion.id, first.id, None}
+
+    async def test_with_two_places_the_champion_meets_the_last_good_version(self, start, rows, release):
+        first, champion = release(1.0), release(2.0)
+        await start(answers=2)
+        assert {row.version_id for row in rows(ReplyRow)} == {champion.id, first.id}
+
+    async def test_the_champion_answers_again_where_versions_are_few(self, start, rows, release):
+        champion = release(1.0)
+        await start(answers=4)
+        assert sorted(row.version_id or 0 for row in rows(ReplyRow)) == [0, champion.id, champion.id, champion.id]
+
+    async def test_a_version_with_damaged_files_is_left_out(self, start, rows, release, settings):
+        damaged, champion = release(1.0), release(2.0)
+        folder = AdapterStore(settings.data.directory / "adapters").path(damaged.digest)
+        next(folder.glob("*.safetensors")).unlink()
+        await start(answers=3)
+        assert damaged.id not in {row.version_id for row in rows(ReplyRow)}
+        assert [row.version_id for row in rows(ReplyRow)].count(champion.id) == 2
+
+    async def test_places_are_in_random_order(self, place, start, engine):
+        firsts = set()
+        for _ in range(12):
+            engine.answers = ["tea", "coffee", "both"]
+            firsts.add((await start()).embeds[0].description)
+            await place.grace.slash(place.channel, "arena stop")
+        assert len(firsts) > 1
+
+    async def test_the_same_answer_is_sampled_again_and_then_dropped(self, start, engine, rows):
+        engine.answers = ["tea", "tea", "coffee", "coffee", "tea", "coffee"]
+        message = await start()
+        assert buttons(message) == ["1", "2"]
+        assert {row.answer for row in rows(ReplyRow)} == {"tea", "coffee"}
+        assert len(engine.requests) == 3 + 3
+
+    async def test_fewer_than_two_different_answers_are_no_arena(self, place, engine, rows):
+        engine.answers = ["tea"] * 20
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        assert "All answers are the same" in shown(place).content
+        assert buttons(shown(place)) == []
+        assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
+        assert rows(ReplyRow) == []
+
+    async def test_an_empty_answer_is_sampled_again(self, start, engine, rows):
+        engine.answers = ["", "tea", "coffee", "both"]
+        await start()
+        assert {row.answer for row in rows(ReplyRow)} == {"tea", "coffee", "both"}
+
+    async def test_a_champion_without_words_is_no_arena(self, place, engine, rows):
+        engine.answers = ["", "tea", "coffee", *[""] * 3]
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        assert "No words came from the champion, base" in shown(place).content
+        assert rows(ReplyRow) == []
+
+    async def test_an_answer_that_takes_too_long_fails_it_without_another_wait(self, place, engine, rows):
+        engine.finish = Finish.TIMEOUT
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        assert "The model took too long" in shown(place).content
+        assert len(engine.requests) == 3
+        assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
+
+    async def test_a_failing_engine_fails_the_arena_with_a_sentence(self, place, engine, rows):
+        engine.failure = GenerationFailed("out of memory")
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        assert "The model could not answer" in shown(place).content
+        assert "memory" not in shown(place).content
+        assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
+
+    async def test_a_full_queue_fails_it_too(self, place, engine, rows):
+        engine.full = True
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        assert "I am busy" in shown(place).content
+        assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
+
+    async def test_an_unforeseen_error_gives_a_reference(self, place, engine, rows):
+        engine.failure = RuntimeError("secret detail")
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        assert "reference: `" in shown(place).content
+        assert "secret" not in shown(place).content
+        assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
+
+    async def test_nobody_is_pinged(self, place, start, engine, env):
+        engine.answers = [f"@everyone <@{place.bo.id}> {i}" for i in range(3)]
+        message = await start(f"@everyone <@{place.bo.id}> tea?")
+        stored = env.backend.get_message(place.channel.id, message.id)
+        assert (stored.ping_user_ids, stored.ping_role_ids, stored.mention_everyone) == ([], [], False)
+
+    async def test_a_channel_has_one_arena_at_a_time(self, place, start, rows):
+        await start()
+        refused = await place.grace.slash(place.channel, "arena start", prompt="Another?")
+        assert "an arena in that channel already" in refused.response.content
+        assert len(rows(ArenaRow)) == 1
+
+    async def test_of_two_admins_at_once_one_gets_a_sentence(self, place, env, engine, rows):
+        refusals = []
+
+        async def second_admin() -> None:
+            engine.interlude = None
+            arenas = env.bot.get_cog("Arenas")
+            plan = _plan(env, place)
+            try:
+                await arenas._host.start(plan)
+            except Exception as error:
+                refusals.append(str(error))
+
+        engine.interlude = second_admin
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        assert len(refusals) == 1
+        assert "already" in refusals[0]
+        assert [row.status for row in rows(ArenaRow)] == [ArenaStatus.OPEN]
+
+    async def test_another_channel_can_be_named(self, place, env, rows):
+        other = env.guild.create_text_channel("other")
+        result = await place.grace.slash(place.channel, "arena start", prompt="Tea?", channel=other)
+        assert f"/{other.id}/" in result.response.content
+        assert rows(ArenaRow)[0].channel_id == other.id
+        assert buttons(other.last_message) == ["1", "2", "3"]
+
+    async def test_missing_permissions_are_named(self, place, env, rows):
+        nobody = discord.PermissionOverwrite(send_messages=False, embed_links=False)
+        closed = env.guild.create_text_channel("closed", overwrites={env.guild.default_role: nobody})
+        result = await place.grace.slash(place.channel, "arena start", prompt="Tea?", channel=closed)
+        assert "give me Send Messages, Embed Links there" in result.response.content
+        assert rows(ArenaRow) == []
+
+    async def test_a_refusal_by_discord_fails_the_arena(self, place, env, rows):
+        env.inject_error("POST", f"/channels/{place.channel.id}/messages", status=403, code=50013, message="no")
+        result = await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        assert "I may not write in its channel" in result.response.content
+        assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
+
+
+def _plan(env: simcord.Env, place) -> Plan:
+    return Plan(env.bot.get_channel(place.channel.id), "Coffee?", 2, 5.0, "somebody")
+
+
+class TestPrompts:
+    async def test_without_a_prompt_one_of_the_bank_is_asked_and_none_twice(self, place, rows, tmp_path):
+        for _ in range(3):
+            await place.grace.slash(place.channel, "arena start")
+            await place.grace.slash(place.channel, "arena stop")
+        assert len({row.prompt for row in rows(ArenaRow)}) == 3
+
+    async def test_a_prompt_that_does_not_fit_is_refused(self, place, engine, rows):
+        engine.window = 40
+        result = await place.grace.slash(place.channel, "arena start", prompt="word " * 100)
+        assert "does not fit into the model's context" in result.response.content
+        assert rows(ArenaRow) == []
+
+    async def test_a_prompt_without_words_is_refused(self, place, rows):
+        result = await place.grace.slash(place.channel, "arena start", prompt="   ")
+        assert "no words" in result.response.content
+
+
+class TestOwnBank:
+    @pytest.fixture
+    def bank(self, tmp_path):
+        path = tmp_path / "bank.txt"
+        path.write_text("word " * 100 + "\nShort?\n", encoding="utf-8")
+        return path
+
+    @pytest.fixture
+    def overrides(self, bank):
+        return {"REACTUNE_ARENA__PROMPTS": str(bank)}
+
+    async def test_a_prompt_of_the_bank_that_does_not_fit_is_skipped_by_line(self, place, engine, rows, caplog):
+        engine.window = 40
+        for _ in range(4):
+            await place.grace.slash(place.channel, "arena start")
+            await place.grace.slash(place.channel, "arena stop")
+        assert {row.prompt for row in rows(ArenaRow)} == {"Short?"}
+        assert any("Line 1 of" in record.getMessage() for record in caplog.records)
+
+    async def test_a_bank_that_is_gone_gives_a_sentence_that_names_the_setting(self, place, bank, rows):
+        bank.unlink()
+        for command in ("start", "status"):
+            result = await place.grace.slash(place.channel, f"arena {command}")
+            assert "arena.prompts" in result.response.content.lower()
+            assert "cannot be read" in result.response.content
+        assert rows(ArenaRow) == []
+
+
+class TestPicks:
+    async def test_a_press_is_a_vote_and_its_answer_is_private(self, place, start, votes, rows):
+        message = await start()
+        pressed = await place.ada.click(message, label="2")
+        assert pressed.ephemeral
+        assert "You picked 2. Press another number to change" in pressed.response.content
+        member = place.ada.id
+        assert votes_by_place(rows, votes) == {1: {member: Vote.DOWN}, 2: {member: Vote.UP}, 3: {member: Vote.DOWN}}
+        assert {row.message_id for row in rows(VoteEventRow)} == {message.id}
+        assert buttons(shown(place)) == ["1", "2", "3"]
+
+    async def test_presses_count_in_the_order_in_which_they_came(self, place, start, votes, rows, env):
+        await start()
+        picks = env.bot.get_cog("Arenas").picks
+        await asyncio.gather(*(picks.take(1, place.ada.id, number, Gesture.PRESSED) for number in (1, 2, 3, 1, 1, 2)))
+        assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
+
+    async def test_since_when_the_voter_is_a_member_is_noted_as_with_any_vote(self, place, start, rows):
+        message = await start()
+        await place.ada.click(message, label="2")
+        await place.bo.react(message, "1️⃣")
+        assert {(row.guild_id, row.user_id) for row in rows(MemberRow)} == {
+            (place.ada.guild.id, place.ada.id),
+            (place.ada.guild.id, place.bo.id),
+        }
+
+    async def test_another_press_changes_and_the_same_withdraws(self, place, start, votes, rows):
+        message = await start()
+        await place.ada.click(message, label="2")
+        changed = await place.ada.click(message, label="3")
+        assert "You picked 3" in changed.response.content
+        assert votes_by_place(rows, votes)[3] == {place.ada.id: Vote.UP}
+        withdrawn = await place.ada.click(message, label="3")
+        assert "withdrawn" in withdrawn.response.content
+        assert votes_by_place(rows, votes) == {1: {}, 2: {}, 3: {}}
+
+    async def test_while_it_is_open_the_message_shows_no_counts(self, place, start):
+        message = await start()
+        await place.ada.click(message, label="1")
+        after = shown(place)
+        assert (after.content, [e.to_dict() for e in after.embeds]) == (
+            message.content,
+            [e.to_dict() for e in message.embeds],
+        )
+
+    async def test_thumbs_under_the_message_are_no_votes(self, place, start, rows):
+        message = await start()
+        await place.ada.react(message, "👍")
+        assert rows(VoteEventRow) == []
+
+    async def test_it_is_no_conversation(self, place, start, engine):
+        message = await start()
+        asked = len(engine.requests)
+        form = await place.ada.slash(place.channel, "suggest")
+        assert "not answered anything" in form.response.content
+        again = await place.ada.context_menu(place.channel, "Another answer", message)
+        assert "not one of my answers" in again.response.content
+        assert len(engine.requests) == asked
+
+    async def test_picks_do_not_count_as_approval_of_a_version(self, place, start):
+        message = await start()
+        await place.ada.click(message, label="1")
+        text = (await place.grace.slash(place.channel, "model list")).response.content
+        assert "👍 0 👎 0" in text
+
+
+class TestBusyDatabase:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_DATABASE__BUSY_TIMEOUT_S": "0.05"}
+
+    async def test_a_press_is_answered_once_it_is_stored(self, place, start, settings, rows):
+        message = await start()
+        other_program = sqlite3.connect(settings.data.directory / "reactune.db", check_same_thread=False)
+        other_program.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.5, other_program.rollback).start()
+        pressed = await place.ada.click(message, label="1")
+        assert "You picked 1" in pressed.response.content
+        assert len(rows(VoteEventRow)) == 3
+        other_program.close()
+
+
+class TestNumberReactions:
+    @pytest.mark.parametrize(
+        ("emoji", "place"),
+        [("1️⃣", 1), ("4️⃣", 4), ("2\u20e3", 2), ("5️⃣", None), ("0️⃣", None), ("#️⃣", None), ("👍", None), ("1", None)],
+    )
+    def test_one_to_four_name_a_place(self, emoji, place):
+        assert place_of(emoji) == place
+
+    async def test_a_number_is_a_pick_and_is_taken_away_so_that_it_stays_blind(self, place, start, votes, rows, env):
+        message = await start()
+        await place.ada.react(message, "2️⃣")
+        assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
+        assert shown(place).reactions == []
+        await place.ada.react(message, "2️⃣")
+        assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
+
+    async def test_bots_and_places_that_are_not_there_do_not_count(self, place, start, env, rows):
+        message = await start()
+        robot = env.guild.add_member(env.create_user("robot", bot=True))
+        await robot.react(message, "1️⃣")
+        await place.ada.react(message, "4️⃣")
+        assert rows(VoteEventRow) == []
+
+
+class TestThread:
+    async def test_an_arena_does_not_call_the_bot_into_a_thread(self, place, env, engine, rows):
+        started = await place.ada.send(place.channel, "let us talk")
+        await env.bot.get_channel(place.channel.id).get_partial_message(started.id).create_thread(name="t")
+        await env.settle()
+        (thread,) = place.channel.threads
+        await place.grace.slash(thread, "arena start", prompt="Tea?")
+        assert buttons(thread.last_message) == ["1", "2", "3"]
+        await place.ada.send(thread, "not for the bot")
+        assert len(engine.requests) == 3
+        pressed = await place.ada.click(next(m for m in thread.history() if m.author.bot), label="1")
+        assert "You picked 1" in pressed.response.content
+
+
+class TestDoctor:
+    def test_it_looks_at_the_bank_and_the_schedule(self, settings):
+        def findings(**arena):
+            changed = settings.arena.model_copy(update=arena)
+            model = settings.model.model_copy(update={"base": "/nowhere"})
+            found = examine(settings.model_copy(update={"arena": changed, "model": model}))
+            return {finding.what: finding for finding in found}
+
+        well = findings(schedule="0 18 * * *", channel=7)
+        assert well["Prompt bank"].says == "42 prompts in the bank that comes along"
+        assert well["Arenas"].says == "scheduled at 0 18 * * * UTC in channel 7"
+        assert findings()["Arenas"].says == "started by admins alone"
+        unwell = findings(prompts="/nowhere.txt", schedule="0 18 * * *")
+        assert not unwell["Prompt bank"].is_well
+        assert "arena.prompts" in unwell["Prompt bank"].says
+        assert "arena.channel is not" in unwell["Arenas"].says
+
+
+class TestWithoutManageMessages:
+    """The bot may not take reactions away: one that stands is the pick, and its removal takes it back."""
+
+    @pytest.fixture
+    def place(self, place, env):
+        kept = discord.PermissionOverwrite(manage_messages=False)
+        channel = env.guild.create_text_channel("kept", overwrites={env.guild.default_role: kept})
+        return replace(place, channel=channel)
+
+    async def test_removing_the_number_takes_the_pick_back(self, place, start, votes, rows):
+        message = await start()
+        await place.ada.react(message, "2️⃣")
+        assert [str(reaction.emoji) for reaction in shown(place).reactions] == ["2️⃣"]
+        assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
+        await place.ada.unreact(message, "2️⃣")
+        assert votes_by_place(rows, votes)[2] == {}
+
+    async def test_after_a_gap_a_number_counts_for_those_who_never_voted(self, place, start, votes, rows, env, new_bot):
+        message = await start()
+        await place.ada.react(message, "1️⃣")
+        await place.ada.click(message, label="2")
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)  # the gateway gap
+        env.backend.set_reaction(place.channel.id, message.id, "3️⃣", place.bo.id, True)
+        env.backend.subscribers.append(feed)
+        await env.restart_bot(new_bot())
+        assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP, place.bo.id: Vote.DOWN}
+        assert votes_by_place(rows, votes)[3] == {place.ada.id: Vote.DOWN, place.bo.id: Vote.UP}
+        await old.close()
+
+
+class TestClosing:
+    async def test_when_its_time_has_come_versions_counts_and_the_winner_are_shown(
+        self, place, start, env, make_due, rows, release
+    ):
+        release(1.0)
+        message = await start(answers=2)
+        await place.ada.click(message, label="2")
+        await place.bo.click(message, label="2")
+        make_due()
+        await env.advance_time(TICK_S)
+        closed = shown(place)
+        assert closed.id == message.id
+        assert "Answer 2 by **" in closed.content
+        assert "won with 2 of 2 votes" in closed.content
+        assert buttons(closed) == []
+        assert {embed.title.removesuffix(" 🏆")[4:] for embed in closed.embeds} == {"v1", "base"}
+        assert [embed.footer.text[-7:] for embed in closed.embeds] == ["0 votes", "2 votes"]
+        assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
+
+    async def test_it_stays_open_until_then(self, place, start, env, rows):
+        await start()
+        await env.advance_time(TICK_S)
+        assert rows(ArenaRow)[0].status is ArenaStatus.OPEN
+
+    async def test_stop_closes_it_now(self, place, start, rows):
+        message = await start()
+        await place.ada.click(message, label="1")
+        stopped = await place.grace.slash(place.channel, "arena stop")
+        assert "This arena is closed" in stopped.response.content
+        assert "won with 1 of 1 vote" in shown(place).content
+        assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
+
+    async def test_stop_without_an_arena_says_so(self, place):
+        stopped = await place.grace.slash(place.channel, "arena stop")
+        assert "no arena in that channel" in stopped.response.content
+
+    async def test_a_late_press_is_told_so_and_counts_no_more(self, place, start, make_due, rows):
+        message = await start()
+        make_due()
+        late = await place.ada.click(message, label="1")
+        assert late.response.content == "This arena is closed."
+        assert rows(VoteEventRow) == []
+
+    async def test_a_late_number_is_taken_away_and_counts_no_more(self, place, start, make_due, rows):
+        message = await start()
+        make_due()
+        await place.ada.react(message, "1️⃣")
+        assert rows(VoteEventRow) == []
+
+    async def test_while_discord_has_trouble_the_results_wait(self, place, start, env, make_due, rows):
+        await start()
+        make_due()
+        env.inject_error("PATCH", "/channels/*/messages/*", status=503, times=5)
+        await env.advance_time(60)
+        assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
+        assert "This arena is closed" in shown(place).content
+
+
+class TestFaults:
+    async def test_its_message_deleted_fails_it_and_the_votes_stand(self, place, start, env, votes, rows):
+        message = await start()
+        await place.ada.click(message, label="1")
+        env.backend.delete_message(place.channel.id, message.id)
+        await env.settle()
+        row = rows(ArenaRow)[0]
+        assert (row.status, row.reason) == (ArenaStatus.FAILED, "its message was deleted")
+        assert votes_by_place(rows, votes)[1] == {place.ada.id: Vote.UP}
+        await start("Another?")
+
+    async def test_its_message_deleted_while_the_bot_was_away_fails_it_on_return(
+        self, place, start, env, rows, new_bot
+    ):
+        message = await start()
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)
+        env.backend.delete_message(place.channel.id, message.id)
+        env.backend.subscribers.append(feed)
+        await env.restart_bot(new_bot())
+        row = rows(ArenaRow)[0]
+        assert (row.status, row.reason) == (ArenaStatus.FAILED, "its message or channel was deleted")
+        await old.close()
+
+    async def test_its_channel_deleted_fails_it(self, place, env, rows):
+        other = env.guild.create_text_channel("other")
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?", channel=other)
+        env.backend.delete_channel(other.id)
+        await env.settle()
+        row = rows(ArenaRow)[0]
+        assert (row.status, row.reason) == (ArenaStatus.FAILED, "its channel was deleted")
+
+    async def test_a_message_deleted_while_it_is_prepared_stops_it(self, place, env, engine, rows):
+        async def delete_it() -> None:
+            engine.interlude = None
+            env.backend.delete_message(place.channel.id, place.channel.last_message.id)
+            await asyncio.sleep(0.2)
+
+        engine.interlude = delete_it
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        row = rows(ArenaRow)[0]
+        assert (row.status, row.reason) == (ArenaStatus.FAILED, "its message was deleted")
+        assert rows(ReplyRow) == []
+
+    async def test_stopped_while_it_is_prepared_it_is_not_opened(self, place, env, engine, rows):
+        async def stop_it() -> None:
+            engine.interlude = None
+            await env.bot.database.run(stop_arena, place.channel.id, "somebody")
+
+        engine.interlude = stop_it
+        await place.grace.slash(place.channel, "arena start", prompt="Tea?")
+        assert "It was stopped by somebody" in shown(place).content
+        assert rows(ReplyRow) == []
+
+
+class TestRestart:
+    async def test_buttons_work_after_a_restart_and_it_closes_on_time(
+        self, place, start, env, make_due, rows, votes, new_bot
+    ):
+        message = await start()
+        old = env.bot
+        await env.restart_bot(new_bot())
+        await place.ada.click(message, label="1")
+        assert votes_by_place(rows, votes)[1] == {place.ada.id: Vote.UP}
+        assert buttons(shown(place)) == ["1", "2", "3"]
+        make_due()
+        await env.advance_time(TICK_S)
+        assert "won with 1 of 1 vote" in shown(place).content
+        await old.close()
+
+    async def test_one_that_is_overdue_closes_at_once_with_the_reactions_that_were_missed(
+        self, place, start, env, make_due, rows, new_bot
+    ):
+        message = await start()
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)
+        env.backend.set_reaction(place.channel.id, message.id, "3️⃣", place.bo.id, True)
+        env.backend.subscribers.append(feed)
+        make_due()
+        await env.restart_bot(new_bot())
+        await env.settle()
+        assert "Answer 3 by **base** won with 1 of 1 vote" in shown(place).content
+        assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
+        await old.close()
+
+    async def test_a_message_that_a_crash_left_behind_is_shown_again(self, place, start, env, new_bot):
+        message = await start()
+        stored = env.backend.get_message(place.channel.id, message.id)
+        stored.content, stored.embeds, stored.components = "Preparing an arena …", [], []
+        old = env.bot
+        await env.restart_bot(new_bot())
+        assert buttons(shown(place)) == ["1", "2", "3"]
+        await old.close()
+
+    async def test_one_that_was_being_prepared_fails_and_says_so(self, place, start, env, query, rows, new_bot):
+        await start()
+        query(lambda session: session.query(ArenaRow).update({"status": ArenaStatus.PREPARING}))
+        old = env.bot
+        await env.restart_bot(new_bot())
+        assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
+        assert "restarted while it was prepared" in shown(place).content
+        assert (buttons(shown(place)), shown(place).embeds) == ([], [])
+        await old.close()
+
+    async def test_other_settings_change_nothing_about_one_that_is_open(
+        self, place, start, env, settings, engine, base, make_due, rows
+    ):
+        message = await start()
+        other = settings.arena.model_copy(update={"answers": 2, "minutes": 1.0})
+        old = env.bot
+        await env.restart_bot(create_bot(settings.model_copy(update={"arena": other}), engine=engine, base=base))
+        assert buttons(shown(place)) == ["1", "2", "3"]
+        await place.ada.click(message, label="3")
+        closes_at = rows(ArenaRow)[0].closes_at
+        assert closes_at - rows(ArenaRow)[0].started_at > timedelta(minutes=59)
+        make_due()
+        await env.advance_time(TICK_S)
+        assert "Answer 3" in shown(place).content
+        await old.close()
+
+
+class TestStatus:
+    async def test_it_tells_of_arenas_the_bank_and_the_schedule_but_no_counts_by_answer(self, place, start):
+        message = await start()
+        await place.ada.click(message, label="1")
+        text = (await place.grace.slash(place.channel, "arena status")).response.content
+        assert "Tea or coffee? · closes <t:" in text
+        assert "1 vote so far" in text
+        assert "42 prompts in the bank that comes along; 42 not asked yet" in text
+        assert "**Schedule:** none" in text
+
+    async def test_before_the_first_one(self, place):
+        text = (await place.grace.slash(place.channel, "arena status")).response.content
+        assert text.startswith("There was no arena yet.")
+
+
+class TestSchedule:
+    """A bot with a schedule takes the place of the one without."""
+
+    @pytest.fixture
+    def scheduled(self, settings, engine, base):
+        def create(channel_id: int, schedule: str = "0 4 1 1 *"):
+            arena = settings.arena.model_copy(update={"schedule": schedule, "channel": channel_id})
+            return create_bot(settings.model_copy(update={"arena": arena}), engine=engine, base=base)
+
+        return create
+
+    async def test_nothing_starts_before_its_time(self, place, env, scheduled, rows):
+        old = env.bot
+        await env.restart_bot(scheduled(place.channel.id))
+        await env.settle()
+        assert rows(ArenaRow) == []
+        text = (await place.grace.slash(place.channel, "arena status")).response.content
+        assert f"`0 4 1 1 *` UTC in <#{place.channel.id}>" in text
+        await old.close()
+
+    async def test_one_that_was_missed_starts_at_once(self, place, start, env, scheduled, rows, query):
+        await start()
+        await place.grace.slash(place.channel, "arena stop")
+        two_years_ago = utc_now() - timedelta(days=800)
+        query(lambda s: s.query(ArenaRow).update({"started_by": "schedule", "started_at": two_years_ago}))
+        old = env.bot
+        await env.restart_bot(scheduled(place.channel.id))
+        await env.settle()
+        first, second = rows(ArenaRow)
+        assert (second.started_by, second.status) == ("schedule", ArenaStatus.OPEN)
+        assert second.prompt != first.prompt
+        assert buttons(shown(place)) == ["1", "2", "3"]
+        await old.close()
+
+    async def test_a_channel_that_is_gone_is_logged_by_its_setting(self, place, env, scheduled, rows, caplog):
+        old = env.bot
+        await env.restart_bot(scheduled(123))
+        await env.bot.get_cog("Arenas")._start_scheduled()
+        assert any("arena.channel = 123" in record.getMessage() for record in caplog.records)
+        assert rows(ArenaRow) == []
+        await old.close()
+
+    @pytest.mark.parametrize(("schedule", "channel"), [("daily", 7), ("0 4 * * *", 0)])
+    async def test_a_schedule_that_cannot_be_kept_is_refused_at_the_start(self, place, scheduled, schedule, channel):
+        bot = scheduled(channel, schedule)
+        with pytest.raises(SettingsError, match=r"arena\.(schedule|channel)"):
+            await bot.setup_hook()
+        await bot.close()
+
+
+class TestExploration:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_ARENA__EXPLORATION_SHARE": "1"}
+
+    async def test_a_blind_second_answer_follows_the_first(self, place, engine, rows):
+        await place.ask("hi")
+        first, second = (m for m in place.channel.history() if m.author.bot)
+        assert (first.content, second.content) == ("answer 1\n-# A · rate both", "answer 2\n-# B · rate both")
+        for message in (first, second):
+            assert [str(reaction.emoji) for reaction in message.reactions] == ["👍", "👎", "🔁"]
+        one, other = rows(ReplyRow)
+        assert (one.origin, other.origin) == (Origin.CHAT, Origin.ALTERNATIVE)
+        assert one.prompt == other.prompt == engine.requests[1].prompt
+        assert one.seed != other.seed
+        assert one.source_message_id == other.source_message_id
+
+    async def test_the_second_comes_from_another_version(self, place, rows, release):
+        first, champion = release(1.0), release(2.0)
+        answer = await place.ask("hi")
+        assert [row.version_id for row in rows(ReplyRow)] == [champion.id, first.id]
+        assert "v" not in answer.content.partition("-# ")[2]
+
+    async def test_both_are_voted_on_like_any_answer(self, place, votes):
+        await place.ask("hi")
+        first, second = (m for m in place.channel.history() if m.author.bot)
+        await place.ada.react(first, "👎")
+        await place.ada.react(second, "👍")
+        assert (votes(1), votes(2)) == ({place.ada.id: Vote.DOWN}, {place.ada.id: Vote.UP})
+
+    async def test_the_basis_of_both_is_that_of_chat(self, place, rows):
+        await place.ask("hi")
+        await place.ada.slash(place.channel, "privacy allow")
+        await place.ask("hi again")
+        assert [row.basis for row in rows(ReplyRow)] == [None, None, Basis.LIVE_CHAT, Basis.LIVE_CHAT]
+
+    async def test_the_first_answer_is_whole_before_the_second_is_asked_for(self, place, engine, env):
+        seen = []
+
+        async def look() -> None:
+            if len(engine.requests) == 2:
+                seen.append(next(m.content for m in place.channel.history() if m.author.bot))
+
+        engine.interlude = look
+        await place.ask("hi")
+        assert seen
+        assert set(seen) == {"answer 1\n-# A · rate both"}
+
+    async def test_another_answer_stays_alone_and_names_its_version(self, place, rows):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "🔁")
+        assert place.last.content == "answer 3\n-# base"
+        assert [row.origin for row in rows(ReplyRow)] == [Origin.CHAT, Origin.ALTERNATIVE, Origin.CHAT]
+
+    async def test_where_the_first_answer_fails_there_is_no_second(self, place, engine, rows):
+        engine.finish = Finish.TIMEOUT
+        answer = await place.ask("hi")
+        assert answer.content.endswith("-# base · ran out of time")
+        assert len(rows(ReplyRow)) == 1
+
+    async def test_where_the_second_cannot_come_the_first_stands(self, place, engine, env):
+        async def fill() -> None:
+            engine.full = True
+
+        engine.interlude = fill
+        await place.ask("hi")
+        assert [m.content for m in place.channel.history() if m.author.bot] == ["answer 1\n-# A · rate both"]
+
+
+class TestNoExploration:
+    async def test_by_default_there_is_one_answer_that_names_its_version(self, place, rows):
+        answer = await place.ask("hi")
+        assert answer.content == "answer 1\n-# base"
+        assert [row.origin for row in rows(ReplyRow)] == [Origin.CHAT]
