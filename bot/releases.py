@@ -1,4 +1,4 @@
-"""Which version answers now: the champion, or what stands behind it when its files are damaged."""
+"""Which version answers now: champion or challenger, or what stands behind them when files are damaged."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from bot.engine import AdapterRef
 from storage.adapters import AdapterStore, require_base
 from storage.base_model import BaseModel
+from storage.canaries import CANARY, Canary, canary_in
 from storage.database import Database
 from storage.errors import AdapterError
-from storage.schema import CHAMPION, LAST_GOOD
-from storage.versions import Version, name_of, read_alias
+from storage.schema import CHAMPION, LAST_GOOD, CanaryStatus
+from storage.versions import Version, end_canary, find_version, name_of, read_alias
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ BASE_RELEASE = Release(version=None, adapter=None)
 
 
 class Releases:
-    """Reads the champion anew for every answer, so that a move takes effect with the next one."""
+    """Reads the aliases anew for every answer, so that a move takes effect with the next one."""
 
     def __init__(self, database: Database, store: AdapterStore, base: BaseModel, personality_id: int) -> None:
         self._database = database
@@ -44,10 +45,27 @@ class Releases:
         self._personality_id = personality_id
         self.problem: str | None = None
 
-    async def current(self) -> Release:
-        """Return the champion; where its files are refused, the last-good version, then the base model."""
-        candidates = await self._database.read(self._candidates)
-        return await asyncio.to_thread(self._first_usable, candidates)
+    async def current(self, conversation_id: int | None = None) -> Release:
+        """Return the challenger in its share of conversations, else the champion.
+
+        Where a challenger's files are refused its canary ends; where a champion's are, the last-good version answers,
+        then the base model.
+        """
+        canary, versions = await self._database.read(self._candidates, conversation_id)
+        if canary is not None and (release := await self.open_challenger(canary)) is not None:
+            return release
+        return await asyncio.to_thread(self._first_usable, versions)
+
+    async def open_challenger(self, canary: Canary) -> Release | None:
+        """Return the challenger with its files checked; where they are refused, end the canary and return None."""
+        challenger = await self._database.read(find_version, canary.challenger_id)
+        try:
+            return await asyncio.to_thread(self.open, challenger)
+        except AdapterError as error:
+            problem = f"{name_of(challenger)} cannot answer: {error}"
+        if await self._database.run(end_canary, canary.id, CanaryStatus.ROLLED_BACK, by=CANARY, reason=problem):
+            log.error("The canary ends, because %s.", problem)
+        return None
 
     def open(self, version: Version | None) -> Release:
         """Return the version with its files checked; raises AdapterError."""
@@ -57,9 +75,11 @@ class Releases:
         require_base(path, self._base)
         return Release(version, AdapterRef(digest=version.digest, path=path))
 
-    def _candidates(self, session: Session) -> list[Version | None]:
-        names = (CHAMPION, LAST_GOOD)
-        return [read_alias(session, self._personality_id, name).version for name in names]
+    def _candidates(self, session: Session, conversation_id: int | None) -> tuple[Canary | None, list[Version | None]]:
+        """Return the canary if the conversation is one of its own, and whom else to ask in order."""
+        personality = self._personality_id
+        canary = None if conversation_id is None else canary_in(session, personality, conversation_id)
+        return canary, [read_alias(session, personality, name).version for name in (CHAMPION, LAST_GOOD)]
 
     def _first_usable(self, candidates: list[Version | None]) -> Release:
         problem = None

@@ -32,7 +32,7 @@ Plain = TypeVar("Plain", bound="DataclassInstance")
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 LAST_GOOD = "last-good"
-ALIASES = (CHAMPION, LAST_GOOD)
+ALIASES = (CHAMPION, CHALLENGER, LAST_GOOD)
 NOBODY = 0
 """In place of a Discord id, which is never 0: said outside Discord, or by a member who deleted their data."""
 
@@ -507,11 +507,17 @@ class CanaryRow(Base):
     champion_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     challenger_id: Mapped[int] = mapped_column(ForeignKey("versions.id"))
     share: Mapped[float]
+    alpha: Mapped[float]
+    max_votes: Mapped[int]
+    """Share, alpha and most votes are those of the settings at its start, whatever is set later."""
     status: Mapped[CanaryStatus] = mapped_column(default=CanaryStatus.RUNNING)
     started_by: Mapped[str] = mapped_column(String(64))
+    start_reason: Mapped[str] = mapped_column(Text, default="")
+    overrides_gate: Mapped[bool] = mapped_column(default=False)
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
     reason: Mapped[str] = mapped_column(Text, default="")
+    """Why it ended."""
     numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Votes, failures and e-values of both sides when it was last looked at."""
     announced: Mapped[bool] = mapped_column(default=False)

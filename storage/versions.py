@@ -6,12 +6,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack, VersionNotFound
+from storage.errors import (
+    AliasConflict,
+    AlreadyChampion,
+    GateNotPassed,
+    NothingToRollBack,
+    OverrideNeedsReason,
+    VersionNotFound,
+)
 from storage.personalities import hold_personality
-from storage.schema import CHAMPION, LAST_GOOD, AliasMoveRow, AliasRow, VersionRow, plain
+from storage.schema import (
+    CHALLENGER,
+    CHAMPION,
+    LAST_GOOD,
+    AliasMoveRow,
+    AliasRow,
+    CanaryRow,
+    CanaryStatus,
+    GateVerdict,
+    RoundRow,
+    VersionRow,
+    plain,
+    utc_now,
+)
 
 BASE_NAME = "base"
 
@@ -27,6 +47,7 @@ class Version:
     parent_id: int | None
     round_id: int | None
     metrics: dict[str, Any]
+    verdict: GateVerdict
     trained_on_deleted_data: bool
     created_at: datetime
 
@@ -50,12 +71,15 @@ class Alias:
 
 @dataclass(frozen=True)
 class AliasMove:
+    id: int
+    personality_id: int
     alias: str
     generation: int
     from_version_id: int | None
     to_version_id: int | None
     moved_by: str
     reason: str
+    overrides_gate: bool
     moved_at: datetime
 
 
@@ -77,6 +101,7 @@ def register(
     parent_id: int | None,
     round_id: int | None,
     metrics: dict[str, Any],
+    verdict: GateVerdict = GateVerdict.PASS,
 ) -> Version:
     """Add the row of an adapter whose files are published already."""
     hold_personality(session, personality_id)
@@ -90,6 +115,7 @@ def register(
         parent_id=parent_id,
         round_id=round_id,
         metrics=metrics,
+        verdict=verdict,
         # It goes on from its parent's weights, so it inherits what the parent learned.
         trained_on_deleted_data=parent_id is not None
         and session.get_one(VersionRow, parent_id).trained_on_deleted_data,
@@ -153,6 +179,7 @@ def move_alias(
     expected_generation: int,
     by: str,
     reason: str,
+    overrides_gate: bool = False,
 ) -> Alias:
     """Point the alias at a version by compare-and-swap, with a line in the audit trail.
 
@@ -170,6 +197,8 @@ def move_alias(
             to_version_id=_id(to),
             moved_by=by,
             reason=reason,
+            overrides_gate=overrides_gate,
+            announced=name != CHAMPION,  # the others follow from what members are told
         )
     )
     session.flush()
@@ -191,6 +220,26 @@ def _swap(session: Session, personality_id: int, before: Alias, to: Version | No
     return cast(CursorResult[Any], result).rowcount == 1
 
 
+def failed_checks(session: Session, version: Version) -> list[str]:
+    """Return the sentences of the gate's checks that the version did not pass."""
+    gate = session.scalar(select(RoundRow.gate).where(RoundRow.id == version.round_id)) or {}
+    return [check["sentence"] for check in gate.get("checks", ()) if check["outcome"] != GateVerdict.PASS]
+
+
+def ask_gate(session: Session, version: Version | None, *, override: bool, reason: str) -> bool:
+    """Return whether the version may answer only because an admin overrides the gate; the base model always may.
+
+    Raises GateNotPassed without an override, OverrideNeedsReason with one that gives no reason.
+    """
+    if version is None or version.verdict is GateVerdict.PASS:
+        return False
+    if not override:
+        raise GateNotPassed(version.name, version.verdict, failed_checks(session, version))
+    if not reason.strip():
+        raise OverrideNeedsReason(version.name)
+    return True
+
+
 def promote(
     session: Session,
     personality_id: int,
@@ -199,16 +248,50 @@ def promote(
     expected_generation: int,
     by: str,
     reason: str,
+    override: bool = False,
 ) -> Alias:
-    """Make a version the champion and remember the one before as last-good.
+    """Make a version the champion and remember the one before as last-good; a canary that runs is stopped.
 
-    Raises AlreadyChampion where it answers already, AliasConflict where the champion moved meanwhile.
+    Raises AlreadyChampion where it answers already, AliasConflict where the champion moved meanwhile, and what
+    `ask_gate` raises.
     """
+    overrides = ask_gate(session, to, override=override, reason=reason)
+    after = make_champion(
+        session,
+        personality_id,
+        to,
+        expected_generation=expected_generation,
+        by=by,
+        reason=reason,
+        overrides_gate=overrides,
+    )
+    _stop_canary(session, personality_id, by=by, reason=f"{by} promoted {name_of(to)}")
+    return after
+
+
+def make_champion(
+    session: Session,
+    personality_id: int,
+    to: Version | None,
+    *,
+    expected_generation: int,
+    by: str,
+    reason: str,
+    overrides_gate: bool,
+) -> Alias:
+    """Do what `promote` does, without asking the gate and without a word to a canary."""
     before = read_alias(session, personality_id)
     if _id(before.version) == _id(to):
         raise AlreadyChampion(name_of(to))
     after = move_alias(
-        session, personality_id, CHAMPION, to, expected_generation=expected_generation, by=by, reason=reason
+        session,
+        personality_id,
+        CHAMPION,
+        to,
+        expected_generation=expected_generation,
+        by=by,
+        reason=reason,
+        overrides_gate=overrides_gate,
     )
     _remember(session, personality_id, before.version, by=by)
     return after
@@ -238,6 +321,7 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
         reason=reason,
     )
     _remember(session, personality_id, find_version(session, target.parent_id) if target else None, by=by)
+    _stop_canary(session, personality_id, by=by, reason=f"{by} rolled back to {name_of(target)}")
     return after
 
 
@@ -252,6 +336,66 @@ def _remember(session: Session, personality_id: int, version: Version | None, *,
         by=by,
         reason="follows the champion",
     )
+
+
+def _stop_canary(session: Session, personality_id: int, *, by: str, reason: str) -> None:
+    """End the canary that runs, if one does: its champion has gone."""
+    # Always after the champion has moved: whoever locks these rows in another order would wait forever.
+    running = select(CanaryRow.id).where(
+        CanaryRow.personality_id == personality_id, CanaryRow.status == CanaryStatus.RUNNING
+    )
+    for canary_id in session.scalars(running).all():
+        end_canary(session, canary_id, CanaryStatus.STOPPED, by=by, reason=reason)
+
+
+def end_canary(
+    session: Session,
+    canary_id: int,
+    status: CanaryStatus,
+    *,
+    by: str,
+    reason: str,
+    numbers: dict[str, Any] | None = None,
+) -> bool:
+    """End a canary, so that its challenger gives no further answer; return False where it had ended already."""
+    canary = session.get_one(CanaryRow, canary_id)
+    ended = session.execute(
+        update(CanaryRow)
+        .where(CanaryRow.id == canary_id, CanaryRow.status == CanaryStatus.RUNNING)
+        .values(
+            status=status,
+            reason=reason,
+            numbers=canary.numbers if numbers is None else numbers,
+            ended_at=utc_now(),
+            announced=status is CanaryStatus.PROMOTED,  # the promotion is, with the same reason
+        )
+    )
+    if cast(CursorResult[Any], ended).rowcount != 1:
+        return False
+    challenger = read_alias(session, canary.personality_id, CHALLENGER)
+    move_alias(
+        session,
+        canary.personality_id,
+        CHALLENGER,
+        None,
+        expected_generation=challenger.generation,
+        by=by,
+        reason=reason,
+    )
+    return True
+
+
+def moves_of(session: Session, version: Version) -> list[AliasMove]:
+    """Return when the version became champion or challenger and when it stopped being so, newest first."""
+    rows = session.scalars(
+        select(AliasMoveRow)
+        .where(
+            AliasMoveRow.alias.in_((CHAMPION, CHALLENGER)),
+            or_(AliasMoveRow.from_version_id == version.id, AliasMoveRow.to_version_id == version.id),
+        )
+        .order_by(AliasMoveRow.id.desc())
+    )
+    return [plain(AliasMove, row) for row in rows]
 
 
 def list_moves(session: Session, personality_id: int, alias: str = CHAMPION) -> list[AliasMove]:

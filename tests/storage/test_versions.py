@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.database import Database
-from storage.errors import AliasConflict, AlreadyChampion, NothingToRollBack, VersionNotFound
+from storage.announcements import has_news
+from storage.database import Database, open_database
+from storage.errors import (
+    AliasConflict,
+    AlreadyChampion,
+    GateNotPassed,
+    NothingToRollBack,
+    OverrideNeedsReason,
+    VersionNotFound,
+)
 from storage.personalities import ensure_personality
-from storage.schema import CHAMPION, LAST_GOOD, VersionRow
+from storage.schema import ALIASES, CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, RoundRow, VersionRow
 from storage.versions import (
     Version,
+    failed_checks,
     find_version,
     list_moves,
     list_versions,
     move_alias,
+    moves_of,
     promote,
     read_alias,
     register,
     roll_back,
     version_named,
 )
+from tests.storage.conftest import settings_for
+from tests.storage.test_database import downgrade
 from tests.storage.together import together
 
 
-def add(session: Session, personality_id: int, parent: Version | None = None) -> Version:
+def add(
+    session: Session,
+    personality_id: int,
+    parent: Version | None = None,
+    *,
+    verdict: GateVerdict = GateVerdict.PASS,
+    round_id: int | None = None,
+) -> Version:
     return register(
         session,
         personality_id,
@@ -35,8 +55,9 @@ def add(session: Session, personality_id: int, parent: Version | None = None) ->
         base_name="tiny",
         base_revision="r" * 64,
         parent_id=parent.id if parent else None,
-        round_id=None,
+        round_id=round_id,
         metrics={"loss": 0.5},
+        verdict=verdict,
     )
 
 
@@ -105,7 +126,7 @@ def test_an_unknown_id_gets_a_sentence(session: Session) -> None:
 
 
 def test_a_new_personality_answers_with_the_base(session: Session, personality_id: int) -> None:
-    for alias in (CHAMPION, LAST_GOOD):
+    for alias in ALIASES:
         found = read_alias(session, personality_id, alias)
         assert (found.target, found.generation) == ("base", 0)
 
@@ -151,6 +172,93 @@ def test_every_move_leaves_a_line(session: Session, personality_id: int) -> None
     assert (newest.generation, newest.from_version_id, newest.to_version_id) == (2, version.id, None)
     assert (newest.moved_by, newest.reason) == ("bob", "worse")
     assert newest.moved_at >= oldest.moved_at
+
+
+# The gate
+
+CHECKS = [
+    {"name": "divergence", "outcome": "fail", "sentence": "answers moved 4.2 nats per token"},
+    {"name": "held out", "outcome": "not enough evidence", "sentence": "5 pairs were held out, 8 are needed"},
+    {"name": "length", "outcome": "pass", "sentence": "answers are as long as before"},
+]
+
+
+def add_doubtful(session: Session, personality_id: int, verdict: GateVerdict = GateVerdict.FAIL) -> Version:
+    """Add a version that the gate did not pass, and the round that says why."""
+    gate = {"verdict": verdict, "checks": CHECKS}
+    row = RoundRow(personality_id=personality_id, requested_by="alice", gate=gate)
+    session.add(row)
+    session.flush()
+    return add(session, personality_id, verdict=verdict, round_id=row.id)
+
+
+def override(session: Session, personality_id: int, to: Version | None, reason: str = "it is only a test") -> None:
+    generation = read_alias(session, personality_id).generation
+    promote(session, personality_id, to, expected_generation=generation, by="alice", reason=reason, override=True)
+
+
+@pytest.mark.parametrize("verdict", [GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE])
+def test_what_did_not_pass_the_gate_is_not_promoted_and_the_reasons_are_named(
+    session: Session, personality_id: int, verdict: GateVerdict
+) -> None:
+    doubtful = add_doubtful(session, personality_id, verdict)
+    assert find_version(session, doubtful.id) == doubtful
+    assert doubtful.verdict is verdict
+    with pytest.raises(GateNotPassed) as refusal:
+        make_champion(session, personality_id, doubtful)
+    assert str(refusal.value) == (
+        f"v1 did not pass the gate ({verdict}: answers moved 4.2 nats per token; 5 pairs were held out, 8 are needed): "
+        "repeat with override and a reason to let it answer anyway"
+    )
+    assert list_moves(session, personality_id) == []
+
+
+def test_without_a_round_the_verdict_alone_is_named(session: Session, personality_id: int) -> None:
+    doubtful = add(session, personality_id, verdict=GateVerdict.FAIL)
+    assert failed_checks(session, doubtful) == []
+    with pytest.raises(GateNotPassed, match=r"v1 did not pass the gate \(fail\): "):
+        make_champion(session, personality_id, doubtful)
+
+
+def test_an_override_promotes_it_and_is_kept_with_its_reason(session: Session, personality_id: int) -> None:
+    doubtful = add_doubtful(session, personality_id)
+    override(session, personality_id, doubtful)
+    (move,) = list_moves(session, personality_id)
+    assert (move.to_version_id, move.overrides_gate, move.reason) == (doubtful.id, True, "it is only a test")
+    assert moves_of(session, doubtful) == [move]
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_an_override_without_a_reason_is_refused(session: Session, personality_id: int, reason: str) -> None:
+    doubtful = add_doubtful(session, personality_id)
+    with pytest.raises(OverrideNeedsReason, match="say why v1 may answer"):
+        override(session, personality_id, doubtful, reason)
+    assert list_moves(session, personality_id) == []
+
+
+def test_where_nothing_is_overridden_nothing_is_noted(session: Session, personality_id: int) -> None:
+    override(session, personality_id, add(session, personality_id))
+    override(session, personality_id, None, reason="")
+    assert [move.overrides_gate for move in list_moves(session, personality_id)] == [False, False]
+
+
+def test_rolling_back_asks_no_gate(session: Session, personality_id: int) -> None:
+    doubtful = add_doubtful(session, personality_id)
+    override(session, personality_id, doubtful)
+    make_champion(session, personality_id, add(session, personality_id))
+    assert back(session, personality_id) == "v1"
+
+
+def test_the_moves_of_a_version_are_those_to_it_and_from_it(session: Session, personality_id: int) -> None:
+    first, second = add_chain(session, personality_id, 2)
+    make_champion(session, personality_id, first)
+    move_alias(session, personality_id, CHALLENGER, first, expected_generation=0, by="alice", reason="as an example")
+    make_champion(session, personality_id, second)
+    assert [(m.alias, m.to_version_id) for m in moves_of(session, first)] == [
+        (CHAMPION, second.id),
+        (CHALLENGER, first.id),
+        (CHAMPION, first.id),
+    ]
 
 
 # Rolling back
@@ -308,3 +416,16 @@ def test_any_alias_moves_alone(session: Session, personality_id: int) -> None:
     )
     assert (moved.target, moved.generation) == ("v1", 1)
     assert read_alias(session, personality_id).target == "base"
+
+
+def test_an_older_database_gets_a_challenger_and_its_moves_are_no_news(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database:
+        with database.transaction() as session:
+            personality_id = ensure_personality(session)
+            make_champion(session, personality_id, add(session, personality_id))
+        downgrade(database, "0001")
+    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
+        assert read_alias(session, personality_id, CHALLENGER).version is None
+        assert read_alias(session, personality_id).target == "v1"
+        assert find_version(session, 1) is not None
+        assert not has_news(session, personality_id)

@@ -100,6 +100,8 @@ def upgrade() -> None:
         sa.Column("champion_id", sa.Integer(), nullable=True),
         sa.Column("challenger_id", sa.Integer(), nullable=False),
         sa.Column("share", sa.Double(), nullable=False),
+        sa.Column("alpha", sa.Double(), nullable=False),
+        sa.Column("max_votes", sa.Integer(), nullable=False),
         sa.Column(
             "status",
             sa.Enum(
@@ -115,6 +117,8 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("started_by", sa.String(length=64), nullable=False),
+        sa.Column("start_reason", sa.Text(), nullable=False),
+        sa.Column("overrides_gate", sa.Boolean(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -178,8 +182,15 @@ def upgrade() -> None:
     verdict = sa.Enum("pass", "fail", "not enough evidence", name="gateverdict", native_enum=False, length=32)
     op.add_column("versions", sa.Column("verdict", verdict, nullable=False, server_default="pass"))
 
+    op.execute(
+        "INSERT INTO aliases (personality_id, name, version_id, generation) "
+        "SELECT id, 'challenger', NULL, 0 FROM personalities"
+    )
+
 
 def downgrade() -> None:
+    op.execute("DELETE FROM alias_moves WHERE alias = 'challenger'")
+    op.execute("DELETE FROM aliases WHERE name = 'challenger'")
     for table, column in (
         ("versions", "verdict"),
         ("rounds", "gate"),

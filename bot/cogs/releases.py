@@ -1,0 +1,205 @@
+"""Tries versions on a share of conversations, watches how members like them, and tells members what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import aiohttp
+import discord
+from discord import app_commands
+from discord.ext import commands, tasks
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot
+from bot.cogs.models import named, offer_versions
+from bot.news import describe_canary, describe_last_canary, describe_news
+from bot.permissions import NotAnAdmin, is_admin
+from bot.splitting import MAX_MESSAGE_CHARS
+from storage.announcements import News, give_back, has_news, take_news, tell_story
+from storage.canaries import (
+    Reading,
+    conclude_canary,
+    latest_canary,
+    note_numbers,
+    read_canary,
+    start_canary,
+    stop_canary,
+)
+from storage.errors import StorageError
+from storage.schema import utc_now
+from storage.versions import ask_gate, find_version, name_of, version_named
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S = 3.0
+SERVER_ERROR = 500
+"""From this status of HTTP on, the fault is Discord's and may pass."""
+
+
+class Canaries(app_commands.Group):
+    """`/model canary …`"""
+
+    def __init__(self, bot: ReactuneBot) -> None:
+        super().__init__(name="canary", description="Try a version on a share of conversations")
+        self.bot = bot
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        if not is_admin(interaction.user, self.bot.settings.discord):
+            raise NotAnAdmin
+        return True
+
+    @app_commands.command()
+    @app_commands.describe(
+        version="A version such as v3",
+        share="Share of conversations that it answers, such as 0.1",
+        reason="Why; it is kept in the audit trail",
+        override="Try it although it did not pass the gate; say why",
+    )
+    async def start(
+        self,
+        interaction: discord.Interaction,
+        version: str,
+        share: app_commands.Range[float, 0.01, 0.99] | None = None,
+        reason: str = "",
+        override: bool = False,
+    ) -> None:
+        """Let a version answer a share of conversations, until votes decide whether it stays."""
+        await interaction.response.defer()
+        bot, by = self.bot, named(interaction.user)
+        challenger = await bot.database.read(version_named, bot.personality_id, version)
+        await bot.database.read(ask_gate, challenger, override=override, reason=reason)
+        await asyncio.to_thread(bot.releases.open, challenger)
+        canary = await bot.database.run(
+            start_canary,
+            bot.personality_id,
+            challenger,
+            bot.settings.release,
+            share=share,
+            by=by,
+            reason=reason or "started in Discord",
+            override=override,
+        )
+        log.info("%s started a canary of %s", by, name_of(challenger))
+        await interaction.edit_original_response(
+            content=f"**{name_of(challenger)}** answers {canary.share:.0%} of conversations from now on. Votes decide "
+            "whether it becomes champion or goes: see `/model canary status`, end it with `/model canary stop`."
+        )
+
+    @start.autocomplete("version")
+    async def complete_version(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
+        return await offer_versions(self.bot, interaction.user, current)
+
+    @app_commands.command()
+    @app_commands.describe(reason="Why; it is kept in the audit trail")
+    async def stop(self, interaction: discord.Interaction, reason: str = "") -> None:
+        """End the canary: the champion answers everywhere."""
+        await interaction.response.defer()
+        by = named(interaction.user)
+        await self.bot.database.run(stop_canary, self.bot.personality_id, by=by, reason=reason)
+        log.info("%s stopped the canary", by)
+        release = await self.bot.releases.current()
+        await interaction.edit_original_response(
+            content=f"The canary is stopped: **{release.name}** answers everywhere."
+        )
+
+    @app_commands.command()
+    async def status(self, interaction: discord.Interaction) -> None:
+        """Show how members like the version that is tried, beside the champion."""
+        await interaction.response.defer(ephemeral=True)
+        text = await self.bot.database.read(_canary_status, self.bot.personality_id)
+        await interaction.followup.send(text[:MAX_MESSAGE_CHARS], ephemeral=True)
+
+
+def _canary_status(session: Session, personality_id: int) -> str:
+    reading = read_canary(session, personality_id)
+    if reading is not None:
+        return describe_canary(reading, utc_now())
+    last = latest_canary(session, personality_id)
+    return describe_last_canary(last, name_of(find_version(session, last.challenger_id)) if last else "")
+
+
+class ReleaseWatch(commands.Cog):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+        self._canaries = Canaries(bot)
+        self._has_warned = False
+
+    async def cog_load(self) -> None:
+        model = self.bot.tree.get_command("model")
+        assert isinstance(model, app_commands.Group), "bot.cogs.models is loaded first"
+        model.add_command(self._canaries)
+        self.bot.spawn(self._start_watching(), "watch releases")
+
+    async def _start_watching(self) -> None:
+        # A task of the bot starts the loop, so that it lives in the context of the bot's tasks.
+        self._watch.start()
+
+    async def cog_unload(self) -> None:
+        self._watch.cancel()  # the commands go with those they were added to
+
+    @tasks.loop(seconds=LOOK_INTERVAL_S)
+    async def _watch(self) -> None:
+        """Look at the canary and tell what is new; after a failure, again a little later."""
+        try:
+            await self._look()
+            if await self.bot.database.read(has_news, self.bot.personality_id):
+                # A task of its own, which the bot waits for when it closes: what is marked as told must be told.
+                await asyncio.shield(self.bot.spawn(self._tell_news(), "announce releases"))
+        except DBAPIError as error:
+            log.warning("Releases cannot be watched (%s); trying again.", error.orig)
+        except StorageError as error:
+            log.warning("The canary goes on for now: %s.", error)
+        except Exception:
+            log.exception("Releases cannot be watched; trying again.")
+
+    async def _look(self) -> None:
+        """End the canary where its votes say so, or where the challenger cannot answer."""
+        reading = await self.bot.database.read(read_canary, self.bot.personality_id)
+        if reading is None or await self.bot.releases.open_challenger(reading.canary) is None:
+            return
+        if reading.ending is not None:
+            await self._conclude(reading)
+        elif reading.numbers != reading.canary.numbers:
+            await self.bot.database.run(note_numbers, reading)
+
+    async def _conclude(self, reading: Reading) -> None:
+        ending = reading.ending
+        if ending is not None and await self.bot.database.run(conclude_canary, reading, ending):
+            log.info("The canary of %s: %s (%s).", reading.challenger.name, ending.status, ending.reason)
+
+    async def _tell_news(self) -> None:
+        while (news := await self.bot.database.run(take_news, self.bot.personality_id)) is not None:
+            if not await self._tell(news):
+                await self.bot.database.run(give_back, news)
+                return
+
+    async def _tell(self, news: News) -> bool:
+        """Return False where Discord is in trouble and the news should be told later."""
+        channel_id = self.bot.settings.release.announce_channel
+        if not channel_id:
+            return True
+        text = describe_news(await self.bot.database.read(tell_story, news))
+        try:
+            await self.bot.get_partial_messageable(channel_id).send(text)
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            if not isinstance(error, discord.HTTPException) or error.status >= SERVER_ERROR:
+                log.warning("A release cannot be announced yet: %s", error)
+                return False
+            self._warn(channel_id, error)
+        return True
+
+    def _warn(self, channel_id: int, error: discord.HTTPException) -> None:
+        if not self._has_warned:
+            log.error(
+                "Releases cannot be announced in channel %d (%s): let the bot see it and send messages there, or set "
+                "release.announce_channel to another channel, or to 0.",
+                channel_id,
+                error,
+            )
+        self._has_warned = True
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(ReleaseWatch(bot))

@@ -1,0 +1,182 @@
+"""What members are told of releases: each move of the champion and each end of a canary, exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy.orm import Session
+
+from storage.canaries import Canary
+from storage.lineage import line_of_parents
+from storage.schema import (
+    CHAMPION,
+    AliasMoveRow,
+    CanaryRow,
+    CanaryStatus,
+    ReplyRow,
+    RoundRow,
+    VoteEventRow,
+    plain,
+    utc_now,
+)
+from storage.versions import AliasMove, Version, failed_checks, find_version
+
+NEWS_FOR = timedelta(days=1)
+"""Older news is not told any more: the bot was away too long."""
+News = AliasMove | Canary
+
+
+@dataclass(frozen=True)
+class MoveStory:
+    """A move of the champion, and what lies between the version before and the one after it."""
+
+    move: AliasMove
+    before: Version | None
+    after: Version | None
+    is_return: bool
+    """The version after it answered before, or it is the base."""
+    rounds: int
+    """Between the two, in the line of the version after the move."""
+    pairs: dict[str, int]
+    """Of those rounds, by source."""
+    votes: int
+    """Given since the champion moved before that."""
+    failed_checks: list[str]
+
+
+@dataclass(frozen=True)
+class CanaryStory:
+    """A canary that ended without a promotion."""
+
+    canary: Canary
+    challenger: Version | None
+    champion: Version | None
+
+
+def take_news(session: Session, personality_id: int) -> News | None:
+    """Return the oldest that is to be told, and mark it as told; `give_back` takes the mark away.
+
+    Two bots never get the same news. What is too old is marked and passed over.
+    """
+    untold = (news for news in _untold(session, personality_id) if _mark(session, news, told=True))
+    return next((news for news in untold if _is_fresh(news)), None)
+
+
+def give_back(session: Session, news: News) -> None:
+    """Note that it could not be told: it is news again."""
+    _mark(session, news, told=False)
+
+
+def _untold(session: Session, personality_id: int) -> list[News]:
+    moves = session.scalars(
+        select(AliasMoveRow)
+        .where(
+            AliasMoveRow.personality_id == personality_id,
+            AliasMoveRow.alias == CHAMPION,
+            AliasMoveRow.announced.is_(False),
+        )
+        .order_by(AliasMoveRow.id)
+    )
+    canaries = session.scalars(
+        select(CanaryRow)
+        .where(
+            CanaryRow.personality_id == personality_id,
+            CanaryRow.status != CanaryStatus.RUNNING,
+            CanaryRow.announced.is_(False),
+        )
+        .order_by(CanaryRow.id)
+    )
+    news: list[News] = [plain(AliasMove, row) for row in moves]
+    news += [plain(Canary, row) for row in canaries]
+    return sorted(news, key=_happened_at)
+
+
+def has_news(session: Session, personality_id: int) -> bool:
+    """Return whether `take_news` has something to mark; nothing is written."""
+    return bool(_untold(session, personality_id))
+
+
+def _happened_at(news: News) -> datetime:
+    return news.moved_at if isinstance(news, AliasMove) else news.ended_at or news.started_at
+
+
+def _is_fresh(news: News) -> bool:
+    return utc_now() - _happened_at(news) <= NEWS_FOR
+
+
+def _mark(session: Session, news: News, *, told: bool) -> bool:
+    """Return whether the mark changed: of two bots that set it at once, one does."""
+    table = AliasMoveRow if isinstance(news, AliasMove) else CanaryRow
+    result = session.execute(
+        update(table).where(table.id == news.id, table.announced.is_(not told)).values(announced=told)
+    )
+    return cast(CursorResult[Any], result).rowcount == 1
+
+
+def tell_story(session: Session, news: News) -> MoveStory | CanaryStory:
+    """Return the news with what belongs to it."""
+    if isinstance(news, Canary):
+        return CanaryStory(news, find_version(session, news.challenger_id), find_version(session, news.champion_id))
+    before, after = find_version(session, news.from_version_id), find_version(session, news.to_version_id)
+    round_ids = _rounds_between(session, before, after)
+    return MoveStory(
+        move=news,
+        before=before,
+        after=after,
+        is_return=after is None or _answered_before(session, news),
+        rounds=len(round_ids),
+        pairs=_pairs_of(session, round_ids),
+        votes=_votes_since_last_move(session, news),
+        failed_checks=failed_checks(session, after) if after and news.overrides_gate else [],
+    )
+
+
+def _answered_before(session: Session, move: AliasMove) -> bool:
+    earlier = select(AliasMoveRow.id).where(
+        AliasMoveRow.personality_id == move.personality_id,
+        AliasMoveRow.alias == move.alias,
+        AliasMoveRow.generation < move.generation,
+        AliasMoveRow.to_version_id == move.to_version_id,
+    )
+    return session.scalar(earlier.limit(1)) is not None
+
+
+def _rounds_between(session: Session, before: Version | None, after: Version | None) -> list[int]:
+    """Return the rounds of the line that leads to `after`, back to `before` or to its beginning."""
+    line = takewhile(lambda version: version != before, line_of_parents(session, after.id if after else None))
+    return [version.round_id for version in line if version.round_id is not None]
+
+
+def _pairs_of(session: Session, round_ids: list[int]) -> dict[str, int]:
+    pairs: Counter[str] = Counter()
+    for evidence in session.scalars(select(RoundRow.evidence).where(RoundRow.id.in_(round_ids))):
+        pairs.update(evidence.get("pairs_by_source", {}))
+    return dict(pairs.most_common())
+
+
+def _votes_since_last_move(session: Session, move: AliasMove) -> int:
+    """Count the votes that members gave while the version before the move answered."""
+    began = select(func.max(AliasMoveRow.moved_at)).where(
+        AliasMoveRow.personality_id == move.personality_id,
+        AliasMoveRow.alias == move.alias,
+        AliasMoveRow.generation < move.generation,
+    )
+    began_at = session.scalar(began)
+    votes = (
+        select(VoteEventRow.reply_id, VoteEventRow.user_id)
+        .join(ReplyRow)
+        .where(
+            ReplyRow.personality_id == move.personality_id,
+            VoteEventRow.standing,
+            VoteEventRow.created_at <= move.moved_at,
+        )
+        .distinct()
+    )
+    if began_at is not None:
+        votes = votes.where(VoteEventRow.created_at > began_at)
+    return session.scalar(select(func.count()).select_from(votes.subquery())) or 0

@@ -1,0 +1,418 @@
+"""Canaries: a challenger answers a share of conversations until votes say whether it is better than the champion."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused
+from storage.replies import FINISHED_WHOLE, SAID_IN_CHAT
+from storage.schema import (
+    CHALLENGER,
+    CanaryRow,
+    CanaryStatus,
+    GateVerdict,
+    Outcome,
+    QuarantineRow,
+    QuarantineStatus,
+    ReplyMessageRow,
+    ReplyRow,
+    VoteEventRow,
+    plain,
+)
+from storage.sequential import Approval, Comparison, Side, compare
+from storage.settings import ReleaseSettings
+from storage.versions import (
+    Version,
+    ask_gate,
+    end_canary,
+    find_version,
+    make_champion,
+    move_alias,
+    name_of,
+    promote,
+    read_alias,
+)
+from storage.vote_history import read_histories, read_holds
+from storage.votes import Vote
+
+DEFAULT_SHARE = 0.1
+"""Of conversations, where neither the admin nor release.canary_share says another."""
+CANARY = "the canary"
+GATE = "the gate"
+
+
+@dataclass(frozen=True)
+class Canary:
+    id: int
+    personality_id: int
+    champion_id: int | None
+    challenger_id: int
+    share: float
+    alpha: float
+    max_votes: int
+    status: CanaryStatus
+    started_by: str
+    start_reason: str
+    overrides_gate: bool
+    started_at: datetime
+    ended_at: datetime | None
+    reason: str
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one version's answers since the canary began."""
+
+    up: int = 0
+    down: int = 0
+    failures: int = 0
+    """Answers that failed, ran out of time or had no words; each counts as a 👎."""
+    conversations: int = 0
+
+    @property
+    def approval(self) -> Approval:
+        return Approval(self.up, self.down + self.failures)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a canary ends, and why in a sentence."""
+
+    status: CanaryStatus
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A running canary as its votes stand now."""
+
+    canary: Canary
+    challenger: Version
+    champion: Version | None
+    tried: Trial
+    """Of the challenger."""
+    kept: Trial
+    """Of the champion."""
+    comparison: Comparison
+    champion_moved: bool
+
+    @property
+    def ending(self) -> Ending | None:
+        """Return how the canary ends as its votes stand, or None where they leave it open."""
+        challenger, champion = self.challenger.name, name_of(self.champion)
+        if self.champion_moved:
+            return Ending(CanaryStatus.STOPPED, f"{champion}, which it was compared with, is no longer the champion")
+        votes = f"{_share(challenger, self.tried)} against {_share(champion, self.kept)}"
+        if self.comparison.preferred is Side.CHALLENGER:
+            return Ending(CanaryStatus.PROMOTED, f"members like {challenger} better than {champion}: {votes}")
+        if self.comparison.preferred is Side.CHAMPION:
+            return Ending(CanaryStatus.ROLLED_BACK, f"members like {challenger} less than {champion}: {votes}")
+        if self.tried.approval.votes >= self.canary.max_votes:
+            return Ending(CanaryStatus.INCONCLUSIVE, f"no difference between {challenger} and {champion}: {votes}")
+        return None
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        return {"challenger": asdict(self.tried), "champion": asdict(self.kept)} | asdict(self.comparison)
+
+
+def _share(name: str, trial: Trial) -> str:
+    approval = trial.approval
+    if not approval.votes:
+        return f"no votes for {name}"
+    failures = f", {trial.failures} of them failures" if trial.failures else ""
+    return f"{approval.share:.0%} of {approval.votes} votes for {name}{failures}"
+
+
+def answers_with_challenger(canary_id: int, conversation_id: int, share: float) -> bool:
+    """Return whether the conversation belongs to the challenger's share: always the same answer for one canary."""
+    digest = hashlib.sha256(f"{canary_id}:{conversation_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def start_canary(
+    session: Session,
+    personality_id: int,
+    version: Version | None,
+    settings: ReleaseSettings,
+    *,
+    by: str,
+    reason: str,
+    share: float | None = None,
+    override: bool = False,
+) -> Canary:
+    """Let a version answer a share of conversations beside the champion.
+
+    Share and limits stay those of this moment. Raises CanaryRefused where one runs already or the share is none,
+    AlreadyChampion, AliasConflict where somebody starts one at the same time, and what `versions.ask_gate` raises.
+    """
+    chosen = share if share is not None else settings.canary_share or DEFAULT_SHARE
+    # Read before anything is checked, so that whoever starts one after the checks has moved it.
+    alias = read_alias(session, personality_id, CHALLENGER)
+    challenger = _require_challenger(session, personality_id, version, chosen)
+    overrides = ask_gate(session, challenger, override=override, reason=reason)
+    champion = read_alias(session, personality_id).version
+    move_alias(
+        session,
+        personality_id,
+        CHALLENGER,
+        challenger,
+        expected_generation=alias.generation,
+        by=by,
+        reason=reason,
+        overrides_gate=overrides,
+    )
+    row = CanaryRow(
+        personality_id=personality_id,
+        champion_id=champion.id if champion else None,
+        challenger_id=challenger.id,
+        share=chosen,
+        alpha=settings.canary_alpha,
+        max_votes=settings.canary_max_votes,
+        started_by=by,
+        start_reason=reason,
+        overrides_gate=overrides,
+    )
+    session.add(row)
+    session.flush()
+    return plain(Canary, row)
+
+
+def _require_challenger(session: Session, personality_id: int, version: Version | None, share: float) -> Version:
+    """Return the version if a canary may try it now."""
+    if version is None:
+        raise CanaryRefused("the base model cannot be tried on a share of conversations: promote base instead")
+    if not 0 < share < 1:
+        raise CanaryRefused(f"a share of {share:g} cannot be: choose one between 0 and 1, such as {DEFAULT_SHARE}")
+    running = running_canary(session, personality_id)
+    if running is not None:
+        name = name_of(find_version(session, running.challenger_id))
+        raise CanaryRefused(f"a canary of {name} is running: stop it first, or wait for its end")
+    champion = read_alias(session, personality_id).version
+    if champion is not None and champion.id == version.id:
+        raise AlreadyChampion(version.name)
+    return version
+
+
+def running_canary(session: Session, personality_id: int) -> Canary | None:
+    row = session.scalar(
+        select(CanaryRow)
+        .where(CanaryRow.personality_id == personality_id, CanaryRow.status == CanaryStatus.RUNNING)
+        .execution_options(populate_existing=True)
+    )
+    return plain(Canary, row) if row else None
+
+
+def canary_in(session: Session, personality_id: int, conversation_id: int) -> Canary | None:
+    """Return the running canary if its challenger answers in the conversation."""
+    canary = running_canary(session, personality_id)
+    return canary if canary and answers_with_challenger(canary.id, conversation_id, canary.share) else None
+
+
+def latest_canary(session: Session, personality_id: int) -> Canary | None:
+    """Return the canary that was started last, running or not."""
+    row = session.scalar(
+        select(CanaryRow)
+        .where(CanaryRow.personality_id == personality_id)
+        .order_by(CanaryRow.id.desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
+    )
+    return plain(Canary, row) if row else None
+
+
+def stop_canary(session: Session, personality_id: int, *, by: str, reason: str) -> Canary:
+    """End the running canary by hand, and return it as it ran; raises CanaryRefused where none runs."""
+    running = running_canary(session, personality_id)
+    words = f"{by} stopped it" + (f": {reason}" if reason else "")
+    if running is None or not end_canary(session, running.id, CanaryStatus.STOPPED, by=by, reason=words):
+        raise CanaryRefused("no canary is running: nothing was changed")
+    return running
+
+
+def read_canary(session: Session, personality_id: int) -> Reading | None:
+    """Return how the running canary stands, or None; nothing is written."""
+    canary = running_canary(session, personality_id)
+    if canary is None:
+        return None
+    challenger = find_version(session, canary.challenger_id)
+    assert challenger is not None, "a challenger has a row"
+    trials = _trials(session, canary)
+    tried, kept = trials.get(challenger.id, Trial()), trials.get(canary.champion_id, Trial())
+    now = read_alias(session, personality_id).version
+    return Reading(
+        canary=canary,
+        challenger=challenger,
+        champion=find_version(session, canary.champion_id),
+        tried=tried,
+        kept=kept,
+        comparison=compare(tried.approval, kept.approval, canary.alpha),
+        champion_moved=(now.id if now else None) != canary.champion_id,
+    )
+
+
+def note_numbers(session: Session, reading: Reading) -> None:
+    """Keep the numbers of a canary that goes on."""
+    session.execute(
+        update(CanaryRow)
+        .where(CanaryRow.id == reading.canary.id, CanaryRow.status == CanaryStatus.RUNNING)
+        .values(numbers=reading.numbers)
+    )
+
+
+def conclude_canary(session: Session, reading: Reading, ending: Ending) -> bool:
+    """End the canary, its challenger the new champion where it won; return False where it had ended already.
+
+    Raises AliasConflict where an admin moves the champion at this moment.
+    """
+    canary = reading.canary
+    if running_canary(session, canary.personality_id) is None:
+        return False
+    reason = ending.reason
+    if ending.status is CanaryStatus.PROMOTED:
+        if canary.overrides_gate:
+            reason += f"; {canary.started_by} overrode the gate: {canary.start_reason}"
+        _promote_challenger(session, reading, reason)
+    ended = end_canary(session, canary.id, ending.status, by=CANARY, reason=reason, numbers=reading.numbers)
+    if not ended:
+        raise CanaryRefused(f"the canary of {reading.challenger.name} was ended meanwhile: nothing was changed")
+    return True
+
+
+def _promote_challenger(session: Session, reading: Reading, reason: str) -> None:
+    canary = reading.canary
+    champion = read_alias(session, canary.personality_id)
+    if (champion.version.id if champion.version else None) != canary.champion_id:
+        raise CanaryRefused(f"the champion moved while {reading.challenger.name} won its canary: nothing was changed")
+    make_champion(
+        session,
+        canary.personality_id,
+        reading.challenger,
+        expected_generation=champion.generation,
+        by=CANARY,
+        reason=reason,
+        overrides_gate=canary.overrides_gate,
+    )
+
+
+def release_passed(session: Session, personality_id: int, version: Version, settings: ReleaseSettings) -> str | None:
+    """Release a new version that passed the gate, where release.auto_promote says so, and say what was done.
+
+    It goes to everyone, or to release.canary_share of the conversations first. None means that it waits for an admin.
+    """
+    if not settings.auto_promote or version.verdict is not GateVerdict.PASS:
+        return None
+    running, champion = running_canary(session, personality_id), read_alias(session, personality_id)
+    if running is not None:
+        rival = name_of(find_version(session, running.challenger_id))
+        return f"{version.name} waits for an admin: a canary of {rival} is running"
+    try:
+        if settings.canary_share > 0:
+            start_canary(session, personality_id, version, settings, by=GATE, reason="it passed the gate")
+            return f"{version.name} answers {settings.canary_share:.0%} of conversations as a canary"
+        if (champion.version.id if champion.version else None) != version.parent_id:
+            return f"{version.name} waits for an admin: it was compared with its parent, and {champion.target} answers"
+        promote(
+            session,
+            personality_id,
+            version,
+            expected_generation=champion.generation,
+            by=GATE,
+            reason="it passed the gate",
+        )
+    except AliasConflict:
+        return f"{version.name} waits for an admin: somebody else moved an alias at the same moment"
+    return f"{version.name} answers from now on"
+
+
+# What members said
+
+
+def _trials(session: Session, canary: Canary) -> dict[int | None, Trial]:
+    """Return what became of the answers of challenger and champion."""
+    of_canary = _answers_of(canary)
+    votes = _count_votes(session, of_canary)
+    rows = session.execute(
+        select(
+            ReplyRow.version_id,
+            func.sum(case((_went_wrong(), 1), else_=0)),
+            func.count(ReplyRow.channel_id.distinct()),
+        )
+        .where(*of_canary)
+        .group_by(ReplyRow.version_id)
+    )
+    return {
+        version_id: Trial(
+            up=votes[version_id, Vote.UP],
+            down=votes[version_id, Vote.DOWN],
+            failures=failures,
+            conversations=conversations,
+        )
+        for version_id, failures, conversations in rows
+    }
+
+
+def _answers_of(canary: Canary) -> tuple[ColumnElement[bool], ...]:
+    """Select the answers in chat that both versions gave since the canary began."""
+    return (
+        ReplyRow.personality_id == canary.personality_id,
+        ReplyRow.created_at >= canary.started_at,
+        ReplyRow.origin.in_(SAID_IN_CHAT),
+        or_(ReplyRow.version_id == canary.challenger_id, ReplyRow.version_id.is_not_distinct_from(canary.champion_id)),
+    )
+
+
+def _is_whole() -> ColumnElement[bool]:
+    return and_(ReplyRow.outcome.in_(FINISHED_WHOLE), ReplyRow.answer != "")
+
+
+def _went_wrong() -> ColumnElement[bool]:
+    """Select failed and empty answers; one that Discord did not even take is not the version's fault."""
+    was_shown = select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == ReplyRow.id).exists()
+    is_empty = and_(ReplyRow.outcome.in_(FINISHED_WHOLE), ReplyRow.answer == "")
+    return and_(or_(ReplyRow.outcome.in_((Outcome.FAILED, Outcome.TIMEOUT)), is_empty), was_shown)
+
+
+def _count_votes(session: Session, of_canary: tuple[ColumnElement[bool], ...]) -> Counter[tuple[int | None, Vote]]:
+    """Return how many count of each vote, by version."""
+    has_votes = select(VoteEventRow.id).where(VoteEventRow.reply_id == ReplyRow.id).exists()
+    voted_on = (*of_canary, _is_whole(), has_votes)
+    rows = session.execute(select(ReplyRow.id, ReplyRow.channel_id, ReplyRow.version_id).where(*voted_on))
+    answers = {reply_id: (conversation_id, version_id) for reply_id, conversation_id, version_id in rows}
+    votes = read_histories(session, VoteEventRow.reply_id.in_(select(ReplyRow.id).where(*voted_on)))
+    holds = read_holds(session, QuarantineRow.status != QuarantineStatus.COUNTED)
+    return count_first_votes(
+        # Without a snapshot, a reply may have got its first vote between the two queries.
+        {vote_of: history.now for vote_of, history in votes.items() if vote_of[0] in answers},
+        answers,
+        {user_id for reply_id, user_id in holds if reply_id in answers},
+    )
+
+
+def count_first_votes(
+    votes: Mapping[tuple[int, int], Vote | None],
+    answers: Mapping[int, tuple[int, int | None]],
+    held_back: Collection[int],
+) -> Counter[tuple[int | None, Vote]]:
+    """Return how many count of each vote, by version: the first of each member in a conversation, as it stands now.
+
+    `votes` are by reply and member, in the order in which they were first given, None where nothing stands; `answers`
+    tells the conversation and version of each reply, `held_back` the members of a quarantine that was not counted.
+
+    Later votes of the same member there are no independent witnesses. Nor may they replace the first: of counts that
+    are drawn anew all the time, somebody who looks all the time sees any difference sooner or later.
+    """
+    first: dict[tuple[int, int, int | None], Vote] = {}
+    for (reply_id, user_id), vote in votes.items():
+        if vote is not None and user_id not in held_back:
+            first.setdefault((user_id, *answers[reply_id]), vote)
+    return Counter((version_id, vote) for (_, _, version_id), vote in first.items())

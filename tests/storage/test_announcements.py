@@ -1,0 +1,188 @@
+"""News of releases: each is told once, in order, with what lies behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from storage.announcements import CanaryStory, MoveStory, give_back, has_news, take_news, tell_story
+from storage.canaries import Canary, start_canary, stop_canary
+from storage.database import Database
+from storage.schema import AliasMoveRow, CanaryRow, GateVerdict, RoundRow, RoundStatus, utc_now
+from storage.settings import ReleaseSettings
+from storage.versions import AliasMove, Version, promote, read_alias, register, roll_back
+from storage.votes import Vote
+from tests.seeding import ALICE, BOB, add_reply, vote
+from tests.storage.together import together
+
+
+@dataclass
+class Server:
+    session: Session
+    personality_id: int
+
+    def add(self, parent: Version | None = None, verdict: GateVerdict = GateVerdict.PASS, **pairs: int) -> Version:
+        """Add a version, made by a round of so many pairs by source."""
+        row = RoundRow(
+            personality_id=self.personality_id,
+            requested_by="alice",
+            status=RoundStatus.PUBLISHED,
+            evidence={"pairs_by_source": pairs},
+            gate={"verdict": verdict, "checks": [{"name": "x", "outcome": verdict, "sentence": "it babbles"}]},
+        )
+        self.session.add(row)
+        self.session.flush()
+        return register(
+            self.session,
+            self.personality_id,
+            digest="d" * 64,
+            base_name="tiny",
+            base_revision="r" * 64,
+            parent_id=parent.id if parent else None,
+            round_id=row.id,
+            metrics={},
+            verdict=verdict,
+        )
+
+    def promote(self, to: Version | None, *, override: bool = False) -> None:
+        generation = read_alias(self.session, self.personality_id).generation
+        promote(
+            self.session,
+            self.personality_id,
+            to,
+            expected_generation=generation,
+            by="alice",
+            reason="kinder",
+            override=override,
+        )
+
+    def roll_back(self) -> None:
+        generation = read_alias(self.session, self.personality_id).generation
+        roll_back(self.session, self.personality_id, expected_generation=generation, by="bob", reason="worse")
+
+    def try_out(self, version: Version) -> None:
+        start_canary(
+            self.session, self.personality_id, version, ReleaseSettings(), by="alice", reason="let us see", share=0.5
+        )
+
+    def next(self) -> AliasMove | Canary | None:
+        return take_news(self.session, self.personality_id)
+
+    def story(self) -> MoveStory:
+        news = self.next()
+        assert news is not None
+        story = tell_story(self.session, news)
+        assert isinstance(story, MoveStory)
+        return story
+
+
+@pytest.fixture
+def server(session: Session, personality_id: int) -> Server:
+    return Server(session, personality_id)
+
+
+def test_every_move_of_the_champion_is_news_once_and_in_order(server: Server) -> None:
+    assert not has_news(server.session, server.personality_id)
+    server.promote(server.add())
+    server.roll_back()
+    assert has_news(server.session, server.personality_id)
+    told = [server.next(), server.next()]
+    assert [news.reason for news in told if isinstance(news, AliasMove)] == ["kinder", "worse"]
+    assert server.next() is None
+    assert not has_news(server.session, server.personality_id)
+
+
+def test_the_other_aliases_are_no_news(server: Server) -> None:
+    server.try_out(server.add())
+    assert server.next() is None
+
+
+def test_the_end_of_a_canary_is_news(server: Server) -> None:
+    challenger = server.add()
+    server.try_out(challenger)
+    stop_canary(server.session, server.personality_id, by="bob", reason="enough")
+    news = server.next()
+    assert news is not None
+    story = tell_story(server.session, news)
+    assert isinstance(story, CanaryStory)
+    assert (story.challenger, story.champion, story.canary.reason) == (challenger, None, "bob stopped it: enough")
+    assert server.next() is None
+
+
+def test_what_could_not_be_told_is_news_again(server: Server) -> None:
+    server.promote(server.add())
+    news = server.next()
+    assert news is not None
+    give_back(server.session, news)
+    assert server.next() == news
+
+
+def test_news_of_more_than_a_day_ago_is_passed_over(server: Server) -> None:
+    server.promote(server.add())
+    server.try_out(server.add())
+    stop_canary(server.session, server.personality_id, by="bob", reason="")
+    long_ago = utc_now() - timedelta(hours=25)
+    server.session.execute(update(AliasMoveRow).values(moved_at=long_ago))
+    server.session.execute(update(CanaryRow).values(ended_at=long_ago))
+    server.promote(None)
+    assert server.story().after is None
+    assert server.next() is None
+    assert not has_news(server.session, server.personality_id)
+
+
+def test_of_two_bots_one_tells(database: Database, personality_id: int) -> None:
+    with database.transaction() as session:
+        server = Server(session, personality_id)
+        server.promote(server.add())
+    told = []
+
+    def tell(_: int) -> None:
+        with database.transaction() as session:
+            told.append(take_news(session, personality_id))
+
+    together(4, tell)
+    assert len([news for news in told if news is not None]) == 1
+
+
+def test_a_story_names_what_lies_between_the_two_versions(server: Server) -> None:
+    first = server.add(siblings=4)
+    second = server.add(first, siblings=3, correction=2)
+    third = server.add(second, siblings=5)
+    server.promote(first)
+    server.next()
+    reply_id = add_reply(server.session, personality_id=server.personality_id, version_id=first.id)
+    vote(server.session, reply_id, ALICE, Vote.UP)
+    vote(server.session, reply_id, BOB, Vote.DOWN)
+    vote(server.session, reply_id, BOB, Vote.DOWN, standing=False)
+    vote(server.session, reply_id, BOB, Vote.UP)
+    server.promote(third)
+    story = server.story()
+    assert (story.before, story.after, story.is_return) == (first, third, False)
+    assert (story.rounds, story.pairs, story.votes) == (2, {"siblings": 8, "correction": 2}, 2)
+    server.promote(None)
+    assert server.story().votes == 0
+
+
+def test_the_first_version_tells_of_its_whole_line(server: Server) -> None:
+    second = server.add(server.add(siblings=4), siblings=3)
+    server.promote(second)
+    story = server.story()
+    assert (story.before, story.rounds, story.pairs) == (None, 2, {"siblings": 7})
+
+
+def test_what_answered_before_is_a_return(server: Server) -> None:
+    first = server.add()
+    for to in (first, None, first):
+        server.promote(to)
+    assert [server.story().is_return for _ in range(3)] == [False, True, True]
+
+
+def test_an_override_names_what_the_gate_found(server: Server) -> None:
+    server.promote(server.add(verdict=GateVerdict.FAIL), override=True)
+    story = server.story()
+    assert story.move.overrides_gate
+    assert story.failed_checks == ["it babbles"]

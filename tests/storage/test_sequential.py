@@ -1,0 +1,187 @@
+"""The comparison of two versions: exact on small counts, honest however often one looks, and not blind."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import betaln, xlogy
+from scipy.stats import beta
+
+from storage.sequential import Approval, Side, compare, log_evidence
+
+ALPHA = 0.05
+RUNS = 2_000
+LOOKS = 400
+
+Counts = npt.NDArray[np.int64]
+
+approvals = st.builds(Approval, up=st.integers(0, 500), down=st.integers(0, 500))
+
+
+# Small counts
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "evidence"),
+    [
+        # Uniform mixtures: B(1, 1) B(1, 1) = 1, over a likelihood of 1.
+        (Approval(), Approval(), 1.0),
+        # B(4, 1) B(1, 4) = 1/16; the best common chance is 1/2, its likelihood 1/64.
+        (Approval(3, 0), Approval(0, 3), 64 / 16),
+        # The other way round the votes are what the hypothesis says: likelihood 1.
+        (Approval(0, 3), Approval(3, 0), 1 / 16),
+        # B(2, 2) B(1, 3) = 1/6 * 1/3; the common chance is 1/4, its likelihood 1/4 * (3/4)^3.
+        (Approval(1, 1), Approval(0, 2), (1 / 18) / (27 / 256)),
+        # Equal shares: chances of 1/2 and 1/2 are allowed, likelihood 1/16.
+        (Approval(1, 1), Approval(1, 1), (1 / 36) / (1 / 16)),
+        # One side alone says nothing.
+        (Approval(1, 0), Approval(), 0.5),
+    ],
+)
+def test_evidence_is_the_mixture_over_the_best_that_the_hypothesis_can_do(
+    first: Approval, second: Approval, evidence: float
+) -> None:
+    assert math.exp(log_evidence(first, second)) == pytest.approx(evidence)
+
+
+def test_each_direction_needs_half_of_alpha() -> None:
+    assert compare(Approval(), Approval(), alpha=0.05).needed == 40
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "preferred"),
+    [
+        (Approval(30, 0), Approval(10, 20), Side.CHALLENGER),
+        (Approval(10, 20), Approval(30, 0), Side.CHAMPION),
+        (Approval(20, 10), Approval(18, 12), None),
+        (Approval(0, 0), Approval(400, 100), None),
+        (Approval(0, 12), Approval(60, 40), Side.CHAMPION),  # a challenger that only fails
+        (Approval(100_000, 0), Approval(0, 100_000), Side.CHALLENGER),
+    ],
+)
+def test_who_is_preferred(challenger: Approval, champion: Approval, preferred: Side | None) -> None:
+    assert compare(challenger, champion, ALPHA).preferred is preferred
+
+
+# Whatever the counts
+
+
+@given(approvals, approvals)
+def test_the_two_directions_mirror_each_other(one: Approval, other: Approval) -> None:
+    forth, back = compare(one, other, ALPHA), compare(other, one, ALPHA)
+    assert (forth.better, forth.worse) == (back.worse, back.better)
+
+
+@given(approvals, approvals)
+def test_thumbs_turned_round_turn_the_answer_round(one: Approval, other: Approval) -> None:
+    turned = log_evidence(Approval(other.down, other.up), Approval(one.down, one.up))
+    assert turned == pytest.approx(log_evidence(one, other), abs=1e-6)
+
+
+@given(approvals, approvals)
+def test_no_evidence_for_what_the_votes_do_not_even_suggest(one: Approval, other: Approval) -> None:
+    if one.share <= other.share:
+        assert log_evidence(one, other) <= 1e-9
+
+
+@given(approvals, approvals)
+def test_both_directions_are_never_decided_at_once(one: Approval, other: Approval) -> None:
+    comparison = compare(one, other, ALPHA)
+    assert min(comparison.better, comparison.worse) <= 1 + 1e-9
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_evidence_is_at_most_one_on_average_while_the_challenger_is_not_better(
+    votes: int, champion_votes: int, p: float, q: float
+) -> None:
+    worse, better = sorted((p, q))
+    mean = sum(
+        chance(up, votes, worse) * chance(other, champion_votes, better) * math.exp(log_evidence(first, second))
+        for up, first in enumerate(every_approval(votes))
+        for other, second in enumerate(every_approval(champion_votes))
+    )
+    assert mean <= 1 + 1e-9
+
+
+def every_approval(votes: int) -> list[Approval]:
+    return [Approval(up, votes - up) for up in range(votes + 1)]
+
+
+def chance(up: int, votes: int, p: float) -> float:
+    return math.comb(votes, up) * p**up * (1 - p) ** (votes - up)
+
+
+# Intervals
+
+
+@pytest.mark.parametrize("approval", [Approval(), Approval(3, 1), Approval(0, 40), Approval(900, 300)])
+def test_the_interval_is_that_of_the_beta_distribution(approval: Approval) -> None:
+    expected = beta(1 + approval.up, 1 + approval.down).interval(0.95)
+    assert approval.interval() == pytest.approx(expected)
+
+
+# Looked at after every vote
+
+
+def log_evidences(up: Counts, down: Counts, other_up: Counts, other_down: Counts) -> npt.NDArray[np.float64]:
+    """Return `log_evidence` of many counts at once, written in another way."""
+
+    def fit(successes: Counts, failures: Counts) -> npt.NDArray[np.float64]:
+        share = successes / np.maximum(1, successes + failures)
+        return np.asarray(xlogy(successes, share) + xlogy(failures, 1 - share))
+
+    mixture = betaln(1 + up, 1 + down) + betaln(1 + other_up, 1 + other_down)
+    apart, together = fit(up, down) + fit(other_up, other_down), fit(up + other_up, down + other_down)
+    allowed = up * (other_up + other_down) <= other_up * (up + down)
+    return np.asarray(mixture - np.where(allowed, apart, together))
+
+
+@given(approvals, approvals)
+def test_the_simulated_comparison_is_the_real_one(one: Approval, other: Approval) -> None:
+    arrays = (np.array([count]) for count in (one.up, one.down, other.up, other.down))
+    assert log_evidences(*arrays)[0] == pytest.approx(log_evidence(one, other), abs=1e-6)
+
+
+def decisions(challenger: float, champion: float, *, share: float) -> tuple[float, float]:
+    """Return how often 400 votes, looked at after each, say that the challenger is better, and that it is worse."""
+    random = np.random.default_rng(7)
+    tried = random.random((RUNS, LOOKS)) < share
+    up = random.random((RUNS, LOOKS)) < np.where(tried, challenger, champion)
+    first = [np.cumsum(votes, axis=1) for votes in (tried & up, tried & ~up)]
+    second = [np.cumsum(votes, axis=1) for votes in (~tried & up, ~tried & ~up)]
+    needed = math.log(compare(Approval(), Approval(), ALPHA).needed)
+    better, worse = log_evidences(*first, *second) >= needed, log_evidences(*second, *first) >= needed
+    return float(np.mean(decided_first(better, worse))), float(np.mean(decided_first(worse, better)))
+
+
+def decided_first(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which runs reach the one decision, and not the other before."""
+
+    def look(decided: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        return np.where(decided.any(axis=1), decided.argmax(axis=1), LOOKS)
+
+    return np.asarray(look(one) < look(other))
+
+
+@pytest.mark.parametrize("approval", [0.5, 0.9])
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_equally_liked_versions_are_told_apart_no_more_often_than_alpha(approval: float, share: float) -> None:
+    better, worse = decisions(approval, approval, share=share)
+    assert better + worse <= ALPHA
+
+
+def test_a_clear_difference_is_found_and_never_the_wrong_way_round() -> None:
+    better, worse = decisions(0.75, 0.55, share=0.5)
+    assert 0.55 <= better <= 0.7
+    assert worse == 0
+    assert decisions(0.85, 0.45, share=0.5)[0] >= 0.99
+
+
+def test_a_challenger_that_only_fails_is_found_soon_though_it_answers_a_tenth() -> None:
+    assert compare(Approval(0, 9), Approval(54, 27), ALPHA).preferred is Side.CHAMPION
+    assert decisions(0.0, 0.6, share=0.1)[1] >= 0.99
