@@ -32,6 +32,7 @@ from storage.errors import (
     AlreadyChampion,
     DataDirectoryInUse,
     NothingToRollBack,
+    ReleaseRefused,
     SettingsError,
     StorageError,
     VersionNotFound,
@@ -39,7 +40,17 @@ from storage.errors import (
 from storage.personalities import DEFAULT_PERSONALITY, find_personality
 from storage.processes import BOT, sole_process
 from storage.settings import Settings, load_settings
-from storage.versions import Alias, list_moves, list_versions, name_of, promote, read_alias, roll_back, version_named
+from storage.versions import (
+    Alias,
+    Version,
+    ask_gate,
+    list_versions,
+    name_of,
+    promote,
+    read_alias,
+    roll_back,
+    version_named,
+)
 from trainer.errors import TrainerError
 
 T = TypeVar("T")
@@ -49,12 +60,12 @@ USAGE_ERRORS = (
     ConnectionRefused,
     DataDirectoryInUse,
     NothingToRollBack,
+    ReleaseRefused,
     SettingsError,
     VersionNotFound,
 )
 RESTART_PAUSE_S = 10.0
 STOP_S = 20.0
-BENCHES = ("votes", "loop")
 DEMO_DIRECTORY = Path("demo-data")
 EARLIER_DEMO_S = 20.0
 
@@ -65,11 +76,20 @@ notes = Console(stderr=True)
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=HELP)
 model = typer.Typer(no_args_is_help=True, help="Versions: list, show, promote, roll back.")
 app.add_typer(model, name="model")
+bench = typer.Typer(no_args_is_help=True, help="Measure, both sides in one run; needs a checkout with the dev extra.")
+app.add_typer(bench, name="bench")
+canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of conversations.")
+model.add_typer(canary, name="canary")
+votes = typer.Typer(no_args_is_help=True, help="Votes: what became of them.")
+app.add_typer(votes, name="votes")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; config.toml where it is left out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Personality = Annotated[str, typer.Option("--personality", help="Whose versions or votes.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit trail.")]
+Override = Annotated[
+    bool, typer.Option("--override", help="Release what did not pass the gate; say why with --reason.")
+]
 
 
 @app.command()
@@ -107,11 +127,12 @@ def demo(
 def run(config: Config = None) -> None:
     """Serve Discord, with the trainer beside the bot."""
     from bot.runner import require_token, run_bot
-    from trainer.schedule import parse_schedule
+    from storage.cron import parse_schedule
+    from trainer.schedule import SETTING
 
     _log_to_stderr(logging.INFO)
     settings = load_settings(config)
-    parse_schedule(settings.training.schedule)
+    parse_schedule(SETTING, settings.training.schedule)
     require_token(settings)
     with _progress() as say:
         _prepare_base(settings, say)
@@ -162,13 +183,19 @@ def train(config: Config = None, personality: Personality = DEFAULT_PERSONALITY,
 def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
     """List the versions with their votes, newest first."""
     from bot.reports import describe_versions
+    from storage.schema import CHALLENGER
     from storage.votes import tally_by_version
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
         versions, champion = list_versions(session, personality_id), read_alias(session, personality_id)
+        challenger = read_alias(session, personality_id, CHALLENGER)
         tallies = tally_by_version(session, personality_id)
-        data = {"champion": champion.target, "versions": [asdict(v) | {"name": v.name} for v in versions]}
-        return data, describe_versions(versions, champion, tallies)
+        data = {
+            "champion": champion.target,
+            "challenger": challenger.target if challenger.version else None,
+            "versions": [asdict(v) | {"name": v.name} for v in versions],
+        }
+        return data, describe_versions(versions, champion, challenger, tallies)
 
     _show(*_with_personality(config, personality, read), as_json)
 
@@ -180,7 +207,7 @@ def show_model(
     """Show where a version comes from and how it measured."""
     from bot.reports import describe_version
     from storage.rounds import find_round
-    from storage.versions import find_version
+    from storage.versions import failed_checks, find_version, moves_of
     from storage.votes import Tally, tally_by_version
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
@@ -189,9 +216,10 @@ def show_model(
             return {"name": "base"}, "**base**: the base model, without an adapter"
         round_ = find_round(session, found.round_id) if found.round_id else None
         votes = tally_by_version(session, personality_id).get(found.id, Tally())
-        moves = [m for m in list_moves(session, personality_id) if found.id in (m.from_version_id, m.to_version_id)]
+        moves, checks = moves_of(session, found), failed_checks(session, found)
         data = asdict(found) | {"name": found.name, "votes": asdict(votes), "moves": [asdict(m) for m in moves]}
-        return data, describe_version(found, find_version(session, found.parent_id), round_, votes, moves)
+        parent = find_version(session, found.parent_id)
+        return data, describe_version(found, parent, round_, votes, moves, failed_checks=checks)
 
     _show(*_with_personality(config, personality, read), as_json)
 
@@ -199,22 +227,26 @@ def show_model(
 @model.command("promote")
 def promote_model(
     version: str,
+    *,
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
-    reason: Reason = "promoted on the command line",
+    reason: Reason = "",
+    override: Override = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a version, or "base", the one that answers."""
-    settings = load_settings(config)
-    target, champion = _with_personality(
-        config, personality, lambda session, id_: (version_named(session, id_, version), read_alias(session, id_))
-    )
-    if target is not None:
-        AdapterStore(settings.data.directory / "adapters").path(target.digest)
+    champion = _with_personality(config, personality, read_alias)
+    target = _releasable(config, personality, version, override=override, reason=reason)
 
     def move(session: Session, personality_id: int) -> Alias:
         return promote(
-            session, personality_id, target, expected_generation=champion.generation, by=_who(), reason=reason
+            session,
+            personality_id,
+            target,
+            expected_generation=champion.generation,
+            by=_who(),
+            reason=reason or "promoted on the command line",
+            override=override,
         )
 
     _show_champion(_with_personality(config, personality, move), as_json)
@@ -234,6 +266,125 @@ def roll_back_model(
         return roll_back(session, personality_id, expected_generation=champion.generation, by=_who(), reason=reason)
 
     _show_champion(_with_personality(config, personality, move), as_json)
+
+
+@model.command("lineage")
+def show_lineage(
+    version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
+    """Show which rounds, votes and people made a version."""
+    from bot.lineage import NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id
+    from storage.lineage import votes_behind
+
+    def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
+        found = version_named(session, personality_id, version)
+        if found is None:
+            return {"version": name_of(None), "chain": [name_of(None)], "rounds": []}, plain_text([NO_LINEAGE])
+        lineage = votes_behind(session, found.id)
+        return asdict(lineage), plain_text(lineage_lines(lineage, user_by_id, PLAIN))
+
+    _show_plain(*_with_personality(config, personality, read), as_json)
+
+
+@model.command("report")
+def draw_model_report(
+    file: Annotated[Path, typer.Argument(help="Where to write the picture, a PNG.")],
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    as_json: AsJson = False,
+) -> None:
+    """Draw approval, votes, pairs, training and the gate into a picture."""
+    from bot.charts import describe_report, draw_report
+    from storage.schema import utc_now
+    from storage.statistics import read_report
+
+    if file.suffix.lower() != ".png":
+        raise SettingsError(f"{file} cannot be written: the report is a PNG, so give it a name that ends in .png")
+    report = _with_personality(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
+    try:
+        file.write_bytes(draw_report(report))
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error
+    _show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The picture is {file}.", as_json)
+
+
+@votes.command("fate")
+def show_fate(
+    user_id: Annotated[int, typer.Argument(min=0, max=2**63 - 1, help="The member's Discord id.")],
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of a member's votes, newest first."""
+    from bot.lineage import PLAIN, fate_lines, plain_text, user_by_id
+    from storage.base_model import resolve_base_model
+    from storage.fates import VoteFate, fate_of_votes
+
+    settings = load_settings(config)
+    with _progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+
+    def read(session: Session, personality_id: int) -> list[VoteFate]:
+        return fate_of_votes(
+            session, user_id, personality_id=personality_id, settings=settings, base_revision=base.revision
+        )
+
+    fates = _with_personality(config, personality, read)
+    who = user_by_id(user_id).capitalize()
+    data = {"user_id": user_id, "votes": [asdict(fate) for fate in fates]}
+    _show_plain(data, plain_text(fate_lines(fates, PLAIN, who)), as_json)
+
+
+@canary.command("start")
+def start_model_canary(
+    version: str,
+    *,
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    share: Annotated[float | None, typer.Option(help="Share of conversations, such as 0.1.")] = None,
+    reason: Reason = "",
+    override: Override = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a version answer a share of conversations, until votes decide whether it stays."""
+    from storage.canaries import start_canary
+
+    settings = load_settings(config).release
+    target = _releasable(config, personality, version, override=override, reason=reason)
+
+    def start(session: Session, personality_id: int) -> None:
+        start_canary(
+            session,
+            personality_id,
+            target,
+            settings,
+            share=share,
+            by=_who(),
+            reason=reason or "started on the command line",
+            override=override,
+        )
+
+    _with_personality(config, personality, start)
+    _show(*_with_personality(config, personality, _canary_status), as_json)
+
+
+@canary.command("stop")
+def stop_model_canary(
+    config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """End the canary: the champion answers everywhere."""
+    from storage.canaries import stop_canary
+
+    _with_personality(config, personality, lambda session, id_: stop_canary(session, id_, by=_who(), reason=reason))
+    _show(*_with_personality(config, personality, _canary_status), as_json)
+
+
+@canary.command("status")
+def show_model_canary(
+    config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
+    """Show how members like the version that is tried, beside the champion."""
+    _show(*_with_personality(config, personality, _canary_status), as_json)
 
 
 @app.command("import")
@@ -266,19 +417,54 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def bench(name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}.")], as_json: AsJson = False) -> None:
-    """Measure; both sides in one run. It needs a checkout with the dev extra."""
-    if name not in BENCHES:
-        raise SettingsError(f"there is no bench {name!r}: choose one of {', '.join(BENCHES)}")
+@bench.command("votes")
+def bench_votes(as_json: AsJson = False) -> None:
+    """Votes stored and read per second, on SQLite and PostgreSQL."""
+    _run_bench("votes", as_json)
+
+
+@bench.command("loop")
+def bench_loop(as_json: AsJson = False) -> None:
+    """Delays of the bot's event loop while it generates and while a round trains."""
+    _run_bench("loop", as_json)
+
+
+@bench.command("community")
+def bench_community(
+    *,
+    taste: Annotated[str, typer.Option(help="What members like: a built-in taste, or module:function.")] = "short",
+    votes: Annotated[int, typer.Option(min=1, help="Votes in a round.")] = 300,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, each from the version before.")] = 3,
+    noise: Annotated[float, typer.Option(min=0, max=1, help="Share of votes that are flipped.")] = 0.0,
+    brigade: Annotated[float, typer.Option(min=0, max=1, help="Share of votes by colluding new accounts.")] = 0.0,
+    single: Annotated[bool, typer.Option("--single", help="Lone votes only, no siblings.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of members and training.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """A simulated server with a hidden taste: does the loop improve the bot? Takes minutes."""
+    _run_bench(
+        "community",
+        as_json,
+        taste=taste,
+        votes=votes,
+        rounds=rounds,
+        noise=noise,
+        brigade=brigade,
+        single=single,
+        seed=seed,
+    )
+
+
+def _run_bench(name: str, as_json: bool, **options: Any) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent))  # the checkout, from wherever this is called
     try:
         module = importlib.import_module(f"tests.benchmarks.{name}")
+        result = module.run(**options)
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"bench {name} needs {error.name}: run it in a checkout after `pip install -e '.[dev]'`"
         ) from error
-    _show(result := module.run(), json.dumps(result, indent=2), as_json)
+    _show(result, json.dumps(result, indent=2), as_json)
 
 
 class _LineLog:
@@ -304,9 +490,46 @@ def _show(data: dict[str, Any], text: str, as_json: bool) -> None:
         Console().print(Markdown(text.replace("\n", "  \n")))
 
 
+def _show_plain(data: dict[str, Any], text: str, as_json: bool) -> None:
+    """Like `_show`, for long text: a line of it stays a line, for grep."""
+    if as_json:
+        _show(data, text, as_json)
+    else:
+        print(text)
+
+
 def _show_champion(alias: Alias, as_json: bool) -> None:
     data = {"champion": alias.target, "generation": alias.generation}
     _show(data, f"**{name_of(alias.version)}** answers from now on.", as_json)
+
+
+def _canary_status(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
+    from bot.news import canary_data, describe_canary, describe_last_canary
+    from storage.canaries import latest_canary, read_canary
+    from storage.schema import utc_now
+    from storage.versions import find_version
+
+    reading = read_canary(session, personality_id)
+    if reading is not None:
+        return canary_data(reading), describe_canary(reading, utc_now())
+    last = latest_canary(session, personality_id)
+    challenger = name_of(find_version(session, last.challenger_id)) if last else ""
+    data = {"running": False, "last": asdict(last) | {"challenger": challenger} if last else None}
+    return data, describe_last_canary(last, challenger)
+
+
+def _releasable(config: Path | None, personality: str, version: str, *, override: bool, reason: str) -> Version | None:
+    """Return the version if the gate, or an admin in its place, lets it answer and its files are sound."""
+
+    def find(session: Session, personality_id: int) -> Version | None:
+        found = version_named(session, personality_id, version)
+        ask_gate(session, found, override=override, reason=reason)
+        return found
+
+    target = _with_personality(config, personality, find)
+    if target is not None:
+        AdapterStore(load_settings(config).data.directory / "adapters").path(target.digest)
+    return target
 
 
 def _with_personality(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:

@@ -11,6 +11,7 @@ import discord
 from discord.ext import commands
 
 from bot.answering import Answerer
+from bot.arena_schedule import arena_trigger
 from bot.engine import Engine
 from bot.engine.local import LocalEngine
 from bot.failures import ErrorTranslatingTree
@@ -27,7 +28,16 @@ from storage.settings import Settings
 
 log = logging.getLogger(__name__)
 
-COGS = ("bot.cogs.chat", "bot.cogs.feedback", "bot.cogs.models", "bot.cogs.privacy")
+COGS = (
+    "bot.cogs.arena",
+    "bot.cogs.chat",
+    "bot.cogs.feedback",
+    "bot.cogs.insight",
+    "bot.cogs.models",
+    "bot.cogs.privacy",
+    "bot.cogs.releases",
+    "bot.cogs.votes",
+)
 FLUSH_S = 5.0
 FINISHING_S = 15.0
 
@@ -78,6 +88,7 @@ class ReactuneBot(commands.Bot):
 
     async def setup_hook(self) -> None:
         settings = self.settings
+        arena_trigger(settings.arena)  # a bad schedule is refused before anything is opened
         self.database = await asyncio.to_thread(open_database, settings)
         self.personality_id = await self.database.run(ensure_personality)
         self.base = await asyncio.to_thread(self._resolve_base)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from storage.canaries import Reading
 from storage.evidence import Evidence
 from storage.rounds import Round
-from storage.schema import RoundStatus
+from storage.schema import CHALLENGER, GateVerdict, RoundStatus
 from storage.versions import Alias, AliasMove, Version, name_of
 from storage.votes import Tally
 
@@ -23,12 +24,18 @@ HEADLINES = {
     RoundStatus.FAILED: "The round failed",
     RoundStatus.INTERRUPTED: "The round was interrupted",
 }
+VERDICTS = {
+    GateVerdict.PASS: "✓ passed the gate",
+    GateVerdict.FAIL: "✗ failed the gate",
+    GateVerdict.NOT_ENOUGH_EVIDENCE: "? not enough evidence for the gate",
+}
 
 
 @dataclass(frozen=True)
 class Status:
     champion: Alias
     last_good: Alias
+    canary: Reading | None
     base_name: str
     problem: str | None
     evidence: Evidence
@@ -43,16 +50,27 @@ def describe_status(status: Status) -> str:
     evidence = status.evidence
     lines = [
         f"**Champion:** {status.champion.target} on {status.base_name} (last good: {status.last_good.target})",
-        f"**To learn from:** {_count(evidence.votes, 'vote')} on {_count(evidence.replies, 'answer')}, "
-        f"{_count(evidence.corrections, 'suggested answer')}; a round needs {_count(status.pairs_needed, 'pair')}",
+        f"**To learn from:** {count(evidence.votes, 'vote')} on {count(evidence.replies, 'answer')}, "
+        f"{count(evidence.corrections, 'suggested answer')}; a round needs {count(status.pairs_needed, 'pair')}",
         f"**Trainer:** {_trainer(status)}",
         status.bases,
     ]
+    if status.canary:
+        lines.insert(1, _canary(status.canary))
     if status.problem:
         lines.insert(1, f"⚠️ {status.problem}")
     if status.latest_round:
         lines.append(describe_round(status.latest_round))
     return "\n".join(lines)
+
+
+def _canary(reading: Reading) -> str:
+    tried, kept = reading.tried.approval, reading.kept.approval
+    return (
+        f"**Canary:** {reading.challenger.name} answers {reading.canary.share:.0%} of conversations and has "
+        f"{tried.share:.0%} of {count(tried.votes, 'vote')}, {name_of(reading.champion)} {kept.share:.0%} of "
+        f"{kept.votes}; `/model canary status` tells more"
+    )
 
 
 def _trainer(status: Status) -> str:
@@ -107,29 +125,38 @@ def describe_metrics(metrics: Mapping[str, Any]) -> str:
     return " · ".join(words).replace(" · (base", " (base")
 
 
-def describe_versions(versions: Sequence[Version], champion: Alias, tallies: Mapping[int | None, Tally]) -> str:
+def describe_versions(
+    versions: Sequence[Version], champion: Alias, challenger: Alias, tallies: Mapping[int | None, Tally]
+) -> str:
     """Return a line per version, newest first, the base model last."""
-    lines = [_version_line(v.name, v.id, _day(v.created_at), champion, tallies) for v in versions] + [
-        _version_line("base", None, "no adapter", champion, tallies)
-    ]
-    return "\n".join(lines)
+    return "\n".join(_version_line(v, champion, challenger, tallies) for v in (*versions, None))
 
 
 def _version_line(
-    name: str, version_id: int | None, note: str, champion: Alias, tallies: Mapping[int | None, Tally]
+    version: Version | None, champion: Alias, challenger: Alias, tallies: Mapping[int | None, Tally]
 ) -> str:
-    votes = tallies.get(version_id, Tally())
-    is_champion = version_id == (champion.version.id if champion.version else None)
-    return f"{'👑' if is_champion else '▫️'} **{name}** · 👍 {votes.up} 👎 {votes.down} · {note}"
+    votes = tallies.get(version.id if version else None, Tally())
+    note = f"{VERDICTS[version.verdict]} · {_day(version.created_at)}" if version else "no adapter"
+    sign = "👑" if name_of(version) == champion.target else "▫️"
+    if challenger.version and name_of(version) == challenger.target:
+        sign, note = "🐤", f"answers as a canary · {note}"
+    return f"{sign} **{name_of(version)}** · 👍 {votes.up} 👎 {votes.down} · {note}"
 
 
 def describe_version(
-    version: Version, parent: Version | None, round_: Round | None, votes: Tally, moves: Sequence[AliasMove]
+    version: Version,
+    parent: Version | None,
+    round_: Round | None,
+    votes: Tally,
+    moves: Sequence[AliasMove],
+    *,
+    failed_checks: Sequence[str],
 ) -> str:
     lines = [
         f"**{version.name}** · made {_day(version.created_at)} from {name_of(parent)} on {version.base_name} "
         f"({version.base_revision})",
         f"Adapter `{version.digest[:16]}` · 👍 {votes.up} 👎 {votes.down}",
+        ": ".join([VERDICTS[version.verdict], *filter(None, ["; ".join(failed_checks)])]),
     ]
     if version.metrics:
         lines.append(describe_metrics(version.metrics))
@@ -143,10 +170,12 @@ def describe_version(
 
 
 def describe_move(move: AliasMove, version: Version) -> str:
-    return "became champion" if move.to_version_id == version.id else "stopped being champion"
+    what = "a canary" if move.alias == CHALLENGER else "champion"
+    overriding = ", overriding the gate," if move.overrides_gate else ""
+    return f"became {what}{overriding}" if move.to_version_id == version.id else f"stopped being {what}"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

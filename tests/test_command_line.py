@@ -17,11 +17,16 @@ from storage.adapters import AdapterStore
 from storage.base_model import resolve_base_model
 from storage.database import open_database
 from storage.personalities import ensure_personality
+from storage.schema import GateVerdict, RoundRow
 from storage.settings import Settings, load_settings
 from storage.versions import register
-from tests.seeding import add_correction, add_reply, add_siblings
+from tests.past import add_round, add_version, pair
+from tests.seeding import BOB, add_correction, add_reply, add_siblings
 from tests.storage.test_adapters import publish
 from tests.tiny_model import build_tiny_base
+
+LATER = 10_000
+"""A day after every vote that a test gives."""
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +104,7 @@ def version(settings: Settings, seeded):
 def test_help_lists_the_commands(reactune):
     code, out, _ = reactune("--help")
     assert code == 0
-    for name in ("demo", "run", "bot", "trainer", "train", "model", "import", "export", "doctor", "bench"):
+    for name in ("demo", "run", "bot", "trainer", "train", "model", "votes", "import", "export", "doctor", "bench"):
         assert name in out
 
 
@@ -144,17 +149,127 @@ def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
     assert json.loads(reactune("model", "rollback", "--json")[1]) == {"champion": "base", "generation": 2}
 
 
+@pytest.fixture
+def doubtful(settings: Settings, seeded):
+    """A version that the gate did not pass."""
+    digest = publish(AdapterStore(settings.data.directory / "adapters"), value=2.0)
+
+    def add(session):
+        check = {"name": "divergence", "outcome": "fail", "sentence": "answers moved 4.2 nats per token"}
+        gate = {"verdict": "fail", "checks": [check]}
+        session.add(RoundRow(id=1, personality_id=1, requested_by="somebody", gate=gate))
+        session.flush()
+        return register(
+            session,
+            1,
+            digest=digest,
+            base_name="tiny",
+            base_revision="0123456789abcdef",
+            parent_id=None,
+            round_id=1,
+            metrics={},
+            verdict=GateVerdict.FAIL,
+        )
+
+    return seeded(add)
+
+
+def test_what_did_not_pass_the_gate_is_promoted_only_with_override_and_reason(reactune, doubtful):
+    code, out, err = reactune("model", "promote", "v1")
+    assert (code, out) == (2, "")
+    assert err == (
+        "reactune: v1 did not pass the gate (fail: answers moved 4.2 nats per token): "
+        "repeat with override and a reason to let it answer anyway\n"
+    )
+    code, _, err = reactune("model", "promote", "v1", "--override")
+    assert code == 2
+    assert "overriding the gate needs a reason" in err
+    code, out, _ = reactune("model", "promote", "v1", "--override", "--reason", "only a test", "--json")
+    assert (code, json.loads(out)["champion"]) == (0, "v1")
+    (move,) = json.loads(reactune("model", "show", "v1", "--json")[1])["moves"]
+    assert (move["overrides_gate"], move["reason"]) == (True, "only a test")
+
+
+def test_a_canary_is_started_shown_and_stopped(reactune, version):
+    code, out, _ = reactune("model", "canary", "start", "v1", "--share", "0.25", "--reason", "let us see", "--json")
+    started = json.loads(out)
+    assert (code, started["running"], started["challenger"], started["champion"]) == (0, True, "v1", "base")
+    assert (started["share"], started["start_reason"]) == (0.25, "let us see")
+    status = json.loads(reactune("model", "canary", "status", "--json")[1])
+    assert status["numbers"]["challenger"]["votes"] == 0
+    assert json.loads(reactune("model", "list", "--json")[1])["challenger"] == "v1"
+    stopped = json.loads(reactune("model", "canary", "stop", "--reason", "enough", "--json")[1])
+    assert (stopped["running"], stopped["last"]["status"]) == (False, "stopped")
+    assert "No canary is running" in reactune("model", "canary", "status")[1]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("promote", "v7"), "there is no version v7"),
+        (("lineage", "v7"), "there is no version v7"),
         (("rollback",), "nothing before it to roll back to"),
         (("promote", "base"), "the champion is base already"),
+        (("canary", "stop"), "no canary is running"),
+        (("canary", "start", "base"), "promote base instead"),
+        (("canary", "start", "v1", "--share", "1"), "choose one between 0 and 1"),
         (("list", "--personality", "nobody"), "there is no personality 'nobody'"),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(reactune, version, words, sentence):
     code, out, err = reactune("model", *words)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.fixture
+def voted_version(seeded, revision):
+    """v1, made by a round from an answer that BOB liked and one that he did not."""
+
+    def write(session):
+        add_siblings(session, 1, base_revision=revision)
+        add_version(session, add_round(session, LATER, [pair(1, 2)]))
+
+    seeded(write)
+
+
+def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_version):
+    code, out, _ = reactune("model", "lineage", "v1", "--json")
+    lineage = json.loads(out)
+    assert (code, lineage["chain"], lineage["votes"]) == (0, ["v1", "base"], {"up": 1, "down": 1})
+    assert lineage["rounds"][0]["pairs"][0]["chosen"]["votes"][0]["user_id"] == BOB
+    lines = reactune("model", "lineage", "v1")[1].splitlines()
+    assert lines[0].startswith("v1 comes from 1 round (v1 ← base): 2 votes")
+    assert f"(👍 user {BOB}) over answer 2 https://discord.com/channels/" in lines[3]
+
+    code, out, _ = reactune("votes", "fate", str(BOB), "--json")
+    assert (code, [vote["fate"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
+    lines = reactune("votes", "fate", str(BOB))[1].splitlines()
+    assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
+    assert lines[2].endswith("“good answer 0”: chosen in round 1 → v1, which passed the gate")
+
+
+def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):
+    seeded(ensure_personality)
+    assert reactune("model", "lineage", "base")[1].startswith("base is the base model without an adapter")
+    assert reactune("votes", "fate", "5")[1] == "User 5 voted on no answer so far.\n"
+
+
+def test_the_report_is_a_picture(reactune, voted_version, tmp_path):
+    code, out, _ = reactune("model", "report", "out.png", "--json")
+    report = json.loads(out)
+    assert (code, report["file"], report["champion"]) == (0, "out.png", "base")
+    assert [round_["by_source"] for round_ in report["rounds"]] == [{"siblings": 1}]
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [("report.jpg", "give it a name that ends in .png"), ("nowhere/report.png", "choose another place")],
+)
+def test_a_report_that_cannot_be_written_is_a_sentence(reactune, voted_version, file, sentence):
+    code, out, err = reactune("model", "report", file)
     assert (code, out) == (2, "")
     assert sentence in err
     assert len(err.splitlines()) == 1

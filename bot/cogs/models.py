@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from io import BytesIO
 
 import discord
 from discord import app_commands
@@ -12,10 +13,19 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.charts import describe_report, draw_report
+from bot.comparison import choose_prompts, compare, lay_side_by_side
+from bot.errors import UserFacingError
+from bot.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id, user_by_mention
+from bot.long_answers import answer_in_full
 from bot.permissions import NotAnAdmin, is_admin
+from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
+from bot.releases import Release
 from bot.reports import Status, describe_round, describe_status, describe_version, describe_versions
 from bot.splitting import MAX_MESSAGE_CHARS
+from storage.canaries import read_canary
 from storage.evidence import count_evidence
+from storage.lineage import Lineage, votes_behind
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
 from storage.rounds import (
@@ -27,13 +37,17 @@ from storage.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from storage.schema import CHAMPION, LAST_GOOD
+from storage.schema import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, utc_now
+from storage.statistics import read_report
 from storage.versions import (
     BASE_NAME,
     Alias,
+    Version,
+    ask_gate,
+    failed_checks,
     find_version,
-    list_moves,
     list_versions,
+    moves_of,
     name_of,
     promote,
     read_alias,
@@ -82,6 +96,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         return Status(
             champion=read_alias(session, personality, CHAMPION),
             last_good=read_alias(session, personality, LAST_GOOD),
+            canary=read_canary(session, personality),
             base_name=self.bot.base.name,
             problem=self.bot.releases.problem,
             evidence=count_evidence(session, personality, settings.privacy, self.bot.base.revision),
@@ -96,7 +111,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     async def train(self, interaction: discord.Interaction) -> None:
         """Train a new version on the votes and suggestions so far."""
         await interaction.response.defer()
-        by = _named(interaction.user)
+        by = named(interaction.user)
 
         round_, _ = await self.bot.database.run(request_round, self.bot.personality_id, by)
         message = await interaction.edit_original_response(content=await self._progress_text(round_))
@@ -109,7 +124,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         def read(session: Session) -> str:
             personality = self.bot.personality_id
             versions = list_versions(session, personality)
-            return describe_versions(versions, read_alias(session, personality), tally_by_version(session, personality))
+            champion, challenger = (read_alias(session, personality, name) for name in (CHAMPION, CHALLENGER))
+            return describe_versions(versions, champion, challenger, tally_by_version(session, personality))
 
         await interaction.response.defer(ephemeral=True)
         text = await self.bot.database.read(read)
@@ -127,22 +143,29 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
                 return f"**base** · {self.bot.base.name} ({self.bot.base.revision}), without an adapter."
             round_ = find_round(session, found.round_id) if found.round_id else None
             votes = tally_by_version(session, personality).get(found.id, Tally())
-            moves = [m for m in list_moves(session, personality) if found.id in (m.from_version_id, m.to_version_id)]
-            return describe_version(found, find_version(session, found.parent_id), round_, votes, moves)
+            parent, moves = find_version(session, found.parent_id), moves_of(session, found)
+            return describe_version(found, parent, round_, votes, moves, failed_checks=failed_checks(session, found))
 
         await interaction.response.defer(ephemeral=True)
         text = await self.bot.database.read(read)
         await interaction.followup.send(text[:MAX_MESSAGE_CHARS], ephemeral=True)
 
     @app_commands.command(name="promote")
-    @app_commands.describe(version="A version such as v3, or base", reason="Why; it is kept in the audit trail")
-    async def promote_version(self, interaction: discord.Interaction, version: str, reason: str = "") -> None:
+    @app_commands.describe(
+        version="A version such as v3, or base",
+        reason="Why; it is kept in the audit trail",
+        override="Promote it although it did not pass the gate; say why",
+    )
+    async def promote_version(
+        self, interaction: discord.Interaction, version: str, reason: str = "", override: bool = False
+    ) -> None:
         """Make a version the one that answers."""
         champion = await self._champion()
         await interaction.response.defer()
         target = await self.bot.database.read(version_named, self.bot.personality_id, version)
+        await self.bot.database.read(ask_gate, target, override=override, reason=reason)
         await asyncio.to_thread(self.bot.releases.open, target)
-        by = _named(interaction.user)
+        by = named(interaction.user)
         await self.bot.database.run(
             promote,
             self.bot.personality_id,
@@ -150,6 +173,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             expected_generation=champion.generation,
             by=by,
             reason=reason or "promoted in Discord",
+            override=override,
         )
         log.info("%s promoted %s (before: %s)", by, name_of(target), champion.target)
         await interaction.edit_original_response(
@@ -163,7 +187,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         """Go back to the version that answered before."""
         champion = await self._champion()
         await interaction.response.defer()
-        by = _named(interaction.user)
+        by = named(interaction.user)
         after = await self.bot.database.run(
             roll_back,
             self.bot.personality_id,
@@ -177,20 +201,92 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             f"`/model promote {champion.target}` brings {champion.target} back."
         )
 
+    @app_commands.command()
+    @app_commands.describe(version="A version such as v3")
+    async def lineage(self, interaction: discord.Interaction, version: str) -> None:
+        """Show which rounds, votes and people made a version."""
+
+        def read(session: Session) -> Lineage | None:
+            found = version_named(session, self.bot.personality_id, version)
+            return votes_behind(session, found.id) if found else None
+
+        await interaction.response.defer(ephemeral=True)
+        found = await self.bot.database.read(read)
+        if found is None:
+            await interaction.followup.send(NO_LINEAGE, ephemeral=True)
+            return
+        lines = lineage_lines(found, user_by_mention, MARKDOWN)
+        text = plain_text(lineage_lines(found, user_by_id, PLAIN))
+        await answer_in_full(interaction, lines, text, f"lineage-{found.version}.txt")
+
+    @app_commands.command()
+    async def report(self, interaction: discord.Interaction) -> None:
+        """Post a picture: approval, votes, pairs, training and the gate."""
+        await interaction.response.defer()
+        report = await self.bot.database.read(read_report, self.bot.personality_id, utc_now())
+        picture = await asyncio.to_thread(draw_report, report)
+        words = describe_report(report)
+        file = discord.File(BytesIO(picture), "report.png", description=words.replace("**", ""))
+        await interaction.edit_original_response(content=words, attachments=[file])
+
+    @app_commands.command(name="compare")
+    @app_commands.describe(
+        a="A version such as v3, or base",
+        b="Another one",
+        prompt="What to ask both; without it, three prompts of the prompt bank",
+    )
+    async def compare_versions(
+        self,
+        interaction: discord.Interaction,
+        a: str,
+        b: str,
+        prompt: app_commands.Range[str, 1, MAX_PROMPT_CHARS] | None = None,
+    ) -> None:
+        """Ask two versions the same, and show their answers side by side."""
+        await interaction.response.defer(ephemeral=True)
+        releases = await self._open_two(a, b)
+        names = " and ".join(release.name for release in releases)
+
+        async def report(done: int, of: int) -> None:
+            await interaction.edit_original_response(content=f"Asking {names} … {done} of {of} answers")
+
+        comparisons = await compare(
+            self.bot.engine,
+            releases,
+            await asyncio.to_thread(self._prompts, prompt),
+            system_prompt=self.bot.settings.chat.system_prompt,
+            generation=self.bot.settings.generation,
+            report=report,
+        )
+        await interaction.edit_original_response(content=None, embed=lay_side_by_side(releases, comparisons))
+
+    async def _open_two(self, *names: str) -> list[Release]:
+        def read(session: Session) -> list[Version | None]:
+            return [version_named(session, self.bot.personality_id, name) for name in names]
+
+        versions = await self.bot.database.read(read)
+        if versions[0] == versions[1]:
+            raise UserFacingError(f"Both are {name_of(versions[0])}: choose two different versions to compare.")
+        return [await asyncio.to_thread(self.bot.releases.open, version) for version in versions]
+
+    def _prompts(self, given: str | None) -> list[str]:
+        if given is None:
+            return choose_prompts(read_bank(self.bot.settings.arena.prompts))
+        if not given.strip():
+            raise UserFacingError("That prompt is empty: write what to ask, or leave it out.")
+        return [given.strip()]
+
     async def _champion(self) -> Alias:
         """Return what the admin acts upon: a move by somebody else after this is a conflict, not a second move."""
         return await self.bot.database.read(read_alias, self.bot.personality_id)
 
     @show.autocomplete("version")
+    @lineage.autocomplete("version")
+    @compare_versions.autocomplete("a")
+    @compare_versions.autocomplete("b")
     @promote_version.autocomplete("version")
     async def complete_version(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-        if not is_admin(interaction.user, self.bot.settings.discord):
-            return []
-        versions = await self.bot.database.read(list_versions, self.bot.personality_id)
-        names = [version.name for version in versions] + [BASE_NAME]
-        if current.lower() in names:
-            return []  # nothing to choose: with a choice on offer, Enter would take it instead of sending the command
-        return [app_commands.Choice(name=n, value=n) for n in names if current.lower() in n][:CHOICES]
+        return await offer_versions(self.bot, interaction.user, current)
 
     async def cog_unload(self) -> None:
         self._follow.cancel()
@@ -234,6 +330,19 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         return describe_round(round_)[: MAX_MESSAGE_CHARS - len(advice)] + advice
 
 
+async def offer_versions(
+    bot: ReactuneBot, user: discord.User | discord.Member, current: str
+) -> list[app_commands.Choice[str]]:
+    """Return the versions to choose from while an admin types."""
+    if not is_admin(user, bot.settings.discord):
+        return []
+    versions = await bot.database.read(list_versions, bot.personality_id)
+    names = [version.name for version in versions] + [BASE_NAME]
+    if current.lower() in names:
+        return []  # nothing to choose: with a choice on offer, Enter would take it instead of sending the command
+    return [app_commands.Choice(name=n, value=n) for n in names if current.lower() in n][:CHOICES]
+
+
 def _advice(session: Session, round_: Round) -> str:
     """Return what an admin should do about the round now, if anything."""
     if round_.is_open:
@@ -241,10 +350,17 @@ def _advice(session: Session, round_: Round) -> str:
     made = next((v for v in list_versions(session, round_.personality_id) if v.round_id == round_.id), None)
     if made is None:
         return ""
-    return f"\n`/model promote {made.name}` makes {made.name} answer, `/model show {made.name}` tells more."
+    if read_alias(session, round_.personality_id, CHAMPION).target == made.name:
+        return f"\n{made.name} answers now, `/model rollback` takes it back."
+    if read_alias(session, round_.personality_id, CHALLENGER).target == made.name:
+        return f"\n{made.name} answers a share of conversations, `/model canary status` tells more."
+    tells = f"`/model show {made.name}` tells more."
+    if made.verdict is not GateVerdict.PASS:
+        return f"\nOnly with override and a reason does `/model promote {made.name}` make {made.name} answer, {tells}"
+    return f"\n`/model promote {made.name}` makes {made.name} answer, {tells}"
 
 
-def _named(user: discord.User | discord.Member) -> str:
+def named(user: discord.User | discord.Member) -> str:
     return f"{user.name} ({user.id})"[:64]
 
 

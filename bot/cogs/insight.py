@@ -1,0 +1,66 @@
+"""Tells members what became of their votes; nobody sees the votes of others here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot
+from bot.errors import UserFacingError
+from bot.failures import NOT_MINE, answer_privately
+from bot.lineage import MARKDOWN, PLAIN, describe_fate, fate_lines, plain_text
+from bot.long_answers import answer_in_full, fit_lines
+from storage.fates import VoteFate, fate_of_votes, replies_on_message
+
+NOT_VOTED = "You have not voted on that answer."
+
+
+class Insight(commands.Cog):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+        self._menu = app_commands.ContextMenu(name="What became of my vote?", callback=self.fate_of_one)
+
+    async def cog_load(self) -> None:
+        self.bot.tree.add_command(self._menu)
+
+    async def cog_unload(self) -> None:
+        self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
+
+    @app_commands.command()
+    async def myvotes(self, interaction: discord.Interaction) -> None:
+        """See what became of your votes: waiting, trained on, and in which version."""
+        await interaction.response.defer(ephemeral=True)
+        fates = await self.bot.database.read(self._fates, interaction.user.id)
+        text = plain_text(fate_lines(fates, PLAIN))
+        await answer_in_full(interaction, fate_lines(fates, MARKDOWN), text, "my-votes.txt")
+
+    async def fate_of_one(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Tell what became of the member's vote on an answer, or on those of an arena."""
+        await interaction.response.defer(ephemeral=True)
+        fates = await self.bot.database.read(self._fates_on, interaction.user.id, message.id)
+        lines = [describe_fate(fate, MARKDOWN) for fate in fates] or [NOT_VOTED]
+        await answer_privately(interaction, fit_lines(lines, "-# … and {left} more: `/myvotes`"))
+
+    def _fates_on(self, session: Session, user_id: int, message_id: int) -> list[VoteFate]:
+        replies = replies_on_message(session, message_id)
+        if not replies:
+            raise UserFacingError(NOT_MINE)
+        return self._fates(session, user_id, replies)
+
+    def _fates(self, session: Session, user_id: int, reply_ids: Collection[int] | None = None) -> list[VoteFate]:
+        return fate_of_votes(
+            session,
+            user_id,
+            personality_id=self.bot.personality_id,
+            settings=self.bot.settings,
+            base_revision=self.bot.base.revision,
+            reply_ids=reply_ids,
+        )
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(Insight(bot))

@@ -1,0 +1,129 @@
+"""The same prompts answered by two versions, side by side; nothing of it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+import discord
+
+from bot.answering import NOTES, request_answer
+from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
+from bot.errors import EngineStopped, UserFacingError
+from bot.prompt_bank import PromptBank, bank_messages
+from bot.releases import Release
+from storage.settings import GenerationSettings
+
+log = logging.getLogger(__name__)
+
+PROMPTS = 3
+EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
+SHORTENED = " … (shortened)"
+SMALL_PRINT = "Same prompt, seed and sampling for both. These answers are not stored, voted on or trained on."
+NO_ANSWER = "*no answer: the operator's log says why*"
+
+Report = Callable[[int, int], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A prompt, and what each version said, in their order."""
+
+    prompt: str
+    answers: tuple[str, ...]
+
+
+def choose_prompts(bank: PromptBank, count: int = PROMPTS) -> list[str]:
+    """Return prompts from all over the bank, always the same ones."""
+    step = max(1, len(bank.prompts) // count)
+    return [prompt.text for prompt in bank.prompts[::step][:count]]
+
+
+async def compare(
+    engine: Engine,
+    releases: Sequence[Release],
+    prompts: Sequence[str],
+    *,
+    system_prompt: str,
+    generation: GenerationSettings,
+    report: Report,
+) -> list[Comparison]:
+    """Ask every version every prompt at once; `report` gets how many answers there are, of how many.
+
+    Raises UserFacingError on a prompt that does not fit, EngineBusy and EngineClosed as the engine does.
+    """
+    rendered = [await _render(engine, system_prompt, prompt) for prompt in prompts]
+    generations = _submit(engine, releases, rendered, generation)
+    tasks = [asyncio.ensure_future(_listen(answer)) for answer in generations]
+    try:
+        await report(0, len(tasks))
+        for done, task in enumerate(asyncio.as_completed(tasks), start=1):
+            await task
+            await report(done, len(tasks))
+        answers = [task.result() for task in tasks]
+    finally:
+        for answer, task in zip(generations, tasks, strict=True):
+            answer.cancel()
+            task.cancel()
+    width = len(releases)
+    return [Comparison(prompt, tuple(answers[i * width : (i + 1) * width])) for i, prompt in enumerate(prompts)]
+
+
+async def _render(engine: Engine, system_prompt: str, prompt: str) -> RenderedPrompt:
+    try:
+        return await engine.render(bank_messages(system_prompt, prompt))
+    except ValueError as error:
+        raise UserFacingError("That prompt does not fit into the model's memory: try a shorter one.") from error
+
+
+def _submit(
+    engine: Engine, releases: Sequence[Release], prompts: Sequence[RenderedPrompt], settings: GenerationSettings
+) -> list[Generation]:
+    """Submit all or nothing, prompt by prompt."""
+    generations: list[Generation] = []
+    try:
+        for prompt in prompts:
+            seed = secrets.randbits(31)
+            for release in releases:
+                generations.append(engine.submit(replace(request_answer(prompt, release, settings), seed=seed)))
+    except BaseException:
+        for generation in generations:
+            generation.cancel()
+        raise
+    return generations
+
+
+async def _listen(generation: Generation) -> str:
+    try:
+        async for _ in generation:
+            pass
+    except (GenerationFailed, EngineStopped):
+        log.exception("an answer to compare failed")
+        return NO_ANSWER
+    completion = generation.completion
+    text = completion.text.strip() or "*no words*"
+    note = NOTES.get(completion.finish)
+    return f"{text} *({note})*" if note else text
+
+
+def lay_side_by_side(releases: Sequence[Release], comparisons: Sequence[Comparison]) -> discord.Embed:
+    """Return a row for each prompt with a column for each version; a phone shows the columns below each other."""
+    names = [release.name for release in releases]
+    embed = discord.Embed(title=" and ".join(names))
+    embed.set_footer(text=SMALL_PRINT)
+    prompts = [_cut(comparison.prompt, PROMPT_CHARS) for comparison in comparisons]
+    labels = sum(len(f"Prompt {i}") + sum(map(len, names)) for i, _ in enumerate(prompts, start=1))
+    room = EMBED_CHARS - len(embed) - labels - sum(map(len, prompts))
+    limit = min(FIELD_CHARS, room // (len(names) * len(comparisons)))
+    for i, (prompt, comparison) in enumerate(zip(prompts, comparisons, strict=True), start=1):
+        embed.add_field(name=f"Prompt {i}", value=prompt, inline=False)  # it also ends the row above
+        for name, answer in zip(names, comparison.answers, strict=True):
+            embed.add_field(name=name, value=_cut(answer, limit))
+    return embed
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - len(SHORTENED)].rstrip() + SHORTENED

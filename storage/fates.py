@@ -1,0 +1,307 @@
+"""What became of a member's votes: waiting, kept out, or used by rounds and the versions they made."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Select, or_, select
+from sqlalchemy.orm import Session
+
+from storage.lineage import line_of_parents, message_links
+from storage.members import Memberships
+from storage.privacy import open_bases
+from storage.replies import FINISHED_WHOLE
+from storage.schema import (
+    CHAMPION,
+    ArenaAnswerRow,
+    ArenaRow,
+    Basis,
+    ConsentRow,
+    GateVerdict,
+    PairSource,
+    QuarantinedVoteRow,
+    QuarantineStatus,
+    ReplyMessageRow,
+    ReplyRow,
+    ReplySpeakerRow,
+    RoundPairRow,
+    RoundRow,
+    RoundStatus,
+    RoundVoterRow,
+    Split,
+    VersionRow,
+    VoteEventRow,
+)
+from storage.settings import PrivacySettings, Settings, VoteSettings
+from storage.trust import account_creation, weight_of_vote
+from storage.versions import name_of, read_alias
+from storage.vote_history import Hold, Holds, VoteHistory, beginning, read_histories, read_holds
+from storage.votes import Vote
+
+CONCLUDED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
+"""Rounds that trained and judged a version; others leave their votes for a later one."""
+
+
+class Role(StrEnum):
+    CHOSEN = "chosen"
+    REJECTED = "rejected"
+
+
+class Obstacle(StrEnum):
+    """Why no round may learn from an answer now."""
+
+    LIVE_CHAT_CLOSED = "live chat is closed"
+    NO_CONSENT = "no consent"
+    OTHER_BASE = "other base"
+    UNFINISHED = "unfinished"
+
+
+class Fate(StrEnum):
+    """What became of a vote, in one word or two."""
+
+    WITHDRAWN = "withdrawn"
+    WEIGHTLESS = "without weight"
+    """The account or the membership was too new."""
+    QUARANTINED = "in quarantine"
+    EXCLUDED = "excluded"
+    IN_TRAINING = "in training"
+    TRAINED = "trained on"
+    HELD_OUT = "held out"
+    NOT_TRAINABLE = "not trainable"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True)
+class VoteUse:
+    """A round in which a voted answer stood on one side of a pair while the vote counted."""
+
+    round_id: int
+    status: RoundStatus
+    role: Role
+    source: PairSource
+    split: Split
+    vote: Vote
+    """What the vote said then."""
+    share: float | None
+    """How much of the round the member carried; None where that was little and so not noted."""
+    version: str | None
+    verdict: GateVerdict | None
+    champion: str | None
+    """The champion now, where it is that version or goes on from it."""
+
+
+@dataclass(frozen=True)
+class VoteFate:
+    """What became of a member's vote on one reply."""
+
+    reply_id: int
+    answer: str
+    link: str | None
+    vote: Vote | None
+    """None is withdrawn."""
+    voted_at: datetime
+    """When the vote became what it is."""
+    weight: float
+    """0 for new accounts and members, up to 1."""
+    fate: Fate
+    obstacle: Obstacle | None
+    uses: tuple[VoteUse, ...]
+    """Newest round first."""
+
+
+def replies_on_message(session: Session, message_id: int) -> set[int]:
+    """Return the ids of the replies that a Discord message carries: (part of) one answer, or an arena's answers."""
+    arena = (
+        select(ArenaAnswerRow.reply_id)
+        .join(ArenaRow, ArenaRow.id == ArenaAnswerRow.arena_id)
+        .where(ArenaRow.message_id == message_id)
+    )
+    return set(
+        session.scalars(
+            select(ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id == message_id).union_all(arena)
+        )
+    )
+
+
+def fate_of_votes(
+    session: Session,
+    user_id: int,
+    *,
+    personality_id: int,
+    settings: Settings,
+    base_revision: str,
+    reply_ids: Collection[int] | None = None,
+) -> list[VoteFate]:
+    """Return what became of the member's vote on each reply they ever voted on, or on these; the newest vote first."""
+    which = [VoteEventRow.user_id == user_id]
+    if reply_ids is not None:
+        which.append(VoteEventRow.reply_id.in_(reply_ids))
+    voted = select(VoteEventRow.reply_id).where(*which)
+    replies = session.execute(
+        select(ReplyRow.id, ReplyRow.answer, ReplyRow.guild_id).where(
+            ReplyRow.id.in_(voted), ReplyRow.personality_id == personality_id
+        )
+    ).all()
+    histories = read_histories(session, *which)
+    obstacles = _obstacles(session, voted, settings.privacy, base_revision)
+    links = message_links(session, voted)
+    holds = read_holds(session, QuarantinedVoteRow.user_id == user_id)
+    uses = _uses(session, user_id, personality_id, histories, holds)
+    memberships = Memberships(session)
+    fates = []
+    for reply_id, answer, guild_id in replies:
+        history, held = histories[reply_id, user_id], holds.get((reply_id, user_id), [])
+        weight = _weight(history, user_id, guild_id, memberships, settings.votes)
+        used, obstacle = tuple(uses.get(reply_id, ())) if weight else (), obstacles.get(reply_id)
+        fates.append(
+            VoteFate(
+                reply_id=reply_id,
+                answer=answer,
+                link=links.get(reply_id),
+                vote=history.now,
+                voted_at=history.since,
+                weight=weight,
+                fate=_fate(history.now, weight, held, used, obstacle),
+                obstacle=obstacle,
+                uses=used,
+            )
+        )
+    return sorted(fates, key=lambda fate: (fate.voted_at, fate.reply_id), reverse=True)
+
+
+def _weight(
+    history: VoteHistory, user_id: int, guild_id: int | None, memberships: Memberships, settings: VoteSettings
+) -> float:
+    voted_at = history.last_set_at
+    joined_at = None if guild_id is None else memberships.since(guild_id, user_id, voted_at)
+    return weight_of_vote(voted_at, account_creation(user_id), joined_at, settings)
+
+
+def _fate(
+    vote: Vote | None,
+    weight: float,
+    held: Collection[Hold],
+    uses: Collection[VoteUse],
+    obstacle: Obstacle | None,
+) -> Fate:
+    if vote is None:
+        return Fate.WITHDRAWN
+    if not weight:
+        return Fate.WEIGHTLESS
+    return _kept_out(held) or _used(uses) or (Fate.NOT_TRAINABLE if obstacle else Fate.WAITING)
+
+
+def _kept_out(held: Collection[Hold]) -> Fate | None:
+    statuses = {hold.status for hold in held}
+    if QuarantineStatus.OPEN in statuses:
+        return Fate.QUARANTINED
+    return Fate.EXCLUDED if QuarantineStatus.EXCLUDED in statuses else None
+
+
+def _used(uses: Collection[VoteUse]) -> Fate | None:
+    if any(use.status is RoundStatus.RUNNING for use in uses):
+        return Fate.IN_TRAINING
+    splits = {use.split for use in uses if use.status in CONCLUDED}
+    if Split.TRAIN in splits:
+        return Fate.TRAINED
+    return Fate.HELD_OUT if splits else None
+
+
+def _obstacles(
+    session: Session, replies: Select[Any], privacy: PrivacySettings, base_revision: str
+) -> dict[int, Obstacle]:
+    """Return why each of the replies may not be trained on now; those that may are absent.
+
+    The same conditions as those of `storage.evidence`, which a test compares.
+    """
+    speakers = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.reply_id.in_(replies))
+    silent = set(session.scalars(speakers.where(ReplySpeakerRow.user_id.not_in(select(ConsentRow.user_id)))))
+    agreed = set(session.scalars(speakers)) - silent
+    live_chat_open = Basis.LIVE_CHAT in open_bases(privacy)
+    rows = session.execute(
+        select(ReplyRow.id, ReplyRow.basis, ReplyRow.base_revision, ReplyRow.outcome, ReplyRow.answer).where(
+            ReplyRow.id.in_(replies)
+        )
+    )
+    obstacles = {}
+    for reply_id, basis, revision, outcome, answer in rows:
+        if basis in (None, Basis.LIVE_CHAT) and not live_chat_open:
+            obstacles[reply_id] = Obstacle.LIVE_CHAT_CLOSED
+        elif basis is None or (basis is Basis.LIVE_CHAT and reply_id not in agreed):
+            obstacles[reply_id] = Obstacle.NO_CONSENT
+        elif revision != base_revision:
+            obstacles[reply_id] = Obstacle.OTHER_BASE
+        elif outcome not in FINISHED_WHOLE or not answer:
+            obstacles[reply_id] = Obstacle.UNFINISHED
+    return obstacles
+
+
+def _uses(
+    session: Session,
+    user_id: int,
+    personality_id: int,
+    histories: Mapping[tuple[int, int], VoteHistory],
+    holds: Holds,
+) -> dict[int, list[VoteUse]]:
+    """Return {reply id: uses} of the votes that stood and counted when a round began, newest round first."""
+    voted = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id)
+    rows = session.execute(
+        select(RoundPairRow, RoundRow)
+        .join(RoundRow, RoundRow.id == RoundPairRow.round_id)
+        .where(
+            RoundRow.personality_id == personality_id,
+            or_(RoundPairRow.chosen_reply_id.in_(voted), RoundPairRow.rejected_reply_id.in_(voted)),
+        )
+        .order_by(RoundRow.id.desc(), RoundPairRow.position)
+    ).all()
+    results = _Results(session, user_id, personality_id)
+    uses: dict[int, list[VoteUse]] = defaultdict(list)
+    for pair, round_ in rows:
+        for role, reply_id in ((Role.CHOSEN, pair.chosen_reply_id), (Role.REJECTED, pair.rejected_reply_id)):
+            if reply_id is None or (reply_id, user_id) not in histories:
+                continue
+            vote = histories[reply_id, user_id].before(beginning(round_))
+            held = any(hold.held_in(round_) for hold in holds.get((reply_id, user_id), ()))
+            if vote is not None and not held:
+                uses[reply_id].append(results.use(pair, round_, role, vote))
+    return {reply_id: _once(of_reply) for reply_id, of_reply in uses.items()}
+
+
+def _once(uses: Iterable[VoteUse]) -> list[VoteUse]:
+    """Return one use for each round, role and split: a liked answer stands over several others in one round."""
+    return list({(use.round_id, use.role, use.split): use for use in reversed(tuple(uses))}.values())[::-1]
+
+
+class _Results:
+    """What rounds led to, and what one member carried of them."""
+
+    def __init__(self, session: Session, user_id: int, personality_id: int) -> None:
+        self._made = {
+            row.round_id: row
+            for row in session.scalars(select(VersionRow).where(VersionRow.personality_id == personality_id))
+        }
+        champion = read_alias(session, personality_id, CHAMPION).version
+        self._champion = name_of(champion)
+        self._in_champion = {v.id for v in line_of_parents(session, champion.id if champion else None)}
+        shares = select(RoundVoterRow.round_id, RoundVoterRow.share).where(RoundVoterRow.user_id == user_id)
+        self._shares = {row.round_id: row.share for row in session.execute(shares)}
+
+    def use(self, pair: RoundPairRow, round_: RoundRow, role: Role, vote: Vote) -> VoteUse:
+        made = self._made.get(round_.id)
+        return VoteUse(
+            round_id=round_.id,
+            status=round_.status,
+            role=role,
+            source=pair.source,
+            split=pair.split,
+            vote=vote,
+            share=self._shares.get(round_.id),
+            version=f"v{made.number}" if made else None,
+            verdict=made.verdict if made else None,
+            champion=self._champion if made and made.id in self._in_champion else None,
+        )

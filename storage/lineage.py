@@ -1,0 +1,300 @@
+"""Which votes made a version: the manifests of its line of parents, and the votes that stood behind them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import CTE, Select, select, union
+from sqlalchemy.orm import Session
+
+from storage.schema import (
+    ArenaAnswerRow,
+    ArenaRow,
+    CorrectionRow,
+    PairSource,
+    QuarantinedVoteRow,
+    ReplyMessageRow,
+    ReplyRow,
+    RoundPairRow,
+    RoundRow,
+    RoundVoterRow,
+    Split,
+    VoteEventRow,
+)
+from storage.versions import Version, find_version, name_of
+from storage.vote_history import VoteHistory, beginning, read_histories, read_holds
+from storage.votes import Tally, Vote
+
+T = TypeVar("T")
+
+WRITTEN = (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE)
+"""Sources whose chosen side is a correction."""
+
+
+@dataclass(frozen=True)
+class VoteBehind:
+    """A vote that stood under an answer when a round began."""
+
+    user_id: int
+    vote: Vote
+    held_back: bool
+    """It was in quarantine, so it did not count."""
+    stands: bool
+    """It still says the same today."""
+
+
+@dataclass(frozen=True)
+class AnswerBehind:
+    """One side of a pair; no link where no message carries it, as with a sample."""
+
+    reply_id: int
+    link: str | None
+    votes: tuple[VoteBehind, ...]
+
+
+@dataclass(frozen=True)
+class CorrectionBehind:
+    correction_id: int
+    author_id: int
+
+
+@dataclass(frozen=True)
+class PairBehind:
+    """A line of a round's manifest; a side is None where it is a correction, has no answer, or was deleted since."""
+
+    source: PairSource
+    split: Split
+    weight: float
+    replayed: bool
+    chosen: AnswerBehind | None
+    correction: CorrectionBehind | None
+    rejected: AnswerBehind | None
+    was_deleted: bool
+    """At least one side was deleted since."""
+
+
+@dataclass(frozen=True)
+class VoterBehind:
+    """A member's part in a round: counted votes and corrections, and what they carried as far as it was noted."""
+
+    user_id: int
+    votes: Tally
+    corrections: int
+    share: float | None
+    influence: float | None
+
+
+@dataclass(frozen=True)
+class RoundBehind:
+    """The round that made `version` from `parent`."""
+
+    round_id: int
+    version: str
+    parent: str
+    began_at: datetime
+    requested_by: str
+    manifest_digest: str | None
+    pairs: tuple[PairBehind, ...]
+    voters: tuple[VoterBehind, ...]
+    """Those who carried most come first."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Everything a version learned from: its own round first, then its parents'."""
+
+    version: str
+    chain: tuple[str, ...]
+    """The version and its parents, the base last."""
+    trained_on_deleted_data: bool
+    rounds: tuple[RoundBehind, ...]
+    votes: Tally
+    """Votes that counted in any of the rounds, each once."""
+    corrections: int
+    people: int
+
+
+def votes_behind(session: Session, version_id: int) -> Lineage:
+    """Return what made the version: the manifests of its line of parents and the votes that stood when they were made.
+
+    Raises VersionNotFound.
+    """
+    chain = line_of_parents(session, version_id)
+    made = {version.round_id: version for version in chain if version.round_id is not None}
+    rows = {row.id: row for row in session.scalars(select(RoundRow).where(RoundRow.id.in_(made)))}
+    reader = _ManifestReader(session, rows.values())
+    rounds = tuple(
+        reader.read(rows[version.round_id], version, parent)
+        for version, parent in zip(chain, [*chain[1:], None], strict=True)
+        if version.round_id in rows
+    )
+    own, votes, corrections = chain[0], _votes_of(rounds), {c for r in rounds for c in _corrections(r.pairs)}
+    return Lineage(
+        version=own.name,
+        chain=(*(version.name for version in chain), name_of(None)),
+        trained_on_deleted_data=own.trained_on_deleted_data,
+        rounds=rounds,
+        votes=_tally(votes.values()),
+        corrections=len(corrections),
+        people=len({user_id for _, user_id in (*votes, *corrections)}),
+    )
+
+
+def line_of_parents(session: Session, version_id: int | None) -> list[Version]:
+    """Return the version, its parent and so on; raises VersionNotFound."""
+    chain: list[Version] = []
+    while (version := find_version(session, version_id)) is not None:
+        chain.append(version)
+        version_id = version.parent_id
+    return chain
+
+
+class _ManifestReader:
+    """Reads the manifests of some rounds, with one query for each kind of row behind them."""
+
+    def __init__(self, session: Session, rounds: Iterable[RoundRow]) -> None:
+        ids = [row.id for row in rounds]
+        pairs = select(RoundPairRow).where(RoundPairRow.round_id.in_(ids))
+        replies = _replies_of(ids)
+        self._pairs: dict[int, list[RoundPairRow]] = defaultdict(list)
+        for pair in session.scalars(pairs.order_by(RoundPairRow.position)):
+            self._pairs[pair.round_id].append(pair)
+        self._voters: dict[int, dict[int, RoundVoterRow]] = defaultdict(dict)
+        for voter in session.scalars(select(RoundVoterRow).where(RoundVoterRow.round_id.in_(ids))):
+            self._voters[voter.round_id][voter.user_id] = voter
+        written = pairs.with_only_columns(RoundPairRow.correction_id)
+        authors = select(CorrectionRow.id, CorrectionRow.author_id).where(CorrectionRow.id.in_(written))
+        self._corrections = {id_: CorrectionBehind(id_, author) for id_, author in session.execute(authors)}
+        self._links = message_links(session, replies)
+        self._holds = read_holds(session, QuarantinedVoteRow.reply_id.in_(replies))
+        self._histories: dict[int, dict[int, VoteHistory]] = defaultdict(dict)
+        for (reply_id, user_id), history in read_histories(session, VoteEventRow.reply_id.in_(replies)).items():
+            self._histories[reply_id][user_id] = history
+
+    def read(self, round_: RoundRow, version: Version, parent: Version | None) -> RoundBehind:
+        rows = self._pairs[round_.id]
+        ids = {id_ for row in rows for id_ in (row.chosen_reply_id, row.rejected_reply_id) if id_ is not None}
+        answers = {id_: self._answer(id_, round_) for id_ in ids}
+        pairs = tuple(self._pair(row, answers) for row in rows)
+        return RoundBehind(
+            round_id=round_.id,
+            version=version.name,
+            parent=name_of(parent),
+            began_at=beginning(round_),
+            requested_by=round_.requested_by,
+            manifest_digest=round_.manifest_digest,
+            pairs=pairs,
+            voters=_voters(pairs, answers.values(), self._voters[round_.id]),
+        )
+
+    def _answer(self, reply_id: int, round_: RoundRow) -> AnswerBehind:
+        votes = []
+        for user_id, history in self._histories[reply_id].items():
+            vote = history.before(beginning(round_))
+            if vote is not None:
+                held_back = any(hold.held_in(round_) for hold in self._holds.get((reply_id, user_id), ()))
+                votes.append(VoteBehind(user_id, vote, held_back, stands=history.now is vote))
+        return AnswerBehind(reply_id, self._links.get(reply_id), tuple(votes))
+
+    def _pair(self, row: RoundPairRow, answers: Mapping[int, AnswerBehind]) -> PairBehind:
+        return PairBehind(
+            source=row.source,
+            split=row.split,
+            weight=row.weight,
+            replayed=row.replayed,
+            chosen=_found(answers, row.chosen_reply_id),
+            correction=_found(self._corrections, row.correction_id),
+            rejected=_found(answers, row.rejected_reply_id),
+            was_deleted=_was_deleted(row),
+        )
+
+
+def _found(rows: Mapping[int, T], id_: int | None) -> T | None:
+    return None if id_ is None else rows.get(id_)
+
+
+def _was_deleted(row: RoundPairRow) -> bool:
+    """Return whether a side is missing that pairs of this source have; deleting its row leaves a null."""
+    if row.source is PairSource.SINGLE:
+        return row.chosen_reply_id is None and row.rejected_reply_id is None
+    chosen = row.correction_id if row.source in WRITTEN else row.chosen_reply_id
+    return chosen is None or row.rejected_reply_id is None
+
+
+def _replies_of(round_ids: Collection[int]) -> Select[Any]:
+    """Select the ids of the replies in these rounds' manifests."""
+    sides = [
+        select(side).where(RoundPairRow.round_id.in_(round_ids), side.is_not(None))
+        for side in (RoundPairRow.chosen_reply_id, RoundPairRow.rejected_reply_id)
+    ]
+    both: CTE = union(*sides).cte("sides")
+    return select(both.c[0])
+
+
+def _voters(
+    pairs: Iterable[PairBehind], answers: Iterable[AnswerBehind], noted: Mapping[int, RoundVoterRow]
+) -> tuple[VoterBehind, ...]:
+    votes = _counted(answers)
+    by_user: dict[int, list[Vote]] = defaultdict(list)
+    for (_, user_id), vote in votes.items():
+        by_user[user_id].append(vote)
+    written = Counter(author for _, author in _corrections(pairs))
+    voters = [
+        VoterBehind(
+            user_id=user_id,
+            votes=_tally(by_user.get(user_id, [])),
+            corrections=written[user_id],
+            share=noted[user_id].share if user_id in noted else None,
+            influence=noted[user_id].influence if user_id in noted else None,
+        )
+        for user_id in {*by_user, *written, *noted}
+    ]
+    return tuple(sorted(voters, key=lambda v: (-(v.share or 0.0), -(v.votes.up + v.votes.down), v.user_id)))
+
+
+def _counted(answers: Iterable[AnswerBehind]) -> dict[tuple[int, int], Vote]:
+    """Return {(reply id, user id): vote} of the votes that were not held back."""
+    return {
+        (answer.reply_id, vote.user_id): vote.vote for answer in answers for vote in answer.votes if not vote.held_back
+    }
+
+
+def _corrections(pairs: Iterable[PairBehind]) -> set[tuple[int, int]]:
+    """Return (correction id, author id), each correction once: it may stand in several pairs."""
+    return {(c.correction_id, c.author_id) for pair in pairs if (c := pair.correction) is not None}
+
+
+def _votes_of(rounds: Sequence[RoundBehind]) -> dict[tuple[int, int], Vote]:
+    """Return {(reply id, user id): vote} of all that counted; where one changed, as the newest of the rounds saw it."""
+    votes: dict[tuple[int, int], Vote] = {}
+    for round_ in reversed(rounds):
+        votes |= _counted(side for pair in round_.pairs for side in (pair.chosen, pair.rejected) if side is not None)
+    return votes
+
+
+def _tally(votes: Collection[Vote]) -> Tally:
+    up = sum(vote is Vote.UP for vote in votes)
+    return Tally(up=up, down=len(votes) - up)
+
+
+def message_links(session: Session, replies: Select[Any]) -> dict[int, str]:
+    """Return {reply id: address} of the Discord message on which each of the replies begins, an arena's included."""
+    in_arenas = session.execute(
+        select(ArenaAnswerRow.reply_id, ArenaRow.guild_id, ArenaRow.channel_id, ArenaRow.message_id)
+        .join(ArenaRow, ArenaRow.id == ArenaAnswerRow.arena_id)
+        .where(ArenaAnswerRow.reply_id.in_(replies), ArenaRow.message_id.is_not(None))
+    )
+    own = session.execute(
+        select(ReplyMessageRow.reply_id, ReplyRow.guild_id, ReplyMessageRow.channel_id, ReplyMessageRow.message_id)
+        .join(ReplyRow, ReplyRow.id == ReplyMessageRow.reply_id)
+        .where(ReplyMessageRow.reply_id.in_(replies))
+        .order_by(ReplyMessageRow.position.desc())  # the first message comes last, and stays
+    )
+    return {
+        reply_id: f"https://discord.com/channels/{guild_id or '@me'}/{channel_id}/{message_id}"
+        for reply_id, guild_id, channel_id, message_id in [*in_arenas, *own]
+    }

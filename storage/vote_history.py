@@ -1,0 +1,131 @@
+"""Votes as they were: what a member's thumbs under a reply said at some moment, and whether it counted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from storage.schema import QuarantinedVoteRow, QuarantineRow, QuarantineStatus, RoundRow, VoteEventRow
+from storage.votes import Vote, thumb
+
+
+@dataclass(frozen=True)
+class ThumbEvent:
+    """A thumb that appeared (`standing`) or went; with its message, a thumb is one reaction of one member."""
+
+    message_id: int
+    emoji: str
+    burst: bool
+    standing: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class VoteHistory:
+    """All that one member did with their thumbs under one reply, in the order of arrival."""
+
+    events: tuple[ThumbEvent, ...]
+
+    @property
+    def now(self) -> Vote | None:
+        return self._turns()[-1][1] if self.events else None
+
+    @property
+    def since(self) -> datetime:
+        """The moment since which the vote says what it says now."""
+        turns = self._turns()
+        since = turns[0][0]
+        for (_, before), (moment, said) in pairwise(turns):
+            if said is not before:
+                since = moment
+        return since
+
+    @property
+    def last_set_at(self) -> datetime:
+        """When the member last set a thumb there, which is when their vote is weighed."""
+        return max(event.created_at for event in self.events if event.standing)
+
+    def before(self, moment: datetime) -> Vote | None:
+        """Return the vote that stood just before `moment`."""
+        earlier = VoteHistory(tuple(event for event in self.events if event.created_at < moment))
+        return earlier.now
+
+    def _turns(self) -> list[tuple[datetime, Vote | None]]:
+        """Return what the thumbs said together after each event; both of them say nothing."""
+        standing: set[tuple[int, str, bool]] = set()
+        turns = []
+        for event in self.events:
+            identity = (event.message_id, event.emoji, event.burst)
+            (standing.add if event.standing else standing.discard)(identity)
+            said = {vote for _, emoji, _ in standing if (vote := thumb(emoji))}
+            turns.append((event.created_at, said.pop() if len(said) == 1 else None))
+        return turns
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A quarantine that a vote is or was in."""
+
+    status: QuarantineStatus
+    opened_at: datetime
+    decided_at: datetime | None
+
+    def held_in(self, round_: RoundRow) -> bool:
+        """Return whether the vote was kept out of the round; a round may open the quarantine itself."""
+        opened_in_time = round_.finished_at is None or self.opened_at <= round_.finished_at
+        counts_since = self.decided_at if self.status is QuarantineStatus.COUNTED else None
+        return opened_in_time and (counts_since is None or counts_since > beginning(round_))
+
+
+Holds = Mapping[tuple[int, int], list[Hold]]
+"""By reply and user."""
+
+
+def beginning(round_: RoundRow) -> datetime:
+    return round_.started_at or round_.requested_at
+
+
+def read_histories(session: Session, *which: ColumnElement[bool]) -> dict[tuple[int, int], VoteHistory]:
+    """Return {(reply id, user id): history} of the vote events that `which` selects."""
+    rows = session.execute(
+        select(
+            VoteEventRow.reply_id,
+            VoteEventRow.user_id,
+            VoteEventRow.message_id,
+            VoteEventRow.emoji,
+            VoteEventRow.burst,
+            VoteEventRow.standing,
+            VoteEventRow.created_at,
+        )
+        .where(*which)
+        .order_by(VoteEventRow.id)
+    )
+    events: dict[tuple[int, int], list[ThumbEvent]] = defaultdict(list)
+    for reply_id, user_id, message_id, emoji, burst, standing, created_at in rows:
+        events[reply_id, user_id].append(ThumbEvent(message_id, emoji, burst, standing, created_at))
+    return {whose: VoteHistory(tuple(of_one)) for whose, of_one in events.items()}
+
+
+def read_holds(session: Session, *which: ColumnElement[bool]) -> Holds:
+    """Return the quarantines of the quarantined votes that `which` selects."""
+    rows = session.execute(
+        select(
+            QuarantinedVoteRow.reply_id,
+            QuarantinedVoteRow.user_id,
+            QuarantineRow.status,
+            QuarantineRow.opened_at,
+            QuarantineRow.decided_at,
+        )
+        .join(QuarantineRow, QuarantineRow.id == QuarantinedVoteRow.quarantine_id)
+        .where(*which)
+    )
+    holds: dict[tuple[int, int], list[Hold]] = defaultdict(list)
+    for reply_id, user_id, status, opened_at, decided_at in rows:
+        holds[reply_id, user_id].append(Hold(status, opened_at, decided_at))
+    return holds

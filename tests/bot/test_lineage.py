@@ -1,0 +1,277 @@
+"""Admins see which votes made a version; members see what became of their own."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.lineage import PLAIN, fate_lines
+from bot.long_answers import fit_lines
+from storage.fates import Fate, Obstacle, Role, VoteFate, VoteUse
+from storage.schema import (
+    ArenaAnswerRow,
+    ArenaRow,
+    GateVerdict,
+    PairSource,
+    QuarantineStatus,
+    ReplyRow,
+    RoundStatus,
+    Split,
+)
+from storage.versions import promote
+from storage.votes import Vote
+from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
+from tests.seeding import add_correction, add_reply, message_of
+
+UP, DOWN = Vote.UP, Vote.DOWN
+
+
+@pytest.fixture
+def v1(place, query):
+    """A version made from a liked and a disliked answer, and a suggestion; returns the ids of the two replies."""
+
+    def write(session):
+        liked, disliked = (add_reply(session, prompt="<|user|>q<|bot|>", answer=a) for a in ("tea, *always*", "no"))
+        thumb_on(session, 0, liked, place.ada.id, UP)
+        thumb_on(session, 0, liked, 4242, UP)
+        thumb_on(session, 0, disliked, place.ada.id, DOWN)
+        suggestion = add_correction(session, disliked, "yes", author_id=place.bo.id)
+        pairs = [
+            pair(liked, disliked),
+            pair(None, disliked, source=PairSource.CORRECTION, correction_id=suggestion, split=Split.HOLDOUT),
+        ]
+        voters = {place.ada.id: (0.625, 0.25), 4242: (0.375, 0.125)}
+        version = add_version(session, add_round(session, 1, pairs, voters=voters))
+        promote(session, 1, version, expected_generation=0, by="grace", reason="")
+        return liked, disliked
+
+    return query(write)
+
+
+async def lineage(place, version: str):
+    return (await place.grace.slash(place.channel, "model lineage", version=version)).response
+
+
+class TestLineage:
+    async def test_it_names_rounds_voters_pairs_and_links(self, place, v1):
+        shown = await lineage(place, "v1")
+        ada, bo = f"<@{place.ada.id}>", f"<@{place.bo.id}>"
+        liked, disliked = (
+            f"[answer {reply}](<https://discord.com/channels/@me/11/{message_of(reply)}>)" for reply in v1
+        )
+        assert shown.content == "\n".join(
+            [
+                "**v1** comes from 1 round (v1 ← base): 3 votes (👍 2 👎 1) and 1 suggested answer by 3 people.",
+                "**Round 1** made v1 from base on 2026-10-02 for grace (7): 2 pairs (1 from siblings, "
+                "1 from suggestions, 1 held out)",
+                f"By {ada} 👍 1 👎 1, carried 62.5% (without them 25.0% would change) · <@4242> 👍 1 👎 0, "
+                f"carried 37.5% (without them 12.5% would change) · {bo} 👍 0 👎 0, 1 suggestion",
+                f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) · siblings, weight 0.50, train",
+                f"2. a suggestion of {bo} over {disliked} (👎 {ada}) · correction, weight 0.50, holdout",
+            ]
+        )
+        assert shown.flags.ephemeral
+        assert shown.attachments == []
+
+    async def test_what_does_not_fit_is_counted_and_attached_whole(self, place, query):
+        def write(session):
+            replies = [add_reply(session, answer=str(i)) for i in range(80)]
+            for reply in replies:
+                thumb_on(session, 0, reply, place.ada.id, UP)
+            add_version(session, add_round(session, 1, [pair(a, b) for a, b in pairwise(replies)]))
+
+        query(write)
+        shown = await lineage(place, "v1")
+        *kept, last = shown.content.splitlines()
+        assert len(shown.content) <= 2000
+        (file,) = shown.attachments
+        assert file.filename == "lineage-v1.txt"
+        lines = (await file.read()).decode().splitlines()
+        assert last == f"-# … {len(lines) - len(kept)} more lines: the attached file has all of them."
+        assert len([line for line in lines if " over " in line]) == 79
+        assert "**" not in "".join(lines)
+        assert f"https://discord.com/channels/@me/11/1000001 (👍 user {place.ada.id})" in lines[3]
+
+    async def test_the_base_has_none_and_says_so(self, place):
+        shown = await lineage(place, "base")
+        assert shown.content == "**base** is the base model without an adapter: no votes made it."
+
+    async def test_a_version_without_a_round_says_so(self, place, query):
+        query(lambda session: add_version(session, None))
+        shown = await lineage(place, "v1")
+        assert shown.content.splitlines() == [
+            "**v1** comes from 0 rounds (v1 ← base): 0 votes (👍 0 👎 0) and 0 suggested answers by 0 people.",
+            "No round is known for v1.",
+        ]
+
+    async def test_deleted_and_held_back_and_changed_votes_are_told(self, place, query):
+        def write(session):
+            a, b, c, d = (add_reply(session, answer=str(i)) for i in range(4))
+            for reply in (a, b):
+                thumb_on(session, 0, reply, place.ada.id, UP)
+            quarantine(session, 0, [(a, place.ada.id)], status=QuarantineStatus.EXCLUDED)
+            round_id = add_round(session, 1, [pair(a, b), pair(c, d), pair(None, c, source=PairSource.SINGLE)])
+            thumb_on(session, 2, b, place.ada.id, UP, standing=False)
+            add_version(session, round_id)
+            session.delete(session.get_one(ReplyRow, d))
+
+        query(write)
+        lines = (await lineage(place, "v1")).content.splitlines()
+        assert f"(👍 <@{place.ada.id}> (held back))" in lines[3]
+        assert f"(👍 <@{place.ada.id}> (changed since))" in lines[3]
+        assert "over (deleted)" in lines[4]
+        assert "1 deleted since" in lines[1]
+        assert " over " not in lines[5]
+
+    async def test_an_unknown_version_is_a_sentence(self, place):
+        assert "There is no version v9" in (await lineage(place, "v9")).content
+
+    async def test_members_may_not(self, place, env):
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
+        root.update(default_member_permissions=None)
+        result = await place.ada.slash(place.channel, "model lineage", version="v1")
+        assert "Only admins may do this" in result.response.content
+
+
+class TestMyVotes:
+    async def test_a_member_sees_their_own_votes_and_no_others(self, place, v1):
+        liked, disliked = v1
+        shown = (await place.ada.slash(place.channel, "myvotes")).response
+        assert shown.flags.ephemeral
+        assert shown.content.splitlines() == [
+            "You voted on 2 answers: 2 trained on.",
+            f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: rejected in round 1 "
+            "→ **v1**, which passed the gate and answers now; a suggested answer was preferred to it in round 1, "
+            "kept out of training to judge it → **v1**, which passed the gate and answers now",
+            f"👍 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(liked)}>) “tea, \\*always\\*”: "
+            "chosen in round 1 → **v1**, which passed the gate and answers now",
+        ]
+        assert (await place.bo.slash(place.channel, "myvotes")).response.content == "You voted on no answer so far."
+
+    async def test_it_works_in_direct_messages(self, place, v1):
+        shown = (await place.ada.user.slash("myvotes")).response
+        assert shown.content.startswith("You voted on 2 answers")
+
+    async def test_many_votes_are_attached(self, place, query, base):
+        def write(session):
+            for i in range(40):
+                reply = add_reply(session, answer=f"answer {i}", base_revision=base.revision)
+                thumb_on(session, i, reply, place.ada.id, UP)
+
+        query(write)
+        shown = (await place.ada.slash(place.channel, "myvotes")).response
+        (file,) = shown.attachments
+        lines = (await file.read()).decode().splitlines()
+        assert len(lines) == 41
+        assert lines[1].endswith("“answer 39”: waits for a round that has a pair for it")
+
+    async def test_the_menu_tells_of_one_vote(self, place):
+        answer = await place.ask("hi")
+        await place.ada.react(answer, "👍")
+        shown = (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response
+        assert shown.flags.ephemeral
+        assert shown.content.endswith("“answer 1”: waits for a round that has a pair for it")
+        assert f"/{place.channel.id}/{answer.id}>" in shown.content
+        await place.ada.unreact(answer, "👍")
+        again = (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response
+        assert again.content.endswith(": withdrawn")
+        other = (await place.bo.context_menu(place.channel, "What became of my vote?", answer)).response
+        assert other.content == "You have not voted on that answer."
+
+    async def test_the_menu_refuses_other_messages(self, place):
+        message = await place.bo.send(place.channel, "not an answer")
+        shown = (await place.ada.context_menu(place.channel, "What became of my vote?", message)).response
+        assert shown.content == "That message is not one of my answers."
+
+    async def test_the_menu_tells_of_every_answer_of_an_arena_but_not_who_gave_it(self, place, query):
+        message = await place.bo.send(place.channel, "stands for an arena's message")
+
+        def write(session):
+            arena = ArenaRow(
+                personality_id=1,
+                channel_id=place.channel.id,
+                message_id=message.id,
+                prompt="q",
+                started_by="me",
+                closes_at=day(9),
+            )
+            session.add(arena)
+            version = add_version(session, None)
+            for position, said in enumerate((UP, DOWN), start=1):
+                reply = add_reply(session, answer=f"blind {position}", version_id=version.id)
+                session.add(ArenaAnswerRow(arena_id=arena.id, position=position, reply_id=reply))
+                thumb_on(session, position, reply, place.ada.id, said)
+
+        query(write)
+        shown = (await place.ada.context_menu(place.channel, "What became of my vote?", message)).response
+        assert [line[0] for line in shown.content.splitlines()] == ["👎", "👍"]
+        assert "v1" not in shown.content
+
+
+def fate(kind: Fate, vote: Vote | None = UP, *, weight: float = 1.0, obstacle=None, uses=()) -> VoteFate:
+    answer = "an  answer\nof lines " + "x" * 60
+    return VoteFate(1, answer, None, vote, day(0), weight, kind, obstacle, tuple(uses))
+
+
+def use(**changes) -> VoteUse:
+    usual = {
+        "round_id": 3,
+        "status": RoundStatus.PUBLISHED,
+        "role": Role.CHOSEN,
+        "source": PairSource.SIBLINGS,
+        "split": Split.TRAIN,
+        "vote": UP,
+        "share": 0.1,
+        "version": "v2",
+        "verdict": GateVerdict.PASS,
+        "champion": None,
+    }
+    return VoteUse(**usual | changes)
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("told", "words"),
+        [
+            (fate(Fate.WITHDRAWN, None), "withdrawn"),
+            (fate(Fate.QUARANTINED), "held back with a burst of similar votes, until an admin looks at them"),
+            (fate(Fate.NOT_TRAINABLE, obstacle=Obstacle.NO_CONSENT), "but not trained on: not everybody quoted"),
+            (fate(Fate.NOT_TRAINABLE, obstacle=Obstacle.LIVE_CHAT_CLOSED), "Discord forbids it without permission"),
+            (fate(Fate.TRAINED, uses=[use()]), "chosen in round 3 → **v2**, which passed the gate"),
+            (fate(Fate.TRAINED, uses=[use(champion="v5")]), "; v5, which answers now, goes on from it"),
+            (fate(Fate.TRAINED, uses=[use(role=Role.REJECTED)]), "rejected in round 3, against your vote →"),
+            (fate(Fate.WEIGHTLESS, weight=0.0), "does not count, as the account or the membership here was too new"),
+            (fate(Fate.WAITING, weight=0.25), "counts as 25% of a vote"),
+            (fate(Fate.HELD_OUT, uses=[use(split=Split.VALIDATION)]), "kept out of training to judge it"),
+            (
+                fate(Fate.TRAINED, uses=[use(version=None, verdict=None, status=RoundStatus.REJECTED)]),
+                "chosen in round 3, whose version did not pass the gate",
+            ),
+            (fate(Fate.WAITING, uses=[use(version=None, status=RoundStatus.FAILED)]), "which failed, so a later one"),
+            (fate(Fate.IN_TRAINING, uses=[use(version=None, status=RoundStatus.RUNNING)]), "which is training now"),
+            (
+                fate(Fate.TRAINED, uses=[use(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)]),
+                "**v2**, which has not enough evidence for the gate",
+            ),
+        ],
+    )
+    def test_every_fate_is_a_phrase(self, told, words):
+        summary, line = fate_lines([told], PLAIN)
+        assert summary == f"You voted on 1 answer: 1 {told.fate.value}."
+        assert words in line
+        assert "“an answer of lines xxx" in line
+        assert "\n" not in line
+
+    @given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=90), min_size=1, max_size=60))
+    def test_lines_fit_and_nothing_is_lost_without_a_word(self, lines):
+        shown = fit_lines(lines, "… {left} more", 200).split("\n")
+        assert len("\n".join(shown)) <= 200
+        if shown != lines:
+            left = int(shown[-1].split()[1])
+            assert shown[:-1] == lines[: len(lines) - left]
+
+    def test_one_line_that_is_too_long_is_cut(self):
+        assert fit_lines(["x" * 300], "… {left} more", 50) == "x" * 41 + "\n… 1 more"

@@ -1,0 +1,351 @@
+"""Which votes made a version, and what became of a vote."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from storage.errors import VersionNotFound
+from storage.evidence import count_evidence
+from storage.fates import Fate, Obstacle, Role, fate_of_votes, replies_on_message
+from storage.lineage import votes_behind
+from storage.members import note_members
+from storage.privacy import delete_member, give_consent, withdraw_consent
+from storage.schema import (
+    ArenaAnswerRow,
+    ArenaRow,
+    Basis,
+    GateVerdict,
+    Outcome,
+    PairSource,
+    QuarantineStatus,
+    ReplyMessageRow,
+    ReplyRow,
+    RoundStatus,
+    Split,
+)
+from storage.settings import PrivacySettings, Settings
+from storage.trust import DISCORD_EPOCH
+from storage.versions import promote
+from storage.vote_history import ThumbEvent, VoteHistory
+from storage.votes import Tally, Vote, current_votes
+from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
+from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_correction, add_reply, message_of, vote
+
+UP, DOWN = Vote.UP, Vote.DOWN
+CLOSED, OPEN = PrivacySettings(), PrivacySettings(discord_training_permission=True)
+
+
+@pytest.fixture
+def replies(session, personality_id):
+    """Four answers to two prompts."""
+    return [add_reply(session, prompt=f"<|user|>q{i // 2}<|bot|>", answer=f"answer {i}") for i in range(4)]
+
+
+def fates(session, user_id, *, privacy=CLOSED, base_revision=BASE_REVISION, reply_ids=None):
+    return fate_of_votes(
+        session,
+        user_id,
+        personality_id=1,
+        settings=Settings(privacy=privacy),
+        base_revision=base_revision,
+        reply_ids=reply_ids,
+    )
+
+
+class TestVotesBehind:
+    def test_a_version_rests_on_the_rounds_of_its_whole_line_of_parents(self, session, replies):
+        liked, disliked, better, worse = replies
+        thumb_on(session, 0, liked, ALICE, UP)
+        thumb_on(session, 0, disliked, BOB, DOWN)
+        first = add_version(session, add_round(session, 1, [pair(liked, disliked)]))
+        thumb_on(session, 2, better, ALICE, UP)
+        second_round = add_round(
+            session,
+            3,
+            [pair(better, worse, split=Split.HOLDOUT), pair(liked, disliked, replayed=True, weight=0.25)],
+            voters={ALICE: (0.6, 0.2), BOB: (0.4, 0.1)},
+        )
+        second = add_version(session, second_round, first)
+        add_version(session, add_round(session, 4, [pair(worse, better)]), first)  # a sibling of v2, not a parent
+
+        lineage = votes_behind(session, second.id)
+        assert lineage.chain == ("v2", "v1", "base")
+        assert [(r.version, r.parent, len(r.pairs)) for r in lineage.rounds] == [("v2", "v1", 2), ("v1", "base", 1)]
+        assert (lineage.votes, lineage.people, lineage.corrections) == (Tally(up=2, down=1), 2, 0)
+        newest = lineage.rounds[0]
+        assert [(p.split, p.replayed, p.weight) for p in newest.pairs] == [
+            (Split.HOLDOUT, False, 0.5),
+            (Split.TRAIN, True, 0.25),
+        ]
+        assert [(v.user_id, v.votes, v.share, v.influence) for v in newest.voters] == [
+            (ALICE, Tally(up=2), 0.6, 0.2),
+            (BOB, Tally(down=1), 0.4, 0.1),
+        ]
+        assert [v.share for v in lineage.rounds[1].voters] == [None, None]
+
+    def test_only_votes_from_before_the_round_stand_behind_it(self, session, replies):
+        liked, disliked, *_ = replies
+        thumb_on(session, 0, liked, ALICE, UP)
+        thumb_on(session, 0, liked, BOB, UP)
+        thumb_on(session, 0.5, liked, BOB, UP, standing=False)
+        thumb_on(session, 0, disliked, CAROL, DOWN)
+        version = add_version(session, add_round(session, 1, [pair(liked, disliked)]))
+        thumb_on(session, 2, liked, CAROL, UP)
+        thumb_on(session, 2, disliked, CAROL, DOWN, standing=False)
+
+        (only,) = votes_behind(session, version.id).rounds[0].pairs
+        assert [(v.user_id, v.vote, v.stands) for v in only.chosen.votes] == [(ALICE, UP, True)]
+        assert [(v.user_id, v.vote, v.stands) for v in only.rejected.votes] == [(CAROL, DOWN, False)]
+
+    @pytest.mark.parametrize(
+        ("opened", "status", "decided", "held_back"),
+        [
+            (0, QuarantineStatus.OPEN, None, True),
+            (1.01, QuarantineStatus.OPEN, None, True),  # the round itself found the burst
+            (2, QuarantineStatus.OPEN, None, False),
+            (0, QuarantineStatus.EXCLUDED, 0.5, True),
+            (0, QuarantineStatus.COUNTED, 0.5, False),
+            (0, QuarantineStatus.COUNTED, 2, True),
+        ],
+    )
+    def test_votes_in_quarantine_at_the_time_are_marked_and_do_not_count(
+        self, session, replies, opened, status, decided, held_back
+    ):
+        thumb_on(session, 0, replies[0], ALICE, UP)
+        version = add_version(session, add_round(session, 1, [pair(replies[0], replies[1])]))
+        quarantine(session, opened, [(replies[0], ALICE)], status=status, decided=decided)
+        lineage = votes_behind(session, version.id)
+        assert lineage.rounds[0].pairs[0].chosen.votes[0].held_back is held_back
+        assert lineage.votes.up == (0 if held_back else 1)
+        assert [use.round_id for fate in fates(session, ALICE) for use in fate.uses] == ([] if held_back else [1])
+
+    def test_a_correction_names_its_author_and_counts_once(self, session, replies):
+        correction = add_correction(session, replies[0], "better words", author_id=CAROL)
+        pairs = [
+            pair(None, replies[0], source=PairSource.CORRECTION, correction_id=correction),
+            pair(None, replies[1], source=PairSource.CORRECTED_SAMPLE, correction_id=correction),
+        ]
+        lineage = votes_behind(session, add_version(session, add_round(session, 1, pairs)).id)
+        assert [p.correction.author_id for p in lineage.rounds[0].pairs] == [CAROL, CAROL]
+        assert not any(p.was_deleted for p in lineage.rounds[0].pairs)
+        assert (lineage.corrections, lineage.people) == (1, 1)
+        assert [(v.user_id, v.corrections) for v in lineage.rounds[0].voters] == [(CAROL, 1)]
+
+    def test_what_was_deleted_since_is_missing_and_said(self, session, replies):
+        thumb_on(session, 0, replies[0], BOB, UP)
+        version = add_version(
+            session, add_round(session, 1, [pair(*replies[:2]), pair(replies[2], None, source=PairSource.SINGLE)])
+        )
+        delete_member(session, ALICE)  # whose words are in every prompt
+        session.expire_all()
+        lineage = votes_behind(session, version.id)
+        assert [p.was_deleted for p in lineage.rounds[0].pairs] == [True, True]
+        assert lineage.trained_on_deleted_data
+        assert lineage.votes == Tally()
+
+    def test_a_single_vote_has_one_side_and_nothing_is_missing(self, session, replies):
+        version = add_version(session, add_round(session, 1, [pair(None, replies[0], source=PairSource.SINGLE)]))
+        (only,) = votes_behind(session, version.id).rounds[0].pairs
+        assert only.chosen is None
+        assert not only.was_deleted
+
+    def test_links_lead_to_the_first_message_of_an_answer_and_to_its_arena(self, session, replies):
+        session.add(ReplyMessageRow(message_id=99, reply_id=replies[0], channel_id=CHANNEL, position=1))
+        session.get_one(ReplyRow, replies[0]).guild_id = 5
+        arena = ArenaRow(
+            personality_id=1, guild_id=5, channel_id=6, message_id=77, prompt="q", started_by="me", closes_at=day(9)
+        )
+        session.add(arena)
+        session.flush()
+        for row in session.scalars(select(ReplyMessageRow).where(ReplyMessageRow.reply_id == replies[1])):
+            session.delete(row)
+        session.add(ArenaAnswerRow(arena_id=arena.id, position=1, reply_id=replies[1]))
+        version = add_version(session, add_round(session, 1, [pair(*replies[:2]), pair(replies[2], replies[3])]))
+        pairs = votes_behind(session, version.id).rounds[0].pairs
+        assert pairs[0].chosen.link == f"https://discord.com/channels/5/{CHANNEL}/{message_of(replies[0])}"
+        assert pairs[0].rejected.link == "https://discord.com/channels/5/6/77"
+        assert pairs[1].chosen.link == f"https://discord.com/channels/@me/{CHANNEL}/{message_of(replies[2])}"
+        assert replies_on_message(session, 77) == {replies[1]}
+        assert replies_on_message(session, 99) == {replies[0]}
+        assert replies_on_message(session, 1) == set()
+
+    def test_a_version_without_a_round_has_none(self, session, personality_id):
+        lineage = votes_behind(session, add_version(session, None).id)
+        assert (lineage.chain, lineage.rounds, lineage.votes) == (("v1", "base"), (), Tally())
+
+    def test_an_unknown_version_is_refused(self, session, personality_id):
+        with pytest.raises(VersionNotFound):
+            votes_behind(session, 9)
+
+
+class TestFates:
+    def test_a_vote_that_no_round_has_used_waits(self, session, replies):
+        vote(session, replies[0], ALICE, UP)
+        (fate,) = fates(session, ALICE)
+        assert (fate.fate, fate.vote, fate.answer, fate.uses) == (Fate.WAITING, UP, "answer 0", ())
+        assert fate.link is not None
+
+    def test_the_newest_vote_comes_first_and_others_votes_not_at_all(self, session, replies):
+        for when, reply_id in enumerate(replies):
+            thumb_on(session, when, reply_id, ALICE, UP)
+        thumb_on(session, 9, replies[0], ALICE, UP, standing=False)
+        thumb_on(session, 9, replies[1], BOB, DOWN)
+        found = fates(session, ALICE)
+        assert [(f.reply_id, f.voted_at) for f in found] == [
+            (replies[0], day(9)),
+            (replies[3], day(3)),
+            (replies[2], day(2)),
+            (replies[1], day(1)),
+        ]
+        assert [f.fate for f in found] == [Fate.WITHDRAWN, Fate.WAITING, Fate.WAITING, Fate.WAITING]
+        assert [f.reply_id for f in fates(session, ALICE, reply_ids=[replies[2]])] == [replies[2]]
+        assert fates(session, CAROL) == []
+
+    def test_a_use_names_round_side_version_and_whether_the_champion_has_it(self, session, replies):
+        thumb_on(session, 0, replies[0], ALICE, UP)
+        thumb_on(session, 0, replies[1], ALICE, DOWN)
+        first_round = add_round(session, 1, [pair(*replies[:2])], voters={ALICE: (0.3, 0.1)})
+        first = add_version(session, first_round, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
+        second = add_version(session, add_round(session, 2, []), first)
+
+        disliked, liked = fates(session, ALICE)
+        assert (liked.fate, disliked.fate) == (Fate.TRAINED, Fate.TRAINED)
+        (use,) = liked.uses
+        assert (use.round_id, use.role, use.vote, use.share) == (first_round, Role.CHOSEN, UP, 0.3)
+        assert (use.version, use.verdict, use.champion) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE, None)
+        assert disliked.uses[0].role is Role.REJECTED
+        promote(session, 1, second, expected_generation=0, by="grace", reason="")
+        assert fates(session, ALICE)[0].uses[0].champion == "v2"
+
+    def test_a_vote_given_after_the_round_was_not_in_it(self, session, replies):
+        add_version(session, add_round(session, 1, [pair(*replies[:2])]))
+        thumb_on(session, 2, replies[0], ALICE, UP)
+        assert [f.fate for f in fates(session, ALICE)] == [Fate.WAITING]
+
+    def test_a_vote_withdrawn_after_the_round_is_withdrawn_and_was_used(self, session, replies):
+        thumb_on(session, 0, replies[0], ALICE, UP)
+        add_version(session, add_round(session, 1, [pair(*replies[:2])]))
+        thumb_on(session, 2, replies[0], ALICE, UP, standing=False)
+        (fate,) = fates(session, ALICE)
+        assert (fate.fate, fate.vote, len(fate.uses)) == (Fate.WITHDRAWN, None, 1)
+
+    @pytest.mark.parametrize(
+        ("status", "split", "expected"),
+        [
+            (RoundStatus.PUBLISHED, Split.TRAIN, Fate.TRAINED),
+            (RoundStatus.REJECTED, Split.TRAIN, Fate.TRAINED),
+            (RoundStatus.PUBLISHED, Split.HOLDOUT, Fate.HELD_OUT),
+            (RoundStatus.PUBLISHED, Split.VALIDATION, Fate.HELD_OUT),
+            (RoundStatus.RUNNING, Split.TRAIN, Fate.IN_TRAINING),
+            (RoundStatus.FAILED, Split.TRAIN, Fate.WAITING),
+            (RoundStatus.INTERRUPTED, Split.TRAIN, Fate.WAITING),
+        ],
+    )
+    def test_the_round_and_the_split_decide(self, session, replies, status, split, expected):
+        thumb_on(session, 0, replies[0], ALICE, UP)
+        add_round(session, 1, [pair(*replies[:2], split=split)], status=status)
+        (fate,) = fates(session, ALICE)
+        assert (fate.fate, fate.uses[0].status) == (expected, status)
+
+    def test_an_answer_over_several_others_is_one_use_of_a_round(self, session, replies):
+        thumb_on(session, 0, replies[0], ALICE, UP)
+        add_round(session, 1, [pair(replies[0], other) for other in replies[1:]])
+        add_round(session, 2, [pair(replies[0], replies[1], replayed=True)])
+        assert [use.round_id for use in fates(session, ALICE)[0].uses] == [2, 1]
+
+    @pytest.mark.parametrize(("age_days", "weight", "expected"), [(0, 0.0, Fate.WEIGHTLESS), (15, 0.5, Fate.TRAINED)])
+    def test_votes_of_a_new_account_count_little_or_nothing(self, session, replies, age_days, weight, expected):
+        newcomer = int((day(-age_days) - DISCORD_EPOCH).total_seconds() * 1000) << 22
+        thumb_on(session, 0, replies[0], newcomer, UP)
+        add_round(session, 1, [pair(*replies[:2])])
+        (fate,) = fates(session, newcomer)
+        assert (fate.weight, fate.fate, len(fate.uses)) == (pytest.approx(weight), expected, bool(weight))
+
+    def test_votes_of_a_new_member_count_little(self, session, replies):
+        session.get_one(ReplyRow, replies[0]).guild_id = 5
+        note_members(session, 5, {ALICE: day(0)})
+        thumb_on(session, 3.5, replies[0], ALICE, UP)
+        assert fates(session, ALICE)[0].weight == pytest.approx(0.5)
+
+    @pytest.mark.parametrize(
+        ("status", "expected"),
+        [
+            (QuarantineStatus.OPEN, Fate.QUARANTINED),
+            (QuarantineStatus.EXCLUDED, Fate.EXCLUDED),
+            (QuarantineStatus.COUNTED, Fate.WAITING),
+        ],
+    )
+    def test_quarantined_votes_say_so(self, session, replies, status, expected):
+        thumb_on(session, 0, replies[0], ALICE, UP)
+        quarantine(session, 1, [(replies[0], ALICE)], status=status, decided=2)
+        assert [f.fate for f in fates(session, ALICE)] == [expected]
+
+    @pytest.mark.parametrize(
+        ("row", "privacy", "obstacle"),
+        [
+            ({"basis": None}, CLOSED, Obstacle.LIVE_CHAT_CLOSED),
+            ({"basis": Basis.LIVE_CHAT}, CLOSED, Obstacle.LIVE_CHAT_CLOSED),
+            ({"basis": None}, OPEN, Obstacle.NO_CONSENT),
+            ({"basis": Basis.LIVE_CHAT, "speakers": (ALICE, BOB)}, OPEN, Obstacle.NO_CONSENT),
+            ({"basis": Basis.LIVE_CHAT, "speakers": ()}, OPEN, Obstacle.NO_CONSENT),
+            ({"basis": Basis.LIVE_CHAT, "speakers": (ALICE,)}, OPEN, None),
+            ({"basis": Basis.PROMPT_BANK}, CLOSED, None),
+            ({"base_revision": "f" * 16}, CLOSED, Obstacle.OTHER_BASE),
+            ({"outcome": Outcome.TIMEOUT}, CLOSED, Obstacle.UNFINISHED),
+            ({"answer": ""}, CLOSED, Obstacle.UNFINISHED),
+            ({"outcome": Outcome.LENGTH}, CLOSED, None),
+        ],
+    )
+    def test_what_keeps_an_answer_out_of_training_is_what_the_evidence_leaves_out(
+        self, session, personality_id, row, privacy, obstacle
+    ):
+        give_consent(session, ALICE)
+        vote(session, add_reply(session, **row), CAROL, UP)
+        (fate,) = fates(session, CAROL, privacy=privacy)
+        assert (fate.obstacle, fate.fate) == (obstacle, Fate.NOT_TRAINABLE if obstacle else Fate.WAITING)
+        assert count_evidence(session, 1, privacy, BASE_REVISION).replies == (0 if obstacle else 1)
+
+    def test_consent_withdrawn_later_keeps_the_vote_out(self, session, personality_id):
+        give_consent(session, ALICE)
+        vote(session, add_reply(session, basis=Basis.LIVE_CHAT), BOB, UP)
+        assert fates(session, BOB, privacy=OPEN)[0].fate is Fate.WAITING
+        withdraw_consent(session, ALICE)
+        assert fates(session, BOB, privacy=OPEN)[0].obstacle is Obstacle.NO_CONSENT
+
+    def test_votes_on_deleted_answers_are_gone(self, session, replies):
+        vote(session, replies[0], BOB, UP)
+        delete_member(session, ALICE)
+        assert fates(session, BOB) == []
+
+
+steps = st.lists(st.tuples(st.sampled_from(["👍", "👎", "👍🏽"]), st.booleans()), max_size=12)
+
+
+class TestHistory:
+    @given(steps)
+    def test_it_says_at_every_moment_what_the_thumbs_said_then(self, steps):
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        events = tuple(
+            ThumbEvent(1, emoji, burst=False, standing=standing, created_at=start + timedelta(minutes=i))
+            for i, (emoji, standing) in enumerate(steps)
+        )
+        history = VoteHistory(events)
+        for i in range(len(events) + 1):
+            assert history.before(start + timedelta(minutes=i)) == VoteHistory(events[:i]).now
+        if events:
+            assert history.before(history.since + timedelta(seconds=1)) is history.now
+            assert history.since == start or history.before(history.since) is not history.now
+
+    def test_now_is_the_current_vote(self, session, replies):
+        for user_id, moves in ((ALICE, [UP, DOWN]), (BOB, [DOWN]), (CAROL, [UP])):
+            for said in moves:
+                vote(session, replies[0], user_id, said)
+        vote(session, replies[0], ALICE, UP, standing=False)
+        current = current_votes(session)[replies[0]]
+        for user_id in (ALICE, BOB, CAROL):
+            assert fates(session, user_id)[0].vote is current[user_id]
