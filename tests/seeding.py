@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from sqlalchemy.orm import Session
 
 from storage.corrections import suggest
 from storage.personalities import ensure_personality
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
-from storage.schema import Basis, Outcome
+from storage.schema import Basis, Origin, Outcome, utc_now
 from storage.settings import (
     DataSettings,
     GateSettings,
     GenerationSettings,
     ModelSettings,
+    PairSettings,
     PrivacySettings,
+    ReleaseSettings,
     Settings,
     TrainingSettings,
+    VoteSettings,
 )
+from storage.trust import DISCORD_EPOCH
 from storage.votes import Thumb, Vote, VoteEvent, append_events
 
 ALICE, BOB, CAROL = 101, 102, 103
+"""Accounts as old as Discord, so that their votes count in full."""
 CHANNEL = 11
 MESSAGE_OFFSET = 1_000_000
 BASE_REVISION = "0" * 16
 """Of a base that no test trains; `BaseModel.revision` says that of a real one."""
+NO_SETTINGS: Mapping[str, object] = MappingProxyType({})
 EMOJI = {Vote.UP: "👍", Vote.DOWN: "👎"}
 
 
@@ -43,6 +51,8 @@ def add_reply(
     channel_id: int = CHANNEL,
     author_id: int = ALICE,
     base_revision: str = BASE_REVISION,
+    guild_id: int | None = None,
+    origin: Origin = Origin.CHAT,
 ) -> int:
     """Add a finished reply carried by one message, and return its id; `message_of` gives the message's."""
     reply_id = start_reply(
@@ -57,18 +67,25 @@ def add_reply(
             seed=0,
             prompt_tokens=1,
             dropped_turns=0,
-            guild_id=None,
+            guild_id=guild_id,
             channel_id=channel_id,
             author_id=author_id,
             source_message_id=None,
             basis=basis,
             speakers=speakers,
+            origin=origin,
         ),
     )
     finish_reply(session, reply_id, FinishedReply(answer=answer, outcome=outcome, answer_tokens=1))
     add_message(session, reply_id, message_of(reply_id), channel_id, 0)
     session.flush()
     return reply_id
+
+
+def account(days_old: float) -> int:
+    """Return the id of a Discord account of that age."""
+    made = utc_now() - timedelta(days=days_old) - DISCORD_EPOCH
+    return int(made.total_seconds() * 1000) << 22
 
 
 def message_of(reply_id: int) -> int:
@@ -107,9 +124,16 @@ def tiny_settings(
     *,
     max_divergence: float = 100.0,
     discord_training_permission: bool = False,
+    gate: Mapping[str, object] = NO_SETTINGS,
+    pairs: Mapping[str, object] = NO_SETTINGS,
+    votes: Mapping[str, object] = NO_SETTINGS,
+    release: Mapping[str, object] = NO_SETTINGS,
     **training: object,
 ) -> Settings:
-    """Return settings under which the tiny base trains in a second and passes the gate, though it babbles."""
+    """Return settings under which the tiny base trains in a second and passes the gate, though it babbles.
+
+    It passes where enough pairs are held out. Lone votes are not used: their encoder takes seconds to load.
+    """
     quick = {
         "min_pairs": 2,
         "max_tokens": 128,
@@ -124,6 +148,19 @@ def tiny_settings(
         model=ModelSettings(base=str(base)),
         generation=GenerationSettings(max_new_tokens=8),
         training=TrainingSettings.model_validate(quick | training),
-        gate=GateSettings(max_divergence=max_divergence, max_degenerate_excess=1.0),
+        pairs=PairSettings.model_validate({"lone_votes": False} | dict(pairs)),
+        votes=VoteSettings.model_validate(dict(votes)),
+        gate=GateSettings.model_validate(
+            {
+                "max_divergence": max_divergence,
+                "max_degenerate_excess": 1.0,
+                "max_coherence_ratio": 100.0,
+                "max_retention_ratio": 100.0,
+                "max_length_ratio": 100.0,
+                "max_suite_drop": 1.0,
+            }
+            | dict(gate)
+        ),
+        release=ReleaseSettings.model_validate(dict(release)),
         privacy=PrivacySettings(discord_training_permission=discord_training_permission),
     )

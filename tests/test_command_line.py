@@ -20,8 +20,9 @@ from storage.personalities import ensure_personality
 from storage.schema import GateVerdict, RoundRow
 from storage.settings import Settings, load_settings
 from storage.versions import register
+from storage.votes import Vote
 from tests.past import add_round, add_version, pair
-from tests.seeding import BOB, add_correction, add_reply, add_siblings
+from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, vote
 from tests.storage.test_adapters import publish
 from tests.tiny_model import build_tiny_base
 
@@ -281,7 +282,7 @@ def test_train_says_how_many_pairs_are_missing(reactune, seeded, revision):
     assert code == 0
     round_ = json.loads(out)
     assert round_["status"] == "skipped"
-    assert "2 pairs, 8 needed" in round_["reason"]
+    assert round_["reason"].startswith("2 pairs to learn from, 8 needed: suggest better answers")
 
 
 def test_exported_pairs_are_what_trl_reads(reactune, seeded, revision, tmp_path):
@@ -291,6 +292,8 @@ def test_exported_pairs_are_what_trl_reads(reactune, seeded, revision, tmp_path)
     dataset = load_dataset("json", data_files=str(tmp_path / "pairs.jsonl"), split="train", cache_dir=str(tmp_path))
     assert {"prompt", "chosen", "rejected"} <= set(dataset.column_names)
     assert dataset[0]["chosen"] == "good answer 0"
+    assert set(dataset["source"]) == {"siblings"}
+    assert dataset["weight"] == pytest.approx([2 / 3] * 3)
 
 
 def test_imported_pairs_count_once_and_come_out_again(reactune, tmp_path):
@@ -362,11 +365,27 @@ def test_a_missing_import_file_is_named(reactune):
     assert "nowhere.jsonl cannot be read" in err
 
 
-def test_a_correction_is_exported_with_its_source(reactune, seeded, revision, tmp_path):
-    seeded(lambda session: add_correction(session, add_reply(session, base_revision=revision), "a better one"))
+def test_a_correction_is_exported_with_its_sources(reactune, seeded, revision, tmp_path):
+    def write(session):
+        add_correction(session, add_reply(session, base_revision=revision), "a better one")
+        add_reply(session, answer="an earlier answer", base_revision=revision)
+
+    seeded(write)
     reactune("export", "out.jsonl")
-    pair = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
-    assert (pair["chosen"], pair["source"]) == ("a better one", "correction")
+    pairs = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(pair["chosen"], pair["rejected"], pair["source"], pair["weight"]) for pair in pairs] == [
+        ("a better one", "hello yourself", "correction", 1.0),
+        ("a better one", "an earlier answer", "corrected sample", 0.5),
+    ]
+
+
+def test_votes_that_do_not_count_are_not_exported(reactune, seeded, revision):
+    def write(session):
+        for answer, value in (("good", Vote.UP), ("bad", Vote.DOWN)):
+            vote(session, add_reply(session, answer=answer, base_revision=revision), account(days_old=1), value)
+
+    seeded(write)
+    assert json.loads(reactune("export", "out.jsonl", "--json")[1])["pairs"] == 0
 
 
 def test_doctor_finds_what_is_missing_and_says_what_to_do(reactune):
@@ -392,4 +411,14 @@ def test_doctor_names_a_base_model_that_is_not_there(reactune):
 def test_an_unknown_bench_is_refused(reactune):
     code, _, err = reactune("bench", "speed")
     assert code == 2
-    assert "choose one of votes, loop" in err
+    assert "No such command 'speed'" in err
+    assert "Traceback" not in err
+
+
+def test_every_bench_is_listed_and_a_share_beyond_all_is_refused(reactune):
+    code, out, _ = reactune("bench", "--help")
+    assert code == 0
+    assert all(name in out for name in ("votes", "loop", "community"))
+    code, _, err = reactune("bench", "community", "--noise", "2")
+    assert code == 2
+    assert "--noise" in err

@@ -20,8 +20,9 @@ from storage.personalities import ensure_personality
 from storage.replies import FinishedReply, NewReply, digest_prompt, finish_reply, start_reply
 from storage.schema import NOBODY, Basis, CorrectionRow, Outcome, ReplyRow
 from storage.settings import Settings
+from storage.trust import read_ballots
 from trainer.errors import TrainerError
-from trainer.pairs import build_pairs
+from trainer.pairs import Pair, pair_corrections, pair_siblings
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
@@ -45,14 +46,24 @@ def export_file(settings: Settings, file: Path) -> int:
     """Write the pairs that a round could use now, rendered prompts included; return how many. Replaces the file."""
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
-        evidence = (ensure_personality(session), settings.privacy, base.revision)
-        pairs = build_pairs(read_replies(session, *evidence), read_corrections(session, *evidence))
-    lines = [
-        json.dumps({key: getattr(pair, key) for key in KEYS} | {"source": pair.source}, ensure_ascii=False)
-        for pair in pairs
-    ]
+        personality_id = ensure_personality(session)
+        where = (personality_id, settings.privacy, base.revision)
+        replies = read_replies(session, *where, read_ballots(session, personality_id, settings.votes).by_reply)
+        corrections = read_corrections(session, *where)
+    pairs = [*pair_corrections(replies, corrections), *pair_siblings(replies, settings.pairs.min_probability)]
+    lines = [json.dumps(_values(pair), ensure_ascii=False) for pair in sorted(pairs, key=lambda pair: pair.recency)]
     _write_whole(file, "".join(line + "\n" for line in lines))
     return len(lines)
+
+
+def _values(pair: Pair) -> dict[str, Any]:
+    return {
+        "prompt": pair.prompt,
+        "chosen": pair.chosen.text,
+        "rejected": pair.rejected.text,
+        "source": pair.source,
+        "weight": pair.weight,
+    }
 
 
 def import_file(settings: Settings, file: Path) -> Imported:

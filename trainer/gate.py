@@ -1,76 +1,192 @@
-"""Whether a new adapter may be promoted, decided from numbers alone."""
+"""Whether a new version may be promoted, decided from numbers alone: pass, fail or not enough evidence."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from storage.schema import GateVerdict
 from storage.settings import GateSettings
-from trainer.dpo import DpoMetrics
+from trainer.bootstrap import Contest, win_interval
 from trainer.judge import Judgement
+from trainer.suites import Kind, SuiteResult
+
+MIN_KNOWN_CASES = 5
+"""Fewest facts known by the base from which a loss of knowledge is concluded."""
+BROKEN_EXCESS = 0.5
+"""Share of broken answers above the base's beyond which a version only repeats itself."""
+FAR_BEYOND = 4.0
+"""Excess over the base's loss, in allowed excesses, beyond which answers are no language any more."""
+MOST_NAMED = 3
+HELD_OUT = "held-out pairs"
+ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
+ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One pair that nothing was trained on."""
+
+    prompt: str
+    margin: float
+    """Above 0 where the version prefers the chosen answer more than its parent does, in nats."""
+    weight: float
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    outcome: GateVerdict
+    sentence: str
+    """The reason with its numbers."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    passed: bool
-    reasons: tuple[str, ...]
-    """One sentence for each check with its numbers, failed checks first."""
+    outcome: GateVerdict
+    publishable: bool
+    """False where the version is broken: then it is never published, whoever wants it."""
+    checks: tuple[Check, ...]
+    """Failed first, then those without enough evidence, then passed."""
+
+    @property
+    def reason(self) -> str:
+        """One line of the sentences that decided."""
+        if self.outcome is GateVerdict.PASS:
+            return next(check.sentence for check in self.checks if check.name == HELD_OUT)
+        return "; ".join(check.sentence for check in self.checks if check.outcome is self.outcome)
 
 
-@dataclass(frozen=True)
-class _Check:
-    passed: bool
-    sentence: str
+def decide(
+    train_loss: float, held_out: Sequence[HeldOut], judgement: Judgement, settings: GateSettings, seed: int
+) -> Verdict:
+    """Fail if one check fails; else say that there is not enough evidence if one check says so; else pass.
 
-
-def decide(metrics: DpoMetrics, judgement: Judgement, settings: GateSettings) -> Verdict:
-    """Fail on numbers that are none, on too much divergence and on too many broken answers; say why either way."""
+    `seed` is that of the bootstrap: equal arguments give equal verdicts.
+    """
+    missing = [name for name, number in _numbers(train_loss, held_out, judgement) if not math.isfinite(number)]
+    if missing:
+        sentence = f"not a number: {', '.join(missing)}"
+        return Verdict(GateVerdict.FAIL, publishable=False, checks=(Check("numbers", GateVerdict.FAIL, sentence),))
     checks = [
-        _finite(metrics, judgement),
+        _held_out(held_out, settings, seed),
+        _broken_answers(judgement, settings),
+        _coherence(judgement, settings),
+        _retention(judgement, settings),
         _divergence(judgement, settings),
-        _degenerate(judgement, settings),
-        _held_out(metrics),
+        _length(judgement, settings),
+        *(_suite(result, settings) for result in judgement.suites),
     ]
-    checks.sort(key=lambda check: check.passed)
-    return Verdict(all(check.passed for check in checks), tuple(check.sentence for check in checks))
+    checks.sort(key=lambda check: ORDER.index(check.outcome))
+    return Verdict(checks[0].outcome, publishable=not _is_broken(judgement, settings), checks=tuple(checks))
 
 
-def _finite(metrics: DpoMetrics, judgement: Judgement) -> _Check:
-    numbers = {
-        "training loss": metrics.train_loss,
-        "held-out margin": metrics.holdout_margin or 0.0,
-        "held-out accuracy": metrics.holdout_accuracy or 0.0,
-        "divergence": judgement.divergence,
-        "share of broken answers": judgement.degenerate_share,
-        "the base's share of broken answers": judgement.degenerate_share_base,
-    }
-    broken = [name for name, number in numbers.items() if not math.isfinite(number)]
-    if broken:
-        return _Check(False, f"not a number: {', '.join(broken)}")
-    return _Check(True, f"the training loss is {metrics.train_loss:.2f} over {metrics.steps} steps")
+def _numbers(train_loss: float, held_out: Sequence[HeldOut], judgement: Judgement) -> Iterator[tuple[str, float]]:
+    yield "the training loss", train_loss
+    yield "the margins of held-out pairs", sum(pair.margin for pair in held_out)
+    yield "the weights of held-out pairs", sum(pair.weight for pair in held_out)
+    yield "the divergence from the base", judgement.divergence
+    yield "the loss on the retention text", judgement.retention_loss_ratio
+    yield "the loss of answers under the coherence model", judgement.coherence_ratio
+    yield "the share of broken answers", judgement.degenerate_share - judgement.degenerate_share_base
+    yield "the length of answers", judgement.answer_tokens - judgement.answer_tokens_base
 
 
-def _divergence(judgement: Judgement, settings: GateSettings) -> _Check:
-    found, most = judgement.divergence, settings.max_divergence
-    passed = found <= most
-    relation = "within" if passed else "above"
-    return _Check(passed, f"answers moved {found:.2f} nats per token from the base, {relation} the limit of {most:.2f}")
+def _is_broken(judgement: Judgement, settings: GateSettings) -> bool:
+    excess = judgement.degenerate_share - judgement.degenerate_share_base
+    far = 1 + FAR_BEYOND * (settings.max_coherence_ratio - 1)
+    return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or judgement.coherence_ratio > far
 
 
-def _degenerate(judgement: Judgement, settings: GateSettings) -> _Check:
+def _held_out(held_out: Sequence[HeldOut], settings: GateSettings, seed: int) -> Check:
+    counted = [pair for pair in held_out if pair.weight > 0]
+    if len(counted) < settings.min_holdout_pairs:
+        found = {0: "no pairs were", 1: "1 pair was"}.get(len(counted), f"{len(counted)} pairs were")
+        sentence = f"{found} held out of training, {settings.min_holdout_pairs} are needed to tell whether it is better"
+        return Check(HELD_OUT, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
+    contests = [Contest(pair.prompt, _score(pair.margin), pair.weight) for pair in counted]
+    interval = win_interval(contests, settings.confidence, seed)
+    won = sum(pair.margin > 0 for pair in counted)
+    said = (
+        f"in {won} of {len(counted)} held-out pairs it leans to the voters' choice more than its parent does "
+        f"({interval.share:.0%} by weight, {settings.confidence:.0%} interval "
+        f"{interval.low:.0%} to {interval.high:.0%})"
+    )
+    if interval.low > 0.5:
+        return Check(HELD_OUT, GateVerdict.PASS, f"{said}, which is above half")
+    if interval.high < 0.5:
+        return Check(HELD_OUT, GateVerdict.FAIL, f"{said}, which is below half")
+    return Check(HELD_OUT, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{said}, which may as well be chance")
+
+
+def _score(margin: float) -> float:
+    return 0.5 if margin == 0 else float(margin > 0)
+
+
+def _broken_answers(judgement: Judgement, settings: GateSettings) -> Check:
     share, base, most = judgement.degenerate_share, judgement.degenerate_share_base, settings.max_degenerate_excess
-    passed = share - base <= most + 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
-    relation = "within" if passed else "above"
-    return _Check(
-        passed, f"{share:.0%} of answers are broken, the base's {base:.0%}, {relation} the limit of +{most:.0%}"
+    return _limit(
+        "broken answers",
+        share - base,
+        most,
+        f"{share:.0%} of answers are broken, the base's {base:.0%}",
+        f"+{most:.0%}",
     )
 
 
-def _held_out(metrics: DpoMetrics) -> _Check:
-    if metrics.holdout_accuracy is None or metrics.holdout_margin is None:
-        return _Check(True, "no pairs were held out, so nothing is known about new prompts")
-    return _Check(
-        True,
-        f"{metrics.holdout_accuracy:.0%} of {metrics.holdout_pairs} held-out pairs are preferred as their voters did "
-        f"(mean margin {metrics.holdout_margin:+.2f} nats)",
+def _coherence(judgement: Judgement, settings: GateSettings) -> Check:
+    found, most = judgement.coherence_ratio, settings.max_coherence_ratio
+    said = f"answers surprise the coherence model {found:.2f} times as much as the base's"
+    return _limit("coherence", found, most, said, f"{most:.2f}")
+
+
+def _retention(judgement: Judgement, settings: GateSettings) -> Check:
+    found, most = judgement.retention_loss_ratio, settings.max_retention_ratio
+    return _limit("retention", found, most, f"the loss on everyday text is {found:.3f} times the base's", f"{most:.3f}")
+
+
+def _divergence(judgement: Judgement, settings: GateSettings) -> Check:
+    found, most = judgement.divergence, settings.max_divergence
+    return _limit("divergence", found, most, f"answers moved {found:.2f} nats per token from the base", f"{most:.2f}")
+
+
+def _length(judgement: Judgement, settings: GateSettings) -> Check:
+    """Longer alone fails: how short an answer should be is for the members to judge."""
+    found, base, most = judgement.answer_tokens, judgement.answer_tokens_base, settings.max_length_ratio
+    said = f"answers have {found:.0f} tokens, the base's {base:.0f}"
+    return _limit("length", found / max(base, 1.0), most, said, f"{most:.1f} times as many")
+
+
+def _suite(result: SuiteResult, settings: GateSettings) -> Check:
+    return _knowledge(result, settings) if result.kind is Kind.KNOWLEDGE else _behaviour(result, settings)
+
+
+def _behaviour(result: SuiteResult, settings: GateSettings) -> Check:
+    said = (
+        f"{result.suite}: {result.version_passes} of {result.cases} cases are passed, {result.base_passes} by the base "
+        f"({result.lost} lost{_named(': ', result.lost_ids)}, {result.gained} gained)"
     )
+    drop = (result.lost - result.gained) / result.cases
+    return _limit(f"suite {result.suite}", drop, settings.max_suite_drop, said, f"-{settings.max_suite_drop:.0%}")
+
+
+def _knowledge(result: SuiteResult, settings: GateSettings) -> Check:
+    name, known, kept = f"suite {result.suite}", result.base_passes, result.base_passes - result.lost
+    said = f"{result.suite}: {kept} of the {known} facts that the base knows are still known"
+    if known < MIN_KNOWN_CASES:
+        return Check(name, GateVerdict.PASS, f"{said}, which are too few to say much")
+    said += f" ({_named('lost: ', result.lost_ids)})" if result.lost else ""
+    return _limit(name, result.lost / known, settings.max_suite_drop, said, f"-{settings.max_suite_drop:.0%}")
+
+
+def _named(introduction: str, lost_ids: Sequence[str]) -> str:
+    more = len(lost_ids) - MOST_NAMED
+    names = [*lost_ids[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])]
+    return introduction + ", ".join(names) if names else ""
+
+
+def _limit(name: str, found: float, most: float, said: str, limit: str) -> Check:
+    passed = found <= most + ROUNDING
+    relation = "within" if passed else "beyond"
+    return Check(name, GateVerdict.PASS if passed else GateVerdict.FAIL, f"{said}, {relation} the limit of {limit}")

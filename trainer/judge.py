@@ -1,22 +1,29 @@
-"""What a new adapter did to everyday answers: how far it moved from the base, and how many answers it broke."""
+"""What a new adapter did to answers that no vote is about: to their sense, their length, and what is known."""
 
 from __future__ import annotations
 
 import contextlib
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from math import isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage.base_model import BaseModel, load_model, load_tokenizer, quiet_transformers
-from storage.settings import GenerationSettings, TrainingSettings
-from trainer.dpo import Progress, Report, cpu_threads
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from storage.coherence_model import resolve_coherence_model
+from storage.settings import GateSettings, GenerationSettings, TrainingSettings
+from trainer.baseline import Findings, remembered
+from trainer.coherence import mean_answer_loss
+from trainer.degeneration import degenerate_share
+from trainer.divergence import mean_divergence
+from trainer.likelihood import Passage
+from trainer.progress import Progress, Report
+from trainer.retention import retention_loss, retention_text
+from trainer.sampling import Sample, Sampler, render
+from trainer.suites import Suite, SuiteResult, compare, load_suites
+from trainer.training import cpu_threads
 
 NEUTRAL_MESSAGES = (
     "Hi, how is it going?",
@@ -31,31 +38,45 @@ NEUTRAL_MESSAGES = (
     "What is a good way to remember names?",
     "I have an exam tomorrow and I am nervous.",
     "Which is better for a small flat, a cat or a dog?",
+    "How long should I cook pasta?",
+    "I cannot sleep when it is hot.",
+    "What does a lighthouse do?",
+    "My neighbour plays loud music at night.",
+    "Can you suggest a name for my new plant?",
+    "What happened to the dinosaurs?",
+    "I am bored, what can I do this afternoon?",
+    "How do birds find their way in winter?",
+    "We won our match today!",
+    "Is it better to run in the morning or in the evening?",
+    "What should I pack for a weekend in the mountains?",
+    "Tell me a short story about a fox.",
 )
-ANSWERS_PER_MESSAGE = 2
 MAX_ANSWER_TOKENS = 48
+MAX_CASE_TOKENS = 32
+FINDINGS_FORMAT = 1
+"""Rises with every change of this package that changes what is found about a model."""
 
-LOOP_TOKENS = 8
-"""Shortest stretch of words that may count as a loop: "ha ha ha" is none."""
-LOOP_REPEATS = 3
-LOOP_SHARE = 0.25
-STUTTER_CHARS = 30
-MIN_EMOJI_CHAIN = 8
-# Chinese, Japanese and Korean are written without spaces between words, so each character counts as one.
-WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
-STUTTER = re.compile(r"(.{1,12}?)\1{4,}", re.DOTALL)
-EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH", "HALFWIDTH", "BOPOMOFO"})
+Context = Callable[[], AbstractContextManager[Any]]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Judgement:
+    """A version beside the base; NaN where a number could not be had."""
+
     divergence: float
-    """Mean KL(adapter || base) over the adapter's own answers, in nats per token."""
+    """Mean KL(version || base) over the version's own answers, in nats per token."""
+    retention_loss_ratio: float
+    """Loss on the retention text over the base's."""
+    coherence_ratio: float
+    """Loss of the version's answers under the coherence model over that of the base's answers."""
     degenerate_share: float
     degenerate_share_base: float
     answer_tokens: float
     """Mean length of an answer, cut at MAX_ANSWER_TOKENS."""
     answer_tokens_base: float
+    suites: tuple[SuiteResult, ...]
 
 
 def judge(
@@ -64,189 +85,131 @@ def judge(
     *,
     training: TrainingSettings,
     generation: GenerationSettings,
+    gate: GateSettings,
+    data_directory: Path,
     report: Report,
 ) -> Judgement:
-    """Answer the neutral messages with and without the adapter and compare; equal seeds give equal judgements."""
+    """Let the adapter and the base answer the same messages and compare; equal seeds give equal judgements.
+
+    What is found about the base alone is kept in the data directory. Raises as `load_suites` and
+    `resolve_coherence_model` do.
+    """
+    suites = load_suites(gate)
+    coherence_model = resolve_coherence_model(gate.coherence_model, data_directory, log.info)
     report(Progress("judging"))
     with cpu_threads(training.threads), quiet_transformers():
-        tokenizer = load_tokenizer(base)
-        model = _load_adapted(base, adapter, training.dtype)
-        prompts = [_render(message, tokenizer) for message in NEUTRAL_MESSAGES]
-        answers = _sample(model, tokenizer, prompts, generation, training.seed)
-        with model.disable_adapter():
-            answers_base = _sample(model, tokenizer, prompts, generation, training.seed)
-        divergence = _mean_divergence(model, answers)
+        sampler = Sampler.load(base, adapter, training.dtype)
+        critic = _Critic(sampler, coherence_model, training.dtype)
+        examiner = _Examiner(sampler, critic, suites, generation, training.seed)
+        version, answers = examiner.examine(contextlib.nullcontext)
+        divergence = mean_divergence(
+            sampler.model, [Passage(a.prompt_ids.tolist(), a.answer_ids.tolist()) for a in answers]
+        )
+        found_with = {
+            "base": base.revision,
+            "dtype": training.dtype,
+            "device": sampler.model.device.type,
+            "coherence_model": coherence_model.revision if coherence_model else "",
+            **examiner.questions,
+        }
+        original = remembered(
+            data_directory / "base" / "findings",
+            found_with,
+            [len(suite.cases) for suite in suites],
+            lambda: examiner.examine(sampler.model.disable_adapter)[0],
+        )
+    return _compare(version, original, divergence, suites)
+
+
+def _compare(version: Findings, base: Findings, divergence: float, suites: Sequence[Suite]) -> Judgement:
     return Judgement(
         divergence=divergence,
-        degenerate_share=_degenerate_share(answers, tokenizer),
-        degenerate_share_base=_degenerate_share(answers_base, tokenizer),
-        answer_tokens=_mean_length(answers),
-        answer_tokens_base=_mean_length(answers_base),
+        retention_loss_ratio=version.retention_loss / base.retention_loss,
+        coherence_ratio=version.coherence_loss / base.coherence_loss,
+        degenerate_share=version.degenerate_share,
+        degenerate_share_base=base.degenerate_share,
+        answer_tokens=version.answer_tokens,
+        answer_tokens_base=base.answer_tokens,
+        suites=tuple(
+            result
+            for suite, of_base, of_version in zip(suites, base.passed, version.passed, strict=True)
+            for result in compare(suite, of_base, of_version)
+        ),
     )
 
 
-def is_degenerate(answer: str) -> bool:
-    """Return whether an answer is broken whatever was asked: no words, loops, emoji chains or mixed-up characters.
+class _Critic:
+    """The coherence model: one of its own, or the base of the model that answers."""
 
-    Short answers and every script pass; taste is for the members to judge.
-    """
-    words = [word.lower() for word in WORDS.findall(answer)]
-    return (
-        not words
-        or _repeats_lines(answer)
-        or _loops(words)
-        or _stutters(answer)
-        or _chains_emoji(answer, len(words))
-        or _mixes_scripts(words)
-        or _is_undecodable(answer)
-    )
+    def __init__(self, sampler: Sampler, model: BaseModel | None, dtype: str) -> None:
+        self._context: Context = contextlib.nullcontext if model else sampler.model.disable_adapter
+        self._tokenizer = load_tokenizer(model) if model else sampler.tokenizer
+        self._model = load_model(model, dtype).to(sampler.model.device) if model else sampler.model
+
+    def loss(self, exchanges: Sequence[tuple[str, str]]) -> float:
+        with self._context():
+            return mean_answer_loss(self._model, self._tokenizer, exchanges)
 
 
-def _repeats_lines(answer: str) -> bool:
-    lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    most_common = max(Counter(lines).values(), default=0)
-    return most_common >= LOOP_REPEATS and most_common > len(lines) / 2
+class _Examiner:
+    """Asks one model everything that a version and the base are compared by."""
 
+    def __init__(
+        self, sampler: Sampler, critic: _Critic, suites: Sequence[Suite], generation: GenerationSettings, seed: int
+    ) -> None:
+        self._sampler = sampler
+        self._critic = critic
+        self._suites = suites
+        self._generation = generation
+        self._seed = seed
 
-def _loops(words: Sequence[str]) -> bool:
-    """A phrase of any length, said again at once at least LOOP_REPEATS times in all."""
-    longest_period = len(words) // LOOP_REPEATS
-    enough = max(LOOP_TOKENS, LOOP_SHARE * len(words))
-    for period in range(1, longest_period + 1):
-        same = (word == later for word, later in zip(words, words[period:], strict=False))
-        stretch = _longest_run(same) + period
-        if stretch >= enough and stretch >= LOOP_REPEATS * period:
-            return True
-    return False
+    @property
+    def questions(self) -> dict[str, Any]:
+        """Everything that the answers depend on beside the models."""
+        return {
+            "format": FINDINGS_FORMAT,
+            "generation": self._generation.model_dump(
+                include={"temperature", "top_p", "repetition_penalty", "max_new_tokens"}
+            ),
+            "seed": self._seed,
+            "messages": NEUTRAL_MESSAGES,
+            "lengths": (MAX_ANSWER_TOKENS, MAX_CASE_TOKENS),
+            "retention_text": retention_text(),
+            "suites": [asdict(suite) for suite in self._suites],
+        }
 
+    def examine(self, speaking: Context) -> tuple[Findings, list[Sample]]:
+        """Return what was found, and the answers to the neutral messages; a model without numbers is asked nothing."""
+        with speaking():
+            kept = retention_loss(self._sampler.model, self._sampler.tokenizer)
+            if not isfinite(kept):
+                return self._nothing(), []
+            answers = self._answer_neutral_messages()
+            passed = tuple(self._grade_suites())
+        texts = [answer.text for answer in answers]
+        return Findings(
+            retention_loss=kept,
+            coherence_loss=self._critic.loss(list(zip(NEUTRAL_MESSAGES, texts, strict=True))),
+            degenerate_share=degenerate_share(texts),
+            answer_tokens=sum(len(answer.answer_ids) for answer in answers) / len(answers),
+            passed=passed,
+        ), answers
 
-def _longest_run(flags: Any) -> int:
-    longest = current = 0
-    for flag in flags:
-        current = current + 1 if flag else 0
-        longest = max(longest, current)
-    return longest
+    def _nothing(self) -> Findings:
+        passed = tuple((False,) * len(suite.cases) for suite in self._suites)
+        return Findings(nan, nan, nan, nan, passed)
 
+    def _answer_neutral_messages(self) -> list[Sample]:
+        prompts = [self._render([{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
+        return self._sampler.answer(prompts, self._generation, self._seed, max_new_tokens=MAX_ANSWER_TOKENS)
 
-def _stutters(answer: str) -> bool:
-    """Letters or signs repeated without a space through more than half of the answer."""
-    stuttered = sum(len(found[0]) for found in STUTTER.finditer(answer) if len(found[0]) >= STUTTER_CHARS)
-    return stuttered > len(answer) / 2
+    def _grade_suites(self) -> Iterator[tuple[bool, ...]]:
+        """Answer all suites greedily, so that chance decides no case."""
+        prompts = [self._render(case.messages) for suite in self._suites for case in suite.cases]
+        greedy = self._generation.model_copy(update={"temperature": 0.0})
+        found = iter(self._sampler.answer(prompts, greedy, self._seed, max_new_tokens=MAX_CASE_TOKENS))
+        for suite in self._suites:
+            yield suite.grade([next(found).text for _ in suite.cases])
 
-
-def _chains_emoji(answer: str, words: int) -> bool:
-    emoji = sum(unicodedata.category(character) == "So" for character in answer)
-    return emoji >= MIN_EMOJI_CHAIN and emoji > words
-
-
-def _mixes_scripts(words: Sequence[str]) -> bool:
-    """More than a quarter of the words, and at least two, are spelt in two alphabets at once."""
-    mixed = sum(
-        len({_script(character) for character in word if character.isalpha()} - EAST_ASIAN) > 1 for word in words
-    )
-    return mixed >= 2 and mixed > len(words) / 4
-
-
-def _script(letter: str) -> str:
-    return unicodedata.name(letter, "UNKNOWN").partition(" ")[0]
-
-
-def _is_undecodable(answer: str) -> bool:
-    """An answer cut inside a character may end with one replacement sign; a broken one is full of them."""
-    broken = sum(character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn") for character in answer)
-    return broken > 1 and broken > len(answer) / 20
-
-
-@dataclass(frozen=True)
-class _Answer:
-    prompt_ids: Tensor
-    answer_ids: Tensor
-    """With the end token where the answer ended by itself; both are (T,)."""
-
-
-def _load_adapted(base: BaseModel, adapter: Path, dtype: str) -> Any:
-    import torch
-    from peft import PeftModel
-
-    model = PeftModel.from_pretrained(load_model(base, dtype), adapter).eval()
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _render(message: str, tokenizer: Any) -> str:
-    chat = [{"role": "user", "content": message}]
-    return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
-
-
-def _sample(
-    model: Any, tokenizer: Any, prompts: Sequence[str], generation: GenerationSettings, seed: int
-) -> list[_Answer]:
-    """Return ANSWERS_PER_MESSAGE answers to each prompt, generated as one batch.
-
-    Temperature, top_p and repetition penalty are those of serving; its seeds, prompts and lengths are not.
-    """
-    import torch
-
-    repeated = [prompt for prompt in prompts for _ in range(ANSWERS_PER_MESSAGE)]
-    batch = tokenizer(repeated, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
-    batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
-    torch.manual_seed(seed)
-    with torch.inference_mode():
-        rows = model.generate(**batch, generation_config=_generation_config(tokenizer, generation))
-    width = batch["input_ids"].shape[1]
-    return [
-        _Answer(row[:width][mask.bool()], _until_end(row[width:], tokenizer.eos_token_id))
-        for row, mask in zip(rows, batch["attention_mask"], strict=True)
-    ]
-
-
-def _generation_config(tokenizer: Any, generation: GenerationSettings) -> Any:
-    from transformers import GenerationConfig
-
-    sampling = {"temperature": generation.temperature, "top_p": generation.top_p, "top_k": 0}
-    return GenerationConfig(
-        max_new_tokens=min(MAX_ANSWER_TOKENS, generation.max_new_tokens),
-        repetition_penalty=generation.repetition_penalty,
-        do_sample=generation.temperature > 0,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **(sampling if generation.temperature > 0 else {}),
-    )
-
-
-def _until_end(ids: Tensor, eos_token_id: int) -> Tensor:
-    ends = (ids == eos_token_id).nonzero()
-    return ids[: int(ends[0]) + 1] if len(ends) else ids
-
-
-def _mean_divergence(model: Any, answers: Sequence[_Answer]) -> float:
-    """Mean KL(adapter || base) over all answer tokens, in nats, of the full distributions at temperature 1."""
-    import torch
-
-    with torch.inference_mode():
-        return float(torch.cat([_divergences(model, answer) for answer in answers]).mean())
-
-
-def _divergences(model: Any, answer: _Answer) -> Tensor:
-    """KL at each answer token, (T,)."""
-    with_adapter = _logps(model, answer, contextlib.nullcontext)
-    without = _logps(model, answer, model.disable_adapter)
-    return (with_adapter.exp() * (with_adapter - without)).sum(dim=-1)
-
-
-def _logps(model: Any, answer: _Answer, adapter: Callable[[], contextlib.AbstractContextManager[Any]]) -> Tensor:
-    """Log-probabilities of the whole vocabulary at each answer token, (T, V)."""
-    import torch
-
-    ids = torch.cat([answer.prompt_ids, answer.answer_ids])[None]
-    with adapter():
-        logits = model(input_ids=ids, logits_to_keep=len(answer.answer_ids) + 1).logits
-    return torch.log_softmax(logits[0, :-1].float(), dim=-1)
-
-
-def _degenerate_share(answers: Sequence[_Answer], tokenizer: Any) -> float:
-    texts = tokenizer.batch_decode([answer.answer_ids for answer in answers], skip_special_tokens=True)
-    return sum(map(is_degenerate, texts)) / len(texts)
-
-
-def _mean_length(answers: Sequence[_Answer]) -> float:
-    return sum(len(answer.answer_ids) for answer in answers) / len(answers)
+    def _render(self, messages: Sequence[dict[str, str]]) -> str:
+        return render(messages, self._sampler.tokenizer)

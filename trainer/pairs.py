@@ -2,114 +2,206 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import product
+from typing import Any
 
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.schema import PairSource
+from storage.votes import Vote
+from trainer.degeneration import is_degenerate
 
 CORRECTION_WEIGHT = 1.0
-MAX_RIVALS = 5
+CORRECTED_SAMPLE_WEIGHT = 0.5
+MAX_PAIRS_PER_PROMPT = 4
 """Most pairs from the siblings of one prompt, so that a greeting answered a hundred times does not fill a round."""
+MAX_RIVALS = 8
+"""How many of the best liked answers to a prompt are compared with as many of the least liked ones."""
+QUADRATURE_POINTS = 128
+TAIL = 1e-12
+"""Probability on either side that the integral leaves out."""
+
+
+Rows = tuple[int | None, int | None, int | None]
+"""What tells a pair from others: chosen reply, rejected reply, correction."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One answer of a pair, and the row it comes from: a reply, or a correction of one."""
+
+    text: str
+    reply_id: int | None = None
+    correction_id: int | None = None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one rendered prompt, and the rows behind them: chosen is a reply's answer or a correction."""
+    """Two answers to one rendered prompt, and the voters who stand behind the choice."""
 
     prompt: str
-    chosen: str
-    rejected: str
+    chosen: Side
+    rejected: Side
     source: PairSource
     weight: float
-    rejected_reply_id: int
-    chosen_reply_id: int | None = None
-    correction_id: int | None = None
-    chosen_is_cut: bool = False
-    rejected_is_cut: bool = False
+    backers: tuple[tuple[int, float], ...]
+    """(user id, share of the weight), shares summing to 1."""
+    replayed: bool = False
 
     @property
-    def recency(self) -> tuple[int, int, int]:
+    def rows(self) -> Rows:
+        return self.chosen.reply_id, self.rejected.reply_id, self.chosen.correction_id
+
+    @property
+    def recency(self) -> tuple[int, ...]:
         """Order pairs by their newest reply, then by the other rows; it is unique in a round."""
-        newest = max(self.rejected_reply_id, self.chosen_reply_id or 0)
-        return newest, self.rejected_reply_id, self.correction_id or 0
+        chosen, rejected, correction = (row or 0 for row in self.rows)
+        return max(chosen, rejected), rejected, chosen, correction
 
 
-def build_pairs(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> list[Pair]:
-    """Return the pairs that replies and corrections support, oldest first, whatever the order of the input."""
-    by_id = {reply.id: reply for reply in replies}
-    pairs = [*_pair_corrections(by_id, corrections), *_pair_siblings(by_id.values())]
-    return sorted(pairs, key=lambda pair: pair.recency)
+def side_of(reply: RatedReply) -> Side:
+    return Side(reply.answer, reply_id=reply.id, is_cut=reply.is_cut)
 
 
-def newest_pairs(pairs: list[Pair], limit: int) -> list[Pair]:
-    return sorted(pairs, key=lambda pair: pair.recency)[-limit:]
+def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> list[Pair]:
+    """Return each correction preferred to the answer it corrects, and to other answers that nobody compared it with.
 
-
-def split_holdout(pairs: list[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Return (train, holdout), split by prompt; at least one prompt stays in train.
-
-    A prompt's rank depends on itself and the seed alone, so one that was held out tends to stay out in later rounds,
-    whose parent then never saw it.
+    A demonstration is better than what the model says by itself, whichever version said it (DITTO, Shaikh et al. 2024,
+    arXiv 2406.00888); answers that members liked are left alone.
     """
-    prompts = sorted({pair.prompt for pair in pairs}, key=lambda prompt: _rank(prompt, seed))
-    held_out = set(prompts[: min(round(share * len(prompts)), len(prompts) - 1)])
-    train = [pair for pair in pairs if pair.prompt not in held_out]
-    return train, [pair for pair in pairs if pair.prompt in held_out]
+    by_id = {reply.id: reply for reply in replies}
+    by_prompt = _by_prompt(by_id.values())
+    return [
+        pair
+        for correction in corrections
+        if (corrected := by_id.get(correction.reply_id))
+        for pair in _pair_correction(correction, corrected, by_prompt[corrected.prompt])
+    ]
 
 
-def _pair_corrections(replies: dict[int, RatedReply], corrections: Iterable[WrittenCorrection]) -> Iterator[Pair]:
-    for correction in corrections:
-        reply = replies.get(correction.reply_id)
-        if reply is None or reply.answer == correction.text:
-            continue
-        yield Pair(
-            prompt=reply.prompt,
-            chosen=correction.text,
-            rejected=reply.answer,
-            source=PairSource.CORRECTION,
-            weight=CORRECTION_WEIGHT,
-            rejected_reply_id=reply.id,
-            correction_id=correction.id,
-            rejected_is_cut=reply.is_cut,
-        )
+def _pair_correction(
+    correction: WrittenCorrection, corrected: RatedReply, siblings: Sequence[RatedReply]
+) -> Iterator[Pair]:
+    others = [reply for reply in siblings if reply is not corrected and reply.net <= 0]
+    newest = sorted(others, key=lambda reply: reply.id)[-(MAX_PAIRS_PER_PROMPT - 1) :]
+    return (prefer_correction(correction, to) for to in (corrected, *newest) if to.answer != correction.text)
 
 
-def _pair_siblings(replies: Iterable[RatedReply]) -> Iterator[Pair]:
+def prefer_correction(correction: WrittenCorrection, reply: RatedReply) -> Pair:
+    is_own = reply.id == correction.reply_id
+    return Pair(
+        prompt=reply.prompt,
+        chosen=Side(correction.text, correction_id=correction.id),
+        rejected=side_of(reply),
+        source=PairSource.CORRECTION if is_own else PairSource.CORRECTED_SAMPLE,
+        weight=CORRECTION_WEIGHT if is_own else CORRECTED_SAMPLE_WEIGHT,
+        backers=((correction.author_id, 1.0),),
+    )
+
+
+def pair_siblings(replies: Iterable[RatedReply], min_probability: float) -> list[Pair]:
+    """Return the pairs of answers to one prompt of which one is better with at least that posterior probability.
+
+    The chosen answer must be liked on balance and whole: the likelihood term would teach one that most members dislike,
+    only because another is worse, and one that is broken, liked for fun. Samples that nobody saw are left out.
+    """
+    shown = [reply for reply in replies if not reply.is_sample]
+    return [pair for answers in _by_prompt(shown).values() for pair in _most_certain(answers, min_probability)]
+
+
+def _most_certain(answers: Sequence[RatedReply], min_probability: float) -> list[Pair]:
+    votes = {reply.id: (reply.up, reply.down) for reply in answers}
+    net = {id_: up - down for id_, (up, down) in votes.items()}
+    liked = [reply for reply in answers if net[reply.id] > 0 and not is_degenerate(reply.answer)]
+    best = sorted(liked, key=lambda reply: (-net[reply.id], -reply.id))[:MAX_RIVALS]
+    worst = sorted(answers, key=lambda reply: (net[reply.id], -reply.id))[:MAX_RIVALS]
+    least = _weight(min_probability)
+    found = [
+        _prefer(better, worse, weight)
+        for better, worse in product(best, worst)
+        if better.answer != worse.answer
+        if (weight := _weight(probability_better(*votes[better.id], *votes[worse.id]))) >= least and weight > 0
+    ]
+    # Of equals the newest: what members think of today's answers says more about the next ones.
+    found.sort(key=lambda pair: (-pair.weight, tuple(-row for row in pair.recency)))
+    return found[:MAX_PAIRS_PER_PROMPT]
+
+
+def prefer_sibling(better: RatedReply, worse: RatedReply) -> Pair | None:
+    """Return the pair, or None where the votes do not say that the better one is liked, and better."""
+    weight = _weight(probability_better(better.up, better.down, worse.up, worse.down))
+    return _prefer(better, worse, weight) if better.net > 0 and weight > 0 else None
+
+
+def _prefer(better: RatedReply, worse: RatedReply, weight: float) -> Pair:
+    return Pair(
+        prompt=better.prompt,
+        chosen=side_of(better),
+        rejected=side_of(worse),
+        source=PairSource.SIBLINGS,
+        weight=weight,
+        backers=backers((better, Vote.UP), (worse, Vote.DOWN)),
+    )
+
+
+def backers(*said: tuple[RatedReply, Vote]) -> tuple[tuple[int, float], ...]:
+    """Return who cast these votes on these replies, each with their share of the votes' weight."""
+    weights: dict[int, float] = defaultdict(float)
+    for reply, vote in said:
+        for ballot in reply.ballots:
+            if ballot.vote is vote:
+                weights[ballot.user_id] += ballot.weight
+    total = sum(weights.values())
+    return tuple((user_id, weight / total) for user_id, weight in sorted(weights.items()))
+
+
+def _weight(probability: float) -> float:
+    """Weigh a pair by what its votes say beyond chance: 0 at a probability of 1/2, 1 at certainty."""
+    return round(2 * probability - 1, 9)  # an integral of 0.7999999999 is the 0.8 that the settings ask for
+
+
+@lru_cache(maxsize=65_536)  # most answers have one vote or two
+def probability_better(up: float, down: float, other_up: float, other_down: float) -> float:
+    """Return P(p > q) for p ~ Beta(1 + up, 1 + down) and q ~ Beta(1 + other_up, 1 + other_down).
+
+    p and q are the shares of members who would like each answer, before any vote equally likely to be anything.
+    Integrated by the Gauss-Legendre rule: to about 1e-9, where votes have fractional weight to 1e-4.
+    """
+    import numpy as np
+    from scipy.special import betainc, betaincinv, betaln
+
+    if up + down < other_up + other_down:
+        # Over the narrower of the two, so that the other one is smooth between the points.
+        return 1 - probability_better(other_up, other_down, up, down)
+    a, b = 1 + up, 1 + down
+    low, high = betaincinv(a, b, TAIL), betaincinv(a, b, 1 - TAIL)
+    points, weights = _quadrature()
+    p = low + (high - low) * points
+    density = np.exp((a - 1) * np.log(p) + (b - 1) * np.log1p(-p) - betaln(a, b))
+    found = (high - low) * (weights * density * betainc(1 + other_up, 1 + other_down, p)).sum()
+    return min(1.0, max(0.0, float(found)))
+
+
+@cache
+def _quadrature() -> tuple[Any, Any]:
+    """Return points and weights of the Gauss-Legendre rule from 0 to 1; finding them takes longer than using them."""
+    import numpy as np
+
+    points, weights = np.polynomial.legendre.leggauss(QUADRATURE_POINTS)
+    return (points + 1) / 2, weights / 2
+
+
+def newest_pairs(pairs: Iterable[Pair], limit: int) -> list[Pair]:
+    """Return at most `limit` pairs, the newest, oldest first."""
+    return sorted(pairs, key=lambda pair: pair.recency)[-limit:] if limit else []
+
+
+def _by_prompt(replies: Iterable[RatedReply]) -> dict[str, list[RatedReply]]:
     by_prompt = defaultdict(list)
     for reply in replies:
         by_prompt[reply.prompt].append(reply)
-    for siblings in by_prompt.values():
-        yield from _pair_best(siblings)
-
-
-def _pair_best(siblings: list[RatedReply]) -> Iterator[Pair]:
-    """Pair the best answer to a prompt with the worst of those below it; of equals, the newest counts as best."""
-    best = max(siblings, key=lambda reply: (reply.net, reply.id))
-    if best.net < 0:
-        # The likelihood term would teach an answer that most members dislike, only because another is worse.
-        return
-    below = [reply for reply in siblings if reply.net < best.net and reply.answer != best.answer]
-    for rival in sorted(below, key=lambda reply: (reply.net, -reply.id))[:MAX_RIVALS]:
-        yield Pair(
-            prompt=best.prompt,
-            chosen=best.answer,
-            rejected=rival.answer,
-            source=PairSource.SIBLINGS,
-            weight=_certainty(best.net - rival.net),
-            rejected_reply_id=rival.id,
-            chosen_reply_id=best.id,
-            chosen_is_cut=best.is_cut,
-            rejected_is_cut=rival.is_cut,
-        )
-
-
-def _certainty(margin: int) -> float:
-    """Weigh a lead of `margin` votes: 1/2 for a single one, towards a correction's weight as it grows."""
-    return CORRECTION_WEIGHT * margin / (margin + 1)
-
-
-def _rank(prompt: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed} {prompt}".encode()).digest()
+    return by_prompt

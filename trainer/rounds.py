@@ -4,53 +4,50 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from storage.adapters import AdapterStore, require_base
+from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, resolve_base_model
+from storage.canaries import release_passed
+from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
 from storage.errors import RoundConflict, StorageError
-from storage.evidence import read_corrections, read_replies
-from storage.personalities import hold_personality
-from storage.rounds import (
-    ManifestPair,
-    Round,
-    digest_manifest,
-    find_round,
-    finish_round,
-    report_progress,
-    set_manifest,
-)
-from storage.schema import RoundRow, RoundStatus, Split
+from storage.rounds import finish_round, report_progress, require_round
+from storage.schema import GateVerdict, PairSource, RoundStatus
 from storage.settings import Settings
-from storage.versions import Version, read_alias, register
-from trainer.dpo import DpoMetrics, PreferencePair, Progress, train_dpo
+from storage.versions import Version, register
+from trainer.dpo import MAX_LABEL_NOISE, PreferencePair, train_dpo
 from trainer.errors import TrainerError
-from trainer.gate import decide
+from trainer.gate import HeldOut, Verdict, decide
 from trainer.judge import Judgement, judge
-from trainer.pairs import Pair, build_pairs, newest_pairs, split_holdout
-from trainer.schedule import SCHEDULE
+from trainer.kto import RatedAnswer, train_kto
+from trainer.pairs import Pair
+from trainer.planning import REPLAY, Plan, Single
+from trainer.preparation import count_lessons, open_adapter, prepare_round
+from trainer.progress import Progress, Report
+from trainer.suites import load_suites
+from trainer.training import TrainingMetrics
 
 PROGRESS_S = 1.0
+FORESEEN = (TrainerError, StorageError)
+SOURCE_WORDS = {
+    PairSource.CORRECTION: "corrections",
+    PairSource.CORRECTED_SAMPLE: "corrections against other answers",
+    PairSource.SIBLINGS: "siblings",
+    PairSource.LONE_VOTE: "lone votes",
+    PairSource.SINGLE: "single votes",
+    REPLAY: "replay",
+}
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a round trains on, as its manifest says."""
-
-    train: list[Pair]
-    holdout: list[Pair]
-    parent: Version | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,9 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Rejected:
-    reason: str
+    """The new version is broken: nothing is published, and no admin can override that."""
+
+    verdict: Verdict
     metrics: dict[str, Any]
 
 
@@ -70,16 +69,17 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Passed:
-    """An adapter that the gate let through; its files are published."""
+class Judged:
+    """An adapter whose files are published, and what the gate says of it."""
 
     digest: str
     base: BaseModel
     plan: Plan
+    verdict: Verdict
     metrics: dict[str, Any]
 
 
-Result = Skipped | Rejected | Failed | Passed
+Result = Skipped | Rejected | Failed | Judged
 
 
 def run_round(settings: Settings, round_id: int) -> None:
@@ -88,195 +88,182 @@ def run_round(settings: Settings, round_id: int) -> None:
         try:
             result = _train(settings, database, round_id)
             with database.transaction() as session:
-                _conclude(session, round_id, result)
+                _conclude(session, settings, round_id, result)
         except RoundConflict as conflict:
             log.warning("Nothing is published: %s.", conflict)
         except Exception as error:
-            log.exception("Round %d failed.", round_id)
+            if isinstance(error, FORESEEN):
+                log.error("Round %d failed: %s.", round_id, error)
+            else:
+                log.exception("Round %d failed.", round_id)
             with database.transaction() as session:
-                _conclude(session, round_id, Failed(_describe(error)))
+                _conclude(session, settings, round_id, Failed(_describe(error)))
 
 
 def _train(settings: Settings, database: Database, round_id: int) -> Result:
     report = ProgressLog(database, round_id)
     report(Progress("gathering"))
+    # What the gate needs is looked for now: a mistake must not come to light after an hour of training.
+    load_suites(settings.gate)
+    resolve_coherence_model(settings.gate.coherence_model, settings.data.directory, log.info)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
-    with database.transaction() as session:
-        plan = plan_round(session, settings, base, round_id)
-    if isinstance(plan, Skipped):
-        return plan
     store = AdapterStore(settings.data.directory / "adapters")
-    parent = _folder(store, plan.parent, base)
+    with database.snapshot() as session:
+        round_ = require_round(session, round_id)
+    plan = prepare_round(database, settings, round_, base=base, store=store, report=report)
+    if not isinstance(plan, Plan):
+        return Skipped(plan)
     with store.stage() as staging:
-        metrics = train_dpo(
-            _texts(plan.train),
-            _texts(plan.holdout),
-            base=base,
-            parent=parent,
-            output=staging,
-            settings=settings.training,
+        parent = open_adapter(store, plan.parent, base)
+        metrics = _learn(plan, settings, base=base, parent=parent, output=staging, report=report)
+        judgement = judge(
+            base,
+            staging,
+            training=settings.training,
+            generation=settings.generation,
+            gate=settings.gate,
+            data_directory=settings.data.directory,
             report=report,
         )
-        judgement = judge(base, staging, training=settings.training, generation=settings.generation, report=report)
-        verdict = decide(metrics, judgement, settings.gate)
+        verdict = decide(
+            metrics.train_loss, _held_out(plan, metrics), judgement, settings.gate, seed=settings.training.seed
+        )
         measured = _measured(metrics, judgement)
-        if not verdict.passed:
-            return Rejected("; ".join(verdict.reasons), measured)
+        if not verdict.publishable:
+            return Rejected(verdict, measured)
         report(Progress("publishing"))
-        return Passed(store.publish(staging), base, plan, measured)
+        return Judged(store.publish(staging), base, plan, verdict, measured)
 
 
-def plan_round(session: Session, settings: Settings, base: BaseModel, round_id: int) -> Plan | Skipped:
-    """Choose the pairs and write the manifest, or say why there is nothing to do.
-
-    A deletion comes before this transaction, or finds the pairs in the manifest.
-    """
-    round_ = find_round(session, round_id)
-    assert round_ is not None, f"round {round_id} was claimed"
-    hold_personality(session, round_.personality_id)
-    evidence = (round_.personality_id, settings.privacy, base.revision)
-    found = build_pairs(read_replies(session, *evidence), read_corrections(session, *evidence))
-    training = settings.training
-    if len(found) < training.min_pairs:
-        return Skipped(_too_few(len(found), settings))
-    train, holdout = split_holdout(newest_pairs(found, training.max_pairs), training.holdout_share, training.seed)
-    manifest = [*_lines(train, Split.TRAIN), *_lines(holdout, Split.HOLDOUT)]
-    used = _settings_of_round(settings)
-    earlier = _trained_before(session, round_, manifest, used) if round_.requested_by == SCHEDULE else None
-    if earlier is not None:
-        return Skipped(f"no new votes or corrections since round {earlier}, which trained on the same pairs")
-    parent = read_alias(session, round_.personality_id).version
-    set_manifest(session, round_id, manifest, parent_version_id=parent.id if parent else None, settings=used)
-    return Plan(train, holdout, parent)
-
-
-def _too_few(found: int, settings: Settings) -> str:
-    reason = (
-        f"{_pairs(found)}, {settings.training.min_pairs} needed: suggest better answers, or ask for another answer and "
-        "vote, so that one is preferred to the other"
-    )
-    if settings.privacy.discord_training_permission:
-        return f"{reason}; live chat counts where everybody quoted has opted in"
-    return f"{reason}; live chat does not count (privacy.discord_training_permission = false)"
-
-
-def _lines(pairs: list[Pair], split: Split) -> list[ManifestPair]:
-    return [
-        ManifestPair(
-            source=pair.source,
-            split=split,
-            weight=pair.weight,
-            rejected_reply_id=pair.rejected_reply_id,
-            chosen_reply_id=pair.chosen_reply_id,
-            correction_id=pair.correction_id,
+def _learn(
+    plan: Plan, settings: Settings, *, base: BaseModel, parent: Path | None, output: Path, report: Report
+) -> TrainingMetrics:
+    common: dict[str, Any] = {"base": base, "parent": parent, "output": output, "report": report}
+    if plan.train_singles:
+        return train_kto(
+            _rated(plan.train_singles),
+            (),
+            _texts(plan.holdout),
+            _rated(plan.holdout_singles),
+            settings=settings.training,
+            **common,
         )
-        for pair in pairs
-    ]
-
-
-def _settings_of_round(settings: Settings) -> dict[str, Any]:
-    """Return what decides a round's result beside its pairs and its parent."""
-    return {
-        "base": settings.model.base,
-        "training": settings.training.model_dump(mode="json", exclude={"schedule", "min_pairs", "niceness"}),
-        "gate": settings.gate.model_dump(mode="json"),
-    }
-
-
-def _trained_before(session: Session, round_: Round, manifest: list[ManifestPair], used: dict[str, Any]) -> int | None:
-    """Return the last trained round's id where it had the same pairs and settings.
-
-    Without this, a quiet server would train on the same votes every night, each time from the version before.
-    """
-    last = session.scalar(
-        select(RoundRow)
-        .where(
-            RoundRow.personality_id == round_.personality_id,
-            RoundRow.status.in_((RoundStatus.PUBLISHED, RoundStatus.REJECTED)),
-        )
-        .order_by(RoundRow.id.desc())
-        .limit(1)
+    return train_dpo(
+        _texts(plan.train),
+        _texts(plan.validation),
+        _texts(plan.holdout),
+        settings=settings.training,
+        label_noise=min(plan.label_noise, MAX_LABEL_NOISE),
+        **common,
     )
-    if last is None or last.manifest_digest != digest_manifest(manifest) or last.settings != used:
-        return None
-    return last.id
 
 
-def _folder(store: AdapterStore, version: Version | None, base: BaseModel) -> Path | None:
-    """Return the verified files of the parent, or None for the base model; raises AdapterError."""
-    if version is None:
-        return None
-    folder = store.path(version.digest)
-    require_base(folder, base)
-    return folder
-
-
-def _texts(pairs: list[Pair]) -> list[PreferencePair]:
+def _texts(pairs: Sequence[Pair]) -> list[PreferencePair]:
     return [
         PreferencePair(
             pair.prompt,
-            pair.chosen,
-            pair.rejected,
+            pair.chosen.text,
+            pair.rejected.text,
             pair.weight,
-            chosen_is_cut=pair.chosen_is_cut,
-            rejected_is_cut=pair.rejected_is_cut,
+            chosen_is_cut=pair.chosen.is_cut,
+            rejected_is_cut=pair.rejected.is_cut,
         )
         for pair in pairs
     ]
 
 
-def _measured(metrics: DpoMetrics, judgement: Judgement) -> dict[str, Any]:
+def _rated(singles: Sequence[Single]) -> list[RatedAnswer]:
+    return [
+        RatedAnswer(single.prompt, single.side.text, single.liked, single.weight, is_cut=single.side.is_cut)
+        for single in singles
+    ]
+
+
+def _held_out(plan: Plan, metrics: TrainingMetrics) -> list[HeldOut]:
+    judged: Sequence[Pair | Single] = plan.holdout or plan.holdout_singles
+    return [
+        HeldOut(item.prompt, margin, item.weight)
+        for item, margin in zip(judged, metrics.holdout_margins, strict=True)
+        if margin is not None
+    ]
+
+
+def _measured(metrics: TrainingMetrics, judgement: Judgement) -> dict[str, Any]:
     """Return all numbers by name; JSON has no NaN and PostgreSQL refuses it, so such a number is None."""
-    numbers = asdict(metrics) | asdict(judgement)
-    return {name: None if number is None or not isfinite(number) else number for name, number in numbers.items()}
+    return {name: _json(value) for name, value in (asdict(metrics) | asdict(judgement)).items()}
 
 
-def _conclude(session: Session, round_id: int, result: Result) -> None:
+def _json(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _json(part) for name, part in value.items()}
+    return [_json(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _conclude(session: Session, settings: Settings, round_id: int, result: Result) -> None:
     """End the round; a version's row comes into being in the same transaction, or not at all."""
     match result:
         case Skipped(reason):
             finish_round(session, round_id, RoundStatus.SKIPPED, reason)
         case Failed(reason):
             finish_round(session, round_id, RoundStatus.FAILED, reason)
-        case Rejected(reason, metrics):
-            finish_round(session, round_id, RoundStatus.REJECTED, reason, metrics)
-        case Passed():
+        case Rejected(verdict, metrics):
+            reason = f"the new version is broken and is not kept: {verdict.reason}"
+            finish_round(session, round_id, RoundStatus.REJECTED, reason, metrics, gate=_gate(verdict))
+        case Judged(verdict=verdict, metrics=metrics):
             version = _register(session, round_id, result)
-            finish_round(session, round_id, RoundStatus.PUBLISHED, _success(version, result.metrics), result.metrics)
+            reason = _describe_version(version, result)
+            finish_round(session, round_id, RoundStatus.PUBLISHED, reason, metrics, gate=_gate(verdict))
+            if settings.release.auto_promote and verdict.outcome is GateVerdict.PASS:
+                done = release_passed(session, version.personality_id, version, settings.release)
+                log.info("%s", done or "Nothing is released: see the round.")
 
 
-def _register(session: Session, round_id: int, passed: Passed) -> Version:
-    round_ = find_round(session, round_id)
-    assert round_ is not None, f"round {round_id} was claimed"
+def _gate(verdict: Verdict) -> dict[str, Any]:
+    return {"verdict": verdict.outcome, "checks": [asdict(check) for check in verdict.checks]}
+
+
+def _register(session: Session, round_id: int, judged: Judged) -> Version:
     return register(
         session,
-        round_.personality_id,
-        digest=passed.digest,
-        base_name=passed.base.name,
-        base_revision=passed.base.revision,
-        parent_id=passed.plan.parent.id if passed.plan.parent else None,
+        require_round(session, round_id).personality_id,
+        digest=judged.digest,
+        base_name=judged.base.name,
+        base_revision=judged.base.revision,
+        parent_id=judged.plan.parent.id if judged.plan.parent else None,
         round_id=round_id,
-        metrics=passed.metrics,
+        metrics=judged.metrics,
+        verdict=judged.verdict.outcome,
     )
 
 
-def _success(version: Version, metrics: dict[str, Any]) -> str:
+def _describe_version(version: Version, judged: Judged) -> str:
+    learned = f"{version.name} learned from {_sources(judged)}"
+    match judged.verdict.outcome:
+        case GateVerdict.PASS:
+            return f"{learned} and passed the gate: promote it to let it answer"
+        case GateVerdict.FAIL:
+            return f"{learned} and did not pass the gate: {judged.verdict.reason}"
+        case GateVerdict.NOT_ENOUGH_EVIDENCE:
+            return f"{learned}; the gate has not enough evidence: {judged.verdict.reason}"
+
+
+def _sources(judged: Judged) -> str:
+    by_source = judged.plan.evidence["pairs_by_source"]
+    whole = count_lessons(judged.metrics["pairs"], judged.metrics["objective"])
+    parts = [f"{count} by {SOURCE_WORDS[source]}" for source, count in by_source.items() if len(by_source) > 1]
     others = [
-        f"{metrics[name]} {what}"
+        f"{judged.metrics[name]} {what}"
         for name, what in (("holdout_pairs", "held out"), ("left_out", "left out as longer than training.max_tokens"))
-        if metrics[name]
+        if judged.metrics[name]
     ]
-    pairs = _pairs(metrics["pairs"]) + (f" ({', '.join(others)})" if others else "")
-    return f"{version.name} learned from {pairs} and passed the gate: promote it to let it answer"
-
-
-def _pairs(count: int) -> str:
-    return "1 pair" if count == 1 else f"{count} pairs"
+    return whole + (f" ({', '.join(parts + others)})" if parts or others else "")
 
 
 def _describe(error: Exception) -> str:
     """Return a sentence for the admins; what we did not foresee is told by its kind alone."""
-    if isinstance(error, (TrainerError, StorageError)):
+    if isinstance(error, FORESEEN):
         return str(error)
     if isinstance(error, MemoryError):
         return "memory ran out: lower training.batch_size or training.max_tokens, or choose a smaller model.base"

@@ -23,6 +23,7 @@ from storage.schema import (
     QuarantinedVoteRow,
     QuarantineRow,
     QuarantineRule,
+    QuarantineStatus,
     ReplyRow,
     RoundRow,
     RoundStatus,
@@ -73,6 +74,12 @@ def make_version(settings, base, query):
         return query(write)
 
     return make
+
+
+@pytest.fixture
+def overrides():
+    # Most tests here give many votes at once, and mean no burst.
+    return {"REACTUNE_VOTES__BURST_VOTES": "0"}
 
 
 @pytest.fixture
@@ -321,8 +328,8 @@ class TestStatus:
         text = await status()
         assert text.startswith("**Canary:** v1 answers 50% of conversations, base the others, for 0 minutes")
         assert "let us see" in text
-        assert "**v1:** 👍 8 👎 2 in 1 conversation, approval 80% (48% to 94%)" in text
-        assert "**base:** 👍 3 👎 1 in 1 conversation, approval 75% (28% to 95%)" in text
+        assert "**v1:** 👍 8 👎 2 in 1 conversation, approval 80% (49% to 94%)" in text
+        assert "**base:** 👍 3 👎 1 in 1 conversation, approval 75% (30% to 95%)" in text
         assert "of 40" in text
         assert "without a result it ends after 390 more votes on v1" in text
         short = (await place.grace.slash(place.channel, "model status")).response.content
@@ -367,6 +374,26 @@ class TestStatus:
         make_version()
         choices = await place.grace.autocomplete(place.channel, "model canary start", "version", "")
         assert [choice["value"] for choice in choices] == ["v1", "base"]
+
+
+class TestBurst:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_VOTES__BURST_VOTES": "5"}
+
+    async def test_a_burst_does_not_end_it_and_waits_for_an_admin(
+        self, make_version, start, give, env, canary, status, rows
+    ):
+        version = make_version()
+        await start()
+        give(version, up=30)
+        give(None, down=4)
+        for _ in range(2):
+            await env.advance_time(SOON_S)
+            assert canary().status is CanaryStatus.RUNNING
+        (held,) = rows(QuarantineRow)
+        assert (held.status, held.rule) == (QuarantineStatus.OPEN, QuarantineRule.REPLY)
+        assert "**v1:** 👍 0 👎 0" in await status()
 
 
 class TestEnd:

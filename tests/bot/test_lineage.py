@@ -248,7 +248,7 @@ class TestWords:
             (fate(Fate.HELD_OUT, uses=[use(split=Split.VALIDATION)]), "kept out of training to judge it"),
             (
                 fate(Fate.TRAINED, uses=[use(version=None, verdict=None, status=RoundStatus.REJECTED)]),
-                "chosen in round 3, whose version did not pass the gate",
+                "chosen in round 3, whose version was broken and not kept",
             ),
             (fate(Fate.WAITING, uses=[use(version=None, status=RoundStatus.FAILED)]), "which failed, so a later one"),
             (fate(Fate.IN_TRAINING, uses=[use(version=None, status=RoundStatus.RUNNING)]), "which is training now"),

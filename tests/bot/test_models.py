@@ -11,7 +11,7 @@ import pytest
 from bot.app import create_bot
 from storage.adapters import WEIGHTS_FILE, AdapterStore
 from storage.processes import TRAINER, beat
-from storage.rounds import claim_round, finish_round, report_progress, request_round
+from storage.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from storage.schema import AliasMoveRow, ReplyRow, RoundRow, RoundStatus
 from storage.versions import promote, read_alias, register, version_named
 from tests.storage.test_adapters import publish
@@ -121,6 +121,25 @@ class TestTrain:
         assert "A new version is ready" in final
         assert "held-out accuracy 67%" in final
         assert "`/model promote v1` makes v1 answer" in final
+
+    async def test_the_outcome_tells_what_the_votes_gave_and_what_was_not_used(self, place, env, query):
+        await place.grace.slash(place.channel, "model train")
+        evidence = {
+            "votes": 1200,
+            "voters": 1,
+            "removed_shares": {"quarantine": 0.25, "account age": 0.001},
+            "preference_auc": 0.551,
+            "notes": ["lone votes are not used: the model of all votes guesses"],
+        }
+        round_ = query(lambda session: claim_round(session, "host"))
+        query(lambda s: set_manifest(s, round_.id, [], parent_version_id=None, settings={}, evidence=evidence))
+        query(lambda s: finish_round(s, round_.id, RoundStatus.PUBLISHED, "v1 learned", METRICS))
+        await env.advance_time(1.5)
+        assert (
+            "**Votes:** 1,200, 1 voter behind what was learned; the rules took 25% (quarantine); "
+            "a model of all votes predicts them with an AUC of 0.55\n"
+            "Lone votes are not used: the model of all votes guesses."
+        ) in place.last.content
 
     async def test_progress_goes_on_after_a_restart(self, place, env, query, new_bot):
         query(lambda session: beat(session, TRAINER, "here"))

@@ -27,7 +27,7 @@ from bot.charts import (
     sources_words,
 )
 from storage.schema import GateVerdict, PairSource
-from storage.statistics import Approval, Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs
+from storage.statistics import Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.votes import Tally
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -47,7 +47,7 @@ def make_report(
     each = Tally(up=2 * votes // 3, down=votes - 2 * votes // 3)
     return Report(
         champion=names[-1],
-        approvals=tuple(Approval(name, each, is_champion=name == names[-1]) for name in names),
+        approvals=tuple(VersionApproval(name, each, is_champion=name == names[-1]) for name in names),
         days=tuple(DayOfVotes(TODAY - timedelta(days=29 - i), Tally(votes, votes // 2)) for i in range(30)),
         rounds=tuple(RoundPairs(i + 1, dict.fromkeys(PairSource, 7 * (i + 1))) for i in range(rounds)),
         curve=Curve(rounds, tuple(2.0 - i / (steps + 1) for i in range(steps)), 3 * steps) if steps else None,
@@ -65,7 +65,7 @@ A_LOT = make_report(versions=41, votes=250, rounds=10, steps=256, checks=20, ver
 def approvals(champion: tuple[int, int], base: tuple[int, int]) -> Report:
     return Report(
         champion="v1",
-        approvals=(Approval("base", Tally(*base), False), Approval("v1", Tally(*champion), True)),
+        approvals=(VersionApproval("base", Tally(*base), False), VersionApproval("v1", Tally(*champion), True)),
         days=NOTHING.days,
         rounds=(),
         curve=None,

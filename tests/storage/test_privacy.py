@@ -60,7 +60,8 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
-from trainer.rounds import Plan, plan_round
+from trainer.planning import NO_OPINION, Plan
+from trainer.preparation import plan_round
 
 
 def count(session: Session, table: type[Base]) -> int:
@@ -272,7 +273,8 @@ def planner(database: Database) -> Callable[[Session], object]:
         round_ = claim_round(session, "here")
     assert round_ is not None
     base = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
-    return lambda session: plan_round(session, tiny_settings(Path("unused")), base, round_.id)
+    settings = tiny_settings(Path("unused"))
+    return lambda session: plan_round(session, settings, base, round_, NO_OPINION, parent_id=None)
 
 
 def deletion_of(user_id: int) -> Callable[[Session], Deletion]:

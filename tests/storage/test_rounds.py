@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,22 +17,27 @@ from storage.processes import SILENT_AFTER_S, TRAINER, beat
 from storage.rounds import (
     ManifestPair,
     Round,
+    RoundVoter,
     claim_round,
     digest_manifest,
     find_round,
     finish_round,
     interrupt_rounds,
     latest_round,
+    read_line,
     read_manifest,
+    read_voters,
     report_progress,
     request_round,
+    require_round,
     set_manifest,
     show_progress_in,
     shown_rounds,
     stop_showing_progress,
 )
 from storage.schema import HeartbeatRow, PairSource, RoundStatus, Split, utc_now
-from tests.seeding import add_correction, add_reply
+from storage.versions import Version, register
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply
 from tests.storage.together import together
 
 ENDED = [RoundStatus.PUBLISHED, RoundStatus.SKIPPED, RoundStatus.REJECTED, RoundStatus.FAILED, RoundStatus.INTERRUPTED]
@@ -149,6 +155,100 @@ def test_the_manifest_is_kept_in_order_with_its_digest(session: Session, persona
     assert (stored.manifest_digest, stored.settings) == (digest, {"beta": 0.3})
     assert read_manifest(session, round_.id) == pairs
     assert digest_manifest(pairs) == digest != digest_manifest(pairs[::-1])
+
+
+def test_replayed_single_and_completed_pairs_are_kept_as_they_are(session: Session, personality_id: int) -> None:
+    good, bad = add_reply(session), add_reply(session)
+    pairs = [
+        ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 0.75, bad, good, replayed=True),
+        ManifestPair(PairSource.LONE_VOTE, Split.VALIDATION, 1 / 3, bad, good),
+        ManifestPair(PairSource.SINGLE, Split.TRAIN, 1.0, rejected_reply_id=None, chosen_reply_id=good),
+        ManifestPair(PairSource.SINGLE, Split.HOLDOUT, 1.0, rejected_reply_id=bad),
+    ]
+    round_ = running(session, personality_id)
+    digest = set_manifest(session, round_.id, pairs, parent_version_id=None, settings={})
+    session.expire_all()
+    assert read_manifest(session, round_.id) == pairs
+    assert digest_manifest(read_manifest(session, round_.id)) == digest
+
+
+def test_the_digest_tells_every_part_of_a_pair() -> None:
+    pair = ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 0.5, 1, 2, 3)
+    others = [
+        replace(pair, source=PairSource.LONE_VOTE),
+        replace(pair, split=Split.HOLDOUT),
+        replace(pair, weight=0.25),
+        replace(pair, rejected_reply_id=9),
+        replace(pair, chosen_reply_id=9),
+        replace(pair, correction_id=9),
+        replace(pair, replayed=True),
+    ]
+    assert len({digest_manifest([one]) for one in [pair, *others]}) == 8
+    assert digest_manifest([pair])[:16] == "53d32dc02db3ef69", "it is the same everywhere and stays so"
+
+
+def test_a_round_tells_its_evidence_its_voters_and_its_gate(session: Session, personality_id: int) -> None:
+    round_ = running(session, personality_id)
+    voters = [RoundVoter(ALICE, 0.3, 0.1), RoundVoter(BOB, 0.2, 0.4), RoundVoter(CAROL, 0.0, 0.4)]
+    evidence = {"votes": 12, "notes": ["few voters"]}
+    set_manifest(session, round_.id, [], parent_version_id=None, settings={}, evidence=evidence, voters=voters)
+    gate = {"verdict": "fail", "checks": [{"name": "numbers", "outcome": "fail", "sentence": "not a number"}]}
+    finish_round(session, round_.id, RoundStatus.REJECTED, "broken", {"loss": None}, gate=gate)
+    session.expire_all()
+    stored = require_round(session, round_.id)
+    assert (stored.evidence, stored.gate, stored.metrics) == (evidence, gate, {"loss": None})
+    assert [voter.user_id for voter in read_voters(session, round_.id)] == [BOB, CAROL, ALICE]
+    assert sorted(read_voters(session, round_.id), key=lambda voter: voter.user_id) == voters
+
+
+# The line behind a version
+
+
+def published(session: Session, personality_id: int, reply: int, parent: Version | None) -> Version:
+    """Publish a version from a round with one pair, whose chosen side is the reply."""
+    round_ = running(session, personality_id)
+    pair = ManifestPair(PairSource.SINGLE, Split.TRAIN, 1.0, rejected_reply_id=None, chosen_reply_id=reply)
+    set_manifest(session, round_.id, [pair], parent_version_id=parent.id if parent else None, settings={})
+    finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
+    return register(
+        session,
+        personality_id,
+        digest="d" * 64,
+        base_name="tiny",
+        base_revision="r" * 16,
+        parent_id=parent.id if parent else None,
+        round_id=round_.id,
+        metrics={},
+    )
+
+
+def test_the_line_of_a_version_is_what_it_and_its_parents_learned(session: Session, personality_id: int) -> None:
+    replies = [add_reply(session) for _ in range(4)]
+    first = published(session, personality_id, replies[0], None)
+    second = published(session, personality_id, replies[1], first)
+    other = published(session, personality_id, replies[2], first)
+    alone = published(session, personality_id, replies[3], None)
+    lines = [read_line(session, version.id) for version in (second, other, alone)]
+    assert [[entry.chosen_reply_id for entry in line] for line in lines] == [
+        [replies[0], replies[1]],
+        [replies[0], replies[2]],
+        [replies[3]],
+    ]
+    assert read_line(session, None) == []
+
+
+def test_a_version_without_a_round_has_no_line(session: Session, personality_id: int) -> None:
+    made = register(
+        session,
+        personality_id,
+        digest="d" * 64,
+        base_name="tiny",
+        base_revision="r" * 16,
+        parent_id=None,
+        round_id=None,
+        metrics={},
+    )
+    assert read_line(session, made.id) == []
 
 
 def test_the_message_that_shows_a_round_is_remembered_until_it_shows_the_end(

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import betaln, xlogy
-from scipy.stats import beta
 
 from storage.sequential import Approval, Side, compare, log_evidence
 
@@ -114,15 +113,6 @@ def every_approval(votes: int) -> list[Approval]:
 
 def chance(up: int, votes: int, p: float) -> float:
     return math.comb(votes, up) * p**up * (1 - p) ** (votes - up)
-
-
-# Intervals
-
-
-@pytest.mark.parametrize("approval", [Approval(), Approval(3, 1), Approval(0, 40), Approval(900, 300)])
-def test_the_interval_is_that_of_the_beta_distribution(approval: Approval) -> None:
-    expected = beta(1 + approval.up, 1 + approval.down).interval(0.95)
-    assert approval.interval() == pytest.approx(expected)
 
 
 # Looked at after every vote

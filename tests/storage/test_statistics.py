@@ -5,11 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from storage.schema import GateVerdict, Origin, PairSource, ReplyRow, RoundStatus
-from storage.statistics import read_report, votes_by_day, wilson_interval
+from storage.statistics import read_report, votes_by_day
 from storage.versions import promote
 from storage.votes import Tally, Vote
 from tests.past import add_round, add_version, day, pair, thumb_on
@@ -17,21 +15,6 @@ from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 
 UP, DOWN = Vote.UP, Vote.DOWN
 NOW = day(29)
-
-
-class TestWilson:
-    def test_known_values(self):
-        # Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662.
-        assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-        assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-        assert wilson_interval(0, 0) == (0.0, 1.0)
-
-    @given(st.integers(0, 10_000), st.integers(0, 10_000))
-    def test_it_holds_the_share_and_keeps_to_shares(self, up, down):
-        low, high = wilson_interval(up, up + down)
-        assert 0.0 <= low <= high <= 1.0
-        if up + down:
-            assert low - 1e-12 <= up / (up + down) <= high + 1e-12
 
 
 def test_a_new_installation_has_a_report_of_nothing(session, personality_id):

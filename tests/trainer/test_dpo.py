@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -5,12 +6,15 @@ import torch
 from safetensors.torch import load_file
 
 from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterStore, require_base
-from storage.base_model import BaseModel, load_model, load_tokenizer, quiet_transformers, resolve_base_model
+from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.errors import AdapterError
 from storage.settings import TrainingSettings
 from tests.tiny_model import build_tiny_base
-from trainer.dpo import DpoMetrics, PreferencePair, Progress, _rows, cpu_threads, train_dpo
+from tests.trainer.logps import answer_logp, log_ratio
+from trainer.dpo import MAX_LABEL_NOISE, PreferencePair, pair_rows, train_dpo
 from trainer.errors import TrainerError, TrainingDiverged
+from trainer.progress import Progress
+from trainer.training import TrainingMetrics, cpu_threads, micro_batch, thin
 
 SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8)
 PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
@@ -26,32 +30,35 @@ def base(tmp_path_factory) -> BaseModel:
 
 
 def train(
-    base: BaseModel, output: Path, *, train=PAIRS[:4], holdout=(), parent=None, settings=SETTINGS, report=None
-) -> DpoMetrics:  # type: ignore[no-untyped-def]
-    report = report or (lambda _progress: None)
-    return train_dpo(train, holdout, base=base, parent=parent, output=output, settings=settings, report=report)
-
-
-def answer_logp(base: BaseModel, adapter: Path | None, pair: PreferencePair, answer: str) -> float:
-    """Log-probability in nats that the served prompt is answered so, end token included."""
-    from peft import PeftModel
-
-    tokenizer, model = load_tokenizer(base), load_model(base, "float32")
-    if adapter is not None:
-        with quiet_transformers():
-            model = PeftModel.from_pretrained(model, adapter)
-    prompt = tokenizer(pair.prompt, add_special_tokens=False)["input_ids"]
-    completion = [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    with torch.inference_mode():
-        logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
-    return float(logits.log_softmax(-1).gather(1, torch.tensor(completion)[:, None]).sum())
+    base: BaseModel,
+    output: Path,
+    *,
+    train=PAIRS[:4],
+    validation=(),
+    holdout=(),
+    parent=None,
+    settings=SETTINGS,
+    label_noise=0.0,
+    report=None,
+) -> TrainingMetrics:  # type: ignore[no-untyped-def]
+    return train_dpo(
+        train,
+        validation,
+        holdout,
+        base=base,
+        parent=parent,
+        output=output,
+        settings=settings,
+        label_noise=label_noise,
+        report=report or (lambda _progress: None),
+    )
 
 
 def margin(base: BaseModel, policy: Path, reference: Path | None, pair: PreferencePair) -> float:
-    def log_ratio(answer: str) -> float:
-        return answer_logp(base, policy, pair, answer) - answer_logp(base, reference, pair, answer)
-
-    return SETTINGS.beta * (log_ratio(pair.chosen) - log_ratio(pair.rejected))
+    chosen, rejected = (
+        log_ratio(base, policy, reference, pair.prompt, answer) for answer in (pair.chosen, pair.rejected)
+    )
+    return SETTINGS.beta * (chosen - rejected)
 
 
 def test_adapter_moves_and_the_base_does_not(base, tmp_path):
@@ -133,8 +140,179 @@ def test_loss_is_hand_computed_dpo_plus_likelihood(base, tmp_path):
     )
     tokens = len(load_tokenizer(base)(pair.chosen)["input_ids"]) + 1
     # At the start policy and reference agree, so the DPO term is -log(sigmoid(0)) = log 2.
-    expected = 0.6931 - 0.5 * answer_logp(base, None, pair, pair.chosen) / tokens
+    expected = 0.6931 - 0.5 * answer_logp(base, None, pair.prompt, pair.chosen) / tokens
     assert next(loss for loss in losses if loss is not None) == pytest.approx(expected, abs=1e-3)
+
+
+def test_every_pair_of_a_step_counts_by_its_own_weight(base, tmp_path):
+    """Prompts and answers of unequal length share batches, and the last step of a pass is shorter than the others."""
+    settings = SETTINGS.model_copy(update={"epochs": 1, "batch_size": 4, "learning_rate": 1e-9})
+    pairs = [
+        PreferencePair(PROMPT.format("Ana " * (1 + index)), "Yes. " * (1 + 2 * index), "No.", weight)
+        for index, weight in enumerate((0.25, 1.0, 2.0, 0.5, 3.0))
+    ]
+    expected = []
+    for pair in pairs:
+        tokens = len(load_tokenizer(base)(pair.chosen)["input_ids"]) + 1
+        expected.append(pair.weight * (math.log(2) - answer_logp(base, None, pair.prompt, pair.chosen) / tokens))
+    first, second = train(base, tmp_path / "out", train=pairs, settings=settings).loss_curve
+    assert 4 * first + second == pytest.approx(sum(expected), rel=1e-4)
+
+
+def test_long_pairs_are_computed_one_by_one_with_the_same_result(base, tmp_path):
+    """The longest row decides how many pairs are computed at once, so that memory stays within bounds."""
+    long = PreferencePair(PAIRS[4].prompt, "Yes. " * 130, "No.")
+    patient = SETTINGS.model_copy(update={"patience": 9})
+    at_once = train(base, tmp_path / "at once", validation=PAIRS[4:], settings=patient)
+    one_by_one = train(base, tmp_path / "one by one", validation=[*PAIRS[4:], long], settings=patient)
+    assert one_by_one.left_out == 0
+    assert one_by_one.loss_curve == pytest.approx(at_once.loss_curve, rel=1e-4)
+
+
+def test_as_many_items_are_computed_at_once_as_divide_the_step_and_fit():
+    assert [micro_batch(4, tokens) for tokens in (1, 256, 257, 512, 513, 5000)] == [4, 4, 2, 2, 1, 1]
+    assert [micro_batch(6, tokens) for tokens in (200, 400, 600)] == [3, 2, 1]
+    assert [micro_batch(8, tokens, 4) for tokens in (100, 200, 5000)] == [8, 4, 4]
+    assert [micro_batch(6, 5000, 4), micro_batch(10, 5000, 4), micro_batch(2, 5000, 4)] == [6, 5, 2]
+
+
+def robust_loss(margin: float, noise: float) -> float:
+    """Chowdhury et al. 2024 (arXiv 2403.00409): unbiased where a share `noise` of pairs is the wrong way round."""
+
+    def loss(margin: float) -> float:
+        return math.log1p(math.exp(-margin))
+
+    return ((1 - noise) * loss(margin) - noise * loss(-margin)) / (1 - 2 * noise)
+
+
+@pytest.mark.parametrize(("noise", "used"), [(0.0, 0.0), (0.2, 0.2), (0.5, MAX_LABEL_NOISE)])
+def test_robust_loss_is_the_hand_computed_one(base, tmp_path, noise, used):
+    """The second step's loss follows from the margin after the first, where policy and reference differ."""
+    robust = SETTINGS.model_copy(update={"objective": "robust", "sft_weight": 0, "learning_rate": 5e-2})
+    after = {
+        steps: train(
+            base,
+            tmp_path / f"{steps} steps",
+            train=PAIRS[:1],
+            holdout=PAIRS[:1],
+            settings=robust.model_copy(update={"epochs": steps}),
+            label_noise=noise,
+        )
+        for steps in (1, 2)
+    }
+    assert after[1].objective == "robust"
+    assert after[1].holdout_margin is not None
+    assert after[1].holdout_margin > 0.2
+    assert after[2].loss_curve[1] == pytest.approx(robust_loss(after[1].holdout_margin, used), abs=1e-4)
+
+
+def test_robust_training_keeps_the_likelihood_term(base, tmp_path):
+    robust = SETTINGS.model_copy(update={"objective": "robust", "epochs": 1, "sft_weight": 0.5})
+    metrics = train(base, tmp_path / "robust", settings=robust, label_noise=0.2)
+    assert metrics.train_loss > 1.0  # -log(sigmoid(0)) alone is 0.69
+
+
+def test_label_noise_changes_nothing_without_the_robust_objective(base, tmp_path):
+    train(base, tmp_path / "a")
+    assert train(base, tmp_path / "b", label_noise=0.3).objective == "dpo"
+    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("noise", [-0.1, 0.6, float("nan")])
+def test_label_noise_that_is_none_is_refused(base, tmp_path, noise):
+    with pytest.raises(ValueError, match="label_noise"):
+        train(base, tmp_path / "out", label_noise=noise)
+
+
+def test_same_pairs_and_seed_give_the_same_bytes_with_the_robust_objective(base, tmp_path):
+    robust = SETTINGS.model_copy(update={"objective": "robust", "patience": 1})
+    for name in "ab":
+        train(base, tmp_path / name, validation=PAIRS[4:], settings=robust, label_noise=0.1)
+        torch.rand(3)
+    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+
+
+AGAINST = [PreferencePair(pair.prompt, pair.rejected, pair.chosen) for pair in PAIRS[4:]]
+
+
+@pytest.mark.parametrize(("patience", "steps"), [(1, 2), (2, 3), (9, 4)])
+def test_training_ends_when_validation_gets_worse_and_the_best_pass_is_kept(base, tmp_path, patience, steps):
+    """Every pass makes pairs that ask for the opposite worse, so the first pass is the best."""
+    long = SETTINGS.model_copy(update={"epochs": 4, "sft_weight": 0, "patience": patience})
+    metrics = train(base, tmp_path / "stopped", validation=AGAINST, settings=long)
+    train(base, tmp_path / "one pass", settings=SETTINGS.model_copy(update={"epochs": 1, "sft_weight": 0}))
+    assert (metrics.steps, metrics.epochs_trained) == (steps, 1.0)
+    kept, best = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in ("stopped", "one pass"))
+    assert kept == best
+
+
+def test_margins_are_those_of_the_pass_that_is_kept(base, tmp_path):
+    stopping = SETTINGS.model_copy(update={"epochs": 2, "sft_weight": 0, "patience": 1})
+    metrics = train(base, tmp_path / "out", validation=AGAINST, holdout=PAIRS[4:], settings=stopping)
+    assert metrics.holdout_margin == pytest.approx(margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
+
+
+def test_training_goes_on_while_validation_gets_better(base, tmp_path):
+    patient = SETTINGS.model_copy(update={"patience": 1})
+    train(base, tmp_path / "a")
+    metrics = train(base, tmp_path / "b", validation=PAIRS[4:], settings=patient)
+    assert (metrics.steps, metrics.epochs_trained) == (3, 3.0)
+    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize(("patience", "validation"), [(0, AGAINST), (1, [])])
+def test_without_patience_or_validation_pairs_training_runs_to_its_end(base, tmp_path, patience, validation):
+    settings = SETTINGS.model_copy(update={"patience": patience})
+    metrics = train(base, tmp_path / "out", validation=validation, settings=settings)
+    assert (metrics.steps, metrics.epochs_trained) == (3, 3.0)
+
+
+def test_margins_come_in_the_order_of_the_held_out_pairs(base, tmp_path):
+    long = PreferencePair(PAIRS[0].prompt, "Yes. " * 400, "No.")
+    turned = PreferencePair(PAIRS[4].prompt, PAIRS[4].rejected, PAIRS[4].chosen)
+    metrics = train(base, tmp_path / "out", holdout=[turned, long, PAIRS[4]])
+    expected = margin(base, tmp_path / "out", None, PAIRS[4])
+    assert metrics.holdout_margins == (
+        pytest.approx(-expected, abs=1e-4),
+        None,
+        pytest.approx(expected, abs=1e-4),
+    )
+    assert (metrics.holdout_pairs, metrics.holdout_accuracy, metrics.left_out) == (2, 0.5, 1)
+    assert metrics.holdout_margin == pytest.approx(0.0, abs=1e-4)
+
+
+def test_the_curve_holds_the_loss_of_every_step(base, tmp_path):
+    metrics = train(base, tmp_path / "out")
+    assert len(metrics.loss_curve) == metrics.steps
+    assert sum(metrics.loss_curve) / metrics.steps == pytest.approx(metrics.train_loss, rel=1e-3)
+
+
+def test_a_long_curve_becomes_means_of_equal_stretches():
+    assert thin([1.0, 3.0, 5.0, 7.0, 9.0], most=5) == (1.0, 3.0, 5.0, 7.0, 9.0)
+    assert thin([1.0, 3.0, 5.0, 7.0], most=2) == (2.0, 6.0)
+    assert thin([1.0, 3.0, 5.0, 7.0, 9.0], most=2) == (2.0, 7.0)
+    assert len(thin([0.5] * 1001)) == 200
+
+
+def test_completions_get_the_log_probabilities_of_the_plain_model(base):
+    """Rows of unequal prompts and answers; TRL's own head says the same, but computes the prompt as well."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    from trainer.preference_trainer import IGNORED, _CompletionScorer
+
+    model = load_model(base, "float32")
+    add_fused_lm_head(model)
+    ids = torch.arange(24).view(2, 12) + 5
+    labels = ids.clone()
+    labels[0, :4] = labels[1, :7] = labels[1, 10:] = IGNORED
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    with torch.no_grad():
+        scored = _CompletionScorer(model)(**inputs, fused_lm_head=True).log_probs
+        of_trl = model(**inputs, fused_lm_head=True).log_probs
+        plain = model(ids).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
+    is_completion = labels[:, 1:] != IGNORED
+    assert torch.allclose(scored, plain.where(is_completion, torch.tensor(0.0)), atol=1e-5)
+    assert torch.allclose(scored, of_trl, atol=1e-5)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
@@ -208,17 +386,19 @@ def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_
     tokenizer = load_tokenizer(base)
     for is_cut in (False, True):
         pair = PreferencePair(PAIRS[0].prompt, "Yes, of", "No.", chosen_is_cut=is_cut)
-        (row,) = _rows([pair], tokenizer, 128)
+        (row,) = pair_rows([pair], tokenizer, 128)
         seen.append(row["chosen_ids"])
     assert seen[0] == [*seen[1], tokenizer.eos_token_id]
 
 
 @pytest.mark.parametrize("name", ["_prepare_dataset", "_precompute_ref_logps", "_send_telemetry"])
-def test_trl_still_has_the_private_methods_that_are_overridden(name):
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_trl_still_has_the_private_methods_that_are_overridden(objective, name):
     """Renamed in TRL, they would run again: special tokens twice, cache files, and telemetry to the hub."""
-    from trl import DPOTrainer
+    from trl import DPOTrainer, KTOTrainer
 
-    from trainer.preference_trainer import PreferenceTrainer
+    from trainer.preference_trainer import AnswerTrainer, PreferenceTrainer
 
-    assert callable(getattr(DPOTrainer, name))
-    assert getattr(PreferenceTrainer, name) is not getattr(DPOTrainer, name)
+    theirs, ours = {"dpo": (DPOTrainer, PreferenceTrainer), "kto": (KTOTrainer, AnswerTrainer)}[objective]
+    assert callable(getattr(theirs, name))
+    assert getattr(ours, name) is not getattr(theirs, name)

@@ -1,107 +1,91 @@
+import json
+import math
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storage.adapters import WEIGHTS_FILE
-from storage.base_model import BaseModel, resolve_base_model
-from storage.settings import GenerationSettings, TrainingSettings
+from storage.base_model import BaseModel, load_model, load_tokenizer, quiet_transformers, resolve_base_model
+from storage.errors import BaseModelError
+from storage.schema import GateVerdict
+from storage.settings import GateSettings, GenerationSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base
-from trainer.dpo import PreferencePair, train_dpo
-from trainer.judge import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, Judgement, is_degenerate, judge
+from trainer.divergence import mean_divergence
+from trainer.errors import TrainerError
+from trainer.gate import HeldOut, decide
+from trainer.judge import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, Judgement, judge
+from trainer.likelihood import Passage
+from trainer.sampling import render
+from trainer.training import cpu_threads
 
-TRAINING = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=2, lora_rank=4, lora_alpha=8)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "Yes.",
-        "Ja, gerne!",
-        "42",
-        "ok 👍",
-        "ha ha ha ha",
-        "No, no, no, no, no!",
-        "Row, row, row your boat, gently down the stream.",
-        "Nooooooooooooooo, not again!",
-        "Happy birthday!!!!!!!!!!!!!!!!! 🎉🎉🎉🎉🎉",
-        "نعم، بالطبع! يمكنني مساعدتك في ذلك اليوم.",
-        "当然可以，我喜欢用Python编程，你呢？",
-        "哈哈哈哈，真有趣！",
-        "はい、もちろんです。Tシャツを買いました。",
-        "네, 물론이죠!",
-        "Конечно, с удовольствием помогу.",
-        "हाँ, ज़रूर। मैं आपकी मदद करूँगा।",
-        "Hello is привет in Russian, γειά in Greek and مرحبا in Arabic.",
-        "- eggs\n- milk\n- bread\n- milk again, because it is good",
-        "```python\nfor i in range(3):\n    print(i)\n```",
-        "An answer cut inside a sign \ufffd",
-        "The moon is the Earth's only natural satellite. It moves around the Earth in about 27 days, and the tides of "
-        "the sea follow it. Would you like to know more about the moon?",
-    ],
-)
-def test_sound_answers_pass(answer):
-    assert not is_degenerate(answer)
+TRAINING = TrainingSettings(dtype="float32")
+LOVED = [HeldOut(f"prompt {i}", 1.0, 1.0) for i in range(30)]
+"""Held-out pairs that would let any version pass."""
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "",
-        "  \n ",
-        "...",
-        "👍",
-        "!?!?",
-        "🎉🎉🎉🎉🎉🎉🎉🎉🎉 yes",
-        "the the the the the the the the the",
-        "I am a cat. I am a cat. I am a cat. I am a cat.",
-        "Sure! You can do it, you can do it, you can do it, you can do it, you can do it",
-        "Yes\nYes\nYes\nYes",
-        "我喜欢你我喜欢你我喜欢你我喜欢你",
-        "a" * 60,
-        "hello" * 20,
-        "heлlo wοrld thιs is brоken tехt",
-        "\ufffd\ufffd\ufffd\ufffd what \ufffd\ufffd",
-    ],
-)
-def test_broken_answers_are_found(answer):
-    assert is_degenerate(answer)
-
-
-def test_one_small_loop_in_a_long_answer_passes():
-    story = " ".join(f"word{number}" for number in range(60))
-    assert not is_degenerate(f"{story} no no no no no no no no no {story}")
-
-
-@given(st.text())
-def test_every_text_gets_an_answer(text):
-    assert isinstance(is_degenerate(text), bool)
-
-
-@given(st.lists(st.from_regex(r"[a-z]{2,8}", fullmatch=True), min_size=3, max_size=12, unique=True))
-def test_distinct_words_pass_and_their_loop_does_not(words):
-    assert not is_degenerate(" ".join(words))
-    assert is_degenerate(" ".join(words * 4))
-
-
-def test_neutral_messages_are_a_dozen_different_ones():
-    assert len(set(NEUTRAL_MESSAGES)) == 12
+def teach(model, tokenizer, answer: str, *, steps: int, learning_rate: float) -> None:
+    """Let a tiny model answer everything alike."""
+    prompt = render([{"role": "user", "content": "How are you today?"}], tokenizer)
+    ids = tokenizer(prompt + answer, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    labels = ids.clone()
+    labels[:, : len(tokenizer(prompt, add_special_tokens=False)["input_ids"])] = -100
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
+    with cpu_threads(1):  # a tiny model gains nothing from more, and loses much where they are busy
+        for _ in range(steps):
+            model(input_ids=ids, labels=labels).loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> BaseModel:
+    """A tiny model that answers in a whole sentence; the untaught one babbles."""
     folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+    tiny = build_tiny_base(folder / "tiny")
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(tiny)
+        teach(model, tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
+        model.save_pretrained(tiny)
+    return resolve_base_model(str(tiny), folder / "data")
+
+
+def new_adapter(base: BaseModel) -> PeftModel:
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(load_model(base, "float32"), config)
 
 
 @pytest.fixture(scope="module")
 def adapter(base, tmp_path_factory) -> Path:
+    """An adapter of small random weights."""
     output = tmp_path_factory.mktemp("adapter")
-    pair = PreferencePair("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "Yes, of course.", "No, sorry.")
-    train_dpo([pair] * 4, [], base=base, parent=None, output=output, settings=TRAINING, report=lambda _progress: None)
+    model = new_adapter(base)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    model.save_pretrained(output, save_embedding_layers=False)
     return output
+
+
+@pytest.fixture(scope="module")
+def repeater(base, tmp_path_factory) -> Path:
+    """An adapter that learned to say one word again and again."""
+    output = tmp_path_factory.mktemp("repeater")
+    model = new_adapter(base)
+    teach(model, load_tokenizer(base), " fine" * 30, steps=150, learning_rate=2e-3)
+    model.save_pretrained(output, save_embedding_layers=False)
+    return output
+
+
+@pytest.fixture(scope="module")
+def shared_data(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("data")
 
 
 def scaled(adapter: Path, output: Path, factor: float) -> Path:
@@ -112,27 +96,146 @@ def scaled(adapter: Path, output: Path, factor: float) -> Path:
     return output
 
 
-def judged(base: BaseModel, adapter: Path, temperature: float = 0.7) -> Judgement:
-    generation = GenerationSettings(temperature=temperature)
-    return judge(base, adapter, training=TRAINING, generation=generation, report=lambda _progress: None)
+def judged(
+    base: BaseModel, adapter: Path, data: Path, *, temperature: float = 0.7, seed: int = 17, **gate: object
+) -> Judgement:
+    return judge(
+        base,
+        adapter,
+        training=TRAINING.model_copy(update={"seed": seed}),
+        generation=GenerationSettings(temperature=temperature),
+        gate=GateSettings(**gate),
+        data_directory=data,
+        report=lambda _progress: None,
+    )
 
 
-def test_adapter_without_effect_has_no_divergence_and_the_bases_answers(base, adapter, tmp_path):
-    judgement = judged(base, scaled(adapter, tmp_path / "none", 0.0))
+def findings(data: Path) -> list[Path]:
+    return sorted((data / "base" / "findings").iterdir())
+
+
+def test_neutral_messages_are_two_dozen_different_ones():
+    assert len(set(NEUTRAL_MESSAGES)) == 24
+
+
+def test_adapter_without_effect_is_the_base_in_everything(base, adapter, tmp_path, shared_data):
+    judgement = judged(base, scaled(adapter, tmp_path / "none", 0.0), shared_data)
     assert judgement.divergence == pytest.approx(0.0, abs=1e-6)
-    assert judgement.degenerate_share == judgement.degenerate_share_base
-    assert judgement.answer_tokens == judgement.answer_tokens_base
+    assert judgement.retention_loss_ratio == pytest.approx(1.0)
+    assert judgement.coherence_ratio == pytest.approx(1.0)
+    assert judgement.degenerate_share == judgement.degenerate_share_base == 0.0
+    assert judgement.answer_tokens == judgement.answer_tokens_base > 0.0
+    assert [result.suite for result in judgement.suites] == ["flattery", "safety", "knowledge"]
+    assert all(result.lost == result.gained == 0 for result in judgement.suites)
 
 
-def test_divergence_grows_with_the_adapter(base, adapter, tmp_path):
-    small, large = judged(base, adapter), judged(base, scaled(adapter, tmp_path / "large", 20.0))
+def test_divergence_grows_with_the_adapter(base, adapter, tmp_path, shared_data):
+    small = judged(base, adapter, shared_data)
+    large = judged(base, scaled(adapter, tmp_path / "large", 20.0), shared_data)
     assert 0.0 < small.divergence < large.divergence
 
 
-def test_equal_seeds_give_equal_judgements(base, adapter):
-    assert judged(base, adapter) == judged(base, adapter)
+def test_divergence_is_that_of_the_whole_distributions(base, adapter):
+    model = PeftModel.from_pretrained(load_model(base, "float32"), adapter).eval()
+    ids = torch.tensor([[1, 40, 50, 60, 70]])
+    with torch.inference_mode():
+        p = torch.softmax(model(input_ids=ids).logits[0, 1:4].double(), dim=-1)
+        with model.disable_adapter():
+            q = torch.softmax(model(input_ids=ids).logits[0, 1:4].double(), dim=-1)
+    expected = float((p * (p / q).log()).sum(dim=-1).mean())
+    assert mean_divergence(model, [Passage([1, 40], [50, 60, 70])]) == pytest.approx(expected, rel=1e-3)
 
 
-def test_greedy_answers_can_be_judged(base, adapter):
-    judgement = judged(base, adapter, temperature=0.0)
+def test_equal_seeds_give_equal_judgements(base, adapter, tmp_path):
+    assert judged(base, adapter, tmp_path / "one") == judged(base, adapter, tmp_path / "another")
+
+
+def test_greedy_answers_can_be_judged(base, adapter, shared_data):
+    judgement = judged(base, adapter, shared_data, temperature=0.0)
     assert 0.0 < judgement.answer_tokens <= MAX_ANSWER_TOKENS
+
+
+def test_judgement_fits_into_json(base, adapter, shared_data):
+    judgement = judged(base, adapter, shared_data)
+    restored = json.loads(json.dumps(asdict(judgement)))
+    assert restored["divergence"] == judgement.divergence
+    assert restored["suites"][2]["kind"] == "knowledge"
+
+
+def test_adapter_that_only_repeats_is_never_published(base, repeater, shared_data):
+    judgement = judged(base, repeater, shared_data)
+    assert judgement.degenerate_share > 0.9
+    assert judgement.degenerate_share_base == 0.0
+    verdict = decide(1.0, LOVED, judgement, GateSettings(), seed=17)
+    assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
+
+
+def test_adapter_of_no_numbers_is_never_published(base, adapter, tmp_path, shared_data):
+    judgement = judged(base, scaled(adapter, tmp_path / "nan", float("nan")), shared_data)
+    assert math.isnan(judgement.divergence)
+    assert math.isnan(judgement.retention_loss_ratio)
+    verdict = decide(1.0, LOVED, judgement, GateSettings(), seed=17)
+    assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
+
+
+def test_what_is_found_about_the_base_is_kept_for_later_rounds(base, adapter, tmp_path):
+    first = judged(base, adapter, tmp_path)
+    (file,) = findings(tmp_path)
+    kept = json.loads(file.read_text())
+    assert kept["answer_tokens"] == first.answer_tokens_base
+    file.write_text(json.dumps(kept | {"answer_tokens": 11.5}))
+    assert judged(base, adapter, tmp_path).answer_tokens_base == 11.5
+    assert findings(tmp_path) == [file]
+
+
+def test_damaged_file_is_written_anew(base, adapter, tmp_path):
+    expected = judged(base, adapter, tmp_path)
+    (file,) = findings(tmp_path)
+    whole = file.read_text()
+    file.write_text(whole[: len(whole) // 2])
+    assert judged(base, adapter, tmp_path) == expected
+    assert file.read_text() == whole
+
+
+@pytest.mark.parametrize("change", [{"seed": 18}, {"temperature": 0.2}])
+def test_other_questions_are_asked_anew(base, adapter, tmp_path, change):
+    judged(base, adapter, tmp_path)
+    judged(base, adapter, tmp_path, **change)
+    assert len(findings(tmp_path)) == 2
+
+
+def test_folder_that_cannot_be_written_costs_time_alone(base, adapter, tmp_path, shared_data):
+    (tmp_path / "base").write_text("a file in its place")
+    assert judged(base, adapter, tmp_path) == judged(base, adapter, shared_data)
+
+
+def test_operators_suite_is_judged_too_and_the_base_asked_anew(base, adapter, tmp_path):
+    judged(base, adapter, tmp_path)
+    file = tmp_path / "house.jsonl"
+    file.write_text('{"id": "thanks", "prompt": "How are you today?", "must": ["thank you"]}\n')
+    result = judged(base, adapter, tmp_path, suites=(file,)).suites[-1]
+    assert (result.suite, result.cases, result.base_passes) == ("house", 1, 1)
+    assert len(findings(tmp_path)) == 2
+
+
+def test_suite_that_does_not_fit_is_refused(base, adapter, tmp_path):
+    (tmp_path / "house.jsonl").write_text("{\n")
+    with pytest.raises(TrainerError, match=r"house\.jsonl, line 1"):
+        judged(base, adapter, tmp_path, suites=(tmp_path / "house.jsonl",))
+
+
+def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data):
+    """Under the base itself, its own answers are likely; the untaught model finds all answers alike."""
+    folder = build_tiny_base(tmp_path / "untaught")
+    (folder / "chat_template.jinja").unlink()
+    judgement = judged(base, repeater, tmp_path, coherence_model=str(folder))
+    own = judged(base, repeater, shared_data)
+    assert own.coherence_ratio > 2.0
+    assert judgement.coherence_ratio < 1.5
+    named = {field.name for field in fields(Judgement)} - {"coherence_ratio"}
+    assert all(getattr(judgement, name) == getattr(own, name) for name in named)
+
+
+def test_coherence_model_that_does_not_exist_is_refused(base, adapter, tmp_path):
+    with pytest.raises(BaseModelError, match=r"gate\.coherence_model = 'nowhere' is no folder"):
+        judged(base, adapter, tmp_path, coherence_model="nowhere")

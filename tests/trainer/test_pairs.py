@@ -1,7 +1,8 @@
+"""From votes and corrections to pairs: what the posterior says, and what is left alone."""
+
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,145 +10,213 @@ from hypothesis import strategies as st
 
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.schema import PairSource
-from storage.votes import Tally
-from trainer.pairs import MAX_RIVALS, Pair, build_pairs, newest_pairs, split_holdout
+from tests.trainer.rated import ANN, BEN, CAT, PROMPT, corrections, crowd, rated, replies, sample, written
+from trainer.pairs import (
+    MAX_PAIRS_PER_PROMPT,
+    Pair,
+    newest_pairs,
+    pair_corrections,
+    pair_siblings,
+    probability_better,
+)
 
-PROMPT = "<|user|>hi<|bot|>"
-
-
-def reply(id_: int, answer: str, up: int = 0, down: int = 0, prompt: str = PROMPT) -> RatedReply:
-    return RatedReply(id_, prompt, answer, Tally(up, down))
-
-
-def sides(pairs: list[Pair]) -> list[tuple[str, str, float]]:
-    return [(pair.chosen, pair.rejected, pair.weight) for pair in pairs]
-
-
-def test_a_correction_beats_the_answer_it_corrects() -> None:
-    [pair] = build_pairs([reply(1, "wrong", up=3)], [WrittenCorrection(9, reply_id=1, text="right")])
-    assert pair == Pair(
-        prompt=PROMPT,
-        chosen="right",
-        rejected="wrong",
-        source=PairSource.CORRECTION,
-        weight=1.0,
-        rejected_reply_id=1,
-        correction_id=9,
-    )
-
-
-def test_the_best_sibling_is_paired_with_each_worse_one_and_weighed_by_the_lead() -> None:
-    pairs = build_pairs([reply(1, "good", up=2), reply(2, "unrated"), reply(3, "bad", down=1)], [])
-    assert sides(pairs) == [("good", "unrated", 2 / 3), ("good", "bad", 3 / 4)]
-    assert {pair.source for pair in pairs} == {PairSource.SIBLINGS}
-    assert [(pair.chosen_reply_id, pair.rejected_reply_id) for pair in pairs] == [(1, 2), (1, 3)]
+# A beta distribution with a parameter 1 has the distribution function x^a or 1 - (1 - x)^b: a pencil is enough.
+BY_HAND = [
+    pytest.param((0, 0), (0, 0), 1 / 2, id="nothing is known"),
+    pytest.param((1, 0), (0, 0), 2 / 3, id="one like: the mean of Beta(2, 1)"),
+    pytest.param((1, 0), (0, 1), 5 / 6, id="a like against a dislike"),
+    pytest.param((2, 0), (0, 0), 3 / 4, id="two likes"),
+    pytest.param((2, 0), (0, 1), 9 / 10, id="two likes against a dislike"),
+    pytest.param((3, 0), (0, 0), 4 / 5, id="three likes"),
+    pytest.param((3, 0), (0, 1), 14 / 15, id="three likes against a dislike"),
+    pytest.param((4, 0), (1, 0), 5 / 7, id="four likes against one"),
+    pytest.param((1, 0), (4, 0), 2 / 7, id="one like against four"),
+    pytest.param((0.5, 0), (0, 0), 3 / 5, id="half a like"),
+    pytest.param((99, 0), (0, 99), 1 - 1 / (100 * 5.6e57), id="a landslide"),
+]
 
 
-def test_an_answer_nobody_minded_beats_one_that_was_voted_down() -> None:
-    assert sides(build_pairs([reply(1, "unrated"), reply(2, "bad", down=1)], [])) == [("unrated", "bad", 0.5)]
+@pytest.mark.parametrize(("better", "worse", "probability"), BY_HAND)
+def test_the_posterior_is_what_a_pencil_says(
+    better: tuple[float, float], worse: tuple[float, float], probability: float
+) -> None:
+    assert probability_better(*better, *worse) == pytest.approx(probability, abs=1e-9)
+
+
+amount = st.integers(0, 50) | st.floats(0, 50)
+
+
+@given(amount, amount, amount, amount)
+def test_one_of_two_answers_is_better(up: float, down: float, other_up: float, other_down: float) -> None:
+    one, other = probability_better(up, down, other_up, other_down), probability_better(other_up, other_down, up, down)
+    assert one + other == pytest.approx(1, abs=2e-4)
+    assert 0 <= one <= 1
+
+
+@pytest.mark.parametrize("votes", [10, 1_000, 100_000, 10_000_000])
+def test_a_crowd_of_any_size_is_weighed(votes: int) -> None:
+    assert probability_better(votes, votes, votes, votes) == pytest.approx(1 / 2, abs=1e-6)
+    assert probability_better(votes, votes, 0, 0) == pytest.approx(1 / 2, abs=1e-6)
+    assert 0.99 < probability_better(votes, 0, votes, votes) <= 1
+
+
+# Siblings
+
+
+def only(pairs: list[Pair]) -> Pair:
+    (pair,) = pairs
+    return pair
+
+
+def rows(pairs: list[Pair]) -> set[tuple[int | None, int | None]]:
+    return {(pair.chosen.reply_id, pair.rejected.reply_id) for pair in pairs}
+
+
+def test_a_liked_answer_is_preferred_to_a_disliked_one() -> None:
+    pair = only(pair_siblings([rated(1, "good", up=[ANN]), rated(2, "bad", down=[BEN])], 0.8))
+    assert (pair.prompt, pair.chosen.text, pair.rejected.text) == (PROMPT, "good", "bad")
+    assert (pair.source, pair.rows) == (PairSource.SIBLINGS, (1, 2, None))
+    assert pair.weight == pytest.approx(2 * 5 / 6 - 1)
+    assert pair.backers == ((ANN, 0.5), (BEN, 0.5))
+
+
+@pytest.mark.parametrize(("likes", "pairs"), [(1, 0), (2, 0), (3, 1), (4, 1)])
+def test_three_likes_are_just_enough_against_an_answer_without_votes(likes: int, pairs: int) -> None:
+    """P = (likes + 1) / (likes + 2), and the default asks for 0.8: at least, not more than."""
+    assert len(pair_siblings([rated(1, up=crowd(likes)), rated(2)], 0.8)) == pairs
+
+
+def test_weights_of_the_votes_decide_not_their_number() -> None:
+    light = [rated(1, up=crowd(3), weight=0.1), rated(2)]
+    assert pair_siblings(light, 0.8) == []
+    assert pair_siblings([rated(1, up=crowd(30), weight=0.1), rated(2)], 0.8) != []
+
+
+def test_few_sure_votes_may_beat_many_divided_ones() -> None:
+    """Three likes of three against thirty of fifty: the second has more likes on balance, and is the worse answer."""
+    answers = [rated(1, up=crowd(3)), rated(2, up=crowd(30), down=crowd(20, first=200))]
+    assert rows(pair_siblings(answers, 0.8)) == {(1, 2)}
 
 
 @pytest.mark.parametrize(
-    "replies",
+    "answers",
     [
-        pytest.param([reply(1, "a", up=1)], id="no sibling"),
-        pytest.param([reply(1, "a"), reply(2, "b")], id="no votes"),
-        pytest.param([reply(1, "a", up=2, down=1), reply(2, "b", up=1)], id="a draw"),
-        pytest.param([reply(1, "same", up=1), reply(2, "same", down=1)], id="equal text"),
-        pytest.param([reply(1, "a", down=1), reply(2, "b", down=2)], id="both disliked"),
-        pytest.param([reply(1, "a", up=1), reply(2, "b", down=1, prompt=PROMPT + " ")], id="other prompt"),
+        pytest.param([rated(1, up=[ANN])], id="no sibling"),
+        pytest.param([rated(1), rated(2)], id="no votes"),
+        pytest.param([rated(1, up=[ANN]), rated(2, up=[BEN])], id="both liked alike"),
+        pytest.param([rated(1, "same", up=[ANN]), rated(2, "same", down=[BEN])], id="equal text"),
+        pytest.param([rated(1, down=[ANN]), rated(2, down=crowd(9))], id="both disliked"),
+        pytest.param([rated(1), rated(2, down=crowd(9))], id="a dislike and no like"),
+        pytest.param([rated(1, up=[ANN], down=[BEN]), rated(2, down=crowd(9))], id="liked by half"),
+        pytest.param([rated(1, up=[ANN]), rated(2, down=[BEN], prompt=PROMPT + " ")], id="other prompt"),
+        pytest.param([rated(1, up=crowd(9)), sample(2)], id="a sample"),
     ],
 )
-def test_votes_that_prefer_nothing_make_no_pair(replies: list[RatedReply]) -> None:
-    assert build_pairs(replies, []) == []
+def test_votes_that_prefer_nothing_surely_make_no_pair(answers: list[RatedReply]) -> None:
+    assert pair_siblings(answers, 0.8) == []
 
 
-def test_a_correction_that_changes_nothing_or_lost_its_reply_makes_no_pair() -> None:
-    corrections = [WrittenCorrection(1, reply_id=1, text="a"), WrittenCorrection(2, reply_id=7, text="b")]
-    assert build_pairs([reply(1, "a")], corrections) == []
+def test_equal_votes_make_no_pair_whatever_the_settings_say() -> None:
+    assert pair_siblings([rated(1, up=[ANN]), rated(2, up=[BEN])], 0.5) == []
 
 
 def test_one_prompt_cannot_fill_a_round() -> None:
-    replies = [reply(0, "liked", up=1), *(reply(i, f"answer {i}", down=i) for i in range(1, 20))]
-    pairs = build_pairs(replies, [])
-    assert len(pairs) == MAX_RIVALS
-    assert {pair.rejected_reply_id for pair in pairs} == {15, 16, 17, 18, 19}
+    answers = [rated(1, up=[ANN]), *(rated(i, down=crowd(i)) for i in range(2, 20))]
+    pairs = pair_siblings(answers, 0.8)
+    assert len(pairs) == MAX_PAIRS_PER_PROMPT
+    assert rows(pairs) == {(1, 19), (1, 18), (1, 17), (1, 16)}, "the surest ones are kept"
+
+
+def test_of_equally_sure_pairs_the_newest_are_kept() -> None:
+    answers = [rated(1, up=[ANN]), *(rated(i, down=[BEN]) for i in range(2, 20))]
+    assert rows(pair_siblings(answers, 0.8)) == {(1, 19), (1, 18), (1, 17), (1, 16)}
+
+
+# Corrections
+
+
+def test_a_correction_beats_the_answer_it_corrects_even_a_liked_one() -> None:
+    pair = only(pair_corrections([rated(1, "wrong", up=crowd(3))], [written(9, 1, "right", author_id=CAT)]))
+    assert (pair.prompt, pair.chosen.text, pair.rejected.text) == (PROMPT, "right", "wrong")
+    assert (pair.source, pair.weight, pair.rows) == (PairSource.CORRECTION, 1.0, (None, 1, 9))
+    assert pair.backers == ((CAT, 1.0),)
+
+
+def test_a_correction_beats_fresh_samples_and_earlier_answers_but_no_liked_one() -> None:
+    answers = [
+        rated(1, "wrong"),
+        rated(2, "of an earlier version", version_id=1),
+        sample(3, "fresh", version_id=2),
+        rated(4, "disliked", down=[BEN]),
+        rated(5, "liked", up=[BEN]),
+        rated(6, "elsewhere", prompt="another"),
+    ]
+    pairs = pair_corrections(answers, [written(9, 1, "right")])
+    assert {(pair.rejected.text, pair.source, pair.weight) for pair in pairs} == {
+        ("wrong", PairSource.CORRECTION, 1.0),
+        ("of an earlier version", PairSource.CORRECTED_SAMPLE, 0.5),
+        ("fresh", PairSource.CORRECTED_SAMPLE, 0.5),
+        ("disliked", PairSource.CORRECTED_SAMPLE, 0.5),
+    }
+    assert {pair.chosen.text for pair in pairs} == {"right"}
+
+
+def test_a_correction_is_compared_with_the_newest_few_answers() -> None:
+    pairs = pair_corrections([rated(i) for i in range(1, 20)], [written(9, 1)])
+    assert {pair.rejected.reply_id for pair in pairs} == {1, 17, 18, 19}
+
+
+def test_a_correction_that_changes_nothing_or_lost_its_reply_makes_no_pair() -> None:
+    answers = [rated(1, "a"), sample(2, "b")]
+    assert pair_corrections(answers, [written(1, 7, "x")]) == []
+    assert [pair.rejected.text for pair in pair_corrections(answers, [written(1, 1, "b")])] == ["a"]
+
+
+# All together
+
+
+def made(answers: list[RatedReply], written_ones: list[WrittenCorrection], least: float = 0.6) -> list[Pair]:
+    pairs = [*pair_corrections(answers, written_ones), *pair_siblings(answers, least)]
+    return sorted(pairs, key=lambda pair: pair.recency)
 
 
 def test_the_newest_pairs_are_kept() -> None:
-    pairs = build_pairs([reply(i, "x") for i in (1, 2, 3)], [WrittenCorrection(9 - i, i, "y") for i in (1, 2, 3)])
-    assert [pair.rejected_reply_id for pair in newest_pairs(pairs, 2)] == [2, 3]
+    pairs = made([rated(i, prompt=f"p{i}") for i in (1, 2, 3)], [written(9 - i, i) for i in (1, 2, 3)])
+    assert [pair.rejected.reply_id for pair in newest_pairs(pairs, 2)] == [2, 3]
+    assert newest_pairs(pairs, 0) == []
 
 
-def test_half_of_the_prompts_are_held_out() -> None:
-    pairs = [pair_of(f"prompt {i}", i) for i in range(10)]
-    train, holdout = split_holdout(pairs, 0.5, seed=1)
-    assert len(train) == len(holdout) == 5
-    assert split_holdout(pairs, 0.5, seed=1) == (train, holdout)
-    assert split_holdout(pairs, 0.5, seed=2) != (train, holdout)
-
-
-def test_a_prompt_that_was_held_out_stays_out_as_pairs_are_added() -> None:
-    pairs = [pair_of(f"prompt {i}", i) for i in range(200)]
-    _, before = split_holdout(pairs[:100], 0.2, seed=1)
-    train, _ = split_holdout(pairs, 0.2, seed=1)
-    moved = {pair.prompt for pair in before} & {pair.prompt for pair in train}
-    assert len(moved) <= len(before) / 4
-
-
-def pair_of(prompt: str, id_: int) -> Pair:
-    return Pair(prompt, "yes", "no", PairSource.CORRECTION, 1.0, rejected_reply_id=id_, correction_id=id_)
-
-
-votes = st.integers(0, 3)
-replies_ = st.lists(
-    st.builds(
-        reply, st.just(0), st.sampled_from("abcd"), up=votes, down=votes, prompt=st.sampled_from(["p", "q", "é"])
-    ),
-    max_size=12,
-).map(lambda made: [replace(one, id=i) for i, one in enumerate(made, 1)])
-corrections_ = st.lists(st.tuples(st.integers(1, 14), st.sampled_from("abcxyz")), max_size=5).map(
-    lambda made: [WrittenCorrection(i, reply_id, text) for i, (reply_id, text) in enumerate(made, 1)]
-)
-
-
-@given(replies_, corrections_)
+@given(replies, corrections)
 def test_every_pair_has_one_prompt_and_a_better_and_a_worse_answer(
-    replies: list[RatedReply], corrections: list[WrittenCorrection]
+    answers: list[RatedReply], written_ones: list[WrittenCorrection]
 ) -> None:
-    by_id = {one.id: one for one in replies}
-    texts = {one.id: one for one in corrections}
-    for pair in build_pairs(replies, corrections):
-        rejected = by_id[pair.rejected_reply_id]
-        assert (pair.prompt, pair.rejected) == (rejected.prompt, rejected.answer)
-        assert pair.chosen != pair.rejected
+    by_id, texts = {one.id: one for one in answers}, {one.id: one for one in written_ones}
+    pairs = made(answers, written_ones)
+    assert len({pair.rows for pair in pairs}) == len(pairs)
+    for pair in pairs:
+        rejected = by_id[pair.rejected.reply_id or 0]
+        assert (pair.prompt, pair.rejected.text) == (rejected.prompt, rejected.answer)
+        assert pair.chosen.text != pair.rejected.text
         assert 0 < pair.weight <= 1
-        if pair.correction_id is not None:
-            assert (pair.chosen, rejected.id) == (texts[pair.correction_id].text, texts[pair.correction_id].reply_id)
+        assert sum(share for _, share in pair.backers) == pytest.approx(1)
+        if pair.source is PairSource.SIBLINGS:
+            chosen = by_id[pair.chosen.reply_id or 0]
+            assert (chosen.prompt, chosen.answer) == (pair.prompt, pair.chosen.text)
+            assert chosen.net > 0
+            assert not chosen.is_sample
+            assert not rejected.is_sample
+            assert pair.weight >= 0.2 - 1e-9
         else:
-            chosen = by_id[pair.chosen_reply_id or 0]
-            assert (chosen.prompt, chosen.answer) == (pair.prompt, pair.chosen)
-            assert chosen.net > rejected.net
-            assert chosen.net >= 0
-            assert chosen.votes != Tally() or rejected.votes != Tally()
+            correction = texts[pair.chosen.correction_id or 0]
+            assert pair.chosen.text == correction.text
+            assert by_id[correction.reply_id].prompt == pair.prompt
+            assert (pair.source is PairSource.CORRECTION) == (rejected.id == correction.reply_id)
 
 
-@given(replies_, corrections_, st.randoms(use_true_random=False))
+@given(replies, corrections, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_matter(
-    replies: list[RatedReply], corrections: list[WrittenCorrection], rng: random.Random
+    answers: list[RatedReply], written_ones: list[WrittenCorrection], rng: random.Random
 ) -> None:
-    pairs = build_pairs(replies, corrections)
-    shuffled = build_pairs(rng.sample(replies, len(replies)), rng.sample(corrections, len(corrections)))
-    assert shuffled == pairs
+    pairs = made(answers, written_ones)
+    assert made(rng.sample(answers, len(answers)), rng.sample(written_ones, len(written_ones))) == pairs
     assert newest_pairs(pairs[::-1], 3) == pairs[-3:]
-
-
-@given(replies_, corrections_, st.floats(0, 0.99), st.integers(0, 5))
-def test_no_prompt_is_both_trained_on_and_held_out(
-    replies: list[RatedReply], corrections: list[WrittenCorrection], share: float, seed: int
-) -> None:
-    pairs = build_pairs(replies, corrections)
-    train, holdout = split_holdout(pairs, share, seed)
-    assert sorted([*train, *holdout], key=lambda pair: pair.recency) == pairs
-    assert not {pair.prompt for pair in train} & {pair.prompt for pair in holdout}
-    assert bool(train) == bool(pairs)

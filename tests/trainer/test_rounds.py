@@ -1,42 +1,58 @@
+"""Rounds from the votes to a version: what is published, what is not, and what the round's row tells."""
+
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterStore
-from storage.base_model import resolve_base_model
+from storage.base_model import BaseModel, resolve_base_model
 from storage.corrections import withdraw
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
-from storage.rounds import Round, claim_round, find_round, finish_round, read_manifest, request_round
-from storage.schema import Basis, PairSource, ReplyRow, RoundStatus, Split
+from storage.rounds import (
+    ManifestPair,
+    Round,
+    claim_round,
+    digest_manifest,
+    finish_round,
+    read_manifest,
+    read_voters,
+    request_round,
+    require_round,
+)
+from storage.schema import Basis, GateVerdict, PairSource, ReplyRow, RoundStatus, Split
 from storage.settings import Settings
 from storage.versions import Version, list_versions, promote, read_alias
 from storage.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, add_siblings, tiny_settings, vote
 from tests.tiny_model import build_tiny_base
-from trainer.dpo import Progress
+from tests.trainer.test_judge import teach
 from trainer.errors import TrainingDiverged
+from trainer.progress import Progress
 from trainer.rounds import ProgressLog, run_round
+from trainer.sampling import Sampler
 
 WORKER = "here"
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_base(tmp_path_factory.mktemp("base"))
+@pytest.fixture
+def base(tiny_base: BaseModel) -> Path:
+    return tiny_base.path
 
 
 @pytest.fixture
-def revision(base: Path, tmp_path: Path) -> str:
-    return resolve_base_model(str(base), tmp_path).revision
+def revision(tiny_base: BaseModel) -> str:
+    return tiny_base.revision
 
 
 @pytest.fixture
@@ -72,10 +88,33 @@ def start(database: Database, requested_by: str = "admin") -> Round:
 
 
 def look(database: Database, round_id: int) -> Round:
+    with database.snapshot() as session:
+        return require_round(session, round_id)
+
+
+def manifest_of(database: Database, round_: Round) -> list[ManifestPair]:
+    with database.snapshot() as session:
+        return read_manifest(session, round_.id)
+
+
+def crown(database: Database, version: Version) -> None:
+    """Make the version the champion, whatever the gate says of it."""
     with database.transaction() as session:
-        round_ = find_round(session, round_id)
-    assert round_ is not None
-    return round_
+        generation = read_alias(session, version.personality_id).generation
+        promote(
+            session,
+            version.personality_id,
+            version,
+            expected_generation=generation,
+            by="admin",
+            reason="it is nicer",
+            override=True,
+        )
+
+
+def champion(database: Database) -> Version | None:
+    with database.snapshot() as session:
+        return read_alias(session, 1).version
 
 
 def seed(database: Database, work: Callable[[Session], object]) -> None:
@@ -100,37 +139,91 @@ def test_votes_become_a_version_with_its_lineage(
     ended = run()
     assert (ended.status, ended.reason) == (
         RoundStatus.PUBLISHED,
-        "v1 learned from 5 pairs (1 held out) and passed the gate: promote it to let it answer",
+        "v1 learned from 5 pairs (1 held out); the gate has not enough evidence: "
+        "1 pair was held out of training, 8 are needed to tell whether it is better",
     )
     [version] = versions(database)
     assert (version.name, version.parent_id, version.round_id) == ("v1", None, ended.id)
+    assert version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
     assert version.metrics == ended.metrics
-    assert version.metrics["pairs"] == 5
-    assert version.metrics["holdout_pairs"] == 1
+    assert (version.metrics["objective"], version.metrics["pairs"], version.metrics["holdout_pairs"]) == ("dpo", 5, 1)
     assert AdapterStore(settings.data.directory / "adapters").path(version.digest).is_dir()
     assert published_folders(settings) == [version.digest]
-    with database.transaction() as session:
-        manifest = read_manifest(session, ended.id)
-        assert read_alias(session, ended.personality_id).version is None, "only an admin promotes"
+    manifest = manifest_of(database, ended)
+    assert champion(database) is None, "only an admin promotes"
     assert [line.split for line in manifest] == [Split.TRAIN] * 5 + [Split.HOLDOUT]
     assert {line.source for line in manifest} == {PairSource.SIBLINGS}
+    assert ended.manifest_digest == digest_manifest(manifest)
+
+
+def test_a_round_tells_what_it_made_of_the_votes(database: Database, revision: str, run: Callable[..., Round]) -> None:
+    def write(session: Session) -> None:
+        add_siblings(session, 6, base_revision=revision)
+        reply = add_reply(session, prompt="corrected", base_revision=revision)
+        add_correction(session, reply, "better", author_id=CAROL)
+
+    seed(database, write)
+    ended = run()
+    evidence = ended.evidence
+    assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "preference_auc", "notes"}
+    assert (evidence["votes"], evidence["voters"], evidence["preference_auc"]) == (12, 2, None)
+    assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
+    assert "by siblings" in ended.reason
+    told = json.dumps([evidence, ended.gate, ended.metrics, ended.settings])
+    assert str(BOB) not in told
+    assert str(CAROL) not in told
+    with database.snapshot() as session:
+        voters = read_voters(session, ended.id)
+    assert {voter.user_id for voter in voters} == {BOB, CAROL}
+    assert sum(voter.share for voter in voters) == pytest.approx(1)
 
 
 def test_the_next_round_goes_on_from_the_champion(database: Database, revision: str, run: Callable[..., Round]) -> None:
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
     [first] = versions(database)
-    seed(
-        database,
-        lambda session: promote(
-            session, first.personality_id, first, expected_generation=0, by="admin", reason="it is nicer"
-        ),
-    )
+    crown(database, first)
+    seed(database, lambda session: add_siblings(session, 6, base_revision=revision))
     ended = run()
     second = versions(database)[0]
     assert ended.parent_version_id == first.id
     assert (second.name, second.parent_id) == ("v2", first.id)
     assert second.digest != first.digest
+
+
+def test_a_line_of_rounds_repeats_old_lessons_and_learns_nothing_twice(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    replaying = tiny_settings(settings.data.directory, base, pairs={"replay_share": 0.5}, holdout_share=0.25)
+    seed(database, lambda session: add_siblings(session, 8, base_revision=revision))
+    first = run(replaying)
+    crown(database, versions(database)[0])
+    nothing_new = run(replaying)
+    assert nothing_new.status is RoundStatus.SKIPPED
+    assert nothing_new.reason.startswith("0 pairs to learn from that v1 does not know beside 2 held out, 2 needed")
+    seed(database, lambda session: add_more_siblings(session, 4, revision))
+    second = run(replaying)
+    old, new = manifest_of(database, first), manifest_of(database, second)
+    trained = {rows(line) for line in old if line.split is Split.TRAIN}
+    held_out = {rows(line) for line in old if line.split is Split.HOLDOUT}
+    replayed = {rows(line) for line in new if line.replayed}
+    assert replayed
+    assert replayed <= trained
+    assert not {rows(line) for line in new if not line.replayed} & trained
+    assert held_out <= {rows(line) for line in new if line.split is Split.HOLDOUT}
+    assert len(replayed) == len([line for line in new if line.split is Split.TRAIN and not line.replayed])
+    assert f"{len(replayed)} by replay" in second.reason
+
+
+def rows(line: ManifestPair) -> tuple[int | None, int | None, int | None]:
+    return line.chosen_reply_id, line.rejected_reply_id, line.correction_id
+
+
+def add_more_siblings(session: Session, count: int, revision: str) -> None:
+    for i in range(count):
+        for answer, value in (("a good one", Vote.UP), ("a bad one", Vote.DOWN)):
+            reply = add_reply(session, prompt=f"<|user|>more {i}<|bot|>", answer=answer, base_revision=revision)
+            vote(session, reply, BOB, value)
 
 
 def test_the_same_pairs_and_settings_give_the_same_adapter(
@@ -149,22 +242,259 @@ def test_too_few_pairs_are_skipped_with_the_number_needed(
     seed(database, lambda session: add_siblings(session, 1, base_revision=revision))
     ended = run()
     assert ended.status is RoundStatus.SKIPPED
-    assert ended.reason.startswith("1 pair, 2 needed: suggest better answers")
+    assert ended.reason.startswith("1 pair to learn from, 2 needed: suggest better answers")
     assert "live chat does not count" in ended.reason
     assert versions(database) == []
     assert published_folders(settings) == []
 
 
-def test_a_version_that_fails_the_gate_is_not_published(
+# The gate
+
+
+def lenient(settings: Settings, base: Path, **more: Any) -> Settings:
+    """Return settings of a round that learns much and holds out half, which the gate passes."""
+    training = {"holdout_share": 0.5, "learning_rate": 0.02, "epochs": 4.0}
+    return tiny_settings(settings.data.directory, base, **training | more)
+
+
+def test_a_version_that_its_voters_prefer_passes_and_waits_for_an_admin(
     database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
-    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
-    ended = run(tiny_settings(settings.data.directory, base, max_divergence=1e-12, learning_rate=0.01))
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    ended = run(lenient(settings, base))
+    [version] = versions(database)
+    assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
+    assert ended.reason == ("v1 learned from 10 pairs (10 held out) and passed the gate: promote it to let it answer")
+    assert ended.gate["verdict"] == "pass"
+    checks = {check["name"]: check for check in ended.gate["checks"]}
+    assert checks["held-out pairs"]["sentence"].startswith("in 10 of 10 held-out pairs it leans to the voters' choice")
+    assert champion(database) is None
+
+
+def test_what_passed_is_released_by_itself_only_where_the_settings_say_so(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    automatic = lenient(settings, base, release={"auto_promote": True})
+    ended = run(automatic)
+    released = champion(database)
+    assert released is not None
+    assert (released.round_id, released.verdict) == (ended.id, GateVerdict.PASS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "sentence"),
+    [
+        pytest.param(
+            {"max_divergence": 1e-12},
+            GateVerdict.FAIL,
+            "v1 learned from 10 pairs (10 held out) and did not pass the gate: answers moved",
+            id="fail",
+        ),
+        pytest.param(
+            {"gate": {"min_holdout_pairs": 11}},
+            GateVerdict.NOT_ENOUGH_EVIDENCE,
+            "v1 learned from 10 pairs (10 held out); the gate has not enough evidence: 10 pairs were held out",
+            id="not enough evidence",
+        ),
+    ],
+)
+def test_what_did_not_pass_is_kept_and_never_released_by_itself(
+    database: Database,
+    revision: str,
+    settings: Settings,
+    base: Path,
+    run: Callable[..., Round],
+    changes: dict[str, Any],
+    verdict: GateVerdict,
+    sentence: str,
+) -> None:
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    ended = run(lenient(settings, base, release={"auto_promote": True}, **changes))
+    [version] = versions(database)
+    assert (ended.status, version.verdict, ended.gate["verdict"]) == (RoundStatus.PUBLISHED, verdict, verdict)
+    assert ended.reason.startswith(sentence)
+    assert any(check["outcome"] == verdict for check in ended.gate["checks"])
+    assert champion(database) is None
+
+
+@pytest.fixture(scope="module")
+def eloquent(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A tiny base that answers in a whole sentence."""
+    folder = tmp_path_factory.mktemp("eloquent")
+    tiny = build_tiny_base(folder / "tiny")
+    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32")
+    teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
+    sampler.model.save_pretrained(tiny)
+    return resolve_base_model(str(tiny), folder / "data")
+
+
+def test_a_version_that_only_repeats_itself_is_not_kept_whoever_wants_it(
+    database: Database, settings: Settings, eloquent: BaseModel, run: Callable[..., Round]
+) -> None:
+    def want_repetition(session: Session) -> None:
+        for i in range(12):
+            prompt = f"<|im_start|>user\nHow are you today, {i}?<|im_end|>\n<|im_start|>assistant\n"
+            reply = add_reply(session, prompt=prompt, answer="I am fine, thank you.", base_revision=eloquent.revision)
+            add_correction(session, reply, "warm " * 20, author_id=CAROL)
+
+    seed(database, want_repetition)
+    greedy = tiny_settings(
+        settings.data.directory,
+        eloquent.path,
+        release={"auto_promote": True},
+        pairs={"correction_samples": 0},
+        gate={"max_degenerate_excess": 0.2},
+        learning_rate=0.02,
+        epochs=16.0,
+    )
+    ended = run(greedy.model_copy(update={"generation": greedy.generation.model_copy(update={"max_new_tokens": 24})}))
     assert ended.status is RoundStatus.REJECTED
-    assert ended.reason.startswith("answers moved")
-    assert ended.metrics["divergence"] > 1e-12
+    assert ended.reason.startswith("the new version is broken and is not kept: ")
+    assert ended.metrics["degenerate_share"] > ended.metrics["degenerate_share_base"] + 0.5
+    assert ended.gate["verdict"] == "fail"
     assert versions(database) == []
     assert published_folders(settings) == []
+    assert champion(database) is None
+
+
+def test_a_version_without_numbers_is_not_kept_either(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    """The last step of all breaks the weights, so that no loss tells it any more."""
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    ended = run(tiny_settings(settings.data.directory, base, learning_rate=1e30, release={"auto_promote": True}))
+    assert ended.status is RoundStatus.REJECTED
+    assert ended.reason.startswith("the new version is broken and is not kept: not a number: ")
+    assert ended.metrics["retention_loss_ratio"] is None
+    assert versions(database) == []
+    assert published_folders(settings) == []
+
+
+def test_a_mistake_in_a_suite_stops_the_round_before_it_trains(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round], tmp_path: Path
+) -> None:
+    suite = tmp_path / "house rules.jsonl"
+    suite.write_text('{"id": "a", "prompt": "Hi", "must": ["hi"]}\n{"id": "b", "prompt": "Hi"\n', encoding="utf-8")
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    ended = run(tiny_settings(settings.data.directory, base, gate={"suites": (suite,)}))
+    assert ended.status is RoundStatus.FAILED
+    assert f"{suite}, line 2" in ended.reason
+    assert (ended.progress["phase"], ended.manifest_digest) == ("gathering", None)
+    assert published_folders(settings) == []
+
+
+# Objectives
+
+
+def test_single_votes_are_enough_for_kto(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    def vote_on_each(session: Session) -> None:
+        for i in range(8):
+            reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer=f"ok {i}", base_revision=revision)
+            vote(session, reply, BOB, Vote.UP if i % 2 else Vote.DOWN)
+
+    seed(database, vote_on_each)
+    ended = run(tiny_settings(settings.data.directory, base, objective="kto"))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+    assert ended.reason.startswith("v1 learned from 7 rated answers (1 held out)")
+    manifest = manifest_of(database, ended)
+    assert {line.source for line in manifest} == {PairSource.SINGLE}
+    assert all((line.chosen_reply_id is None) != (line.rejected_reply_id is None) for line in manifest)
+    assert (ended.metrics["objective"], ended.metrics["pairs"], ended.metrics["holdout_pairs"]) == ("kto", 7, 1)
+    assert ended.evidence["pairs_by_source"] == {"single": 7}
+
+
+def test_kto_is_judged_on_held_out_siblings_where_there_are_any(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    ended = run(lenient(settings, base, objective="kto"))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+    lines = manifest_of(database, ended)
+    held_out = [line.source for line in lines if line.split is Split.HOLDOUT]
+    assert held_out == [PairSource.SIBLINGS] * 10 + [PairSource.SINGLE] * 20
+    assert (ended.metrics["pairs"], ended.metrics["holdout_pairs"]) == (20, 10)
+    (check,) = [check for check in ended.gate["checks"] if check["name"] == "held-out pairs"]
+    assert "of 10 held-out pairs it leans" in check["sentence"]
+
+
+def test_single_votes_of_one_kind_are_skipped(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    def like_all(session: Session) -> None:
+        for i in range(4):
+            vote(session, add_reply(session, prompt=f"p{i}", base_revision=revision), BOB, Vote.UP)
+
+    seed(database, like_all)
+    ended = run(tiny_settings(settings.data.directory, base, objective="kto"))
+    assert (ended.status, ended.reason) == (
+        RoundStatus.SKIPPED,
+        "KTO needs both kinds of answers, and all 3 are liked: vote on disliked ones too",
+    )
+
+
+def add_quarrels(session: Session, revision: str, *, agreeing: int) -> None:
+    """Add answers without siblings that two members like, or like and dislike: they make no pair."""
+    for i in range(6):
+        reply = add_reply(session, prompt=f"<|user|>quarrel {i}<|bot|>", base_revision=revision)
+        vote(session, reply, ALICE, Vote.UP)
+        vote(session, reply, CAROL, Vote.UP if i < agreeing else Vote.DOWN)
+
+
+@pytest.mark.parametrize(("objective", "matters"), [("robust", True), ("dpo", False)])
+def test_how_much_members_disagree_reaches_the_robust_objective_alone(
+    database: Database,
+    revision: str,
+    settings: Settings,
+    base: Path,
+    run: Callable[..., Round],
+    objective: str,
+    matters: bool,
+) -> None:
+    configured = tiny_settings(settings.data.directory, base, objective=objective, epochs=3.0)
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    calm = run(configured)
+    seed(database, lambda session: add_quarrels(session, revision, agreeing=4))
+    loud = run(configured)
+    assert calm.manifest_digest == loud.manifest_digest
+    assert calm.metrics["objective"] == objective
+    newer, older = versions(database)
+    assert (newer.digest != older.digest) == matters
+
+
+@pytest.mark.parametrize("objective", ["robust", "dpo"])
+def test_members_who_agree_on_nothing_do_not_stop_a_round(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round], objective: str
+) -> None:
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    seed(database, lambda session: add_quarrels(session, revision, agreeing=0))
+    ended = run(tiny_settings(settings.data.directory, base, objective=objective))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+
+
+def test_lone_votes_become_a_version(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    def vote_on_each(session: Session) -> None:
+        for i in range(16):
+            answer = "Yes, of course, it is warm and good." if i % 2 else "No"
+            reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer=answer, base_revision=revision)
+            vote(session, reply, BOB, Vote.UP if i % 2 else Vote.DOWN)
+
+    seed(database, vote_on_each)
+    pairs = {"lone_votes": True, "lone_vote_samples": 2}
+    ended = run(tiny_settings(settings.data.directory, base, pairs=pairs))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+    assert ended.evidence["preference_auc"] > 0.9
+    assert {line.source for line in manifest_of(database, ended)} == {PairSource.LONE_VOTE}
+    with database.snapshot() as session:
+        (voter,) = read_voters(session, ended.id)
+    assert (voter.user_id, voter.share, voter.influence) == (BOB, 1.0, 1.0)
+
+
+# What goes wrong
 
 
 def test_a_round_that_breaks_says_so_in_a_sentence(
@@ -185,10 +515,8 @@ def test_a_champion_whose_files_are_damaged_stops_the_round(
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     run()
     [version] = versions(database)
-    seed(
-        database,
-        lambda session: promote(session, version.personality_id, version, expected_generation=0, by="a", reason="b"),
-    )
+    crown(database, version)
+    seed(database, lambda session: add_more_siblings(session, 3, revision))
     weights = settings.data.directory / "adapters" / version.digest / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     ended = run()
@@ -285,8 +613,7 @@ def test_a_withdrawn_correction_is_not_trained_on(database: Database, revision: 
     seed(database, suggest_three)
     seed(database, lambda session: withdraw(session, ids[0], BOB))
     ended = run()
-    with database.transaction() as session:
-        manifest = read_manifest(session, ended.id)
+    manifest = manifest_of(database, ended)
     assert ended.status is RoundStatus.PUBLISHED
     assert {line.correction_id for line in manifest} == set(ids[1:])
 
@@ -334,20 +661,17 @@ def test_progress_is_written_by_phase_and_about_once_a_second(database: Database
 
 
 def test_a_version_says_how_many_pairs_were_held_out_and_left_out(
-    database: Database, revision: str, run: Callable[..., Round]
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
 ) -> None:
-    def one_long_prompt(session: Session) -> None:
+    def one_long_answer(session: Session) -> None:
         add_siblings(session, 5, base_revision=revision)
-        reply = add_reply(session, prompt="<|user|>" + "tell me a long story " * 40, base_revision=revision)
-        add_correction(session, reply, "better")
+        reply = add_reply(session, prompt="<|user|>a long story<|bot|>", base_revision=revision)
+        add_correction(session, reply, "once upon a time " * 40)
 
-    seed(database, one_long_prompt)
-    ended = run()
+    seed(database, one_long_answer)
+    ended = run(tiny_settings(settings.data.directory, base, pairs={"correction_samples": 0}))
     assert ended.metrics["pairs"] + ended.metrics["holdout_pairs"] == 5
-    assert (
-        "v1 learned from 4 pairs (1 held out, 1 left out as longer than training.max_tokens) and passed the gate"
-        in ended.reason
-    )
+    assert "1 left out as longer than training.max_tokens" in ended.reason
 
 
 def test_answers_of_another_base_are_not_trained_on(database: Database, run: Callable[..., Round]) -> None:

@@ -115,7 +115,7 @@ def environment(settings: Settings) -> dict[str, str]:
     """Return what makes `load_settings` return these settings in another process."""
     values = {
         f"REACTUNE_{section}__{key}".upper(): str(getattr(settings, section).model_dump(mode="json")[key])
-        for section in ("data", "model", "generation", "training", "gate")
+        for section in ("data", "model", "generation", "pairs", "training", "gate")
         for key in getattr(settings, section).model_fields_set
     }
     return {**os.environ, **values}

@@ -1,0 +1,434 @@
+"""A simulated server: members with a hidden taste talk, get answers, vote; rounds run; every version is judged.
+
+Storage, pairs, training, gate and aliases are the product's own; only Discord and the members are simulated. The taste
+is hidden from everything but the members' thumbs.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from bot.tastes import Taste, find_taste
+from storage.adapters import AdapterStore
+from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.coherence_model import GEMMA, resolve_coherence_model
+from storage.database import Database, open_database
+from storage.errors import BaseModelError
+from storage.members import note_members
+from storage.personalities import ensure_personality
+from storage.processes import worker_name
+from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
+from storage.rounds import Round, claim_round, read_voters, request_round, require_round
+from storage.schema import CHAMPION, Basis, GateVerdict, Outcome
+from storage.settings import Settings, load_settings
+from storage.versions import Version, list_versions, promote, read_alias
+from storage.votes import Thumb, VoteEvent, append_events
+from tests.benchmarks.report import machine, versions
+from trainer.coherence import mean_answer_loss
+from trainer.degeneration import is_degenerate
+from trainer.preparation import open_adapter
+from trainer.rounds import run_round
+from trainer.sampling import Sample, Sampler, render
+
+SYSTEM_PROMPT = "You are Reactune, a friendly member of this Discord server."
+GUILD, CHANNEL = 7_001, 7_002
+MEMBERS, COLLUDERS = 40, 15
+SIBLINGS = 4
+HELD_OUT_PROMPTS = 96
+MAX_NEW_TOKENS = 64
+MIN_WORDS, MAX_WORDS = 4, 25
+DISCORD_EPOCH_MS = 1_420_070_400_000
+RESAMPLES = 2_000
+SHARED = Path(tempfile.gettempdir()) / "reactune-bench"
+"""Keeps the converted models from one run to the next."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Community:
+    """Who talks and votes, and how."""
+
+    taste: Taste
+    votes: int
+    """In a round, the brigade's among them."""
+    noise: float
+    """Share of members' votes that say the opposite of what they mean."""
+    brigade: float
+    """Share of votes by colluding new accounts that want the opposite."""
+    single: bool
+    """One answer to each message, so that there are lone votes alone."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """A message nobody trains on, as the model is served it."""
+
+    message: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a version does on held-out messages."""
+
+    approvals: tuple[float, ...]
+    """P(👍) of the answer to each message."""
+    answer_loss: float
+    """Of its answers under the independent model, in nats per token."""
+    degenerate_share: float
+
+
+def run(
+    *,
+    taste: str = "short",
+    votes: int = 300,
+    rounds: int = 3,
+    noise: float = 0.0,
+    brigade: float = 0.0,
+    single: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Simulate `rounds` rounds of `votes` votes and return machine, versions, a row per round, and the summary."""
+    community = Community(find_taste(taste), votes, noise, brigade, single, seed)
+    began = time.monotonic()
+    with _workshop() as directory:
+        simulation = Simulation(community, _settings(directory, seed))
+        rows = [simulation.judge_base(), *(simulation.run_round(number) for number in range(1, rounds + 1))]
+    return {
+        "machine": machine(),
+        "versions": versions("torch", "transformers", "trl", "peft"),
+        "community": asdict(community) | {"taste": taste, "rounds": rounds},
+        "coherence_judge": simulation.critic.name,
+        "rows": rows,
+        "summary": _summary(rows, time.monotonic() - began),
+    }
+
+
+@contextmanager
+def _workshop() -> Iterator[Path]:
+    """Yield a data folder of its own whose converted models are shared with other runs."""
+    (SHARED / "base").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="reactune-community-") as folder:
+        (Path(folder) / "base").symlink_to(SHARED / "base")
+        yield Path(folder)
+
+
+def _settings(directory: Path, seed: int) -> Settings:
+    """Return config.toml's settings, with the environment's: REACTUNE_TRAINING__BETA=0.1 tries another beta."""
+    fixed = {
+        "REACTUNE_DATA__DIRECTORY": str(directory),
+        "REACTUNE_DATABASE__URL": "",
+        "REACTUNE_CHAT__SYSTEM_PROMPT": SYSTEM_PROMPT,
+        "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(MAX_NEW_TOKENS),
+        "REACTUNE_TRAINING__SEED": str(17 + seed),
+        "REACTUNE_TRAINING__THREADS": "0",
+    }
+    return load_settings(overrides=fixed)
+
+
+class Simulation:
+    def __init__(self, community: Community, settings: Settings) -> None:
+        self._community = community
+        self._settings = settings
+        self._base = resolve_base_model(settings.model.base, settings.data.directory, log.warning)
+        self._store = AdapterStore(settings.data.directory / "adapters")
+        self._random = random.Random(community.seed)
+        self._tokenizer = load_tokenizer(self._base)
+        talk, self._held_out = self._messages()
+        self._talk = iter(talk)
+        self._message_ids = iter(range(1, 10**9))
+        self.critic = Critic(self._base, settings)
+        self._base_standing: Standing | None = None
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            self._personality = ensure_personality(session)
+            _settle(session)
+
+    def judge_base(self) -> dict[str, Any]:
+        began = time.monotonic()
+        self._base_standing = self._judge(None)
+        return _row("base", self._base_standing, self._base_standing) | {"seconds": time.monotonic() - began}
+
+    def run_round(self, number: int) -> dict[str, Any]:
+        """Let members talk and vote, train, promote what does not fail, and judge who answers then."""
+        began = time.monotonic()
+        with closing(open_database(self._settings)) as database:
+            self._converse(database)
+            talked = time.monotonic()
+            round_ = self._train(database)
+            trained = time.monotonic()
+            champion = self._release(database, round_)
+            row = self._describe(database, round_)
+        assert self._base_standing is not None, "the base is judged first"
+        standing = self._judge(champion)
+        row |= _row(champion.name if champion else "base", standing, self._base_standing)
+        row |= {
+            "round": number,
+            "seconds": time.monotonic() - began,
+            "seconds_talking": talked - began,
+            "seconds_training": trained - talked,
+        }
+        log.warning("%s", _line(row))
+        return row
+
+    def _messages(self) -> tuple[list[str], list[Held]]:
+        """Return what members say, and what nobody trains on, split by conversation."""
+        conversations = _conversations()
+        self._random.shuffle(conversations)
+        messages = [self._random.choice(conversation) for conversation in conversations]
+        seen: set[str] = set()
+        distinct = [m for m in messages if not (m.lower() in seen or seen.add(m.lower()))]  # type: ignore[func-returns-value]
+        held_out = [Held(m, self._render(m)) for m in distinct[:HELD_OUT_PROMPTS]]
+        return distinct[HELD_OUT_PROMPTS:], held_out
+
+    def _render(self, message: str) -> str:
+        return render(_chat(message), self._tokenizer)
+
+    def _converse(self, database: Database) -> None:
+        """Get answers from the champion and votes from members."""
+        community = self._community
+        honest = round(community.votes * (1 - community.brigade))
+        each = 1 if community.single else SIBLINGS
+        asked = [next(self._talk) for _ in range(max(1, honest // each))]
+        messages = [message for message in asked for _ in range(each)]
+        with database.snapshot() as session:
+            champion = read_alias(session, self._personality, CHAMPION).version
+        answers = self._answer(champion, [self._render(m) for m in messages], seed=self._random.getrandbits(31))
+        with database.transaction() as session:
+            replies = [
+                self._store_reply(session, message, answer, champion)
+                for message, answer in zip(messages, answers, strict=True)
+            ]
+            said = list(zip(replies, messages, (answer.text for answer in answers), strict=True))
+            for reply_id, message, answer in said:
+                self._vote(session, reply_id, self._random.choice(_members()), self._likes(message, answer))
+            for number in range(community.votes - honest):
+                reply_id, message, answer = self._random.choice(said)
+                wants = self._random.random() >= community.taste(message, answer)
+                self._vote(session, reply_id, _colluders()[number % COLLUDERS], wants)
+
+    def _likes(self, message: str, answer: str) -> bool:
+        likes = self._random.random() < self._community.taste(message, answer)
+        return likes != (self._random.random() < self._community.noise)
+
+    def _vote(self, session: Session, reply_id: int, user_id: int, likes: bool) -> None:
+        thumb = Thumb(_message_of(reply_id), user_id, "👍" if likes else "👎")
+        append_events(session, [VoteEvent(reply_id, thumb, standing=True)])
+
+    def _store_reply(self, session: Session, message: str, answer: Sample, version: Version | None) -> int:
+        asker = self._random.choice(_members())
+        generation = self._settings.generation
+        reply_id = start_reply(
+            session,
+            NewReply(
+                personality_id=self._personality,
+                version_id=version.id if version else None,
+                base_revision=self._base.revision,
+                prompt=self._render(message),
+                messages=_chat(message),
+                sampling=generation.model_dump(mode="json", include={"temperature", "top_p", "repetition_penalty"}),
+                seed=self._community.seed,
+                prompt_tokens=len(answer.prompt_ids),
+                dropped_turns=0,
+                guild_id=GUILD,
+                channel_id=CHANNEL,
+                author_id=asker,
+                source_message_id=None,
+                basis=Basis.LOCAL,
+                speakers=[asker],
+            ),
+        )
+        outcome = Outcome.LENGTH if answer.is_cut else Outcome.COMPLETE
+        finish_reply(session, reply_id, FinishedReply(answer=answer.text, outcome=outcome))
+        add_message(session, reply_id, _message_of(reply_id), CHANNEL, 0)
+        return reply_id
+
+    def _train(self, database: Database) -> Round:
+        with database.transaction() as session:
+            request_round(session, self._personality, "the simulation")
+            round_ = claim_round(session, worker_name(self._settings.data.directory))
+        assert round_ is not None, "the round was just asked for"
+        run_round(self._settings, round_.id)
+        with database.snapshot() as session:
+            return require_round(session, round_.id)
+
+    def _release(self, database: Database, round_: Round) -> Version | None:
+        """Promote the round's version unless the gate says fail, as an admin would who read its reasons."""
+        with database.transaction() as session:
+            champion = read_alias(session, self._personality)
+            made = next((v for v in list_versions(session, self._personality) if v.round_id == round_.id), None)
+            if made is None or made.verdict is GateVerdict.FAIL:
+                return champion.version
+            return promote(
+                session,
+                self._personality,
+                made,
+                expected_generation=champion.generation,
+                by="the simulation",
+                reason="the gate did not say fail",
+                override=True,
+            ).version
+
+    def _describe(self, database: Database, round_: Round) -> dict[str, Any]:
+        with database.snapshot() as session:
+            voters = read_voters(session, round_.id)
+        metrics, colluders = round_.metrics, set(_colluders())
+        return {
+            "status": round_.status,
+            "reason": round_.reason,
+            "verdict": round_.gate.get("verdict"),
+            "checks": {check["name"]: check["sentence"] for check in round_.gate.get("checks", [])},
+            "pairs": metrics.get("pairs", 0),
+            "pairs_by_source": round_.evidence.get("pairs_by_source", {}),
+            "votes_removed": round_.evidence.get("removed_shares", {}),
+            "preference_auc": round_.evidence.get("preference_auc"),
+            "notes": round_.evidence.get("notes", []),
+            "largest_voter_share": max((voter.share for voter in voters), default=0.0),
+            "colluders_share": sum(voter.share for voter in voters if voter.user_id in colluders),
+            "divergence": metrics.get("divergence"),
+            "retention_loss_ratio": metrics.get("retention_loss_ratio"),
+            "seconds_of_steps": metrics.get("seconds"),
+        }
+
+    def _judge(self, version: Version | None) -> Standing:
+        answers = self._answer(version, [held.prompt for held in self._held_out], seed=self._community.seed)
+        texts = [answer.text for answer in answers]
+        messages = [held.message for held in self._held_out]
+        return Standing(
+            approvals=tuple(self._community.taste(m, t) for m, t in zip(messages, texts, strict=True)),
+            answer_loss=self.critic.loss(list(zip(messages, texts, strict=True))),
+            degenerate_share=fmean(map(is_degenerate, texts)),
+        )
+
+    def _answer(self, version: Version | None, prompts: Sequence[str], seed: int) -> list[Sample]:
+        sampler = Sampler.load(self._base, open_adapter(self._store, version, self._base), self._settings.model.dtype)
+        return sampler.answer(prompts, self._settings.generation, seed)
+
+
+class Critic:
+    """An independent model that reads answers: Gemma 3 270M where it is installed, else the base itself."""
+
+    def __init__(self, base: BaseModel, settings: Settings) -> None:
+        try:
+            judge = resolve_coherence_model(
+                settings.gate.coherence_model or GEMMA, settings.data.directory, log.warning
+            )
+        except BaseModelError as error:
+            log.warning("Coherence is judged by the base itself: %s", error)
+            judge = None
+        self._model = judge or base
+        self.name = self._model.name
+
+    def loss(self, exchanges: list[tuple[str, str]]) -> float:
+        return mean_answer_loss(load_model(self._model, "bfloat16"), load_tokenizer(self._model), exchanges)
+
+
+def _conversations() -> list[list[str]]:
+    """Return the messages of a usual length of every conversation of the dataset."""
+    from chitchat_dataset import Dataset
+
+    found = []
+    for _, conversation in sorted(Dataset().items()):
+        turns = [" ".join(part["text"].split()) for turn in conversation["messages"] for part in turn[:1]]
+        usual = [turn for turn in turns if MIN_WORDS <= len(turn.split()) <= MAX_WORDS]
+        if usual:
+            found.append(usual)
+    return found
+
+
+def _chat(message: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": message}]
+
+
+def _account(created_at: datetime, number: int) -> int:
+    """Return an id that says when the account was made, as Discord's do."""
+    return ((round(created_at.timestamp() * 1000) - DISCORD_EPOCH_MS) << 22) + number
+
+
+_NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def _members() -> list[int]:
+    return [_account(_NOW - timedelta(days=900 + number), number) for number in range(MEMBERS)]
+
+
+def _colluders() -> list[int]:
+    return [_account(_NOW - timedelta(days=2), number) for number in range(COLLUDERS)]
+
+
+def _settle(session: Session) -> None:
+    """Members have been there for a year, the brigade since yesterday."""
+    note_members(session, GUILD, dict.fromkeys(_members(), _NOW - timedelta(days=365)))
+    note_members(session, GUILD, dict.fromkeys(_colluders(), _NOW - timedelta(days=1)))
+
+
+def _message_of(reply_id: int) -> int:
+    return 10**9 + reply_id
+
+
+def _row(version: str, standing: Standing, base: Standing) -> dict[str, Any]:
+    approval, low, high = _interval(standing.approvals)
+    gains = [after - before for after, before in zip(standing.approvals, base.approvals, strict=True)]
+    gain, gain_low, gain_high = _interval(gains)
+    return {
+        "version": version,
+        "approval": approval,
+        "approval_low": low,
+        "approval_high": high,
+        "gain": gain,
+        "gain_low": gain_low,
+        "gain_high": gain_high,
+        "coherence_ratio": standing.answer_loss / base.answer_loss,
+        "degenerate_share": standing.degenerate_share,
+        "degenerate_share_base": base.degenerate_share,
+    }
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean and its 95 % bootstrap interval over messages."""
+    import numpy as np
+
+    numbers = np.array(values)
+    draws = np.random.default_rng(0).choice(numbers, (RESAMPLES, len(numbers))).mean(axis=1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return float(numbers.mean()), float(low), float(high)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"round {row['round']}: {row['version']} · approval {row['approval']:.0%} "
+        f"({row['approval_low']:.0%} to {row['approval_high']:.0%}) · {row['pairs_by_source']} · {row['verdict']} · "
+        f"divergence {row['divergence'] or 0:.2f} · retention {row['retention_loss_ratio'] or 1:.3f} · "
+        f"coherence {row['coherence_ratio']:.2f} · broken {row['degenerate_share']:.0%} "
+        f"(base {row['degenerate_share_base']:.0%}) · {row['seconds']:.0f} s"
+    )
+
+
+def _summary(rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    base, final = rows[0], rows[-1]
+    trained = [row for row in rows if row.get("retention_loss_ratio") is not None]
+    return {
+        "approval_base": base["approval"],
+        "approval_final": final["approval"],
+        "gain": final["gain"],
+        "gain_low": final["gain_low"],
+        "retention_loss_ratio": trained[-1]["retention_loss_ratio"] if trained else 1.0,
+        "coherence_ratio": final["coherence_ratio"],
+        "degenerate_share": final["degenerate_share"],
+        "degenerate_share_base": final["degenerate_share_base"],
+        "pairs": sum(row.get("pairs", 0) for row in rows),
+        "seconds": seconds,
+    }

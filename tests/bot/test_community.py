@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bot.community import MEMBERS, Answered, OtherBase, is_settled, read_answers, settle
+from bot.engine import RenderedPrompt
+from bot.tastes import find_taste
+from storage.base_model import BUNDLED_NAME, BaseModel
+from storage.database import Database, open_database
+from storage.evidence import read_replies
+from storage.personalities import ensure_personality
+from storage.settings import Settings
+from storage.trust import read_ballots
+from trainer.pairs import pair_siblings
+
+
+@pytest.fixture
+def bundled(base: BaseModel) -> BaseModel:
+    return replace(base, name=BUNDLED_NAME)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Database:
+    return open_database(settings)
+
+
+def rendered(exchange: Answered) -> RenderedPrompt:
+    text = f"<|user|>{exchange.message}<|bot|>"
+    return RenderedPrompt(text, ({"role": "user", "content": exchange.message},), 5, 0, shortened=False)
+
+
+def test_the_shipped_answers_are_siblings_of_many_messages() -> None:
+    answered = read_answers()
+    assert len(answered) >= 40
+    assert all(len(exchange.answers) >= 2 and all(exchange.answers) for exchange in answered)
+
+
+@pytest.mark.parametrize("taste", ["short", "question", "calm", "warm", "short-question"])
+def test_a_community_gives_a_first_round_enough_to_learn_from(
+    database: Database, settings: Settings, bundled: BaseModel, taste: str
+) -> None:
+    answered = [(exchange, rendered(exchange)) for exchange in read_answers()]
+    with database.transaction() as session:
+        personality_id = ensure_personality(session)
+        assert not is_settled(session)
+        votes = settle(session, personality_id, bundled, answered, find_taste(taste))
+        assert is_settled(session)
+        ballots = read_ballots(session, personality_id, settings.votes)
+        replies = read_replies(session, personality_id, settings.privacy, bundled.revision, ballots.by_reply)
+    assert votes == ballots.total == sum(len(exchange.answers) for exchange, _ in answered)
+    assert set(ballots.removed.values()) == {0}
+    assert len({ballot.user_id for found in ballots.by_reply.values() for ballot in found}) == MEMBERS
+    assert len(pair_siblings(replies, settings.pairs.min_probability)) >= 2 * settings.training.min_pairs
+
+
+def test_another_base_is_refused(database: Database, base: BaseModel) -> None:
+    with database.transaction() as session, pytest.raises(OtherBase, match=r"model\.base is tiny: leave model\.base"):
+        settle(session, ensure_personality(session), base, [], find_taste("short"))

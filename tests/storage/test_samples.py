@@ -1,0 +1,104 @@
+"""Answers that a round draws: siblings that no member sees, and that go with the words they answer."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from storage.evidence import RatedReply, read_replies
+from storage.privacy import delete_member, give_consent, withdraw_consent
+from storage.replies import find_reply, latest_in_channel
+from storage.samples import DrawnAnswer, record_samples
+from storage.schema import NOBODY, Basis, Origin, Outcome, ReplyMessageRow, ReplyRow
+from storage.settings import PrivacySettings
+from storage.versions import register
+from storage.votes import Vote
+from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, vote
+
+PERMITTED = PrivacySettings(discord_training_permission=True)
+SAMPLING = {"temperature": 0.7}
+
+
+def drawn(reply_id: int, text: str = "a sample", *, is_cut: bool = False) -> DrawnAnswer:
+    return DrawnAnswer(reply_id, text, is_cut)
+
+
+def record(session: Session, *answers: DrawnAnswer, version_id: int | None = None) -> int:
+    return record_samples(session, answers, version_id=version_id, sampling=SAMPLING, seed=17)
+
+
+def samples(session: Session, personality_id: int, privacy: PrivacySettings = PERMITTED) -> list[RatedReply]:
+    replies = read_replies(session, personality_id, privacy, BASE_REVISION, {})
+    return [reply for reply in replies if reply.is_sample]
+
+
+def test_a_sample_is_a_sibling_of_its_reply(session: Session, personality_id: int) -> None:
+    reply = add_reply(session, speakers=(ALICE, BOB))
+    vote(session, reply, CAROL, Vote.UP)
+    version = register(
+        session,
+        personality_id,
+        digest="d" * 64,
+        base_name="tiny",
+        base_revision=BASE_REVISION,
+        parent_id=None,
+        round_id=None,
+        metrics={},
+    )
+    assert record(session, drawn(reply, "one"), drawn(reply, "two", is_cut=True), version_id=version.id) == 2
+    first, second = samples(session, personality_id)
+    original = find_reply(session, reply)
+    assert original is not None
+    assert (first.prompt, first.answer, first.version_id) == (original.prompt, "one", version.id)
+    assert (first.is_cut, second.is_cut) == (False, True)
+    row = session.get_one(ReplyRow, first.id)
+    assert (row.origin, row.outcome, row.author_id) == (Origin.SAMPLE, Outcome.COMPLETE, NOBODY)
+    assert (row.basis, row.base_revision, row.sampling, row.seed) == (Basis.LOCAL, BASE_REVISION, SAMPLING, 17)
+    stored = find_reply(session, first.id)
+    assert stored is not None
+    assert sorted(stored.speakers) == [ALICE, BOB]
+
+
+def test_no_member_sees_a_sample(session: Session, personality_id: int) -> None:
+    reply = add_reply(session)
+    record(session, drawn(reply))
+    carried = session.scalars(select(ReplyMessageRow.reply_id)).all()
+    assert carried == [reply]
+    latest = latest_in_channel(session, CHANNEL)
+    assert latest is not None
+    assert latest.id == reply
+
+
+def test_samples_of_a_reply_that_was_deleted_meanwhile_are_dropped(session: Session, personality_id: int) -> None:
+    hers, his = add_reply(session, speakers=(ALICE,)), add_reply(session, speakers=(BOB,))
+    delete_member(session, ALICE)
+    session.expire_all()
+    assert record(session, drawn(hers), drawn(his), drawn(10**9)) == 1
+    assert session.scalar(select(func.count()).where(ReplyRow.origin == Origin.SAMPLE)) == 1
+
+
+def test_a_sample_goes_with_the_words_it_answers(session: Session, personality_id: int) -> None:
+    reply = add_reply(session, speakers=(ALICE, BOB))
+    record(session, drawn(reply), drawn(reply))
+    delete_member(session, BOB)
+    assert session.scalar(select(func.count()).select_from(ReplyRow)) == 0
+
+
+def test_a_sample_of_live_chat_needs_the_same_consent(session: Session, personality_id: int) -> None:
+    reply = add_reply(session, basis=Basis.LIVE_CHAT, speakers=(ALICE, BOB))
+    vote(session, reply, CAROL, Vote.DOWN)
+    record(session, drawn(reply))
+    give_consent(session, ALICE)
+    give_consent(session, BOB)
+    session.flush()
+    assert len(samples(session, personality_id)) == 1
+    assert samples(session, personality_id, PrivacySettings()) == []
+    withdraw_consent(session, BOB)
+    assert samples(session, personality_id) == []
+
+
+def test_what_a_model_utters_is_stored_whatever_it_is(session: Session, personality_id: int) -> None:
+    reply = add_reply(session)
+    vote(session, reply, CAROL, Vote.DOWN)
+    record(session, drawn(reply, "nul\0 and 😀"), drawn(reply, ""))
+    assert [sample.answer for sample in samples(session, personality_id)] == ["nul and 😀"]

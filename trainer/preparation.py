@@ -1,0 +1,247 @@
+"""From the database to a round's plan: survey, ask the preference model, draw what is missing, write the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.adapters import AdapterStore, require_base
+from storage.base_model import BaseModel
+from storage.database import Database
+from storage.evidence import read_corrections, read_replies
+from storage.personalities import hold_personality
+from storage.quarantines import hold_back, new_bursts
+from storage.rounds import ManifestPair, Round, digest_manifest, read_line, set_manifest
+from storage.samples import DrawnAnswer, record_samples
+from storage.schema import RoundRow, RoundStatus
+from storage.settings import Settings
+from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, read_ballots
+from storage.versions import Version, read_alias
+from trainer.completion import SampleRequest
+from trainer.errors import TrainerError
+from trainer.ledger import open_ledger
+from trainer.planning import KTO, Opinion, Plan, Survey, lone_votes, make_plan, wanted_samples
+from trainer.preference_model import PreferenceModel, fit_preference_model, load_encoder
+from trainer.progress import Progress, Report
+from trainer.sampling import Sampler
+from trainer.schedule import SCHEDULE
+from trainer.training import cpu_threads
+
+SAMPLING = {"temperature", "top_p", "repetition_penalty", "max_new_tokens"}
+RULES = (ACCOUNT_AGE, MEMBERSHIP, QUARANTINE)
+LEAST_TOLD = 0.005
+PROMOTED_MEANWHILE = (
+    "lone votes are not used: another version was promoted while answers were drawn, so ask for a new round"
+)
+LIVE_CHAT_COUNTS = "live chat counts where everybody quoted has opted in"
+LIVE_CHAT_DOES_NOT_COUNT = "live chat does not count (privacy.discord_training_permission = false)"
+WRITE_OR_COMPARE = "suggest better answers, or ask for another answer and vote, so that one is preferred to the other"
+REMEDIES = {"dpo": WRITE_OR_COMPARE, "robust": WRITE_OR_COMPARE, KTO: "vote on more answers"}
+UNSCHEDULED = {"schedule", "min_pairs", "niceness", "threads"}
+"""Settings of training that do not change what a round gives."""
+
+Skip = str
+"""Why a round has nothing to do."""
+
+
+def prepare_round(
+    database: Database, settings: Settings, round_: Round, *, base: BaseModel, store: AdapterStore, report: Report
+) -> Plan | Skip:
+    """Choose what the round trains on and write its manifest, or say why there is nothing to do.
+
+    Database and model are used by turns: no transaction waits for a model.
+    """
+    _hold_back_bursts(database, round_.personality_id, settings)
+    with database.snapshot() as session:
+        first = survey_votes(session, settings, base, round_.personality_id)
+    judge, opinion = _fit(first, settings, report)
+    requests = wanted_samples(first, settings, lone_too=judge is not None)
+    if requests:
+        drawn = _draw(requests, base, open_adapter(store, first.parent, base), settings, report)
+        with database.transaction() as session:
+            _record(session, drawn, first, settings)
+    if judge is not None:
+        with database.snapshot() as session:
+            survey = survey_votes(session, settings, base, round_.personality_id)
+        opinion = _ask(judge, survey, settings)
+    with database.transaction() as session:
+        return plan_round(session, settings, base, round_, opinion, parent_id=first.parent_id)
+
+
+def plan_round(
+    session: Session, settings: Settings, base: BaseModel, round_: Round, opinion: Opinion, *, parent_id: int | None
+) -> Plan | Skip:
+    """Survey once more, and write the round's manifest; `opinion` is of samples that the version `parent_id` gave."""
+    # A deletion comes before this transaction, or finds the pairs in the manifest.
+    hold_personality(session, round_.personality_id)
+    survey = survey_votes(session, settings, base, round_.personality_id)
+    if opinion.scores and survey.parent_id != parent_id:
+        opinion = Opinion({}, opinion.auc, PROMOTED_MEANWHILE)
+    plan = make_plan(survey, opinion, settings)
+    if plan.new_lessons < settings.training.min_pairs:
+        return _too_few(plan, opinion, settings)
+    return _write_plan(session, round_, plan, settings)
+
+
+def _hold_back_bursts(database: Database, personality_id: int, settings: Settings) -> None:
+    # Read without a lock: votes that members give meanwhile must not wait.
+    with database.snapshot() as session:
+        bursts = new_bursts(session, personality_id, settings.votes)
+    if bursts:
+        with database.transaction() as session:
+            hold_back(session, personality_id, bursts)
+
+
+def survey_votes(session: Session, settings: Settings, base: BaseModel, personality_id: int) -> Survey:
+    ballots = read_ballots(session, personality_id, settings.votes)
+    where = (personality_id, settings.privacy, base.revision)
+    replies = read_replies(session, *where, ballots.by_reply)
+    parent = read_alias(session, personality_id).version
+    line = read_line(session, parent.id if parent else None)
+    return Survey(
+        replies=tuple(replies),
+        corrections=tuple(read_corrections(session, *where)),
+        ballots=ballots,
+        parent=parent,
+        ledger=open_ledger(line, {reply.id: reply for reply in replies}),
+    )
+
+
+def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) -> Path | None:
+    """Return the version's verified files, or None for the base model; raises AdapterError."""
+    if version is None:
+        return None
+    folder = store.path(version.digest)
+    require_base(folder, base)
+    return folder
+
+
+def _fit(survey: Survey, settings: Settings, report: Report) -> tuple[PreferenceModel | None, Opinion]:
+    """Return the preference model where lone votes need it and it may be trusted, and what there is to say of it."""
+    if not lone_votes(survey, settings):
+        return None, Opinion({}, None)
+    report(Progress("weighing votes"))
+    try:
+        with cpu_threads(settings.training.threads):
+            model = fit_preference_model(survey.replies, load_encoder(), settings.training.seed)
+    except TrainerError as error:
+        return None, Opinion({}, None, f"lone votes are not used: {error}")
+    if model is None:
+        return None, Opinion({}, None, "lone votes are not used: both liked and disliked answers are needed, 5 of each")
+    if model.auc < settings.pairs.min_preference_auc:
+        note = (
+            f"lone votes are not used: a model of all votes predicts them with an AUC of {model.auc:.2f}, "
+            f"pairs.min_preference_auc is {settings.pairs.min_preference_auc}"
+        )
+        return None, Opinion({}, model.auc, note)
+    return model, Opinion({}, model.auc)
+
+
+def _draw(
+    requests: Sequence[SampleRequest], base: BaseModel, adapter: Path | None, settings: Settings, report: Report
+) -> list[DrawnAnswer]:
+    wanted = [request for request in requests for _ in range(request.count)]
+    with cpu_threads(settings.training.threads):
+        sampler = Sampler.load(base, adapter, settings.training.dtype)
+        samples = sampler.answer(
+            [request.prompt for request in wanted],
+            settings.generation,
+            settings.training.seed,
+            on_progress=lambda done: report(Progress("sampling", done, len(wanted))),
+        )
+    return [
+        DrawnAnswer(request.reply_id, sample.text, is_cut=sample.is_cut)
+        for request, sample in zip(wanted, samples, strict=True)
+    ]
+
+
+def _record(session: Session, drawn: Sequence[DrawnAnswer], survey: Survey, settings: Settings) -> None:
+    sampling = settings.generation.model_dump(mode="json", include=SAMPLING)
+    record_samples(session, drawn, version_id=survey.parent_id, sampling=sampling, seed=settings.training.seed)
+
+
+def _ask(judge: PreferenceModel, survey: Survey, settings: Settings) -> Opinion:
+    """Score the lone replies and the samples drawn beside them."""
+    lone = lone_votes(survey, settings)
+    prompts = {reply.prompt for reply in lone}
+    asked = [*lone, *(reply for reply in survey.replies if reply.is_sample and reply.prompt in prompts)]
+    with cpu_threads(settings.training.threads):
+        scores = judge.score([reply.prompt for reply in asked], [reply.answer for reply in asked])
+    return Opinion({reply.id: score for reply, score in zip(asked, scores, strict=True)}, judge.auc)
+
+
+def _write_plan(session: Session, round_: Round, plan: Plan, settings: Settings) -> Plan | Skip:
+    if len({single.liked for single in plan.train_singles}) == 1:
+        found, missing = ("liked", "disliked") if plan.train_singles[0].liked else ("disliked", "liked")
+        return f"KTO needs both kinds of answers, and all {plan.new_lessons} are {found}: vote on {missing} ones too"
+    used = _settings_of_round(settings)
+    if round_.requested_by == SCHEDULE and (earlier := _trained_before(session, round_, plan.manifest, used)):
+        return f"no new votes or corrections since round {earlier}, which trained on the same pairs"
+    set_manifest(
+        session,
+        round_.id,
+        plan.manifest,
+        parent_version_id=plan.parent.id if plan.parent else None,
+        settings=used,
+        evidence=plan.evidence,
+        voters=plan.voters,
+    )
+    return plan
+
+
+def _too_few(plan: Plan, opinion: Opinion, settings: Settings) -> Skip:
+    objective, needed = settings.training.objective, settings.training.min_pairs
+    new = f" that {plan.parent.name} does not know" if plan.parent else ""
+    held_out = len(plan.holdout) or len(plan.holdout_singles)
+    beside = f" beside {held_out} held out" if held_out else ""
+    found = f"{count_lessons(plan.new_lessons, objective)} to learn from{new}{beside}, {needed} needed"
+    permitted = settings.privacy.discord_training_permission
+    live_chat = LIVE_CHAT_COUNTS if permitted else LIVE_CHAT_DOES_NOT_COUNT
+    unused = [opinion.note] if opinion.note else []
+    return "; ".join([f"{found}: {REMEDIES[objective]}", live_chat, *_weightless(plan), *unused])
+
+
+def _weightless(plan: Plan) -> Iterator[str]:
+    removed = plan.evidence["removed_shares"]
+    told = [f"{removed[rule]:.0%} by {rule}" for rule in RULES if removed.get(rule, 0.0) >= LEAST_TOLD]
+    if told:
+        yield f"votes so far: {plan.evidence['votes']}, which lost {' and '.join(told)}"
+
+
+def count_lessons(count: int, objective: str) -> str:
+    noun = "rated answer" if objective == KTO else "pair"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _settings_of_round(settings: Settings) -> dict[str, Any]:
+    """Return what decides a round's result beside its pairs and its parent."""
+    return {
+        "base": settings.model.base,
+        "training": settings.training.model_dump(mode="json", exclude=UNSCHEDULED),
+        "gate": settings.gate.model_dump(mode="json"),
+        "pairs": settings.pairs.model_dump(mode="json"),
+        "votes": settings.votes.model_dump(mode="json"),
+    }
+
+
+def _trained_before(session: Session, round_: Round, manifest: list[ManifestPair], used: dict[str, Any]) -> int | None:
+    """Return the last trained round's id where it had the same pairs and settings.
+
+    Without this, a quiet server whose versions nobody promotes would train on the same votes every night.
+    """
+    last = session.scalar(
+        select(RoundRow)
+        .where(
+            RoundRow.personality_id == round_.personality_id,
+            RoundRow.status.in_((RoundStatus.PUBLISHED, RoundStatus.REJECTED)),
+        )
+        .order_by(RoundRow.id.desc())
+        .limit(1)
+    )
+    if last is None or last.manifest_digest != digest_manifest(manifest) or last.settings != used:
+        return None
+    return last.id

@@ -1,0 +1,19 @@
+"""How far a round is, as it is reported while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    phase: str
+    """loading, reference, training, evaluating or judging."""
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    seconds_left: float | None = None
+
+
+Report = Callable[[Progress], None]

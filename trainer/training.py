@@ -1,0 +1,206 @@
+"""What every objective shares: token rows, the adapter in training, TRL's settings, and the numbers at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from storage.base_model import BaseModel, load_model
+from storage.settings import TrainingSettings
+
+ADAPTER = "default"  # PEFT's name of the adapter in training; TRL keeps the parent beside it as "ref"
+MAX_CURVE_POINTS = 200
+MAX_EAGER_TOKENS = 256
+"""Longest row for which plain attention is used on a CPU: its memory grows with the square of the length."""
+
+MAX_BATCH_TOKENS = 1024
+"""Most tokens computed together: many short rows at once are quicker, and long ones need the memory."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainingMetrics:
+    objective: str
+    """dpo, robust or kto."""
+    train_loss: float
+    """Mean over the steps."""
+    steps: int
+    pairs: int
+    """Pairs trained on; single answers with KTO."""
+    holdout_pairs: int
+    """How many of `holdout_margins` are known."""
+    holdout_accuracy: float | None
+    """Share of held-out pairs whose margin is positive; None without held-out pairs. The parent's own margins are 0."""
+    holdout_margin: float | None
+    """Mean margin, in nats."""
+    left_out: int
+    """Pairs longer than training.max_tokens, validation and held-out ones included."""
+    seconds: float
+    loss_curve: tuple[float, ...]
+    """The loss of every step; of long runs MAX_CURVE_POINTS means over stretches of steps."""
+    holdout_margins: tuple[float | None, ...]
+    """beta * (log-ratio of chosen - log-ratio of rejected) to the parent (Rafailov et al. 2023), in the order given.
+
+    In nats; above 0 where the version prefers what members preferred more than its parent does. Of a single answer: its
+    beta * log-ratio above the mean of all held-out singles if it was liked, below it if not. None: it was too long.
+    """
+    epochs_trained: float
+    """Passes over the pairs behind the adapter that was kept."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a training run went."""
+
+    losses: tuple[float, ...]
+    """One for each step."""
+    train_loss: float
+    epochs: float
+    """Passes behind the adapter that was kept."""
+
+
+def summarise(
+    objective: str, course: Course, margins: Sequence[float | None], *, pairs: int, left_out: int, seconds: float
+) -> TrainingMetrics:
+    known = [margin for margin in margins if margin is not None]
+    return TrainingMetrics(
+        objective=objective,
+        train_loss=course.train_loss,
+        steps=len(course.losses),
+        pairs=pairs,
+        holdout_pairs=len(known),
+        holdout_accuracy=sum(margin > 0 for margin in known) / len(known) if known else None,
+        holdout_margin=sum(known) / len(known) if known else None,
+        left_out=left_out,
+        seconds=seconds,
+        loss_curve=thin(course.losses),
+        holdout_margins=tuple(margins),
+        epochs_trained=course.epochs,
+    )
+
+
+def thin(losses: Sequence[float], most: int = MAX_CURVE_POINTS) -> tuple[float, ...]:
+    """Return the losses, or the means of `most` stretches of them that are equally long within one step."""
+    if len(losses) <= most:
+        return tuple(losses)
+    borders = [index * len(losses) // most for index in range(most + 1)]
+    return tuple(sum(losses[start:end]) / (end - start) for start, end in pairwise(borders))
+
+
+@contextlib.contextmanager
+def cpu_threads(threads: int) -> Iterator[None]:
+    """Let PyTorch compute on that many threads; 0 changes nothing."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def token_ids(text: str, tokenizer: Any) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def answer_ids(prompt_ids: list[int], prompt: str, answer: str, tokenizer: Any, *, is_cut: bool) -> list[int]:
+    """Return the answer's tokens as they follow the served prompt, with the end token once unless it was cut."""
+    together = token_ids(prompt + answer, tokenizer)
+    # Usually the prompt's tokens come first. Where a token would span the border, the answer is taken alone, because
+    # serving generates after the prompt's own tokens.
+    is_prefix = together[: len(prompt_ids)] == prompt_ids
+    ids = together[len(prompt_ids) :] if is_prefix else token_ids(answer, tokenizer)
+    while ids and ids[-1] == tokenizer.eos_token_id:
+        ids.pop()
+    return ids if is_cut else [*ids, tokenizer.eos_token_id]
+
+
+def fitting(rows: Sequence[Row | None]) -> list[Row]:
+    """Return the rows that are not None, which stands for one that is too long."""
+    return [row for row in rows if row is not None]
+
+
+def longest_row(rows: Iterable[Row | None]) -> int:
+    """Return the most tokens that a prompt has with one of its answers."""
+    return max(
+        len(row["prompt_ids"]) + len(ids)
+        for row in rows
+        if row is not None
+        for name, ids in row.items()
+        if name in ("chosen_ids", "rejected_ids", "completion_ids")
+    )
+
+
+def micro_batch(step: int, tokens: int, least: int = 1) -> int:
+    """Return how many of a step's items are computed at once: the most that divides the step and fits into memory.
+
+    `tokens` are those of one item; fewer than `least` (or the step) it never is.
+    """
+    sizes = [size for size in range(min(least, step), step + 1) if step % size == 0]
+    return max((size for size in sizes if size * tokens <= MAX_BATCH_TOKENS), default=sizes[0])
+
+
+def load_policy(base: BaseModel, parent: Path | None, dtype: str, longest: int) -> Any:
+    """Return the base, or the base under a trainable copy of the parent, which TRL then takes as the reference.
+
+    `longest` is that of the rows to train and validate on, in tokens.
+    """
+    import torch
+    from peft import PeftModel
+
+    model = load_model(base, dtype)
+    if longest <= MAX_EAGER_TOKENS and not torch.cuda.is_available():
+        # PyTorch's fused attention is slow backwards on a CPU: a step on short rows takes a sixth longer with it.
+        model.set_attn_implementation("eager")
+    return model if parent is None else PeftModel.from_pretrained(model, parent, is_trainable=True)
+
+
+def new_adapter(settings: TrainingSettings) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def trl_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
+    """Return the settings that TRL's DPO and KTO have in common."""
+    import torch
+
+    return {
+        "output_dir": str(output),
+        "beta": settings.beta,
+        "learning_rate": settings.learning_rate,
+        "num_train_epochs": settings.epochs,
+        "activation_checkpointing": False,
+        "precompute_ref_log_probs": True,
+        "max_length": None,
+        "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that others lack
+        "bf16": settings.dtype == "bfloat16",
+        "use_cpu": not torch.cuda.is_available(),
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+        "eval_strategy": "epoch" if validates else "no",
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def save_adapter(model: Any, base: BaseModel, output: Path) -> None:
+    config = model.peft_config[ADAPTER]
+    config.base_model_name_or_path, config.revision = base.name, base.revision
+    # Without save_embedding_layers=False PEFT may ask the hub about the base.
+    model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
