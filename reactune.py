@@ -26,6 +26,7 @@ from rich.text import Text
 from sqlalchemy.orm import Session
 
 from bot.errors import BotError, ConnectionRefused
+from bot.tastes import UnknownTaste
 from storage.adapters import AdapterStore
 from storage.database import open_database
 from storage.errors import (
@@ -62,6 +63,7 @@ USAGE_ERRORS = (
     NothingToRollBack,
     ReleaseRefused,
     SettingsError,
+    UnknownTaste,
     VersionNotFound,
 )
 RESTART_PAUSE_S = 10.0
@@ -94,17 +96,21 @@ Override = Annotated[
 
 @app.command()
 def demo(
+    *,
     config: Config = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 is a free one.")] = 8790,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     directory: Annotated[Path, typer.Option(help="Keeps the demo's data between starts.")] = DEMO_DIRECTORY,
     start_over: Annotated[bool, typer.Option("--start-over", help="Forget earlier starts first.")] = False,
+    community: Annotated[str, typer.Option(help="Begin with votes of a community of this taste, such as short.")] = "",
 ) -> None:
     """Try the real bot in a local browser page: no token, no GPU, no network."""
     with _demo_extra():
         from bot.demo import demo_channel_id, demo_overrides, forget, serve_demo
+        from bot.tastes import find_taste
     _log_to_stderr(logging.WARNING)
-    overrides = demo_overrides(str(directory), demo_channel_id())
+    taste = find_taste(community) if community else None
+    overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)
     settings = load_settings(config, overrides=overrides)
 
     def announce(url: str) -> None:
@@ -120,7 +126,7 @@ def demo(
         _prepare_base(settings, say)
         with _trainer_beside(config, overrides):
             say("Loading the model and starting the bot …")
-            asyncio.run(serve_demo(settings, port=port, on_ready=announce))
+            asyncio.run(serve_demo(settings, port=port, taste=taste, on_ready=announce))
 
 
 @app.command()

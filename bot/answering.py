@@ -68,14 +68,6 @@ class Ask:
     """Stands under a whole answer in place of the version, which the reader should not know."""
 
 
-@dataclass(frozen=True)
-class Answered:
-    """Which version answered, and how it ended."""
-
-    release: Release
-    outcome: Outcome
-
-
 class Answerer:
     def __init__(
         self,
@@ -104,8 +96,8 @@ class Answerer:
         self._fixed_basis = fixed_basis
         self._on_recorded = on_recorded
 
-    async def answer(self, ask: Ask, release: Release | None = None) -> Answered:
-        """Answer with the version whose turn it is in the conversation, or with the given one.
+    async def answer(self, ask: Ask, release: Release | None = None) -> Outcome:
+        """Answer with the version whose turn it is in the conversation, or with the given one; return how it ended.
 
         Raises EngineBusy or EngineClosed before anything is written, discord.HTTPException where Discord refuses
         the answer; the row is finished in either case.
@@ -129,7 +121,7 @@ class Answerer:
             await self._database.run(finish_reply, reply_id, finished)
         if finished.outcome in FINISHED_WHOLE:
             await _seed(stream)
-        return Answered(release, finished.outcome)
+        return finished.outcome
 
     def _start(self, session: Session, ask: Ask, release: Release, request: GenerationRequest) -> int:
         messages: list[dict[str, str]] = [

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import discord
 
-from bot.reports import sentence
+from bot.reports import bar, count, sentence
 from bot.splitting import split_message
 from storage.arenas import Arena, ArenaAnswer
 from storage.schema import ArenaStatus
@@ -16,7 +16,6 @@ from storage.schema import ArenaStatus
 ROOM_CHARS = 5_200  # all embeds of a message hold 6,000 characters, the titles and bars included
 LONGEST_ANSWER_CHARS = 4_000  # Discord's limit for one embed is 4,096
 ELLIPSIS = " …"
-BAR_CELLS = 12
 QUOTED_CHARS = 60
 BLIND, WINNER, OTHER = discord.Colour.blurple(), discord.Colour.gold(), discord.Colour.light_grey()
 
@@ -89,7 +88,7 @@ def outcome(answers: Sequence[ArenaAnswer]) -> str:
         tied = ", ".join(f"{answer.position} ({answer.version})" for answer in winners)
         return f"A tie between {tied}: {winners[0].picks} of {voters} votes each."
     (winner,) = winners
-    return f"Answer {winner.position} by **{winner.version}** won with {winner.picks} of {_votes(voters)}."
+    return f"Answer {winner.position} by **{winner.version}** won with {winner.picks} of {count(voters, 'vote')}."
 
 
 def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
@@ -109,7 +108,7 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
         return "is being prepared"
     if arena.status is ArenaStatus.OPEN:
         voters = sum(answer.picks for answer in answers)
-        return f"closes {relative(arena.closes_at)} · {_votes(voters)} so far"
+        return f"closes {relative(arena.closes_at)} · {count(voters, 'vote')} so far"
     return f"failed: {arena.reason}" if arena.status is ArenaStatus.FAILED else outcome(answers)
 
 
@@ -147,9 +146,4 @@ def _result(
 
 
 def _bar(picks: int, voters: int) -> str:
-    full = round(BAR_CELLS * picks / voters) if voters else 0
-    return f"{'█' * full}{'░' * (BAR_CELLS - full)} {_votes(picks)}"
-
-
-def _votes(number: int) -> str:
-    return f"{number} vote{'' if number == 1 else 's'}"
+    return f"{bar(picks / voters if voters else 0.0)} {count(picks, 'vote')}"

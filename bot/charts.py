@@ -11,8 +11,9 @@ from itertools import accumulate
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from bot.reports import count
 from storage.schema import GateVerdict, PairSource
-from storage.statistics import Approval, Curve, GateCheck, GateResult, Report, RoundPairs
+from storage.statistics import Curve, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.versions import BASE_NAME
 from storage.votes import Tally
 
@@ -229,7 +230,7 @@ def approval_words(report: Report) -> Words:
     return Words(_comparison(champion, base), caption)
 
 
-def _comparison(champion: Approval, base: Approval) -> str:
+def _comparison(champion: VersionApproval, base: VersionApproval) -> str:
     (low, high), (base_low, base_high) = champion.interval, base.interval
     shares = f"{champion.share:.0%} to {base.share:.0%}"
     if low > base_high:
@@ -259,13 +260,13 @@ def _draw_approvals(axes: Axes, report: Report) -> None:
     _thin_ticks(axes, [approval.version for approval in shown])
 
 
-def _shown_versions(approvals: Sequence[Approval]) -> list[Approval]:
+def _shown_versions(approvals: Sequence[VersionApproval]) -> list[VersionApproval]:
     """Return the base, the champion and the newest versions."""
     first_shown = len(approvals) - MOST_VERSIONS
     return [a for i, a in enumerate(approvals) if i == 0 or a.is_champion or i >= first_shown]
 
 
-def _draw_approval(axes: Axes, x: int, approval: Approval, *, with_numbers: bool) -> None:
+def _draw_approval(axes: Axes, x: int, approval: VersionApproval, *, with_numbers: bool) -> None:
     if approval.share is None:
         return
     is_base = approval.version == BASE_NAME
@@ -310,7 +311,7 @@ def days_words(report: Report) -> Words:
     if not total:
         return Words(f"No votes in the last {len(report.days)} days", "Members vote with the thumbs under an answer.")
     return Words(
-        f"{_count(total, 'vote')} in {len(report.days)} days, {votes.up / total:.0%} of them up",
+        f"{count(total, 'vote')} in {len(report.days)} days, {votes.up / total:.0%} of them up",
         "votes in chat per day (UTC), up above, down below",
     )
 
@@ -328,13 +329,9 @@ def _draw_days(axes: Axes, report: Report) -> None:
     axes.bar(places, [-day.votes.down for day in report.days], color=DOWN, width=0.8)
     axes.axhline(0, color=MUTED, linewidth=1)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=2))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{abs(count):,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda votes, _: f"{abs(votes):,.0f}"))
     axes.margins(x=0.01, y=0.1)
     _thin_ticks(axes, [f"{day.day:%-d %b}" for day in report.days], most=6)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _sum(tallies: Any) -> Tally:
@@ -350,7 +347,7 @@ def sources_words(rounds: Sequence[RoundPairs]) -> Words:
     last = rounds[-1]
     total = sum(last.by_source.values())
     most = max(last.by_source, key=lambda source: last.by_source[source])
-    return Words(f"Round {last.round_id}: {_count(total, 'pair')}", f"pairs by source; most: {most.value}")
+    return Words(f"Round {last.round_id}: {count(total, 'pair')}", f"pairs by source; most: {most.value}")
 
 
 def _draw_sources(axes: Axes, rounds: Sequence[RoundPairs]) -> None:
@@ -395,7 +392,7 @@ def curve_words(curve: Curve | None) -> Words:
     first, last = smooth[0], smooth[-1]
     moved = "fell" if last < first else "rose" if last > first else "stayed"
     return Words(
-        f"Round {curve.round_id}: the loss {moved}", f"from {first:.2f} to {last:.2f} in {_count(curve.steps, 'step')}"
+        f"Round {curve.round_id}: the loss {moved}", f"from {first:.2f} to {last:.2f} in {count(curve.steps, 'step')}"
     )
 
 

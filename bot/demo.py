@@ -20,11 +20,14 @@ from simcord.preview import Preview
 
 from bot.answering import SEEDS, small_print
 from bot.app import ReactuneBot
+from bot.community import is_settled, read_answers, settle
 from bot.engine import Engine, Finish, RenderedPrompt
 from bot.failures import is_foreseen
 from bot.message_stream import lay_out
+from bot.prompt_bank import bank_messages
 from bot.runner import stop_on_signals
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.tastes import Taste
 from storage.base_model import BaseModel
 from storage.database import open_database
 from storage.replies import FINISHED_WHOLE, Reply, recent_replies
@@ -53,8 +56,12 @@ WELCOME = """\
 -# A pair is one question with a better and a worse answer. A round needs two pairs; more pairs teach more."""
 
 
-def demo_overrides(directory: str, channel_id: int) -> dict[str, str]:
+def demo_overrides(directory: str, channel_id: int, *, community: bool = False) -> dict[str, str]:
     """Return the environment variables that turn an operator's settings into the demo's."""
+    return _common_overrides(directory, channel_id) | (COMMUNITY if community else HANDFUL)
+
+
+def _common_overrides(directory: str, channel_id: int) -> dict[str, str]:
     return {
         variable_name("data", "directory"): directory,
         variable_name("database", "url"): "",
@@ -63,11 +70,21 @@ def demo_overrides(directory: str, channel_id: int) -> dict[str, str]:
         variable_name("chat", "drain_s"): "1",
         variable_name("generation", "max_new_tokens"): "160",
         variable_name("training", "schedule"): "",
-        variable_name("training", "min_pairs"): "2",
-        # A handful of pairs needs more passes than a server's hundreds to be felt.
-        variable_name("training", "epochs"): "6",
-        variable_name("training", "batch_size"): "2",
+        variable_name("training", "threads"): "0",
     }
+
+
+# A handful of pairs needs more passes than a server's hundreds to be felt.
+HANDFUL = {
+    variable_name("training", "min_pairs"): "2",
+    variable_name("training", "epochs"): "6",
+    variable_name("training", "batch_size"): "2",
+}
+# Three minutes are for the first round of a community: fewer pairs, and enough held out to judge by.
+COMMUNITY = {
+    variable_name("training", "max_pairs"): "64",
+    variable_name("training", "holdout_share"): "0.25",
+}
 
 
 class DemoBot(ReactuneBot):
@@ -122,9 +139,13 @@ async def serve_demo(
     engine: Engine | None = None,
     base: BaseModel | None = None,
     port: int,
+    taste: Taste | None = None,
     on_ready: Callable[[str], None],
 ) -> None:
-    """Serve the page on loopback until it is closed, SIGINT or SIGTERM; `on_ready` gets its address."""
+    """Serve the page on loopback until it is closed, SIGINT or SIGTERM; `on_ready` gets its address.
+
+    With a taste, a simulated community of that taste has voted before.
+    """
     bot = DemoBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL)
     env = DemoEnv(bot, check_errors=False)
     world = build_world(env)
@@ -132,6 +153,8 @@ async def serve_demo(
     await asyncio.to_thread(_restore, settings, env.backend, world)
     await env.start()
     try:
+        if taste is not None:
+            await _let_vote(bot, taste)
         async with env.preview(world.channel, viewers=world.viewers, layout="channel", port=port) as preview:
             refreshing = bot.spawn(_keep_fresh(preview), "refresh the page")
             stop_on_signals(preview.close)
@@ -143,6 +166,15 @@ async def serve_demo(
     finally:
         await bot.close()
         await env.shutdown()
+
+
+async def _let_vote(bot: ReactuneBot, taste: Taste) -> None:
+    """Fill an empty demo with a community's votes; one that has been filled keeps what it has."""
+    if await bot.database.read(is_settled):
+        return
+    system_prompt = bot.settings.chat.system_prompt
+    answered = [(said, await bot.engine.render(bank_messages(system_prompt, said.message))) for said in read_answers()]
+    await bot.database.run(settle, bot.personality_id, bot.base, answered, taste)
 
 
 async def _keep_fresh(preview: Preview) -> None:

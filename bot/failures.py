@@ -10,6 +10,7 @@ from discord import app_commands
 
 from bot.errors import UserFacingError
 from bot.reports import sentence
+from bot.splitting import MAX_MESSAGE_CHARS
 from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,11 @@ def _cause(error: BaseException) -> BaseException:
 
 
 async def answer_privately(interaction: discord.Interaction, text: str, view: discord.ui.View | None = None) -> None:
-    """Send a message that only the person who acted sees; nothing is raised where Discord does not take it."""
-    shown = view or discord.utils.MISSING
+    """Send a message that only the person who acted sees, cut to Discord's limit.
+
+    Nothing is raised where Discord does not take it.
+    """
+    text, shown = text[:MAX_MESSAGE_CHARS], view or discord.utils.MISSING
     try:
         if interaction.response.is_done():
             await interaction.followup.send(text, ephemeral=True, view=shown)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from discord.utils import escape_markdown
 
+from bot.reports import count
 from storage.fates import Fate, Obstacle, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
 from storage.schema import NOBODY, GateVerdict, PairSource, RoundStatus, Split
@@ -47,7 +48,7 @@ VERDICTS = {
 }
 WITHOUT_VERSION = {
     RoundStatus.RUNNING: "which is training now",
-    RoundStatus.REJECTED: "whose version did not pass the gate",
+    RoundStatus.REJECTED: "whose version was broken and not kept",
     RoundStatus.FAILED: "which failed, so a later one may use it",
     RoundStatus.INTERRUPTED: "which was interrupted, so a later one may use it",
 }
@@ -88,9 +89,9 @@ def plain_text(lines: Iterable[str]) -> str:
 def lineage_lines(lineage: Lineage, named: Names, style: Style) -> list[str]:
     """Return the summary, then every round with its voters and its pairs, newest round first."""
     lines = [
-        f"**{lineage.version}** comes from {_count(len(lineage.rounds), 'round')} ({' ← '.join(lineage.chain)}): "
-        f"{_votes(lineage.votes)} and {_count(lineage.corrections, 'suggested answer')} by "
-        f"{_count(lineage.people, 'person', 'people')}."
+        f"**{lineage.version}** comes from {count(len(lineage.rounds), 'round')} ({' ← '.join(lineage.chain)}): "
+        f"{_votes(lineage.votes)} and {count(lineage.corrections, 'suggested answer')} by "
+        f"{count(lineage.people, 'person', 'people')}."
     ]
     if lineage.trained_on_deleted_data:
         lines.append("⚠️ Part of what it learned from was deleted since, and is missing here.")
@@ -115,7 +116,7 @@ def _round_lines(round_: RoundBehind, named: Names, style: Style) -> Iterable[st
         notes += [f"{number} {words}"] if number else []
     yield (
         f"**Round {round_.round_id}** made {round_.version} from {round_.parent} on {round_.began_at:%Y-%m-%d} "
-        f"for {style.quote(round_.requested_by)}: {_count(len(round_.pairs), 'pair')} ({', '.join(notes) or 'none'})"
+        f"for {style.quote(round_.requested_by)}: {count(len(round_.pairs), 'pair')} ({', '.join(notes) or 'none'})"
     )
     voters = [_voter(voter, named) for voter in round_.voters]
     shown = voters[:VOTERS_SHOWN]
@@ -127,7 +128,7 @@ def _round_lines(round_: RoundBehind, named: Names, style: Style) -> Iterable[st
 def _voter(voter: VoterBehind, named: Names) -> str:
     words = [named(voter.user_id), f"👍 {voter.votes.up} 👎 {voter.votes.down}"]
     if voter.corrections:
-        words.append(_count(voter.corrections, "suggestion"))
+        words.append(count(voter.corrections, "suggestion"))
     if voter.share is not None and voter.influence is not None:
         words.append(f"carried {voter.share:.1%} (without them {voter.influence:.1%} would change)")
     return " ".join(words[:2]) + "".join(f", {word}" for word in words[2:])
@@ -169,7 +170,7 @@ def fate_lines(fates: Sequence[VoteFate], style: Style, who: str = "You") -> lis
     counts = Counter(fate.fate for fate in fates)
     summary = ", ".join(f"{counts[fate]} {fate.value}" for fate in Fate if counts[fate])
     return [
-        f"{who} voted on {_count(len(fates), 'answer')}: {summary}.",
+        f"{who} voted on {count(len(fates), 'answer')}: {summary}.",
         *(describe_fate(fate, style) for fate in fates),
     ]
 
@@ -212,12 +213,8 @@ def _role(use: VoteUse) -> str:
 
 
 def _votes(votes: Tally) -> str:
-    return f"{_count(votes.up + votes.down, 'vote')} (👍 {votes.up} 👎 {votes.down})"
+    return f"{count(votes.up + votes.down, 'vote')} (👍 {votes.up} 👎 {votes.down})"
 
 
 def _and_more(number: int) -> str:
     return f" · and {number} more" if number > 0 else ""
-
-
-def _count(number: int, noun: str, nouns: str = "") -> str:
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

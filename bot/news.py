@@ -43,7 +43,7 @@ def describe_canary(reading: Reading, now: datetime) -> str:
 
 
 def _trial_line(name: str, trial: Trial) -> str:
-    low, high = trial.approval.interval()
+    low, high = trial.approval.interval
     failures = f", {count(trial.failures, 'failure')} counted as 👎" if trial.failures else ""
     conversations = count(trial.conversations, "conversation")
     approval = f"approval {trial.approval.share:.0%} ({low:.0%} to {high:.0%})" if trial.approval.votes else "no votes"
@@ -54,7 +54,7 @@ def canary_data(reading: Reading) -> dict[str, Any]:
     """Return the same for scripts."""
     canary = asdict(reading.canary) | {"champion": name_of(reading.champion), "challenger": reading.challenger.name}
     sides = {
-        name: asdict(trial) | {"votes": trial.approval.votes, "interval": trial.approval.interval()}
+        name: asdict(trial) | {"votes": trial.approval.votes, "interval": trial.approval.interval}
         for name, trial in (("challenger", reading.tried), ("champion", reading.kept))
     }
     return {"running": True} | canary | {"numbers": sides | asdict(reading.comparison)}

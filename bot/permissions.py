@@ -13,8 +13,19 @@ class NotAnAdmin(app_commands.CheckFailure):
         super().__init__("Only admins may do this: it needs Manage Server, or a role that the operator named.")
 
 
+def require_admin(user: discord.User | discord.Member, settings: DiscordSettings) -> None:
+    """Raise NotAnAdmin unless `is_admin` says yes."""
+    if not is_admin(user, settings):
+        raise NotAnAdmin
+
+
 def is_admin(user: discord.User | discord.Member, settings: DiscordSettings) -> bool:
     """Return whether the user has Manage Server, or one of discord.admin_roles, in the server they act in."""
     if not isinstance(user, discord.Member):
         return False
     return user.guild_permissions.manage_guild or any(role.id in settings.admin_roles for role in user.roles)
+
+
+def named(user: discord.User | discord.Member) -> str:
+    """Return what an admin is called in an audit trail."""
+    return f"{user.name} ({user.id})"[:64]

@@ -15,12 +15,14 @@ from storage.versions import Alias, AliasMove, Version, name_of
 from storage.votes import Tally
 
 BAR_CELLS = 12
+LEAST_TOLD_SHARE = 0.005
+"""Share of votes from which it is told that a rule took them."""
 HEADLINES = {
     RoundStatus.REQUESTED: "Waiting for the trainer",
     RoundStatus.RUNNING: "Training a new version",
     RoundStatus.PUBLISHED: "A new version is ready",
     RoundStatus.SKIPPED: "Nothing was trained",
-    RoundStatus.REJECTED: "The new version did not pass the gate",
+    RoundStatus.REJECTED: "The new version was not kept",
     RoundStatus.FAILED: "The round failed",
     RoundStatus.INTERRUPTED: "The round was interrupted",
 }
@@ -80,7 +82,7 @@ def _trainer(status: Status) -> str:
 
 
 def describe_round(round_: Round) -> str:
-    """Return the headline, and what is known of progress or outcome."""
+    """Return the headline, what is known of progress or outcome, and what the votes gave."""
     lines = [f"**{HEADLINES[round_.status]}** (round {round_.id})"]
     if round_.status is RoundStatus.RUNNING:
         lines.append(_progress(round_.progress))
@@ -88,15 +90,31 @@ def describe_round(round_: Round) -> str:
         lines.append(sentence(round_.reason))
     if round_.status is RoundStatus.PUBLISHED:
         lines.append(describe_metrics(round_.metrics))
+    if not round_.is_open:
+        lines += describe_votes(round_.evidence)
     return "\n".join(lines)
+
+
+def describe_votes(evidence: Mapping[str, Any]) -> list[str]:
+    """Return what a round's votes gave, what the rules took of them, and what the admins should know, a line each."""
+    lines = []
+    if evidence.get("votes"):
+        shares = evidence.get("removed_shares", {}).items()
+        taken = [f"{share:.0%} ({rule})" for rule, share in shares if share >= LEAST_TOLD_SHARE]
+        voters = count(evidence.get("voters", 0), "voter")
+        told = [f"**Votes:** {evidence['votes']:,}, {voters} behind what was learned"]
+        told += [f"the rules took {', '.join(taken)}"] if taken else []
+        if evidence.get("preference_auc") is not None:
+            told.append(f"a model of all votes predicts them with an AUC of {evidence['preference_auc']:.2f}")
+        lines.append("; ".join(told))
+    return [*lines, *map(sentence, evidence.get("notes", ()))]
 
 
 def _progress(progress: Mapping[str, Any]) -> str:
     phase, step, steps = progress.get("phase", "starting"), progress.get("step", 0), progress.get("steps", 0)
     words = [f"**{phase}**"]
     if steps:
-        full = round(BAR_CELLS * step / steps)
-        words = [f"`{'█' * full}{'░' * (BAR_CELLS - full)}`", *words, f"step {step} of {steps}"]
+        words = [f"`{bar(step / steps)}`", *words, f"step {step} of {steps}"]
     if progress.get("loss") is not None:
         words.append(f"loss {progress['loss']:.3f}")
     if progress.get("seconds_left") is not None:
@@ -163,6 +181,7 @@ def describe_version(
     if round_:
         manifest = (round_.manifest_digest or "")[:16]
         lines.append(f"Round {round_.id}, asked for by {round_.requested_by}, manifest `{manifest}`")
+        lines += describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
         lines.append("⚠️ It learned from data that was deleted since: train a new version from an older one.")
     lines += [f"{_day(m.moved_at)}: {describe_move(m, version)} by {m.moved_by}: {m.reason}" for m in moves[:5]]
@@ -175,8 +194,14 @@ def describe_move(move: AliasMove, version: Version) -> str:
     return f"became {what}{overriding}" if move.to_version_id == version.id else f"stopped being {what}"
 
 
-def count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, nouns: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def bar(share: float) -> str:
+    """Return a bar that is filled up to the share, 0 to 1."""
+    full = round(BAR_CELLS * share)
+    return "█" * full + "░" * (BAR_CELLS - full)
 
 
 def _day(moment: datetime) -> str:

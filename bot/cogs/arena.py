@@ -21,7 +21,7 @@ from bot.arena_host import ArenaHost, Channel, Plan, as_channel
 from bot.arena_schedule import arena_trigger, schedule_arenas
 from bot.errors import UserFacingError
 from bot.failures import answer_privately, is_foreseen, tell
-from bot.permissions import NotAnAdmin, is_admin
+from bot.permissions import named, require_admin
 from bot.pick_log import PickLog
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.reports import sentence
@@ -89,8 +89,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             self._scheduler.shutdown(wait=False)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        if not is_admin(interaction.user, self.bot.settings.discord):
-            raise NotAnAdmin
+        require_admin(interaction.user, self.bot.settings.discord)
         return True
 
     # Commands
@@ -118,7 +117,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             prompt=prompt,
             answers=answers or defaults.answers,
             minutes=minutes or defaults.minutes,
-            started_by=_named(interaction.user),
+            started_by=named(interaction.user),
         )
         arena = await self._host.start(plan)
         await answer_privately(interaction, arena_board.describe_start(arena))
@@ -129,7 +128,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         """Close an arena now and show its results."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         place = as_channel(channel or interaction.channel)
-        arena = await self.bot.database.run(stop_arena, place.id, _named(interaction.user))
+        arena = await self.bot.database.run(stop_arena, place.id, named(interaction.user))
         if arena.status is ArenaStatus.OPEN:
             await self._host.finish(arena.id)
         else:
@@ -242,7 +241,8 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             for kind in discord.ReactionType:
                 async for user in reaction.users(type=kind):
                     if not user.bot:
-                        await self.picks.take(arena.id, user.id, place, gesture, reread=True)
+                        with contextlib.suppress(ArenaClosed):  # its message was deleted meanwhile
+                            await self.picks.take(arena.id, user.id, place, gesture, reread=True)
                         await self._take_away(arena.channel_id, shown.id, user.id, place)
 
     @commands.Cog.listener()
@@ -371,10 +371,6 @@ def place_of(emoji: str) -> int | None:
 
 def _joined_at(user: discord.User | discord.Member | None) -> datetime | None:
     return user.joined_at if isinstance(user, discord.Member) else None
-
-
-def _named(user: discord.User | discord.Member) -> str:
-    return f"{user.name} ({user.id})"[:64]
 
 
 async def setup(bot: ReactuneBot) -> None:

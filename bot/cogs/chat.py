@@ -134,17 +134,25 @@ class Chat(commands.Cog):
                 source_message_id=message.id,
             )
             explores = random.random() < self.bot.settings.arena.exploration_share
-            await (self._answer_twice(ask) if explores else self.bot.answerer.answer(ask))
+            if explores:
+                await self._answer_twice(ask)
+            else:
+                await self.bot.answerer.answer(ask)
 
     async def _answer_twice(self, ask: Ask) -> None:
-        """Answer, then answer the same prompt with another version or, without one, again; readers do not learn who."""
-        first = await self.bot.answerer.answer(replace(ask, label=BLIND_LABELS[0]))
-        if first.outcome not in FINISHED_WHOLE:
-            return
+        """Let the version whose turn it is and another one answer, in random order: readers do not learn who is who.
+
+        Without another version the same one answers twice.
+        """
+        own = await self.bot.releases.current(ask.channel_id)
         others = await find_contenders(self.bot.database, self.bot.releases, self.bot.personality_id)
-        other = next((release for release in others if release.name != first.release.name), first.release)
+        other = next((release for release in others if release.name != own.name), own)
+        first, second = random.sample((own, other), 2)
+        outcome = await self.bot.answerer.answer(replace(ask, label=BLIND_LABELS[0]), first)
+        if outcome not in FINISHED_WHOLE:
+            return
         try:
-            await self.bot.answerer.answer(replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE), other)
+            await self.bot.answerer.answer(replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE), second)
         except UserFacingError as error:
             log.info("there is no second answer to compare with: %s", error)
 

@@ -18,7 +18,7 @@ from bot.comparison import choose_prompts, compare, lay_side_by_side
 from bot.errors import UserFacingError
 from bot.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id, user_by_mention
 from bot.long_answers import answer_in_full
-from bot.permissions import NotAnAdmin, is_admin
+from bot.permissions import is_admin, named, require_admin
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.releases import Release
 from bot.reports import Status, describe_round, describe_status, describe_version, describe_versions
@@ -78,8 +78,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         self._follow.start()
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        if not is_admin(interaction.user, self.bot.settings.discord):
-            raise NotAnAdmin
+        require_admin(interaction.user, self.bot.settings.discord)
         return True
 
     @app_commands.command()
@@ -358,10 +357,6 @@ def _advice(session: Session, round_: Round) -> str:
     if made.verdict is not GateVerdict.PASS:
         return f"\nOnly with override and a reason does `/model promote {made.name}` make {made.name} answer, {tells}"
     return f"\n`/model promote {made.name}` makes {made.name} answer, {tells}"
-
-
-def named(user: discord.User | discord.Member) -> str:
-    return f"{user.name} ({user.id})"[:64]
 
 
 def _shortened(text: str) -> str:

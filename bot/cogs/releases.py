@@ -13,12 +13,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.cogs.models import named, offer_versions
+from bot.bursts import hold_back_bursts
+from bot.cogs.models import offer_versions
+from bot.message_stream import is_passing
 from bot.news import describe_canary, describe_last_canary, describe_news
-from bot.permissions import NotAnAdmin, is_admin
+from bot.permissions import named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.announcements import News, give_back, has_news, take_news, tell_story
 from storage.canaries import (
+    Ending,
     Reading,
     conclude_canary,
     latest_canary,
@@ -34,8 +37,6 @@ from storage.versions import ask_gate, find_version, name_of, version_named
 log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 3.0
-SERVER_ERROR = 500
-"""From this status of HTTP on, the fault is Discord's and may pass."""
 
 
 class Canaries(app_commands.Group):
@@ -46,8 +47,7 @@ class Canaries(app_commands.Group):
         self.bot = bot
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        if not is_admin(interaction.user, self.bot.settings.discord):
-            raise NotAnAdmin
+        require_admin(interaction.user, self.bot.settings.discord)
         return True
 
     @app_commands.command()
@@ -160,13 +160,14 @@ class ReleaseWatch(commands.Cog):
         if reading is None or await self.bot.releases.open_challenger(reading.canary) is None:
             return
         if reading.ending is not None:
-            await self._conclude(reading)
+            # Votes that turn out to be bought decide nothing: the next look counts without them.
+            if not await hold_back_bursts(self.bot.database, self.bot.personality_id, self.bot.settings.votes):
+                await self._conclude(reading, reading.ending)
         elif reading.numbers != reading.canary.numbers:
             await self.bot.database.run(note_numbers, reading)
 
-    async def _conclude(self, reading: Reading) -> None:
-        ending = reading.ending
-        if ending is not None and await self.bot.database.run(conclude_canary, reading, ending):
+    async def _conclude(self, reading: Reading, ending: Ending) -> None:
+        if await self.bot.database.run(conclude_canary, reading, ending):
             log.info("The canary of %s: %s (%s).", reading.challenger.name, ending.status, ending.reason)
 
     async def _tell_news(self) -> None:
@@ -184,7 +185,7 @@ class ReleaseWatch(commands.Cog):
         try:
             await self.bot.get_partial_messageable(channel_id).send(text)
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            if not isinstance(error, discord.HTTPException) or error.status >= SERVER_ERROR:
+            if not isinstance(error, discord.HTTPException) or is_passing(error):
                 log.warning("A release cannot be announced yet: %s", error)
                 return False
             self._warn(channel_id, error)

@@ -16,9 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.cogs.models import named
+from bot.bursts import hold_back_bursts
 from bot.failures import answer_privately, tell
-from bot.permissions import NotAnAdmin, is_admin
+from bot.lineage import SIGNS
+from bot.permissions import NotAnAdmin, is_admin, named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.errors import QuarantineConflict
 from storage.lineage import message_links
@@ -26,14 +27,11 @@ from storage.quarantines import (
     Quarantine,
     Voter,
     decide_quarantine,
-    hold_back,
-    new_bursts,
     open_quarantines,
     recent_decisions,
     voters_in,
 )
 from storage.schema import NOBODY, QuarantinedVoteRow, QuarantineRule, QuarantineStatus
-from storage.votes import Vote
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +39,6 @@ MAX_REASON_CHARS = 200
 SHOWN_VOTERS = 10
 SHOWN_LINKS = 3
 NOTE_CHARS = 700
-THUMBS = {Vote.UP: "👍", Vote.DOWN: "👎"}
 NOTHING_WAITS = "No votes wait for a decision."
 NOTHING_DECIDED = "Nobody has decided about votes so far."
 
@@ -102,18 +99,14 @@ class VoteReview(commands.GroupCog, group_name="votes", group_description="Burst
         self.bot.remove_dynamic_items(DecisionButton, NextButton)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        if not is_admin(interaction.user, self.bot.settings.discord):
-            raise NotAnAdmin
+        require_admin(interaction.user, self.bot.settings.discord)
         return True
 
     @app_commands.command()
     async def review(self, interaction: discord.Interaction) -> None:
         """Decide about votes that are held back: do they count?"""
         await interaction.response.defer(ephemeral=True)
-        personality, settings = self.bot.personality_id, self.bot.settings.votes
-        for burst in await self.bot.database.read(new_bursts, personality, settings):
-            # One at a time: members' votes are stored in between, however many there are.
-            await self.bot.database.run(hold_back, personality, [burst])
+        await hold_back_bursts(self.bot.database, self.bot.personality_id, self.bot.settings.votes)
         await show_page(interaction, self.bot)
 
     @app_commands.command()
@@ -188,7 +181,7 @@ def describe_page(page: Page) -> str:
 def describe_votes(shown: Shown) -> str:
     """Return how many votes of which kind on what, with a link to an answer where there is one."""
     held, links = shown.quarantine, shown.links
-    votes = f"{held.votes} {THUMBS[held.vote]} on"
+    votes = f"{held.votes} {SIGNS[held.vote]} on"
     if held.rule is QuarantineRule.REPLY:
         return f"{votes} [{held.subject}]({links[0]})" if links else f"{votes} {held.subject}"
     whose = held.rule is QuarantineRule.AUTHOR and held.subject_id != NOBODY
@@ -290,8 +283,7 @@ class NextButton(
         bot = interaction.client
         assert isinstance(bot, ReactuneBot)
         try:
-            if not is_admin(interaction.user, bot.settings.discord):
-                raise NotAnAdmin
+            require_admin(interaction.user, bot.settings.discord)
             await interaction.response.defer()
             await show_page(interaction, bot, after=self.quarantine_id)
         except Exception as error:

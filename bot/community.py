@@ -1,0 +1,101 @@
+"""A simulated community for the demo: the bundled base's answers to everyday messages, and members who vote on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot.engine import RenderedPrompt
+from bot.errors import BotError
+from bot.tastes import Taste
+from storage.base_model import BUNDLED_NAME, BaseModel
+from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
+from storage.schema import Basis, Outcome, ReplyRow
+from storage.votes import Thumb, VoteEvent, append_events
+
+ANSWERS = Path(__file__).with_name("community.jsonl")
+MEMBERS = 20
+FIRST_MEMBER = 1 << 58  # of 2017, so that nobody's votes weigh less for a new account
+CHANNEL = 1
+FIRST_MESSAGE = 1 << 50
+
+
+class OtherBase(BotError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the community's answers are by {BUNDLED_NAME}, model.base is {name}: leave model.base at its default, or "
+            "start the demo without --community"
+        )
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A message and answers to it that the bundled base gave."""
+
+    message: str
+    answers: tuple[str, ...]
+
+
+def read_answers(path: Path = ANSWERS) -> list[Answered]:
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [Answered(line["message"], tuple(line["answers"])) for line in lines]
+
+
+def is_settled(session: Session) -> bool:
+    """Return whether the community has voted already, at an earlier start."""
+    return session.scalar(select(ReplyRow.id).where(ReplyRow.author_id == FIRST_MEMBER).limit(1)) is not None
+
+
+def settle(
+    session: Session,
+    personality_id: int,
+    base: BaseModel,
+    answered: Sequence[tuple[Answered, RenderedPrompt]],
+    taste: Taste,
+) -> int:
+    """Store the answers and a vote on each, by taste, and return how many votes there are; raises OtherBase."""
+    if base.name != BUNDLED_NAME:
+        raise OtherBase(base.name)
+    votes = 0
+    for number, (exchange, prompt) in enumerate(answered):
+        for answer in exchange.answers:
+            asker = FIRST_MEMBER + number % MEMBERS
+            reply_id = _store(session, personality_id, asker, prompt, answer, base_revision=base.revision)
+            emoji = "👍" if taste(exchange.message, answer) >= 0.5 else "👎"
+            thumb = Thumb(FIRST_MESSAGE + reply_id, FIRST_MEMBER + votes % MEMBERS, emoji)
+            votes += append_events(session, [VoteEvent(reply_id, thumb, standing=True)])
+    return votes
+
+
+def _store(
+    session: Session, personality_id: int, author_id: int, prompt: RenderedPrompt, answer: str, *, base_revision: str
+) -> int:
+    messages = [{"role": message["role"], "content": message["content"]} for message in prompt.messages]
+    reply_id = start_reply(
+        session,
+        NewReply(
+            personality_id=personality_id,
+            version_id=None,
+            base_revision=base_revision,
+            prompt=prompt.text,
+            messages=messages,
+            sampling={},
+            seed=0,
+            prompt_tokens=prompt.tokens,
+            dropped_turns=0,
+            guild_id=None,
+            channel_id=CHANNEL,
+            author_id=author_id,
+            source_message_id=None,
+            basis=Basis.LOCAL,
+            speakers=[author_id],
+        ),
+    )
+    finish_reply(session, reply_id, FinishedReply(answer=answer, outcome=Outcome.COMPLETE))
+    add_message(session, reply_id, FIRST_MESSAGE + reply_id, CHANNEL, 0)
+    return reply_id
