@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
 from storage.adapters import AdapterStore
-from storage.database import open_database
+from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
     DataDirectoryInUse,
@@ -78,7 +78,7 @@ notes = Console(stderr=True)
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=HELP)
 model = typer.Typer(no_args_is_help=True, help="Versions: list, show, promote, roll back.")
 app.add_typer(model, name="model")
-bench = typer.Typer(no_args_is_help=True, help="Measure, both sides in one run; needs a checkout with the dev extra.")
+bench = typer.Typer(no_args_is_help=True, help="Measure, both sides in one run; needs a checkout with the bench extra.")
 app.add_typer(bench, name="bench")
 canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of conversations.")
 model.add_typer(canary, name="canary")
@@ -109,6 +109,7 @@ def demo(
         from bot.demo import demo_channel_id, demo_overrides, forget, serve_demo
         from bot.tastes import find_taste
     _log_to_stderr(logging.WARNING)
+    _import_from_here()
     taste = find_taste(community) if community else None
     overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)
     settings = load_settings(config, overrides=overrides)
@@ -203,7 +204,7 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
         }
         return data, describe_versions(versions, champion, challenger, tallies)
 
-    _show(*_with_personality(config, personality, read), as_json)
+    _show(*_read(config, personality, read), as_json)
 
 
 @model.command("show")
@@ -227,7 +228,7 @@ def show_model(
         parent = find_version(session, found.parent_id)
         return data, describe_version(found, parent, round_, votes, moves, failed_checks=checks)
 
-    _show(*_with_personality(config, personality, read), as_json)
+    _show(*_read(config, personality, read), as_json)
 
 
 @model.command("promote")
@@ -241,7 +242,7 @@ def promote_model(
     as_json: AsJson = False,
 ) -> None:
     """Make a version, or "base", the one that answers."""
-    champion = _with_personality(config, personality, read_alias)
+    champion = _read(config, personality, read_alias)
     target = _releasable(config, personality, version, override=override, reason=reason)
 
     def move(session: Session, personality_id: int) -> Alias:
@@ -255,7 +256,7 @@ def promote_model(
             override=override,
         )
 
-    _show_champion(_with_personality(config, personality, move), as_json)
+    _show_champion(_change(config, personality, move), as_json)
 
 
 @model.command("rollback")
@@ -266,12 +267,12 @@ def roll_back_model(
     as_json: AsJson = False,
 ) -> None:
     """Go back to the version that answered before."""
-    champion = _with_personality(config, personality, read_alias)
+    champion = _read(config, personality, read_alias)
 
     def move(session: Session, personality_id: int) -> Alias:
         return roll_back(session, personality_id, expected_generation=champion.generation, by=_who(), reason=reason)
 
-    _show_champion(_with_personality(config, personality, move), as_json)
+    _show_champion(_change(config, personality, move), as_json)
 
 
 @model.command("lineage")
@@ -289,7 +290,7 @@ def show_lineage(
         lineage = votes_behind(session, found.id)
         return asdict(lineage), plain_text(lineage_lines(lineage, user_by_id, PLAIN))
 
-    _show_plain(*_with_personality(config, personality, read), as_json)
+    _show_plain(*_read(config, personality, read), as_json)
 
 
 @model.command("report")
@@ -306,7 +307,7 @@ def draw_model_report(
 
     if file.suffix.lower() != ".png":
         raise SettingsError(f"{file} cannot be written: the report is a PNG, so give it a name that ends in .png")
-    report = _with_personality(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
+    report = _read(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
     try:
         file.write_bytes(draw_report(report))
     except OSError as error:
@@ -335,7 +336,7 @@ def show_fate(
             session, user_id, personality_id=personality_id, settings=settings, base_revision=base.revision
         )
 
-    fates = _with_personality(config, personality, read)
+    fates = _read(config, personality, read)
     who = user_by_id(user_id).capitalize()
     data = {"user_id": user_id, "votes": [asdict(fate) for fate in fates]}
     _show_plain(data, plain_text(fate_lines(fates, PLAIN, who)), as_json)
@@ -370,8 +371,8 @@ def start_model_canary(
             override=override,
         )
 
-    _with_personality(config, personality, start)
-    _show(*_with_personality(config, personality, _canary_status), as_json)
+    _change(config, personality, start)
+    _show(*_read(config, personality, _canary_status), as_json)
 
 
 @canary.command("stop")
@@ -381,8 +382,8 @@ def stop_model_canary(
     """End the canary: the champion answers everywhere."""
     from storage.canaries import stop_canary
 
-    _with_personality(config, personality, lambda session, id_: stop_canary(session, id_, by=_who(), reason=reason))
-    _show(*_with_personality(config, personality, _canary_status), as_json)
+    _change(config, personality, lambda session, id_: stop_canary(session, id_, by=_who(), reason=reason))
+    _show(*_read(config, personality, _canary_status), as_json)
 
 
 @canary.command("status")
@@ -390,7 +391,7 @@ def show_model_canary(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show how members like the version that is tried, beside the champion."""
-    _show(*_with_personality(config, personality, _canary_status), as_json)
+    _show(*_read(config, personality, _canary_status), as_json)
 
 
 @app.command("import")
@@ -461,14 +462,20 @@ def bench_community(
     )
 
 
+def _import_from_here() -> None:
+    """Let a taste such as "module:function" name a module in the folder that the command is called in."""
+    sys.path.append(str(Path.cwd()))
+
+
 def _run_bench(name: str, as_json: bool, **options: Any) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent))  # the checkout, from wherever this is called
+    _import_from_here()
     try:
         module = importlib.import_module(f"tests.benchmarks.{name}")
         result = module.run(**options)
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"bench {name} needs {error.name}: run it in a checkout after `pip install -e '.[dev]'`"
+            f"bench {name} needs {error.name}: run it in a checkout after `pip install -e '.[bench]'`"
         ) from error
     _show(result, json.dumps(result, indent=2), as_json)
 
@@ -532,15 +539,29 @@ def _releasable(config: Path | None, personality: str, version: str, *, override
         ask_gate(session, found, override=override, reason=reason)
         return found
 
-    target = _with_personality(config, personality, find)
+    target = _read(config, personality, find)
     if target is not None:
         AdapterStore(load_settings(config).data.directory / "adapters").path(target.digest)
     return target
 
 
-def _with_personality(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
+def _read(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
+    """Return what `work` reads of the personality, while others write as they like."""
+    return _call(config, personality, work, Database.snapshot)
+
+
+def _change(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
+    return _call(config, personality, work, Database.transaction)
+
+
+def _call(
+    config: Path | None,
+    personality: str,
+    work: Callable[[Session, int], T],
+    begin: Callable[[Database], contextlib.AbstractContextManager[Session]],
+) -> T:
     database = open_database(load_settings(config))
-    with contextlib.closing(database), database.transaction() as session:
+    with contextlib.closing(database), begin(database) as session:
         personality_id = find_personality(session, personality)
         if personality_id is None:
             raise SettingsError(

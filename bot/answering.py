@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 
 import discord
 from sqlalchemy.orm import Session
@@ -20,14 +21,14 @@ from bot.engine import (
     RenderedPrompt,
     Sampling,
 )
-from bot.errors import EngineStopped
+from bot.errors import EngineStopped, UserFacingError
 from bot.message_stream import AnswerDeleted, MessageStream
 from bot.releases import Release, Releases
 from storage.base_model import BaseModel
 from storage.database import Database
-from storage.privacy import basis_of_chat
+from storage.privacy import basis_of_chat, erased_since
 from storage.replies import FINISHED_WHOLE, FinishedReply, NewReply, add_message, finish_reply, start_reply
-from storage.schema import Basis, Origin, Outcome
+from storage.schema import Basis, Origin, Outcome, utc_now
 from storage.settings import GenerationSettings
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ WITHOUT_WORDS = {
     Finish.TIMEOUT: "Sorry, that took too long and I gave up. Please try again.",
     Finish.CANCELLED: "Sorry, I am restarting. Please ask again in a minute.",
 }
+ERASED = "Somebody whose words I was to answer has deleted their data meanwhile. Please ask anew."
 FAILED = "Sorry, something went wrong while I was answering. Please try again."
 
 
@@ -64,6 +66,7 @@ class Ask:
     speakers: frozenset[int]
     source_message_id: int | None
     origin: Origin = Origin.CHAT
+    asked_at: datetime = field(default_factory=utc_now)
     label: str | None = None
     """Stands under a whole answer in place of the version, which the reader should not know."""
 
@@ -99,8 +102,8 @@ class Answerer:
     async def answer(self, ask: Ask, release: Release | None = None) -> Outcome:
         """Answer with the version whose turn it is in the conversation, or with the given one; return how it ended.
 
-        Raises EngineBusy or EngineClosed before anything is written, discord.HTTPException where Discord refuses
-        the answer; the row is finished in either case.
+        Raises EngineBusy, EngineClosed, or UserFacingError where a speaker deleted their data since they were asked,
+        before anything is written; discord.HTTPException where Discord refuses the answer, whose row is finished then.
         """
         release = release or await self._releases.current(ask.channel_id)
         request = request_answer(ask.prompt, release, self._generation)
@@ -124,6 +127,8 @@ class Answerer:
         return finished.outcome
 
     def _start(self, session: Session, ask: Ask, release: Release, request: GenerationRequest) -> int:
+        if erased_since(session, ask.speakers, ask.asked_at):
+            raise UserFacingError(ERASED)  # or their words would come back with this row
         messages: list[dict[str, str]] = [
             {"role": message["role"], "content": message["content"]} for message in ask.prompt.messages
         ]

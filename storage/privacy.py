@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, Result, delete, or_, select, update
@@ -80,6 +81,12 @@ def consenting(session: Session, user_ids: Collection[int]) -> set[int]:
 def basis_of_chat(session: Session, speakers: Collection[int]) -> Basis | None:
     """Return the basis of an answer in live chat: every person whose words it holds must have opted in."""
     return Basis.LIVE_CHAT if speakers and consenting(session, speakers) >= set(speakers) else None
+
+
+def erased_since(session: Session, user_ids: Collection[int], moment: datetime) -> bool:
+    """Return whether one of the users deleted their data at that moment or later."""
+    deletions = select(ErasureRow.user_id).where(ErasureRow.user_id.in_(user_ids), ErasureRow.erased_at >= moment)
+    return session.scalar(deletions.limit(1)) is not None
 
 
 def delete_member(session: Session, user_id: int) -> Deletion:

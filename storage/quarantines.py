@@ -81,17 +81,8 @@ class _Held(NamedTuple):
 # Finding and holding back
 
 
-def quarantine_bursts(session: Session, personality_id: int, settings: VoteSettings) -> list[Quarantine]:
-    """Hold back the bursts among the standing votes; return the quarantines that are new or grew.
-
-    On a busy SQLite rather read `new_bursts` in a snapshot, and give what it found to `hold_back`: other writers wait
-    for less.
-    """
-    return hold_back(session, personality_id, new_bursts(session, personality_id, settings))
-
-
 def new_bursts(session: Session, personality_id: int, settings: VoteSettings) -> list[Burst]:
-    """Return the bursts that hold a vote which no admin has seen yet; reads only.
+    """Return the bursts that hold a vote which no admin has seen yet, for `hold_back`; reads only.
 
     Votes that an admin counted are trusted from then on. Those that were left out remain evidence, so that who joins
     such a burst late is held back too.

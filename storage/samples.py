@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from storage.personalities import hold_personalities
 from storage.replies import FinishedReply, NewReply, find_reply, finish_reply, start_reply
 from storage.schema import NOBODY, Origin, Outcome
 
@@ -28,6 +29,7 @@ def record_samples(
 
     Basis and speakers are the reply's: what becomes of its prompt becomes of theirs.
     """
+    hold_personalities(session)  # a deletion under way would overlook the words that are written here again
     stored = 0
     for answer in drawn:
         reply = find_reply(session, answer.reply_id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Progress:
     phase: str
-    """loading, reference, training, evaluating or judging."""
+    """What is done now, such as sampling, training or judging."""
     step: int = 0
     steps: int = 0
     loss: float | None = None

@@ -12,14 +12,13 @@ from datetime import datetime
 from multiprocessing.context import SpawnProcess
 
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterStore
 from storage.database import Database, open_database
 from storage.errors import DataDirectoryInUse
 from storage.personalities import DEFAULT_PERSONALITY, ensure_personality, find_personality
 from storage.processes import HEARTBEAT_S, TRAINER, beat, last_beat, sole_process, worker_name
-from storage.rounds import Round, claim_round, find_round, finish_round, interrupt_rounds, request_round
+from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, request_round, require_round
 from storage.schema import RoundStatus
 from storage.settings import Settings
 from storage.versions import all_digests
@@ -174,12 +173,12 @@ class Worker:
     def _settle(self, round_id: int, exit_code: int | None) -> None:
         """End a round whose process did not live to do so, and log how the round ended."""
         with self._database.transaction() as session:
-            is_open = _find(session, round_id).is_open
+            is_open = require_round(session, round_id).is_open
             if is_open and self._stop.is_set():
                 finish_round(session, round_id, RoundStatus.INTERRUPTED, STOPPED)
             elif is_open:
                 finish_round(session, round_id, RoundStatus.FAILED, describe_exit(exit_code))
-            round_ = _find(session, round_id)
+            round_ = require_round(session, round_id)
         log.info("Round %d is %s: %s.", round_.id, round_.status, round_.reason)
 
     def _beat(self) -> None:
@@ -225,10 +224,4 @@ def _run_here_or_wait(
 
 def _look(database: Database, round_id: int) -> Round:
     with database.snapshot() as session:
-        return _find(session, round_id)
-
-
-def _find(session: Session, round_id: int) -> Round:
-    round_ = find_round(session, round_id)
-    assert round_ is not None, f"round {round_id} is gone: rounds are never deleted"
-    return round_
+        return require_round(session, round_id)

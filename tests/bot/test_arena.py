@@ -20,6 +20,7 @@ from bot.engine import Finish, GenerationFailed
 from storage.adapters import AdapterStore
 from storage.arenas import Gesture, stop_arena
 from storage.errors import SettingsError
+from storage.privacy import delete_member
 from storage.schema import (
     NOBODY,
     ArenaAnswerRow,
@@ -814,6 +815,16 @@ class TestExploration:
         engine.interlude = fill
         await place.ask("hi")
         assert [m.content for m in place.channel.history() if m.author.bot] == ["answer 1\n-# A · rate both"]
+
+    async def test_words_deleted_in_between_do_not_come_back_with_the_second(self, place, engine, rows, query):
+        async def delete() -> None:
+            engine.interlude = None
+            query(lambda session: delete_member(session, place.ada.id))
+
+        engine.interlude = delete
+        await place.ask("hi")
+        assert rows(ReplyRow) == []
+        assert len([m for m in place.channel.history() if m.author.bot]) == 1
 
 
 class TestNoExploration:

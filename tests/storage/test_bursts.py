@@ -27,7 +27,6 @@ from storage.quarantines import (
     hold_back,
     new_bursts,
     open_quarantines,
-    quarantine_bursts,
     recent_decisions,
     voters_in,
 )
@@ -182,6 +181,10 @@ def test_what_is_held_already_finds_nothing_new(votes: list[SuspectVote]) -> Non
 
 
 # In the database
+
+
+def quarantine_bursts(session: Session, personality_id: int, settings: VoteSettings) -> list[Quarantine]:
+    return hold_back(session, personality_id, new_bursts(session, personality_id, settings))
 
 
 def quarantines(

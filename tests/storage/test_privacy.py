@@ -32,6 +32,7 @@ from storage.rounds import (
     request_round,
     set_manifest,
 )
+from storage.samples import DrawnAnswer, record_samples
 from storage.schema import (
     NOBODY,
     Base,
@@ -311,6 +312,20 @@ def test_a_round_planned_during_a_deletion_does_not_see_what_goes(database: Data
     assert not isinstance(planned, Plan)
     with database.snapshot() as session:
         assert read_manifest(session, 1) == []
+
+
+def sample_of(reply_id: int) -> Callable[[Session], int]:
+    drawn = [DrawnAnswer(reply_id, "a sample", is_cut=False)]
+    return lambda session: record_samples(session, drawn, version_id=None, sampling={}, seed=17)
+
+
+def test_samples_drawn_during_a_deletion_do_not_bring_words_back(database: Database) -> None:
+    with database.transaction() as session:
+        hers, his = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
+    race(database, deletion_of(ALICE), sample_of(hers))
+    race(database, sample_of(his), deletion_of(BOB))
+    with database.snapshot() as session:
+        assert session.scalars(select(ReplyRow.id)).all() == []
 
 
 # Reactions that still stand on Discord after a deletion

@@ -125,6 +125,15 @@ def test_no_pair_comes_of_samples_on_the_same_side(lone: RatedReply, scores: dic
     assert completed(lone, [sample(2), sample(3)], scores) == []
 
 
+def test_a_broken_sample_is_never_chosen_and_may_be_rejected() -> None:
+    broken, whole = sample(2, "🎉🔥✨🎉🔥✨"), sample(3, "just so")
+    [pair] = completed(rated(1, down=[ANN]), [broken, whole], {1: 0.1, 2: 0.9, 3: 0.5})
+    assert pair.chosen.text == "just so"
+    [pair] = completed(rated(1, up=[ANN]), [broken, whole], {1: 0.9, 2: 0.1, 3: 0.5})
+    assert pair.rejected.text == broken.answer
+    assert completed(rated(1, "🎉🔥✨🎉🔥✨", up=[ANN]), [whole], {1: 0.9, 3: 0.1}) == []
+
+
 def test_samples_of_another_version_and_members_answers_are_not_taken() -> None:
     lone = rated(1, down=[ANN])
     others = [sample(2, version_id=3), rated(3), sample(4, prompt="another")]

@@ -80,6 +80,12 @@ def test_a_liked_answer_is_preferred_to_a_disliked_one() -> None:
     assert pair.backers == ((ANN, 0.5), (BEN, 0.5))
 
 
+def test_a_broken_answer_is_never_chosen_however_many_like_it() -> None:
+    broken, whole = rated(1, "🎉🔥✨🎉🔥✨", up=crowd(9)), rated(2, "just so", up=[ANN], down=[BEN, CAT])
+    assert pair_siblings([broken, whole], 0.8) == []
+    assert rows(pair_siblings([broken, rated(3, "well said", up=crowd(9)), whole], 0.8)) == {(3, 2)}
+
+
 @pytest.mark.parametrize(("likes", "pairs"), [(1, 0), (2, 0), (3, 1), (4, 1)])
 def test_three_likes_are_just_enough_against_an_answer_without_votes(likes: int, pairs: int) -> None:
     """P = (likes + 1) / (likes + 2), and the default asks for 0.8: at least, not more than."""
