@@ -291,7 +291,7 @@ def _has_voted(session: Session, replies: Mapping[int, int], user_id: int) -> bo
 
 
 def _picks(session: Session, reply_id: int) -> int:
-    return tally(votes_on(session, reply_id)).up
+    return tally(votes_on(session, reply_id).values()).up
 
 
 def _hold(session: Session, arena_id: int) -> ArenaRow:

@@ -27,7 +27,7 @@ from storage.schema import (
 )
 from storage.versions import Version, find_version, name_of
 from storage.vote_history import VoteHistory, beginning, read_histories, read_holds
-from storage.votes import Tally, Vote
+from storage.votes import Tally, Vote, tally
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ def votes_behind(session: Session, version_id: int) -> Lineage:
         chain=(*(version.name for version in chain), name_of(None)),
         trained_on_deleted_data=own.trained_on_deleted_data,
         rounds=rounds,
-        votes=_tally(votes.values()),
+        votes=tally(votes.values()),
         corrections=len(corrections),
         people=len({user_id for _, user_id in (*votes, *corrections)}),
     )
@@ -246,7 +246,7 @@ def _voters(
     voters = [
         VoterBehind(
             user_id=user_id,
-            votes=_tally(by_user.get(user_id, [])),
+            votes=tally(by_user.get(user_id, [])),
             corrections=written[user_id],
             share=noted[user_id].share if user_id in noted else None,
             influence=noted[user_id].influence if user_id in noted else None,
@@ -274,11 +274,6 @@ def _votes_of(rounds: Sequence[RoundBehind]) -> dict[tuple[int, int], Vote]:
     for round_ in reversed(rounds):
         votes |= _counted(side for pair in round_.pairs for side in (pair.chosen, pair.rejected) if side is not None)
     return votes
-
-
-def _tally(votes: Collection[Vote]) -> Tally:
-    up = sum(vote is Vote.UP for vote in votes)
-    return Tally(up=up, down=len(votes) - up)
 
 
 def message_links(session: Session, replies: Select[Any]) -> dict[int, str]:

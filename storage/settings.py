@@ -145,7 +145,7 @@ class VoteSettings(Section):
     membership_days: Annotated[float, Field(ge=0.0)] = 7.0
     """Days in the server after which a member's votes count in full, growing from nothing; 0 is no such rule."""
     max_voter_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    """Largest share of a round that one voter carries, an equal share where voters are too few; 1 is no such rule."""
+    """Largest share of a round that one voter carries, twice an equal one where voters are few; 1 is no such rule."""
     burst_votes: Annotated[int, Field(ge=0)] = 5
     """Same votes by new or silent accounts on one answer, author or version that are held back; 0 is no such rule."""
     burst_minutes: Positive = 60.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -138,8 +138,8 @@ def votes_on(session: Session, reply_id: int) -> dict[int, Vote]:
     return _votes(session, query.where(VoteEventRow.reply_id == reply_id)).get(reply_id, {})
 
 
-def tally(votes: Mapping[int, Vote]) -> Tally:
-    up = sum(vote is Vote.UP for vote in votes.values())
+def tally(votes: Collection[Vote]) -> Tally:
+    up = sum(vote is Vote.UP for vote in votes)
     return Tally(up=up, down=len(votes) - up)
 
 
