@@ -52,8 +52,14 @@ WELCOME = """\
 2. Click 👍 or 👎 under my answer. 🔁 asks for another answer to the same question: rate that too, differently.
 3. Know better? `/suggest` opens a form for your own answer.
 4. View as **grace**, the admin: `/model status`, then `/model train`. When the new version is ready, choose \
-`/model promote` and type v1, ask again, and `/model rollback` when you do not like it.
--# A pair is one question with a better and a worse answer. A round needs two pairs; more pairs teach more."""
+`/model promote` and type v1, ask again, and `/model rollback` when you do not like it. `/model report` draws it all."""
+OF_A_HANDFUL = """
+-# A pair is one question with a better and a worse answer. A round needs two pairs; more pairs teach more. So few \
+pairs are not enough evidence for the gate: to promote all the same, give `/model promote` its options override and \
+reason."""
+OF_A_COMMUNITY = """
+-# A simulated community has voted on hundreds of answers already, each member by the same hidden taste. So begin \
+with 4: the first round takes about two minutes on two cores."""
 
 
 def demo_overrides(directory: str, channel_id: int, *, community: bool = False) -> dict[str, str]:
@@ -82,8 +88,8 @@ HANDFUL = {
 }
 # Three minutes are for the first round of a community: fewer pairs, and enough held out to judge by.
 COMMUNITY = {
-    variable_name("training", "max_pairs"): "64",
-    variable_name("training", "holdout_share"): "0.25",
+    variable_name("training", "max_pairs"): "80",
+    variable_name("training", "holdout_share"): "0.3",
 }
 
 
@@ -150,7 +156,7 @@ async def serve_demo(
     env = DemoEnv(bot, check_errors=False)
     world = build_world(env)
     _catch_up(env.backend)
-    await asyncio.to_thread(_restore, settings, env.backend, world)
+    await asyncio.to_thread(_restore, settings, env.backend, world, OF_A_COMMUNITY if taste else OF_A_HANDFUL)
     await env.start()
     try:
         if taste is not None:
@@ -203,7 +209,7 @@ def _catch_up(backend: Backend) -> None:
     backend.advance_clock(max(0.0, (datetime.now(UTC) - backend.clock.now()).total_seconds()))
 
 
-def _restore(settings: Settings, backend: Backend, world: World) -> None:
+def _restore(settings: Settings, backend: Backend, world: World, advice: str) -> None:
     """Put the conversation of earlier starts back into the channel, and a first message above it."""
     database = open_database(settings)
     channel_id = world.channel.id
@@ -216,7 +222,7 @@ def _restore(settings: Settings, backend: Backend, world: World) -> None:
         thumbs = standing_thumbs(session, [reply.id for reply in replies])
         versions = {id_: name_of(find_version(session, id_)) for id_ in {reply.version_id for reply in replies}}
     database.close()
-    backend.create_message(channel_id, backend.bot_user.id, WELCOME)
+    backend.create_message(channel_id, backend.bot_user.id, WELCOME + advice)
     for message in _messages(replies, versions, backend.bot_user.id):
         _put(backend, channel_id, message)
     for reply in replies:

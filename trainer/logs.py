@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-CHATTY = ("alembic", "apscheduler", "filelock")
+CHATTY = ("alembic", "apscheduler", "filelock", "sentence_transformers")
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
