@@ -16,6 +16,7 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -40,7 +41,7 @@ from storage.errors import (
 )
 from storage.personalities import DEFAULT_PERSONALITY, find_personality
 from storage.processes import BOT, sole_process
-from storage.settings import Settings, load_settings
+from storage.settings import Settings, VoteSettings, load_settings
 from storage.versions import (
     Alias,
     Version,
@@ -372,7 +373,7 @@ def start_model_canary(
         )
 
     _change(config, personality, start)
-    _show(*_read(config, personality, _canary_status), as_json)
+    _show_canary(config, personality, as_json)
 
 
 @canary.command("stop")
@@ -383,7 +384,7 @@ def stop_model_canary(
     from storage.canaries import stop_canary
 
     _change(config, personality, lambda session, id_: stop_canary(session, id_, by=_who(), reason=reason))
-    _show(*_read(config, personality, _canary_status), as_json)
+    _show_canary(config, personality, as_json)
 
 
 @canary.command("status")
@@ -391,7 +392,7 @@ def show_model_canary(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show how members like the version that is tried, beside the champion."""
-    _show(*_read(config, personality, _canary_status), as_json)
+    _show_canary(config, personality, as_json)
 
 
 @app.command("import")
@@ -417,11 +418,18 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
     """Check settings, database, model, token and disk, and say what to do."""
     from bot.doctor import examine
 
-    findings = examine(load_settings(config))
+    settings = load_settings(config)
+    findings = examine(settings, [("Suites", lambda: _describe_suites(settings))])
     lines = [f"{'✓' if f.is_well else '✗'} **{f.what}:** {f.says}" for f in findings]
     _show({"findings": [asdict(f) for f in findings]}, "\n\n".join(lines), as_json)
     if not all(finding.is_well for finding in findings):
         raise typer.Exit(1)
+
+
+def _describe_suites(settings: Settings) -> str:
+    from trainer.suites import load_suites
+
+    return ", ".join(f"{suite.name} ({len(suite.cases)} cases)" for suite in load_suites(settings.gate))
 
 
 @bench.command("votes")
@@ -516,13 +524,18 @@ def _show_champion(alias: Alias, as_json: bool) -> None:
     _show(data, f"**{name_of(alias.version)}** answers from now on.", as_json)
 
 
-def _canary_status(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
+def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
+    status = partial(_canary_status, settings=load_settings(config).votes)
+    _show(*_read(config, personality, status), as_json)
+
+
+def _canary_status(session: Session, personality_id: int, settings: VoteSettings) -> tuple[dict[str, Any], str]:
     from bot.news import canary_data, describe_canary, describe_last_canary
     from storage.canaries import latest_canary, read_canary
     from storage.schema import utc_now
     from storage.versions import find_version
 
-    reading = read_canary(session, personality_id)
+    reading = read_canary(session, personality_id, settings)
     if reading is not None:
         return canary_data(reading), describe_canary(reading, utc_now())
     last = latest_canary(session, personality_id)

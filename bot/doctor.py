@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +17,23 @@ from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, require_token
 from storage.adapters import AdapterStore, require_base
-from storage.base_model import resolve_base_model
+from storage.base_model import HUB_ID, resolve_base_model
+from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.personalities import ensure_personality
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
-from storage.settings import ArenaSettings, Settings
+from storage.settings import ArenaSettings, ReleaseSettings, Settings
 from storage.versions import read_alias
 
 LEAST_FREE_BYTES = 2_000_000_000
 DISCORD_PATIENCE_S = 15.0
+ID_DIGITS = range(17, 21)
+"""Of anything made on Discord, from its first years to the end of its ids."""
+
+Check = tuple[str, Callable[[], str]]
+"""What is looked at, and the look: it returns what it found, or raises an error that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,13 @@ class Unwell(Exception):
     """A check failed; the text says what to do."""
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Return a finding for each check; a settings file that cannot be read raises before this is called."""
-    return [Finding("Settings", True, "read"), *(_find(what, check) for what, check in _checks(settings))]
+def examine(settings: Settings, further: Iterable[Check] = ()) -> list[Finding]:
+    """Return a finding for each check, the caller's `further` ones last.
+
+    A settings file that cannot be read raises before this is called.
+    """
+    checks = [*_checks(settings), *further]
+    return [Finding("Settings", True, "read"), *(_find(what, check) for what, check in checks)]
 
 
 def _find(what: str, check: Callable[[], str]) -> Finding:
@@ -53,15 +63,17 @@ def _find(what: str, check: Callable[[], str]) -> Finding:
         return Finding(what, False, str(error))
 
 
-def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+def _checks(settings: Settings) -> Iterator[Check]:
     yield "Disk", lambda: _disk(settings.data.directory)
     yield "Database", lambda: _database(settings)
     yield "Base model", lambda: _base_model(settings)
+    yield "Coherence model", lambda: _coherence_model(settings)
     yield "Champion", lambda: _champion(settings)
     yield "Trainer", lambda: _trainer(settings)
     yield "Token", lambda: asyncio.run(_token(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: _arenas(settings.arena)
+    yield "Announcements", lambda: _announcements(settings.release)
     yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
 
 
@@ -92,6 +104,14 @@ def _base_model(settings: Settings) -> str:
     return f"{base.name} ({base.architecture}, revision {base.revision})"
 
 
+def _coherence_model(settings: Settings) -> str:
+    name = settings.gate.coherence_model
+    if HUB_ID.fullmatch(name) and not Path(name).expanduser().is_dir():
+        return f"{name}, fetched by the round that needs it first"
+    model = resolve_coherence_model(name, settings.data.directory, lambda _sentence: None)
+    return f"{model.name} (revision {model.revision})" if model else "the base model itself"
+
+
 def _champion(settings: Settings) -> str:
     with _open(settings) as database, database.transaction() as session:
         champion = read_alias(session, ensure_personality(session)).version
@@ -113,6 +133,18 @@ def _arenas(settings: ArenaSettings) -> str:
     if arena_trigger(settings) is None:
         return "started by admins alone"
     return f"scheduled at {settings.schedule} UTC in channel {settings.channel}"
+
+
+def _announcements(settings: ReleaseSettings) -> str:
+    channel = settings.announce_channel
+    if not channel:
+        return "off: release.announce_channel is 0"
+    if len(str(channel)) not in ID_DIGITS:
+        raise Unwell(
+            f"release.announce_channel = {channel} is no channel's id, which has {ID_DIGITS[0]} to {ID_DIGITS[-1]} "
+            "digits: copy it in Discord (Developer Mode, Copy Channel ID), or set 0 for none"
+        )
+    return f"in channel {channel}"
 
 
 async def _token(settings: Settings) -> str:

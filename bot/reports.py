@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from storage.canaries import Reading
+from storage.canaries import Reading, tenths
 from storage.evidence import Evidence
 from storage.rounds import Round
 from storage.schema import CHALLENGER, GateVerdict, RoundStatus
@@ -71,7 +71,7 @@ def _canary(reading: Reading) -> str:
     return (
         f"**Canary:** {reading.challenger.name} answers {reading.canary.share:.0%} of conversations and has "
         f"{tried.share:.0%} of {count(tried.votes, 'vote')}, {name_of(reading.champion)} {kept.share:.0%} of "
-        f"{kept.votes}; `/model canary status` tells more"
+        f"{tenths(kept.votes)}; `/model canary status` tells more"
     )
 
 
@@ -194,8 +194,10 @@ def describe_move(move: AliasMove, version: Version) -> str:
     return f"became {what}{overriding}" if move.to_version_id == version.id else f"stopped being {what}"
 
 
-def count(number: int, noun: str, nouns: str = "") -> str:
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+def count(number: float, noun: str, nouns: str = "") -> str:
+    """Return "1 vote", "12 votes" or, of votes that weigh less than one, "7.5 votes"."""
+    written = tenths(number)
+    return f"{written} {noun if written == '1' else nouns or noun + 's'}"
 
 
 def bar(share: float) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -28,7 +28,8 @@ from storage.schema import (
     plain,
 )
 from storage.sequential import Approval, Comparison, Side, compare
-from storage.settings import ReleaseSettings
+from storage.settings import ReleaseSettings, VoteSettings
+from storage.trust import Scales, WeighedVote
 from storage.versions import (
     Version,
     ask_gate,
@@ -70,10 +71,12 @@ class Canary:
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one version's answers since the canary began."""
+    """What became of one version's answers since the canary began; `up` and `down` are sums of weights."""
 
-    up: int = 0
-    down: int = 0
+    up: float = 0
+    down: float = 0
+    given: int = 0
+    """Votes behind these sums."""
     failures: int = 0
     """Answers that failed, ran out of time or had no words; each counts as a 👎."""
     conversations: int = 0
@@ -81,6 +84,14 @@ class Trial:
     @property
     def approval(self) -> Approval:
         return Approval(self.up, self.down + self.failures)
+
+
+class Place(NamedTuple):
+    """Where an answer was given, and by which version."""
+
+    conversation_id: int
+    version_id: int | None
+    guild_id: int | None
 
 
 @dataclass(frozen=True)
@@ -129,8 +140,16 @@ def _share(name: str, trial: Trial) -> str:
     approval = trial.approval
     if not approval.votes:
         return f"no votes for {name}"
-    failures = f", {trial.failures} of them failures" if trial.failures else ""
-    return f"{approval.share:.0%} of {approval.votes} votes for {name}{failures}"
+    votes = tenths(approval.votes)
+    said = f"{approval.share:.0%} of {votes} {'vote' if votes == '1' else 'votes'} for {name}"
+    if not trial.failures:
+        return said
+    return f"{said}, {trial.failures} of them {'a failure' if trial.failures == 1 else 'failures'}"
+
+
+def tenths(number: float) -> str:
+    """Return a number as people write it: to a tenth, without a tenth that is none."""
+    return f"{number:,.1f}".removesuffix(".0")
 
 
 def answers_with_challenger(canary_id: int, conversation_id: int, share: float) -> bool:
@@ -239,14 +258,14 @@ def stop_canary(session: Session, personality_id: int, *, by: str, reason: str) 
     return running
 
 
-def read_canary(session: Session, personality_id: int) -> Reading | None:
+def read_canary(session: Session, personality_id: int, settings: VoteSettings) -> Reading | None:
     """Return how the running canary stands, or None; nothing is written."""
     canary = running_canary(session, personality_id)
     if canary is None:
         return None
     challenger = find_version(session, canary.challenger_id)
     assert challenger is not None, "a challenger has a row"
-    trials = _trials(session, canary)
+    trials = _trials(session, canary, settings)
     tried, kept = trials.get(challenger.id, Trial()), trials.get(canary.champion_id, Trial())
     now = read_alias(session, personality_id).version
     return Reading(
@@ -291,17 +310,21 @@ def conclude_canary(session: Session, reading: Reading, ending: Ending) -> bool:
 def _promote_challenger(session: Session, reading: Reading, reason: str) -> None:
     canary = reading.canary
     champion = read_alias(session, canary.personality_id)
+    moved = CanaryRefused(f"the champion moved while {reading.challenger.name} won its canary: nothing was changed")
     if (champion.version.id if champion.version else None) != canary.champion_id:
-        raise CanaryRefused(f"the champion moved while {reading.challenger.name} won its canary: nothing was changed")
-    make_champion(
-        session,
-        canary.personality_id,
-        reading.challenger,
-        expected_generation=champion.generation,
-        by=CANARY,
-        reason=reason,
-        overrides_gate=canary.overrides_gate,
-    )
+        raise moved
+    try:
+        make_champion(
+            session,
+            canary.personality_id,
+            reading.challenger,
+            expected_generation=champion.generation,
+            by=CANARY,
+            reason=reason,
+            overrides_gate=canary.overrides_gate,
+        )
+    except AlreadyChampion as error:  # another bot was quicker
+        raise moved from error
 
 
 def release_passed(session: Session, personality_id: int, version: Version, settings: ReleaseSettings) -> str | None:
@@ -329,7 +352,7 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
             by=GATE,
             reason="it passed the gate",
         )
-    except AliasConflict:
+    except (AliasConflict, CanaryRefused):
         return f"{version.name} waits for an admin: somebody else moved an alias at the same moment"
     return f"{version.name} answers from now on"
 
@@ -337,10 +360,10 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
 # What members said
 
 
-def _trials(session: Session, canary: Canary) -> dict[int | None, Trial]:
+def _trials(session: Session, canary: Canary, settings: VoteSettings) -> dict[int | None, Trial]:
     """Return what became of the answers of challenger and champion."""
     of_canary = _answers_of(canary)
-    votes = _count_votes(session, of_canary)
+    votes = _weigh_votes(session, of_canary, settings)
     rows = session.execute(
         select(
             ReplyRow.version_id,
@@ -352,8 +375,9 @@ def _trials(session: Session, canary: Canary) -> dict[int | None, Trial]:
     )
     return {
         version_id: Trial(
-            up=votes[version_id, Vote.UP],
-            down=votes[version_id, Vote.DOWN],
+            up=_weight(votes[version_id], Vote.UP),
+            down=_weight(votes[version_id], Vote.DOWN),
+            given=len(votes[version_id]),
             failures=failures,
             conversations=conversations,
         )
@@ -382,37 +406,50 @@ def _went_wrong() -> ColumnElement[bool]:
     return and_(or_(ReplyRow.outcome.in_((Outcome.FAILED, Outcome.TIMEOUT)), is_empty), was_shown)
 
 
-def _count_votes(session: Session, of_canary: tuple[ColumnElement[bool], ...]) -> Counter[tuple[int | None, Vote]]:
-    """Return how many count of each vote, by version."""
+def _weight(votes: Sequence[WeighedVote], said: Vote) -> float:
+    return sum(vote.weight for vote in votes if vote.vote is said)
+
+
+def _weigh_votes(
+    session: Session, of_canary: tuple[ColumnElement[bool], ...], settings: VoteSettings
+) -> dict[int | None, list[WeighedVote]]:
+    """Return the votes that count, by version; a new account's or member's weighs as little as it does in a round."""
     has_votes = select(VoteEventRow.id).where(VoteEventRow.reply_id == ReplyRow.id).exists()
     voted_on = (*of_canary, _is_whole(), has_votes)
-    rows = session.execute(select(ReplyRow.id, ReplyRow.channel_id, ReplyRow.version_id).where(*voted_on))
-    answers = {reply_id: (conversation_id, version_id) for reply_id, conversation_id, version_id in rows}
-    votes = read_histories(session, VoteEventRow.reply_id.in_(select(ReplyRow.id).where(*voted_on)))
+    columns = (ReplyRow.id, ReplyRow.channel_id, ReplyRow.version_id, ReplyRow.guild_id)
+    rows = session.execute(select(*columns).where(*voted_on))
+    places = {reply_id: Place(conversation, version, guild) for reply_id, conversation, version, guild in rows}
+    histories = read_histories(session, VoteEventRow.reply_id.in_(select(ReplyRow.id).where(*voted_on)))
+    # Without a snapshot, a reply may have got its first vote between the two queries.
+    votes = {vote_of: history.now for vote_of, history in histories.items() if vote_of[0] in places}
     holds = read_holds(session, QuarantineRow.status != QuarantineStatus.COUNTED)
-    return count_first_votes(
-        # Without a snapshot, a reply may have got its first vote between the two queries.
-        {vote_of: history.now for vote_of, history in votes.items() if vote_of[0] in answers},
-        answers,
-        {user_id for reply_id, user_id in holds if reply_id in answers},
-    )
+    held_back = {user_id for reply_id, user_id in holds if reply_id in places}
+    scales = Scales(session, settings)
+    weighed: dict[int | None, list[WeighedVote]] = defaultdict(list)
+    for (reply_id, user_id), vote in first_votes(votes, places, held_back).items():
+        place, voted_at = places[reply_id], histories[reply_id, user_id].last_set_at
+        weighed[place.version_id].append(scales.weigh(reply_id, place.guild_id, user_id, vote, voted_at))
+    return weighed
 
 
-def count_first_votes(
+def first_votes(
     votes: Mapping[tuple[int, int], Vote | None],
-    answers: Mapping[int, tuple[int, int | None]],
+    places: Mapping[int, Place],
     held_back: Collection[int],
-) -> Counter[tuple[int | None, Vote]]:
-    """Return how many count of each vote, by version: the first of each member in a conversation, as it stands now.
+) -> dict[tuple[int, int], Vote]:
+    """Return the votes that count, by reply and member: each member's first on a version in a conversation.
 
-    `votes` are by reply and member, in the order in which they were first given, None where nothing stands; `answers`
-    tells the conversation and version of each reply, `held_back` the members of a quarantine that was not counted.
+    `votes` are in the order in which they were first given, as they stand now, None where nothing stands; `places` are
+    by reply, `held_back` the members of a quarantine that was not counted.
 
     Later votes of the same member there are no independent witnesses. Nor may they replace the first: of counts that
     are drawn anew all the time, somebody who looks all the time sees any difference sooner or later.
     """
-    first: dict[tuple[int, int, int | None], Vote] = {}
+    seen: set[tuple[int, Place]] = set()
+    first: dict[tuple[int, int], Vote] = {}
     for (reply_id, user_id), vote in votes.items():
-        if vote is not None and user_id not in held_back:
-            first.setdefault((user_id, *answers[reply_id]), vote)
-    return Counter((version_id, vote) for (_, _, version_id), vote in first.items())
+        witness = (user_id, places[reply_id])
+        if vote is not None and user_id not in held_back and witness not in seen:
+            seen.add(witness)
+            first[reply_id, user_id] = vote
+    return first

@@ -12,7 +12,7 @@ from storage.privacy import open_bases
 from storage.replies import FINISHED_WHOLE
 from storage.schema import Basis, ConsentRow, CorrectionRow, Origin, Outcome, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.settings import PrivacySettings
-from storage.trust import Ballot
+from storage.trust import Ballot, held_back
 from storage.votes import Vote, current_votes
 
 
@@ -111,14 +111,14 @@ def read_corrections(
 
 
 def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str) -> Evidence:
-    """Count what a round could learn from now."""
+    """Count what a round could learn from now; votes that are held back are nothing to learn from."""
     trainable = _trainable(personality_id, privacy, base_revision)
     voted = session.scalars(select(ReplyRow.id).where(*trainable, ReplyRow.id.in_(select(VoteEventRow.reply_id))))
-    standing = current_votes(session, personality_id)
-    votes = [len(standing[reply_id]) for reply_id in voted if reply_id in standing]
+    standing, held = current_votes(session, personality_id), held_back(session, personality_id)
+    votes = [sum((reply_id, user_id) not in held for user_id in standing.get(reply_id, ())) for reply_id in voted]
     corrections = select(func.count()).select_from(CorrectionRow).join(ReplyRow)
     return Evidence(
-        replies=len(votes),
+        replies=sum(number > 0 for number in votes),
         votes=sum(votes),
         corrections=session.scalar(corrections.where(*trainable, *_trainable_correction(privacy))) or 0,
     )

@@ -113,8 +113,12 @@ def start_reply(session: Session, new: NewReply) -> int:
 
 
 def add_message(session: Session, reply_id: int, message_id: int, channel_id: int, position: int) -> None:
-    """Note a Discord message that carries the reply; `position` counts from 0."""
-    session.add(ReplyMessageRow(message_id=message_id, reply_id=reply_id, channel_id=channel_id, position=position))
+    """Note a Discord message that carries the reply; `position` counts from 0.
+
+    A reply that was deleted meanwhile, because a member's data was, stays so: as in `finish_reply`, nothing is kept.
+    """
+    if hold_replies(session, {reply_id}):
+        session.add(ReplyMessageRow(message_id=message_id, reply_id=reply_id, channel_id=channel_id, position=position))
 
 
 def finish_reply(session: Session, reply_id: int, finished: FinishedReply) -> None:

@@ -5,6 +5,9 @@ law of the iterated logarithm, 1970) over the likelihood most favourable to "it 
 Wasserman, Ramdas & Balakrishnan 2020, arXiv 1912.11436). While it is not so, the chance that such a process ever
 reaches 1/a is at most a (Ville's inequality), however often one looks and whenever one stops (Ramdas et al. 2023,
 Game-theoretic statistics and safe anytime-valid inference, arXiv 2210.01948).
+
+A vote may weigh less than one, if nothing of what it says decides its weight w: E[(p'/p)^w] <= E[p'/p]^w = 1 for the
+chance p of what it says and any other p' (Jensen), so that the mixture still grows by nothing on average.
 """
 
 from __future__ import annotations
@@ -26,13 +29,13 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Approval:
-    """Votes on one version's answers."""
+    """Votes on one version's answers, each from 0 to 1 by its weight."""
 
-    up: int = 0
-    down: int = 0
+    up: float = 0
+    down: float = 0
 
     @property
-    def votes(self) -> int:
+    def votes(self) -> float:
         return self.up + self.down
 
     @property

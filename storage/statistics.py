@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage.intervals import wilson_interval
 from storage.schema import CHAMPION, GateVerdict, Origin, PairSource, ReplyRow, RoundPairRow, RoundRow, VoteEventRow
+from storage.trust import held_back
 from storage.versions import list_versions, name_of, read_alias
 from storage.vote_history import read_histories
 from storage.votes import Tally, Vote, tally_by_version
@@ -26,7 +27,7 @@ ROUNDS_SEARCHED = 50
 
 @dataclass(frozen=True)
 class VersionApproval:
-    """The votes on one version's answers."""
+    """The votes that count on one version's answers."""
 
     version: str
     votes: Tally
@@ -133,7 +134,7 @@ def approval_by_version(session: Session, personality_id: int) -> tuple[VersionA
 def votes_by_day(session: Session, personality_id: int, now: datetime, days: int = DAYS) -> tuple[DayOfVotes, ...]:
     """Return the standing votes by the UTC day on which they became what they are, for every day, oldest first.
 
-    Arenas are left out, as they are from the approval.
+    Arenas and votes that are held back are left out, as they are from the approval.
     """
     today = now.astimezone(UTC).date()
     first = today - timedelta(days=days - 1)
@@ -148,7 +149,8 @@ def votes_by_day(session: Session, personality_id: int, now: datetime, days: int
         )
     )
     histories = read_histories(session, tuple_(VoteEventRow.reply_id, VoteEventRow.user_id).in_(moved))
-    cast = Counter((history.since.date(), history.now) for history in histories.values())
+    held = held_back(session, personality_id)
+    cast = Counter((history.since.date(), history.now) for whose, history in histories.items() if whose not in held)
     every_day = [first + timedelta(days=i) for i in range(days)]
     return tuple(DayOfVotes(day, Tally(cast[day, Vote.UP], cast[day, Vote.DOWN])) for day in every_day)
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.members import Memberships
-from storage.schema import QuarantinedVoteRow, QuarantineRow, QuarantineStatus, ReplyRow, VoteEventRow
+from storage.schema import QuarantineRow, ReplyRow, VoteEventRow
 from storage.settings import VoteSettings
-from storage.votes import Vote, standing_count
+from storage.votes import Vote, held_back_votes, standing_count
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0
@@ -95,13 +95,13 @@ def read_ballots(session: Session, personality_id: int, settings: VoteSettings) 
 
     Votes in a quarantine that is open or whose votes an admin left out count nothing, whatever they say since.
     """
-    held_back = _held_back(session, personality_id)
+    held = held_back(session, personality_id)
     by_reply: dict[int, list[Ballot]] = defaultdict(list)
     removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE), 0.0)
     total = 0
     for vote in weigh_votes(session, personality_id, settings):
         total += 1
-        if (vote.reply_id, vote.user_id) in held_back:
+        if (vote.reply_id, vote.user_id) in held:
             removed[QUARANTINE] += 1.0
             continue
         weight = vote.weight
@@ -119,14 +119,36 @@ def _ballot(user_id: int, vote: Vote, weight: float) -> Ballot:
     return Ballot(user_id, vote, weight)
 
 
-def _held_back(session: Session, personality_id: int) -> set[tuple[int, int]]:
+def held_back(session: Session, personality_id: int) -> set[tuple[int, int]]:
     """Return (reply id, user id) of every vote that must not count."""
-    rows = session.execute(
-        select(QuarantinedVoteRow.reply_id, QuarantinedVoteRow.user_id)
-        .join(QuarantineRow)
-        .where(QuarantineRow.personality_id == personality_id, QuarantineRow.status != QuarantineStatus.COUNTED)
-    )
+    rows = session.execute(held_back_votes().where(QuarantineRow.personality_id == personality_id))
     return {(reply_id, user_id) for reply_id, user_id in rows}
+
+
+class Scales:
+    """Weighs votes by account age and membership at the moment they were given."""
+
+    def __init__(self, session: Session, settings: VoteSettings) -> None:
+        self._session = session
+        self._settings = settings
+
+    @cached_property
+    def _memberships(self) -> Memberships:
+        return Memberships(self._session)
+
+    def weigh(self, reply_id: int, guild_id: int | None, user_id: int, vote: Vote, voted_at: datetime) -> WeighedVote:
+        """Return the vote with its weights; `voted_at` is when its member last set a thumb under the reply."""
+        joined_at = None
+        if guild_id is not None and self._settings.membership_days:
+            joined_at = self._memberships.since(guild_id, user_id, voted_at)
+        return WeighedVote(
+            reply_id,
+            user_id,
+            vote,
+            voted_at,
+            _account(voted_at, account_creation(user_id), self._settings),
+            _membership(voted_at, joined_at, self._settings),
+        )
 
 
 def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[WeighedVote]:
@@ -136,24 +158,12 @@ def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -
     """
     replies = select(ReplyRow.id, ReplyRow.guild_id).where(ReplyRow.personality_id == personality_id)
     guilds = dict(session.execute(replies).all())
-    memberships = Memberships(session)
+    scales = Scales(session, settings)
     for reply_id, user_id, is_up, voted_at in session.execute(
         _standing_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
     ):
-        if reply_id not in guilds:
-            continue
-        guild_id = guilds[reply_id]
-        joined_at = None
-        if guild_id is not None and settings.membership_days:
-            joined_at = memberships.since(guild_id, user_id, voted_at)
-        yield WeighedVote(
-            reply_id,
-            user_id,
-            Vote.UP if is_up else Vote.DOWN,
-            voted_at,
-            _account(voted_at, account_creation(user_id), settings),
-            _membership(voted_at, joined_at, settings),
-        )
+        if reply_id in guilds:
+            yield scales.weigh(reply_id, guilds[reply_id], user_id, Vote.UP if is_up else Vote.DOWN, voted_at)
 
 
 def _standing_votes() -> Select[int, int, bool, datetime]:

@@ -396,13 +396,3 @@ def moves_of(session: Session, version: Version) -> list[AliasMove]:
         .order_by(AliasMoveRow.id.desc())
     )
     return [plain(AliasMove, row) for row in rows]
-
-
-def list_moves(session: Session, personality_id: int, alias: str = CHAMPION) -> list[AliasMove]:
-    """Return the audit trail of an alias, newest first."""
-    rows = session.scalars(
-        select(AliasMoveRow)
-        .where(AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == alias)
-        .order_by(AliasMoveRow.id.desc())
-    )
-    return [plain(AliasMove, row) for row in rows]

@@ -408,6 +408,18 @@ def test_doctor_names_a_base_model_that_is_not_there(reactune):
     assert "model.base" in findings["Base model"]["says"]
 
 
+def test_doctor_names_the_line_of_a_suite_that_is_no_json(reactune, tmp_path):
+    suite = tmp_path / "ours.jsonl"
+    suite.write_text('{"id": "a", "prompt": "Hello?", "must": ["hi"]}\n{"id": \n', encoding="utf-8")
+    code, out, _ = reactune("doctor", "--json", REACTUNE_GATE__SUITES=str(suite))
+    findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
+    assert code == 1
+    assert not findings["Suites"]["is_well"]
+    assert findings["Suites"]["says"].startswith(f"{suite}, line 2")
+    _, out, _ = reactune("doctor", "--json")
+    assert any(f["what"] == "Suites" and "knowledge (" in f["says"] for f in json.loads(out)["findings"])
+
+
 def test_an_unknown_bench_is_refused(reactune):
     code, _, err = reactune("bench", "speed")
     assert code == 2

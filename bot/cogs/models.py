@@ -95,7 +95,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         return Status(
             champion=read_alias(session, personality, CHAMPION),
             last_good=read_alias(session, personality, LAST_GOOD),
-            canary=read_canary(session, personality),
+            canary=read_canary(session, personality, settings.votes),
             base_name=self.bot.base.name,
             problem=self.bot.releases.problem,
             evidence=count_evidence(session, personality, settings.privacy, self.bot.base.revision),

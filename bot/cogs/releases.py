@@ -32,6 +32,7 @@ from storage.canaries import (
 )
 from storage.errors import StorageError
 from storage.schema import utc_now
+from storage.settings import VoteSettings
 from storage.versions import ask_gate, find_version, name_of, version_named
 
 log = logging.getLogger(__name__)
@@ -108,12 +109,12 @@ class Canaries(app_commands.Group):
     async def status(self, interaction: discord.Interaction) -> None:
         """Show how members like the version that is tried, beside the champion."""
         await interaction.response.defer(ephemeral=True)
-        text = await self.bot.database.read(_canary_status, self.bot.personality_id)
+        text = await self.bot.database.read(_canary_status, self.bot.personality_id, self.bot.settings.votes)
         await interaction.followup.send(text[:MAX_MESSAGE_CHARS], ephemeral=True)
 
 
-def _canary_status(session: Session, personality_id: int) -> str:
-    reading = read_canary(session, personality_id)
+def _canary_status(session: Session, personality_id: int, settings: VoteSettings) -> str:
+    reading = read_canary(session, personality_id, settings)
     if reading is not None:
         return describe_canary(reading, utc_now())
     last = latest_canary(session, personality_id)
@@ -156,7 +157,7 @@ class ReleaseWatch(commands.Cog):
 
     async def _look(self) -> None:
         """End the canary where its votes say so, or where the challenger cannot answer."""
-        reading = await self.bot.database.read(read_canary, self.bot.personality_id)
+        reading = await self.bot.database.read(read_canary, self.bot.personality_id, self.bot.settings.votes)
         if reading is None or await self.bot.releases.open_challenger(reading.canary) is None:
             return
         if reading.ending is not None:

@@ -32,7 +32,7 @@ from storage.schema import (
 from storage.settings import ReleaseSettings
 from storage.versions import promote, read_alias, register, roll_back, version_named
 from storage.votes import Vote
-from tests.seeding import add_reply, vote
+from tests.seeding import ALICE, account, add_reply, vote
 from tests.storage.test_adapters import publish
 
 SOON_S = 4
@@ -339,6 +339,44 @@ class TestStatus:
         await env.advance_time(SOON_S)
         assert rows(CanaryRow)[0].numbers["challenger"]["up"] == 8
 
+    async def test_it_says_how_many_votes_count_and_how_many_they_were(
+        self, place, make_version, start, status, query, env, rows
+    ):
+        version = make_version()
+        await start()
+
+        def light_votes(session):
+            reply_id = add_reply(session, personality_id=1, version_id=version.id)
+            for number in range(5):
+                vote(session, reply_id, account(days_old=15) + number, Vote.UP)
+            vote(session, reply_id, ALICE, Vote.DOWN)
+
+        query(light_votes)
+        text = await status()
+        assert "**v1:** 👍 2.5 👎 1 in 1 conversation, approval 71% (" in text
+        assert "; 6 votes worth 3.5, new accounts and new members count less" in text
+        assert "**base:** 👍 0 👎 0 in 0 conversations, no votes\n" in text
+        assert "it ends after 396.5 more votes on v1" in text
+        short = (await place.grace.slash(place.channel, "model status")).response.content
+        assert "has 71% of 3.5 votes, base 50% of 0;" in short
+        await env.advance_time(SOON_S)
+        assert rows(CanaryRow)[0].numbers["challenger"]["given"] == 6
+
+    async def test_new_accounts_do_not_make_a_champion(self, make_version, start, give, query, env, canary):
+        version = make_version()
+        await start()
+        give(None, up=10, down=20)
+
+        def stuff(session):
+            reply_id = add_reply(session, personality_id=1, version_id=version.id)
+            for number in range(60):
+                vote(session, reply_id, account(days_old=0) + number, Vote.UP)
+
+        query(stuff)
+        await env.advance_time(SOON_S)
+        assert canary().status is CanaryStatus.RUNNING
+        assert canary().numbers["challenger"]["given"] == 60
+
     async def test_without_one_it_says_so_and_how_the_last_one_ended(self, place, make_version, start, status):
         assert await status() == "No canary is running: every conversation is answered by the champion."
         assert "No canary is running" in (await place.grace.slash(place.channel, "model canary stop")).response.content
@@ -510,7 +548,7 @@ class TestAnnouncements:
         assert lines[0] == "📣 **v1** answers from now on (before: base)."
         assert lines[1].startswith("By grace (")
         assert lines[1].endswith("it is kinder, @everyone.")
-        assert lines[2] == "**Since then:** 1 round with 9 pairs (7 from siblings, 2 from correction), 1 vote"
+        assert lines[2] == "**Since then:** 1 round with 9 pairs (7 from siblings, 2 from suggestions), 1 vote"
         assert lines[3] == "**Measured:** 30 held out · held-out accuracy 67% · divergence 0.50 nats/token"
         assert lines[4] == "`/model rollback` brings base back."
         assert not announced.channel.last_message.mention_everyone

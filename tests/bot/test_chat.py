@@ -8,6 +8,7 @@ from sqlalchemy import update
 
 from bot.app import create_bot
 from bot.engine import Finish, GenerationFailed
+from storage.privacy import delete_member
 from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow
 
 
@@ -189,6 +190,18 @@ async def test_an_answer_deleted_while_it_streams_is_given_up(place, engine, row
     await place.ada.send(place.channel, f"{place.mention} hi")
     assert all(not m.author.bot for m in place.channel.history())
     assert rows(ReplyRow)[0].outcome is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize("answer", [" of one message", "of several " * 400], ids=["first", "later"])
+async def test_data_deleted_while_the_answer_is_made_leaves_the_answer_and_no_row(place, engine, rows, query, answer):
+    async def delete() -> None:
+        engine.interlude = None
+        query(lambda session: delete_member(session, place.ada.id))
+
+    engine.answers, engine.interlude = [answer], delete
+    said = await place.ask("hi")
+    assert said.content.endswith("-# base")
+    assert rows(ReplyRow) == rows(ReplyMessageRow) == []
 
 
 async def test_a_question_deleted_before_the_answer_is_still_answered(place, engine, env, rows):

@@ -6,20 +6,22 @@ import threading
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Result, delete, event, update
+from sqlalchemy.orm import ORMExecuteState, Session
 
 from storage.canaries import (
     Canary,
+    Place,
     Reading,
     answers_with_challenger,
     canary_in,
     conclude_canary,
-    count_first_votes,
+    first_votes,
     latest_canary,
     note_numbers,
     read_canary,
@@ -27,9 +29,11 @@ from storage.canaries import (
     running_canary,
     start_canary,
     stop_canary,
+    tenths,
 )
 from storage.database import Database
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
+from storage.members import note_members
 from storage.schema import (
     CHALLENGER,
     CHAMPION,
@@ -45,15 +49,20 @@ from storage.schema import (
     QuarantineStatus,
     ReplyMessageRow,
     ReplyRow,
+    VoteEventRow,
     utc_now,
 )
-from storage.settings import ReleaseSettings
-from storage.versions import Version, end_canary, list_moves, move_alias, promote, read_alias, register, roll_back
+from storage.settings import ReleaseSettings, VoteSettings
+from storage.trust import weigh_votes
+from storage.versions import Version, end_canary, move_alias, promote, read_alias, register, roll_back
 from storage.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
+from tests.seeding import ALICE, BOB, CAROL, account, add_reply, vote
 from tests.storage.together import together
+from tests.storage.trail import trail_of
 
 SETTINGS = ReleaseSettings(canary_alpha=0.05, canary_max_votes=400)
+VOTES = VoteSettings(account_age_days=30, membership_days=7)
+GUILD = 7
 HERE, THERE = 11, 12
 
 
@@ -79,7 +88,7 @@ def start(session: Session, personality_id: int, version: Version | None, **more
 
 
 def reading_of(session: Session, personality_id: int) -> Reading:
-    reading = read_canary(session, personality_id)
+    reading = read_canary(session, personality_id, VOTES)
     assert reading is not None
     return reading
 
@@ -119,9 +128,7 @@ def test_a_canary_names_its_challenger_and_keeps_its_limits(
     assert (found.challenger_id, found.champion_id) == (challenger.id, None)
     assert (found.share, found.alpha, found.max_votes) == (0.25, 0.05, 400)
     assert read_alias(session, personality_id, CHALLENGER).version == challenger
-    assert [(m.moved_by, m.reason) for m in list_moves(session, personality_id, CHALLENGER)] == [
-        ("alice", "let us see")
-    ]
+    assert [(m.moved_by, m.reason) for m in trail_of(session, personality_id, CHALLENGER)] == [("alice", "let us see")]
     assert read_alias(session, personality_id, CHAMPION).target == "base"
 
 
@@ -167,7 +174,7 @@ def test_what_did_not_pass_the_gate_is_tried_only_with_override_and_reason(
     with pytest.raises(OverrideNeedsReason):
         start(session, personality_id, doubtful, override=True, reason="")
     assert start(session, personality_id, doubtful, override=True).overrides_gate
-    (move,) = list_moves(session, personality_id, CHALLENGER)
+    (move,) = trail_of(session, personality_id, CHALLENGER)
     assert (move.overrides_gate, move.reason) == (True, "let us see")
 
 
@@ -231,7 +238,7 @@ def test_only_a_running_canary_answers(session: Session, personality_id: int, ca
 # Which votes count
 
 
-def counted(session: Session, personality_id: int) -> tuple[int, int, int]:
+def counted(session: Session, personality_id: int) -> tuple[float, float, int]:
     tried = reading_of(session, personality_id).tried
     return tried.up, tried.down, tried.failures
 
@@ -382,10 +389,94 @@ given_votes = st.dictionaries(
 def test_nobody_counts_twice_for_a_version_in_a_conversation(
     votes: dict[tuple[int, int], Vote | None], held_back: set[int]
 ) -> None:
-    answers = {reply_id: (reply_id % 2, None if reply_id % 3 else 5) for reply_id in range(1, 7)}
-    counts = count_first_votes(votes, answers, held_back)
-    standing = {(user, *answers[reply]) for (reply, user), said in votes.items() if said and user not in held_back}
-    assert counts.total() == len(standing)
+    places = {reply_id: Place(reply_id % 2, None if reply_id % 3 else 5, GUILD) for reply_id in range(1, 7)}
+    counted_votes = first_votes(votes, places, held_back)
+    standing = {(user, *places[reply]) for (reply, user), said in votes.items() if said and user not in held_back}
+    assert {(user, *places[reply]) for reply, user in counted_votes} == standing
+    assert len(counted_votes) == len(standing)
+    assert all(votes[key] is said for key, said in counted_votes.items())
+
+
+# What they weigh
+
+
+def test_new_accounts_promote_nothing(
+    session: Session, personality_id: int, canary: Canary, challenger: Version
+) -> None:
+    reply_id = ask(session, challenger)
+    for number in range(60):
+        vote(session, reply_id, account(days_old=0) + number, Vote.UP)
+    give(session, None, up=10, down=20)
+    reading = reading_of(session, personality_id)
+    assert (reading.tried.up, reading.tried.given) == (pytest.approx(0, abs=0.01), 60)
+    assert reading.ending is None
+
+
+@pytest.mark.parametrize(
+    ("account_days", "member_days", "weight"),
+    [(15, None, 0.5), (90, 3.5, 0.5), (15, 3.5, 0.25), (90, 90, 1), (90, 0, 0)],
+)
+def test_account_age_and_membership_weigh_as_in_rounds(
+    session: Session,
+    personality_id: int,
+    canary: Canary,
+    challenger: Version,
+    account_days: float,
+    member_days: float | None,
+    weight: float,
+) -> None:
+    guild_id, user_id = (None if member_days is None else GUILD), account(account_days)
+    if member_days is not None:
+        note_members(session, GUILD, {user_id: utc_now() - timedelta(days=member_days)})
+    vote(session, ask(session, challenger, guild_id=guild_id), user_id, Vote.DOWN)
+    tried = reading_of(session, personality_id).tried
+    assert (tried.up, tried.given) == (0, 1)
+    assert tried.down == pytest.approx(weight, abs=1e-4)
+    (ballot,) = weigh_votes(session, personality_id, VOTES)
+    assert tried.down == ballot.weight
+
+
+def test_a_first_vote_weighs_as_when_its_thumb_was_last_set(
+    session: Session, personality_id: int, canary: Canary, challenger: Version
+) -> None:
+    first, second = ask(session, challenger), ask(session, challenger)
+    young = account(days_old=15)
+    vote(session, first, young, Vote.UP)
+    session.execute(update(VoteEventRow).values(created_at=utc_now() - timedelta(days=15)))
+    vote(session, second, young, Vote.UP)
+    assert counted(session, personality_id) == (pytest.approx(0, abs=1e-4), 0, 0)
+    vote(session, first, young, Vote.UP, standing=False)
+    vote(session, first, young, Vote.UP)
+    assert counted(session, personality_id) == (pytest.approx(0.5, abs=1e-4), 0, 0)
+
+
+def test_a_failure_counts_in_full_beside_light_votes_and_the_sentence_says_what_they_are_worth(
+    session: Session, personality_id: int, challenger: Version
+) -> None:
+    settings = ReleaseSettings(canary_max_votes=2)
+    start_canary(session, personality_id, challenger, settings, by="alice", reason="")
+    reply_id = ask(session, challenger)
+    vote(session, reply_id, account(days_old=15), Vote.UP)
+    ask(session, challenger, outcome=Outcome.FAILED, answer="")
+    vote(session, ask(session, None), ALICE, Vote.UP)
+    reading = reading_of(session, personality_id)
+    assert reading.tried.approval.votes == pytest.approx(1.5, abs=1e-4)
+    assert reading.ending is None
+    vote(session, reply_id, BOB, Vote.UP)
+    ending = reading_of(session, personality_id).ending
+    assert ending is not None
+    assert ending.status is CanaryStatus.INCONCLUSIVE
+    assert ending.reason == (
+        "no difference between v1 and base: "
+        "60% of 2.5 votes for v1, 1 of them a failure against 100% of 1 vote for base"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0"), (12, "12"), (12.0, "12"), (7.46, "7.5"), (11.99, "12"), (1234.5, "1,234.5")]
+)
+def test_sums_of_weights_are_written_without_an_empty_tenth(number: float, words: str) -> None:
+    assert tenths(number) == words
 
 
 # How it ends
@@ -405,16 +496,16 @@ def test_a_challenger_that_members_like_better_becomes_champion(
     assert conclude_canary(session, reading, reading.ending)
     champion, last_good = read_alias(session, personality_id), read_alias(session, personality_id, LAST_GOOD)
     assert (champion.target, last_good.target) == ("v1", "base")
-    (move,) = list_moves(session, personality_id)
+    (move,) = trail_of(session, personality_id)
     assert (move.moved_by, move.reason, move.overrides_gate) == ("the canary", reading.ending.reason, False)
     ended = latest_canary(session, personality_id)
     assert ended
     assert ended.status is CanaryStatus.PROMOTED
     assert ended.ended_at is not None
-    assert ended.numbers["challenger"] == {"up": 30, "down": 0, "failures": 0, "conversations": 1}
+    assert ended.numbers["challenger"] == {"up": 30, "down": 0, "given": 30, "failures": 0, "conversations": 1}
     assert ended.numbers["better"] >= ended.numbers["needed"]
     assert read_alias(session, personality_id, CHALLENGER).version is None
-    assert read_canary(session, personality_id) is None
+    assert read_canary(session, personality_id, VOTES) is None
 
 
 def test_a_challenger_that_members_like_less_goes(
@@ -427,7 +518,7 @@ def test_a_challenger_that_members_like_less_goes(
     assert reading.ending.status is CanaryStatus.ROLLED_BACK
     assert conclude_canary(session, reading, reading.ending)
     assert read_alias(session, personality_id).target == "base"
-    assert list_moves(session, personality_id) == []
+    assert trail_of(session, personality_id) == []
     assert running_canary(session, personality_id) is None
 
 
@@ -467,7 +558,7 @@ def test_an_override_at_the_start_is_kept_with_the_promotion(session: Session, p
     reading = reading_of(session, personality_id)
     assert reading.ending is not None
     conclude_canary(session, reading, reading.ending)
-    (move,) = list_moves(session, personality_id)
+    (move,) = trail_of(session, personality_id)
     assert move.overrides_gate
     assert move.reason.endswith("; alice overrode the gate: let us see")
 
@@ -560,8 +651,8 @@ def test_of_bots_that_end_it_at_once_one_does(database: Database, personality_id
     together(4, decide)
     assert ended == [True]
     with database.snapshot() as session:
-        assert len(list_moves(session, personality_id)) == (status is CanaryStatus.PROMOTED)
-        assert len(list_moves(session, personality_id, CHALLENGER)) == 2
+        assert len(trail_of(session, personality_id)) == (status is CanaryStatus.PROMOTED)
+        assert len(trail_of(session, personality_id, CHALLENGER)) == 2
 
 
 def test_an_admin_and_the_canary_at_once_have_one_winner(database: Database, personality_id: int) -> None:
@@ -610,7 +701,7 @@ def test_what_passed_is_promoted_where_the_operator_wants_it(
 ) -> None:
     assert release_passed(session, personality_id, challenger, AUTOMATIC) == "v1 answers from now on"
     assert read_alias(session, personality_id).version == challenger
-    (move,) = list_moves(session, personality_id)
+    (move,) = trail_of(session, personality_id)
     assert (move.moved_by, move.reason) == ("the gate", "it passed the gate")
 
 
@@ -654,3 +745,26 @@ def test_a_version_whose_parent_was_taken_back_waits(
     said = release_passed(session, personality_id, second, AUTOMATIC)
     assert said == "v2 waits for an admin: it was compared with its parent, and base answers"
     assert read_alias(session, personality_id).target == "base"
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite lets one writer in at a time
+def test_where_an_admin_starts_a_canary_at_the_same_moment_it_waits(database: Database, personality_id: int) -> None:
+    settings = ReleaseSettings(auto_promote=True, canary_share=0.2)
+    with database.transaction() as session:
+        new, rival = add(session, personality_id), add(session, personality_id)
+
+    def start_rival(statement: ORMExecuteState) -> Result[Any]:
+        found = statement.invoke_statement()
+        with database.transaction() as other:
+            start(other, personality_id, rival)
+        return found
+
+    with database.transaction() as session:
+        event.listen(session, "do_orm_execute", start_rival, once=True)  # no canary was running when it looked
+        said = release_passed(session, personality_id, new, settings)
+    assert said == "v1 waits for an admin: somebody else moved an alias at the same moment"
+    with database.snapshot() as session:
+        found = running_canary(session, personality_id)
+        assert found is not None
+        assert (found.challenger_id, found.started_by) == (rival.id, "alice")
+        assert read_alias(session, personality_id).target == "base"

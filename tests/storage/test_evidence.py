@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.corrections import withdraw
 from storage.evidence import Evidence, RatedReply, count_evidence, read_corrections, read_replies
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
-from storage.schema import Basis, Origin, Outcome
+from storage.schema import Basis, Origin, Outcome, QuarantineRow, QuarantineStatus
 from storage.settings import PrivacySettings, VoteSettings
 from storage.trust import Ballot, read_ballots
 from storage.votes import Vote
+from tests.past import quarantine
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, account, add_correction, add_reply, vote
 
 PROMPT = "<|user|>hello<|bot|>"
@@ -154,6 +156,22 @@ def test_a_correction_tells_who_wrote_it(session: Session, personality_id: int) 
     correction = add_correction(session, add_reply(session), "better", author_id=CAROL)
     (found,) = read_corrections(session, personality_id, CLOSED, BASE_REVISION)
     assert (found.id, found.text, found.author_id) == (correction, "better", CAROL)
+
+
+def test_votes_that_are_held_back_are_no_evidence_until_an_admin_counts_them(
+    session: Session, personality_id: int
+) -> None:
+    bought, mixed = add_reply(session), add_reply(session)
+    for reply, user in ((bought, BOB), (mixed, BOB), (mixed, CAROL)):
+        vote(session, reply, user, Vote.UP)
+    quarantine(session, 0, [(bought, BOB), (mixed, BOB)])
+    for status, expected in (
+        (QuarantineStatus.OPEN, Evidence(1, 1, 0)),
+        (QuarantineStatus.EXCLUDED, Evidence(1, 1, 0)),
+        (QuarantineStatus.COUNTED, Evidence(2, 3, 0)),
+    ):
+        session.execute(update(QuarantineRow).values(status=status))
+        assert count_evidence(session, personality_id, CLOSED, BASE_REVISION) == expected
 
 
 def test_deleted_data_is_no_evidence_any_more(session: Session, personality_id: int) -> None:

@@ -23,6 +23,7 @@ from storage.privacy import (
     open_bases,
     withdraw_consent,
 )
+from storage.replies import add_message
 from storage.rounds import (
     ManifestPair,
     claim_round,
@@ -54,6 +55,7 @@ from tests.seeding import (
     BASE_REVISION,
     BOB,
     CAROL,
+    CHANNEL,
     add_correction,
     add_reply,
     add_siblings,
@@ -326,6 +328,15 @@ def test_samples_drawn_during_a_deletion_do_not_bring_words_back(database: Datab
     race(database, sample_of(his), deletion_of(BOB))
     with database.snapshot() as session:
         assert session.scalars(select(ReplyRow.id)).all() == []
+
+
+def test_messages_of_an_answer_that_goes_meanwhile_are_not_kept(database: Database) -> None:
+    with database.transaction() as session:
+        hers, his = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
+    race(database, deletion_of(ALICE), lambda session: add_message(session, hers, 501, CHANNEL, 1))
+    race(database, lambda session: add_message(session, his, 502, CHANNEL, 1), deletion_of(BOB))
+    with database.snapshot() as session:
+        assert count(session, ReplyRow) == count(session, ReplyMessageRow) == 0
 
 
 # Reactions that still stand on Discord after a deletion

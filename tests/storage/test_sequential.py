@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +19,10 @@ ALPHA = 0.05
 RUNS = 2_000
 LOOKS = 400
 
-Counts = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.float64]
 
-approvals = st.builds(Approval, up=st.integers(0, 500), down=st.integers(0, 500))
+counts = st.integers(0, 500) | st.floats(0.01, 500)
+approvals = st.builds(Approval, up=counts, down=counts)
 
 
 # Small counts
@@ -40,6 +43,10 @@ approvals = st.builds(Approval, up=st.integers(0, 500), down=st.integers(0, 500)
         (Approval(1, 1), Approval(1, 1), (1 / 36) / (1 / 16)),
         # One side alone says nothing.
         (Approval(1, 0), Approval(), 0.5),
+        # Half a vote: B(3/2, 1) = 2/3, over a likelihood of 1.
+        (Approval(0.5, 0), Approval(), 2 / 3),
+        # Half a vote for each: B(3/2, 1) B(1, 3/2) = 4/9; the common chance is 1/2, its likelihood 1/2.
+        (Approval(0.5, 0), Approval(0, 0.5), (4 / 9) / (1 / 2)),
     ],
 )
 def test_evidence_is_the_mixture_over_the_best_that_the_hypothesis_can_do(
@@ -107,6 +114,36 @@ def test_evidence_is_at_most_one_on_average_while_the_challenger_is_not_better(
     assert mean <= 1 + 1e-9
 
 
+weights = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=4)
+
+
+@given(weights, weights, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_nor_do_votes_that_weigh_less_make_evidence_of_nothing(
+    votes: list[float], champion_votes: list[float], p: float, q: float
+) -> None:
+    worse, better = sorted((p, q))
+    mean = sum(
+        likely * other_likely * math.exp(log_evidence(first, second))
+        for likely, first in outcomes(votes, worse)
+        for other_likely, second in outcomes(champion_votes, better)
+    )
+    assert mean <= 1 + 1e-9
+
+
+def outcomes(weights: list[float], p: float) -> list[tuple[float, Approval]]:
+    """Return all that votes of these weights can say, with its probability where each is a 👍 with chance p."""
+    return [
+        (
+            math.prod(p if is_up else 1 - p for is_up in said),
+            Approval(
+                sum(w for w, is_up in zip(weights, said, strict=True) if is_up),
+                sum(w for w, is_up in zip(weights, said, strict=True) if not is_up),
+            ),
+        )
+        for said in product((True, False), repeat=len(weights))
+    ]
+
+
 def every_approval(votes: int) -> list[Approval]:
     return [Approval(up, votes - up) for up in range(votes + 1)]
 
@@ -122,7 +159,8 @@ def log_evidences(up: Counts, down: Counts, other_up: Counts, other_down: Counts
     """Return `log_evidence` of many counts at once, written in another way."""
 
     def fit(successes: Counts, failures: Counts) -> npt.NDArray[np.float64]:
-        share = successes / np.maximum(1, successes + failures)
+        votes = successes + failures
+        share = successes / np.where(votes > 0, votes, 1)
         return np.asarray(xlogy(successes, share) + xlogy(failures, 1 - share))
 
     mixture = betaln(1 + up, 1 + down) + betaln(1 + other_up, 1 + other_down)
@@ -137,13 +175,33 @@ def test_the_simulated_comparison_is_the_real_one(one: Approval, other: Approval
     assert log_evidences(*arrays)[0] == pytest.approx(log_evidence(one, other), abs=1e-6)
 
 
-def decisions(challenger: float, champion: float, *, share: float) -> tuple[float, float]:
+def in_full(up: npt.NDArray[np.bool_]) -> Counts:
+    return np.ones(up.shape)
+
+
+def by_age(up: npt.NDArray[np.bool_]) -> Counts:
+    """Every third vote is an old member's, the others are of all ages."""
+    random = np.random.default_rng(8)
+    return np.where(random.random(up.shape) < 1 / 3, 1.0, random.random(up.shape))
+
+
+def by_what_was_said_before(up: npt.NDArray[np.bool_]) -> Counts:
+    """Old members come while things go well, new ones while they do not."""
+    balance = np.cumsum(np.where(up, 1, -1), axis=1)
+    return np.where(np.roll(balance, 1, axis=1) > 0, 1.0, 0.2)
+
+
+Weights = Callable[[npt.NDArray[np.bool_]], Counts]
+
+
+def decisions(challenger: float, champion: float, *, share: float, weigh: Weights = in_full) -> tuple[float, float]:
     """Return how often 400 votes, looked at after each, say that the challenger is better, and that it is worse."""
     random = np.random.default_rng(7)
     tried = random.random((RUNS, LOOKS)) < share
     up = random.random((RUNS, LOOKS)) < np.where(tried, challenger, champion)
-    first = [np.cumsum(votes, axis=1) for votes in (tried & up, tried & ~up)]
-    second = [np.cumsum(votes, axis=1) for votes in (~tried & up, ~tried & ~up)]
+    weights = weigh(up)
+    first = [np.cumsum(votes * weights, axis=1) for votes in (tried & up, tried & ~up)]
+    second = [np.cumsum(votes * weights, axis=1) for votes in (~tried & up, ~tried & ~up)]
     needed = math.log(compare(Approval(), Approval(), ALPHA).needed)
     better, worse = log_evidences(*first, *second) >= needed, log_evidences(*second, *first) >= needed
     return float(np.mean(decided_first(better, worse))), float(np.mean(decided_first(worse, better)))
@@ -160,8 +218,11 @@ def decided_first(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> n
 
 @pytest.mark.parametrize("approval", [0.5, 0.9])
 @pytest.mark.parametrize("share", [0.5, 0.1])
-def test_equally_liked_versions_are_told_apart_no_more_often_than_alpha(approval: float, share: float) -> None:
-    better, worse = decisions(approval, approval, share=share)
+@pytest.mark.parametrize("weigh", [in_full, by_age, by_what_was_said_before])
+def test_equally_liked_versions_are_told_apart_no_more_often_than_alpha(
+    approval: float, share: float, weigh: Weights
+) -> None:
+    better, worse = decisions(approval, approval, share=share, weigh=weigh)
     assert better + worse <= ALPHA
 
 
@@ -170,6 +231,12 @@ def test_a_clear_difference_is_found_and_never_the_wrong_way_round() -> None:
     assert 0.55 <= better <= 0.7
     assert worse == 0
     assert decisions(0.85, 0.45, share=0.5)[0] >= 0.99
+
+
+def test_a_clear_difference_is_found_from_lighter_votes_too() -> None:
+    better, worse = decisions(0.85, 0.45, share=0.5, weigh=by_age)
+    assert better >= 0.9
+    assert worse == 0
 
 
 def test_a_challenger_that_only_fails_is_found_soon_though_it_answers_a_tenth() -> None:

@@ -10,7 +10,7 @@ from storage.schema import GateVerdict, Origin, PairSource, ReplyRow, RoundStatu
 from storage.statistics import read_report, votes_by_day
 from storage.versions import promote
 from storage.votes import Tally, Vote
-from tests.past import add_round, add_version, day, pair, thumb_on
+from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 
 UP, DOWN = Vote.UP, Vote.DOWN
@@ -61,6 +61,14 @@ class TestVotesByDay:
             day(27).date(): Tally(up=1),
             day(28).date(): Tally(down=1),
         }
+
+    def test_votes_that_are_held_back_are_left_out(self, session, personality_id):
+        reply = add_reply(session)
+        for user in (ALICE, BOB):
+            thumb_on(session, 28, reply, user, UP)
+        quarantine(session, 28, [(reply, BOB)])
+        assert sum(d.votes.up for d in votes_by_day(session, 1, NOW)) == 1
+        assert read_report(session, 1, NOW).approval_of("base").votes == Tally(up=1)
 
     def test_days_are_those_of_utc(self, session, personality_id):
         east = timezone(timedelta(hours=10))

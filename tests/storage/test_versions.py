@@ -25,7 +25,6 @@ from storage.versions import (
     Version,
     failed_checks,
     find_version,
-    list_moves,
     list_versions,
     move_alias,
     moves_of,
@@ -38,6 +37,7 @@ from storage.versions import (
 from tests.storage.conftest import settings_for
 from tests.storage.test_database import downgrade
 from tests.storage.together import together
+from tests.storage.trail import trail_of
 
 
 def add(
@@ -154,7 +154,7 @@ def test_promoting_the_champion_changes_nothing(session: Session, personality_id
     session.execute(update(VersionRow).values(trained_on_deleted_data=True))
     with pytest.raises(AlreadyChampion, match="the champion is v1 already: nothing was changed"):
         make_champion(session, personality_id, version)
-    assert len(list_moves(session, personality_id)) == 1
+    assert len(trail_of(session, personality_id)) == 1
 
 
 def test_promoting_the_base_where_it_answers_changes_nothing(session: Session, personality_id: int) -> None:
@@ -166,7 +166,7 @@ def test_every_move_leaves_a_line(session: Session, personality_id: int) -> None
     version = add(session, personality_id)
     make_champion(session, personality_id, version)
     back(session, personality_id)
-    newest, oldest = list_moves(session, personality_id)
+    newest, oldest = trail_of(session, personality_id)
     assert (oldest.generation, oldest.from_version_id, oldest.to_version_id) == (1, None, version.id)
     assert (oldest.moved_by, oldest.reason) == ("alice", "sounds better")
     assert (newest.generation, newest.from_version_id, newest.to_version_id) == (2, version.id, None)
@@ -210,7 +210,7 @@ def test_what_did_not_pass_the_gate_is_not_promoted_and_the_reasons_are_named(
         f"v1 did not pass the gate ({verdict}: answers moved 4.2 nats per token; 5 pairs were held out, 8 are needed): "
         "repeat with override and a reason to let it answer anyway"
     )
-    assert list_moves(session, personality_id) == []
+    assert trail_of(session, personality_id) == []
 
 
 def test_without_a_round_the_verdict_alone_is_named(session: Session, personality_id: int) -> None:
@@ -223,7 +223,7 @@ def test_without_a_round_the_verdict_alone_is_named(session: Session, personalit
 def test_an_override_promotes_it_and_is_kept_with_its_reason(session: Session, personality_id: int) -> None:
     doubtful = add_doubtful(session, personality_id)
     override(session, personality_id, doubtful)
-    (move,) = list_moves(session, personality_id)
+    (move,) = trail_of(session, personality_id)
     assert (move.to_version_id, move.overrides_gate, move.reason) == (doubtful.id, True, "it is only a test")
     assert moves_of(session, doubtful) == [move]
 
@@ -233,13 +233,13 @@ def test_an_override_without_a_reason_is_refused(session: Session, personality_i
     doubtful = add_doubtful(session, personality_id)
     with pytest.raises(OverrideNeedsReason, match="say why v1 may answer"):
         override(session, personality_id, doubtful, reason)
-    assert list_moves(session, personality_id) == []
+    assert trail_of(session, personality_id) == []
 
 
 def test_where_nothing_is_overridden_nothing_is_noted(session: Session, personality_id: int) -> None:
     override(session, personality_id, add(session, personality_id))
     override(session, personality_id, None, reason="")
-    assert [move.overrides_gate for move in list_moves(session, personality_id)] == [False, False]
+    assert [move.overrides_gate for move in trail_of(session, personality_id)] == [False, False]
 
 
 def test_rolling_back_asks_no_gate(session: Session, personality_id: int) -> None:
@@ -380,8 +380,8 @@ def test_of_admins_who_promote_at_once_one_wins_and_the_others_hear_of_it(
     assert (len(won), lost) == (1, [1] * (admins - 1))
     with database.snapshot() as session:
         assert read_alias(session, personality_id).version == versions[won[0]]
-        assert [move.moved_by for move in list_moves(session, personality_id)] == [f"admin {won[0]}"]
-        assert len(list_moves(session, personality_id, LAST_GOOD)) == 1
+        assert [move.moved_by for move in trail_of(session, personality_id)] == [f"admin {won[0]}"]
+        assert len(trail_of(session, personality_id, LAST_GOOD)) == 1
 
 
 def test_a_promotion_and_a_roll_back_at_once_have_one_winner(database: Database, personality_id: int) -> None:

@@ -10,16 +10,17 @@ from itertools import pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage import votes
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality
 from storage.replies import find_reply_ids
-from storage.schema import ReplyRow, VoteEventRow
+from storage.schema import QuarantineRow, QuarantineStatus, ReplyRow, VoteEventRow
 from storage.versions import register
 from storage.votes import Tally, Thumb, Vote, VoteEvent, append_events, current_votes, standing_thumbs, thumb, votes_on
+from tests.past import quarantine
 from tests.postgres import PostgresServer
 from tests.seeding import ALICE, BOB, CAROL, add_reply, message_of
 from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for
@@ -192,6 +193,25 @@ def test_tally_by_version(database: Database, personality_id: int) -> None:
     append(database, set_thumb(other, ALICE, "👍"))
     with database.snapshot() as session:
         assert votes.tally_by_version(session, personality_id) == {None: Tally(1, 2), version.id: Tally(2, 1)}
+
+
+@pytest.mark.parametrize(
+    ("status", "tally"),
+    [
+        (QuarantineStatus.OPEN, Tally(0, 1)),
+        (QuarantineStatus.EXCLUDED, Tally(0, 1)),
+        (QuarantineStatus.COUNTED, Tally(2, 1)),
+    ],
+)
+def test_votes_that_are_held_back_are_in_no_tally(
+    database: Database, personality_id: int, reply_id: int, status: QuarantineStatus, tally: Tally
+) -> None:
+    append(database, *(set_thumb(reply_id, *said) for said in ((ALICE, "👍"), (BOB, "👍"), (CAROL, "👎"))))
+    with database.transaction() as session:
+        quarantine(session, 0, [(reply_id, ALICE), (reply_id, BOB)])  # a vote may be in two
+        quarantine(session, 0, [(reply_id, ALICE), (reply_id, BOB)], status=status)
+        session.execute(update(QuarantineRow).where(QuarantineRow.id == 1).values(status=status))
+        assert votes.tally_by_version(session, personality_id) == {None: tally}
 
 
 def test_votes_that_cancel_or_went_are_in_no_tally(database: Database, personality_id: int, reply_id: int) -> None:

@@ -11,12 +11,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storage.adapters import WEIGHTS_FILE
 from storage.base_model import BaseModel, load_model, load_tokenizer, quiet_transformers, resolve_base_model
-from storage.errors import BaseModelError
+from storage.errors import BaseModelError, SettingsError
 from storage.schema import GateVerdict
 from storage.settings import GateSettings, GenerationSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.divergence import mean_divergence
-from trainer.errors import TrainerError
 from trainer.gate import HeldOut, decide
 from trainer.judge import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, Judgement, judge
 from trainer.likelihood import Passage
@@ -220,7 +219,7 @@ def test_operators_suite_is_judged_too_and_the_base_asked_anew(base, adapter, tm
 
 def test_suite_that_does_not_fit_is_refused(base, adapter, tmp_path):
     (tmp_path / "house.jsonl").write_text("{\n")
-    with pytest.raises(TrainerError, match=r"house\.jsonl, line 1"):
+    with pytest.raises(SettingsError, match=r"house\.jsonl, line 1"):
         judged(base, adapter, tmp_path, suites=(tmp_path / "house.jsonl",))
 
 

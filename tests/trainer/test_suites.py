@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from storage.errors import SettingsError
 from storage.settings import GateSettings
-from trainer.errors import TrainerError
 from trainer.suites import SHIPPED, Case, Kind, Suite, SuiteResult, compare, load_suites
 
 GOOD = {"id": "greeting", "prompt": "Hi!", "must": ["hello|hi"]}
@@ -175,7 +174,7 @@ def test_case_that_does_not_fit_is_refused_with_its_file_and_line(tmp_path, line
     file = write(tmp_path / "house.jsonl", GOOD)
     with file.open("a") as more:
         more.write("\n" + (line if isinstance(line, str) else json.dumps(line)) + "\n")
-    with pytest.raises(TrainerError, match=re.escape(f"{file}, line 3: {sentence}")) as refused:
+    with pytest.raises(SettingsError, match=re.escape(f"{file}, line 3: {sentence}")) as refused:
         load(file)
     assert "\n" not in str(refused.value)
 
@@ -183,7 +182,7 @@ def test_case_that_does_not_fit_is_refused_with_its_file_and_line(tmp_path, line
 @pytest.mark.parametrize("content", ["", "\n \n"])
 def test_file_without_cases_is_refused(tmp_path, content):
     (tmp_path / "empty.jsonl").write_text(content)
-    with pytest.raises(TrainerError, match=r"empty\.jsonl holds no cases"):
+    with pytest.raises(SettingsError, match=r"empty\.jsonl holds no cases"):
         load(tmp_path / "empty.jsonl")
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from storage.errors import SettingsError
 from storage.settings import GateSettings
-from trainer.errors import TrainerError
 
 SHIPPED = ("flattery", "safety", "knowledge")
 CHECKS = ("must", "must_not", "must_still_know")
@@ -80,8 +79,8 @@ class SuiteResult:
 def load_suites(settings: GateSettings) -> list[Suite]:
     """Return the shipped suites and the operator's.
 
-    Raises SettingsError where a file cannot be read or its name is taken, TrainerError with the file and line of a
-    case that does not fit.
+    Raises SettingsError where a file cannot be read or its name is taken, and with file and line where a case does
+    not fit.
     """
     suites = [_parse(name, f"{name}.jsonl", _shipped_text(name)) for name in SHIPPED]
     for path in settings.suites:
@@ -145,11 +144,11 @@ def _parse(name: str, file: str, text: str) -> Suite:
             try:
                 cases.append(_case(line, {case.id for case in cases}))
             except ValueError as error:
-                raise TrainerError(
+                raise SettingsError(
                     f"{file}, line {number}: {error} (docs/gate.md shows how to write a case)"
                 ) from error
     if not cases:
-        raise TrainerError(f"{file} holds no cases: write one JSON object in each line, or take it out of gate.suites")
+        raise SettingsError(f"{file} holds no cases: write one JSON object in each line, or take it out of gate.suites")
     return Suite(name, tuple(cases))
 
 

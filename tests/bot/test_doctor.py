@@ -1,0 +1,64 @@
+"""The doctor finds what an operator got wrong before a round or a release does."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.doctor import examine
+from storage.errors import SettingsError
+from tests.tiny_model import build_tiny_base
+
+
+@pytest.fixture
+def find(settings):
+    """Return what the doctor says of settings with these changes, {what: finding}."""
+
+    def look(further=(), **sections):
+        changes = {name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
+        model = settings.model.model_copy(update={"base": "/nowhere"})  # the base is not what is asked about
+        return {f.what: f for f in examine(settings.model_copy(update={"model": model} | changes), further)}
+
+    return look
+
+
+class TestCoherenceModel:
+    def test_by_default_the_base_judges(self, find):
+        assert find()["Coherence model"].says == "the base model itself"
+
+    def test_a_folder_that_is_not_there_or_no_model_is_told(self, find, tmp_path):
+        missing, empty = (find(gate={"coherence_model": name})["Coherence model"] for name in ("/no", str(tmp_path)))
+        assert not missing.is_well
+        assert not empty.is_well
+        assert missing.says.startswith("gate.coherence_model = '/no' is no folder")
+        assert empty.says == f"{tmp_path / 'config.json'} is missing: a complete model folder is needed"
+
+    def test_a_sound_folder_is_well(self, find, tmp_path):
+        found = find(gate={"coherence_model": str(build_tiny_base(tmp_path / "judge"))})["Coherence model"]
+        assert found.is_well
+        assert found.says.startswith("judge (revision ")
+
+    def test_nothing_is_fetched_from_the_hub(self, find):
+        found = find(gate={"coherence_model": "somebody/some-model"})["Coherence model"]
+        assert (found.is_well, found.says) == (True, "somebody/some-model, fetched by the round that needs it first")
+
+
+class TestAnnouncements:
+    def test_a_channels_id_is_shown(self, find):
+        assert find()["Announcements"].says == "off: release.announce_channel is 0"
+        found = find(release={"announce_channel": 1_456_074_443_980_800_015})["Announcements"]
+        assert (found.is_well, found.says) == (True, "in channel 1456074443980800015")
+
+    @pytest.mark.parametrize("channel", [7, 10**15, 10**20])
+    def test_what_can_be_no_id_is_told(self, find, channel):
+        found = find(release={"announce_channel": channel})["Announcements"]
+        assert not found.is_well
+        assert f"release.announce_channel = {channel} is no channel's id" in found.says
+
+
+def test_the_caller_may_look_at_more(find):
+    def wrong() -> str:
+        raise SettingsError("cases.jsonl, line 3: this is no JSON")
+
+    found = find([("Suites", wrong), ("Weather", lambda: "fine")])
+    assert (found["Suites"].is_well, found["Suites"].says) == (False, "cases.jsonl, line 3: this is no JSON")
+    assert (found["Weather"].is_well, found["Weather"].says) == (True, "fine")

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.schema import CHAMPION, AliasMoveRow, plain
+from storage.versions import AliasMove
+
+
+def trail_of(session: Session, personality_id: int, alias: str = CHAMPION) -> list[AliasMove]:
+    """Return the audit trail of an alias, newest first."""
+    moves = select(AliasMoveRow).where(AliasMoveRow.personality_id == personality_id, AliasMoveRow.alias == alias)
+    return [plain(AliasMove, row) for row in session.scalars(moves.order_by(AliasMoveRow.id.desc()))]
