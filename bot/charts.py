@@ -12,7 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from bot.reports import count
-from storage.schema import GateVerdict, PairSource
+from storage.schema import SOURCE_WORDS, GateVerdict, PairSource
 from storage.statistics import Curve, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.versions import BASE_NAME
 from storage.votes import Tally
@@ -363,7 +363,7 @@ def _draw_sources(axes: Axes, rounds: Sequence[RoundPairs]) -> None:
         counts = [round_.by_source.get(source, 0) for round_ in rounds]
         below = [sum(round_.by_source.get(s, 0) for s in _before(source)) for round_ in rounds]
         if any(counts):
-            axes.bar(places, counts, bottom=below, color=color, width=0.7, label=source.value, edgecolor=CARD)
+            axes.bar(places, counts, bottom=below, color=color, width=0.7, label=SOURCE_WORDS[source], edgecolor=CARD)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=2))
     axes.set_xlim(-0.7, max(len(rounds), 4) - 0.3)
     _thin_ticks(axes, [str(round_.round_id) for round_ in rounds], most=6)

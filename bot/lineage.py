@@ -11,19 +11,12 @@ from discord.utils import escape_markdown
 from bot.reports import count
 from storage.fates import Fate, Obstacle, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
-from storage.schema import NOBODY, GateVerdict, PairSource, RoundStatus, Split
+from storage.schema import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.votes import Tally, Vote
 
 VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50
 HELD_OUT = {Split.VALIDATION: "for validation", Split.HOLDOUT: "held out"}
-SOURCES = {
-    PairSource.CORRECTION: "suggestions",
-    PairSource.CORRECTED_SAMPLE: "suggestions against other answers",
-    PairSource.SIBLINGS: "siblings",
-    PairSource.LONE_VOTE: "lone votes",
-    PairSource.SINGLE: "single votes",
-}
 SIGNS = {Vote.UP: "👍", Vote.DOWN: "👎", None: "▫️"}
 NO_LINEAGE = "**base** is the base model without an adapter: no votes made it."
 
@@ -107,7 +100,7 @@ def lineage_lines(lineage: Lineage, named: Names, style: Style) -> list[str]:
 def _round_lines(round_: RoundBehind, named: Names, style: Style) -> Iterable[str]:
     splits = Counter(pair.split for pair in round_.pairs)
     sources = Counter(pair.source for pair in round_.pairs)
-    notes = [f"{number} from {SOURCES[source]}" for source, number in sources.most_common()]
+    notes = [f"{number} from {SOURCE_WORDS[source]}" for source, number in sources.most_common()]
     notes += [f"{splits[split]} {words}" for split, words in HELD_OUT.items() if splits[split]]
     for number, words in (
         (sum(pair.replayed for pair in round_.pairs), "repeated from earlier rounds"),

@@ -10,8 +10,8 @@ from typing import Any
 from bot.reports import VERDICTS, count, describe_metrics, sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.announcements import CanaryStory, MoveStory
-from storage.canaries import Canary, Reading, Trial
-from storage.schema import CanaryStatus
+from storage.canaries import Canary, Reading, Trial, tenths
+from storage.schema import SOURCE_WORDS, CanaryStatus
 from storage.versions import name_of
 
 CANARY_ENDS = {
@@ -47,7 +47,16 @@ def _trial_line(name: str, trial: Trial) -> str:
     failures = f", {count(trial.failures, 'failure')} counted as 👎" if trial.failures else ""
     conversations = count(trial.conversations, "conversation")
     approval = f"approval {trial.approval.share:.0%} ({low:.0%} to {high:.0%})" if trial.approval.votes else "no votes"
-    return f"**{name}:** 👍 {trial.up} 👎 {trial.down}{failures} in {conversations}, {approval}"
+    votes = f"👍 {tenths(trial.up)} 👎 {tenths(trial.down)}{failures}"
+    return f"**{name}:** {votes} in {conversations}, {approval}{_lighter(trial)}"
+
+
+def _lighter(trial: Trial) -> str:
+    """Say how many votes these were, where some weigh less than one."""
+    worth = tenths(trial.up + trial.down)
+    if worth == tenths(trial.given):
+        return ""
+    return f"; {count(trial.given, 'vote')} worth {worth}, new accounts and new members count less"
 
 
 def canary_data(reading: Reading) -> dict[str, Any]:
@@ -108,7 +117,7 @@ def _learned(story: MoveStory) -> str:
 
 
 def _by_source(pairs: Mapping[str, int]) -> str:
-    sources = ", ".join(f"{number} from {source}" for source, number in pairs.items() if number)
+    sources = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in pairs.items() if number)
     return f"{count(sum(pairs.values()), 'pair')} ({sources})" if sources else ""
 
 

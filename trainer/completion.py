@@ -37,17 +37,16 @@ def lone_replies(replies: Iterable[RatedReply], paired: Iterable[Pair]) -> list[
 def samples_wanted(
     lone: Iterable[RatedReply],
     corrections: Iterable[WrittenCorrection],
-    replies: Sequence[RatedReply],
+    replies: Iterable[RatedReply],
     *,
-    version_id: int | None,
+    drawn: Counter[str],
     settings: PairSettings,
 ) -> list[SampleRequest]:
-    """Return what to draw from the version for each prompt, less what earlier rounds drew from it and kept."""
+    """Return what to draw for each prompt, less what earlier rounds have `drawn` from the same version."""
     by_id = {reply.id: reply for reply in replies}
     corrected = [by_id[correction.reply_id] for correction in corrections if correction.reply_id in by_id]
     wanted = [(reply, settings.lone_vote_samples) for reply in lone]
     wanted += [(reply, settings.correction_samples) for reply in corrected]
-    drawn = Counter(reply.prompt for reply in replies if reply.is_sample and reply.version_id == version_id)
     most = {reply.prompt: (count, reply.id) for reply, count in sorted(wanted, key=lambda want: (want[1], want[0].id))}
     requests = (SampleRequest(id_, prompt, count - drawn[prompt]) for prompt, (count, id_) in most.items())
     return sorted((request for request in requests if request.count > 0), key=lambda request: request.reply_id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage.base_model import BaseModel, load_tokenizer, quiet_transformers
 from storage.settings import TrainingSettings
@@ -18,19 +19,13 @@ from trainer.training import (
     answer_ids,
     cpu_threads,
     fitting,
-    load_policy,
     longest_row,
     micro_batch,
-    new_adapter,
     save_adapter,
     summarise,
     token_ids,
     trl_options,
 )
-
-if TYPE_CHECKING:
-    from trainer.preference_trainer import PreferenceTrainer
-
 
 MAX_LABEL_NOISE = 0.4
 """Robust DPO divides by 1 - 2 * noise: nearer to a coin toss, one round would run away from its parent."""
@@ -72,6 +67,8 @@ def train_dpo(
     started = time.monotonic()
     with cpu_threads(settings.threads), quiet_transformers():
         report(Progress("loading"))
+        from trainer.preference_trainer import PreferenceTrainer, build_trainer
+
         tokenizer = load_tokenizer(base)
         train_rows, validation_rows, holdout_rows = (
             pair_rows(pairs, tokenizer, settings.max_tokens) for pairs in (train, validation, holdout)
@@ -81,15 +78,15 @@ def train_dpo(
         if not rows:
             raise TrainerError(f"none of {len(train)} pairs fits into training.max_tokens = {settings.max_tokens}")
         report(Progress("reference"))
-        trainer = _build_trainer(
-            base,
-            parent,
+        trainer = build_trainer(
+            PreferenceTrainer,
+            partial(_dpo_config, output, settings, label_noise),
+            base=base,
+            parent=parent,
             tokenizer=tokenizer,
             rows=rows,
-            validation_rows=fitting(validation_rows) if settings.patience else [],
-            output=output,
+            validation_rows=fitting(validation_rows),
             settings=settings,
-            label_noise=label_noise,
             report=report,
         )
         course = trainer.learn()
@@ -120,35 +117,6 @@ def _row(pair: PreferencePair, tokenizer: Any) -> Row:
         "rejected_ids": answer_ids(prompt_ids, pair.prompt, pair.rejected, tokenizer, is_cut=pair.rejected_is_cut),
         "weight": pair.weight,
     }
-
-
-def _build_trainer(
-    base: BaseModel,
-    parent: Path | None,
-    *,
-    tokenizer: Any,
-    rows: list[Row],
-    validation_rows: list[Row],
-    output: Path,
-    settings: TrainingSettings,
-    label_noise: float,
-    report: Report,
-) -> PreferenceTrainer:
-    from datasets import Dataset
-
-    from trainer.preference_trainer import PreferenceTrainer
-
-    longest = longest_row([*rows, *validation_rows])
-    return PreferenceTrainer(
-        model=load_policy(base, parent, settings.dtype, longest),
-        peft_config=None if parent else new_adapter(settings),
-        processing_class=tokenizer,
-        args=_dpo_config(output, settings, label_noise, longest, validates=bool(validation_rows)),
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(validation_rows) if validation_rows else None,
-        patience=settings.patience,
-        report=report,
-    )
 
 
 def _dpo_config(output: Path, settings: TrainingSettings, label_noise: float, longest: int, *, validates: bool) -> Any:

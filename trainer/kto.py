@@ -6,8 +6,9 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from storage.base_model import BaseModel, load_tokenizer, quiet_transformers
 from storage.settings import TrainingSettings
@@ -20,18 +21,13 @@ from trainer.training import (
     answer_ids,
     cpu_threads,
     fitting,
-    load_policy,
     longest_row,
     micro_batch,
-    new_adapter,
     save_adapter,
     summarise,
     token_ids,
     trl_options,
 )
-
-if TYPE_CHECKING:
-    from trainer.preference_trainer import AnswerTrainer
 
 T = TypeVar("T")
 
@@ -83,6 +79,8 @@ def train_kto(
     started = time.monotonic()
     with cpu_threads(settings.threads), quiet_transformers():
         report(Progress("loading"))
+        from trainer.preference_trainer import AnswerTrainer, build_trainer
+
         tokenizer = load_tokenizer(base)
         train_rows, validation_rows, single_rows = (
             answer_rows(answers, tokenizer, settings.max_tokens) for answers in (train, validation, holdout_single)
@@ -94,14 +92,14 @@ def train_kto(
             raise TrainerError(f"none of {len(train)} answers fits into training.max_tokens = {settings.max_tokens}")
         balance = balance_kinds(rows)
         report(Progress("reference"))
-        trainer = _build_trainer(
-            base,
-            parent,
+        trainer = build_trainer(
+            AnswerTrainer,
+            partial(_kto_config, output, settings, balance),
+            base=base,
+            parent=parent,
             tokenizer=tokenizer,
             rows=_mismatch(_shuffle(rows, settings.seed)),
-            validation_rows=_mismatch(fitting(validation_rows)) if settings.patience else [],
-            balance=balance,
-            output=output,
+            validation_rows=_mismatch(fitting(validation_rows)),
             settings=settings,
             report=report,
         )
@@ -163,35 +161,6 @@ def _mismatch(rows: Sequence[Row]) -> list[Row]:
     TRL rotates within each batch; over all rows a last batch of one row has another's answer, too.
     """
     return [row | {"KL_completion_ids": rows[index - 1]["completion_ids"]} for index, row in enumerate(rows)]
-
-
-def _build_trainer(
-    base: BaseModel,
-    parent: Path | None,
-    *,
-    tokenizer: Any,
-    rows: list[Row],
-    validation_rows: list[Row],
-    balance: Balance,
-    output: Path,
-    settings: TrainingSettings,
-    report: Report,
-) -> AnswerTrainer:
-    from datasets import Dataset
-
-    from trainer.preference_trainer import AnswerTrainer
-
-    longest = longest_row([*rows, *validation_rows])
-    return AnswerTrainer(
-        model=load_policy(base, parent, settings.dtype, longest),
-        peft_config=None if parent else new_adapter(settings),
-        processing_class=tokenizer,
-        args=_kto_config(output, settings, balance, longest, validates=bool(validation_rows)),
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(validation_rows) if validation_rows else None,
-        patience=settings.patience,
-        report=report,
-    )
 
 
 def _kto_config(output: Path, settings: TrainingSettings, balance: Balance, longest: int, *, validates: bool) -> Any:

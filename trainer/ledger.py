@@ -9,6 +9,7 @@ from storage.evidence import RatedReply, WrittenCorrection
 from storage.rounds import ManifestPair
 from storage.schema import PairSource, Split
 from trainer.completion import complete
+from trainer.degeneration import is_degenerate
 from trainer.pairs import Pair, Rows, prefer_correction, prefer_sibling
 
 
@@ -82,7 +83,7 @@ def _recall(
     if correction is not None:
         is_liked = rejected.net > 0 and entry.source is PairSource.CORRECTED_SAMPLE
         return None if is_liked else prefer_correction(correction, rejected)
-    if chosen is None:
+    if chosen is None or is_degenerate(chosen.answer):
         return None
     if entry.source is PairSource.LONE_VOTE:
         return _recall_lone_vote(chosen, rejected, lone_vote_weight)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.rounds import ManifestPair, RoundVoter
-from storage.schema import PairSource, Split
+from storage.schema import REPLAY, PairSource, Split
 from storage.settings import Settings, TrainingSettings
 from storage.trust import Ballots
 from storage.versions import Version
@@ -23,7 +23,6 @@ from trainer.pairs import Pair, Rows, Side, backers, newest_pairs, pair_correcti
 from trainer.voters import Rebuild, cap_voters, count_voters, influences, label_noise, largest_share, shares
 
 KTO = "kto"
-REPLAY = "replay"
 MAX_HELD_OUT = 64
 """Most held-out pairs that a round is judged on, the newest: each costs a pass."""
 NAMED_VOTERS = 100
@@ -40,6 +39,8 @@ class Survey:
     ballots: Ballots
     parent: Version | None
     ledger: Ledger
+    empty_samples: tuple[str, ...] = ()
+    """The prompt of each sample of the parent's without words: it makes no pair, and is not drawn again."""
 
     @property
     def parent_id(self) -> int | None:
@@ -85,6 +86,7 @@ class Plan:
     validation: tuple[Pair, ...]
     holdout: tuple[Pair, ...]
     train_singles: tuple[Single, ...]
+    validation_singles: tuple[Single, ...]
     holdout_singles: tuple[Single, ...]
     label_noise: float
     voters: tuple[RoundVoter, ...]
@@ -93,12 +95,17 @@ class Plan:
 
     @property
     def new_lessons(self) -> int:
-        return sum(not pair.replayed for pair in (*self.train, *self.validation)) + len(self.train_singles)
+        pairs = (pair for pair in (*self.train, *self.validation) if not pair.replayed)
+        return len([*pairs, *self.train_singles, *self.validation_singles])
 
     @property
     def manifest(self) -> list[ManifestPair]:
         parts = ((self.train, Split.TRAIN), (self.validation, Split.VALIDATION), (self.holdout, Split.HOLDOUT))
-        singles = ((self.train_singles, Split.TRAIN), (self.holdout_singles, Split.HOLDOUT))
+        singles = (
+            (self.train_singles, Split.TRAIN),
+            (self.validation_singles, Split.VALIDATION),
+            (self.holdout_singles, Split.HOLDOUT),
+        )
         return [_pair_line(pair, split) for pairs, split in parts for pair in pairs] + [
             _single_line(single, split) for found, split in singles for single in found
         ]
@@ -122,7 +129,9 @@ def wanted_samples(survey: Survey, settings: Settings, *, lone_too: bool) -> lis
         return []
     new = [c for c in survey.corrections if c.id not in survey.ledger.trained_corrections]
     lone = lone_votes(survey, settings) if lone_too else []
-    return samples_wanted(lone, new, survey.replies, version_id=survey.parent_id, settings=settings.pairs)
+    drawn = Counter(r.prompt for r in survey.replies if r.is_sample and r.version_id == survey.parent_id)
+    drawn.update(survey.empty_samples)
+    return samples_wanted(lone, new, survey.replies, drawn=drawn, settings=settings.pairs)
 
 
 def make_plan(survey: Survey, opinion: Opinion, settings: Settings) -> Plan:
@@ -135,9 +144,7 @@ def make_plan(survey: Survey, opinion: Opinion, settings: Settings) -> Plan:
     train, holdout = split_prompts(
         new, training.holdout_share, training.seed, keep=ledger.trained_prompts, hold_out=ledger.held_out_prompts
     )
-    validation: list[Pair] = []
-    if training.patience:
-        train, validation = split_prompts(train, training.holdout_share, training.seed + 1)
+    train, validation = _watched(train, training)
     lessons = [*train, *_replayed(survey, len(train), settings)]
     capped = _capped(lessons, survey, settings)
     return Plan(
@@ -145,6 +152,7 @@ def make_plan(survey: Survey, opinion: Opinion, settings: Settings) -> Plan:
         validation=tuple(validation),
         holdout=_weighty(_capped(newest_pairs(holdout, MAX_HELD_OUT), survey, settings)),
         train_singles=(),
+        validation_singles=(),
         holdout_singles=(),
         label_noise=label_noise(survey.replies) or 0.0,
         voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),
@@ -215,6 +223,11 @@ def split_prompts(
     )
 
 
+def _watched(items: list[Item], training: TrainingSettings) -> tuple[list[Item], list[Item]]:
+    """Return (to train on, to validate on): the latter say when to stop, where training may stop early."""
+    return split_prompts(items, training.holdout_share, training.seed + 1) if training.patience else (items, [])
+
+
 def _rank(seed: int, *words: object) -> bytes:
     return hashlib.sha256(" ".join(map(str, (seed, *words))).encode()).digest()
 
@@ -244,6 +257,7 @@ def _plan_singles(survey: Survey, settings: Settings) -> Plan:
     train, holdout = split_prompts(
         new, training.holdout_share, training.seed, keep=ledger.trained_prompts, hold_out=ledger.held_out_prompts
     )
+    train, validation = _watched(train, training)
     held_out = {single.prompt for single in holdout}
     voted = _voted_pairs(survey.replies, survey.corrections, settings)
     pairs = [pair for pair in voted if pair.prompt in held_out]
@@ -253,6 +267,7 @@ def _plan_singles(survey: Survey, settings: Settings) -> Plan:
         validation=(),
         holdout=_weighty(_capped(newest_pairs(pairs, MAX_HELD_OUT), survey, settings)),
         train_singles=_weighty(capped),
+        validation_singles=tuple(validation),
         holdout_singles=_weighty(_capped(holdout[-MAX_HELD_OUT:], survey, settings)),
         label_noise=0.0,
         voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),

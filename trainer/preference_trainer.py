@@ -5,11 +5,13 @@ Imports torch: import it late.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
@@ -19,10 +21,12 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.utils import use_adapter
 
+from storage.base_model import BaseModel
+from storage.settings import TrainingSettings
 from trainer.callbacks import BestPass, LossHistory
 from trainer.errors import TrainingDiverged
 from trainer.progress import Report
-from trainer.training import Course, Row
+from trainer.training import Course, Row, load_policy, longest_row, new_adapter
 
 IGNORED = -100  # TRL's label of what is no completion
 WEIGHT = "weight"
@@ -196,6 +200,40 @@ class AnswerTrainer(_RowTrainer, KTOTrainer):  # type: ignore[misc]
         self.desirable_weight = self.args.desirable_weight * weight[liked]
         self.undesirable_weight = self.args.undesirable_weight * weight[~liked]
         return len(weight) * self._trl_loss(model, inputs)
+
+
+Trainer = TypeVar("Trainer", PreferenceTrainer, AnswerTrainer)
+
+
+def build_trainer(
+    kind: type[Trainer],
+    configure: Callable[..., Any],
+    *,
+    base: BaseModel,
+    parent: Path | None,
+    tokenizer: Any,
+    rows: list[Row],
+    validation_rows: list[Row],
+    settings: TrainingSettings,
+    report: Report,
+) -> Trainer:
+    """Return a trainer that goes on from `parent` (from nothing where None), with the parent as its reference.
+
+    `configure` is asked for TRL's settings with the longest row's tokens and whether it `validates`; only with
+    `settings.patience` it does.
+    """
+    validation_rows = validation_rows if settings.patience else []
+    longest = longest_row([*rows, *validation_rows])
+    return kind(
+        model=load_policy(base, parent, settings.dtype, longest),
+        peft_config=None if parent else new_adapter(settings),
+        processing_class=tokenizer,
+        args=configure(longest, validates=bool(validation_rows)),
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(validation_rows) if validation_rows else None,
+        patience=settings.patience,
+        report=report,
+    )
 
 
 class _WeightedCollator:

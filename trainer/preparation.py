@@ -17,14 +17,14 @@ from storage.personalities import hold_personality
 from storage.quarantines import hold_back, new_bursts
 from storage.rounds import ManifestPair, Round, digest_manifest, read_line, set_manifest
 from storage.samples import DrawnAnswer, record_samples
-from storage.schema import RoundRow, RoundStatus
+from storage.schema import ConsentRow, ErasureRow, Origin, ReplyRow, RoundRow, RoundStatus
 from storage.settings import Settings
 from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, read_ballots
 from storage.versions import Version, read_alias
 from trainer.completion import SampleRequest
 from trainer.errors import TrainerError
 from trainer.ledger import open_ledger
-from trainer.planning import KTO, Opinion, Plan, Survey, lone_votes, make_plan, wanted_samples
+from trainer.planning import KTO, Opinion, Plan, Single, Survey, lone_votes, make_plan, wanted_samples
 from trainer.preference_model import PreferenceModel, fit_preference_model, load_encoder
 from trainer.progress import Progress, Report
 from trainer.sampling import Sampler
@@ -53,7 +53,7 @@ def prepare_round(
 ) -> Plan | Skip:
     """Choose what the round trains on and write its manifest, or say why there is nothing to do.
 
-    Database and model are used by turns: no transaction waits for a model.
+    Database and model are used by turns: no transaction waits for a model, and no writer for a plan.
     """
     _hold_back_bursts(database, round_.personality_id, settings)
     with database.snapshot() as session:
@@ -64,27 +64,47 @@ def prepare_round(
         drawn = _draw(requests, base, open_adapter(store, first.parent, base), settings, report)
         with database.transaction() as session:
             _record(session, drawn, first, settings)
+    with database.snapshot() as session:
+        agreed = _read_agreement(session)
+        survey = survey_votes(session, settings, base, round_.personality_id)
     if judge is not None:
-        with database.snapshot() as session:
-            survey = survey_votes(session, settings, base, round_.personality_id)
         opinion = _ask(judge, survey, settings)
+    plan = _plan(survey, opinion, settings, first.parent_id)
     with database.transaction() as session:
-        return plan_round(session, settings, base, round_, opinion, parent_id=first.parent_id)
+        # A deletion comes before this transaction, or finds the pairs in the manifest.
+        hold_personality(session, round_.personality_id)
+        if _read_agreement(session) != agreed:
+            return plan_round(session, settings, base, round_, opinion, parent_id=first.parent_id)
+        return _write_plan(session, round_, plan, settings)
 
 
 def plan_round(
     session: Session, settings: Settings, base: BaseModel, round_: Round, opinion: Opinion, *, parent_id: int | None
 ) -> Plan | Skip:
-    """Survey once more, and write the round's manifest; `opinion` is of samples that the version `parent_id` gave."""
-    # A deletion comes before this transaction, or finds the pairs in the manifest.
+    """Plan in one transaction, which lets nobody else write on SQLite, what the round learns, and write its manifest.
+
+    `opinion` is of samples that the version `parent_id` gave.
+    """
     hold_personality(session, round_.personality_id)
     survey = survey_votes(session, settings, base, round_.personality_id)
+    return _write_plan(session, round_, _plan(survey, opinion, settings, parent_id), settings)
+
+
+def _read_agreement(session: Session) -> tuple[set[Any], set[Any]]:
+    """Return who deleted their data and when, and who allows training; while both stay so, a plan may be written."""
+    deletions = session.execute(select(ErasureRow.user_id, ErasureRow.erased_at))
+    return set(map(tuple, deletions)), set(session.scalars(select(ConsentRow.user_id)))
+
+
+def _plan(survey: Survey, opinion: Opinion, settings: Settings, parent_id: int | None) -> Plan | Skip:
     if opinion.scores and survey.parent_id != parent_id:
         opinion = Opinion({}, opinion.auc, PROMOTED_MEANWHILE)
     plan = make_plan(survey, opinion, settings)
     if plan.new_lessons < settings.training.min_pairs:
         return _too_few(plan, opinion, settings)
-    return _write_plan(session, round_, plan, settings)
+    if len({single.liked for single in plan.train_singles}) == 1:
+        return _one_kind(plan.train_singles)
+    return plan
 
 
 def _hold_back_bursts(database: Database, personality_id: int, settings: Settings) -> None:
@@ -108,6 +128,24 @@ def survey_votes(session: Session, settings: Settings, base: BaseModel, personal
         ballots=ballots,
         parent=parent,
         ledger=open_ledger(line, {reply.id: reply for reply in replies}),
+        empty_samples=_read_empty_samples(session, base, personality_id, parent),
+    )
+
+
+def _read_empty_samples(
+    session: Session, base: BaseModel, personality_id: int, parent: Version | None
+) -> tuple[str, ...]:
+    """Return the prompt of each answer without words that the parent gave to a round."""
+    return tuple(
+        session.scalars(
+            select(ReplyRow.prompt).where(
+                ReplyRow.personality_id == personality_id,
+                ReplyRow.base_revision == base.revision,
+                ReplyRow.origin == Origin.SAMPLE,
+                ReplyRow.answer == "",
+                ReplyRow.version_id.is_not_distinct_from(parent.id if parent else None),
+            )
+        )
     )
 
 
@@ -174,10 +212,14 @@ def _ask(judge: PreferenceModel, survey: Survey, settings: Settings) -> Opinion:
     return Opinion({reply.id: score for reply, score in zip(asked, scores, strict=True)}, judge.auc)
 
 
-def _write_plan(session: Session, round_: Round, plan: Plan, settings: Settings) -> Plan | Skip:
-    if len({single.liked for single in plan.train_singles}) == 1:
-        found, missing = ("liked", "disliked") if plan.train_singles[0].liked else ("disliked", "liked")
-        return f"KTO needs both kinds of answers, and all {plan.new_lessons} are {found}: vote on {missing} ones too"
+def _one_kind(singles: Sequence[Single]) -> Skip:
+    found, missing = ("liked", "disliked") if singles[0].liked else ("disliked", "liked")
+    return f"KTO needs both kinds of answers, and all {len(singles)} are {found}: vote on {missing} ones too"
+
+
+def _write_plan(session: Session, round_: Round, plan: Plan | Skip, settings: Settings) -> Plan | Skip:
+    if not isinstance(plan, Plan):
+        return plan
     used = _settings_of_round(settings)
     if round_.requested_by == SCHEDULE and (earlier := _trained_before(session, round_, plan.manifest, used)):
         return f"no new votes or corrections since round {earlier}, which trained on the same pairs"

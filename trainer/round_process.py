@@ -10,6 +10,8 @@ import threading
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
+from tqdm import tqdm
+
 from storage.settings import Settings
 from trainer.logs import log_to_stderr
 
@@ -60,8 +62,17 @@ def exit_with_parent() -> None:
     threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()
 
 
+def keep_locks_inside() -> None:
+    """Let progress bars, even those that are not shown, be guarded by a lock that ends with this process.
+
+    tqdm's own is a semaphore of the system: Python warns of it as leaked where the process that made it was killed.
+    """
+    tqdm.set_lock(threading.RLock())
+
+
 def _run(settings: Settings, round_id: int, log_level: int) -> None:
     exit_with_parent()
+    keep_locks_inside()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the trainer decides
     os.nice(settings.training.niceness)
     log_to_stderr(log_level)

@@ -21,7 +21,7 @@ from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
 from storage.errors import RoundConflict, StorageError
 from storage.rounds import finish_round, report_progress, require_round
-from storage.schema import GateVerdict, PairSource, RoundStatus
+from storage.schema import SOURCE_WORDS, GateVerdict, RoundStatus
 from storage.settings import Settings
 from storage.versions import Version, register
 from trainer.dpo import MAX_LABEL_NOISE, PreferencePair, train_dpo
@@ -30,7 +30,7 @@ from trainer.gate import HeldOut, Verdict, decide
 from trainer.judge import Judgement, judge
 from trainer.kto import RatedAnswer, train_kto
 from trainer.pairs import Pair
-from trainer.planning import REPLAY, Plan, Single
+from trainer.planning import Plan, Single
 from trainer.preparation import count_lessons, open_adapter, prepare_round
 from trainer.progress import Progress, Report
 from trainer.suites import load_suites
@@ -38,14 +38,6 @@ from trainer.training import TrainingMetrics
 
 PROGRESS_S = 1.0
 FORESEEN = (TrainerError, StorageError)
-SOURCE_WORDS = {
-    PairSource.CORRECTION: "corrections",
-    PairSource.CORRECTED_SAMPLE: "corrections against other answers",
-    PairSource.SIBLINGS: "siblings",
-    PairSource.LONE_VOTE: "lone votes",
-    PairSource.SINGLE: "single votes",
-    REPLAY: "replay",
-}
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +134,7 @@ def _learn(
     if plan.train_singles:
         return train_kto(
             _rated(plan.train_singles),
-            (),
+            _rated(plan.validation_singles),
             _texts(plan.holdout),
             _rated(plan.holdout_singles),
             settings=settings.training,
@@ -213,11 +205,9 @@ def _conclude(session: Session, settings: Settings, round_id: int, result: Resul
             finish_round(session, round_id, RoundStatus.REJECTED, reason, metrics, gate=_gate(verdict))
         case Judged(verdict=verdict, metrics=metrics):
             version = _register(session, round_id, result)
-            reason = _describe_version(version, result)
+            released = release_passed(session, version.personality_id, version, settings.release)
+            reason = _describe_version(version, result, released)
             finish_round(session, round_id, RoundStatus.PUBLISHED, reason, metrics, gate=_gate(verdict))
-            if settings.release.auto_promote and verdict.outcome is GateVerdict.PASS:
-                done = release_passed(session, version.personality_id, version, settings.release)
-                log.info("%s", done or "Nothing is released: see the round.")
 
 
 def _gate(verdict: Verdict) -> dict[str, Any]:
@@ -238,11 +228,12 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
     )
 
 
-def _describe_version(version: Version, judged: Judged) -> str:
+def _describe_version(version: Version, judged: Judged, released: str | None) -> str:
+    """Return what it learned and what the gate says; `released` says what was done with it, None that it waits."""
     learned = f"{version.name} learned from {_sources(judged)}"
     match judged.verdict.outcome:
         case GateVerdict.PASS:
-            return f"{learned} and passed the gate: promote it to let it answer"
+            return f"{learned} and passed the gate" + (f"; {released}" if released else ": promote it to let it answer")
         case GateVerdict.FAIL:
             return f"{learned} and did not pass the gate: {judged.verdict.reason}"
         case GateVerdict.NOT_ENOUGH_EVIDENCE:
@@ -252,7 +243,7 @@ def _describe_version(version: Version, judged: Judged) -> str:
 def _sources(judged: Judged) -> str:
     by_source = judged.plan.evidence["pairs_by_source"]
     whole = count_lessons(judged.metrics["pairs"], judged.metrics["objective"])
-    parts = [f"{count} by {SOURCE_WORDS[source]}" for source, count in by_source.items() if len(by_source) > 1]
+    parts = [f"{count} from {SOURCE_WORDS[source]}" for source, count in by_source.items() if len(by_source) > 1]
     others = [
         f"{judged.metrics[name]} {what}"
         for name, what in (("holdout_pairs", "held out"), ("left_out", "left out as longer than training.max_tokens"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -58,36 +59,30 @@ def test_the_order_of_the_rows_does_not_matter(answers: list[RatedReply], rng: r
 
 def test_lone_votes_and_corrections_want_samples() -> None:
     answers = [rated(1, up=[ANN], prompt="lone"), rated(2, prompt="corrected"), rated(3, prompt="neither")]
-    wanted = samples_wanted(answers[:1], [written(1, 2)], answers, version_id=None, settings=SETTINGS)
+    wanted = samples_wanted(answers[:1], [written(1, 2)], answers, drawn=Counter(), settings=SETTINGS)
     assert wanted == [SampleRequest(1, "lone", 4), SampleRequest(2, "corrected", 1)]
 
 
 def test_samples_that_are_there_are_not_drawn_again() -> None:
-    lone = rated(1, up=[ANN], version_id=7)
-    answers = [
-        lone,
-        sample(2, version_id=7),
-        sample(3, version_id=7),
-        sample(4, version_id=None),
-        rated(5, version_id=7),
-    ]
-    wanted = samples_wanted([lone], [], answers, version_id=7, settings=SETTINGS)
-    assert wanted == [SampleRequest(1, lone.prompt, 2)], "another version's sample and a member's answer do not count"
-    enough = [*answers, sample(6, version_id=7), sample(8, version_id=7)]
-    assert samples_wanted([lone], [], enough, version_id=7, settings=SETTINGS) == []
+    lone = rated(1, up=[ANN])
+    wanted = samples_wanted([lone], [], [lone], drawn=Counter({lone.prompt: 2, "another": 9}), settings=SETTINGS)
+    assert wanted == [SampleRequest(1, lone.prompt, 2)]
+    for enough in (4, 5):
+        drawn = Counter({lone.prompt: enough})
+        assert samples_wanted([lone], [], [lone], drawn=drawn, settings=SETTINGS) == []
 
 
 def test_a_prompt_gets_its_samples_once_whatever_wants_them() -> None:
     answers = [rated(1, up=[ANN]), rated(2), rated(3)]
     corrections = [written(1, 2), written(2, 3), written(3, 2, author_id=BEN), written(4, 99)]
-    wanted = samples_wanted(answers[:1], corrections, answers, version_id=None, settings=SETTINGS)
+    wanted = samples_wanted(answers[:1], corrections, answers, drawn=Counter(), settings=SETTINGS)
     assert wanted == [SampleRequest(1, answers[0].prompt, 4)]
-    assert [r.count for r in samples_wanted([], corrections, answers, version_id=None, settings=SETTINGS)] == [1]
+    assert [r.count for r in samples_wanted([], corrections, answers, drawn=Counter(), settings=SETTINGS)] == [1]
 
 
 def test_samples_for_corrections_can_be_turned_off() -> None:
     off = PairSettings(correction_samples=0)
-    assert samples_wanted([], [written(1, 1)], [rated(1)], version_id=None, settings=off) == []
+    assert samples_wanted([], [written(1, 1)], [rated(1)], drawn=Counter(), settings=off) == []
 
 
 # Which pairs they make

@@ -101,6 +101,24 @@ def test_a_pair_whose_votes_do_not_stand_stays_away(answers: list[RatedReply]) -
     assert recalled([line(1, 2)], answers) == []
 
 
+@pytest.mark.parametrize("source", [PairSource.SIBLINGS, PairSource.LONE_VOTE])
+def test_a_broken_answer_is_not_chosen_again_however_liked(source: PairSource) -> None:
+    """An earlier Reactune may have learned it, under other rules of what is broken."""
+    answers = [rated(1, "warm " * 20, up=crowd(9)), rated(2, "bad", down=[BEN], is_sample=source == "lone vote")]
+    assert recalled([line(1, 2, source)], answers) == []
+
+
+def test_a_broken_sample_is_not_chosen_again_beside_a_disliked_answer() -> None:
+    answers = [sample(1, "warm " * 20), rated(2, "bad", down=[BEN])]
+    assert recalled([line(1, 2, PairSource.LONE_VOTE)], answers) == []
+
+
+def test_a_broken_answer_is_rejected_again() -> None:
+    answers = [rated(1, "good", up=[ANN]), rated(2, "warm " * 20, down=[BEN])]
+    (pair,) = recalled([line(1, 2)], answers)
+    assert pair.chosen.text == "good"
+
+
 def test_an_old_correction_comes_back_while_it_stands() -> None:
     answers = [rated(1, "wrong"), sample(2, "fresh")]
     entries = [

@@ -200,6 +200,19 @@ def test_samples_are_wanted_for_new_corrections_and_lone_votes() -> None:
     assert wanted_samples(found, settings(objective="kto"), lone_too=True) == []
 
 
+def test_samples_of_the_parent_are_there_already_even_those_without_words() -> None:
+    lone = rated(1, up=[ANN], version_id=7)
+    of_parent = [sample(2, version_id=7), sample(3, version_id=7)]
+    others = [sample(4, version_id=None), sample(5, version_id=8), rated(6, version_id=7)]
+    found = survey([lone, *of_parent, *others], parent=version(7))
+
+    def wanted(empty: int) -> list[int]:
+        with_empty = replace(found, empty_samples=(lone.prompt,) * empty)
+        return [want.count for want in wanted_samples(with_empty, settings(), lone_too=True)]
+
+    assert [wanted(0), wanted(1), wanted(2)] == [[2], [1], []]
+
+
 def test_without_votes_there_is_an_empty_plan() -> None:
     for objective in ("dpo", "kto"):
         plan = make_plan(survey([]), NO_OPINION, settings(objective=objective))
@@ -282,6 +295,19 @@ def test_single_votes_are_judged_on_held_out_siblings() -> None:
     assert not prompts(plan.holdout) & prompts(plan.train_singles)
     assert len(plan.train_singles) == 30
     assert {line.split for line in plan.manifest if line.source is PairSource.SIBLINGS} == {Split.HOLDOUT}
+
+
+def test_single_votes_watch_training_too_where_it_may_stop_early() -> None:
+    found = survey(siblings(20))
+    patient = make_plan(found, NO_OPINION, settings(objective="kto", patience=2, holdout_share=0.25))
+    parts = (patient.train_singles, patient.validation_singles, patient.holdout_singles)
+    assert [len(part) for part in parts] == [22, 8, 10]
+    assert len(set.union(*(prompts(part) for part in parts))) == 20
+    assert patient.new_lessons == 30
+    splits = [line.split for line in patient.manifest if line.source is PairSource.SINGLE]
+    assert splits == [Split.TRAIN] * 22 + [Split.VALIDATION] * 8 + [Split.HOLDOUT] * 10
+    impatient = make_plan(found, NO_OPINION, settings(objective="kto", holdout_share=0.25))
+    assert impatient.validation_singles == ()
 
 
 def test_single_votes_are_learned_once() -> None:
@@ -440,7 +466,7 @@ def check(plan: Plan, found: Survey, answers: list[RatedReply], corrections: lis
     """Check a plan against the line behind it, and that its manifest tells all of it."""
     ledger, by_id = found.ledger, {answer.id: answer for answer in answers}
     texts = {correction.id: correction.text for correction in corrections}
-    taught = prompts([*plan.train, *plan.validation, *plan.train_singles])
+    taught = prompts([*plan.train, *plan.validation, *plan.train_singles, *plan.validation_singles])
     judged = prompts([*plan.holdout, *plan.holdout_singles])
     assert not taught & judged
     assert not taught & ledger.held_out_prompts
@@ -454,7 +480,8 @@ def check(plan: Plan, found: Survey, answers: list[RatedReply], corrections: lis
         assert (entry.source, entry.weight, entry.replayed) == (pair.source, pair.weight, pair.replayed)
         assert entry.weight > 0
         assert ledger.has_learned(pair) == pair.replayed
-    for single, entry in zip([*plan.train_singles, *plan.holdout_singles], plan.manifest[len(pairs) :], strict=True):
+    singles = [*plan.train_singles, *plan.validation_singles, *plan.holdout_singles]
+    for single, entry in zip(singles, plan.manifest[len(pairs) :], strict=True):
         assert (entry.chosen_reply_id, entry.rejected_reply_id, None) == single.rows
         assert entry.source is PairSource.SINGLE
     assert [entry.split for entry in plan.manifest[: len(pairs)]] == (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterStore
@@ -15,7 +15,7 @@ from storage.base_model import BaseModel
 from storage.database import Database, open_database
 from storage.errors import RoundConflict
 from storage.personalities import ensure_personality
-from storage.privacy import delete_member
+from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.quarantines import decide_quarantine, open_quarantines
 from storage.rounds import (
     Round,
@@ -28,8 +28,8 @@ from storage.rounds import (
     request_round,
     require_round,
 )
-from storage.schema import Origin, PairSource, QuarantineStatus, ReplyRow, RoundStatus, Split
-from storage.settings import Settings
+from storage.schema import Basis, Origin, PairSource, QuarantineStatus, ReplyRow, RoundStatus, Split
+from storage.settings import DatabaseSettings, Settings
 from storage.versions import promote, register
 from storage.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, account, add_correction, add_reply, add_siblings, tiny_settings, vote
@@ -312,7 +312,82 @@ def test_a_correction_beats_a_fresh_sample_of_the_champion(
     assert {pair.backers for pair in plan.train} == {((CAROL, 1.0),)}
 
 
+def test_an_answer_that_came_out_empty_is_not_drawn_again_each_round(
+    database: Database, tiny_base: BaseModel, prepare: Prepare, tmp_path: Path
+) -> None:
+    """The database keeps it as a sample without words, of which no pair can be made."""
+
+    def correct(session: Session) -> None:
+        for number in range(2):
+            rows = {"prompt": f"<|im_start|>hi {number}", "base_revision": tiny_base.revision}
+            add_correction(session, add_reply(session, answer="wrong", **rows), "right", author_id=CAROL)
+            add_reply(session, answer="", origin=Origin.SAMPLE, **rows)
+
+    seed(database, correct)
+    drawn = samples(database)
+    plan = planned(prepare(tiny_settings(tmp_path, tiny_base.path, pairs={"correction_samples": 1}, holdout_share=0.0)))
+    assert samples(database) == drawn
+    assert plan.evidence["pairs_by_source"] == {"correction": 2}
+
+
 # What changes while a round is prepared
+
+
+@pytest.fixture
+def bot(settings: Settings, database: Database) -> Iterator[Database]:
+    """The same rows from another process, which waits for nobody."""
+    bot = open_database(settings.model_copy(update={"database": DatabaseSettings(busy_timeout_s=0.05)}))
+    yield bot
+    bot.close()
+
+
+def before(database: Database, words: str, work: Callable[[], Any]) -> None:
+    """Do some work whenever a statement with these words is about to run."""
+
+    def intrude(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if words in statement:
+            work()
+
+    event.listen(database.engine, "before_cursor_execute", intrude)
+
+
+@pytest.mark.parametrize("undo", [delete_member, withdraw_consent])
+def test_what_is_deleted_or_withdrawn_between_plan_and_manifest_is_not_learned_from(
+    database: Database,
+    personality: int,
+    tiny_base: BaseModel,
+    tmp_path: Path,
+    bot: Database,
+    undo: Callable[[Session, int], Any],
+) -> None:
+    def chat(session: Session) -> None:
+        give_consent(session, ALICE)
+        for number in range(3):
+            for answer, value in (("yes", Vote.UP), ("no", Vote.DOWN)):
+                rows = {"prompt": f"p{number}", "answer": answer, "basis": Basis.LIVE_CHAT}
+                vote(session, add_reply(session, base_revision=tiny_base.revision, **rows), BOB, value)
+
+    seed(database, chat)
+    round_ = start(database, personality)
+    permitted = tiny_settings(tmp_path, tiny_base.path, discord_training_permission=True)
+    before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: undo(session, ALICE)))
+    plan = prepare_round(
+        database, permitted, round_, base=tiny_base, store=AdapterStore(tmp_path), report=lambda _progress: None
+    )
+    assert skipped(plan).startswith("0 pairs")
+    with database.snapshot() as session:
+        assert read_manifest(session, round_.id) == []
+
+
+def test_members_vote_while_a_round_reads_their_votes(
+    database: Database, personality: int, tiny_base: BaseModel, settings: Settings, bot: Database
+) -> None:
+    seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
+    round_ = start(database, personality)
+    before(database, "FROM vote_events", lambda: seed(bot, lambda session: vote(session, 1, CAROL, Vote.UP)))
+    store = AdapterStore(settings.data.directory / "adapters")
+    plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    assert planned(plan).evidence["votes"] == 9
 
 
 def during_sampling(work: Callable[[], Any]) -> Callable[[Progress], None]:

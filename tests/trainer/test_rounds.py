@@ -168,7 +168,7 @@ def test_a_round_tells_what_it_made_of_the_votes(database: Database, revision: s
     assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "preference_auc", "notes"}
     assert (evidence["votes"], evidence["voters"], evidence["preference_auc"]) == (12, 2, None)
     assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
-    assert "by siblings" in ended.reason
+    assert "from siblings" in ended.reason
     told = json.dumps([evidence, ended.gate, ended.metrics, ended.settings])
     assert str(BOB) not in told
     assert str(CAROL) not in told
@@ -212,7 +212,7 @@ def test_a_line_of_rounds_repeats_old_lessons_and_learns_nothing_twice(
     assert not {rows(line) for line in new if not line.replayed} & trained
     assert held_out <= {rows(line) for line in new if line.split is Split.HOLDOUT}
     assert len(replayed) == len([line for line in new if line.split is Split.TRAIN and not line.replayed])
-    assert f"{len(replayed)} by replay" in second.reason
+    assert f"{len(replayed)} from earlier rounds" in second.reason
 
 
 def rows(line: ManifestPair) -> tuple[int | None, int | None, int | None]:
@@ -280,6 +280,18 @@ def test_what_passed_is_released_by_itself_only_where_the_settings_say_so(
     released = champion(database)
     assert released is not None
     assert (released.round_id, released.verdict) == (ended.id, GateVerdict.PASS)
+    assert ended.reason == "v1 learned from 10 pairs (10 held out) and passed the gate; v1 answers from now on"
+
+
+def test_a_round_says_that_what_passed_is_tried_as_a_canary_and_that_the_next_version_waits(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    cautious = lenient(settings, base, release={"auto_promote": True, "canary_share": 0.25})
+    first, second = run(cautious), run(cautious)
+    assert first.reason.endswith("passed the gate; v1 answers 25% of conversations as a canary")
+    assert second.reason.endswith("passed the gate; v2 waits for an admin: a canary of v1 is running")
+    assert champion(database) is None
 
 
 @pytest.mark.parametrize(
@@ -345,10 +357,11 @@ def test_a_version_that_only_repeats_itself_is_not_kept_whoever_wants_it(
         release={"auto_promote": True},
         pairs={"correction_samples": 0},
         gate={"max_degenerate_excess": 0.2},
-        learning_rate=0.02,
+        learning_rate=0.005,
         epochs=16.0,
     )
-    ended = run(greedy.model_copy(update={"generation": greedy.generation.model_copy(update={"max_new_tokens": 24})}))
+    sampling = greedy.generation.model_copy(update={"max_new_tokens": 24, "repetition_penalty": 1.0})
+    ended = run(greedy.model_copy(update={"generation": sampling}))
     assert ended.status is RoundStatus.REJECTED
     assert ended.reason.startswith("the new version is broken and is not kept: ")
     assert ended.metrics["degenerate_share"] > ended.metrics["degenerate_share_base"] + 0.5
@@ -418,6 +431,17 @@ def test_kto_is_judged_on_held_out_siblings_where_there_are_any(
     assert (ended.metrics["pairs"], ended.metrics["holdout_pairs"]) == (20, 10)
     (check,) = [check for check in ended.gate["checks"] if check["name"] == "held-out pairs"]
     assert "of 10 held-out pairs it leans" in check["sentence"]
+
+
+def test_kto_stops_when_its_validation_answers_get_worse(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 8, base_revision=revision))
+    learning = {"objective": "kto", "holdout_share": 0.3, "learning_rate": 0.05, "epochs": 12.0, "patience": 1}
+    ended = run(tiny_settings(settings.data.directory, base, **learning))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+    assert ended.metrics["epochs_trained"] < 12
+    assert {line.split for line in manifest_of(database, ended)} == {Split.TRAIN, Split.VALIDATION, Split.HOLDOUT}
 
 
 def test_single_votes_of_one_kind_are_skipped(
