@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import unicodedata
 from collections.abc import Callable
 
 from bot.errors import BotError
@@ -26,8 +27,9 @@ class UnknownTaste(BotError):
 
 
 def short(_message: str, answer: str) -> float:
-    """At most SHORT_WORDS words, but words: a row of emoji is no answer."""
-    return float(WORD.search(answer) is not None and len(answer.split()) <= SHORT_WORDS)
+    """At most SHORT_WORDS words, and more of them than emoji: a row of emoji is no answer."""
+    words, emoji = WORD.findall(answer), [sign for sign in answer if unicodedata.category(sign) == "So"]
+    return float(len(answer.split()) <= SHORT_WORDS and len(words) > len(emoji))
 
 
 def question(_message: str, answer: str) -> float:

@@ -203,7 +203,7 @@ class TrainingSettings(Section):
     """Weight of the likelihood term on chosen answers, which keeps answers coherent; 0 is off."""
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
-    epochs: Positive = 2.0
+    epochs: Positive = 1.0
     """Passes over the pairs."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Passes without a lower loss on validation pairs after which training stops, the best one kept; 0 is off."""
@@ -232,8 +232,8 @@ class GateSettings(Section):
     """Largest mean KL divergence from the base on neutral prompts, in nats per token."""
     max_degenerate_excess: Share = 0.15
     """Largest share of broken answers above the base's own share."""
-    max_coherence_ratio: Annotated[float, Field(gt=1.0)] = 1.25
-    """Largest loss of answers under the coherence model over that of the base's answers."""
+    max_coherence_ratio: Annotated[float, Field(gt=1.0)] = 1.1
+    """Largest loss of answers under the coherence model over that of the base's, token for token at equal positions."""
     coherence_model: str = ""
     """Who judges coherence: "gemma3-270m" (a pip package), a folder or a hub id; empty is the base model itself."""
     max_retention_ratio: Annotated[float, Field(gt=1.0)] = 1.05

@@ -22,8 +22,8 @@ class Findings:
 
     retention_loss: float
     """Nats per token."""
-    coherence_loss: float
-    """Nats per token of its answers, under the coherence model."""
+    coherence_losses: tuple[float, ...]
+    """Mean loss of its answers' first tokens under the coherence model, of their second ones, and so on, in nats."""
     degenerate_share: float
     answer_tokens: float
     passed: tuple[tuple[bool, ...], ...]
@@ -31,7 +31,7 @@ class Findings:
 
     @property
     def is_finite(self) -> bool:
-        return isfinite(self.retention_loss) and isfinite(self.coherence_loss)
+        return bool(self.coherence_losses) and all(map(isfinite, (self.retention_loss, *self.coherence_losses)))
 
 
 def remembered(
@@ -56,8 +56,9 @@ def _read(file: Path, sizes: Sequence[int]) -> Findings | None:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         content = json.loads(file.read_text(encoding="utf-8"))
         passed = tuple(tuple(map(bool, cases)) for cases in content["passed"])
-        numbers = {name: float(value) for name, value in content.items() if name != "passed"}
-        findings = Findings(**numbers, passed=passed)
+        losses = tuple(map(float, content["coherence_losses"]))
+        numbers = {name: float(value) for name, value in content.items() if not isinstance(value, list)}
+        findings = Findings(**numbers, coherence_losses=losses, passed=passed)
         if findings.is_finite and [len(cases) for cases in passed] == list(sizes):
             return findings
     return None

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
+from statistics import fmean
 from typing import Any
 
-from trainer.likelihood import Passage, mean_loss
+from trainer.likelihood import Passage, token_losses
 
 
-def mean_answer_loss(model: Any, tokenizer: Any, exchanges: Sequence[tuple[str, str]]) -> float:
-    """Return the mean loss per token, in nats, of answers to messages; an exchange is (message, answer).
+def answer_losses(model: Any, tokenizer: Any, exchanges: Sequence[tuple[str, str]]) -> list[list[float]]:
+    """Return the loss of each answer's tokens, in nats and in order; an exchange is (message, answer).
 
-    The model reads each exchange as plain dialogue, so that it needs no chat tuning; the answer's tokens alone count,
-    its end not among them. Empty answers are skipped; NaN where no others are.
+    The model reads each exchange as plain dialogue, so that it needs no chat tuning; the answer's end is not among its
+    tokens. Empty answers are skipped.
     """
-    return mean_loss(model, [_passage(message, answer, tokenizer) for message, answer in exchanges if answer.strip()])
+    return token_losses(
+        model, [_passage(message, answer, tokenizer) for message, answer in exchanges if answer.strip()]
+    )
+
+
+def losses_by_position(losses: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return the mean loss of all answers' first tokens, of their second ones, and so on."""
+    by_position = zip_longest(*losses)
+    return tuple(fmean(loss for loss in tokens if loss is not None) for tokens in by_position)
+
+
+def surprise_ratio(losses: Sequence[Sequence[float]], baseline: Sequence[float]) -> float:
+    """Return the loss of all answers over what the baseline's tokens cost at the same positions.
+
+    The first words of any answer surprise most: the base's own answers, cut after ten words, cost 1.13 times as much a
+    token as whole ones. So like is set against like (indirect standardisation), or short answers would seem incoherent.
+    Beyond the baseline's longest answer its last position counts. NaN without answers or without a baseline.
+    """
+    tokens = [(position, loss) for answer in losses for position, loss in enumerate(answer)]
+    if not tokens or not baseline:
+        return float("nan")
+    last = len(baseline) - 1
+    expected = sum(baseline[min(position, last)] for position, _ in tokens)
+    return sum(loss for _, loss in tokens) / expected
 
 
 def _passage(message: str, answer: str, tokenizer: Any) -> Passage:

@@ -16,8 +16,8 @@ MIN_KNOWN_CASES = 5
 """Fewest facts known by the base from which a loss of knowledge is concluded."""
 BROKEN_EXCESS = 0.5
 """Share of broken answers above the base's beyond which a version only repeats itself."""
-FAR_BEYOND = 4.0
-"""Excess over the base's loss, in allowed excesses, beyond which answers are no language any more."""
+NO_LANGUAGE = 2.0
+"""Ratio to the base's loss beyond which answers are no language any more, where the settings do not allow more."""
 MOST_NAMED = 3
 HELD_OUT = "held-out pairs"
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
@@ -95,8 +95,8 @@ def _numbers(train_loss: float, held_out: Sequence[HeldOut], judgement: Judgemen
 
 def _is_broken(judgement: Judgement, settings: GateSettings) -> bool:
     excess = judgement.degenerate_share - judgement.degenerate_share_base
-    far = 1 + FAR_BEYOND * (settings.max_coherence_ratio - 1)
-    return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or judgement.coherence_ratio > far
+    babbles = judgement.coherence_ratio > max(NO_LANGUAGE, settings.max_coherence_ratio)
+    return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or babbles
 
 
 def _held_out(held_out: Sequence[HeldOut], settings: GateSettings, seed: int) -> Check:
@@ -168,16 +168,34 @@ def _behaviour(result: SuiteResult, settings: GateSettings) -> Check:
         f"({result.lost} lost{_named(': ', result.lost_ids)}, {result.gained} gained)"
     )
     drop = (result.lost - result.gained) / result.cases
-    return _limit(f"suite {result.suite}", drop, settings.max_suite_drop, said, f"-{settings.max_suite_drop:.0%}")
+    return _unless_by_chance(_drop(result, drop, said, settings), result.lost, result.gained, settings.confidence)
 
 
 def _knowledge(result: SuiteResult, settings: GateSettings) -> Check:
-    name, known, kept = f"suite {result.suite}", result.base_passes, result.base_passes - result.lost
+    known, kept = result.base_passes, result.base_passes - result.lost
     said = f"{result.suite}: {kept} of the {known} facts that the base knows are still known"
     if known < MIN_KNOWN_CASES:
-        return Check(name, GateVerdict.PASS, f"{said}, which are too few to say much")
+        return Check(f"suite {result.suite}", GateVerdict.PASS, f"{said}, which are too few to say much")
     said += f" ({_named('lost: ', result.lost_ids)})" if result.lost else ""
-    return _limit(name, result.lost / known, settings.max_suite_drop, said, f"-{settings.max_suite_drop:.0%}")
+    return _unless_by_chance(_drop(result, result.lost / known, said, settings), result.lost, 0, settings.confidence)
+
+
+def _drop(result: SuiteResult, drop: float, said: str, settings: GateSettings) -> Check:
+    return _limit(f"suite {result.suite}", drop, settings.max_suite_drop, said, f"-{settings.max_suite_drop:.0%}")
+
+
+def _unless_by_chance(check: Check, lost: int, gained: int, confidence: float) -> Check:
+    """Return the check, which fails only where a version that changes cases either way seldom loses as many.
+
+    One-sided sign test on the cases that changed (McNemar's exact test): losing two of two is a coin's work.
+    """
+    if check.outcome is GateVerdict.PASS:
+        return check
+    from scipy.stats import binomtest
+
+    if binomtest(lost, lost + gained, alternative="greater").pvalue <= 1 - confidence + ROUNDING:
+        return check
+    return Check(check.name, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{check.sentence}, which may as well be chance")
 
 
 def _named(introduction: str, lost_ids: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from storage.base_model import BaseModel, load_model, load_tokenizer, quiet_tran
 from storage.coherence_model import resolve_coherence_model
 from storage.settings import GateSettings, GenerationSettings, TrainingSettings
 from trainer.baseline import Findings, remembered
-from trainer.coherence import mean_answer_loss
+from trainer.coherence import answer_losses, losses_by_position, surprise_ratio
 from trainer.degeneration import degenerate_share
 from trainer.divergence import mean_divergence
 from trainer.likelihood import Passage
@@ -53,7 +53,7 @@ NEUTRAL_MESSAGES = (
 )
 MAX_ANSWER_TOKENS = 48
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 1
+FINDINGS_FORMAT = 2
 """Rises with every change of this package that changes what is found about a model."""
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -70,7 +70,7 @@ class Judgement:
     retention_loss_ratio: float
     """Loss on the retention text over the base's."""
     coherence_ratio: float
-    """Loss of the version's answers under the coherence model over that of the base's answers."""
+    """Loss of the version's answers under the coherence model over that of the base's tokens at the same positions."""
     degenerate_share: float
     degenerate_share_base: float
     answer_tokens: float
@@ -101,7 +101,7 @@ def judge(
         sampler = Sampler.load(base, adapter, training.dtype)
         critic = _Critic(sampler, coherence_model, training.dtype)
         examiner = _Examiner(sampler, critic, suites, generation, training.seed)
-        version, answers = examiner.examine(contextlib.nullcontext)
+        version, answers, losses = examiner.examine(contextlib.nullcontext)
         divergence = mean_divergence(
             sampler.model, [Passage(a.prompt_ids.tolist(), a.answer_ids.tolist()) for a in answers]
         )
@@ -118,14 +118,16 @@ def judge(
             [len(suite.cases) for suite in suites],
             lambda: examiner.examine(sampler.model.disable_adapter)[0],
         )
-    return _compare(version, original, divergence, suites)
+    return _compare(version, original, divergence, surprise_ratio(losses, original.coherence_losses), suites)
 
 
-def _compare(version: Findings, base: Findings, divergence: float, suites: Sequence[Suite]) -> Judgement:
+def _compare(
+    version: Findings, base: Findings, divergence: float, coherence_ratio: float, suites: Sequence[Suite]
+) -> Judgement:
     return Judgement(
         divergence=divergence,
         retention_loss_ratio=version.retention_loss / base.retention_loss,
-        coherence_ratio=version.coherence_loss / base.coherence_loss,
+        coherence_ratio=coherence_ratio,
         degenerate_share=version.degenerate_share,
         degenerate_share_base=base.degenerate_share,
         answer_tokens=version.answer_tokens,
@@ -146,9 +148,9 @@ class _Critic:
         self._tokenizer = load_tokenizer(model) if model else sampler.tokenizer
         self._model = load_model(model, dtype).to(sampler.model.device) if model else sampler.model
 
-    def loss(self, exchanges: Sequence[tuple[str, str]]) -> float:
+    def losses(self, exchanges: Sequence[tuple[str, str]]) -> list[list[float]]:
         with self._context():
-            return mean_answer_loss(self._model, self._tokenizer, exchanges)
+            return answer_losses(self._model, self._tokenizer, exchanges)
 
 
 class _Examiner:
@@ -178,26 +180,31 @@ class _Examiner:
             "suites": [asdict(suite) for suite in self._suites],
         }
 
-    def examine(self, speaking: Context) -> tuple[Findings, list[Sample]]:
-        """Return what was found, and the answers to the neutral messages; a model without numbers is asked nothing."""
+    def examine(self, speaking: Context) -> tuple[Findings, list[Sample], list[list[float]]]:
+        """Return what was found, the answers to the neutral messages, and what each token cost the coherence model.
+
+        A model without numbers is asked nothing.
+        """
         with speaking():
             kept = retention_loss(self._sampler.model, self._sampler.tokenizer)
             if not isfinite(kept):
-                return self._nothing(), []
+                return self._nothing(), [], []
             answers = self._answer_neutral_messages()
             passed = tuple(self._grade_suites())
         texts = [answer.text for answer in answers]
-        return Findings(
+        losses = self._critic.losses(list(zip(NEUTRAL_MESSAGES, texts, strict=True)))
+        findings = Findings(
             retention_loss=kept,
-            coherence_loss=self._critic.loss(list(zip(NEUTRAL_MESSAGES, texts, strict=True))),
+            coherence_losses=losses_by_position(losses),
             degenerate_share=degenerate_share(texts),
             answer_tokens=sum(len(answer.answer_ids) for answer in answers) / len(answers),
             passed=passed,
-        ), answers
+        )
+        return findings, answers, losses
 
     def _nothing(self) -> Findings:
         passed = tuple((False,) * len(suite.cases) for suite in self._suites)
-        return Findings(nan, nan, nan, nan, passed)
+        return Findings(nan, (), nan, nan, passed)
 
     def _answer_neutral_messages(self) -> list[Sample]:
         prompts = [self._render([{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]

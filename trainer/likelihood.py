@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,12 +30,18 @@ class Passage:
 
 def mean_loss(model: Any, passages: Sequence[Passage]) -> float:
     """Return the mean negative log-probability over all target tokens, in nats; NaN where there are none."""
-    total, tokens = 0.0, 0
+    losses = [loss for of_passage in token_losses(model, passages) for loss in of_passage]
+    return fmean(losses) if losses else float("nan")
+
+
+def token_losses(model: Any, passages: Sequence[Passage]) -> list[list[float]]:
+    """Return the negative log-probability of every target token, in nats, passage by passage in their order."""
+    losses: dict[int, list[float]] = {}
     for batch in batches(model, passages):
         targets = _targets(model, batch)
-        total -= float(target_logps(model, batch).gather(-1, targets[:, None]).double().sum())
-        tokens += len(targets)
-    return total / tokens if tokens else float("nan")
+        found = iter((-target_logps(model, batch).gather(-1, targets[:, None])[:, 0]).tolist())
+        losses |= {id(passage): list(islice(found, len(passage.target_ids))) for passage in batch}
+    return [losses[id(passage)] for passage in passages]
 
 
 def batches(model: Any, passages: Sequence[Passage]) -> Iterator[list[Passage]]:

@@ -33,10 +33,10 @@ from storage.replies import FinishedReply, NewReply, add_message, finish_reply, 
 from storage.rounds import Round, claim_round, read_voters, request_round, require_round
 from storage.schema import CHAMPION, Basis, GateVerdict, Outcome
 from storage.settings import Settings, load_settings
-from storage.versions import Version, list_versions, promote, read_alias
+from storage.versions import Version, list_versions, name_of, promote, read_alias
 from storage.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
-from trainer.coherence import mean_answer_loss
+from trainer.coherence import answer_losses, losses_by_position, surprise_ratio
 from trainer.degeneration import is_degenerate
 from trainer.preparation import open_adapter
 from trainer.rounds import run_round
@@ -87,8 +87,8 @@ class Standing:
 
     approvals: tuple[float, ...]
     """P(👍) of the answer to each message."""
-    answer_loss: float
-    """Of its answers under the independent model, in nats per token."""
+    losses: list[list[float]]
+    """Of its answers' tokens under the independent model, in nats."""
     degenerate_share: float
 
 
@@ -150,7 +150,6 @@ class Simulation:
         self._tokenizer = load_tokenizer(self._base)
         talk, self._held_out = self._messages()
         self._talk = iter(talk)
-        self._message_ids = iter(range(1, 10**9))
         self.critic = Critic(self._base, settings)
         self._base_standing: Standing | None = None
         with closing(open_database(settings)) as database, database.transaction() as session:
@@ -160,7 +159,7 @@ class Simulation:
     def judge_base(self) -> dict[str, Any]:
         began = time.monotonic()
         self._base_standing = self._judge(None)
-        return _row("base", self._base_standing, self._base_standing) | {"seconds": time.monotonic() - began}
+        return _row(None, self._base_standing, self._base_standing) | {"seconds": time.monotonic() - began}
 
     def run_round(self, number: int) -> dict[str, Any]:
         """Let members talk and vote, train, promote what does not fail, and judge who answers then."""
@@ -170,17 +169,19 @@ class Simulation:
             talked = time.monotonic()
             round_ = self._train(database)
             trained = time.monotonic()
-            champion = self._release(database, round_)
-            row = self._describe(database, round_)
+            made = self._made(database, round_)
+            champion = self._release(database, made)
+            row = self._describe(database, round_) | {"version_made": made.name if made else None}
         assert self._base_standing is not None, "the base is judged first"
         standing = self._judge(champion)
-        row |= _row(champion.name if champion else "base", standing, self._base_standing)
+        row |= _row(champion, standing, self._base_standing)
         row |= {
             "round": number,
             "seconds": time.monotonic() - began,
             "seconds_talking": talked - began,
             "seconds_training": trained - talked,
         }
+        log.warning("%s", row["reason"])
         log.warning("%s", _line(row))
         return row
 
@@ -265,11 +266,15 @@ class Simulation:
         with database.snapshot() as session:
             return require_round(session, round_.id)
 
-    def _release(self, database: Database, round_: Round) -> Version | None:
-        """Promote the round's version unless the gate says fail, as an admin would who read its reasons."""
+    def _made(self, database: Database, round_: Round) -> Version | None:
+        """Return the version that the round made, if it made one."""
+        with database.snapshot() as session:
+            return next((v for v in list_versions(session, self._personality) if v.round_id == round_.id), None)
+
+    def _release(self, database: Database, made: Version | None) -> Version | None:
+        """Promote a round's version unless the gate says fail, as an admin would who read its reasons."""
         with database.transaction() as session:
             champion = read_alias(session, self._personality)
-            made = next((v for v in list_versions(session, self._personality) if v.round_id == round_.id), None)
             if made is None or made.verdict is GateVerdict.FAIL:
                 return champion.version
             return promote(
@@ -298,8 +303,6 @@ class Simulation:
             "notes": round_.evidence.get("notes", []),
             "largest_voter_share": max((voter.share for voter in voters), default=0.0),
             "colluders_share": sum(voter.share for voter in voters if voter.user_id in colluders),
-            "divergence": metrics.get("divergence"),
-            "retention_loss_ratio": metrics.get("retention_loss_ratio"),
             "seconds_of_steps": metrics.get("seconds"),
         }
 
@@ -309,7 +312,7 @@ class Simulation:
         messages = [held.message for held in self._held_out]
         return Standing(
             approvals=tuple(self._community.taste(m, t) for m, t in zip(messages, texts, strict=True)),
-            answer_loss=self.critic.loss(list(zip(messages, texts, strict=True))),
+            losses=self.critic.losses(list(zip(messages, texts, strict=True))),
             degenerate_share=fmean(map(is_degenerate, texts)),
         )
 
@@ -332,8 +335,8 @@ class Critic:
         self._model = judge or base
         self.name = self._model.name
 
-    def loss(self, exchanges: list[tuple[str, str]]) -> float:
-        return mean_answer_loss(load_model(self._model, "bfloat16"), load_tokenizer(self._model), exchanges)
+    def losses(self, exchanges: list[tuple[str, str]]) -> list[list[float]]:
+        return answer_losses(load_model(self._model, "bfloat16"), load_tokenizer(self._model), exchanges)
 
 
 def _conversations() -> list[list[str]]:
@@ -379,22 +382,31 @@ def _message_of(reply_id: int) -> int:
     return 10**9 + reply_id
 
 
-def _row(version: str, standing: Standing, base: Standing) -> dict[str, Any]:
+def _row(champion: Version | None, standing: Standing, base: Standing) -> dict[str, Any]:
+    """Return how the version does that answers, the base where None; of one that nobody promoted it tells nothing."""
+    found = champion.metrics if champion else {"retention_loss_ratio": 1.0, "divergence": 0.0}
     approval, low, high = _interval(standing.approvals)
     gains = [after - before for after, before in zip(standing.approvals, base.approvals, strict=True)]
     gain, gain_low, gain_high = _interval(gains)
     return {
-        "version": version,
+        "version": name_of(champion),
         "approval": approval,
         "approval_low": low,
         "approval_high": high,
         "gain": gain,
         "gain_low": gain_low,
         "gain_high": gain_high,
-        "coherence_ratio": standing.answer_loss / base.answer_loss,
+        "coherence_ratio": surprise_ratio(standing.losses, losses_by_position(base.losses)),
+        "coherence_ratio_whole": _per_token(standing.losses) / _per_token(base.losses),
         "degenerate_share": standing.degenerate_share,
         "degenerate_share_base": base.degenerate_share,
+        "retention_loss_ratio": found["retention_loss_ratio"],
+        "divergence": found["divergence"],
     }
+
+
+def _per_token(losses: Sequence[Sequence[float]]) -> float:
+    return fmean(loss for answer in losses for loss in answer)
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -409,24 +421,24 @@ def _interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 def _line(row: dict[str, Any]) -> str:
     return (
-        f"round {row['round']}: {row['version']} · approval {row['approval']:.0%} "
+        f"round {row['round']} made {row['version_made']}, {row['version']} answers · approval {row['approval']:.0%} "
         f"({row['approval_low']:.0%} to {row['approval_high']:.0%}) · {row['pairs_by_source']} · {row['verdict']} · "
-        f"divergence {row['divergence'] or 0:.2f} · retention {row['retention_loss_ratio'] or 1:.3f} · "
-        f"coherence {row['coherence_ratio']:.2f} · broken {row['degenerate_share']:.0%} "
-        f"(base {row['degenerate_share_base']:.0%}) · {row['seconds']:.0f} s"
+        f"divergence {row['divergence']:.2f} · retention {row['retention_loss_ratio']:.3f} · "
+        f"coherence {row['coherence_ratio']:.2f} ({row['coherence_ratio_whole']:.2f} whole) · "
+        f"broken {row['degenerate_share']:.0%} (base {row['degenerate_share_base']:.0%}) · {row['seconds']:.0f} s"
     )
 
 
 def _summary(rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
     base, final = rows[0], rows[-1]
-    trained = [row for row in rows if row.get("retention_loss_ratio") is not None]
     return {
         "approval_base": base["approval"],
         "approval_final": final["approval"],
         "gain": final["gain"],
         "gain_low": final["gain_low"],
-        "retention_loss_ratio": trained[-1]["retention_loss_ratio"] if trained else 1.0,
+        "retention_loss_ratio": final["retention_loss_ratio"],
         "coherence_ratio": final["coherence_ratio"],
+        "coherence_ratio_whole": final["coherence_ratio_whole"],
         "degenerate_share": final["degenerate_share"],
         "degenerate_share_base": final["degenerate_share_base"],
         "pairs": sum(row.get("pairs", 0) for row in rows),

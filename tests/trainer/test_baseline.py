@@ -7,11 +7,15 @@ from trainer.baseline import Findings, remembered
 
 FOUND_WITH = {"base": "0123456789abcdef", "messages": ["Hi"]}
 FINDINGS = Findings(
-    retention_loss=2.5, coherence_loss=2.25, degenerate_share=0.125, answer_tokens=40.5, passed=((True, False), (True,))
+    retention_loss=2.5,
+    coherence_losses=(4.5, 2.25),
+    degenerate_share=0.125,
+    answer_tokens=40.5,
+    passed=((True, False), (True,)),
 )
 WHOLE = {
     "retention_loss": 2.5,
-    "coherence_loss": 2.25,
+    "coherence_losses": [4.5, 2.25],
     "degenerate_share": 0.125,
     "answer_tokens": 40.5,
     "passed": [[True, False], [True]],
@@ -54,6 +58,9 @@ def without(name: str) -> dict[str, object]:
         json.dumps(WHOLE | {"answer_tokens": None}),
         json.dumps(WHOLE | {"answer_tokens": "many"}),
         json.dumps(WHOLE | {"retention_loss": math.nan}),
+        json.dumps(WHOLE | {"coherence_losses": []}),
+        json.dumps(WHOLE | {"coherence_losses": [4.5, math.nan]}),
+        json.dumps(WHOLE | {"coherence_losses": 2.25}),
         json.dumps(WHOLE | {"passed": [[True], [True]]}),
         json.dumps(WHOLE | {"passed": [True, False]}),
     ],
@@ -68,6 +75,6 @@ def test_damaged_file_is_written_anew(tmp_path, damaged):
 
 
 def test_findings_that_are_no_numbers_are_not_kept(tmp_path):
-    broken = Findings(math.nan, math.nan, math.nan, math.nan, passed=((False, False), (False,)))
+    broken = Findings(math.nan, (), math.nan, math.nan, passed=((False, False), (False,)))
     assert remembered(tmp_path, FOUND_WITH, [2, 1], lambda: broken) is broken
     assert list(tmp_path.iterdir()) == []

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.base_model import load_model, load_tokenizer, resolve_base_model
 from tests.tiny_model import build_tiny_base
-from trainer.coherence import mean_answer_loss
-from trainer.likelihood import MAX_LOGITS, Passage, batches, mean_loss
+from trainer.coherence import answer_losses, losses_by_position, surprise_ratio
+from trainer.likelihood import MAX_LOGITS, Passage, batches, mean_loss, token_losses
 from trainer.retention import retention_loss, retention_text
 
 PASSAGES = [Passage([1, 5, 9], [4, 7]), Passage([3], [8, 2, 6, 300, 12]), Passage([1, 2, 3, 4, 5, 6], [11])]
@@ -65,33 +67,57 @@ def test_batches_hold_every_passage_and_keep_to_the_budget():
     assert [[passage.length for passage in batch] for batch in found] == [[10, 20], [40, 50], [150]]
 
 
+def test_every_passage_has_its_own_losses_in_its_place(model):
+    together = token_losses(model, PASSAGES)
+    assert [len(losses) for losses in together] == [len(passage.target_ids) for passage in PASSAGES]
+    for passage, losses in zip(PASSAGES, together, strict=True):
+        assert sum(losses) == pytest.approx(alone(model, passage.context_ids, passage.target_ids), rel=1e-5)
+
+
 def test_loss_of_a_model_that_knows_nothing_is_the_logarithm_of_its_vocabulary(clueless, tokenizer):
     exchanges = [("Hi", "Hello there."), ("How are you today?", "I am fine.")]
-    assert mean_answer_loss(clueless, tokenizer, exchanges) == pytest.approx(math.log(len(tokenizer)), rel=1e-6)
+    for losses in answer_losses(clueless, tokenizer, exchanges):
+        assert losses == pytest.approx([math.log(len(tokenizer))] * len(losses), rel=1e-6)
     assert retention_loss(clueless, tokenizer) == pytest.approx(math.log(len(tokenizer)), rel=1e-6)
 
 
 def test_answers_alone_are_judged_as_plain_dialogue(model, tokenizer):
     context = tokenizer("User: How are you?\nBot:")["input_ids"]
     answer = tokenizer(" I am fine.")["input_ids"]
-    found = mean_answer_loss(model, tokenizer, [(" How are you? ", "\nI am fine. ")])
-    assert found == pytest.approx(alone(model, context, answer) / len(answer), rel=1e-5)
-
-
-def test_long_answers_count_by_their_tokens(model, tokenizer):
-    short, long = ("Hi", "Yes."), ("Tell me a joke, please!", "No, sorry, I do not know that one.")
-    losses = [mean_answer_loss(model, tokenizer, [exchange]) for exchange in (short, long)]
-    tokens = [len(tokenizer(f" {answer}")["input_ids"]) for _, answer in (short, long)]
-    together = sum(loss * count for loss, count in zip(losses, tokens, strict=True)) / sum(tokens)
-    assert mean_answer_loss(model, tokenizer, [short, long]) == pytest.approx(together, rel=1e-5)
+    (found,) = answer_losses(model, tokenizer, [(" How are you? ", "\nI am fine. ")])
+    assert len(found) == len(answer)
+    assert sum(found) == pytest.approx(alone(model, context, answer), rel=1e-5)
 
 
 def test_empty_answers_are_skipped(model, tokenizer):
     spoken = [("Hi", "Hello.")]
-    assert mean_answer_loss(model, tokenizer, [*spoken, ("Hi", ""), ("Hi", " \n")]) == pytest.approx(
-        mean_answer_loss(model, tokenizer, spoken)
-    )
-    assert math.isnan(mean_answer_loss(model, tokenizer, [("Hi", "")]))
+    found = answer_losses(model, tokenizer, [*spoken, ("Hi", ""), ("Hi", " \n")])
+    assert len(found) == 1
+    assert found[0] == pytest.approx(answer_losses(model, tokenizer, spoken)[0])
+
+
+BASELINE = losses_by_position([[6.0, 2.0, 1.0], [4.0, 2.0]])
+
+
+def test_baseline_is_the_mean_loss_at_each_position():
+    assert BASELINE == (5.0, 2.0, 1.0)
+
+
+@given(st.lists(st.lists(st.floats(0.1, 20.0), min_size=1), min_size=1))
+def test_answers_are_as_surprising_as_themselves(losses):
+    assert surprise_ratio(losses, losses_by_position(losses)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 9])
+def test_short_and_long_answers_are_set_against_tokens_at_the_same_positions(length):
+    usual = [BASELINE[min(position, 2)] for position in range(length)]
+    assert surprise_ratio([usual], BASELINE) == pytest.approx(1.0)
+    assert surprise_ratio([[loss * 1.5 for loss in usual]], BASELINE) == pytest.approx(1.5)
+
+
+def test_nothing_said_has_no_ratio():
+    assert math.isnan(surprise_ratio([], BASELINE))
+    assert math.isnan(surprise_ratio([[1.0]], ()))
 
 
 def test_retention_text_is_varied_and_short():

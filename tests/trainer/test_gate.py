@@ -53,7 +53,7 @@ def test_sound_version_that_its_voters_prefer_passes():
 def test_every_check_tells_its_numbers():
     assert {check.name: check.sentence for check in judged().checks[1:]} == {
         "broken answers": "10% of answers are broken, the base's 5%, within the limit of +15%",
-        "coherence": "answers surprise the coherence model 1.04 times as much as the base's, within the limit of 1.25",
+        "coherence": "answers surprise the coherence model 1.04 times as much as the base's, within the limit of 1.10",
         "retention": "the loss on everyday text is 1.012 times the base's, within the limit of 1.050",
         "divergence": "answers moved 0.50 nats per token from the base, within the limit of 3.00",
         "length": "answers have 30 tokens, the base's 40, within the limit of 3.0 times as many",
@@ -104,8 +104,8 @@ def test_version_equal_to_its_parent_is_not_enough_evidence():
         ({"divergence": 3.01}, "answers moved 3.01 nats per token from the base, beyond the limit of 3.00"),
         ({"degenerate_share": 0.3}, "30% of answers are broken, the base's 5%, beyond the limit of +15%"),
         (
-            {"coherence_ratio": 1.26},
-            "answers surprise the coherence model 1.26 times as much as the base's, beyond the limit of 1.25",
+            {"coherence_ratio": 1.11},
+            "answers surprise the coherence model 1.11 times as much as the base's, beyond the limit of 1.10",
         ),
         (
             {"retention_loss_ratio": 1.051},
@@ -126,7 +126,7 @@ def test_number_beyond_its_limit_fails_and_comes_first(change, sentence):
         {"divergence": 3.0},
         {"degenerate_share": 0.2},
         {"degenerate_share": 0.0, "degenerate_share_base": 0.9},
-        {"coherence_ratio": 1.25},
+        {"coherence_ratio": 1.1},
         {"coherence_ratio": 0.4},
         {"retention_loss_ratio": 1.05},
         {"answer_tokens": 120.0},
@@ -153,6 +153,24 @@ def suite_drop(lost: int, gained: int) -> SuiteResult:
 def test_suite_fails_on_more_lost_than_gained(lost, gained, passes):
     verdict = judged(replace(JUDGEMENT, suites=(suite_drop(lost, gained),)))
     assert (verdict.outcome is GateVerdict.PASS) == passes
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "outcome"),
+    [
+        (3, 0, GateVerdict.NOT_ENOUGH_EVIDENCE),
+        (4, 0, GateVerdict.NOT_ENOUGH_EVIDENCE),
+        (5, 0, GateVerdict.FAIL),
+        (7, 1, GateVerdict.FAIL),
+        (7, 2, GateVerdict.NOT_ENOUGH_EVIDENCE),
+    ],
+)
+def test_suite_fails_where_chance_seldom_loses_as_many(lost, gained, outcome):
+    verdict = judged(replace(JUDGEMENT, suites=(suite_drop(lost, gained),)))
+    assert verdict.outcome is outcome
+    assert verdict.reason.endswith("beyond the limit of -10%, which may as well be chance") == (
+        outcome is GateVerdict.NOT_ENOUGH_EVIDENCE
+    )
 
 
 def test_failed_suite_names_some_of_its_cases():
