@@ -415,7 +415,7 @@ def export_pairs(file: Path, config: Config = None, as_json: AsJson = False) -> 
 
 @app.command()
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
-    """Check settings, database, model, token and disk, and say what to do."""
+    """Check settings, database, models, suites, channels, token and disk, and say what to do."""
     from bot.doctor import examine
 
     settings = load_settings(config)

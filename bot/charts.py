@@ -347,7 +347,7 @@ def sources_words(rounds: Sequence[RoundPairs]) -> Words:
     last = rounds[-1]
     total = sum(last.by_source.values())
     most = max(last.by_source, key=lambda source: last.by_source[source])
-    return Words(f"Round {last.round_id}: {count(total, 'pair')}", f"pairs by source; most: {most.value}")
+    return Words(f"Round {last.round_id}: {count(total, 'pair')}", f"pairs by source, most from {SOURCE_WORDS[most]}")
 
 
 def _draw_sources(axes: Axes, rounds: Sequence[RoundPairs]) -> None:

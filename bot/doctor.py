@@ -107,7 +107,7 @@ def _base_model(settings: Settings) -> str:
 def _coherence_model(settings: Settings) -> str:
     name = settings.gate.coherence_model
     if HUB_ID.fullmatch(name) and not Path(name).expanduser().is_dir():
-        return f"{name}, fetched by the round that needs it first"
+        return f"{name}: no folder here, so a hub id, which the first round fetches; not checked"
     model = resolve_coherence_model(name, settings.data.directory, lambda _sentence: None)
     return f"{model.name} (revision {model.revision})" if model else "the base model itself"
 

@@ -129,7 +129,7 @@ def _voter(voter: VoterBehind, named: Names) -> str:
 
 def _pair(pair: PairBehind, named: Names, style: Style) -> str:
     chosen = pair.correction or pair.chosen
-    notes = [pair.source.value, f"weight {pair.weight:.2f}", pair.split.value]
+    notes = [f"from {SOURCE_WORDS[pair.source]}", f"weight {pair.weight:.2f}", pair.split.value]
     if pair.replayed:
         notes.append("repeated")
     sides = f"{_side(chosen, named, style)} over {_side(pair.rejected, named, style)}"

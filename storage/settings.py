@@ -241,13 +241,13 @@ class GateSettings(Section):
     max_length_ratio: Annotated[float, Field(gt=1.0)] = 3.0
     """Longest mean answer over the base's."""
     max_suite_drop: Share = 0.1
-    """Largest share of a suite's cases that the base passes and the version does not, less those it gained."""
+    """Largest share of a suite's cases that only the base passes, less those that only the version passes."""
     suites: Files = ()
     """Further suites beside the shipped ones: JSON-lines files of cases (docs/gate.md)."""
     min_holdout_pairs: Count = 8
     """Fewest held-out pairs from which anything is concluded."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Confidence of the interval that decides whether held-out pairs prefer the version to its parent."""
+    """Confidence with which held-out pairs must prefer the version to its parent, and a suite have lost cases."""
 
 
 class ReleaseSettings(Section):

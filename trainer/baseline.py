@@ -23,7 +23,7 @@ class Findings:
     retention_loss: float
     """Nats per token."""
     coherence_losses: tuple[float, ...]
-    """Mean loss of its answers' first tokens under the coherence model, of their second ones, and so on, in nats."""
+    """Mean loss of its answers' tokens under the coherence model, by position (`losses_by_position`), in nats."""
     degenerate_share: float
     answer_tokens: float
     passed: tuple[tuple[bool, ...], ...]

@@ -22,9 +22,15 @@ def answer_losses(model: Any, tokenizer: Any, exchanges: Sequence[tuple[str, str
 
 
 def losses_by_position(losses: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Return the mean loss of all answers' first tokens, of their second ones, and so on."""
-    by_position = zip_longest(*losses)
-    return tuple(fmean(loss for loss in tokens if loss is not None) for tokens in by_position)
+    """Return the mean loss of all answers' first tokens, of their second ones, and so on.
+
+    The last mean is that of all tokens from the last position that half of the answers reach: beyond it there are few,
+    and a single one must not stand for all that longer answers say.
+    """
+    by_position = [[loss for loss in tokens if loss is not None] for tokens in zip_longest(*losses)]
+    usual = sum(2 * len(tokens) >= sum(map(bool, losses)) for tokens in by_position)
+    pooled = [*by_position[: usual - 1], [loss for tokens in by_position[usual - 1 :] for loss in tokens]]
+    return tuple(map(fmean, pooled)) if by_position else ()
 
 
 def surprise_ratio(losses: Sequence[Sequence[float]], baseline: Sequence[float]) -> float:
@@ -32,7 +38,7 @@ def surprise_ratio(losses: Sequence[Sequence[float]], baseline: Sequence[float])
 
     The first words of any answer surprise most: the base's own answers, cut after ten words, cost 1.13 times as much a
     token as whole ones. So like is set against like (indirect standardisation), or short answers would seem incoherent.
-    Beyond the baseline's longest answer its last position counts. NaN without answers or without a baseline.
+    Beyond the baseline's last position its last mean counts. NaN without answers or without a baseline.
     """
     tokens = [(position, loss) for answer in losses for position, loss in enumerate(answer)]
     if not tokens or not baseline:

@@ -168,7 +168,7 @@ def _behaviour(result: SuiteResult, settings: GateSettings) -> Check:
         f"({result.lost} lost{_named(': ', result.lost_ids)}, {result.gained} gained)"
     )
     drop = (result.lost - result.gained) / result.cases
-    return _unless_by_chance(_drop(result, drop, said, settings), result.lost, result.gained, settings.confidence)
+    return _unless_by_chance(_drop(result, drop, said, settings), result, settings.confidence)
 
 
 def _knowledge(result: SuiteResult, settings: GateSettings) -> Check:
@@ -177,14 +177,14 @@ def _knowledge(result: SuiteResult, settings: GateSettings) -> Check:
     if known < MIN_KNOWN_CASES:
         return Check(f"suite {result.suite}", GateVerdict.PASS, f"{said}, which are too few to say much")
     said += f" ({_named('lost: ', result.lost_ids)})" if result.lost else ""
-    return _unless_by_chance(_drop(result, result.lost / known, said, settings), result.lost, 0, settings.confidence)
+    return _unless_by_chance(_drop(result, result.lost / known, said, settings), result, settings.confidence)
 
 
 def _drop(result: SuiteResult, drop: float, said: str, settings: GateSettings) -> Check:
     return _limit(f"suite {result.suite}", drop, settings.max_suite_drop, said, f"-{settings.max_suite_drop:.0%}")
 
 
-def _unless_by_chance(check: Check, lost: int, gained: int, confidence: float) -> Check:
+def _unless_by_chance(check: Check, result: SuiteResult, confidence: float) -> Check:
     """Return the check, which fails only where a version that changes cases either way seldom loses as many.
 
     One-sided sign test on the cases that changed (McNemar's exact test): losing two of two is a coin's work.
@@ -193,7 +193,8 @@ def _unless_by_chance(check: Check, lost: int, gained: int, confidence: float) -
         return check
     from scipy.stats import binomtest
 
-    if binomtest(lost, lost + gained, alternative="greater").pvalue <= 1 - confidence + ROUNDING:
+    changed = result.lost + result.gained
+    if binomtest(result.lost, changed, alternative="greater").pvalue <= 1 - confidence + ROUNDING:
         return check
     return Check(check.name, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{check.sentence}, which may as well be chance")
 

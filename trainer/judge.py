@@ -53,7 +53,7 @@ NEUTRAL_MESSAGES = (
 )
 MAX_ANSWER_TOKENS = 48
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 2
+FINDINGS_FORMAT = 3
 """Rises with every change of this package that changes what is found about a model."""
 
 Context = Callable[[], AbstractContextManager[Any]]

@@ -406,7 +406,8 @@ def _row(champion: Version | None, standing: Standing, base: Standing) -> dict[s
 
 
 def _per_token(losses: Sequence[Sequence[float]]) -> float:
-    return fmean(loss for answer in losses for loss in answer)
+    tokens = [loss for answer in losses for loss in answer]
+    return fmean(tokens) if tokens else float("nan")
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -39,7 +39,10 @@ class TestCoherenceModel:
 
     def test_nothing_is_fetched_from_the_hub(self, find):
         found = find(gate={"coherence_model": "somebody/some-model"})["Coherence model"]
-        assert (found.is_well, found.says) == (True, "somebody/some-model, fetched by the round that needs it first")
+        assert (found.is_well, found.says) == (
+            True,
+            "somebody/some-model: no folder here, so a hub id, which the first round fetches; not checked",
+        )
 
 
 class TestAnnouncements:

@@ -69,8 +69,8 @@ class TestLineage:
                 "1 from suggestions, 1 held out)",
                 f"By {ada} 👍 1 👎 1, carried 62.5% (without them 25.0% would change) · <@4242> 👍 1 👎 0, "
                 f"carried 37.5% (without them 12.5% would change) · {bo} 👍 0 👎 0, 1 suggestion",
-                f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) · siblings, weight 0.50, train",
-                f"2. a suggestion of {bo} over {disliked} (👎 {ada}) · correction, weight 0.50, holdout",
+                f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) · from siblings, weight 0.50, train",
+                f"2. a suggestion of {bo} over {disliked} (👎 {ada}) · from suggestions, weight 0.50, holdout",
             ]
         )
         assert shown.flags.ephemeral

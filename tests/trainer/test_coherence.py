@@ -101,6 +101,15 @@ BASELINE = losses_by_position([[6.0, 2.0, 1.0], [4.0, 2.0]])
 
 def test_baseline_is_the_mean_loss_at_each_position():
     assert BASELINE == (5.0, 2.0, 1.0)
+    assert losses_by_position([]) == ()
+
+
+@pytest.mark.parametrize("last", [0.1, 9.0])
+def test_one_long_answer_does_not_decide_what_long_answers_may_cost(last):
+    baseline = losses_by_position([[2.0] * 10] * 23 + [[2.0] * 10 + [last]])
+    assert len(baseline) == 10
+    assert surprise_ratio([[2.0] * 20], baseline) == pytest.approx(1.0, abs=0.1)
+    assert surprise_ratio([[4.0] * 20], baseline) == pytest.approx(2.0, abs=0.2)
 
 
 @given(st.lists(st.lists(st.floats(0.1, 20.0), min_size=1), min_size=1))
