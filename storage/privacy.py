@@ -32,6 +32,7 @@ from storage.schema import (
     utc_now,
 )
 from storage.settings import PrivacySettings
+from storage.trust import held_back
 
 DELETED_MEANWHILE = (
     "a member deleted data that this round was learning from, so nothing is published: ask for a new one"
@@ -46,6 +47,29 @@ class Deletion:
     votes: int
     corrections: int
     versions: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What members allowed, and what they or the rules took back, at one moment."""
+
+    consents: frozenset[int]
+    """Who allows training on their live messages."""
+    erasures: frozenset[tuple[int, datetime]]
+    """Who deleted their data, and when they last did."""
+    withdrawals: frozenset[int]
+    """Ids of the corrections that do not stand any more."""
+    held_back: frozenset[tuple[int, int]]
+    """Reply and user of the votes that must not count."""
+
+    def stands(self, now: Agreement) -> bool:
+        """Return whether nothing was taken back since; what was added meanwhile may wait for another round."""
+        return (
+            now.consents >= self.consents
+            and now.erasures <= self.erasures
+            and now.withdrawals <= self.withdrawals
+            and now.held_back <= self.held_back
+        )
 
 
 def open_bases(settings: PrivacySettings) -> tuple[Basis, ...]:
@@ -87,6 +111,22 @@ def erased_since(session: Session, user_ids: Collection[int], moment: datetime) 
     """Return whether one of the users deleted their data at that moment or later."""
     deletions = select(ErasureRow.user_id).where(ErasureRow.user_id.in_(user_ids), ErasureRow.erased_at >= moment)
     return session.scalar(deletions.limit(1)) is not None
+
+
+def read_agreement(session: Session, personality_id: int) -> Agreement:
+    """Return what a round of the personality must respect; while it stands, a plan made under it may be written."""
+    erasures = session.execute(select(ErasureRow.user_id, ErasureRow.erased_at))
+    withdrawals = (
+        select(CorrectionRow.id)
+        .join(ReplyRow)
+        .where(ReplyRow.personality_id == personality_id, CorrectionRow.withdrawn_at.is_not(None))
+    )
+    return Agreement(
+        consents=frozenset(session.scalars(select(ConsentRow.user_id))),
+        erasures=frozenset((user_id, erased_at) for user_id, erased_at in erasures),
+        withdrawals=frozenset(session.scalars(withdrawals)),
+        held_back=frozenset(held_back(session, personality_id)),
+    )
 
 
 def delete_member(session: Session, user_id: int) -> Deletion:

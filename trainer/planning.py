@@ -228,6 +228,17 @@ def _watched(items: list[Item], training: TrainingSettings) -> tuple[list[Item],
     return split_prompts(items, training.holdout_share, training.seed + 1) if training.patience else (items, [])
 
 
+def _watched_singles(singles: list[Single], training: TrainingSettings) -> tuple[list[Single], list[Single]]:
+    """Like `_watched`, but nothing is validated on where that would leave training with one kind of answers."""
+    train, validation = _watched(singles, training)
+    return (train, validation) if has_both_kinds(train) else (singles, [])
+
+
+def has_both_kinds(singles: Iterable[Single]) -> bool:
+    """Return whether there are liked and disliked answers, without which KTO has nothing to tell apart."""
+    return len({single.liked for single in singles}) == 2
+
+
 def _rank(seed: int, *words: object) -> bytes:
     return hashlib.sha256(" ".join(map(str, (seed, *words))).encode()).digest()
 
@@ -257,7 +268,7 @@ def _plan_singles(survey: Survey, settings: Settings) -> Plan:
     train, holdout = split_prompts(
         new, training.holdout_share, training.seed, keep=ledger.trained_prompts, hold_out=ledger.held_out_prompts
     )
-    train, validation = _watched(train, training)
+    train, validation = _watched_singles(train, training)
     held_out = {single.prompt for single in holdout}
     voted = _voted_pairs(survey.replies, survey.corrections, settings)
     pairs = [pair for pair in voted if pair.prompt in held_out]

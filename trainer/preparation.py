@@ -14,17 +14,18 @@ from storage.base_model import BaseModel
 from storage.database import Database
 from storage.evidence import read_corrections, read_replies
 from storage.personalities import hold_personality
+from storage.privacy import Agreement, read_agreement
 from storage.quarantines import hold_back, new_bursts
-from storage.rounds import ManifestPair, Round, digest_manifest, read_line, set_manifest
-from storage.samples import DrawnAnswer, record_samples
-from storage.schema import ConsentRow, ErasureRow, Origin, ReplyRow, RoundRow, RoundStatus
+from storage.rounds import Round, digest_manifest, read_line, set_manifest
+from storage.samples import DrawnAnswer, read_empty_samples, record_samples
+from storage.schema import RoundRow, RoundStatus, plain
 from storage.settings import Settings
 from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, read_ballots
 from storage.versions import Version, read_alias
 from trainer.completion import SampleRequest
 from trainer.errors import TrainerError
 from trainer.ledger import open_ledger
-from trainer.planning import KTO, Opinion, Plan, Single, Survey, lone_votes, make_plan, wanted_samples
+from trainer.planning import KTO, Opinion, Plan, Survey, has_both_kinds, lone_votes, make_plan, wanted_samples
 from trainer.preference_model import PreferenceModel, fit_preference_model, load_encoder
 from trainer.progress import Progress, Report
 from trainer.sampling import Sampler
@@ -34,6 +35,12 @@ from trainer.training import cpu_threads
 SAMPLING = {"temperature", "top_p", "repetition_penalty", "max_new_tokens"}
 RULES = (ACCOUNT_AGE, MEMBERSHIP, QUARANTINE)
 LEAST_TOLD = 0.005
+MAX_PLANS = 10
+"""Plans of one round: a member who takes something back again and again must not keep the trainer for ever."""
+TAKEN_BACK = (
+    f"what this round was to learn from was withdrawn, deleted or held back while it was planned, {MAX_PLANS} times: "
+    "ask for a new one"
+)
 PROMOTED_MEANWHILE = (
     "lone votes are not used: another version was promoted while answers were drawn, so ask for a new round"
 )
@@ -53,7 +60,8 @@ def prepare_round(
 ) -> Plan | Skip:
     """Choose what the round trains on and write its manifest, or say why there is nothing to do.
 
-    Database and model are used by turns: no transaction waits for a model, and no writer for a plan.
+    Database and model are used by turns: no transaction waits for a model, and no writer for a plan. What is taken back
+    while the plan is made makes it be made again.
     """
     _hold_back_bursts(database, round_.personality_id, settings)
     with database.snapshot() as session:
@@ -64,36 +72,40 @@ def prepare_round(
         drawn = _draw(requests, base, open_adapter(store, first.parent, base), settings, report)
         with database.transaction() as session:
             _record(session, drawn, first, settings)
-    with database.snapshot() as session:
-        agreed = _read_agreement(session)
-        survey = survey_votes(session, settings, base, round_.personality_id)
-    if judge is not None:
-        opinion = _ask(judge, survey, settings)
-    plan = _plan(survey, opinion, settings, first.parent_id)
-    with database.transaction() as session:
-        # A deletion comes before this transaction, or finds the pairs in the manifest.
-        hold_personality(session, round_.personality_id)
-        if _read_agreement(session) != agreed:
-            return plan_round(session, settings, base, round_, opinion, parent_id=first.parent_id)
-        return _write_plan(session, round_, plan, settings)
+    for _ in range(MAX_PLANS):
+        with database.snapshot() as session:
+            agreed = read_agreement(session, round_.personality_id)
+            survey = survey_votes(session, settings, base, round_.personality_id)
+            last = _last_trained(session, round_.personality_id)
+        if judge is not None:
+            opinion = _ask(judge, survey, settings)
+        plan = _plan(survey, opinion, settings, first.parent_id)
+        if not isinstance(plan, Plan):
+            return plan
+        if round_.requested_by == SCHEDULE and last is not None and _is_repeated(last, plan, settings):
+            return f"no new votes or corrections since round {last.id}, which trained on the same pairs"
+        with database.transaction() as session:
+            if write_plan(session, round_, plan, settings, agreed):
+                return plan
+    return TAKEN_BACK
 
 
-def plan_round(
-    session: Session, settings: Settings, base: BaseModel, round_: Round, opinion: Opinion, *, parent_id: int | None
-) -> Plan | Skip:
-    """Plan in one transaction, which lets nobody else write on SQLite, what the round learns, and write its manifest.
-
-    `opinion` is of samples that the version `parent_id` gave.
-    """
+def write_plan(session: Session, round_: Round, plan: Plan, settings: Settings, agreed: Agreement) -> bool:
+    """Write the round's manifest, unless something was taken back since `agreed` was read; return whether it did."""
+    # A deletion ends before the comparison, or begins after the manifest is written and finds the pairs there.
     hold_personality(session, round_.personality_id)
-    survey = survey_votes(session, settings, base, round_.personality_id)
-    return _write_plan(session, round_, _plan(survey, opinion, settings, parent_id), settings)
-
-
-def _read_agreement(session: Session) -> tuple[set[Any], set[Any]]:
-    """Return who deleted their data and when, and who allows training; while both stay so, a plan may be written."""
-    deletions = session.execute(select(ErasureRow.user_id, ErasureRow.erased_at))
-    return set(map(tuple, deletions)), set(session.scalars(select(ConsentRow.user_id)))
+    if not agreed.stands(read_agreement(session, round_.personality_id)):
+        return False
+    set_manifest(
+        session,
+        round_.id,
+        plan.manifest,
+        parent_version_id=plan.parent.id if plan.parent else None,
+        settings=_settings_of_round(settings),
+        evidence=plan.evidence,
+        voters=plan.voters,
+    )
+    return True
 
 
 def _plan(survey: Survey, opinion: Opinion, settings: Settings, parent_id: int | None) -> Plan | Skip:
@@ -102,8 +114,8 @@ def _plan(survey: Survey, opinion: Opinion, settings: Settings, parent_id: int |
     plan = make_plan(survey, opinion, settings)
     if plan.new_lessons < settings.training.min_pairs:
         return _too_few(plan, opinion, settings)
-    if len({single.liked for single in plan.train_singles}) == 1:
-        return _one_kind(plan.train_singles)
+    if plan.train_singles and not has_both_kinds(plan.train_singles):
+        return _one_kind(plan)
     return plan
 
 
@@ -128,24 +140,7 @@ def survey_votes(session: Session, settings: Settings, base: BaseModel, personal
         ballots=ballots,
         parent=parent,
         ledger=open_ledger(line, {reply.id: reply for reply in replies}),
-        empty_samples=_read_empty_samples(session, base, personality_id, parent),
-    )
-
-
-def _read_empty_samples(
-    session: Session, base: BaseModel, personality_id: int, parent: Version | None
-) -> tuple[str, ...]:
-    """Return the prompt of each answer without words that the parent gave to a round."""
-    return tuple(
-        session.scalars(
-            select(ReplyRow.prompt).where(
-                ReplyRow.personality_id == personality_id,
-                ReplyRow.base_revision == base.revision,
-                ReplyRow.origin == Origin.SAMPLE,
-                ReplyRow.answer == "",
-                ReplyRow.version_id.is_not_distinct_from(parent.id if parent else None),
-            )
-        )
+        empty_samples=read_empty_samples(session, personality_id, base.revision, parent.id if parent else None),
     )
 
 
@@ -212,27 +207,11 @@ def _ask(judge: PreferenceModel, survey: Survey, settings: Settings) -> Opinion:
     return Opinion({reply.id: score for reply, score in zip(asked, scores, strict=True)}, judge.auc)
 
 
-def _one_kind(singles: Sequence[Single]) -> Skip:
+def _one_kind(plan: Plan) -> Skip:
+    singles = plan.train_singles
     found, missing = ("liked", "disliked") if singles[0].liked else ("disliked", "liked")
-    return f"KTO needs both kinds of answers, and all {len(singles)} are {found}: vote on {missing} ones too"
-
-
-def _write_plan(session: Session, round_: Round, plan: Plan | Skip, settings: Settings) -> Plan | Skip:
-    if not isinstance(plan, Plan):
-        return plan
-    used = _settings_of_round(settings)
-    if round_.requested_by == SCHEDULE and (earlier := _trained_before(session, round_, plan.manifest, used)):
-        return f"no new votes or corrections since round {earlier}, which trained on the same pairs"
-    set_manifest(
-        session,
-        round_.id,
-        plan.manifest,
-        parent_version_id=plan.parent.id if plan.parent else None,
-        settings=used,
-        evidence=plan.evidence,
-        voters=plan.voters,
-    )
-    return plan
+    beside = f" beside {len(plan.holdout_singles)} held out" if plan.holdout_singles else ""
+    return f"KTO needs both kinds of answers, and all {len(singles)}{beside} are {found}: vote on {missing} ones too"
 
 
 def _too_few(plan: Plan, opinion: Opinion, settings: Settings) -> Skip:
@@ -270,20 +249,22 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _trained_before(session: Session, round_: Round, manifest: list[ManifestPair], used: dict[str, Any]) -> int | None:
-    """Return the last trained round's id where it had the same pairs and settings.
-
-    Without this, a quiet server whose versions nobody promotes would train on the same votes every night.
-    """
-    last = session.scalar(
+def _last_trained(session: Session, personality_id: int) -> Round | None:
+    row = session.scalar(
         select(RoundRow)
         .where(
-            RoundRow.personality_id == round_.personality_id,
+            RoundRow.personality_id == personality_id,
             RoundRow.status.in_((RoundStatus.PUBLISHED, RoundStatus.REJECTED)),
         )
         .order_by(RoundRow.id.desc())
         .limit(1)
     )
-    if last is None or last.manifest_digest != digest_manifest(manifest) or last.settings != used:
-        return None
-    return last.id
+    return plain(Round, row) if row else None
+
+
+def _is_repeated(last: Round, plan: Plan, settings: Settings) -> bool:
+    """Return whether the last trained round had the same pairs and settings.
+
+    Without this, a quiet server whose versions nobody promotes would train on the same votes every night.
+    """
+    return last.manifest_digest == digest_manifest(plan.manifest) and last.settings == _settings_of_round(settings)

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.base_model import BaseModel
+from storage.corrections import suggest, withdraw
 from storage.database import Database
 from storage.personalities import ensure_personality
 from storage.privacy import (
@@ -21,8 +22,10 @@ from storage.privacy import (
     describe_bases,
     give_consent,
     open_bases,
+    read_agreement,
     withdraw_consent,
 )
+from storage.quarantines import decide_quarantine
 from storage.replies import add_message
 from storage.rounds import (
     ManifestPair,
@@ -40,12 +43,17 @@ from storage.schema import (
     Basis,
     CorrectionRow,
     PairSource,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    QuarantineRule,
+    QuarantineStatus,
     ReplyMessageRow,
     ReplyRow,
     RoundStatus,
     Split,
     VersionRow,
     VoteEventRow,
+    utc_now,
 )
 from storage.settings import PrivacySettings
 from storage.versions import Version, list_versions, register
@@ -63,8 +71,8 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
-from trainer.planning import NO_OPINION, Plan
-from trainer.preparation import plan_round
+from trainer.planning import NO_OPINION, make_plan
+from trainer.preparation import survey_votes, write_plan
 
 
 def count(session: Session, table: type[Base]) -> int:
@@ -265,11 +273,108 @@ def test_a_round_that_is_learning_from_the_data_is_ended(session: Session) -> No
     assert "a member deleted data" in ended.reason
 
 
+# What was taken back since a round read what it may learn from
+
+
+def open_quarantine(session: Session, reply_ids: Iterable[int]) -> int:
+    """Hold BOB's likes of the replies back, and return the quarantine's id."""
+    row = QuarantineRow(
+        personality_id=ensure_personality(session),
+        rule=QuarantineRule.VERSION,
+        subject_id=0,
+        vote=Vote.UP.value,
+        first_vote_at=utc_now(),
+        last_vote_at=utc_now(),
+    )
+    session.add(row)
+    session.flush()
+    hold(session, row.id, reply_ids)
+    return row.id
+
+
+def hold(session: Session, quarantine_id: int, reply_ids: Iterable[int]) -> None:
+    session.add_all(QuarantinedVoteRow(quarantine_id=quarantine_id, reply_id=id_, user_id=BOB) for id_ in reply_ids)
+    session.flush()
+
+
+@pytest.fixture
+def replies(session: Session) -> list[int]:
+    """Two answers, both with BOB's like; ALICE consents, and CAROL wrote a better one for the first."""
+    found = [add_reply(session, prompt=f"p{i}", speakers=[ALICE]) for i in range(2)]
+    for reply_id in found:
+        vote(session, reply_id, BOB, Vote.UP)
+    give_consent(session, ALICE)
+    add_correction(session, found[0], "better", author_id=CAROL)
+    return found
+
+
+TAKING_BACK: dict[str, Callable[[Session, list[int]], object]] = {
+    "consent": lambda session, _: withdraw_consent(session, ALICE),
+    "data": lambda session, _: delete_member(session, BOB),
+    "suggestion": lambda session, _: withdraw(session, 1, CAROL),
+    "suggestion replaced": lambda session, replies: suggest(session, replies[0], CAROL, "best", None),
+    "votes": open_quarantine,
+}
+ADDING: dict[str, Callable[[Session, list[int]], object]] = {
+    "consent": lambda session, _: give_consent(session, BOB),
+    "suggestion": lambda session, replies: add_correction(session, replies[1], "better", author_id=CAROL),
+    "vote": lambda session, replies: vote(session, replies[0], CAROL, Vote.DOWN),
+}
+
+
+@pytest.mark.parametrize("what", TAKING_BACK)
+def test_what_is_taken_back_ends_an_agreement(session: Session, replies: list[int], what: str) -> None:
+    personality_id = ensure_personality(session)
+    agreed = read_agreement(session, personality_id)
+    assert agreed.stands(read_agreement(session, personality_id))
+    TAKING_BACK[what](session, replies)
+    session.flush()
+    assert not agreed.stands(read_agreement(session, personality_id))
+
+
+@pytest.mark.parametrize("what", ADDING)
+def test_what_is_added_leaves_an_agreement_as_it_was(session: Session, replies: list[int], what: str) -> None:
+    personality_id = ensure_personality(session)
+    agreed = read_agreement(session, personality_id)
+    ADDING[what](session, replies)
+    assert agreed.stands(read_agreement(session, personality_id))
+
+
+def test_a_second_deletion_ends_an_agreement_too(session: Session) -> None:
+    personality_id = ensure_personality(session)
+    delete_member(session, BOB)
+    agreed = read_agreement(session, personality_id)
+    delete_member(session, BOB)
+    session.expire_all()
+    assert not agreed.stands(read_agreement(session, personality_id))
+
+
+def test_a_quarantine_that_grows_ends_an_agreement_and_one_that_counts_does_not(
+    session: Session, replies: list[int]
+) -> None:
+    personality_id = ensure_personality(session)
+    quarantine = open_quarantine(session, replies[:1])
+    before = read_agreement(session, personality_id)
+    hold(session, quarantine, replies[1:])
+    grown = read_agreement(session, personality_id)
+    assert not before.stands(grown)
+    decide_quarantine(session, quarantine, QuarantineStatus.COUNTED, "admin", "they are friends")
+    assert grown.stands(read_agreement(session, personality_id))
+
+
+def test_another_personality_is_no_matter_of_an_agreement(session: Session, replies: list[int]) -> None:
+    other = ensure_personality(session, "other")
+    agreed = read_agreement(session, other)
+    withdraw(session, 1, CAROL)
+    open_quarantine(session, replies)
+    assert agreed.stands(read_agreement(session, other))
+
+
 # Deletions and rounds that are planned at the same time
 
 
 def planner(database: Database) -> Callable[[Session], object]:
-    """Claim a round that BOB's votes give two pairs, and return the transaction that plans it."""
+    """Claim and plan a round that BOB's votes give pairs, and return the transaction that writes its manifest."""
     with database.transaction() as session:
         add_siblings(session, 2)
         request_round(session, ensure_personality(session), "test")
@@ -277,7 +382,12 @@ def planner(database: Database) -> Callable[[Session], object]:
     assert round_ is not None
     base = BaseModel("tiny", Path("unused"), BASE_REVISION, "LlamaForCausalLM")
     settings = tiny_settings(Path("unused"))
-    return lambda session: plan_round(session, settings, base, round_, NO_OPINION, parent_id=None)
+    with database.snapshot() as session:
+        agreed = read_agreement(session, round_.personality_id)
+        survey = survey_votes(session, settings, base, round_.personality_id)
+    plan = make_plan(survey, NO_OPINION, settings)
+    assert plan.manifest
+    return lambda session: write_plan(session, round_, plan, settings, agreed)
 
 
 def deletion_of(user_id: int) -> Callable[[Session], Deletion]:
@@ -301,6 +411,15 @@ def race(database: Database, first: Callable[[Session], object], second: Callabl
     return results[0]
 
 
+def test_a_plan_under_which_nothing_was_taken_back_is_written(database: Database) -> None:
+    write = planner(database)
+    with database.transaction() as session:
+        give_consent(session, CAROL)
+        assert write(session) is True
+    with database.snapshot() as session:
+        assert len(read_manifest(session, 1)) == 2
+
+
 def test_a_deletion_reaches_a_round_whose_plan_is_not_committed_yet(database: Database) -> None:
     race(database, planner(database), deletion_of(BOB))
     with database.snapshot() as session:
@@ -309,9 +428,8 @@ def test_a_deletion_reaches_a_round_whose_plan_is_not_committed_yet(database: Da
     assert (ended.status, ended.manifest_digest is None) == (RoundStatus.INTERRUPTED, False)
 
 
-def test_a_round_planned_during_a_deletion_does_not_see_what_goes(database: Database) -> None:
-    planned = race(database, deletion_of(BOB), planner(database))
-    assert not isinstance(planned, Plan)
+def test_a_plan_that_a_deletion_overtakes_is_not_written(database: Database) -> None:
+    assert race(database, deletion_of(BOB), planner(database)) is False
     with database.snapshot() as session:
         assert read_manifest(session, 1) == []
 

@@ -310,6 +310,22 @@ def test_single_votes_watch_training_too_where_it_may_stop_early() -> None:
     assert impatient.validation_singles == ()
 
 
+def test_validation_does_not_take_the_only_answer_of_a_kind() -> None:
+    """Without it, KTO has one kind of answers to learn from and refuses the round."""
+    given_back = 0
+    for lonely in range(1, 21):
+        answers = [rated(i, **{"down" if i == lonely else "up": [ANN]}, prompt=f"prompt {i}") for i in range(1, 21)]
+        plan = make_plan(survey(answers), NO_OPINION, settings(objective="kto", patience=2, holdout_share=0.25))
+        if lonely in [single.side.reply_id for single in plan.holdout_singles]:
+            continue
+        assert {single.liked for single in plan.train_singles} == {True, False}
+        ids = [single.side.reply_id for single in plan.train_singles]
+        assert ids == sorted(ids)
+        assert len(ids) == 15 - len(plan.validation_singles)
+        given_back += not plan.validation_singles
+    assert given_back == 4, "a quarter of the 15 that are not held out"
+
+
 def test_single_votes_are_learned_once() -> None:
     known = [
         ManifestPair(PairSource.SINGLE, Split.TRAIN, 1.0, None, 2),

@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel
+from storage.corrections import withdraw
 from storage.database import Database, open_database
 from storage.errors import RoundConflict
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
-from storage.quarantines import decide_quarantine, open_quarantines
+from storage.quarantines import decide_quarantine, hold_back, new_bursts, open_quarantines
 from storage.rounds import (
     Round,
     claim_round,
@@ -390,6 +391,114 @@ def test_members_vote_while_a_round_reads_their_votes(
     assert planned(plan).evidence["votes"] == 9
 
 
+def test_members_vote_while_a_round_is_planned_again(
+    database: Database, personality: int, tiny_base: BaseModel, settings: Settings, bot: Database
+) -> None:
+    """Somebody else takes back their consent between plan and manifest, and CAROL votes during every reading."""
+
+    def write(session: Session) -> None:
+        give_consent(session, ALICE)
+        add_siblings(session, 4, base_revision=tiny_base.revision)
+
+    seed(database, write)
+    round_ = start(database, personality)
+    readings: list[str] = []
+
+    def like() -> None:
+        readings.append("votes")
+        seed(bot, lambda session: vote(session, 1, CAROL, Vote.UP if len(readings) % 2 else Vote.DOWN))
+
+    before(database, "FROM vote_events", like)
+    before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: withdraw_consent(session, ALICE)))
+    store = AdapterStore(settings.data.directory / "adapters")
+    planned(prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None))
+    assert len(readings) >= 3, "bursts, the first plan, the second"
+
+
+def test_consent_that_is_given_meanwhile_waits_for_the_next_round(
+    database: Database, personality: int, tiny_base: BaseModel, settings: Settings, bot: Database
+) -> None:
+    seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
+    round_ = start(database, personality)
+
+    def consent_and_vote(session: Session) -> None:
+        give_consent(session, CAROL)
+        vote(session, 1, CAROL, Vote.UP)
+
+    before(database, "BEGIN IMMEDIATE", lambda: seed(bot, consent_and_vote))
+    store = AdapterStore(settings.data.directory / "adapters")
+    plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    assert planned(plan).evidence["votes"] == 8, "another plan would have seen the ninth"
+
+
+def test_a_suggestion_withdrawn_between_plan_and_manifest_is_not_learned_from(
+    database: Database, personality: int, tiny_base: BaseModel, tmp_path: Path, bot: Database
+) -> None:
+    def correct(session: Session) -> list[int]:
+        replies = [
+            add_reply(session, prompt=f"p{i}", answer="wrong", base_revision=tiny_base.revision) for i in range(3)
+        ]
+        return [add_correction(session, reply, "right", author_id=CAROL) for reply in replies]
+
+    withdrawn, *standing = seed(database, correct)
+    round_ = start(database, personality)
+    before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: withdraw(session, withdrawn, CAROL)))
+    # No samples are drawn, so that the first transaction is the one that writes.
+    settings = tiny_settings(tmp_path, tiny_base.path, pairs={"correction_samples": 0}, holdout_share=0.0)
+    plan = prepare_round(
+        database, settings, round_, base=tiny_base, store=AdapterStore(tmp_path), report=lambda _progress: None
+    )
+    assert sorted(pair.chosen.correction_id or 0 for pair in planned(plan).train) == standing
+    with database.snapshot() as session:
+        assert read_manifest(session, round_.id) == planned(plan).manifest
+
+
+def test_votes_held_back_between_plan_and_manifest_do_not_count(
+    database: Database, personality: int, tiny_base: BaseModel, settings: Settings, bot: Database
+) -> None:
+    """One more vote makes a burst of those that the plan counted."""
+    *crowd, last = range(901, 901 + settings.votes.burst_votes)
+
+    def write(session: Session) -> int:
+        add_reply(session, prompt="talk", speakers=[BOB], base_revision=tiny_base.revision)
+        add_siblings(session, 3, base_revision=tiny_base.revision)
+        add_reply(session, prompt="pushed", answer="rival", base_revision=tiny_base.revision)
+        pushed = add_reply(session, prompt="pushed", answer="pushed", base_revision=tiny_base.revision)
+        for user_id in crowd:
+            vote(session, pushed, user_id, Vote.UP)
+        return pushed
+
+    def push(session: Session) -> None:
+        vote(session, pushed, last, Vote.UP)
+        hold_back(session, personality, new_bursts(session, personality, settings.votes))
+
+    pushed = seed(database, write)
+    round_ = start(database, personality)
+    before(database, "BEGIN IMMEDIATE", lambda: seed(bot, push))
+    store = AdapterStore(settings.data.directory / "adapters")
+    plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    assert planned(plan).evidence["pairs_by_source"] == {"siblings": 3}
+    with database.snapshot() as session:
+        assert pushed not in {entry.chosen_reply_id for entry in read_manifest(session, round_.id)}
+
+
+def test_a_round_that_cannot_be_planned_in_peace_is_left_alone(
+    database: Database, personality: int, tiny_base: BaseModel, settings: Settings, bot: Database
+) -> None:
+    """Somebody deletes their data after every plan."""
+    seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
+    round_ = start(database, personality)
+    before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: delete_member(session, CAROL)))
+    store = AdapterStore(settings.data.directory / "adapters")
+    plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    assert skipped(plan) == (
+        "what this round was to learn from was withdrawn, deleted or held back while it was planned, 10 times: "
+        "ask for a new one"
+    )
+    with database.snapshot() as session:
+        assert read_manifest(session, round_.id) == []
+
+
 def during_sampling(work: Callable[[], Any]) -> Callable[[Progress], None]:
     """Return what does some work once, when the first samples are drawn."""
     done: list[bool] = []
@@ -533,6 +642,10 @@ def test_single_votes_of_one_kind_wait_for_the_other(
     seed(database, like_everything)
     kto = tiny_settings(tmp_path, tiny_base.path, objective="kto", holdout_share=0.0)
     assert skipped(prepare(kto)) == "KTO needs both kinds of answers, and all 5 are liked: vote on disliked ones too"
+    patient = tiny_settings(tmp_path, tiny_base.path, objective="kto", holdout_share=0.2, patience=2)
+    assert skipped(prepare(patient)) == (
+        "KTO needs both kinds of answers, and all 4 beside 1 held out are liked: vote on disliked ones too"
+    )
     many = tiny_settings(tmp_path, tiny_base.path, objective="kto", holdout_share=0.0, min_pairs=9)
     assert skipped(prepare(many)).startswith("5 rated answers to learn from, 9 needed: vote on more answers;")
 
