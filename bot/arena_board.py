@@ -8,10 +8,11 @@ from datetime import datetime
 
 import discord
 
-from bot.reports import bar, count, sentence
+from bot.reports import bar, sentence
 from bot.splitting import split_message
 from storage.arenas import Arena, ArenaAnswer
 from storage.schema import ArenaStatus
+from storage.wording import count
 
 ROOM_CHARS = 5_200  # all embeds of a message hold 6,000 characters, the titles and bars included
 LONGEST_ANSWER_CHARS = 4_000  # Discord's limit for one embed is 4,096

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from discord.utils import escape_markdown
 
-from bot.reports import count
 from storage.fates import Fate, Obstacle, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
 from storage.schema import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.votes import Tally, Vote
+from storage.wording import count
 
 VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50

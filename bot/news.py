@@ -7,12 +7,13 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.reports import VERDICTS, count, describe_metrics, sentence
+from bot.reports import VERDICTS, describe_metrics, sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.announcements import CanaryStory, MoveStory
-from storage.canaries import Canary, Reading, Trial, tenths
+from storage.canaries import Canary, Reading, Trial
 from storage.schema import SOURCE_WORDS, CanaryStatus
 from storage.versions import name_of
+from storage.wording import count, tenths
 
 CANARY_ENDS = {
     CanaryStatus.PROMOTED: "won",
@@ -27,7 +28,7 @@ def describe_canary(reading: Reading, now: datetime) -> str:
     """Return share, votes, approval and evidence of a running canary, a line each."""
     canary, comparison = reading.canary, reading.comparison
     challenger, champion = reading.challenger.name, name_of(reading.champion)
-    left = max(0, canary.max_votes - reading.tried.approval.votes)
+    left = max(0, canary.max_votes - reading.tried.votes)
     lines = [
         f"**Canary:** {challenger} answers {canary.share:.0%} of conversations, {champion} the others, "
         f"for {_duration(now - canary.started_at)} (started by {canary.started_by}: {canary.start_reason})",

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from storage.canaries import Reading, tenths
+from storage.canaries import Reading, share_of_votes
 from storage.evidence import Evidence
 from storage.rounds import Round
 from storage.schema import CHALLENGER, GateVerdict, RoundStatus
 from storage.versions import Alias, AliasMove, Version, name_of
 from storage.votes import Tally
+from storage.wording import count
 
 BAR_CELLS = 12
 LEAST_TOLD_SHARE = 0.005
@@ -67,11 +68,10 @@ def describe_status(status: Status) -> str:
 
 
 def _canary(reading: Reading) -> str:
-    tried, kept = reading.tried.approval, reading.kept.approval
     return (
         f"**Canary:** {reading.challenger.name} answers {reading.canary.share:.0%} of conversations and has "
-        f"{tried.share:.0%} of {count(tried.votes, 'vote')}, {name_of(reading.champion)} {kept.share:.0%} of "
-        f"{tenths(kept.votes)}; `/model canary status` tells more"
+        f"{share_of_votes(reading.tried)}, {name_of(reading.champion)} has {share_of_votes(reading.kept)}; "
+        "`/model canary status` tells more"
     )
 
 
@@ -192,12 +192,6 @@ def describe_move(move: AliasMove, version: Version) -> str:
     what = "a canary" if move.alias == CHALLENGER else "champion"
     overriding = ", overriding the gate," if move.overrides_gate else ""
     return f"became {what}{overriding}" if move.to_version_id == version.id else f"stopped being {what}"
-
-
-def count(number: float, noun: str, nouns: str = "") -> str:
-    """Return "1 vote", "12 votes" or, of votes that weigh less than one, "7.5 votes"."""
-    written = tenths(number)
-    return f"{written} {noun if written == '1' else nouns or noun + 's'}"
 
 
 def bar(share: float) -> str:

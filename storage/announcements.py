@@ -25,6 +25,7 @@ from storage.schema import (
     utc_now,
 )
 from storage.versions import AliasMove, Version, failed_checks, find_version
+from storage.votes import not_held_back
 
 NEWS_FOR = timedelta(days=1)
 """Older news is not told any more: the bot was away too long."""
@@ -45,7 +46,7 @@ class MoveStory:
     pairs: dict[str, int]
     """Of those rounds, by source."""
     votes: int
-    """Given since the champion moved before that."""
+    """Given since the champion moved before that, and not held back."""
     failed_checks: list[str]
 
 
@@ -160,7 +161,7 @@ def _pairs_of(session: Session, round_ids: list[int]) -> dict[str, int]:
 
 
 def _votes_since_last_move(session: Session, move: AliasMove) -> int:
-    """Count the votes that members gave while the version before the move answered."""
+    """Count the votes that members gave while the version before the move answered, without those held back."""
     began = select(func.max(AliasMoveRow.moved_at)).where(
         AliasMoveRow.personality_id == move.personality_id,
         AliasMoveRow.alias == move.alias,
@@ -179,4 +180,4 @@ def _votes_since_last_move(session: Session, move: AliasMove) -> int:
     )
     if began_at is not None:
         votes = votes.where(VoteEventRow.created_at > began_at)
-    return session.scalar(select(func.count()).select_from(votes.subquery())) or 0
+    return session.scalar(select(func.count()).select_from(not_held_back(votes.subquery()).subquery())) or 0

@@ -43,6 +43,7 @@ from storage.versions import (
 )
 from storage.vote_history import read_histories, read_holds
 from storage.votes import Vote
+from storage.wording import count, tenths
 
 DEFAULT_SHARE = 0.1
 """Of conversations, where neither the admin nor release.canary_share says another."""
@@ -78,12 +79,27 @@ class Trial:
     given: int = 0
     """Votes behind these sums."""
     failures: int = 0
-    """Answers that failed, ran out of time or had no words; each counts as a 👎."""
+    """Answers that failed, ran out of time or had no words; each counts as a 👎 of `failure_weight`."""
     conversations: int = 0
 
     @property
+    def votes(self) -> int:
+        """Votes and failures, whatever they weigh."""
+        return self.given + self.failures
+
+    @property
+    def failure_weight(self) -> float:
+        """The mean weight of this version's votes and of one more that counts in full.
+
+        Not that of both versions' votes: failures would then outweigh the votes of the version whose voters are new,
+        and two equal versions would be told apart. The one in full gives failures weight where nobody voted, or hardly
+        anybody; beside n votes it adds less than 1/n to the weight of a failure.
+        """
+        return (1 + self.up + self.down) / (1 + self.given)
+
+    @property
     def approval(self) -> Approval:
-        return Approval(self.up, self.down + self.failures)
+        return Approval(self.up, self.down + self.failures * self.failure_weight)
 
 
 class Place(NamedTuple):
@@ -127,7 +143,7 @@ class Reading:
             return Ending(CanaryStatus.PROMOTED, f"members like {challenger} better than {champion}: {votes}")
         if self.comparison.preferred is Side.CHAMPION:
             return Ending(CanaryStatus.ROLLED_BACK, f"members like {challenger} less than {champion}: {votes}")
-        if self.tried.approval.votes >= self.canary.max_votes:
+        if self.tried.votes >= self.canary.max_votes:
             return Ending(CanaryStatus.INCONCLUSIVE, f"no difference between {challenger} and {champion}: {votes}")
         return None
 
@@ -137,19 +153,19 @@ class Reading:
 
 
 def _share(name: str, trial: Trial) -> str:
-    approval = trial.approval
-    if not approval.votes:
-        return f"no votes for {name}"
-    votes = tenths(approval.votes)
-    said = f"{approval.share:.0%} of {votes} {'vote' if votes == '1' else 'votes'} for {name}"
-    if not trial.failures:
-        return said
-    return f"{said}, {trial.failures} of them {'a failure' if trial.failures == 1 else 'failures'}"
+    said = f"{share_of_votes(trial)} for {name}"
+    return f"{said}, {count(trial.failures, 'failure')} among them" if trial.failures else said
 
 
-def tenths(number: float) -> str:
-    """Return a number as people write it: to a tenth, without a tenth that is none."""
-    return f"{number:,.1f}".removesuffix(".0")
+def share_of_votes(trial: Trial) -> str:
+    """Return "80% of 10 votes", with what they are worth where some weigh less than one; failures are among them."""
+    if not trial.votes:
+        return "no votes"
+    worth = tenths(trial.approval.votes)
+    if worth == "0":
+        return "no votes that weigh anything"
+    said = f"{trial.approval.share:.0%} of {count(trial.votes, 'vote')}"
+    return said if worth == tenths(trial.votes) else f"{said} worth {worth}"
 
 
 def answers_with_challenger(canary_id: int, conversation_id: int, share: float) -> bool:
@@ -310,9 +326,9 @@ def conclude_canary(session: Session, reading: Reading, ending: Ending) -> bool:
 def _promote_challenger(session: Session, reading: Reading, reason: str) -> None:
     canary = reading.canary
     champion = read_alias(session, canary.personality_id)
-    moved = CanaryRefused(f"the champion moved while {reading.challenger.name} won its canary: nothing was changed")
+    moved = f"the champion moved while {reading.challenger.name} won its canary: nothing was changed"
     if (champion.version.id if champion.version else None) != canary.champion_id:
-        raise moved
+        raise CanaryRefused(moved)
     try:
         make_champion(
             session,
@@ -324,7 +340,7 @@ def _promote_challenger(session: Session, reading: Reading, reason: str) -> None
             overrides_gate=canary.overrides_gate,
         )
     except AlreadyChampion as error:  # another bot was quicker
-        raise moved from error
+        raise CanaryRefused(moved) from error
 
 
 def release_passed(session: Session, personality_id: int, version: Version, settings: ReleaseSettings) -> str | None:
@@ -424,9 +440,10 @@ def _weigh_votes(
     votes = {vote_of: history.now for vote_of, history in histories.items() if vote_of[0] in places}
     holds = read_holds(session, QuarantineRow.status != QuarantineStatus.COUNTED)
     held_back = {user_id for reply_id, user_id in holds if reply_id in places}
-    scales = Scales(session, settings)
+    first = first_votes(votes, places, held_back)
+    scales = Scales(session, settings, {(places[reply_id].guild_id, user_id) for reply_id, user_id in first})
     weighed: dict[int | None, list[WeighedVote]] = defaultdict(list)
-    for (reply_id, user_id), vote in first_votes(votes, places, held_back).items():
+    for (reply_id, user_id), vote in first.items():
         place, voted_at = places[reply_id], histories[reply_id, user_id].last_set_at
         weighed[place.version_id].append(scales.weigh(reply_id, place.guild_id, user_id, vote, voted_at))
     return weighed

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.schema import MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 
 Member = tuple[int | None, int]
 """Guild id, which is None outside a server, and user id."""
+MEMBERS_AT_ONCE = 10_000
+"""In one statement; SQLite takes 32,766 parameters."""
+GuildId = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
 
 
 def note_members(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) -> None:
@@ -75,12 +78,20 @@ def read_talkers(session: Session) -> set[int]:
 
 
 class Memberships:
-    """Since when members belonged to their servers, as seen from the moments of their votes."""
+    """Since when members belonged to their servers, as seen from the moments of their votes.
 
-    def __init__(self, session: Session) -> None:
+    `members` are all who will be asked about; without them, everyone is read.
+    """
+
+    def __init__(self, session: Session, members: Collection[Member] | None = None) -> None:
         self._session = session
-        rows = session.execute(select(MemberRow.guild_id, MemberRow.user_id, MemberRow.joined_at))
-        self._joined_at: dict[Member, datetime] = {(guild_id, user_id): moment for guild_id, user_id, moment in rows}
+        self._members = members
+        joined = select(MemberRow.guild_id, MemberRow.user_id, MemberRow.joined_at)
+        self._joined_at: dict[Member, datetime] = {
+            (guild_id, user_id): moment
+            for which in self._conditions(MemberRow.guild_id, MemberRow.user_id)
+            for guild_id, user_id, moment in session.execute(joined.where(which))
+        }
 
     def since(self, guild_id: int, user_id: int, voted_at: datetime) -> datetime:
         """Return when the voter's membership began.
@@ -96,20 +107,31 @@ class Memberships:
     def _first_signs(self) -> dict[Member, datetime]:
         """First vote event, first words in a prompt or first question of each member in each server."""
         signs: dict[Member, datetime] = {}
-        for query in _signs():
-            for guild_id, user_id, moment in self._session.execute(query):
-                known = signs.get((guild_id, user_id), moment)
-                signs[guild_id, user_id] = min(known, moment)
+        for user, query in _signs().items():
+            for which in self._conditions(ReplyRow.guild_id, user):
+                for guild_id, user_id, moment in self._session.execute(query.where(which)):
+                    known = signs.get((guild_id, user_id), moment)
+                    signs[guild_id, user_id] = min(known, moment)
         return signs
 
+    def _conditions(self, guild_id: GuildId, user_id: InstrumentedAttribute[int]) -> Iterator[ColumnElement[bool]]:
+        """Yield what together selects the members, no more of them at once than a statement takes."""
+        if self._members is None:
+            yield guild_id.is_not(None)
+            return
+        guilds = {guild for guild, _ in self._members if guild is not None}
+        users = sorted({user for guild, user in self._members if guild is not None})
+        for start in range(0, len(users), MEMBERS_AT_ONCE):
+            yield and_(guild_id.in_(guilds), user_id.in_(users[start : start + MEMBERS_AT_ONCE]))
 
-def _signs() -> tuple[Select[int | None, int, datetime], ...]:
-    in_server = ReplyRow.guild_id.is_not(None)
+
+def _signs() -> dict[InstrumentedAttribute[int], Select[int | None, int, datetime]]:
+    """Return the queries for each kind of sign, by the column of the user who gave it."""
     asked = (ReplyRow.guild_id, ReplyRow.author_id)
     spoken = (ReplyRow.guild_id, ReplySpeakerRow.user_id)
     voted = (ReplyRow.guild_id, VoteEventRow.user_id)
-    return (
-        select(*asked, func.min(ReplyRow.created_at)).where(in_server).group_by(*asked),
-        select(*spoken, func.min(ReplyRow.created_at)).join(ReplyRow).where(in_server).group_by(*spoken),
-        select(*voted, func.min(VoteEventRow.created_at)).join(ReplyRow).where(in_server).group_by(*voted),
-    )
+    return {
+        ReplyRow.author_id: select(*asked, func.min(ReplyRow.created_at)).group_by(*asked),
+        ReplySpeakerRow.user_id: select(*spoken, func.min(ReplyRow.created_at)).join(ReplyRow).group_by(*spoken),
+        VoteEventRow.user_id: select(*voted, func.min(VoteEventRow.created_at)).join(ReplyRow).group_by(*voted),
+    }

@@ -6,8 +6,11 @@ Wasserman, Ramdas & Balakrishnan 2020, arXiv 1912.11436). While it is not so, th
 reaches 1/a is at most a (Ville's inequality), however often one looks and whenever one stops (Ramdas et al. 2023,
 Game-theoretic statistics and safe anytime-valid inference, arXiv 2210.01948).
 
-A vote may weigh less than one, if nothing of what it says decides its weight w: E[(p'/p)^w] <= E[p'/p]^w = 1 for the
-chance p of what it says and any other p' (Jensen), so that the mixture still grows by nothing on average.
+A vote may weigh less than one, w, if what it says does not decide what it weighs: a power w of a likelihood ratio r is
+at most 1 - w + w r (Bernoulli), whose mean is 1 where 👍 and 👎 weigh the same on average, so that the mixture still
+grows by nothing on average. Failures are 👎 without a voter: they must weigh what votes on the same version weigh on
+average. `storage.canaries` takes the average of the votes so far for it, so that with failures beside lighter votes the
+bound is not proven, only simulated.
 """
 
 from __future__ import annotations

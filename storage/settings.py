@@ -260,7 +260,7 @@ class ReleaseSettings(Section):
     canary_alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
     """Largest chance that the comparison calls one of two equally liked versions better, or worse."""
     canary_max_votes: Count = 400
-    """Votes on the challenger's answers after which a comparison without a result is inconclusive."""
+    """Votes and failures of the challenger, whatever they weigh, after which a comparison is inconclusive."""
     announce_channel: Annotated[int, Field(ge=0)] = 0
     """Id of the channel in which new champions are announced; 0 is none."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from storage.members import Memberships
+from storage.members import Member, Memberships
 from storage.schema import QuarantineRow, ReplyRow, VoteEventRow
 from storage.settings import VoteSettings
 from storage.votes import Vote, held_back_votes, standing_count
@@ -126,15 +126,19 @@ def held_back(session: Session, personality_id: int) -> set[tuple[int, int]]:
 
 
 class Scales:
-    """Weighs votes by account age and membership at the moment they were given."""
+    """Weighs votes by account age and membership at the moment they were given.
 
-    def __init__(self, session: Session, settings: VoteSettings) -> None:
+    `members` are all whose votes will be weighed; without them, everyone's membership is read.
+    """
+
+    def __init__(self, session: Session, settings: VoteSettings, members: Collection[Member] | None = None) -> None:
         self._session = session
         self._settings = settings
+        self._members = members
 
     @cached_property
     def _memberships(self) -> Memberships:
-        return Memberships(self._session)
+        return Memberships(self._session, self._members)
 
     def weigh(self, reply_id: int, guild_id: int | None, user_id: int, vote: Vote, voted_at: datetime) -> WeighedVote:
         """Return the vote with its weights; `voted_at` is when its member last set a thumb under the reply."""

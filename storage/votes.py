@@ -173,7 +173,7 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
 
 
 def _counting_votes() -> Subquery:
-    """Select `reply_id`, `up` and `down` (1 and 0, or 0 and 1) of every standing vote that is not held back."""
+    """Select `reply_id`, `user_id`, `up` and `down` (1 and 0, or 0 and 1) of each standing vote not held back."""
     up, down = (case((standing_count(said) > 0, 1), else_=0) for said in Vote)
     standing = (
         select(VoteEventRow.reply_id, VoteEventRow.user_id, up.label("up"), down.label("down"))
@@ -181,13 +181,17 @@ def _counting_votes() -> Subquery:
         .having(up != down)  # both thumbs of one user cancel
         .subquery()
     )
+    return not_held_back(standing).subquery()
+
+
+def not_held_back(votes: Subquery) -> Select[Any]:
+    """Select those of the votes, which have a `reply_id` and a `user_id`, that no quarantine holds back."""
     held = held_back_votes().distinct().subquery()
     # Not NOT IN or NOT EXISTS: for a million events SQLite needs minutes and twice the time.
     return (
-        select(standing.c.reply_id, standing.c.up, standing.c.down)
-        .outerjoin(held, (held.c.reply_id == standing.c.reply_id) & (held.c.user_id == standing.c.user_id))
+        select(votes)
+        .outerjoin(held, (held.c.reply_id == votes.c.reply_id) & (held.c.user_id == votes.c.user_id))
         .where(held.c.reply_id.is_(None))
-        .subquery()
     )
 
 

@@ -333,7 +333,7 @@ class TestStatus:
         assert "of 40" in text
         assert "without a result it ends after 390 more votes on v1" in text
         short = (await place.grace.slash(place.channel, "model status")).response.content
-        assert "v1 answers 50% of conversations and has 80% of 10 votes, base 75% of 4" in short
+        assert "v1 answers 50% of conversations and has 80% of 10 votes, base has 75% of 4 votes" in short
         listed = (await place.grace.slash(place.channel, "model list")).response.content
         assert "🐤 **v1** · 👍 8 👎 2 · answers as a canary" in listed
         await env.advance_time(SOON_S)
@@ -356,9 +356,9 @@ class TestStatus:
         assert "**v1:** 👍 2.5 👎 1 in 1 conversation, approval 71% (" in text
         assert "; 6 votes worth 3.5, new accounts and new members count less" in text
         assert "**base:** 👍 0 👎 0 in 0 conversations, no votes\n" in text
-        assert "it ends after 396.5 more votes on v1" in text
+        assert "it ends after 394 more votes on v1" in text
         short = (await place.grace.slash(place.channel, "model status")).response.content
-        assert "has 71% of 3.5 votes, base 50% of 0;" in short
+        assert "has 71% of 6 votes worth 3.5, base has no votes;" in short
         await env.advance_time(SOON_S)
         assert rows(CanaryRow)[0].numbers["challenger"]["given"] == 6
 

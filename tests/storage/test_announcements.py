@@ -12,11 +12,22 @@ from sqlalchemy.orm import Session
 from storage.announcements import CanaryStory, MoveStory, give_back, has_news, take_news, tell_story
 from storage.canaries import Canary, start_canary, stop_canary
 from storage.database import Database
-from storage.schema import AliasMoveRow, CanaryRow, GateVerdict, RoundRow, RoundStatus, utc_now
+from storage.schema import (
+    AliasMoveRow,
+    CanaryRow,
+    GateVerdict,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    QuarantineRule,
+    QuarantineStatus,
+    RoundRow,
+    RoundStatus,
+    utc_now,
+)
 from storage.settings import ReleaseSettings
 from storage.versions import AliasMove, Version, promote, read_alias, register, roll_back
 from storage.votes import Vote
-from tests.seeding import ALICE, BOB, add_reply, vote
+from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 from tests.storage.together import together
 
 
@@ -165,6 +176,33 @@ def test_a_story_names_what_lies_between_the_two_versions(server: Server) -> Non
     assert (story.rounds, story.pairs, story.votes) == (2, {"siblings": 8, "correction": 2}, 2)
     server.promote(None)
     assert server.story().votes == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "votes"),
+    [(QuarantineStatus.OPEN, 1), (QuarantineStatus.EXCLUDED, 1), (QuarantineStatus.COUNTED, 3)],
+)
+def test_a_story_does_not_count_votes_that_are_held_back(server: Server, status: QuarantineStatus, votes: int) -> None:
+    reply_id = add_reply(server.session, personality_id=server.personality_id)
+    for user_id in (ALICE, BOB, CAROL):
+        vote(server.session, reply_id, user_id, Vote.UP)
+    for _ in range(2):  # a vote in two quarantines is left out once
+        row = QuarantineRow(
+            personality_id=server.personality_id,
+            rule=QuarantineRule.VERSION,
+            subject_id=reply_id,
+            vote=Vote.UP,
+            first_vote_at=utc_now(),
+            last_vote_at=utc_now(),
+            status=status,
+        )
+        server.session.add(row)
+        server.session.flush()
+        for user_id in (BOB, CAROL):
+            server.session.add(QuarantinedVoteRow(quarantine_id=row.id, reply_id=reply_id, user_id=user_id))
+    server.session.flush()
+    server.promote(server.add())
+    assert server.story().votes == votes
 
 
 def test_the_first_version_tells_of_its_whole_line(server: Server) -> None:

@@ -18,6 +18,7 @@ from storage.canaries import (
     Canary,
     Place,
     Reading,
+    Trial,
     answers_with_challenger,
     canary_in,
     conclude_canary,
@@ -27,9 +28,9 @@ from storage.canaries import (
     read_canary,
     release_passed,
     running_canary,
+    share_of_votes,
     start_canary,
     stop_canary,
-    tenths,
 )
 from storage.database import Database
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
@@ -450,17 +451,17 @@ def test_a_first_vote_weighs_as_when_its_thumb_was_last_set(
     assert counted(session, personality_id) == (pytest.approx(0.5, abs=1e-4), 0, 0)
 
 
-def test_a_failure_counts_in_full_beside_light_votes_and_the_sentence_says_what_they_are_worth(
+def test_a_failure_weighs_nearly_what_votes_do_and_the_sentence_says_what_they_are_worth(
     session: Session, personality_id: int, challenger: Version
 ) -> None:
-    settings = ReleaseSettings(canary_max_votes=2)
+    settings = ReleaseSettings(canary_max_votes=3)
     start_canary(session, personality_id, challenger, settings, by="alice", reason="")
     reply_id = ask(session, challenger)
     vote(session, reply_id, account(days_old=15), Vote.UP)
     ask(session, challenger, outcome=Outcome.FAILED, answer="")
     vote(session, ask(session, None), ALICE, Vote.UP)
     reading = reading_of(session, personality_id)
-    assert reading.tried.approval.votes == pytest.approx(1.5, abs=1e-4)
+    assert reading.tried.approval.votes == pytest.approx(0.5 + 1.5 / 2, abs=1e-4)
     assert reading.ending is None
     vote(session, reply_id, BOB, Vote.UP)
     ending = reading_of(session, personality_id).ending
@@ -468,15 +469,88 @@ def test_a_failure_counts_in_full_beside_light_votes_and_the_sentence_says_what_
     assert ending.status is CanaryStatus.INCONCLUSIVE
     assert ending.reason == (
         "no difference between v1 and base: "
-        "60% of 2.5 votes for v1, 1 of them a failure against 100% of 1 vote for base"
+        "64% of 3 votes worth 2.3 for v1, 1 failure among them against 100% of 1 vote for base"
     )
 
 
+def test_equal_versions_are_not_told_apart_by_failures_where_one_answers_newcomers(
+    session: Session, personality_id: int, canary: Canary, challenger: Version
+) -> None:
+    tried, kept = ask(session, challenger), ask(session, None)
+    for number in range(180):
+        said = Vote.DOWN if number % 10 == 0 else Vote.UP
+        vote(session, tried, account(days_old=3) + number, said)
+        vote(session, kept, 1_000 + number, said)
+    for version in (challenger, None):
+        for _ in range(20):
+            ask(session, version, outcome=Outcome.FAILED, answer="")
+    reading = reading_of(session, personality_id)
+    assert reading.tried.approval.share == pytest.approx(reading.kept.approval.share, abs=0.01)
+    assert reading.ending is None
+
+
 @pytest.mark.parametrize(
-    ("number", "words"), [(0, "0"), (12, "12"), (12.0, "12"), (7.46, "7.5"), (11.99, "12"), (1234.5, "1,234.5")]
+    ("trial", "weight"),
+    [
+        (Trial(failures=3), 1),
+        (Trial(up=5, down=2, given=7, failures=3), 1),
+        (Trial(up=0.5, given=1, failures=3), 0.75),
+        (Trial(up=10, down=10, given=199, failures=3), 0.105),
+        (Trial(given=9, failures=3), 0.1),  # who voted counts nothing, and cannot hide the failures
+    ],
 )
-def test_sums_of_weights_are_written_without_an_empty_tenth(number: float, words: str) -> None:
-    assert tenths(number) == words
+def test_a_failure_weighs_as_much_as_its_versions_votes_and_one_in_full(trial: Trial, weight: float) -> None:
+    assert trial.failure_weight == pytest.approx(weight)
+    assert trial.approval.down == pytest.approx(trial.down + 3 * weight)
+
+
+def test_a_broken_challenger_goes_though_a_newcomer_voted(
+    session: Session, personality_id: int, canary: Canary, challenger: Version
+) -> None:
+    vote(session, ask(session, challenger), account(days_old=0), Vote.UP)
+    give(session, None, up=50, down=10)
+    for _ in range(24):
+        ask(session, challenger, outcome=Outcome.FAILED, answer="")
+    ending = reading_of(session, personality_id).ending
+    assert ending is not None
+    assert ending.status is CanaryStatus.ROLLED_BACK
+
+
+@pytest.mark.parametrize(
+    ("trial", "words"),
+    [
+        (Trial(), "no votes"),
+        (Trial(up=0.04, given=60), "no votes that weigh anything"),
+        (Trial(up=1, given=1), "100% of 1 vote"),
+        (Trial(up=0.5, given=1), "100% of 1 vote worth 0.5"),
+        (Trial(up=8, down=2, given=10), "80% of 10 votes"),
+        (Trial(up=7, down=2, given=9, failures=1), "70% of 10 votes"),
+        (Trial(up=2.5, down=1, given=6), "71% of 6 votes worth 3.5"),
+    ],
+)
+def test_votes_are_told_with_what_they_are_worth(trial: Trial, words: str) -> None:
+    assert share_of_votes(trial) == words
+
+
+def test_a_look_reads_the_memberships_of_its_voters_alone(
+    session: Session, personality_id: int, canary: Canary, challenger: Version
+) -> None:
+    reply_id = ask(session, challenger, guild_id=GUILD)
+    vote(session, reply_id, ALICE, Vote.UP)
+    vote(session, ask(session, add(session, personality_id), guild_id=GUILD), BOB, Vote.UP)
+    note_members(session, GUILD + 1, {ALICE: utc_now()})
+    note_members(session, GUILD, {BOB: utc_now(), CAROL: utc_now()})
+    read: list[Any] = []
+
+    def keep_parameters(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if "members.joined_at" in statement or "min(" in statement:
+            read.append(set(parameters.values() if isinstance(parameters, dict) else parameters))
+
+    engine = session.get_bind()
+    event.listen(engine, "before_cursor_execute", keep_parameters)
+    reading_of(session, personality_id)
+    event.remove(engine, "before_cursor_execute", keep_parameters)
+    assert read == [{GUILD, ALICE}] * 4  # since when she is a member, and three kinds of signs of life
 
 
 # How it ends
@@ -531,7 +605,7 @@ def test_a_challenger_that_only_fails_goes(
     ending = reading_of(session, personality_id).ending
     assert ending is not None
     assert ending.status is CanaryStatus.ROLLED_BACK
-    assert "0% of 12 votes for v1, 12 of them failures" in ending.reason
+    assert "0% of 12 votes for v1, 12 failures among them" in ending.reason
 
 
 def test_at_the_cap_without_a_result_the_champion_stays(
@@ -548,6 +622,23 @@ def test_at_the_cap_without_a_result_the_champion_stays(
     assert reading.ending.status is CanaryStatus.INCONCLUSIVE
     assert conclude_canary(session, reading, reading.ending)
     assert read_alias(session, personality_id).target == "base"
+
+
+def test_votes_that_weigh_nothing_end_it_too(session: Session, personality_id: int, challenger: Version) -> None:
+    settings = ReleaseSettings(canary_max_votes=5)
+    start_canary(session, personality_id, challenger, settings, by="alice", reason="")
+    give(session, None, up=2)
+    reply_id = ask(session, challenger)
+    for number in range(4):
+        vote(session, reply_id, account(days_old=0) + number, Vote.UP)
+    assert reading_of(session, personality_id).ending is None
+    vote(session, reply_id, account(days_old=0) + 4, Vote.UP)
+    ending = reading_of(session, personality_id).ending
+    assert ending is not None
+    assert ending.status is CanaryStatus.INCONCLUSIVE
+    assert ending.reason == (
+        "no difference between v1 and base: no votes that weigh anything for v1 against 100% of 2 votes for base"
+    )
 
 
 def test_an_override_at_the_start_is_kept_with_the_promotion(session: Session, personality_id: int) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import betaln, xlogy
 
+from storage.canaries import Trial
 from storage.sequential import Approval, Side, compare, log_evidence
 
 ALPHA = 0.05
@@ -224,6 +225,36 @@ def test_equally_liked_versions_are_told_apart_no_more_often_than_alpha(
 ) -> None:
     better, worse = decisions(approval, approval, share=share, weigh=weigh)
     assert better + worse <= ALPHA
+
+
+def failing(failures: float, other_failures: float) -> tuple[float, float]:
+    """Return the same where votes weigh 0.1 on the challenger and 1 on the champion, and so many answers fail."""
+    random = np.random.default_rng(7)
+    tried = random.random((RUNS, LOOKS)) < 0.5
+    failed = random.random((RUNS, LOOKS)) < np.where(tried, failures, other_failures)
+    up = ~failed & (random.random((RUNS, LOOKS)) < 0.9)
+
+    def side(mine: npt.NDArray[np.bool_], weight: float) -> tuple[Counts, Counts]:
+        good, bad, broken = (np.cumsum(mine & which, axis=1) for which in (up, ~up & ~failed, failed))
+        trial = Trial(up=good * weight, down=bad * weight, given=good + bad, failures=broken)  # type: ignore[arg-type]
+        return trial.approval.up, trial.approval.down  # type: ignore[return-value]
+
+    first, second = side(tried, 0.1), side(~tried, 1.0)
+    needed = math.log(compare(Approval(), Approval(), ALPHA).needed)
+    better, worse = log_evidences(*first, *second) >= needed, log_evidences(*second, *first) >= needed
+    return float(np.mean(decided_first(better, worse))), float(np.mean(decided_first(worse, better)))
+
+
+@pytest.mark.parametrize("failures", [0.05, 0.3])
+def test_failures_tell_no_equal_versions_apart_where_voters_of_one_are_new(failures: float) -> None:
+    better, worse = failing(failures, failures)
+    assert better + worse <= ALPHA
+
+
+def test_a_version_that_fails_more_often_is_found_from_new_voters_too() -> None:
+    better, worse = failing(0.8, 0.05)
+    assert better == 0
+    assert worse >= 0.9
 
 
 def test_a_clear_difference_is_found_and_never_the_wrong_way_round() -> None:

@@ -1,0 +1,25 @@
+"""Numbers in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.wording import count, tenths
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0"), (12, "12"), (12.0, "12"), (7.46, "7.5"), (11.99, "12"), (1234.5, "1,234.5")]
+)
+def test_sums_of_weights_are_written_without_an_empty_tenth(number: float, words: str) -> None:
+    assert tenths(number) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "0 votes"), (1, "1 vote"), (0.96, "1 vote"), (7.46, "7.5 votes"), (12, "12 votes")]
+)
+def test_what_is_counted_stands_in_the_plural_unless_it_is_one(number: float, words: str) -> None:
+    assert count(number, "vote") == words
+
+
+def test_a_plural_may_be_irregular() -> None:
+    assert [count(number, "reply", "replies") for number in (1, 2)] == ["1 reply", "2 replies"]
