@@ -86,8 +86,9 @@ HANDFUL = {
     variable_name("training", "epochs"): "6",
     variable_name("training", "batch_size"): "2",
 }
-# Three minutes are for the first round of a community: fewer pairs, and enough held out to judge by.
+# Three minutes are for the first round of a community: fewer pairs and samples, and enough held out to judge by.
 COMMUNITY = {
+    variable_name("pairs", "lone_vote_samples"): "2",
     variable_name("training", "max_pairs"): "80",
     variable_name("training", "holdout_share"): "0.3",
 }
