@@ -11,11 +11,11 @@ from itertools import accumulate
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from storage.schema import SOURCE_WORDS, GateVerdict, PairSource
+from storage.schema import GateVerdict, PairSource
 from storage.statistics import Curve, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.versions import BASE_NAME
 from storage.votes import Tally
-from storage.wording import count
+from storage.wording import SOURCE_WORDS, count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ from discord.utils import escape_markdown
 
 from storage.fates import Fate, Obstacle, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
-from storage.schema import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
+from storage.schema import NOBODY, GateVerdict, PairSource, RoundStatus, Split
 from storage.votes import Tally, Vote
-from storage.wording import count
+from storage.wording import SOURCE_WORDS, count
 
 VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50

@@ -11,9 +11,9 @@ from bot.reports import VERDICTS, describe_metrics, sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.announcements import CanaryStory, MoveStory
 from storage.canaries import Canary, Reading, Trial
-from storage.schema import SOURCE_WORDS, CanaryStatus
+from storage.schema import CanaryStatus
 from storage.versions import name_of
-from storage.wording import count, tenths
+from storage.wording import SOURCE_WORDS, count, tenths
 
 CANARY_ENDS = {
     CanaryStatus.PROMOTED: "won",

@@ -128,16 +128,6 @@ class PairSource(StrEnum):
 REPLAY = "replay"
 """In a round's counts, pairs of any source that an earlier round learned from."""
 
-SOURCE_WORDS = {
-    PairSource.CORRECTION: "suggestions",
-    PairSource.CORRECTED_SAMPLE: "suggestions against other answers",
-    PairSource.SIBLINGS: "siblings",
-    PairSource.LONE_VOTE: "lone votes",
-    PairSource.SINGLE: "single votes",
-    REPLAY: "earlier rounds",
-}
-"""What members read: "3 from suggestions"."""
-
 
 class Split(StrEnum):
     TRAIN = "train"

@@ -1,6 +1,18 @@
-"""Numbers as people read them."""
+"""Numbers and sources of pairs as people read them."""
 
 from __future__ import annotations
+
+from storage.schema import REPLAY, PairSource
+
+SOURCE_WORDS = {
+    PairSource.CORRECTION: "suggestions",
+    PairSource.CORRECTED_SAMPLE: "suggestions against other answers",
+    PairSource.SIBLINGS: "siblings",
+    PairSource.LONE_VOTE: "lone votes",
+    PairSource.SINGLE: "single votes",
+    REPLAY: "earlier rounds",
+}
+"""What members read: "3 from suggestions"."""
 
 
 def tenths(number: float) -> str:

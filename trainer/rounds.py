@@ -21,9 +21,10 @@ from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
 from storage.errors import RoundConflict, StorageError
 from storage.rounds import finish_round, report_progress, require_round
-from storage.schema import SOURCE_WORDS, GateVerdict, RoundStatus
+from storage.schema import GateVerdict, RoundStatus
 from storage.settings import Settings
 from storage.versions import Version, register
+from storage.wording import SOURCE_WORDS
 from trainer.dpo import MAX_LABEL_NOISE, PreferencePair, train_dpo
 from trainer.errors import TrainerError
 from trainer.gate import HeldOut, Verdict, decide
