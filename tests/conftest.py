@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Before anything imports torch: several test processes share the cores, and tiny models gain nothing from two threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
@@ -8,9 +12,10 @@ from storage.base_model import BaseModel, resolve_base_model
 
 
 @pytest.fixture(scope="session")
-def bundled_base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """The bundled model, converted once for all tests that need it."""
-    return resolve_base_model("bundled", tmp_path_factory.mktemp("bundled"))
+def bundled_base(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> BaseModel:
+    """The bundled model, converted once for all tests of all worker processes that need it."""
+    own = tmp_path_factory.getbasetemp()
+    return resolve_base_model("bundled", (own if worker_id == "master" else own.parent) / "bundled")
 
 
 @pytest.fixture

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from storage.database import open_database
+from storage.schema import ReplyRow
+from storage.settings import Settings
+from tests.seeding import tiny_settings
+from tests.tiny_model import build_tiny_base
+from trainer.errors import TrainerError
+from trainer.exchange import import_file
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, base: Path) -> Settings:
+    return tiny_settings(tmp_path, base)
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        ("not json", "line 2: Expecting value"),
+        ('{"prompt": "x", "chosen": "y"}', "line 2: prompt, chosen or rejected is missing"),
+        ('{"prompt": "x", "chosen": "y", "rejected": "y"}', "two different, non-empty answers"),
+        ('{"prompt": 3, "chosen": "y", "rejected": "n"}', "prompt must be text or a list of messages"),
+        ('{"prompt": "x", "chosen": {"a": 1}, "rejected": "n"}', "an answer must be text"),
+        ('{"prompt": [{"no": "role"}], "chosen": "y", "rejected": "n"}', "line 2"),
+        ('{"prompt": "x", "chosen": [], "rejected": "n"}', "an answer must be text"),
+        ('{"prompt": "x", "chosen": [{"role": "user", "content": "y"}], "rejected": "n"}', "one assistant message"),
+        ('{"prompt": "x\\ud800", "chosen": "y", "rejected": "n"}', "line 2"),
+    ],
+)
+def test_a_bad_line_is_named_and_nothing_is_imported(settings, tmp_path, second, sentence):
+    good = json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"})
+    file = tmp_path / "in.jsonl"
+    file.write_text(f"{good}\n{second}\n", encoding="utf-8")
+    with pytest.raises(TrainerError, match=sentence):
+        import_file(settings, file)
+    database = open_database(settings)
+    with database.snapshot() as session:
+        assert session.scalar(select(func.count()).select_from(ReplyRow)) == 0
+    database.close()
