@@ -77,6 +77,7 @@ def _common_overrides(directory: str, channel_id: int) -> dict[str, str]:
         variable_name("generation", "max_new_tokens"): "160",
         variable_name("training", "schedule"): "",
         variable_name("training", "threads"): "0",
+        variable_name("gate", "coherence_model"): "base",  # converting Gemma takes a minute that a first round has not
     }
 
 

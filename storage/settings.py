@@ -235,7 +235,7 @@ class GateSettings(Section):
     max_coherence_ratio: Annotated[float, Field(gt=1.0)] = 1.1
     """Largest loss of answers under the coherence model over that of the base's, token for token at equal positions."""
     coherence_model: str = ""
-    """Who judges coherence: "gemma3-270m" (a pip package), a folder or a hub id; empty is the base model itself."""
+    """Judge of coherence: "gemma3-270m", a folder, a hub id or "base"; empty is Gemma if installed, else the base."""
     max_retention_ratio: Annotated[float, Field(gt=1.0)] = 1.05
     """Largest loss on the retention text over the base's."""
     max_length_ratio: Annotated[float, Field(gt=1.0)] = 3.0

@@ -42,6 +42,7 @@ def settings(bundled_data) -> Settings:
             "REACTUNE_GATE__MAX_DIVERGENCE": "100",
             "REACTUNE_GATE__MAX_DEGENERATE_EXCESS": "1",
             "REACTUNE_GATE__MAX_COHERENCE_RATIO": "100",
+            "REACTUNE_GATE__COHERENCE_MODEL": "base",
             "REACTUNE_GATE__MAX_RETENTION_RATIO": "100",
             "REACTUNE_GATE__MAX_LENGTH_RATIO": "100",
             "REACTUNE_GATE__MAX_SUITE_DROP": "1",

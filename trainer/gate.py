@@ -137,7 +137,7 @@ def _broken_answers(judgement: Judgement, settings: GateSettings) -> Check:
 
 def _coherence(judgement: Judgement, settings: GateSettings) -> Check:
     found, most = judgement.coherence_ratio, settings.max_coherence_ratio
-    said = f"answers surprise the coherence model {found:.2f} times as much as the base's"
+    said = f"answers surprise {judgement.coherence_model} {found:.2f} times as much as the base's"
     return _limit("coherence", found, most, said, f"{most:.2f}")
 
 

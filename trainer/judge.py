@@ -71,6 +71,8 @@ class Judgement:
     """Loss on the retention text over the base's."""
     coherence_ratio: float
     """Loss of the version's answers under the coherence model over that of the base's tokens at the same positions."""
+    coherence_model: str
+    """Who found that, to be read in a sentence."""
     degenerate_share: float
     degenerate_share_base: float
     answer_tokens: float
@@ -118,16 +120,24 @@ def judge(
             [len(suite.cases) for suite in suites],
             lambda: examiner.examine(sampler.model.disable_adapter)[0],
         )
-    return _compare(version, original, divergence, surprise_ratio(losses, original.coherence_losses), suites)
+    ratio = surprise_ratio(losses, original.coherence_losses)
+    return _compare(version, original, suites, divergence, coherence_ratio=ratio, coherence_model=critic.name)
 
 
 def _compare(
-    version: Findings, base: Findings, divergence: float, coherence_ratio: float, suites: Sequence[Suite]
+    version: Findings,
+    base: Findings,
+    suites: Sequence[Suite],
+    divergence: float,
+    *,
+    coherence_ratio: float,
+    coherence_model: str,
 ) -> Judgement:
     return Judgement(
         divergence=divergence,
         retention_loss_ratio=version.retention_loss / base.retention_loss,
         coherence_ratio=coherence_ratio,
+        coherence_model=coherence_model,
         degenerate_share=version.degenerate_share,
         degenerate_share_base=base.degenerate_share,
         answer_tokens=version.answer_tokens,
@@ -144,6 +154,7 @@ class _Critic:
     """The coherence model: one of its own, or the base of the model that answers."""
 
     def __init__(self, sampler: Sampler, model: BaseModel | None, dtype: str) -> None:
+        self.name = model.name if model else "the base model"
         self._context: Context = contextlib.nullcontext if model else sampler.model.disable_adapter
         self._tokenizer = load_tokenizer(model) if model else sampler.tokenizer
         self._model = load_model(model, dtype).to(sampler.model.device) if model else sampler.model

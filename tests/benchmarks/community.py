@@ -23,9 +23,8 @@ from sqlalchemy.orm import Session
 from bot.tastes import Taste, find_taste
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
-from storage.coherence_model import GEMMA, resolve_coherence_model
+from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
-from storage.errors import BaseModelError
 from storage.members import note_members
 from storage.personalities import ensure_personality
 from storage.processes import worker_name
@@ -322,17 +321,11 @@ class Simulation:
 
 
 class Critic:
-    """An independent model that reads answers: Gemma 3 270M where it is installed, else the base itself."""
+    """The model that reads answers for the gate too: Gemma 3 270M where it is installed, else the base itself."""
 
     def __init__(self, base: BaseModel, settings: Settings) -> None:
-        try:
-            judge = resolve_coherence_model(
-                settings.gate.coherence_model or GEMMA, settings.data.directory, log.warning
-            )
-        except BaseModelError as error:
-            log.warning("Coherence is judged by the base itself: %s", error)
-            judge = None
-        self._model = judge or base
+        name, directory = settings.gate.coherence_model, settings.data.directory
+        self._model = resolve_coherence_model(name, directory, log.warning) or base
         self.name = self._model.name
 
     def losses(self, exchanges: list[tuple[str, str]]) -> list[list[float]]:

@@ -35,6 +35,7 @@ def settings(tmp_path: Path, overrides: dict[str, str]) -> Settings:
         "REACTUNE_CHAT__EDIT_INTERVAL_S": "0",
         "REACTUNE_CHAT__COOLDOWN_S": "0",
         "REACTUNE_CHAT__DRAIN_S": "1",
+        "REACTUNE_GATE__COHERENCE_MODEL": "base",
     }
     return load_settings(environment=quick | overrides)
 

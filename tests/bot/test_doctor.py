@@ -22,7 +22,7 @@ def find(settings):
 
 
 class TestCoherenceModel:
-    def test_by_default_the_base_judges(self, find):
+    def test_the_base_may_judge(self, find):
         assert find()["Coherence model"].says == "the base model itself"
 
     def test_a_folder_that_is_not_there_or_no_model_is_told(self, find, tmp_path):

