@@ -22,7 +22,7 @@ run: $(VENV)/.run ## Serve Discord; needs DISCORD_TOKEN in .env
 
 test: check ## Check style and types, and run every test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

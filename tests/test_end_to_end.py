@@ -33,9 +33,9 @@ def settings(bundled_data) -> Settings:
             "REACTUNE_DATA__DIRECTORY": str(bundled_data),
             "REACTUNE_CHAT__COOLDOWN_S": "0",
             "REACTUNE_CHAT__SYSTEM_PROMPT": "Answer in one short sentence.",
-            "REACTUNE_GENERATION__MAX_NEW_TOKENS": "24",
+            "REACTUNE_GENERATION__MAX_NEW_TOKENS": "12",
             "REACTUNE_TRAINING__MIN_PAIRS": "3",
-            "REACTUNE_TRAINING__EPOCHS": "2",
+            "REACTUNE_TRAINING__EPOCHS": "1",
             "REACTUNE_TRAINING__THREADS": "0",
             "REACTUNE_TRAINING__SCHEDULE": "",
             # Six pairs can do anything to a model: this test is about the loop, not about the gate.

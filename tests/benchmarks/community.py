@@ -46,6 +46,8 @@ GUILD, CHANNEL = 7_001, 7_002
 MEMBERS, COLLUDERS = 40, 15
 SIBLINGS = 4
 HELD_OUT_PROMPTS = 96
+EXAMPLES = 5
+"""Held-out messages that every row shows with their answers."""
 MAX_NEW_TOKENS = 64
 MIN_WORDS, MAX_WORDS = 4, 25
 DISCORD_EPOCH_MS = 1_420_070_400_000
@@ -88,7 +90,16 @@ class Standing:
     """P(👍) of the answer to each message."""
     losses: list[list[float]]
     """Of its answers' tokens under the independent model, in nats."""
-    degenerate_share: float
+    answers: tuple[tuple[str, str], ...]
+    """Each message and its answer."""
+
+    @property
+    def broken(self) -> list[str]:
+        return [answer for _, answer in self.answers if is_degenerate(answer)]
+
+    @property
+    def degenerate_share(self) -> float:
+        return len(self.broken) / len(self.answers)
 
 
 def run(
@@ -307,12 +318,11 @@ class Simulation:
 
     def _judge(self, version: Version | None) -> Standing:
         answers = self._answer(version, [held.prompt for held in self._held_out], seed=self._community.seed)
-        texts = [answer.text for answer in answers]
-        messages = [held.message for held in self._held_out]
+        exchanges = [(held.message, answer.text) for held, answer in zip(self._held_out, answers, strict=True)]
         return Standing(
-            approvals=tuple(self._community.taste(m, t) for m, t in zip(messages, texts, strict=True)),
-            losses=self.critic.losses(list(zip(messages, texts, strict=True))),
-            degenerate_share=fmean(map(is_degenerate, texts)),
+            approvals=tuple(self._community.taste(message, answer) for message, answer in exchanges),
+            losses=self.critic.losses(exchanges),
+            answers=tuple(exchanges),
         )
 
     def _answer(self, version: Version | None, prompts: Sequence[str], seed: int) -> list[Sample]:
@@ -393,6 +403,8 @@ def _row(champion: Version | None, standing: Standing, base: Standing) -> dict[s
         "coherence_ratio_whole": _per_token(standing.losses) / _per_token(base.losses),
         "degenerate_share": standing.degenerate_share,
         "degenerate_share_base": base.degenerate_share,
+        "broken_answers": standing.broken,
+        "examples": [{"message": message, "answer": answer} for message, answer in standing.answers[:EXAMPLES]],
         "retention_loss_ratio": found["retention_loss_ratio"],
         "divergence": found["divergence"],
     }

@@ -18,7 +18,8 @@ def version(number: int, **metrics: float) -> Version:
 
 
 def standing(*approvals: float) -> Standing:
-    return Standing(approvals, losses=[[3.0, 1.0]], degenerate_share=0.25)
+    answers = (("Hi", "Hello!"), ("Tea?", "Yes, please."), ("Hm", "So it is."), ("Bye", "🎉🎉🎉🎉🎉🎉🎉🎉🎉"))
+    return Standing(approvals, losses=[[3.0, 1.0]], answers=answers)
 
 
 BASE = standing(0.1, 0.3)
@@ -36,6 +37,12 @@ def test_a_row_describes_the_version_that_answers() -> None:
     told = _row(None, BASE, BASE)
     assert (told["version"], told["retention_loss_ratio"], told["divergence"]) == ("base", 1.0, 0.0)
     assert told["gain"] == 0
+
+
+def test_a_row_shows_answers_and_which_of_them_are_broken() -> None:
+    told = row(FIRST)
+    assert told["examples"][1] == {"message": "Tea?", "answer": "Yes, please."}
+    assert (told["degenerate_share"], told["broken_answers"]) == (0.25, ["🎉🎉🎉🎉🎉🎉🎉🎉🎉"])
 
 
 def test_the_summary_is_that_of_the_version_that_answers_at_the_end() -> None:
