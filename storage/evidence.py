@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
@@ -11,8 +12,8 @@ from sqlalchemy.orm import Session
 from storage.privacy import open_bases
 from storage.replies import FINISHED_WHOLE
 from storage.schema import Basis, ConsentRow, CorrectionRow, Origin, Outcome, ReplyRow, ReplySpeakerRow, VoteEventRow
-from storage.settings import PrivacySettings
-from storage.trust import Ballot, held_back
+from storage.settings import PrivacySettings, VoteSettings
+from storage.trust import Ballot, Scales, held_back
 from storage.votes import Vote, current_votes
 
 
@@ -51,6 +52,8 @@ class WrittenCorrection:
     reply_id: int
     text: str
     author_id: int
+    weight: float
+    """0 to 1, as a vote of its author's would weigh when it was written."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +101,26 @@ def read_replies(
 
 
 def read_corrections(
-    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str
+    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, votes: VoteSettings
 ) -> list[WrittenCorrection]:
     """Return the standing corrections of trainable answers, where their own basis is open too."""
     rows = session.execute(
-        select(CorrectionRow.id, CorrectionRow.reply_id, CorrectionRow.text, CorrectionRow.author_id)
+        select(CorrectionRow, ReplyRow.guild_id)
         .join(ReplyRow)
         .where(*_trainable(personality_id, privacy, base_revision), *_trainable_correction(privacy))
         .order_by(CorrectionRow.id)
-    )
-    return [WrittenCorrection(*row) for row in rows]
+    ).all()
+    scales = Scales(session, votes, {(guild_id, row.author_id) for row, guild_id in rows})
+    return [
+        WrittenCorrection(
+            row.id,
+            row.reply_id,
+            row.text,
+            row.author_id,
+            weight=prod(scales.weights(guild_id, row.author_id, row.created_at)),
+        )
+        for row, guild_id in rows
+    ]
 
 
 def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str) -> Evidence:

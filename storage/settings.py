@@ -141,9 +141,9 @@ class VoteSettings(Section):
     reconcile_days: Annotated[float, Field(ge=0.0)] = 7.0
     """Age in days up to which replies' reactions are re-read after a reconnect."""
     account_age_days: Annotated[float, Field(ge=0.0)] = 30.0
-    """Age in days at which a Discord account's votes count in full, growing from nothing; 0 is no such rule."""
+    """Age in days of accounts whose votes and suggestions count in full, growing from nothing; 0 is no such rule."""
     membership_days: Annotated[float, Field(ge=0.0)] = 7.0
-    """Days in the server after which a member's votes count in full, growing from nothing; 0 is no such rule."""
+    """Days in the server after which votes and suggestions count in full, growing from nothing; 0 is no such rule."""
     max_voter_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     """Largest share of a round that one voter carries, twice an equal one where voters are few; 1 is no such rule."""
     burst_votes: Annotated[int, Field(ge=0)] = 5

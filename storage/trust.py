@@ -1,4 +1,7 @@
-"""How much a vote counts: nothing from a new account or member, growing to one; nothing while it is held back."""
+"""How much a vote or a suggestion counts: nothing from a new account or member, growing to one.
+
+Nothing while a vote is held back.
+"""
 
 from __future__ import annotations
 
@@ -126,9 +129,9 @@ def held_back(session: Session, personality_id: int) -> set[tuple[int, int]]:
 
 
 class Scales:
-    """Weighs votes by account age and membership at the moment they were given.
+    """Weighs votes and corrections by account age and membership at the moment they were given.
 
-    `members` are all whose votes will be weighed; without them, everyone's membership is read.
+    `members` are all who gave them; without them, everyone's membership is read.
     """
 
     def __init__(self, session: Session, settings: VoteSettings, members: Collection[Member] | None = None) -> None:
@@ -142,16 +145,16 @@ class Scales:
 
     def weigh(self, reply_id: int, guild_id: int | None, user_id: int, vote: Vote, voted_at: datetime) -> WeighedVote:
         """Return the vote with its weights; `voted_at` is when its member last set a thumb under the reply."""
+        return WeighedVote(reply_id, user_id, vote, voted_at, *self.weights(guild_id, user_id, voted_at))
+
+    def weights(self, guild_id: int | None, user_id: int, given_at: datetime) -> tuple[float, float]:
+        """Return what the account's age and the membership weigh, 0 to 1 each, at that moment."""
         joined_at = None
         if guild_id is not None and self._settings.membership_days:
-            joined_at = self._memberships.since(guild_id, user_id, voted_at)
-        return WeighedVote(
-            reply_id,
-            user_id,
-            vote,
-            voted_at,
-            _account(voted_at, account_creation(user_id), self._settings),
-            _membership(voted_at, joined_at, self._settings),
+            joined_at = self._memberships.since(guild_id, user_id, given_at)
+        return (
+            _account(given_at, account_creation(user_id), self._settings),
+            _membership(given_at, joined_at, self._settings),
         )
 
 

@@ -6,9 +6,14 @@ from pathlib import Path
 # Before anything imports torch: several test processes share the cores, and tiny models gain nothing from two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 
 from storage.base_model import BaseModel, resolve_base_model
+
+# A machine that does other work meanwhile is no defect.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

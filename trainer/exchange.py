@@ -49,7 +49,7 @@ def export_file(settings: Settings, file: Path) -> int:
         personality_id = ensure_personality(session)
         where = (personality_id, settings.privacy, base.revision)
         replies = read_replies(session, *where, read_ballots(session, personality_id, settings.votes).by_reply)
-        corrections = read_corrections(session, *where)
+        corrections = read_corrections(session, *where, settings.votes)
     pairs = [*pair_corrections(replies, corrections), *pair_siblings(replies, settings.pairs.min_probability)]
     lines = [json.dumps(_values(pair), ensure_ascii=False) for pair in sorted(pairs, key=lambda pair: pair.recency)]
     _write_whole(file, "".join(line + "\n" for line in lines))

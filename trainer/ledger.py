@@ -80,7 +80,7 @@ def _recall(
     correction = corrections.get(entry.correction_id or 0)
     if rejected is None:
         return None
-    if correction is not None:
+    if correction is not None and correction.weight > 0:
         is_liked = rejected.net > 0 and entry.source is PairSource.CORRECTED_SAMPLE
         return None if is_liked else prefer_correction(correction, rejected)
     if chosen is None or is_degenerate(chosen.answer):

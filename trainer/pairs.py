@@ -78,6 +78,7 @@ def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[Writte
     return [
         pair
         for correction in corrections
+        if correction.weight > 0
         if (corrected := by_id.get(correction.reply_id))
         for pair in _pair_correction(correction, corrected, by_prompt[corrected.prompt])
     ]
@@ -98,7 +99,7 @@ def prefer_correction(correction: WrittenCorrection, reply: RatedReply) -> Pair:
         chosen=Side(correction.text, correction_id=correction.id),
         rejected=side_of(reply),
         source=PairSource.CORRECTION if is_own else PairSource.CORRECTED_SAMPLE,
-        weight=CORRECTION_WEIGHT if is_own else CORRECTED_SAMPLE_WEIGHT,
+        weight=correction.weight * (CORRECTION_WEIGHT if is_own else CORRECTED_SAMPLE_WEIGHT),
         backers=((correction.author_id, 1.0),),
     )
 

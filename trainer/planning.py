@@ -16,6 +16,7 @@ from storage.settings import Settings, TrainingSettings
 from storage.trust import Ballots
 from storage.versions import Version
 from storage.votes import Vote
+from storage.wording import count
 from trainer.completion import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
 from trainer.degeneration import is_degenerate
 from trainer.ledger import Ledger, recall
@@ -127,7 +128,7 @@ def wanted_samples(survey: Survey, settings: Settings, *, lone_too: bool) -> lis
     """Return the answers that the parent has to give before the pairs can be made."""
     if settings.training.objective == KTO:
         return []
-    new = [c for c in survey.corrections if c.id not in survey.ledger.trained_corrections]
+    new = [c for c in survey.corrections if c.weight > 0 and c.id not in survey.ledger.trained_corrections]
     lone = lone_votes(survey, settings) if lone_too else []
     drawn = Counter(r.prompt for r in survey.replies if r.is_sample and r.version_id == survey.parent_id)
     drawn.update(survey.empty_samples)
@@ -197,7 +198,7 @@ def _limited(new: Sequence[Pair], settings: Settings) -> list[Pair]:
 
 
 def _capped(items: Sequence[Item], survey: Survey, settings: Settings) -> list[Item]:
-    return cap_voters(items, settings.votes.max_voter_share, count_voters(items, survey.replies))
+    return cap_voters(items, settings.votes.max_voter_share, count_voters(items, survey.replies, survey.corrections))
 
 
 def split_prompts(
@@ -334,13 +335,15 @@ def _evidence(
     ballots, most = survey.ballots, settings.votes.max_voter_share
     before, after = (sum(item.weight for item in items) for items in (lessons, capped))
     voters = len(shares(lessons))
-    largest = largest_share(most, count_voters(lessons, survey.replies))
+    largest = largest_share(most, count_voters(lessons, survey.replies, survey.corrections))
     notes = [opinion.note] if opinion.note else []
     if largest != most:
         few = "1 voter is" if voters == 1 else f"{voters} voters are"
         limit = "it does not hold" if largest == 1 else f"each carries at most {largest:.0%}"
         notes.append(f"{few} too few for votes.max_voter_share = {most}: {limit}")
-    removed = {rule: count / ballots.total for rule, count in ballots.removed.items() if count}
+    if unheard := sum(correction.weight == 0 for correction in survey.corrections):
+        notes.append(f"{count(unheard, 'suggested answer')} of new accounts or members count nothing")
+    removed = {rule: taken / ballots.total for rule, taken in ballots.removed.items() if taken}
     return {
         "votes": ballots.total,
         "removed_shares": removed | {"voter cap": 1 - after / before if after < before else 0.0},

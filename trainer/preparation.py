@@ -132,11 +132,12 @@ def survey_votes(session: Session, settings: Settings, base: BaseModel, personal
     ballots = read_ballots(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
     replies = read_replies(session, *where, ballots.by_reply)
+    corrections = read_corrections(session, *where, settings.votes)
     parent = read_alias(session, personality_id).version
     line = read_line(session, parent.id if parent else None)
     return Survey(
         replies=tuple(replies),
-        corrections=tuple(read_corrections(session, *where)),
+        corrections=tuple(corrections),
         ballots=ballots,
         parent=parent,
         ledger=open_ledger(line, {reply.id: reply for reply in replies}),

@@ -37,8 +37,10 @@ def shares(items: Sequence[Backed]) -> dict[int, float]:
     return {user_id: total / whole for user_id, total in _totals(items).items()}
 
 
-def count_voters(items: Iterable[Backed], replies: Iterable[RatedReply]) -> float:
-    """Count the voters behind the items, each by the weight of their heaviest vote beside the heaviest of all.
+def count_voters(
+    items: Iterable[Backed], replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection] = ()
+) -> float:
+    """Count the people behind the items, each by their heaviest vote or correction beside the heaviest of all.
 
     If new accounts counted in full, a few of them could lower the largest share until everybody had as little to say as
     they have.
@@ -47,7 +49,9 @@ def count_voters(items: Iterable[Backed], replies: Iterable[RatedReply]) -> floa
     for reply in replies:
         for ballot in reply.ballots:
             heaviest[ballot.user_id] = max(heaviest[ballot.user_id], ballot.weight)
-    weights = [heaviest.get(user_id, 1.0) for user_id in _totals(items)]  # who wrote a correction need not vote
+    for correction in corrections:
+        heaviest[correction.author_id] = max(heaviest[correction.author_id], correction.weight)
+    weights = [heaviest.get(user_id, 1.0) for user_id in _totals(items)]
     full = max(weights, default=1.0)
     return sum(weight / full for weight in weights)
 

@@ -231,14 +231,19 @@ class SuggestionForm(discord.ui.Modal, title="A better answer"):
         self.add_item(discord.ui.Label(text="What should I have answered?", component=self.text))
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
+        author = interaction.user
+
         def store(session: Session) -> tuple[int, bool]:
             reply = find_reply(session, self._reply_id)
             if reply is None:
                 raise UserFacingError(NOT_MINE)
             text = check_correction(sanitize(self.text.value), reply.answer, self._bot.settings.corrections)
-            speakers = {*reply.speakers, interaction.user.id}
+            speakers = {*reply.speakers, author.id}
             basis = self._bot.fixed_basis or basis_of_chat(session, speakers)
-            return suggest(session, reply.id, interaction.user.id, text, basis), basis is not None
+            if isinstance(author, discord.Member) and author.joined_at is not None:
+                # Before the reply is held: votes and deletions lock in this order too.
+                note_members(session, author.guild.id, {author.id: author.joined_at})
+            return suggest(session, reply.id, author.id, text, basis), basis is not None
 
         await interaction.response.defer(ephemeral=True, thinking=True)
         correction_id, trainable = await self._bot.database.run(store)

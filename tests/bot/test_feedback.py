@@ -126,6 +126,14 @@ class TestMembership:
         assert (row.guild_id, row.user_id) == (env.guild.id, place.bo.id)
         assert row.joined_at.isoformat() == joined_at
 
+    async def test_a_suggestion_tells_since_when_its_author_is_a_member(self, place, env, rows):
+        await place.ask("hi")
+        form = await place.bo.slash(place.channel, "suggest")
+        await place.bo.submit_modal(form, {"text": "Hello there!"})
+        (row,) = rows(MemberRow)
+        joined_at = env.backend.guilds[env.guild.id].members[place.bo.id].joined_at
+        assert (row.guild_id, row.user_id, row.joined_at.isoformat()) == (env.guild.id, place.bo.id, joined_at)
+
     async def test_nothing_is_kept_of_members_who_do_not_vote(self, place, rows):
         answer = await place.ask("hi")
         message = await place.ada.send(place.channel, "just talking")

@@ -324,9 +324,7 @@ SOMEBODY = st.sampled_from([ALICE, BOB, CAROL])
 PRESSES = st.lists(st.tuples(SOMEBODY, st.integers(1, 3), st.sampled_from([PRESSED, REACTED, UNREACTED])), max_size=20)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(presses=PRESSES)
 def test_whatever_the_order_of_picks_the_votes_are_those_of_each_members_last(
     database: Database, personality_id: int, presses: list[tuple[int, int, Gesture]]

@@ -507,7 +507,7 @@ actions = st.lists(
 
 
 @given(actions=actions)
-@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_held_vote_counts_nothing_and_no_vote_is_held_twice(
     shared_database: Database, actions: list[tuple[Any, ...]]
 ) -> None:

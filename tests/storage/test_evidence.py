@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.corrections import withdraw
 from storage.evidence import Evidence, RatedReply, count_evidence, read_corrections, read_replies
+from storage.members import note_members
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
-from storage.schema import Basis, Origin, Outcome, QuarantineRow, QuarantineStatus
+from storage.schema import Basis, Origin, Outcome, QuarantineRow, QuarantineStatus, utc_now
 from storage.settings import PrivacySettings, VoteSettings
 from storage.trust import Ballot, read_ballots
 from storage.votes import Vote
 from tests.past import quarantine
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, account, add_correction, add_reply, vote
 
+GUILD = 7
 PROMPT = "<|user|>hello<|bot|>"
 CLOSED = PrivacySettings()
 PERMITTED = PrivacySettings(discord_training_permission=True)
+VOTES = VoteSettings()
 
 
 def read(session: Session, personality_id: int, privacy: PrivacySettings = CLOSED) -> list[RatedReply]:
@@ -52,7 +57,7 @@ def test_answers_without_a_basis_are_never_read(session: Session, personality_id
     add_correction(session, reply, "better")
     for privacy in (CLOSED, PERMITTED):
         assert read(session, personality_id, privacy) == []
-        assert read_corrections(session, personality_id, privacy, BASE_REVISION) == []
+        assert read_corrections(session, personality_id, privacy, BASE_REVISION, VOTES) == []
         assert count_evidence(session, personality_id, privacy, BASE_REVISION) == Evidence(0, 0, 0)
 
 
@@ -68,7 +73,7 @@ def test_another_personality_keeps_its_own_evidence(session: Session, personalit
     vote(session, reply, ALICE, Vote.UP)
     add_correction(session, reply, "better")
     assert read(session, personality_id) == []
-    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION) == []
+    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES) == []
     assert ids(read(session, other)) == [reply]
 
 
@@ -100,13 +105,13 @@ def test_a_correction_needs_a_basis_of_its_own(session: Session, personality_id:
     reply = add_reply(session, basis=Basis.PROMPT_BANK)
     add_correction(session, reply, "no basis", author_id=ALICE, basis=None)
     live = add_correction(session, reply, "in live chat", author_id=BOB, basis=Basis.LIVE_CHAT)
-    assert read_corrections(session, personality_id, PERMITTED, BASE_REVISION) == []
+    assert read_corrections(session, personality_id, PERMITTED, BASE_REVISION, VOTES) == []
     give_consent(session, BOB)
     session.flush()
-    assert [correction.id for correction in read_corrections(session, personality_id, PERMITTED, BASE_REVISION)] == [
-        live
-    ]
-    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION) == []
+    assert [
+        correction.id for correction in read_corrections(session, personality_id, PERMITTED, BASE_REVISION, VOTES)
+    ] == [live]
+    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES) == []
 
 
 def test_a_withdrawn_correction_is_not_read(session: Session, personality_id: int) -> None:
@@ -115,7 +120,7 @@ def test_a_withdrawn_correction_is_not_read(session: Session, personality_id: in
     assert count_evidence(session, personality_id, CLOSED, BASE_REVISION) == Evidence(replies=0, votes=0, corrections=1)
     assert withdraw(session, correction, BOB)
     session.flush()
-    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION) == []
+    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES) == []
     assert count_evidence(session, personality_id, CLOSED, BASE_REVISION) == Evidence(0, 0, 0)
 
 
@@ -125,7 +130,7 @@ def test_answers_of_another_base_are_not_evidence_for_this_one(session: Session,
     vote(session, reply, CAROL, Vote.UP)
     add_correction(session, reply, "better")
     assert read(session, personality_id) == []
-    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION) == []
+    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES) == []
     assert count_evidence(session, personality_id, CLOSED, BASE_REVISION) == Evidence(0, 0, 0)
     assert count_evidence(session, personality_id, CLOSED, "f" * 16) == Evidence(replies=1, votes=1, corrections=1)
 
@@ -154,8 +159,18 @@ def test_an_answer_tells_its_version_its_end_and_whether_a_round_drew_it(session
 
 def test_a_correction_tells_who_wrote_it(session: Session, personality_id: int) -> None:
     correction = add_correction(session, add_reply(session), "better", author_id=CAROL)
-    (found,) = read_corrections(session, personality_id, CLOSED, BASE_REVISION)
-    assert (found.id, found.text, found.author_id) == (correction, "better", CAROL)
+    (found,) = read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES)
+    assert (found.id, found.text, found.author_id, found.weight) == (correction, "better", CAROL, 1.0)
+
+
+def test_a_correction_weighs_what_a_vote_of_its_author_would(session: Session, personality_id: int) -> None:
+    here, outside = add_reply(session, guild_id=GUILD), add_reply(session)
+    young, newcomer, stranger = account(days_old=15), account(days_old=900), account(days_old=901)
+    note_members(session, GUILD, {young: utc_now() - timedelta(days=8), newcomer: utc_now() - timedelta(days=3.5)})
+    for reply, author_id in ((outside, young), (here, young), (here, newcomer), (here, stranger), (outside, stranger)):
+        add_correction(session, reply, "better", author_id=author_id)
+    weights = [found.weight for found in read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES)]
+    assert weights == pytest.approx([0.5, 0.5, 0.5, 0.0, 1.0], abs=1e-3)
 
 
 def test_votes_that_are_held_back_are_no_evidence_until_an_admin_counts_them(
@@ -181,6 +196,6 @@ def test_deleted_data_is_no_evidence_any_more(session: Session, personality_id: 
     add_correction(session, reply, "better", author_id=BOB)
     delete_member(session, BOB)
     assert [reply.ballots for reply in read(session, personality_id)] == [(Ballot(ALICE, Vote.UP, 1.0),)]
-    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION) == []
+    assert read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES) == []
     delete_member(session, CAROL)
     assert read(session, personality_id) == []

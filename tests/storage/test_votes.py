@@ -291,7 +291,7 @@ def undone(database: Database) -> Iterator[Session]:
     cuts=st.sets(st.integers(0, 30)),
     repeats=st.sets(st.integers(0, 29)),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_votes_depend_only_on_which_reactions_stand(
     shared_database: Database, heard: list[tuple[Thumb, bool]], cuts: set[int], repeats: set[int]
 ) -> None:
@@ -312,7 +312,7 @@ def test_votes_depend_only_on_which_reactions_stand(
 
 
 @given(standing=st.sets(thumbs), data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_thumbs_that_stand_count_the_same_in_any_order(
     shared_database: Database, standing: set[Thumb], data: st.DataObject
 ) -> None:

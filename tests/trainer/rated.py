@@ -47,8 +47,10 @@ def crowd(votes: int, first: int = 100) -> range:
     return range(first, first + votes)
 
 
-def written(id_: int, reply_id: int, text: str = "better", author_id: int = ANN) -> WrittenCorrection:
-    return WrittenCorrection(id_, reply_id, text, author_id)
+def written(
+    id_: int, reply_id: int, text: str = "better", author_id: int = ANN, weight: float = 1.0
+) -> WrittenCorrection:
+    return WrittenCorrection(id_, reply_id, text, author_id, weight)
 
 
 ballots = st.dictionaries(

@@ -167,6 +167,12 @@ def test_a_correction_beats_fresh_samples_and_earlier_answers_but_no_liked_one()
     assert {pair.chosen.text for pair in pairs} == {"right"}
 
 
+def test_a_correction_weighs_what_its_author_does_and_teaches_nothing_without() -> None:
+    answers = [rated(1, "wrong"), sample(2, "fresh")]
+    pairs = pair_corrections(answers, [written(9, 1, "right", weight=0.4), written(10, 1, "bought", weight=0.0)])
+    assert [(pair.chosen.text, pair.weight) for pair in pairs] == [("right", 0.4), ("right", 0.2)]
+
+
 def test_a_correction_is_compared_with_the_newest_few_answers() -> None:
     pairs = pair_corrections([rated(i) for i in range(1, 20)], [written(9, 1)])
     assert {pair.rejected.reply_id for pair in pairs} == {1, 17, 18, 19}

@@ -200,6 +200,16 @@ def test_samples_are_wanted_for_new_corrections_and_lone_votes() -> None:
     assert wanted_samples(found, settings(objective="kto"), lone_too=True) == []
 
 
+def test_suggestions_of_new_accounts_teach_nothing_and_the_round_says_so() -> None:
+    answers = [rated(1, prompt="p"), rated(2, prompt="q"), rated(3, prompt="r")]
+    corrections = [written(1, 1, weight=0.0), written(2, 2, weight=0.0), written(3, 3)]
+    found = survey(answers, corrections, parent=version(1))
+    assert [want.reply_id for want in wanted_samples(found, settings(), lone_too=True)] == [3]
+    plan = make_plan(found, NO_OPINION, settings())
+    assert [pair.chosen.correction_id for pair in plan.train] == [3]
+    assert "2 suggested answers of new accounts or members count nothing" in plan.evidence["notes"]
+
+
 def test_samples_of_the_parent_are_there_already_even_those_without_words() -> None:
     lone = rated(1, up=[ANN], version_id=7)
     of_parent = [sample(2, version_id=7), sample(3, version_id=7)]

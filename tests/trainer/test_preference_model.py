@@ -172,7 +172,7 @@ def test_nothing_asked_is_nothing_said() -> None:
     assert fitted(answers(is_short)).score([], []) == []
 
 
-@hypothesis_settings(deadline=None, max_examples=40)
+@hypothesis_settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.sampled_from(["", "a", "b?", "c !\n"])), max_size=40))
 def test_no_mix_of_votes_breaks_it(votes: list[tuple[int, bool, str]]) -> None:
     replies = [

@@ -97,6 +97,14 @@ def test_who_only_writes_corrections_is_a_voter_too() -> None:
     assert count_voters([pair(1, 1.0, ANN), pair(2, 1.0, BEN)], [rated(1, up=[ANN])]) == 2
 
 
+def test_new_accounts_that_write_corrections_are_no_crowd() -> None:
+    """Else a few of them would lower the largest share of everybody."""
+    corrections = [written(id_, 1, author_id=NEW + id_, weight=0.001) for id_ in range(20)]
+    pairs = [*alone(dict.fromkeys(range(1, 10), 1.0)), *(pair(id_, 0.001, NEW + id_) for id_ in range(20))]
+    answers = [rated(id_, up=[id_]) for id_ in range(1, 10)]
+    assert count_voters(pairs, answers, corrections) == pytest.approx(9.02)
+
+
 def test_what_the_operator_imported_is_not_capped_and_nobodys() -> None:
     pairs = [*(pair(id_, 1.0, NOBODY) for id_ in range(100, 200)), *alone(dict.fromkeys(range(1, 11), 1.0))]
     capped = cap_voters(pairs, 0.1, count_voters(pairs, []))
