@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused
+from storage.members import home_of
 from storage.replies import FINISHED_WHOLE, SAID_IN_CHAT
 from storage.schema import (
     CHALLENGER,
@@ -47,6 +48,8 @@ from storage.wording import count, tenths
 
 DEFAULT_SHARE = 0.1
 """Of conversations, where neither the admin nor release.canary_share says another."""
+CONVERSATIONS_OF_ONE = 3
+"""In how many conversations one member counts for each version, so that nobody decides a canary alone."""
 CANARY = "the canary"
 GATE = "the gate"
 
@@ -107,7 +110,8 @@ class Place(NamedTuple):
 
     conversation_id: int
     version_id: int | None
-    guild_id: int | None
+    home: int | None
+    """As `members.home_of` says."""
 
 
 @dataclass(frozen=True)
@@ -354,12 +358,12 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
     if running is not None:
         rival = name_of(find_version(session, running.challenger_id))
         return f"{version.name} waits for an admin: a canary of {rival} is running"
+    if (champion.version.id if champion.version else None) != version.parent_id:
+        return f"{version.name} waits for an admin: it was compared with its parent, and {champion.target} answers"
     try:
         if settings.canary_share > 0:
             start_canary(session, personality_id, version, settings, by=GATE, reason="it passed the gate")
             return f"{version.name} answers {settings.canary_share:.0%} of conversations as a canary"
-        if (champion.version.id if champion.version else None) != version.parent_id:
-            return f"{version.name} waits for an admin: it was compared with its parent, and {champion.target} answers"
         promote(
             session,
             personality_id,
@@ -432,20 +436,23 @@ def _weigh_votes(
     """Return the votes that count, by version; a new account's or member's weighs as little as it does in a round."""
     has_votes = select(VoteEventRow.id).where(VoteEventRow.reply_id == ReplyRow.id).exists()
     voted_on = (*of_canary, _is_whole(), has_votes)
-    columns = (ReplyRow.id, ReplyRow.channel_id, ReplyRow.version_id, ReplyRow.guild_id)
+    columns = (ReplyRow.id, ReplyRow.channel_id, ReplyRow.version_id, ReplyRow.guild_id, ReplyRow.basis)
     rows = session.execute(select(*columns).where(*voted_on))
-    places = {reply_id: Place(conversation, version, guild) for reply_id, conversation, version, guild in rows}
+    places = {
+        reply_id: Place(conversation, version, home_of(guild_id, basis))
+        for reply_id, conversation, version, guild_id, basis in rows
+    }
     histories = read_histories(session, VoteEventRow.reply_id.in_(select(ReplyRow.id).where(*voted_on)))
     # Without a snapshot, a reply may have got its first vote between the two queries.
     votes = {vote_of: history.now for vote_of, history in histories.items() if vote_of[0] in places}
     holds = read_holds(session, QuarantineRow.status != QuarantineStatus.COUNTED)
     held_back = {user_id for reply_id, user_id in holds if reply_id in places}
     first = first_votes(votes, places, held_back)
-    scales = Scales(session, settings, {(places[reply_id].guild_id, user_id) for reply_id, user_id in first})
+    scales = Scales(session, settings, {(places[reply_id].home, user_id) for reply_id, user_id in first})
     weighed: dict[int | None, list[WeighedVote]] = defaultdict(list)
     for (reply_id, user_id), vote in first.items():
         place, voted_at = places[reply_id], histories[reply_id, user_id].last_set_at
-        weighed[place.version_id].append(scales.weigh(reply_id, place.guild_id, user_id, vote, voted_at))
+        weighed[place.version_id].append(scales.weigh(reply_id, place.home, user_id, vote, voted_at))
     return weighed
 
 
@@ -454,7 +461,7 @@ def first_votes(
     places: Mapping[int, Place],
     held_back: Collection[int],
 ) -> dict[tuple[int, int], Vote]:
-    """Return the votes that count, by reply and member: each member's first on a version in a conversation.
+    """Return the votes that count, by reply and member: each one's first on a version, in three conversations at most.
 
     `votes` are in the order in which they were first given, as they stand now, None where nothing stands; `places` are
     by reply, `held_back` the members of a quarantine that was not counted.
@@ -462,11 +469,13 @@ def first_votes(
     Later votes of the same member there are no independent witnesses. Nor may they replace the first: of counts that
     are drawn anew all the time, somebody who looks all the time sees any difference sooner or later.
     """
-    seen: set[tuple[int, Place]] = set()
+    seen: dict[tuple[int, int | None], set[int]] = defaultdict(set)
     first: dict[tuple[int, int], Vote] = {}
     for (reply_id, user_id), vote in votes.items():
-        witness = (user_id, places[reply_id])
-        if vote is not None and user_id not in held_back and witness not in seen:
-            seen.add(witness)
+        place = places[reply_id]
+        conversations = seen[user_id, place.version_id]
+        is_further = place.conversation_id not in conversations and len(conversations) < CONVERSATIONS_OF_ONE
+        if vote is not None and user_id not in held_back and is_further:
+            conversations.add(place.conversation_id)
             first[reply_id, user_id] = vote
     return first

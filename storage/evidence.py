@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.orm import Session
 
+from storage.members import home_of
 from storage.privacy import open_bases
 from storage.replies import FINISHED_WHOLE
 from storage.schema import Basis, ConsentRow, CorrectionRow, Origin, Outcome, ReplyRow, ReplySpeakerRow, VoteEventRow
@@ -101,25 +102,33 @@ def read_replies(
 
 
 def read_corrections(
-    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, votes: VoteSettings
+    session: Session,
+    personality_id: int,
+    privacy: PrivacySettings,
+    base_revision: str,
+    votes: VoteSettings,
+    *,
+    only: int | None = None,
 ) -> list[WrittenCorrection]:
-    """Return the standing corrections of trainable answers, where their own basis is open too."""
+    """Return the standing corrections of trainable answers, where their own basis is open too; `only` is an id."""
     rows = session.execute(
-        select(CorrectionRow, ReplyRow.guild_id)
+        select(CorrectionRow, ReplyRow.guild_id, ReplyRow.basis)
         .join(ReplyRow)
         .where(*_trainable(personality_id, privacy, base_revision), *_trainable_correction(privacy))
+        .where(CorrectionRow.id == only if only is not None else true())
         .order_by(CorrectionRow.id)
-    ).all()
-    scales = Scales(session, votes, {(guild_id, row.author_id) for row, guild_id in rows})
+    )
+    homes = [(row, home_of(guild_id, basis)) for row, guild_id, basis in rows]
+    scales = Scales(session, votes, {(home, row.author_id) for row, home in homes})
     return [
         WrittenCorrection(
             row.id,
             row.reply_id,
             row.text,
             row.author_id,
-            weight=prod(scales.weights(guild_id, row.author_id, row.created_at)),
+            weight=prod(scales.weights(home, row.author_id, row.created_at)),
         )
-        for row, guild_id in rows
+        for row, home in homes
     ]
 
 

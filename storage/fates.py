@@ -13,7 +13,7 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from storage.lineage import line_of_parents, message_links
-from storage.members import Memberships
+from storage.members import Memberships, home_of
 from storage.privacy import open_bases
 from storage.replies import FINISHED_WHOLE
 from storage.schema import (
@@ -143,7 +143,7 @@ def fate_of_votes(
         which.append(VoteEventRow.reply_id.in_(reply_ids))
     voted = select(VoteEventRow.reply_id).where(*which)
     replies = session.execute(
-        select(ReplyRow.id, ReplyRow.answer, ReplyRow.guild_id).where(
+        select(ReplyRow.id, ReplyRow.answer, ReplyRow.guild_id, ReplyRow.basis).where(
             ReplyRow.id.in_(voted), ReplyRow.personality_id == personality_id
         )
     ).all()
@@ -154,9 +154,9 @@ def fate_of_votes(
     uses = _uses(session, user_id, personality_id, histories, holds)
     memberships = Memberships(session)
     fates = []
-    for reply_id, answer, guild_id in replies:
+    for reply_id, answer, guild_id, basis in replies:
         history, held = histories[reply_id, user_id], holds.get((reply_id, user_id), [])
-        weight = _weight(history, user_id, guild_id, memberships, settings.votes)
+        weight = _weight(history, user_id, home_of(guild_id, basis), memberships, settings.votes)
         used, obstacle = tuple(uses.get(reply_id, ())) if weight else (), obstacles.get(reply_id)
         fates.append(
             VoteFate(
@@ -175,10 +175,10 @@ def fate_of_votes(
 
 
 def _weight(
-    history: VoteHistory, user_id: int, guild_id: int | None, memberships: Memberships, settings: VoteSettings
+    history: VoteHistory, user_id: int, home: int | None, memberships: Memberships, settings: VoteSettings
 ) -> float:
     voted_at = history.last_set_at
-    joined_at = None if guild_id is None else memberships.since(guild_id, user_id, voted_at)
+    joined_at = None if home is None else memberships.since(home, user_id, voted_at)
     return weight_of_vote(voted_at, account_creation(user_id), joined_at, settings)
 
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from storage.schema import MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.schema import Basis, CorrectionRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 
 Member = tuple[int | None, int]
-"""Guild id, which is None outside a server, and user id."""
+"""Where somebody is a member, as `home_of` says, and user id."""
+DIRECT = 0
+"""Stands for a server in direct messages, of which nobody is a member."""
 MEMBERS_AT_ONCE = 10_000
 """In one statement; SQLite takes 32,766 parameters."""
 GuildId = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
+
+
+def home_of(guild_id: int | None, basis: Basis | None) -> int | None:
+    """Return where membership counts for a reply: its server, DIRECT, or None outside Discord."""
+    return DIRECT if guild_id is None and basis is not Basis.LOCAL else guild_id
 
 
 def note_members(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) -> None:
@@ -96,16 +103,26 @@ class Memberships:
     def since(self, guild_id: int, user_id: int, voted_at: datetime) -> datetime:
         """Return when the voter's membership began.
 
-        Who joined (again) after the vote, or never told, was a member at the latest since their first sign of life.
+        Who joined (again) after the vote, or never told, was a member at the latest since their first sign of life. In
+        direct messages it began with the first that is known of them anywhere.
         """
+        if guild_id == DIRECT:
+            return min(self._first_known.get(user_id, voted_at), voted_at)
         joined_at = self._joined_at.get((guild_id, user_id))
         if joined_at is not None and joined_at <= voted_at:
             return joined_at
         return self._first_signs.get((guild_id, user_id), voted_at)
 
     @cached_property
+    def _first_known(self) -> dict[int, datetime]:
+        known: dict[int, datetime] = {}
+        for (_, user_id), moment in (*self._joined_at.items(), *self._first_signs.items()):
+            known[user_id] = min(known.get(user_id, moment), moment)
+        return known
+
+    @cached_property
     def _first_signs(self) -> dict[Member, datetime]:
-        """First vote event, first words in a prompt or first question of each member in each server."""
+        """First vote event, correction, words in a prompt or question of each member in each server."""
         signs: dict[Member, datetime] = {}
         for user, query in _signs().items():
             for which in self._conditions(ReplyRow.guild_id, user):
@@ -117,12 +134,19 @@ class Memberships:
     def _conditions(self, guild_id: GuildId, user_id: InstrumentedAttribute[int]) -> Iterator[ColumnElement[bool]]:
         """Yield what together selects the members, no more of them at once than a statement takes."""
         if self._members is None:
-            yield guild_id.is_not(None)
+            yield true()
             return
-        guilds = {guild for guild, _ in self._members if guild is not None}
-        users = sorted({user for guild, user in self._members if guild is not None})
-        for start in range(0, len(users), MEMBERS_AT_ONCE):
-            yield and_(guild_id.in_(guilds), user_id.in_(users[start : start + MEMBERS_AT_ONCE]))
+        guilds = {guild for guild, _ in self._members if guild}
+        for users in _parts(user for guild, user in self._members if guild):
+            yield and_(guild_id.in_(guilds), user_id.in_(users))
+        for users in _parts(user for guild, user in self._members if guild == DIRECT):
+            yield user_id.in_(users)
+
+
+def _parts(users: Iterable[int]) -> Iterator[list[int]]:
+    ordered = sorted(set(users))
+    for start in range(0, len(ordered), MEMBERS_AT_ONCE):
+        yield ordered[start : start + MEMBERS_AT_ONCE]
 
 
 def _signs() -> dict[InstrumentedAttribute[int], Select[int | None, int, datetime]]:
@@ -130,8 +154,10 @@ def _signs() -> dict[InstrumentedAttribute[int], Select[int | None, int, datetim
     asked = (ReplyRow.guild_id, ReplyRow.author_id)
     spoken = (ReplyRow.guild_id, ReplySpeakerRow.user_id)
     voted = (ReplyRow.guild_id, VoteEventRow.user_id)
+    wrote = (ReplyRow.guild_id, CorrectionRow.author_id)
     return {
         ReplyRow.author_id: select(*asked, func.min(ReplyRow.created_at)).group_by(*asked),
         ReplySpeakerRow.user_id: select(*spoken, func.min(ReplyRow.created_at)).join(ReplyRow).group_by(*spoken),
         VoteEventRow.user_id: select(*voted, func.min(VoteEventRow.created_at)).join(ReplyRow).group_by(*voted),
+        CorrectionRow.author_id: select(*wrote, func.min(CorrectionRow.created_at)).join(ReplyRow).group_by(*wrote),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, cast
@@ -220,6 +220,27 @@ def _read_held(session: Session, which: ColumnElement[bool]) -> dict[VoteKey, li
 
 
 # Deciding
+
+
+def decide_quarantines(
+    session: Session,
+    personality_id: int,
+    quarantine_ids: Collection[int],
+    status: QuarantineStatus,
+    *,
+    votes: int,
+    by: str,
+    reason: str,
+) -> list[Quarantine]:
+    """Decide about these quarantines as `decide_quarantine` does, which held so many `votes` when they were looked at.
+
+    Raises QuarantineConflict where more have joined since, which nobody has seen, and for what it raises.
+    """
+    hold_personality(session, personality_id)  # so that none joins now
+    held = select(func.count()).where(QuarantinedVoteRow.quarantine_id.in_(quarantine_ids))
+    if (session.scalar(held) or 0) > votes:
+        raise QuarantineConflict("more votes have joined these since you looked: nothing was changed, look again")
+    return [decide_quarantine(session, id_, status, by, reason) for id_ in quarantine_ids]
 
 
 def decide_quarantine(

@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
+from math import prod
 from operator import attrgetter
 from typing import NamedTuple
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from storage.members import Member, Memberships
+from storage.members import Member, Memberships, home_of
 from storage.schema import QuarantineRow, ReplyRow, VoteEventRow
 from storage.settings import VoteSettings
 from storage.votes import Vote, held_back_votes, standing_count
@@ -24,6 +25,8 @@ from storage.votes import Vote, held_back_votes, standing_count
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0
 ROWS_AT_ONCE = 1_000
+LEAST_WEIGHT = 0.1
+"""What weighs less counts nothing: hundreds of such votes or suggestions would make up by number what they lack."""
 ACCOUNT_AGE, MEMBERSHIP, QUARANTINE = "account age", "membership", "quarantine"
 
 
@@ -73,17 +76,20 @@ def weight_of_vote(
 ) -> float:
     """Return the weight, 0 to 1: that of the account's age times that of the membership, both when the vote was given.
 
-    `joined_at` is None outside a server, where only the account's age counts.
+    `joined_at` is None outside Discord, where only the account's age counts.
     """
-    return _account(voted_at, account_created_at, settings) * _membership(voted_at, joined_at, settings)
+    return prod(_weights(voted_at, account_created_at, joined_at, settings))
 
 
-def _account(voted_at: datetime, created_at: datetime, settings: VoteSettings) -> float:
-    return _ramp(voted_at - created_at, settings.account_age_days)
-
-
-def _membership(voted_at: datetime, joined_at: datetime | None, settings: VoteSettings) -> float:
-    return 1.0 if joined_at is None else _ramp(voted_at - joined_at, settings.membership_days)
+def _weights(
+    given_at: datetime, created_at: datetime, joined_at: datetime | None, settings: VoteSettings
+) -> tuple[float, float]:
+    """Return what account and membership weigh, the lighter one nothing where both together are below the least."""
+    account = _ramp(given_at - created_at, settings.account_age_days)
+    membership = 1.0 if joined_at is None else _ramp(given_at - joined_at, settings.membership_days)
+    if account * membership >= LEAST_WEIGHT:
+        return account, membership
+    return (0.0, membership) if account <= membership else (account, 0.0)
 
 
 def _ramp(age: timedelta, full_days: float) -> float:
@@ -143,19 +149,16 @@ class Scales:
     def _memberships(self) -> Memberships:
         return Memberships(self._session, self._members)
 
-    def weigh(self, reply_id: int, guild_id: int | None, user_id: int, vote: Vote, voted_at: datetime) -> WeighedVote:
+    def weigh(self, reply_id: int, home: int | None, user_id: int, vote: Vote, voted_at: datetime) -> WeighedVote:
         """Return the vote with its weights; `voted_at` is when its member last set a thumb under the reply."""
-        return WeighedVote(reply_id, user_id, vote, voted_at, *self.weights(guild_id, user_id, voted_at))
+        return WeighedVote(reply_id, user_id, vote, voted_at, *self.weights(home, user_id, voted_at))
 
-    def weights(self, guild_id: int | None, user_id: int, given_at: datetime) -> tuple[float, float]:
-        """Return what the account's age and the membership weigh, 0 to 1 each, at that moment."""
+    def weights(self, home: int | None, user_id: int, given_at: datetime) -> tuple[float, float]:
+        """Return what the account's age and the membership weigh, 0 to 1 each, at that moment; `home` as `home_of`."""
         joined_at = None
-        if guild_id is not None and self._settings.membership_days:
-            joined_at = self._memberships.since(guild_id, user_id, given_at)
-        return (
-            _account(given_at, account_creation(user_id), self._settings),
-            _membership(given_at, joined_at, self._settings),
-        )
+        if home is not None and self._settings.membership_days:
+            joined_at = self._memberships.since(home, user_id, given_at)
+        return _weights(given_at, account_creation(user_id), joined_at, self._settings)
 
 
 def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[WeighedVote]:
@@ -163,14 +166,14 @@ def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -
 
     A vote that was found when reactions were read again dates from that moment, so it may be older than it seems.
     """
-    replies = select(ReplyRow.id, ReplyRow.guild_id).where(ReplyRow.personality_id == personality_id)
-    guilds = dict(session.execute(replies).all())
+    replies = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.basis).where(ReplyRow.personality_id == personality_id)
+    homes = {reply_id: home_of(guild_id, basis) for reply_id, guild_id, basis in session.execute(replies)}
     scales = Scales(session, settings)
     for reply_id, user_id, is_up, voted_at in session.execute(
         _standing_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
     ):
-        if reply_id in guilds:
-            yield scales.weigh(reply_id, guilds[reply_id], user_id, Vote.UP if is_up else Vote.DOWN, voted_at)
+        if reply_id in homes:
+            yield scales.weigh(reply_id, homes[reply_id], user_id, Vote.UP if is_up else Vote.DOWN, voted_at)
 
 
 def _standing_votes() -> Select[int, int, bool, datetime]:

@@ -147,7 +147,7 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     form = page.locator("#modal-root")
     form.locator("textarea").fill("Fresh water, good leaves, and a little patience.")
     form.get_by_role("button", name=re.compile("submit", re.I)).click()
-    expect(page.get_by_text("will count as the better one").last).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("counts as the better one").last).to_be_visible(timeout=60_000)
 
     page.locator("#viewer-picker").select_option(label="grace")
     command(page, "/model status")

@@ -11,7 +11,7 @@ from storage.schema import PairSource
 from storage.settings import PairSettings
 from storage.votes import Vote
 from trainer.degeneration import is_degenerate
-from trainer.pairs import Pair, backers, side_of
+from trainer.pairs import Pair, backers, newest_pairs, side_of
 
 
 @dataclass(frozen=True)
@@ -108,4 +108,4 @@ def limit_share(completed: Sequence[Pair], others: int, max_share: float, *, eno
     if others < enough or max_share == 1:
         return list(completed)
     most = int(others * max_share / (1 - max_share))
-    return sorted(completed, key=lambda pair: pair.recency)[-most:] if most else []
+    return newest_pairs(completed, most)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.schema import PairSource
 from storage.votes import Vote
 from trainer.degeneration import is_degenerate
 
+T = TypeVar("T")
+
 CORRECTION_WEIGHT = 1.0
 CORRECTED_SAMPLE_WEIGHT = 0.5
 MAX_PAIRS_PER_PROMPT = 4
 """Most pairs from the siblings of one prompt, so that a greeting answered a hundred times does not fill a round."""
+MAX_CORRECTIONS_PER_PROMPT = 4
+LIGHT = 0.25
+"""What weighs less has a place in a round only where no heavier one wants it, however new it is."""
 MAX_RIVALS = 8
 """How many of the best liked answers to a prompt are compared with as many of the least liked ones."""
 QUADRATURE_POINTS = 128
@@ -77,11 +83,24 @@ def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[Writte
     by_prompt = _by_prompt(by_id.values())
     return [
         pair
-        for correction in corrections
-        if correction.weight > 0
-        if (corrected := by_id.get(correction.reply_id))
+        for correction, corrected in _weightiest(corrections, by_id)
         for pair in _pair_correction(correction, corrected, by_prompt[corrected.prompt])
     ]
+
+
+def _weightiest(
+    corrections: Iterable[WrittenCorrection], by_id: Mapping[int, RatedReply]
+) -> list[tuple[WrittenCorrection, RatedReply]]:
+    """Return the few corrections for each prompt that weigh most, and of equals the newest, with what they correct."""
+    known = [(c, by_id[c.reply_id]) for c in corrections if c.reply_id in by_id and c.weight > 0]
+    known.sort(key=lambda found: (found[0].weight, found[0].id), reverse=True)
+    places = Counter[str]()
+    kept = []
+    for correction, corrected in known:
+        places[corrected.prompt] += 1
+        if places[corrected.prompt] <= MAX_CORRECTIONS_PER_PROMPT:
+            kept.append((correction, corrected))
+    return sorted(kept, key=lambda found: found[0].id)
 
 
 def _pair_correction(
@@ -197,8 +216,14 @@ def _quadrature() -> tuple[Any, Any]:
 
 
 def newest_pairs(pairs: Iterable[Pair], limit: int) -> list[Pair]:
-    """Return at most `limit` pairs, the newest, oldest first."""
-    return sorted(pairs, key=lambda pair: pair.recency)[-limit:] if limit else []
+    """Return at most `limit` pairs, the newest, oldest first; light ones only where there is room."""
+    return newest(pairs, limit, weight=attrgetter("weight"), age=attrgetter("recency"))
+
+
+def newest(items: Iterable[T], limit: int, *, weight: Callable[[T], float], age: Callable[[T], Any]) -> list[T]:
+    """Return at most `limit` items, those of the highest `age`, in its order; light ones only where there is room."""
+    kept = sorted(items, key=lambda item: (weight(item) >= LIGHT, age(item)))
+    return sorted(kept[max(0, len(kept) - limit) :], key=age)
 
 
 def _by_prompt(replies: Iterable[RatedReply]) -> dict[str, list[RatedReply]]:

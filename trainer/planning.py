@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from storage.evidence import RatedReply, WrittenCorrection
@@ -16,11 +17,11 @@ from storage.settings import Settings, TrainingSettings
 from storage.trust import Ballots
 from storage.versions import Version
 from storage.votes import Vote
-from storage.wording import count
+from storage.wording import count, tenths
 from trainer.completion import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
 from trainer.degeneration import is_degenerate
 from trainer.ledger import Ledger, recall
-from trainer.pairs import Pair, Rows, Side, backers, newest_pairs, pair_corrections, pair_siblings, side_of
+from trainer.pairs import Pair, Rows, Side, backers, newest, newest_pairs, pair_corrections, pair_siblings, side_of
 from trainer.voters import Rebuild, cap_voters, count_voters, influences, label_noise, largest_share, shares
 
 KTO = "kto"
@@ -117,7 +118,7 @@ def lone_votes(survey: Survey, settings: Settings) -> list[RatedReply]:
     if not settings.pairs.lone_votes or settings.training.objective == KTO:
         return []
     new = _new_lone_votes(survey.replies, _voted_pairs(survey.replies, survey.corrections, settings), survey.ledger)
-    return new[-settings.pairs.max_lone_votes :] if settings.pairs.max_lone_votes else []
+    return newest(new, settings.pairs.max_lone_votes, weight=lambda reply: abs(reply.net), age=attrgetter("id"))
 
 
 def _new_lone_votes(replies: Iterable[RatedReply], paired: Iterable[Pair], ledger: Ledger) -> list[RatedReply]:
@@ -265,7 +266,7 @@ def _plan_singles(survey: Survey, settings: Settings) -> Plan:
     """Plan a round of KTO: votes as they are, judged on held-out pairs of siblings where there are any."""
     training, ledger = settings.training, survey.ledger
     rebuild = partial(_new_singles, ledger=ledger)
-    new = rebuild(survey.replies, survey.corrections)[-training.max_pairs :]
+    new = _newest_singles(rebuild(survey.replies, survey.corrections), training.max_pairs)
     train, holdout = split_prompts(
         new, training.holdout_share, training.seed, keep=ledger.trained_prompts, hold_out=ledger.held_out_prompts
     )
@@ -280,7 +281,7 @@ def _plan_singles(survey: Survey, settings: Settings) -> Plan:
         holdout=_weighty(_capped(newest_pairs(pairs, MAX_HELD_OUT), survey, settings)),
         train_singles=_weighty(capped),
         validation_singles=tuple(validation),
-        holdout_singles=_weighty(_capped(holdout[-MAX_HELD_OUT:], survey, settings)),
+        holdout_singles=_weighty(_capped(_newest_singles(holdout, MAX_HELD_OUT), survey, settings)),
         label_noise=0.0,
         voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),
         evidence=_evidence(train, capped, survey, NO_OPINION, settings),
@@ -294,6 +295,10 @@ def _new_singles(
     voted = [reply for reply in replies if reply.net and not reply.is_sample]
     whole = [reply for reply in voted if reply.net < 0 or not is_degenerate(reply.answer)]
     return [_single(reply) for reply in whole if reply.id not in ledger.trained_replies]
+
+
+def _newest_singles(singles: Iterable[Single], limit: int) -> list[Single]:
+    return newest(singles, limit, weight=attrgetter("weight"), age=attrgetter("side.reply_id"))
 
 
 def _single(reply: RatedReply) -> Single:
@@ -334,15 +339,16 @@ def _evidence(
     """Return what the admins should know of the votes behind the round: numbers and sentences, nobody's name."""
     ballots, most = survey.ballots, settings.votes.max_voter_share
     before, after = (sum(item.weight for item in items) for items in (lessons, capped))
-    voters = len(shares(lessons))
-    largest = largest_share(most, count_voters(lessons, survey.replies, survey.corrections))
+    voters, by_weight = len(shares(lessons)), count_voters(lessons, survey.replies, survey.corrections)
+    largest = largest_share(most, by_weight)
     notes = [opinion.note] if opinion.note else []
     if largest != most:
-        few = "1 voter is" if voters == 1 else f"{voters} voters are"
+        worth = f", by weight as many as {tenths(by_weight)}," if tenths(by_weight) != tenths(voters) else ""
+        few = "1 voter is" if voters == 1 else f"{voters} voters{worth} are"
         limit = "it does not hold" if largest == 1 else f"each carries at most {largest:.0%}"
         notes.append(f"{few} too few for votes.max_voter_share = {most}: {limit}")
     if unheard := sum(correction.weight == 0 for correction in survey.corrections):
-        notes.append(f"{count(unheard, 'suggested answer')} of new accounts or members count nothing")
+        notes.append(f"{count(unheard, 'suggested answer')} by new accounts or members: they count nothing")
     removed = {rule: taken / ballots.total for rule, taken in ballots.removed.items() if taken}
     return {
         "votes": ballots.total,

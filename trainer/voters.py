@@ -38,7 +38,7 @@ def shares(items: Sequence[Backed]) -> dict[int, float]:
 
 
 def count_voters(
-    items: Iterable[Backed], replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection] = ()
+    items: Iterable[Backed], replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]
 ) -> float:
     """Count the people behind the items, each by their heaviest vote or correction beside the heaviest of all.
 
@@ -51,7 +51,7 @@ def count_voters(
             heaviest[ballot.user_id] = max(heaviest[ballot.user_id], ballot.weight)
     for correction in corrections:
         heaviest[correction.author_id] = max(heaviest[correction.author_id], correction.weight)
-    weights = [heaviest.get(user_id, 1.0) for user_id in _totals(items)]
+    weights = [heaviest[user_id] for user_id in _totals(items)]
     full = max(weights, default=1.0)
     return sum(weight / full for weight in weights)
 

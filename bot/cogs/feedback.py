@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from storage.corrections import (
     suggest,
     withdraw,
 )
+from storage.evidence import WrittenCorrection, read_corrections
 from storage.members import note_members, strangers
 from storage.personalities import hold_personalities
 from storage.privacy import basis_of_chat
@@ -38,7 +39,8 @@ FORM_CHARS = 4_000
 RECONCILE_ATTEMPTS = 3
 STORING_S = 60.0
 MEMBERS_AT_ONCE = 100  # Discord's limit
-THANKS = "Thank you! Your answer will count as the better one in the next round."
+THANKS = "Thank you! Your answer counts as the better one in the next round."
+TOO_NEW = "Thank you! It is kept with the answer. It is not trained on: your account, or your time here, is too new."
 NOT_TRAINED = "Thank you! It is kept with the answer. It is not trained on: see `/privacy show`."
 
 
@@ -231,28 +233,37 @@ class SuggestionForm(discord.ui.Modal, title="A better answer"):
         self.add_item(discord.ui.Label(text="What should I have answered?", component=self.text))
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
-        author = interaction.user
+        author, settings = interaction.user, self._bot.settings
 
-        def store(session: Session) -> tuple[int, bool]:
+        def store(session: Session) -> tuple[int, list[WrittenCorrection]]:
             reply = find_reply(session, self._reply_id)
             if reply is None:
                 raise UserFacingError(NOT_MINE)
-            text = check_correction(sanitize(self.text.value), reply.answer, self._bot.settings.corrections)
+            text = check_correction(sanitize(self.text.value), reply.answer, settings.corrections)
             speakers = {*reply.speakers, author.id}
             basis = self._bot.fixed_basis or basis_of_chat(session, speakers)
             if isinstance(author, discord.Member) and author.joined_at is not None:
                 # Before the reply is held: votes and deletions lock in this order too.
                 note_members(session, author.guild.id, {author.id: author.joined_at})
-            return suggest(session, reply.id, author.id, text, basis), basis is not None
+            id_ = suggest(session, reply.id, author.id, text, basis)
+            where = (self._bot.personality_id, settings.privacy, self._bot.base.revision)
+            return id_, read_corrections(session, *where, settings.votes, only=id_)
 
         await interaction.response.defer(ephemeral=True, thinking=True)
-        correction_id, trainable = await self._bot.database.run(store)
+        correction_id, usable = await self._bot.database.run(store)
         view = discord.ui.View(timeout=None)
         view.add_item(WithdrawButton(correction_id))
-        await answer_privately(interaction, THANKS if trainable else NOT_TRAINED, view)
+        await answer_privately(interaction, _thank(usable), view)
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
         await answer_privately(interaction, tell(error))
+
+
+def _thank(usable: Sequence[WrittenCorrection]) -> str:
+    """Say what becomes of a suggestion, which is among the usable ones or is not."""
+    if not usable:
+        return NOT_TRAINED
+    return THANKS if usable[0].weight else TOO_NEW
 
 
 class WithdrawButton(

@@ -173,8 +173,13 @@ class ReleaseWatch(commands.Cog):
 
     async def _tell_news(self) -> None:
         while (news := await self.bot.database.run(take_news, self.bot.personality_id)) is not None:
-            if not await self._tell(news):
-                await self.bot.database.run(give_back, news)
+            is_told = False
+            try:
+                is_told = await self._tell(news)
+            finally:
+                if not is_told:
+                    await self.bot.database.run(give_back, news)
+            if not is_told:
                 return
 
     async def _tell(self, news: News) -> bool:

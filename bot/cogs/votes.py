@@ -26,7 +26,7 @@ from storage.lineage import message_links
 from storage.quarantines import (
     Quarantine,
     Voter,
-    decide_quarantine,
+    decide_quarantines,
     open_quarantines,
     recent_decisions,
     voters_in,
@@ -60,6 +60,8 @@ class Page:
     position: int
     waiting: int
     newest: int
+    votes: int
+    """Of all that wait."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Choice:
 
     status: QuarantineStatus
     quarantine_id: int
+    votes: int
+    """How many the admin saw."""
     every: bool = False
 
     @property
@@ -127,14 +131,14 @@ async def show_page(interaction: discord.Interaction, bot: ReactuneBot, *, after
 
 
 def _buttons(page: Page) -> discord.ui.View:
-    quarantine_id = page.shown.quarantine.id
+    held = page.shown.quarantine
     view = discord.ui.View(timeout=None)
-    view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, quarantine_id)))
-    view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, quarantine_id)))
+    view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, held.id, held.votes)))
+    view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, held.id, held.votes)))
     if page.waiting > 1:
-        view.add_item(NextButton(quarantine_id))
-        view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, page.newest, every=True)))
-        view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, page.newest, every=True)))
+        view.add_item(NextButton(held.id))
+        view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, page.newest, page.votes, every=True)))
+        view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, page.newest, page.votes, every=True)))
     return view
 
 
@@ -147,7 +151,14 @@ def _read_page(session: Session, personality_id: int, after: int) -> Page | None
         return None
     index = next((i for i, quarantine in enumerate(waiting) if quarantine.id > after), 0)
     chosen = waiting[index]
-    return Page(_show(session, chosen), voters_in(session, chosen), index + 1, len(waiting), waiting[-1].id)
+    return Page(
+        _show(session, chosen),
+        voters_in(session, chosen),
+        index + 1,
+        len(waiting),
+        waiting[-1].id,
+        sum(held.votes for held in waiting),
+    )
 
 
 def _read_decisions(session: Session, personality_id: int) -> list[Shown]:
@@ -233,7 +244,7 @@ def _whole_lines(lines: Iterable[str], most_chars: int = MAX_MESSAGE_CHARS) -> s
 
 class DecisionButton(
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
-    template=r"reactune:votes:(?P<status>counted|excluded):(?P<scope>one|all):(?P<id>\d+)",
+    template=r"reactune:votes:(?P<status>counted|excluded):(?P<scope>one|all):(?P<id>\d+):(?P<votes>\d+)",
 ):
     """Works after a restart as well: its id holds all it needs."""
 
@@ -245,7 +256,7 @@ class DecisionButton(
             discord.ui.Button(
                 label=choice.words[0],
                 style=discord.ButtonStyle.secondary if choice.every else style,
-                custom_id=f"reactune:votes:{choice.status.value}:{scope}:{choice.quarantine_id}",
+                custom_id=f"reactune:votes:{choice.status.value}:{scope}:{choice.quarantine_id}:{choice.votes}",
             )
         )
 
@@ -253,7 +264,8 @@ class DecisionButton(
     async def from_custom_id(
         cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
     ) -> DecisionButton:
-        return cls(Choice(QuarantineStatus(match["status"]), int(match["id"]), every=match["scope"] == "all"))
+        status, every = QuarantineStatus(match["status"]), match["scope"] == "all"
+        return cls(Choice(status, int(match["id"]), int(match["votes"]), every=every))
 
     async def callback(self, interaction: discord.Interaction) -> None:
         bot = interaction.client
@@ -309,9 +321,17 @@ class DecisionForm(discord.ui.Modal):
         """Return what came of it, in words; another admin may have been quicker."""
 
         def decide(session: Session) -> list[Shown]:
-            reason = " ".join(self.reason.value.split())
-            ids = self._choice.concerns(session, self._bot.personality_id)
-            return [_show(session, decide_quarantine(session, id_, self._choice.status, by, reason)) for id_ in ids]
+            personality_id, choice = self._bot.personality_id, self._choice
+            decided = decide_quarantines(
+                session,
+                personality_id,
+                choice.concerns(session, personality_id),
+                choice.status,
+                votes=choice.votes,
+                by=by,
+                reason=" ".join(self.reason.value.split()),
+            )
+            return [_show(session, quarantine) for quarantine in decided]
 
         try:
             decided = await self._bot.database.run(decide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import replace as changed
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from sqlalchemy import update
 from bot.app import create_bot
 from bot.engine import GenerationFailed
 from storage.adapters import WEIGHTS_FILE, AdapterStore
+from storage.announcements import tell_story
 from storage.canaries import answers_with_challenger, release_passed, start_canary
 from storage.rounds import claim_round, finish_round
 from storage.schema import (
@@ -562,6 +564,23 @@ class TestAnnouncements:
         assert news[1].startswith("↩️ **base** answers again (before: v1). By grace (")
         assert news[1].endswith("too loud. `/model promote v1` brings v1 back.")
         assert "\n" not in news[1]
+
+    async def test_news_that_could_not_be_read_are_told_later(self, place, make_version, announced, monkeypatch, rows):
+        failures = [RuntimeError("the database went away")]
+
+        def fail_once(session, news):
+            if failures:
+                raise failures.pop()
+            return tell_story(session, news)
+
+        # discord.py loads a cog's module anew for every bot.
+        monkeypatch.setattr(sys.modules["bot.cogs.releases"], "tell_story", fail_once)
+        make_version()
+        await place.grace.slash(place.channel, "model promote", version="v1")
+        assert await announced() == failures == []
+        (news,) = await announced()
+        assert "**v1** answers from now on" in news
+        assert all(move.announced for move in rows(AliasMoveRow))
 
     async def test_nothing_is_told_twice(self, place, make_version, announced, env, settings, engine, base, rows):
         make_version()

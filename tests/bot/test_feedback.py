@@ -12,7 +12,7 @@ from simcord.backend.errors import SetupError
 
 from bot.vote_log import Reacted
 from storage.replies import add_message
-from storage.schema import Basis, CorrectionRow, MemberRow, ReplyRow, VoteEventRow
+from storage.schema import Basis, CorrectionRow, MemberRow, ReplyRow, VoteEventRow, utc_now
 from storage.votes import Thumb, Vote
 
 
@@ -222,7 +222,7 @@ class TestCorrections:
         assert form.modal is not None
         done = await place.bo.submit_modal(form, {"text": "a far better answer"})
         assert done.ephemeral
-        assert "will count as the better one" in done.response.content
+        assert "counts as the better one" in done.response.content
         row = rows(CorrectionRow)[0]
         assert (row.text, row.author_id, row.reply_id, row.basis) == (
             "a far better answer",
@@ -230,6 +230,14 @@ class TestCorrections:
             1,
             Basis.LOCAL,
         )
+
+    async def test_a_newcomer_is_told_that_a_suggestion_teaches_nothing_yet(self, place, env, rows):
+        await place.ask("hi")
+        env.backend.guilds[env.guild.id].members[place.bo.id].joined_at = utc_now().isoformat()
+        form = await place.bo.slash(place.channel, "suggest")
+        done = await place.bo.submit_modal(form, {"text": "better"})
+        assert "It is not trained on: your account, or your time here, is too new." in done.response.content
+        assert [row.text for row in rows(CorrectionRow)] == ["better"]
 
     async def test_suggest_takes_the_latest_answer(self, place, rows):
         await place.ask("one")

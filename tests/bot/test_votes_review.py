@@ -162,6 +162,19 @@ class TestReview:
         assert "**2 👎 on" in rest.content
         assert [row.status for row in rows(QuarantineRow)] == [QuarantineStatus.EXCLUDED] * 2 + [QuarantineStatus.OPEN]
 
+    async def test_votes_that_joined_after_an_admin_looked_are_not_decided_unseen(self, place, env, rows):
+        answer = await burst(place)
+        shown = await review(place)
+        late = env.guild.add_member(env.create_user("late"))
+        await late.react(answer, "👍")
+        await review(place)
+        said = await decide(place, shown, "Count them")
+        assert "More votes have joined these since you looked: nothing was changed, look again" in said.content
+        assert "**3 👍 on" in said.content
+        assert [row.status for row in rows(QuarantineRow)] == [QuarantineStatus.OPEN]
+        await decide(place, said, "Count them")
+        assert [row.status for row in rows(QuarantineRow)] == [QuarantineStatus.COUNTED]
+
     async def test_votes_on_several_answers_to_one_member_are_one_burst(self, place):
         for member in (place.ada, place.bo):
             answer = await place.ask("hi", who=place.grace)

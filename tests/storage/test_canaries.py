@@ -386,6 +386,30 @@ given_votes = st.dictionaries(
 )
 
 
+def test_nobody_decides_a_canary_alone(
+    session: Session, personality_id: int, canary: Canary, challenger: Version
+) -> None:
+    """Who opens thread after thread, and votes down whatever the challenger says there."""
+    for thread in range(12):
+        vote(session, ask(session, challenger, thread), ALICE, Vote.DOWN)
+        vote(session, ask(session, None, 100 + thread), ALICE, Vote.UP)
+    reading = reading_of(session, personality_id)
+    assert (reading.tried.given, reading.kept.given) == (3, 3)
+    assert reading.ending is None
+
+
+def test_votes_in_direct_messages_weigh_nothing_from_somebody_new(
+    session: Session, personality_id: int, canary: Canary, challenger: Version
+) -> None:
+    for number in range(20):
+        voter = account(days_old=900 + number)
+        reply_id = ask(session, challenger, 500 + number, basis=None)
+        vote(session, reply_id, voter, Vote.DOWN)
+        vote(session, ask(session, None, 600 + number, basis=None), voter, Vote.UP)
+    reading = reading_of(session, personality_id)
+    assert (reading.tried.down, reading.kept.up, reading.ending) == (0, 0, None)
+
+
 @given(given_votes, st.sets(st.sampled_from([ALICE, BOB, CAROL])))
 def test_nobody_counts_twice_for_a_version_in_a_conversation(
     votes: dict[tuple[int, int], Vote | None], held_back: set[int]
@@ -550,7 +574,7 @@ def test_a_look_reads_the_memberships_of_its_voters_alone(
     event.listen(engine, "before_cursor_execute", keep_parameters)
     reading_of(session, personality_id)
     event.remove(engine, "before_cursor_execute", keep_parameters)
-    assert read == [{GUILD, ALICE}] * 4  # since when she is a member, and three kinds of signs of life
+    assert read == [{GUILD, ALICE}] * 5  # since when she is a member, and four kinds of signs of life
 
 
 # How it ends
@@ -829,11 +853,14 @@ def test_a_canary_that_runs_is_not_disturbed(session: Session, personality_id: i
     assert running_canary(session, personality_id) == canary
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2])
 def test_a_version_whose_parent_was_taken_back_waits(
-    session: Session, personality_id: int, challenger: Version
+    session: Session, personality_id: int, challenger: Version, share: float
 ) -> None:
     second = add(session, personality_id, parent=challenger)
-    said = release_passed(session, personality_id, second, AUTOMATIC)
+    settings = ReleaseSettings(auto_promote=True, canary_share=share)
+    said = release_passed(session, personality_id, second, settings)
+    assert running_canary(session, personality_id) is None
     assert said == "v2 waits for an admin: it was compared with its parent, and base answers"
     assert read_alias(session, personality_id).target == "base"
 

@@ -305,14 +305,16 @@ class TestFates:
         self, session, personality_id, row, privacy, obstacle
     ):
         give_consent(session, ALICE)
-        vote(session, add_reply(session, **row), CAROL, UP)
+        note_members(session, 5, {CAROL: day(-30)})
+        vote(session, add_reply(session, guild_id=5, **row), CAROL, UP)
         (fate,) = fates(session, CAROL, privacy=privacy)
         assert (fate.obstacle, fate.fate) == (obstacle, Fate.NOT_TRAINABLE if obstacle else Fate.WAITING)
         assert count_evidence(session, 1, privacy, BASE_REVISION).replies == (0 if obstacle else 1)
 
     def test_consent_withdrawn_later_keeps_the_vote_out(self, session, personality_id):
         give_consent(session, ALICE)
-        vote(session, add_reply(session, basis=Basis.LIVE_CHAT), BOB, UP)
+        note_members(session, 5, {BOB: day(-30)})
+        vote(session, add_reply(session, guild_id=5, basis=Basis.LIVE_CHAT), BOB, UP)
         assert fates(session, BOB, privacy=OPEN)[0].fate is Fate.WAITING
         withdraw_consent(session, ALICE)
         assert fates(session, BOB, privacy=OPEN)[0].obstacle is Obstacle.NO_CONSENT

@@ -16,6 +16,8 @@ from storage.members import note_members, read_talkers, strangers
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member
 from storage.schema import (
+    Basis,
+    CorrectionRow,
     MemberRow,
     QuarantinedVoteRow,
     QuarantineRow,
@@ -27,10 +29,12 @@ from storage.schema import (
 from storage.settings import VoteSettings
 from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, Ballot, account_creation, read_ballots, weight_of_vote
 from storage.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, vote
 from tests.storage.together import together
 
 GUILD = 7
+DAVE = 104
+"""An account as old as the others."""
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
 MONTH_AND_WEEK = VoteSettings(account_age_days=30, membership_days=7)
 NO_RULES = VoteSettings(account_age_days=0, membership_days=0)
@@ -95,6 +99,9 @@ def test_an_id_tells_when_its_account_was_made() -> None:
         (15, 7, 0.5),
         (30, 3.5, 0.5),
         (15, 3.5, 0.25),
+        (3.1, 7, 3.1 / 30),
+        (2.9, 7, 0.0),  # too little to be worth a place in a round
+        (9, 2.2, 0.0),
         (30, 7, 1.0),
         (4000, 2000, 1.0),
         (-1, 7, 0.0),  # clocks differ
@@ -107,7 +114,7 @@ def test_account_age_and_membership_raise_the_weight_together(
     assert found == pytest.approx(weight)
 
 
-def test_outside_a_server_only_the_accounts_age_counts() -> None:
+def test_outside_discord_only_the_accounts_age_counts() -> None:
     assert weight_of_vote(NOON, NOON - days(15), None, MONTH_AND_WEEK) == pytest.approx(0.5)
 
 
@@ -215,13 +222,28 @@ def test_membership_is_that_of_the_replys_server(session: Session, personality_i
     assert [weight(session, personality_id, r, BOB) for r in (here, elsewhere, nowhere)] == [1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("sign", ["a vote that was withdrawn", "a question", "words in a prompt"])
+def test_in_direct_messages_membership_began_with_the_first_that_is_known(
+    session: Session, personality_id: int
+) -> None:
+    directly = add_reply_in(session, None, basis=Basis.LIVE_CHAT, author_id=CAROL)
+    note_members(session, GUILD, {ALICE: NOON - days(100), BOB: NOON - days(3.5)})
+    add_reply_in(session, None, basis=Basis.LIVE_CHAT, author_id=DAVE, at=NOON - days(3.5))
+    for user_id in (ALICE, BOB, CAROL, DAVE):
+        vote_at(session, directly, user_id, Vote.UP)
+    weights = [weight(session, personality_id, directly, user_id) for user_id in (ALICE, BOB, CAROL, DAVE)]
+    assert weights == pytest.approx([1.0, 0.5, 0.0, 0.5])
+
+
+@pytest.mark.parametrize("sign", ["a suggestion", "a vote that was withdrawn", "a question", "words in a prompt"])
 def test_who_never_told_is_a_member_since_their_first_sign_of_life(
     session: Session, personality_id: int, sign: str
 ) -> None:
     first = NOON - days(3.5)
     author, speakers = (BOB if sign == "a question" else ALICE), ((BOB,) if sign == "words in a prompt" else (ALICE,))
     earlier = add_reply_in(session, at=first, author_id=author, speakers=speakers)
+    if sign == "a suggestion":
+        correction_id = add_correction(session, earlier, "better", author_id=BOB)
+        session.get_one(CorrectionRow, correction_id).created_at = first
     if sign == "a vote that was withdrawn":
         vote_at(session, earlier, BOB, Vote.UP, first)
         vote_at(session, earlier, BOB, Vote.UP, first, standing=False)

@@ -173,6 +173,11 @@ def test_a_correction_weighs_what_its_author_does_and_teaches_nothing_without() 
     assert [(pair.chosen.text, pair.weight) for pair in pairs] == [("right", 0.4), ("right", 0.2)]
 
 
+def test_the_weightiest_few_corrections_of_a_prompt_are_learned() -> None:
+    many = [written(id_, 1, f"better {id_}", author_id=id_, weight=0.2 + 0.8 * (id_ < 13)) for id_ in range(9, 20)]
+    assert [pair.chosen.correction_id for pair in pair_corrections([rated(1, "wrong")], many)] == [9, 10, 11, 12]
+
+
 def test_a_correction_is_compared_with_the_newest_few_answers() -> None:
     pairs = pair_corrections([rated(i) for i in range(1, 20)], [written(9, 1)])
     assert {pair.rejected.reply_id for pair in pairs} == {1, 17, 18, 19}
@@ -196,6 +201,14 @@ def test_the_newest_pairs_are_kept() -> None:
     pairs = made([rated(i, prompt=f"p{i}") for i in (1, 2, 3)], [written(9 - i, i) for i in (1, 2, 3)])
     assert [pair.rejected.reply_id for pair in newest_pairs(pairs, 2)] == [2, 3]
     assert newest_pairs(pairs, 0) == []
+
+
+def test_light_pairs_take_no_place_from_heavier_ones_however_new_they_are() -> None:
+    """Or a few new accounts would push out all others by number."""
+    old = [written(id_, id_, weight=1.0) for id_ in range(1, 5)]
+    new = [written(id_, id_, weight=0.1) for id_ in range(5, 30)]
+    pairs = pair_corrections([rated(id_, prompt=f"p{id_}") for id_ in range(1, 30)], [*old, *new])
+    assert [pair.chosen.correction_id for pair in newest_pairs(pairs, 6)] == [1, 2, 3, 4, 28, 29]
 
 
 @given(replies, corrections)

@@ -207,7 +207,7 @@ def test_suggestions_of_new_accounts_teach_nothing_and_the_round_says_so() -> No
     assert [want.reply_id for want in wanted_samples(found, settings(), lone_too=True)] == [3]
     plan = make_plan(found, NO_OPINION, settings())
     assert [pair.chosen.correction_id for pair in plan.train] == [3]
-    assert "2 suggested answers of new accounts or members count nothing" in plan.evidence["notes"]
+    assert "2 suggested answers by new accounts or members: they count nothing" in plan.evidence["notes"]
 
 
 def test_samples_of_the_parent_are_there_already_even_those_without_words() -> None:

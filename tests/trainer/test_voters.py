@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -43,6 +43,11 @@ def test_shares_are_parts_of_the_whole_weight() -> None:
     assert shares([]) == {}
 
 
+def voted(members: Iterable[int]) -> list[RatedReply]:
+    """Return an answer for each member, who likes it."""
+    return [rated(id_, up=[id_]) for id_ in members]
+
+
 def test_a_busy_voter_is_lowered_to_the_share_of_what_remains() -> None:
     """One with 11 of 20 among ten: at a cap of 1/4, L = (9 + L) / 4, so L = 3."""
     capped = cap_voters(alone({1: 11.0} | dict.fromkeys(range(2, 11), 1.0)), 0.25, voters=10)
@@ -74,14 +79,14 @@ def test_too_few_voters_may_carry_twice_an_equal_share(max_share: float, voters:
 
 def test_who_carries_nothing_does_not_pull_the_others_down() -> None:
     pairs = [*alone(dict.fromkeys(range(1, 10), 1.0)), pair(10, 0.0, 10)]
-    assert cap_voters(pairs, 0.1, count_voters(pairs, [])) == pairs
+    assert cap_voters(pairs, 0.1, count_voters(pairs, voted(range(1, 11)), [])) == pairs
 
 
 def test_new_accounts_that_hardly_count_do_not_level_everybody() -> None:
     """Ten voters of one tenth each would mean that nine members have no more to say than one account of an hour."""
     answers = [rated(id_, up=[id_]) for id_ in range(1, 10)] + [rated(10, up=[NEW], weight=0.001)]
     pairs = [*alone({id_: 3.0 + (id_ == 1) for id_ in range(1, 10)}), pair(10, 0.001, NEW)]
-    voters = count_voters(pairs, answers)
+    voters = count_voters(pairs, answers, [])
     assert voters == pytest.approx(9.001)
     capped = cap_voters(pairs, 0.1, voters)
     assert capped == pairs
@@ -90,24 +95,23 @@ def test_new_accounts_that_hardly_count_do_not_level_everybody() -> None:
 
 def test_members_of_a_new_server_are_as_many_as_they_are() -> None:
     answers = [rated(id_, up=[id_], weight=0.2) for id_ in range(1, 11)]
-    assert count_voters([pair(id_, 1.0, id_) for id_ in range(1, 11)], answers) == 10
+    assert count_voters([pair(id_, 1.0, id_) for id_ in range(1, 11)], answers, []) == 10
 
 
 def test_who_only_writes_corrections_is_a_voter_too() -> None:
-    assert count_voters([pair(1, 1.0, ANN), pair(2, 1.0, BEN)], [rated(1, up=[ANN])]) == 2
+    assert count_voters([pair(1, 1.0, ANN), pair(2, 1.0, BEN)], voted([ANN]), [written(1, 1, author_id=BEN)]) == 2
 
 
 def test_new_accounts_that_write_corrections_are_no_crowd() -> None:
     """Else a few of them would lower the largest share of everybody."""
     corrections = [written(id_, 1, author_id=NEW + id_, weight=0.001) for id_ in range(20)]
     pairs = [*alone(dict.fromkeys(range(1, 10), 1.0)), *(pair(id_, 0.001, NEW + id_) for id_ in range(20))]
-    answers = [rated(id_, up=[id_]) for id_ in range(1, 10)]
-    assert count_voters(pairs, answers, corrections) == pytest.approx(9.02)
+    assert count_voters(pairs, voted(range(1, 10)), corrections) == pytest.approx(9.02)
 
 
 def test_what_the_operator_imported_is_not_capped_and_nobodys() -> None:
     pairs = [*(pair(id_, 1.0, NOBODY) for id_ in range(100, 200)), *alone(dict.fromkeys(range(1, 11), 1.0))]
-    capped = cap_voters(pairs, 0.1, count_voters(pairs, []))
+    capped = cap_voters(pairs, 0.1, count_voters(pairs, voted(range(1, 11)), []))
     assert capped == pairs
     assert shares(capped) == dict.fromkeys(range(1, 11), 1 / 110)
 
@@ -127,7 +131,7 @@ def backed_pairs(draw: st.DrawFn) -> list[Pair]:
 
 @given(backed_pairs(), st.floats(0.05, 1.0))
 def test_no_voter_carries_more_than_the_largest_share(pairs: list[Pair], max_share: float) -> None:
-    voters = count_voters(pairs, [])
+    voters = count_voters(pairs, voted(range(1, 31)), [])
     assert voters == len(shares(pairs))
     capped = cap_voters(pairs, max_share, voters)
     carried = shares(capped)
