@@ -341,14 +341,12 @@ def _evidence(
     before, after = (sum(item.weight for item in items) for items in (lessons, capped))
     voters, by_weight = len(shares(lessons)), count_voters(lessons, survey.replies, survey.corrections)
     largest = largest_share(most, by_weight)
-    notes = [opinion.note] if opinion.note else []
+    notes = left_out(survey, opinion)
     if largest != most:
         worth = f", by weight as many as {tenths(by_weight)}," if tenths(by_weight) != tenths(voters) else ""
         few = "1 voter is" if voters == 1 else f"{voters} voters{worth} are"
         limit = "it does not hold" if largest == 1 else f"each carries at most {largest:.0%}"
         notes.append(f"{few} too few for votes.max_voter_share = {most}: {limit}")
-    if unheard := sum(correction.weight == 0 for correction in survey.corrections):
-        notes.append(f"{count(unheard, 'suggested answer')} by new accounts or members: they count nothing")
     removed = {rule: taken / ballots.total for rule, taken in ballots.removed.items() if taken}
     return {
         "votes": ballots.total,
@@ -358,6 +356,14 @@ def _evidence(
         "preference_auc": opinion.auc,
         "notes": notes,
     }
+
+
+def left_out(survey: Survey, opinion: Opinion) -> list[str]:
+    """Say what is not learned from, and why."""
+    notes = [opinion.note] if opinion.note else []
+    if unheard := sum(correction.weight == 0 for correction in survey.corrections):
+        notes.append(f"{count(unheard, 'suggested answer')} by new accounts or members: they count nothing")
+    return notes
 
 
 def _source(item: Pair | Single) -> str:

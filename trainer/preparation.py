@@ -25,7 +25,17 @@ from storage.versions import Version, read_alias
 from trainer.completion import SampleRequest
 from trainer.errors import TrainerError
 from trainer.ledger import open_ledger
-from trainer.planning import KTO, Opinion, Plan, Survey, has_both_kinds, lone_votes, make_plan, wanted_samples
+from trainer.planning import (
+    KTO,
+    Opinion,
+    Plan,
+    Survey,
+    has_both_kinds,
+    left_out,
+    lone_votes,
+    make_plan,
+    wanted_samples,
+)
 from trainer.preference_model import PreferenceModel, fit_preference_model, load_encoder
 from trainer.progress import Progress, Report
 from trainer.sampling import Sampler
@@ -113,7 +123,7 @@ def _plan(survey: Survey, opinion: Opinion, settings: Settings, parent_id: int |
         opinion = Opinion({}, opinion.auc, PROMOTED_MEANWHILE)
     plan = make_plan(survey, opinion, settings)
     if plan.new_lessons < settings.training.min_pairs:
-        return _too_few(plan, settings)
+        return _too_few(plan, left_out(survey, opinion), settings)
     if plan.train_singles and not has_both_kinds(plan.train_singles):
         return _one_kind(plan)
     return plan
@@ -215,7 +225,7 @@ def _one_kind(plan: Plan) -> Skip:
     return f"KTO needs both kinds of answers, and all {len(singles)}{beside} are {found}: vote on {missing} ones too"
 
 
-def _too_few(plan: Plan, settings: Settings) -> Skip:
+def _too_few(plan: Plan, notes: Sequence[str], settings: Settings) -> Skip:
     objective, needed = settings.training.objective, settings.training.min_pairs
     new = f" that {plan.parent.name} does not know" if plan.parent else ""
     held_out = len(plan.holdout) or len(plan.holdout_singles)
@@ -223,7 +233,7 @@ def _too_few(plan: Plan, settings: Settings) -> Skip:
     found = f"{count_lessons(plan.new_lessons, objective)} to learn from{new}{beside}, {needed} needed"
     permitted = settings.privacy.discord_training_permission
     live_chat = LIVE_CHAT_COUNTS if permitted else LIVE_CHAT_DOES_NOT_COUNT
-    return "; ".join([f"{found}: {REMEDIES[objective]}", live_chat, *_weightless(plan), *plan.evidence["notes"]])
+    return "; ".join([f"{found}: {REMEDIES[objective]}", live_chat, *_weightless(plan), *notes])
 
 
 def _weightless(plan: Plan) -> Iterator[str]:

@@ -619,7 +619,9 @@ def test_live_chat_is_trained_on_only_with_permission_and_consent(
     seed(database, chat)
     seed(database, lambda session: give_consent(session, ALICE))
     seed(database, lambda session: give_consent(session, BOB))
-    permitted = tiny_settings(settings.data.directory, base, discord_training_permission=True)
+    permitted = tiny_settings(
+        settings.data.directory, base, discord_training_permission=True, votes={"membership_days": 0}
+    )
     assert run().reason.startswith("0 pairs")
     assert run(permitted).status is RoundStatus.PUBLISHED
     seed(database, lambda session: withdraw_consent(session, BOB))
