@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
+from reactune import main
 from storage.adapters import AdapterStore
 from storage.base_model import resolve_base_model
 from storage.database import open_database
@@ -50,8 +52,29 @@ def settings(variables: dict[str, str]) -> Settings:
 
 
 @pytest.fixture
-def reactune(variables: dict[str, str], tmp_path: Path):
-    """Run `reactune …` in an empty folder and return (exit code, standard output, standard error)."""
+def reactune(variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """Run `reactune …` in this process, in an empty folder; return (exit code, standard output, standard error)."""
+
+    def run(*words: str, **more: str) -> tuple[int, str, str]:
+        with monkeypatch.context() as changed:
+            changed.chdir(tmp_path)
+            changed.setattr(sys, "argv", ["reactune", *words])
+            changed.setattr(sys, "path", [*sys.path])
+            changed.setattr(logging.root, "handlers", [])
+            for name in [name for name in os.environ if name.startswith("REACTUNE_") or name == "DISCORD_TOKEN"]:
+                changed.delenv(name)
+            for name, value in (variables | more).items():
+                changed.setenv(name, value)
+            with pytest.raises(SystemExit) as left:
+                main()
+        return (left.value.code or 0, *capsys.readouterr())  # type: ignore[return-value]
+
+    return run
+
+
+@pytest.fixture
+def reactune_process(variables: dict[str, str], tmp_path: Path):
+    """Like `reactune`, as a program of its own."""
 
     def run(*words: str, **more: str) -> tuple[int, str, str]:
         own = {k: v for k, v in os.environ.items() if not k.startswith("REACTUNE_") and k != "DISCORD_TOKEN"}
@@ -106,16 +129,16 @@ def version(settings: Settings, seeded):
     )
 
 
-def test_help_lists_the_commands(reactune):
-    code, out, _ = reactune("--help")
+def test_help_lists_the_commands(reactune_process):
+    code, out, _ = reactune_process("--help")
     assert code == 0
     for name in ("demo", "run", "bot", "trainer", "train", "model", "votes", "import", "export", "doctor", "bench"):
         assert name in out
 
 
 @pytest.mark.parametrize("command", [("run",), ("bot",)])
-def test_without_a_token_one_sentence_says_what_to_do(reactune, command):
-    code, out, err = reactune(*command)
+def test_without_a_token_one_sentence_says_what_to_do(reactune_process, command):
+    code, out, err = reactune_process(*command)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("reactune: DISCORD_TOKEN is not set: copy .env.example to .env")
 

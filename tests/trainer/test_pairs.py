@@ -244,4 +244,4 @@ def test_the_order_of_the_rows_does_not_matter(
 ) -> None:
     pairs = made(answers, written_ones)
     assert made(rng.sample(answers, len(answers)), rng.sample(written_ones, len(written_ones))) == pairs
-    assert newest_pairs(pairs[::-1], 3) == pairs[-3:]
+    assert newest_pairs(pairs[::-1], 3) == newest_pairs(pairs, 3)
