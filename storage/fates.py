@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from math import prod
 from typing import Any
 
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from storage.lineage import line_of_parents, message_links
-from storage.members import Memberships, home_of
+from storage.members import home_of
 from storage.privacy import open_bases
 from storage.replies import FINISHED_WHOLE
 from storage.schema import (
@@ -37,8 +38,8 @@ from storage.schema import (
     VersionRow,
     VoteEventRow,
 )
-from storage.settings import PrivacySettings, Settings, VoteSettings
-from storage.trust import account_creation, weight_of_vote
+from storage.settings import PrivacySettings, Settings
+from storage.trust import Scales
 from storage.versions import name_of, read_alias
 from storage.vote_history import Hold, Holds, VoteHistory, beginning, read_histories, read_holds
 from storage.votes import Vote
@@ -152,11 +153,11 @@ def fate_of_votes(
     links = message_links(session, voted)
     holds = read_holds(session, QuarantinedVoteRow.user_id == user_id)
     uses = _uses(session, user_id, personality_id, histories, holds)
-    memberships = Memberships(session)
+    scales = Scales(session, settings.votes)
     fates = []
     for reply_id, answer, guild_id, basis in replies:
         history, held = histories[reply_id, user_id], holds.get((reply_id, user_id), [])
-        weight = _weight(history, user_id, home_of(guild_id, basis), memberships, settings.votes)
+        weight = prod(scales.weights(home_of(guild_id, basis), user_id, history.last_set_at))
         used, obstacle = tuple(uses.get(reply_id, ())) if weight else (), obstacles.get(reply_id)
         fates.append(
             VoteFate(
@@ -172,14 +173,6 @@ def fate_of_votes(
             )
         )
     return sorted(fates, key=lambda fate: (fate.voted_at, fate.reply_id), reverse=True)
-
-
-def _weight(
-    history: VoteHistory, user_id: int, home: int | None, memberships: Memberships, settings: VoteSettings
-) -> float:
-    voted_at = history.last_set_at
-    joined_at = None if home is None else memberships.since(home, user_id, voted_at)
-    return weight_of_vote(voted_at, account_creation(user_id), joined_at, settings)
 
 
 def _fate(

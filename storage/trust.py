@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
-from math import prod
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -71,20 +70,14 @@ def account_creation(user_id: int) -> datetime:
     return DISCORD_EPOCH + timedelta(milliseconds=user_id >> 22)
 
 
-def weight_of_vote(
-    voted_at: datetime, account_created_at: datetime, joined_at: datetime | None, settings: VoteSettings
-) -> float:
-    """Return the weight, 0 to 1: that of the account's age times that of the membership, both when the vote was given.
-
-    `joined_at` is None outside Discord, where only the account's age counts.
-    """
-    return prod(_weights(voted_at, account_created_at, joined_at, settings))
-
-
-def _weights(
+def weights_of(
     given_at: datetime, created_at: datetime, joined_at: datetime | None, settings: VoteSettings
 ) -> tuple[float, float]:
-    """Return what account and membership weigh, the lighter one nothing where both together are below the least."""
+    """Return what the account's age and the membership weigh, 0 to 1 each, for something given at that moment.
+
+    Together they weigh their product; the lighter one is nothing where that is below the least. `joined_at` is None
+    outside Discord, where only the account's age counts.
+    """
     account = _ramp(given_at - created_at, settings.account_age_days)
     membership = 1.0 if joined_at is None else _ramp(given_at - joined_at, settings.membership_days)
     if account * membership >= LEAST_WEIGHT:
@@ -158,7 +151,7 @@ class Scales:
         joined_at = None
         if home is not None and self._settings.membership_days:
             joined_at = self._memberships.since(home, user_id, given_at)
-        return _weights(given_at, account_creation(user_id), joined_at, self._settings)
+        return weights_of(given_at, account_creation(user_id), joined_at, self._settings)
 
 
 def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[WeighedVote]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import prod
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from storage.schema import (
     VoteEventRow,
 )
 from storage.settings import VoteSettings
-from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, Ballot, account_creation, read_ballots, weight_of_vote
+from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, Ballot, account_creation, read_ballots, weights_of
 from storage.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, vote
 from tests.storage.together import together
@@ -42,6 +43,10 @@ NO_RULES = VoteSettings(account_age_days=0, membership_days=0)
 
 def days(number: float) -> timedelta:
     return timedelta(days=number)
+
+
+def weight_of_vote(voted_at: datetime, made_at: datetime, joined_at: datetime | None, settings: VoteSettings) -> float:
+    return prod(weights_of(voted_at, made_at, joined_at, settings))
 
 
 def account_made(moment: datetime, number: int = 0) -> int:

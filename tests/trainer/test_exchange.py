@@ -1,28 +1,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
 from storage.database import open_database
 from storage.schema import ReplyRow
-from storage.settings import Settings
-from tests.seeding import tiny_settings
-from tests.tiny_model import build_tiny_base
 from trainer.errors import TrainerError
 from trainer.exchange import import_file
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture
-def settings(tmp_path: Path, base: Path) -> Settings:
-    return tiny_settings(tmp_path, base)
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,6 @@ Prepare = Callable[..., "Plan | Skip"]
 
 
 @pytest.fixture
-def settings(tmp_path: Path, tiny_base: BaseModel) -> Settings:
-    return tiny_settings(tmp_path, tiny_base.path)
-
-
-@pytest.fixture
 def lone(tmp_path: Path, tiny_base: BaseModel) -> Settings:
     """Settings under which lone votes are used if a model of all votes has any idea."""
     return tiny_settings(

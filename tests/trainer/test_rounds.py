@@ -56,11 +56,6 @@ def revision(tiny_base: BaseModel) -> str:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, base: Path) -> Settings:
-    return tiny_settings(tmp_path, base)
-
-
-@pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     database = open_database(settings)
     yield database

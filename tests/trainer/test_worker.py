@@ -24,24 +24,13 @@ from storage.rounds import Round, claim_round, find_round, request_round
 from storage.schema import RoundStatus
 from storage.settings import GenerationSettings, Settings
 from storage.versions import list_versions
-from tests.seeding import add_siblings, tiny_settings
-from tests.tiny_model import build_tiny_base
+from tests.seeding import add_siblings
 from trainer.errors import TrainerError
 from trainer.round_process import describe_exit
 from trainer.worker import run_trainer, train_now
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture
-def settings(tmp_path: Path, base: Path) -> Settings:
-    return tiny_settings(tmp_path, base)
 
 
 @pytest.fixture
