@@ -115,3 +115,18 @@ class ArenaClosed(StorageError):
 
 class QuarantineConflict(StorageError):
     """Votes that wait for a decision were decided on by somebody else, or are gone."""
+
+
+class CardError(StorageError):
+    """A personality's card, or its name, is not as it must be."""
+
+
+class PersonalityNotFound(StorageError):
+    def __init__(self, name: str, others: Sequence[str] = ()) -> None:
+        known = f": choose one of {', '.join(others)}" if others else ": list the personalities to see those that exist"
+        super().__init__(f"there is no personality {name!r}{known}")
+        self.name = name
+
+
+class PersonalityConflict(StorageError):
+    """A personality is not in the state that the step needs; nothing was changed."""

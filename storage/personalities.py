@@ -1,14 +1,40 @@
-"""Personalities by name; every installation has the default one."""
+"""Personalities: a card each, which an operator's file or a server's admins write; every installation has a default."""
 
 from __future__ import annotations
 
-from sqlalchemy import select
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from storage.schema import ALIASES, AliasRow, PersonalityRow
+from storage.cards import Card, read_card_file, require_meant_for, require_name
+from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
+from storage.schema import ALIASES, AliasRow, BindingRow, CardRevisionRow, PersonalityRow, plain, utc_now
 
 DEFAULT_PERSONALITY = "default"
+CARD_SUFFIX = ".toml"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Personality:
+    id: int
+    name: str
+    card: Card
+    guild_id: int | None
+    """The server whose admins may change it; None is the operator's, for all servers."""
+    archived_at: datetime | None
+
+    @property
+    def is_default(self) -> bool:
+        return self.name == DEFAULT_PERSONALITY
 
 
 def find_personality(session: Session, name: str) -> int | None:
@@ -23,10 +49,106 @@ def ensure_personality(session: Session, name: str = DEFAULT_PERSONALITY) -> int
         return found
     try:
         with session.begin_nested():
-            return _create(session, name)
+            return _create(session, PersonalityRow(name=name))
     except IntegrityError:
         # Bot and trainer start together: the other one was quicker.
         return session.scalars(select(PersonalityRow.id).where(PersonalityRow.name == name)).one()
+
+
+def read_personality(session: Session, personality_id: int) -> Personality:
+    """Return a personality that is known to exist: they are archived, never deleted."""
+    return _plain(session.get_one(PersonalityRow, personality_id))
+
+
+def personality_named(session: Session, name: str, guild_id: int | None = None) -> Personality:
+    """Return the personality; in a server only the operator's and its own are known. Raises PersonalityNotFound."""
+    row = session.scalar(select(PersonalityRow).where(PersonalityRow.name == name.strip().lower()))
+    if row is None or not _is_known_in(row, guild_id):
+        raise PersonalityNotFound(name, [known.name for known in list_personalities(session, guild_id)])
+    return _plain(row)
+
+
+def list_personalities(
+    session: Session, guild_id: int | None = None, *, archived: bool | None = False
+) -> list[Personality]:
+    """Return personalities by name, the default one first: all of them, or those a server knows.
+
+    `archived` says which: the others (False), the archived ones (True) or both (None).
+    """
+    query = select(PersonalityRow).order_by(PersonalityRow.name != DEFAULT_PERSONALITY, PersonalityRow.name)
+    if guild_id is not None:
+        query = query.where(or_(PersonalityRow.guild_id.is_(None), PersonalityRow.guild_id == guild_id))
+    if archived is not None:
+        query = query.where(
+            PersonalityRow.archived_at.is_not(None) if archived else PersonalityRow.archived_at.is_(None)
+        )
+    return [_plain(row) for row in session.scalars(query)]
+
+
+def create_personality(session: Session, name: str, card: Card, *, by: str, guild_id: int | None = None) -> Personality:
+    """Add a personality that the base model answers for; raises CardError on a bad name, PersonalityConflict."""
+    require_name(name)
+    if find_personality(session, name) is not None:
+        raise _taken(name)
+    try:
+        with session.begin_nested():
+            row = PersonalityRow(name=name, guild_id=guild_id)
+            _create(session, row)
+    except IntegrityError as error:
+        raise _taken(name) from error
+    _write(session, row, card, by)
+    return _plain(row)
+
+
+def change_card(session: Session, personality: Personality, card: Card, *, by: str) -> bool:
+    """Replace the card that `personality` was read with; return False where the new one says the same.
+
+    Raises PersonalityConflict where somebody else changed it since.
+    """
+    if card == personality.card:
+        return False
+    row = session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True}, populate_existing=True)
+    if _card(row) != personality.card:
+        raise PersonalityConflict(
+            f"the card of {personality.name} was changed by somebody else meanwhile: look again, then repeat"
+        )
+    _write(session, row, card, by)
+    return True
+
+
+def archive_personality(session: Session, personality: Personality) -> None:
+    """Put a personality away, with its versions and votes; raises PersonalityConflict for the default or a bound one."""
+    if personality.is_default:
+        raise PersonalityConflict("the default personality cannot be archived: it speaks where no other one is bound")
+    session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True})
+    bound = session.scalars(select(BindingRow.scope).where(BindingRow.personality_id == personality.id)).all()
+    if bound:
+        places = "a place" if len(bound) == 1 else f"{len(bound)} places"
+        raise PersonalityConflict(
+            f"{personality.name} is bound to {places}: `/personality show` names them, unbind it there first"
+        )
+    _set_archived(session, personality, utc_now())
+
+
+def restore_personality(session: Session, personality: Personality) -> None:
+    """Bring an archived personality back as it was."""
+    _set_archived(session, personality, None)
+
+
+def take_card_files(session: Session, directory: Path, base: str) -> list[str]:
+    """Take the cards that are new or changed in the folder, and return a sentence for each that cannot be taken.
+
+    A card that was changed in Discord stays until its file changes again; then the file counts, and the other is kept
+    among the earlier ones. A personality whose file is gone or broken goes on with the card it has. `base` is the
+    value of model.base.
+    """
+    problems = []
+    for path in sorted(directory.glob(f"*{CARD_SUFFIX}")) if directory.is_dir() else ():
+        try:
+            _take(session, path, base)
+        except (CardError, PersonalityConflict) as error:
+            problems.append(str(error))
+    return problems
 
 
 def hold_personality(session: Session, personality_id: int) -> None:
@@ -44,10 +166,61 @@ def hold_personalities(session: Session) -> None:
     session.execute(select(PersonalityRow.id).order_by(PersonalityRow.id).with_for_update(key_share=True))
 
 
-def _create(session: Session, name: str) -> int:
-    row = PersonalityRow(name=name)
+def _create(session: Session, row: PersonalityRow) -> int:
     session.add(row)
     session.flush()
     session.add_all(AliasRow(personality_id=row.id, name=alias, generation=0) for alias in ALIASES)
     session.flush()
     return row.id
+
+
+def _take(session: Session, path: Path, base: str) -> None:
+    name = path.name.removesuffix(CARD_SUFFIX)
+    try:
+        require_name(name)
+    except CardError as error:
+        raise CardError(f"{path}: {error}") from error
+    card = read_card_file(path)
+    require_meant_for(card, base, str(path))
+    row = session.get_one(PersonalityRow, ensure_personality(session, name))
+    if row.file_digest == card.digest:
+        return
+    if row.file_digest is None and row.card:
+        raise PersonalityConflict(
+            f"{path} has the name of a personality that was made in Discord: rename the file, its card is not used"
+        )
+    taken = session.execute(
+        update(PersonalityRow)
+        .where(PersonalityRow.id == row.id, PersonalityRow.file_digest.is_not_distinct_from(row.file_digest))
+        .values(file_digest=card.digest)
+    )
+    # Bot and trainer start together: the quicker one takes the card.
+    if cast(CursorResult[Any], taken).rowcount == 1 and _card(row) != card:
+        _write(session, row, card, path.name)
+        log.info("%s has the card of %s.", name, path)
+
+
+def _write(session: Session, row: PersonalityRow, card: Card, by: str) -> None:
+    row.card = card.as_dict()
+    session.add(CardRevisionRow(personality_id=row.id, card=row.card, changed_by=by))
+    session.flush()
+
+
+def _set_archived(session: Session, personality: Personality, when: datetime | None) -> None:
+    session.execute(update(PersonalityRow).where(PersonalityRow.id == personality.id).values(archived_at=when))
+
+
+def _is_known_in(row: PersonalityRow, guild_id: int | None) -> bool:
+    return guild_id is None or row.guild_id in (None, guild_id)
+
+
+def _taken(name: str) -> PersonalityConflict:
+    return PersonalityConflict(f"there is a personality called {name} already: choose another name, or edit that one")
+
+
+def _card(row: PersonalityRow) -> Card:
+    return Card.model_validate(cast(Mapping[str, Any], row.card))
+
+
+def _plain(row: PersonalityRow) -> Personality:
+    return plain(Personality, row, card=_card(row))

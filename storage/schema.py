@@ -158,6 +158,23 @@ class ArenaStatus(StrEnum):
     FAILED = "failed"
 
 
+class Lesson(StrEnum):
+    """What a round learns from."""
+
+    VOTES = "votes"
+    EXAMPLES = "examples"
+    """The example dialogues of the personality's card."""
+
+
+class Scope(StrEnum):
+    """What kind of place a personality is bound to, the most specific first."""
+
+    THREAD = "thread"
+    CHANNEL = "channel"
+    CATEGORY = "category"
+    SERVER = "server"
+
+
 class CanaryStatus(StrEnum):
     RUNNING = "running"
     PROMOTED = "promoted"
@@ -191,6 +208,8 @@ class Base(DeclarativeBase):
         QuarantineStatus: values_of(QuarantineStatus),
         ArenaStatus: values_of(ArenaStatus),
         CanaryStatus: values_of(CanaryStatus),
+        Lesson: values_of(Lesson),
+        Scope: values_of(Scope),
     }
 
 
@@ -204,7 +223,39 @@ class PersonalityRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
+    card: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    file_digest: Mapped[str | None] = mapped_column(String(64))
+    """Digest of the card file that was taken last; none for a personality that no file made."""
+    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The server whose admins made it and may change it; none for the operator's, which every server may use."""
+    archived_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class CardRevisionRow(Base):
+    """A card as it was from a moment on; nothing that was written is lost by a change."""
+
+    __tablename__ = "card_revisions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"), index=True)
+    card: Mapped[dict[str, Any]]
+    changed_by: Mapped[str] = mapped_column(String(64))
+    changed_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class BindingRow(Base):
+    """Which personality speaks at a place, and how strongly its adapter counts there."""
+
+    __tablename__ = "bindings"
+
+    scope: Mapped[Scope] = mapped_column(primary_key=True)
+    place_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    guild_id: Mapped[int] = mapped_column(BigInteger)
+    personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"), index=True)
+    strength: Mapped[float] = mapped_column(default=1.0)
+    bound_by: Mapped[str] = mapped_column(String(64))
+    bound_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class VersionRow(Base):
@@ -272,6 +323,8 @@ class ReplyRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
     version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
+    strength: Mapped[float] = mapped_column(default=1.0)
+    """Factor of the adapter's effect; 1 is as trained."""
     base_revision: Mapped[str] = mapped_column(String(64))
     prompt: Mapped[str] = mapped_column(Text)
     prompt_digest: Mapped[str] = mapped_column(String(64))
@@ -353,6 +406,7 @@ class RoundRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
+    lesson: Mapped[Lesson] = mapped_column(default=Lesson.VOTES)
     status: Mapped[RoundStatus] = mapped_column(default=RoundStatus.REQUESTED)
     requested_by: Mapped[str] = mapped_column(String(64))
     requested_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -115,14 +115,14 @@ class GenerationSettings(Section):
     batch_size: Count = 8
     """Most answers generated together."""
     queue_size: Count = 32
-    """Most answers waiting; beyond it the bot says that it is busy."""
+    """Most answers of one personality waiting; beyond it the bot says that it is busy."""
 
 
 class ChatSettings(Section):
     """How the bot takes part in a conversation."""
 
     system_prompt: str = "You are Reactune, a friendly member of this Discord server. Answer briefly and plainly."
-    """First words of every prompt of the default personality."""
+    """First words of every prompt of a personality whose card has none of its own."""
     cooldown_s: Annotated[float, Field(ge=0.0)] = 3.0
     """Seconds between two requests of one member."""
     history_messages: Annotated[int, Field(ge=0, le=100)] = 20
@@ -133,6 +133,13 @@ class ChatSettings(Section):
     """Most answers to one prompt, the first included."""
     drain_s: Annotated[float, Field(ge=0.0)] = 20.0
     """Seconds that shutdown waits for answers in progress."""
+
+
+class PersonalitySettings(Section):
+    """Who the bot can be."""
+
+    directory: Folder = Path("personalities")
+    """Folder of cards, a TOML file for each personality; a card is taken when the bot starts, and when it changes."""
 
 
 class VoteSettings(Section):
@@ -296,6 +303,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     generation: GenerationSettings = GenerationSettings()
     chat: ChatSettings = ChatSettings()
+    personalities: PersonalitySettings = PersonalitySettings()
     votes: VoteSettings = VoteSettings()
     corrections: CorrectionSettings = CorrectionSettings()
     pairs: PairSettings = PairSettings()

@@ -1,0 +1,112 @@
+"""Bindings: which personality speaks at a place, and how strongly its adapter counts there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from storage.errors import PersonalityConflict
+from storage.personalities import DEFAULT_PERSONALITY, Personality, ensure_personality, read_personality
+from storage.schema import BindingRow, PersonalityRow, Scope, plain, utc_now
+
+AS_TRAINED = 1.0
+MAX_STRENGTH = 1.5
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place on Discord; ids alone do not tell, because an old server's first channel has the server's own id."""
+
+    scope: Scope
+    id: int
+
+
+@dataclass(frozen=True)
+class Binding:
+    scope: Scope
+    place_id: int
+    guild_id: int
+    personality_id: int
+    strength: float
+    bound_by: str
+    bound_at: datetime
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who speaks at a place."""
+
+    personality: Personality
+    strength: float = AS_TRAINED
+    """Factor of the adapter's effect, 0 to MAX_STRENGTH; 1 is as trained, 0 the base model."""
+    bound_to: Place | None = None
+    """None where nothing is bound and the default personality speaks."""
+
+
+def voice_at(session: Session, places: Sequence[Place]) -> Voice:
+    """Return who speaks where these places are nested, the most specific first; without a binding the default."""
+    keys = [(place.scope, place.id) for place in places]
+    bound = select(BindingRow).where(tuple_(BindingRow.scope, BindingRow.place_id).in_(keys))
+    found = {Place(row.scope, row.place_id): row for row in session.scalars(bound)} if keys else {}
+    for place in places:
+        if place in found:
+            row = found[place]
+            return Voice(read_personality(session, row.personality_id), row.strength, place)
+    return Voice(read_personality(session, ensure_personality(session, DEFAULT_PERSONALITY)))
+
+
+def bind(
+    session: Session, place: Place, personality: Personality, *, guild_id: int, strength: float, by: str
+) -> Binding | None:
+    """Let the personality speak at the place, and return the binding that this replaces, or None.
+
+    Raises PersonalityConflict where the personality is archived, ValueError on a strength out of range.
+    """
+    if not 0.0 <= strength <= MAX_STRENGTH:
+        raise ValueError(f"a strength of {strength} is not between 0 and {MAX_STRENGTH}")
+    row = session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True}, populate_existing=True)
+    if row.archived_at is not None:
+        raise PersonalityConflict(f"{personality.name} is archived: restore it first, with `/personality restore`")
+    before = find_binding(session, place)
+    session.merge(
+        BindingRow(
+            scope=place.scope,
+            place_id=place.id,
+            guild_id=guild_id,
+            personality_id=personality.id,
+            strength=strength,
+            bound_by=by,
+            bound_at=utc_now(),
+        )
+    )
+    session.flush()
+    return before
+
+
+def unbind(session: Session, place: Place) -> Binding | None:
+    """Take the place's own binding away and return it; None where there was none."""
+    before = find_binding(session, place)
+    row = session.get(BindingRow, (place.scope, place.id))
+    if row is not None:
+        session.delete(row)
+        session.flush()
+    return before
+
+
+def find_binding(session: Session, place: Place) -> Binding | None:
+    row = session.get(BindingRow, (place.scope, place.id))
+    return plain(Binding, row) if row else None
+
+
+def list_bindings(session: Session, *, guild_id: int | None = None, personality_id: int | None = None) -> list[Binding]:
+    """Return the bindings of a server, of a personality, or of both, oldest first."""
+    query = select(BindingRow).order_by(BindingRow.bound_at, BindingRow.place_id)
+    if guild_id is not None:
+        query = query.where(BindingRow.guild_id == guild_id)
+    if personality_id is not None:
+        query = query.where(BindingRow.personality_id == personality_id)
+    return [plain(Binding, row) for row in session.scalars(query)]

@@ -1,0 +1,183 @@
+"""Personality cards: what a personality is told and how it should talk, read from TOML and written back to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from storage.errors import CardError
+from storage.settings import GenerationSettings, Settings
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+MAX_DESCRIPTION_CHARS = 300
+MAX_PROMPT_CHARS = 4000
+MAX_GREETING_CHARS = 1000
+MAX_TURN_CHARS = 4000
+MAX_TURNS = 20
+MAX_EXAMPLES = 500
+MAX_CARD_BYTES = 2_000_000
+
+
+def _spoken(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank: write what was said, or leave the dialogue out")
+    return text.strip()
+
+
+def _alternating(turns: tuple[str, ...]) -> tuple[str, ...]:
+    if not turns or len(turns) % 2:
+        raise ValueError("must alternate between a person, who begins, and the bot, who has the last word")
+    return turns
+
+
+Turn = Annotated[str, Field(max_length=MAX_TURN_CHARS), AfterValidator(_spoken)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class CardSampling(_Part):
+    """How the personality's answers are sampled; what is absent is that of [generation]."""
+
+    temperature: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=1.0, le=2.0)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    """No more than generation.max_new_tokens, for which prompts leave room."""
+
+
+class Example(_Part):
+    """A dialogue that shows how the personality talks."""
+
+    dialogue: Annotated[tuple[Turn, ...], Field(max_length=MAX_TURNS), AfterValidator(_alternating)]
+    """What a person and the bot say in turns; the person begins, the bot ends."""
+
+
+class Card(_Part):
+    description: Annotated[str, Field(max_length=MAX_DESCRIPTION_CHARS)] = ""
+    """One sentence for lists."""
+    system_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARS)] = ""
+    """First words of every prompt; empty is chat.system_prompt."""
+    greeting: Annotated[str, Field(max_length=MAX_GREETING_CHARS)] = ""
+    """Said where the personality is bound to a place; empty is nothing."""
+    base: str = ""
+    """The model.base that the card is meant for; empty is any."""
+    sampling: CardSampling = CardSampling()
+    examples: Annotated[tuple[Example, ...], Field(max_length=MAX_EXAMPLES)] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, 64 hex digits; the order of keys and the layout of a file are no part of it."""
+        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what differs from an empty card, as a JSON object and as the TOML file holds it."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def require_name(name: str) -> str:
+    """Return the name of a personality as it may be; raises CardError."""
+    if NAME.fullmatch(name) is None:
+        raise CardError(
+            f"{name!r} cannot be a personality's name: use up to 32 lower-case letters, digits and hyphens, such as "
+            "night-owl"
+        )
+    return name
+
+
+def read_card_file(path: Path) -> Card:
+    """Return the card in a file; raises CardError, which names the file and what to correct."""
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise CardError(f"{path} is larger than {MAX_CARD_BYTES // 1_000_000} MB, which no card is: shorten it")
+        return parse_card(path.read_bytes(), str(path))
+    except OSError as error:
+        raise CardError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
+
+
+def parse_card(content: bytes, source: str) -> Card:
+    """Return the card in a TOML file's content; raises CardError in the name of `source`."""
+    try:
+        table = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CardError(f"{source} is not valid TOML: {error}") from error
+    return build_card(table, source)
+
+
+def build_card(table: Mapping[str, Any], source: str) -> Card:
+    """Return the card with these keys; raises CardError in the name of `source`."""
+    try:
+        card = Card.model_validate(table)
+    except ValidationError as error:
+        raise CardError(_sentence(error, source)) from error
+    if not card.system_prompt.strip() and not card.examples:
+        raise CardError(f"{source} says nothing about how to talk: give it a system_prompt or [[examples]]")
+    return card
+
+
+def format_card(card: Card) -> str:
+    """Return the card as a TOML file that reads back as the same card."""
+    return tomli_w.dumps(card.as_dict(), multiline_strings=True)
+
+
+def require_meant_for(card: Card, base: str, source: str) -> None:
+    """Raise CardError where the card is meant for another model than `base`, the value of model.base."""
+    if card.base and card.base != base:
+        raise CardError(
+            f"{source} is meant for the base model {card.base!r}, and model.base is {base!r}: set model.base to the "
+            "former, or take the line out of the card"
+        )
+
+
+def tuned(generation: GenerationSettings, card: Card) -> GenerationSettings:
+    """Return the settings with the card's own sampling, and no longer answers than the settings allow."""
+    own = {name: value for name, value in card.sampling.model_dump().items() if value is not None}
+    if "max_new_tokens" in own:
+        own["max_new_tokens"] = min(own["max_new_tokens"], generation.max_new_tokens)
+    return generation.model_copy(update=own)
+
+
+def settings_of(settings: Settings, card: Card) -> Settings:
+    """Return the settings as they are for the personality: with its sampling and its system prompt."""
+    return settings.model_copy(
+        update={
+            "generation": tuned(settings.generation, card),
+            "chat": settings.chat.model_copy(
+                update={"system_prompt": card.system_prompt or settings.chat.system_prompt}
+            ),
+        }
+    )
+
+
+def _sentence(error: ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    where = _place(first["loc"])
+    kind, context = first["type"], first.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"{source}: {where} is not a key of a card; see docs/personalities.md for those that are"
+    if kind == "too_long" and first["loc"][0] == "examples" and len(first["loc"]) == 1:
+        return (
+            f"{source} holds {context['actual_length']:,} examples, {MAX_EXAMPLES} at most: keep the most telling ones"
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{source}: {where} {message}" if kind == "value_error" else f"{source}: {where} does not fit: {message}"
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Return the key that is wrong as a reader counts, such as "turn 2 of example 3"."""
+    match loc:
+        case ("examples", int(example), "dialogue", int(turn), *_):
+            return f"turn {turn + 1} of example {example + 1}"
+        case ("examples", int(example), *rest):
+            return f"the {rest[0]} of example {example + 1}" if rest else f"example {example + 1}"
+    return ".".join(str(part) for part in loc)

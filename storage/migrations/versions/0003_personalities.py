@@ -1,0 +1,69 @@
+"""personalities: cards, bindings, strength, and rounds that learn from examples"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "card_revisions",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("personality_id", sa.Integer(), nullable=False),
+        sa.Column("card", sa.JSON(), nullable=False),
+        sa.Column("changed_by", sa.String(length=64), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["personality_id"], ["personalities.id"], name=op.f("fk_card_revisions_personality_id_personalities")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_card_revisions")),
+    )
+    with op.batch_alter_table("card_revisions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_card_revisions_personality_id"), ["personality_id"], unique=False)
+
+    scope = sa.Enum("thread", "channel", "category", "server", name="scope", native_enum=False, length=32)
+    op.create_table(
+        "bindings",
+        sa.Column("scope", scope, nullable=False),
+        sa.Column("place_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("guild_id", sa.BigInteger(), nullable=False),
+        sa.Column("personality_id", sa.Integer(), nullable=False),
+        sa.Column("strength", sa.Double(), nullable=False),
+        sa.Column("bound_by", sa.String(length=64), nullable=False),
+        sa.Column("bound_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["personality_id"], ["personalities.id"], name=op.f("fk_bindings_personality_id_personalities")
+        ),
+        sa.PrimaryKeyConstraint("scope", "place_id", name=op.f("pk_bindings")),
+    )
+    with op.batch_alter_table("bindings", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_bindings_personality_id"), ["personality_id"], unique=False)
+
+    # Added in place: copying a table, as batch mode does, would delete what hangs on its rows by ON DELETE CASCADE.
+    op.add_column("personalities", sa.Column("card", sa.JSON(), nullable=False, server_default=sa.text("'{}'")))
+    op.add_column("personalities", sa.Column("file_digest", sa.String(length=64), nullable=True))
+    op.add_column("personalities", sa.Column("guild_id", sa.BigInteger(), nullable=True))
+    op.add_column("personalities", sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("replies", sa.Column("strength", sa.Double(), nullable=False, server_default=sa.text("1")))
+    lesson = sa.Enum("votes", "examples", name="lesson", native_enum=False, length=32)
+    op.add_column("rounds", sa.Column("lesson", lesson, nullable=False, server_default="votes"))
+
+
+def downgrade() -> None:
+    for table, column in (
+        ("rounds", "lesson"),
+        ("replies", "strength"),
+        ("personalities", "archived_at"),
+        ("personalities", "guild_id"),
+        ("personalities", "file_digest"),
+        ("personalities", "card"),
+    ):
+        op.drop_column(table, column)
+    for table in ("bindings", "card_revisions"):
+        op.drop_table(table)
