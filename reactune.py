@@ -32,14 +32,17 @@ from storage.adapters import AdapterStore
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
+    CardError,
     DataDirectoryInUse,
     NothingToRollBack,
+    PersonalityConflict,
+    PersonalityNotFound,
     ReleaseRefused,
     SettingsError,
     StorageError,
     VersionNotFound,
 )
-from storage.personalities import DEFAULT_PERSONALITY, find_personality
+from storage.personalities import DEFAULT_PERSONALITY, find_personality, read_personality
 from storage.processes import BOT, sole_process
 from storage.settings import Settings, VoteSettings, load_settings
 from storage.versions import (
@@ -59,9 +62,12 @@ T = TypeVar("T")
 
 USAGE_ERRORS = (
     AlreadyChampion,
+    CardError,
     ConnectionRefused,
     DataDirectoryInUse,
     NothingToRollBack,
+    PersonalityConflict,
+    PersonalityNotFound,
     ReleaseRefused,
     SettingsError,
     UnknownTaste,
@@ -333,9 +339,8 @@ def show_fate(
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
 
     def read(session: Session, personality_id: int) -> list[VoteFate]:
-        return fate_of_votes(
-            session, user_id, personality_id=personality_id, settings=settings, base_revision=base.revision
-        )
+        whose = read_personality(session, personality_id)
+        return fate_of_votes(session, user_id, personality=whose, settings=settings, base_revision=base.revision)
 
     fates = _read(config, personality, read)
     who = user_by_id(user_id).capitalize()

@@ -25,7 +25,10 @@ from bot.errors import EngineStopped, UserFacingError
 from bot.message_stream import AnswerDeleted, MessageStream
 from bot.releases import Release, Releases
 from storage.base_model import BaseModel
+from storage.bindings import AS_TRAINED, Voice
+from storage.cards import tuned
 from storage.database import Database
+from storage.personalities import Personality
 from storage.privacy import basis_of_chat, erased_since
 from storage.replies import FINISHED_WHOLE, FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.schema import Basis, Origin, Outcome, utc_now
@@ -56,9 +59,10 @@ FAILED = "Sorry, something went wrong while I was answering. Please try again."
 
 @dataclass(frozen=True)
 class Ask:
-    """A prompt, who asks, and where the answer goes."""
+    """A prompt, who asks, whose voice answers, and where the answer goes."""
 
     prompt: RenderedPrompt
+    voice: Voice
     channel: discord.abc.Messageable
     channel_id: int
     guild_id: int | None
@@ -79,7 +83,6 @@ class Answerer:
         releases: Releases,
         database: Database,
         base: BaseModel,
-        personality_id: int,
         generation: GenerationSettings,
         edit_interval_s: float,
         fixed_basis: Basis | None,
@@ -93,7 +96,6 @@ class Answerer:
         self._releases = releases
         self._database = database
         self._base = base
-        self._personality_id = personality_id
         self._generation = generation
         self._edit_interval_s = edit_interval_s
         self._fixed_basis = fixed_basis
@@ -105,8 +107,9 @@ class Answerer:
         Raises EngineBusy, EngineClosed, or UserFacingError where a speaker deleted their data since they were asked,
         before anything is written; discord.HTTPException where Discord refuses the answer, whose row is finished then.
         """
-        release = release or await self._releases.current(ask.channel_id)
-        request = request_answer(ask.prompt, release, self._generation)
+        personality = ask.voice.personality
+        release = release or await self._releases.current(personality.id, ask.channel_id, strength=ask.voice.strength)
+        request = request_answer(ask.prompt, release, tuned(self._generation, personality.card), lane=personality.id)
         generation = self._engine.submit(request)
         try:
             reply_id = await self._database.run(self._start, ask, release, request)
@@ -135,8 +138,9 @@ class Answerer:
         return start_reply(
             session,
             NewReply(
-                personality_id=self._personality_id,
+                personality_id=ask.voice.personality.id,
                 version_id=release.version.id if release.version else None,
+                strength=release.strength,
                 base_revision=self._base.revision,
                 prompt=ask.prompt.text,
                 messages=messages,
@@ -169,17 +173,26 @@ class Answerer:
                 await stream.show(text)
         except (GenerationFailed, EngineStopped):
             log.exception("an answer failed")
-            await stream.finish(FAILED, f"-# {release.name}")
+            await stream.finish(FAILED, f"-# {label_of(ask.voice.personality, release)}")
             return FinishedReply(answer="", outcome=Outcome.FAILED)
         completion = generation.completion
         finished = finished_reply(completion)
         words = finished.answer or WITHOUT_WORDS.get(completion.finish, "")
         blind = ask.label if finished.outcome in FINISHED_WHOLE else None
-        await stream.finish(words, small_print(blind or release.name, ask.prompt, completion.finish))
+        label = blind or label_of(ask.voice.personality, release)
+        await stream.finish(words, small_print(label, ask.prompt, completion.finish))
         return finished
 
 
-def request_answer(prompt: RenderedPrompt, release: Release, settings: GenerationSettings) -> GenerationRequest:
+def label_of(personality: Personality, release: Release) -> str:
+    """Return who answers, for the small print: the version, and what differs from the default personality at 1."""
+    whose = "" if personality.is_default else f"{personality.name} "
+    return f"{whose}{release.name}" + ("" if release.strength == AS_TRAINED else f" at strength {release.strength:g}")
+
+
+def request_answer(
+    prompt: RenderedPrompt, release: Release, settings: GenerationSettings, *, lane: int = 0
+) -> GenerationRequest:
     """Return the request for one answer, with a seed of its own."""
     return GenerationRequest(
         prompt=prompt.text,
@@ -191,6 +204,7 @@ def request_answer(prompt: RenderedPrompt, release: Release, settings: Generatio
             max_new_tokens=settings.max_new_tokens,
         ),
         adapter=release.adapter,
+        lane=lane,
     )
 
 

@@ -20,7 +20,7 @@ from bot.vote_log import VoteLog
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
-from storage.personalities import ensure_personality
+from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
 from storage.replies import Reply, interrupt_unfinished
 from storage.schema import Basis
@@ -65,6 +65,7 @@ class ReactuneBot(commands.Bot):
     answerer: Answerer
     vote_log: VoteLog
     personality_id: int
+    """Of the default personality."""
     interrupted: list[Reply]
     """Answers that an earlier life of the bot left unfinished."""
 
@@ -91,18 +92,18 @@ class ReactuneBot(commands.Bot):
         arena_trigger(settings.arena)  # a bad schedule is refused before anything is opened
         self.database = await asyncio.to_thread(open_database, settings)
         self.personality_id = await self.database.run(ensure_personality)
+        await self.database.run(take_cards, settings)
         self.base = await asyncio.to_thread(self._resolve_base)
         self.engine = self._given_engine or self._local_engine()
         await self.engine.start()
         self.adapters = AdapterStore(settings.data.directory / "adapters")
-        self.releases = Releases(self.database, self.adapters, self.base, self.personality_id)
+        self.releases = Releases(self.database, self.adapters, self.base)
         self.vote_log = VoteLog(self.database, self.spawn)
         self.answerer = Answerer(
             engine=self.engine,
             releases=self.releases,
             database=self.database,
             base=self.base,
-            personality_id=self.personality_id,
             generation=settings.generation,
             edit_interval_s=settings.chat.edit_interval_s,
             fixed_basis=self.fixed_basis,
@@ -113,7 +114,7 @@ class ReactuneBot(commands.Bot):
         self.interrupted = await self.database.run(interrupt_unfinished)
         if settings.discord.sync_commands:
             await self._sync_commands()
-        release = await self.releases.current()
+        release = await self.releases.current(self.personality_id)
         log.info("Answering with %s on %s. %s", release.name, self.base.name, describe_bases(settings.privacy))
 
     async def _sync_commands(self) -> None:

@@ -46,6 +46,8 @@ async def draw_answers(
     places: Sequence[Release],
     generation: GenerationSettings,
     report: Report,
+    *,
+    lane: int = 0,
 ) -> list[DrawnAnswer]:
     """Return whole answers in different words, the champion's first; `report` gets how many there are so far.
 
@@ -56,7 +58,7 @@ async def draw_answers(
     drawn: dict[int, DrawnAnswer] = {}
     for _ in range(ATTEMPTS):
         requests = {
-            place: request_answer(prompt, release, generation)
+            place: request_answer(prompt, release, generation, lane=lane)
             for place, release in enumerate(places)
             if place not in drawn
         }

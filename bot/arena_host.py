@@ -22,6 +22,7 @@ from bot.failures import tell
 from bot.message_stream import is_passing
 from bot.prompt_bank import bank_messages, order_by_use, read_bank
 from bot.prompting import sanitize
+from bot.voices import voice_in
 from storage.arenas import (
     Arena,
     close_arena,
@@ -34,6 +35,8 @@ from storage.arenas import (
     read_answers,
     read_results,
 )
+from storage.cards import settings_of, tuned
+from storage.personalities import Personality
 from storage.replies import NewReply
 from storage.schema import NOBODY, ArenaStatus, Basis, Origin, utc_now
 
@@ -72,10 +75,11 @@ class ArenaHost:
         Raises UserFacingError, ArenaConflict or SettingsError where it cannot begin.
         """
         _require_permissions(plan.channel)
-        prompt, rendered = await self._choose_prompt(plan.prompt)
+        personality = (await voice_in(self._bot, plan.channel)).personality
+        prompt, rendered = await self._choose_prompt(plan.prompt, personality)
         arena = await self._bot.database.run(
             prepare_arena,
-            personality_id=self._bot.personality_id,
+            personality_id=personality.id,
             guild_id=plan.channel.guild.id,
             channel_id=plan.channel.id,
             prompt=prompt,
@@ -89,7 +93,7 @@ class ArenaHost:
         else:
             self.unfinished[message.id] = arena.id
             await self._bot.database.run(place_arena, arena.id, message.id)
-            self._bot.spawn(self._prepare(arena.id, plan, rendered, message), f"arena {arena.id}")
+            self._bot.spawn(self._prepare(arena.id, plan, personality, rendered, message), f"arena {arena.id}")
         return await self._bot.database.read(find_arena, arena.id)
 
     async def show(self, arena: Arena) -> None:
@@ -139,40 +143,45 @@ class ArenaHost:
         message = self._bot.get_partial_messageable(arena.channel_id).get_partial_message(arena.message_id or 0)
         await message.edit(content=board.content, embeds=board.embeds, view=view)
 
-    async def _choose_prompt(self, typed: str | None) -> tuple[str, RenderedPrompt]:
-        return await self._bank_prompt() if typed is None else await self._typed_prompt(sanitize(typed).strip())
+    async def _choose_prompt(self, typed: str | None, whose: Personality) -> tuple[str, RenderedPrompt]:
+        if typed is None:
+            return await self._bank_prompt(whose)
+        return await self._typed_prompt(sanitize(typed).strip(), whose)
 
-    async def _typed_prompt(self, prompt: str) -> tuple[str, RenderedPrompt]:
+    async def _typed_prompt(self, prompt: str, whose: Personality) -> tuple[str, RenderedPrompt]:
         if not prompt:
             raise UserFacingError("That prompt has no words.")
-        rendered = await self._render(prompt)
+        rendered = await self._render(prompt, whose)
         if rendered is None:
             raise UserFacingError(TOO_LONG)
         return prompt, rendered
 
-    async def _bank_prompt(self) -> tuple[str, RenderedPrompt]:
+    async def _bank_prompt(self, whose: Personality) -> tuple[str, RenderedPrompt]:
         """Return the prompt of the bank whose turn it is, among those that fit."""
         bank = await asyncio.to_thread(read_bank, self._bot.settings.arena.prompts)
-        used = await self._bot.database.read(last_used, self._bot.personality_id)
+        used = await self._bot.database.read(last_used, whose.id)
         for candidate in order_by_use(bank.prompts, used, random.Random()):
-            rendered = await self._render(candidate.text)
+            rendered = await self._render(candidate.text, whose)
             if rendered is not None:
                 return candidate.text, rendered
             log.warning("Line %d of %s does not fit into the context and is skipped.", candidate.line, bank.source)
         raise UserFacingError(NO_PROMPT_FITS)
 
-    async def _render(self, prompt: str) -> RenderedPrompt | None:
+    async def _render(self, prompt: str, whose: Personality) -> RenderedPrompt | None:
         """Render the prompt as chat renders a message, or return None where it does not fit whole."""
+        system_prompt = settings_of(self._bot.settings, whose.card).chat.system_prompt
         try:
-            rendered = await self._bot.engine.render(bank_messages(self._bot.settings.chat.system_prompt, prompt))
+            rendered = await self._bot.engine.render(bank_messages(system_prompt, prompt))
         except ValueError:
             return None
         return None if rendered.shortened else rendered
 
-    async def _prepare(self, arena_id: int, plan: Plan, rendered: RenderedPrompt, message: discord.Message) -> None:
+    async def _prepare(
+        self, arena_id: int, plan: Plan, whose: Personality, rendered: RenderedPrompt, message: discord.Message
+    ) -> None:
         try:
-            drawn = await self._draw(plan, rendered, message)
-            rows = [(self._reply(plan, rendered, answer), answer.finished) for answer in drawn]
+            drawn = await self._draw(plan, whose, rendered, message)
+            rows = [(self._reply(plan, whose, rendered, answer), answer.finished) for answer in drawn]
             # The rows come first: a crash before the message is shown is mended at the next start.
             arena = await self._bot.database.run(open_arena, arena_id, rows, _closing_time(plan))
             async with self.editing:
@@ -180,7 +189,9 @@ class ArenaHost:
         except Exception as error:
             await self.fail(arena_id, _reason(error))
 
-    async def _draw(self, plan: Plan, rendered: RenderedPrompt, message: discord.Message) -> Sequence[DrawnAnswer]:
+    async def _draw(
+        self, plan: Plan, whose: Personality, rendered: RenderedPrompt, message: discord.Message
+    ) -> Sequence[DrawnAnswer]:
         """Return the answers in random order."""
 
         async def report(ready: int) -> None:
@@ -188,15 +199,17 @@ class ArenaHost:
                 await message.edit(content=preparing(ready, plan.answers))
 
         bot = self._bot
-        contenders = await find_contenders(bot.database, bot.releases, bot.personality_id)
+        contenders = await find_contenders(bot.database, bot.releases, whose.id)
         places = share_places(contenders, plan.answers)
-        drawn = await draw_answers(bot.engine, rendered, places, bot.settings.generation, report)
+        drawn = await draw_answers(
+            bot.engine, rendered, places, tuned(bot.settings.generation, whose.card), report, lane=whose.id
+        )
         return random.sample(drawn, len(drawn))
 
-    def _reply(self, plan: Plan, rendered: RenderedPrompt, answer: DrawnAnswer) -> NewReply:
+    def _reply(self, plan: Plan, whose: Personality, rendered: RenderedPrompt, answer: DrawnAnswer) -> NewReply:
         version = answer.release.version
         return NewReply(
-            personality_id=self._bot.personality_id,
+            personality_id=whose.id,
             version_id=version.id if version else None,
             base_revision=self._bot.base.revision,
             prompt=rendered.text,

@@ -8,6 +8,7 @@ import logging
 from sqlalchemy.orm import Session
 
 from bot.releases import Release, Releases
+from storage.bindings import AS_TRAINED
 from storage.database import Database
 from storage.errors import AdapterError
 from storage.schema import CHALLENGER, CHAMPION, LAST_GOOD
@@ -16,10 +17,12 @@ from storage.versions import Version, name_of, read_alias
 log = logging.getLogger(__name__)
 
 
-async def find_contenders(database: Database, releases: Releases, personality_id: int) -> list[Release]:
+async def find_contenders(
+    database: Database, releases: Releases, personality_id: int, strength: float = AS_TRAINED
+) -> list[Release]:
     """Return champion, challenger, last-good and base, each version once; those with damaged files are left out."""
     versions = await database.read(_versions, personality_id)
-    return await asyncio.to_thread(_open_usable, releases, versions)
+    return await asyncio.to_thread(_open_usable, releases, versions, strength)
 
 
 def _versions(session: Session, personality_id: int) -> list[Version | None]:
@@ -31,11 +34,11 @@ def _versions(session: Session, personality_id: int) -> list[Version | None]:
     return list({name_of(version): version for version in ordered}.values())
 
 
-def _open_usable(releases: Releases, versions: list[Version | None]) -> list[Release]:
+def _open_usable(releases: Releases, versions: list[Version | None], strength: float) -> list[Release]:
     usable = []
     for version in versions:
         try:
-            usable.append(releases.open(version))
+            usable.append(releases.open(version, strength))
         except AdapterError as error:
             log.warning("%s is left out of a comparison: %s", name_of(version), error)
     return usable

@@ -10,6 +10,7 @@ from discord.utils import escape_markdown
 
 from storage.fates import Fate, Obstacle, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
+from storage.personalities import DEFAULT_PERSONALITY
 from storage.schema import NOBODY, GateVerdict, PairSource, RoundStatus, Split
 from storage.votes import Tally, Vote
 from storage.wording import SOURCE_WORDS, count
@@ -172,7 +173,8 @@ def describe_fate(fate: VoteFate, style: Style) -> str:
     excerpt = " ".join(fate.answer.split())
     excerpt = excerpt[:EXCERPT_CHARS].rstrip() + ("…" if len(excerpt) > EXCERPT_CHARS else "")
     where = style.link(f"{fate.voted_at:%Y-%m-%d}", fate.link)
-    return f"{SIGNS[fate.vote]} {where} “{style.quote(excerpt)}”: {'; '.join(_parts(fate))}"
+    whose = "" if fate.personality == DEFAULT_PERSONALITY else f"{fate.personality}: "
+    return f"{SIGNS[fate.vote]} {where} {whose}“{style.quote(excerpt)}”: {'; '.join(_parts(fate))}"
 
 
 def _parts(fate: VoteFate) -> list[str]:

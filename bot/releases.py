@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from bot.engine import AdapterRef
 from storage.adapters import AdapterStore, require_base
 from storage.base_model import BaseModel
+from storage.bindings import AS_TRAINED
 from storage.canaries import CANARY, Canary, canary_in
 from storage.database import Database
 from storage.errors import AdapterError
@@ -31,6 +32,11 @@ class Release:
     def name(self) -> str:
         return name_of(self.version)
 
+    @property
+    def strength(self) -> float:
+        """Factor of the adapter's effect."""
+        return self.adapter.strength if self.adapter else AS_TRAINED
+
 
 BASE_RELEASE = Release(version=None, adapter=None)
 
@@ -38,61 +44,75 @@ BASE_RELEASE = Release(version=None, adapter=None)
 class Releases:
     """Reads the aliases anew for every answer, so that a move takes effect with the next one."""
 
-    def __init__(self, database: Database, store: AdapterStore, base: BaseModel, personality_id: int) -> None:
+    def __init__(self, database: Database, store: AdapterStore, base: BaseModel) -> None:
         self._database = database
         self._store = store
         self._base = base
-        self._personality_id = personality_id
-        self.problem: str | None = None
+        self._problems: dict[int, str] = {}
+        """{personality id: why its champion cannot answer}"""
 
-    async def current(self, conversation_id: int | None = None) -> Release:
-        """Return the challenger in its share of conversations, else the champion.
+    async def current(
+        self, personality_id: int, conversation_id: int | None = None, *, strength: float = AS_TRAINED
+    ) -> Release:
+        """Return the personality's challenger in its share of conversations, else its champion.
 
         Where a challenger's files are refused its canary ends; where a champion's are, the last-good version answers,
         then the base model.
         """
-        canary, versions = await self._database.read(self._candidates, conversation_id)
-        if canary is not None and (release := await self.open_challenger(canary)) is not None:
+        canary, versions = await self._database.read(_candidates, personality_id, conversation_id)
+        if canary is not None and (release := await self.open_challenger(canary, strength)) is not None:
             return release
-        return await asyncio.to_thread(self._first_usable, versions)
+        return await asyncio.to_thread(self._first_usable, personality_id, versions, strength)
 
-    async def open_challenger(self, canary: Canary) -> Release | None:
+    def problem_of(self, personality_id: int) -> str | None:
+        """Return why the champion could not answer when it was asked for last."""
+        return self._problems.get(personality_id)
+
+    async def open_challenger(self, canary: Canary, strength: float = AS_TRAINED) -> Release | None:
         """Return the challenger with its files checked; where they are refused, end the canary and return None."""
         challenger = await self._database.read(find_version, canary.challenger_id)
         try:
-            return await asyncio.to_thread(self.open, challenger)
+            return await asyncio.to_thread(self.open, challenger, strength)
         except AdapterError as error:
             problem = f"{name_of(challenger)} cannot answer: {error}"
         if await self._database.run(end_canary, canary.id, CanaryStatus.ROLLED_BACK, by=CANARY, reason=problem):
             log.error("The canary ends, because %s.", problem)
         return None
 
-    def open(self, version: Version | None) -> Release:
+    def open(self, version: Version | None, strength: float = AS_TRAINED) -> Release:
         """Return the version with its files checked; raises AdapterError."""
         if version is None:
             return BASE_RELEASE
         path = self._store.path(version.digest)
         require_base(path, self._base)
-        return Release(version, AdapterRef(digest=version.digest, path=path))
+        return Release(version, AdapterRef(digest=version.digest, path=path, strength=strength))
 
-    def _candidates(self, session: Session, conversation_id: int | None) -> tuple[Canary | None, list[Version | None]]:
-        """Return the canary if the conversation is one of its own, and whom else to ask in order."""
-        personality = self._personality_id
-        canary = None if conversation_id is None else canary_in(session, personality, conversation_id)
-        return canary, [read_alias(session, personality, name).version for name in (CHAMPION, LAST_GOOD)]
-
-    def _first_usable(self, candidates: list[Version | None]) -> Release:
+    def _first_usable(self, personality_id: int, candidates: list[Version | None], strength: float) -> Release:
         problem = None
         for version in candidates:
             try:
-                release = self.open(version)
+                release = self.open(version, strength)
             except AdapterError as error:
                 problem = problem or f"{name_of(version)} cannot answer: {error}"
             else:
                 break
         else:
             release = BASE_RELEASE
-        if problem and problem != self.problem:
-            log.error("%s. %s answers instead.", problem, release.name)
-        self.problem = problem
+        self._note(personality_id, problem, release)
         return release
+
+    def _note(self, personality_id: int, problem: str | None, release: Release) -> None:
+        """Remember what is wrong with the champion, and log what is new."""
+        if problem is None:
+            self._problems.pop(personality_id, None)
+        elif self._problems.get(personality_id) != problem:
+            log.error("%s. %s answers instead.", problem, release.name)
+            self._problems[personality_id] = problem
+
+
+def _candidates(
+    session: Session, personality_id: int, conversation_id: int | None
+) -> tuple[Canary | None, list[Version | None]]:
+    """Return the canary if the conversation is one of its own, and whom else to ask in order."""
+    canary = None if conversation_id is None else canary_in(session, personality_id, conversation_id)
+    return canary, [read_alias(session, personality_id, name).version for name in (CHAMPION, LAST_GOOD)]

@@ -168,10 +168,10 @@ def open_arenas(session: Session, due_at: datetime | None = None) -> list[Arena]
     return [plain(Arena, row) for row in session.scalars(query)]
 
 
-def recent_arenas(session: Session, personality_id: int, limit: int) -> list[Arena]:
-    """Return the arenas that were started last, newest first."""
+def recent_arenas(session: Session, guild_id: int, limit: int) -> list[Arena]:
+    """Return the arenas that were started last in the server, newest first."""
     rows = session.scalars(
-        select(ArenaRow).where(ArenaRow.personality_id == personality_id).order_by(ArenaRow.id.desc()).limit(limit)
+        select(ArenaRow).where(ArenaRow.guild_id == guild_id).order_by(ArenaRow.id.desc()).limit(limit)
     )
     return [plain(Arena, row) for row in rows]
 
@@ -186,13 +186,9 @@ def last_used(session: Session, personality_id: int) -> dict[str, datetime]:
     return {row.prompt: row[1] for row in rows}
 
 
-def last_scheduled(session: Session, personality_id: int) -> datetime | None:
+def last_scheduled(session: Session) -> datetime | None:
     """Return when the clock started an arena for the last time, or None."""
-    return session.scalar(
-        select(func.max(ArenaRow.started_at)).where(
-            ArenaRow.personality_id == personality_id, ArenaRow.started_by == SCHEDULE
-        )
-    )
+    return session.scalar(select(func.max(ArenaRow.started_at)).where(ArenaRow.started_by == SCHEDULE))
 
 
 def read_answers(session: Session, arena_id: int) -> list[ArenaAnswer]:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from storage.lineage import line_of_parents, message_links
 from storage.members import home_of
+from storage.personalities import Personality, list_personalities
 from storage.privacy import open_bases
 from storage.replies import FINISHED_WHOLE
 from storage.schema import (
@@ -113,6 +114,8 @@ class VoteFate:
     obstacle: Obstacle | None
     uses: tuple[VoteUse, ...]
     """Newest round first."""
+    personality: str
+    """Whose answer it was, by name."""
 
 
 def replies_on_message(session: Session, message_id: int) -> set[int]:
@@ -129,11 +132,35 @@ def replies_on_message(session: Session, message_id: int) -> set[int]:
     )
 
 
+def fate_of_all_votes(
+    session: Session,
+    user_id: int,
+    *,
+    settings: Settings,
+    base_revision: str,
+    reply_ids: Collection[int] | None = None,
+) -> list[VoteFate]:
+    """Do what `fate_of_votes` does, for the answers of every personality."""
+    fates = [
+        fate
+        for personality in list_personalities(session, archived=None)
+        for fate in fate_of_votes(
+            session,
+            user_id,
+            personality=personality,
+            settings=settings,
+            base_revision=base_revision,
+            reply_ids=reply_ids,
+        )
+    ]
+    return sorted(fates, key=_newest_first)
+
+
 def fate_of_votes(
     session: Session,
     user_id: int,
     *,
-    personality_id: int,
+    personality: Personality,
     settings: Settings,
     base_revision: str,
     reply_ids: Collection[int] | None = None,
@@ -145,14 +172,14 @@ def fate_of_votes(
     voted = select(VoteEventRow.reply_id).where(*which)
     replies = session.execute(
         select(ReplyRow.id, ReplyRow.answer, ReplyRow.guild_id, ReplyRow.basis).where(
-            ReplyRow.id.in_(voted), ReplyRow.personality_id == personality_id
+            ReplyRow.id.in_(voted), ReplyRow.personality_id == personality.id
         )
     ).all()
     histories = read_histories(session, *which)
     obstacles = _obstacles(session, voted, settings.privacy, base_revision)
     links = message_links(session, voted)
     holds = read_holds(session, QuarantinedVoteRow.user_id == user_id)
-    uses = _uses(session, user_id, personality_id, histories, holds)
+    uses = _uses(session, user_id, personality.id, histories, holds)
     scales = Scales(session, settings.votes)
     fates = []
     for reply_id, answer, guild_id, basis in replies:
@@ -170,9 +197,14 @@ def fate_of_votes(
                 fate=_fate(history.now, weight, held, used, obstacle),
                 obstacle=obstacle,
                 uses=used,
+                personality=personality.name,
             )
         )
-    return sorted(fates, key=lambda fate: (fate.voted_at, fate.reply_id), reverse=True)
+    return sorted(fates, key=_newest_first)
+
+
+def _newest_first(fate: VoteFate) -> tuple[float, int]:
+    return -fate.voted_at.timestamp(), -fate.reply_id
 
 
 def _fate(

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from storage.cards import Card, read_card_file, require_meant_for, require_name
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
 from storage.schema import ALIASES, AliasRow, BindingRow, CardRevisionRow, PersonalityRow, plain, utc_now
+from storage.settings import Settings
 
 DEFAULT_PERSONALITY = "default"
 CARD_SUFFIX = ".toml"
@@ -117,7 +118,7 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
 
 
 def archive_personality(session: Session, personality: Personality) -> None:
-    """Put a personality away, with its versions and votes; raises PersonalityConflict for the default or a bound one."""
+    """Put a personality away, with its versions and votes; raises PersonalityConflict on the default or a bound one."""
     if personality.is_default:
         raise PersonalityConflict("the default personality cannot be archived: it speaks where no other one is bound")
     session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True})
@@ -135,18 +136,18 @@ def restore_personality(session: Session, personality: Personality) -> None:
     _set_archived(session, personality, None)
 
 
-def take_card_files(session: Session, directory: Path, base: str) -> list[str]:
-    """Take the cards that are new or changed in the folder, and return a sentence for each that cannot be taken.
+def take_cards(session: Session, settings: Settings) -> list[str]:
+    """Take the cards that are new or changed in the folder; return, and log, a sentence for each that cannot be taken.
 
     A card that was changed in Discord stays until its file changes again; then the file counts, and the other is kept
-    among the earlier ones. A personality whose file is gone or broken goes on with the card it has. `base` is the
-    value of model.base.
+    among the earlier ones. A personality whose file is gone or broken goes on with the card it has.
     """
-    problems = []
+    directory, problems = settings.personalities.directory, []
     for path in sorted(directory.glob(f"*{CARD_SUFFIX}")) if directory.is_dir() else ():
         try:
-            _take(session, path, base)
+            _take(session, path, settings.model.base)
         except (CardError, PersonalityConflict) as error:
+            log.error("%s.", error)
             problems.append(str(error))
     return problems
 

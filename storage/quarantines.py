@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from storage.bursts import Burst, SuspectVote, find_bursts
 from storage.errors import QuarantineConflict
 from storage.members import read_talkers
-from storage.personalities import hold_personality
+from storage.personalities import hold_personalities, hold_personality, read_personality
 from storage.schema import (
     NOBODY,
     MemberRow,
@@ -224,7 +224,6 @@ def _read_held(session: Session, which: ColumnElement[bool]) -> dict[VoteKey, li
 
 def decide_quarantines(
     session: Session,
-    personality_id: int,
     quarantine_ids: Collection[int],
     status: QuarantineStatus,
     *,
@@ -236,7 +235,7 @@ def decide_quarantines(
 
     Raises QuarantineConflict where more have joined since, which nobody has seen, and for what it raises.
     """
-    hold_personality(session, personality_id)  # so that none joins now
+    hold_personalities(session)  # so that none joins now
     held = select(func.count()).where(QuarantinedVoteRow.quarantine_id.in_(quarantine_ids))
     if (session.scalar(held) or 0) > votes:
         raise QuarantineConflict("more votes have joined these since you looked: nothing was changed, look again")
@@ -270,19 +269,19 @@ def decide_quarantine(
 # Reading
 
 
-def open_quarantines(session: Session, personality_id: int) -> list[Quarantine]:
+def open_quarantines(session: Session, personality_ids: Collection[int]) -> list[Quarantine]:
     """Return the quarantines that wait for a decision, oldest first; those whose votes are all gone do not."""
     found = _read(
-        session, QuarantineRow.personality_id == personality_id, QuarantineRow.status == QuarantineStatus.OPEN
+        session, QuarantineRow.personality_id.in_(personality_ids), QuarantineRow.status == QuarantineStatus.OPEN
     )
     return [quarantine for quarantine in found if quarantine.standing]
 
 
-def recent_decisions(session: Session, personality_id: int, limit: int = 10) -> list[Quarantine]:
+def recent_decisions(session: Session, personality_ids: Collection[int], limit: int = 10) -> list[Quarantine]:
     """Return the quarantines that were decided on, the latest decision first."""
     rows = session.scalars(
         select(QuarantineRow)
-        .where(QuarantineRow.personality_id == personality_id, QuarantineRow.decided_at.is_not(None))
+        .where(QuarantineRow.personality_id.in_(personality_ids), QuarantineRow.decided_at.is_not(None))
         .order_by(QuarantineRow.decided_at.desc(), QuarantineRow.id.desc())
         .limit(limit)
     ).all()
@@ -340,5 +339,6 @@ def _subject(session: Session, row: QuarantineRow) -> str:
         return "one answer"
     if row.rule is QuarantineRule.AUTHOR:
         return "the answers to somebody who deleted their data" if row.subject_id == NOBODY else "one member's answers"
-    version = session.get(VersionRow, row.subject_id)
-    return f"the answers of v{version.number}" if version else "the answers of the base model"
+    version, whose = session.get(VersionRow, row.subject_id), read_personality(session, row.personality_id)
+    answers = f"the answers of v{version.number}" if version else "the answers of the base model"
+    return answers if whose.is_default else f"{answers} as {whose.name}"

@@ -37,6 +37,7 @@ class NewReply:
     basis: Basis | None
     speakers: Collection[int]
     origin: Origin = Origin.CHAT
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Reply:
     id: int
     personality_id: int
     version_id: int | None
+    strength: float
     base_revision: str
     prompt: str
     messages: list[dict[str, str]]
@@ -105,6 +107,7 @@ def start_reply(session: Session, new: NewReply) -> int:
         source_message_id=new.source_message_id,
         basis=new.basis,
         origin=new.origin,
+        strength=new.strength,
     )
     session.add(row)
     session.flush()

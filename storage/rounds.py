@@ -16,6 +16,7 @@ from storage.errors import RoundConflict
 from storage.personalities import hold_personality
 from storage.processes import TRAINER, is_alive
 from storage.schema import (
+    Lesson,
     PairSource,
     RoundPairRow,
     RoundRow,
@@ -34,6 +35,7 @@ OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 class Round:
     id: int
     personality_id: int
+    lesson: Lesson
     status: RoundStatus
     requested_by: str
     requested_at: datetime
@@ -78,8 +80,10 @@ class RoundVoter:
     influence: float
 
 
-def request_round(session: Session, personality_id: int, requested_by: str) -> tuple[Round, bool]:
-    """Ask for a round; return it and whether it is new: one that is open already is returned instead."""
+def request_round(
+    session: Session, personality_id: int, requested_by: str, lesson: Lesson = Lesson.VOTES
+) -> tuple[Round, bool]:
+    """Ask for a round; return it and whether it is new: one that is open already, of any kind, is returned instead."""
     hold_personality(session, personality_id)
     open_row = session.scalar(
         select(RoundRow)
@@ -89,7 +93,7 @@ def request_round(session: Session, personality_id: int, requested_by: str) -> t
     )
     if open_row is not None:
         return plain(Round, open_row), False
-    row = RoundRow(personality_id=personality_id, requested_by=requested_by)
+    row = RoundRow(personality_id=personality_id, requested_by=requested_by, lesson=lesson)
     session.add(row)
     session.flush()
     return plain(Round, row), True

@@ -9,15 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from storage.cron import parse_schedule
 from storage.database import Database
-from storage.personalities import ensure_personality
+from storage.personalities import ensure_personality, list_personalities
 from storage.rounds import request_round
-from storage.schema import PersonalityRow
 
 SCHEDULE = "schedule"
 """Who asked for a round, where it was the clock."""
@@ -67,11 +64,8 @@ def ask_for_rounds(scheduler: BaseScheduler, database: Database) -> None:
 
 def request_rounds(database: Database) -> None:
     with database.transaction() as session:
-        for personality_id in _personality_ids(session):
-            round_, is_new = request_round(session, personality_id, SCHEDULE)
-            log.info("The schedule asks for round %d%s.", round_.id, "" if is_new else ", which is open already")
-
-
-def _personality_ids(session: Session) -> list[int]:
-    ensure_personality(session)
-    return list(session.scalars(select(PersonalityRow.id).order_by(PersonalityRow.id)))
+        ensure_personality(session)
+        for personality in list_personalities(session):
+            round_, is_new = request_round(session, personality.id, SCHEDULE)
+            known = "" if is_new else ", which is open already"
+            log.info("The schedule asks for round %d of %s%s.", round_.id, personality.name, known)

@@ -16,13 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from storage.adapters import AdapterStore
 from storage.database import Database, open_database
 from storage.errors import DataDirectoryInUse
-from storage.personalities import DEFAULT_PERSONALITY, ensure_personality, find_personality
+from storage.personalities import ensure_personality, personality_named, take_cards
 from storage.processes import HEARTBEAT_S, TRAINER, beat, last_beat, sole_process, worker_name
 from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, request_round, require_round
-from storage.schema import RoundStatus
+from storage.schema import Lesson, RoundStatus
 from storage.settings import Settings
 from storage.versions import all_digests
-from trainer.errors import TrainerError
 from trainer.round_process import describe_exit, end_process, start_process
 from trainer.schedule import scheduled_rounds
 
@@ -56,20 +55,25 @@ def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None
 
 
 def train_now(
-    settings: Settings, personality: str, requested_by: str, report: RoundReport, stop: threading.Event | None = None
+    settings: Settings,
+    personality: str,
+    requested_by: str,
+    report: RoundReport,
+    stop: threading.Event | None = None,
+    *,
+    lesson: Lesson = Lesson.VOTES,
 ) -> Round:
     """Ask for a round (or join one that is open), wait for its end, and return it; `report` gets it while it is open.
 
     A trainer that runs on the data folder does the work, else this process does. Once stopped, by `stop` or a signal,
-    a round that runs here is interrupted and one that runs elsewhere goes on. Raises TrainerError on an unknown
-    personality.
+    a round that runs here is interrupted and one that runs elsewhere goes on. Raises PersonalityNotFound.
     """
     if stop is None:
         with stopped_by_signals() as signalled:
-            return train_now(settings, personality, requested_by, report, signalled)
+            return train_now(settings, personality, requested_by, report, signalled, lesson=lesson)
     with closing(open_database(settings)) as database:
         _end_orphans(settings, database, stop)
-        round_id = _request(database, personality, requested_by)
+        round_id = _request(database, settings, personality, requested_by, lesson)
         while (round_ := _look(database, round_id)).is_open and not stop.is_set():
             report(round_)
             _run_here_or_wait(settings, database, stop, lambda: report(_look(database, round_id)))
@@ -194,15 +198,11 @@ def _end_orphans(settings: Settings, database: Database, stop: threading.Event) 
         Worker(settings, database, stop).end_orphans()
 
 
-def _request(database: Database, personality: str, requested_by: str) -> int:
+def _request(database: Database, settings: Settings, personality: str, requested_by: str, lesson: Lesson) -> int:
     with database.transaction() as session:
-        if personality == DEFAULT_PERSONALITY:
-            personality_id: int | None = ensure_personality(session)
-        else:
-            personality_id = find_personality(session, personality)
-        if personality_id is None:
-            raise TrainerError(f"there is no personality {personality!r}: check the spelling")
-        round_, _ = request_round(session, personality_id, requested_by)
+        ensure_personality(session)
+        take_cards(session, settings)
+        round_, _ = request_round(session, personality_named(session, personality).id, requested_by, lesson)
     return round_.id
 
 

@@ -26,6 +26,7 @@ from bot.pick_log import PickLog
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.voices import voice_in
 from storage.arenas import (
     SCHEDULE,
     Arena,
@@ -42,6 +43,7 @@ from storage.arenas import (
     unfinished_arena,
 )
 from storage.errors import ArenaClosed, SettingsError
+from storage.personalities import Personality
 from storage.schema import ArenaStatus, utc_now
 
 log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             self._host.unfinished[arena.message_id or 0] = arena.id
         trigger = arena_trigger(self.bot.settings.arena)
         if trigger is not None:
-            last = await self.bot.database.read(last_scheduled, self.bot.personality_id)
+            last = await self.bot.database.read(last_scheduled)
             self._scheduler = schedule_arenas(trigger, last, self._ask_for_scheduled)
             self.bot.spawn(self._start_scheduler(self._scheduler), "schedule arenas")
 
@@ -140,21 +142,18 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     async def status(self, interaction: discord.Interaction) -> None:
         """Show the latest arenas, the prompt bank and the schedule."""
         await interaction.response.defer(ephemeral=True)
-        arenas = await self.bot.database.read(self._latest)
+        arenas = await self.bot.database.read(_latest, interaction.guild_id or 0)
         lines = [arena_board.describe_arena(arena, answers) for arena, answers in arenas] or ["There was no arena yet."]
-        lines += [await self._describe_bank(), self._describe_schedule()]
+        whose = (await voice_in(self.bot, interaction.channel)).personality
+        lines += [await self._describe_bank(whose), self._describe_schedule()]
         await interaction.followup.send("\n".join(lines)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
-    def _latest(self, session: Session) -> list[tuple[Arena, list[ArenaAnswer]]]:
-        arenas = recent_arenas(session, self.bot.personality_id, SHOWN_ARENAS)
-        return [(arena, read_answers(session, arena.id)) for arena in arenas]
-
-    async def _describe_bank(self) -> str:
+    async def _describe_bank(self, whose: Personality) -> str:
         try:
             bank = await asyncio.to_thread(read_bank, self.bot.settings.arena.prompts)
         except SettingsError as error:
             return f"⚠️ {sentence(str(error))}"
-        used = await self.bot.database.read(last_used, self.bot.personality_id)
+        used = await self.bot.database.read(last_used, whose.id)
         fresh = sum(prompt.text not in used for prompt in bank.prompts)
         return f"**Prompt bank:** {bank.describe()}; {fresh} not asked yet"
 
@@ -367,6 +366,10 @@ def place_of(emoji: str) -> int | None:
     """Return the place that a number reaction such as 1️⃣ names, or None."""
     digit, keycap = emoji[:1], emoji[1:].replace(VARIATION_SELECTOR, "")
     return int(digit) if keycap == KEYCAP and digit in "1234" else None
+
+
+def _latest(session: Session, guild_id: int) -> list[tuple[Arena, list[ArenaAnswer]]]:
+    return [(arena, read_answers(session, arena.id)) for arena in recent_arenas(session, guild_id, SHOWN_ARENAS)]
 
 
 def _joined_at(user: discord.User | discord.Member | None) -> datetime | None:

@@ -21,6 +21,10 @@ from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
 from bot.message_stream import CURSOR, PART_CHARS
 from bot.prompting import ChatMessage, to_messages
+from bot.voices import voice_in
+from storage.bindings import Voice
+from storage.cards import settings_of
+from storage.personalities import read_personality
 from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
 from storage.schema import Origin
 
@@ -123,9 +127,10 @@ class Chat(commands.Cog):
             return
         self._require_patience(message.author.id)
         async with _typing(message.channel):
-            prompt = await self._render(conversation)
+            voice = await voice_in(self.bot, message.channel)
             ask = Ask(
-                prompt=prompt,
+                prompt=await self._render(conversation, voice),
+                voice=voice,
                 channel=message.channel,
                 channel_id=message.channel.id,
                 guild_id=message.guild.id if message.guild else None,
@@ -144,8 +149,9 @@ class Chat(commands.Cog):
 
         Without another version the same one answers twice.
         """
-        own = await self.bot.releases.current(ask.channel_id)
-        others = await find_contenders(self.bot.database, self.bot.releases, self.bot.personality_id)
+        personality, strength = ask.voice.personality.id, ask.voice.strength
+        own = await self.bot.releases.current(personality, ask.channel_id, strength=strength)
+        others = await find_contenders(self.bot.database, self.bot.releases, personality, strength)
         other = next((release for release in others if release.name != own.name), own)
         first, second = random.sample((own, other), 2)
         outcome = await self.bot.answerer.answer(replace(ask, label=BLIND_LABELS[0]), first)
@@ -162,25 +168,28 @@ class Chat(commands.Cog):
         names = {f"/{command.name}" for command in self.bot.tree.get_commands(type=discord.AppCommandType.chat_input)}
         return first if first in names else None
 
-    async def _render(self, conversation: Conversation) -> RenderedPrompt:
-        messages = to_messages(self.bot.settings.chat.system_prompt, conversation.turns)
+    async def _render(self, conversation: Conversation, voice: Voice) -> RenderedPrompt:
+        settings = settings_of(self.bot.settings, voice.personality.card)
+        messages = to_messages(settings.chat.system_prompt, conversation.turns)
         try:
             return await self.bot.engine.render(messages)
         except ValueError as error:
             raise UserFacingError(TOO_SMALL) from error
 
     async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
-        """Answer the reply's prompt again, byte for byte."""
+        """Answer the reply's prompt again, byte for byte, in the voice that answered it."""
         if reply.base_revision != self.bot.base.revision:
             raise UserFacingError(OTHER_BASE)
         self._require_patience(user_id)
         limit = self.bot.settings.chat.siblings_per_prompt
         if await self.bot.database.read(count_siblings, reply) >= limit:
             raise UserFacingError(f"That question has {limit} answers already, which is the most I give.")
+        personality = await self.bot.database.read(read_personality, reply.personality_id)
         async with _typing(channel):
             await self.bot.answerer.answer(
                 Ask(
                     prompt=_prompt_of(reply),
+                    voice=Voice(personality, reply.strength),
                     channel=channel,
                     channel_id=reply.channel_id,
                     guild_id=reply.guild_id,

@@ -246,7 +246,7 @@ class SuggestionForm(discord.ui.Modal, title="A better answer"):
                 # Before the reply is held: votes and deletions lock in this order too.
                 note_members(session, author.guild.id, {author.id: author.joined_at})
             id_ = suggest(session, reply.id, author.id, text, basis)
-            where = (self._bot.personality_id, settings.privacy, self._bot.base.revision)
+            where = (reply.personality_id, settings.privacy, self._bot.base.revision)
             return id_, read_corrections(session, *where, settings.votes, only=id_)
 
         await interaction.response.defer(ephemeral=True, thinking=True)

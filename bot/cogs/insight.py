@@ -14,7 +14,7 @@ from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately
 from bot.lineage import MARKDOWN, PLAIN, describe_fate, fate_lines, plain_text
 from bot.long_answers import answer_in_full, fit_lines
-from storage.fates import VoteFate, fate_of_votes, replies_on_message
+from storage.fates import VoteFate, fate_of_all_votes, replies_on_message
 
 NOT_VOTED = "You have not voted on that answer."
 
@@ -52,10 +52,9 @@ class Insight(commands.Cog):
         return self._fates(session, user_id, replies)
 
     def _fates(self, session: Session, user_id: int, reply_ids: Collection[int] | None = None) -> list[VoteFate]:
-        return fate_of_votes(
+        return fate_of_all_votes(
             session,
             user_id,
-            personality_id=self.bot.personality_id,
             settings=self.bot.settings,
             base_revision=self.bot.base.revision,
             reply_ids=reply_ids,

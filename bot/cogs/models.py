@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from io import BytesIO
+from typing import Literal
 
 import discord
 from discord import app_commands
@@ -23,9 +24,13 @@ from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.releases import Release
 from bot.reports import Status, describe_round, describe_status, describe_version, describe_versions
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.voices import WHOSE, chosen_personality, offer, offer_personalities, signed
 from storage.canaries import read_canary
+from storage.cards import settings_of
+from storage.errors import PersonalityNotFound
 from storage.evidence import count_evidence
 from storage.lineage import Lineage, votes_behind
+from storage.personalities import Personality, read_personality
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
 from storage.rounds import (
@@ -37,7 +42,7 @@ from storage.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from storage.schema import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, utc_now
+from storage.schema import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson, utc_now
 from storage.statistics import read_report
 from storage.versions import (
     BASE_NAME,
@@ -59,7 +64,6 @@ from storage.votes import Tally, tally_by_version
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 1.0
-CHOICES = 25
 NO_TRAINER = "\n⚠️ No trainer is running, so nothing will happen until one is started with `reactune trainer`."
 
 
@@ -82,22 +86,25 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         return True
 
     @app_commands.command()
-    async def status(self, interaction: discord.Interaction) -> None:
+    @app_commands.describe(personality=WHOSE)
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def status(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Show which version answers, what there is to learn from, and the latest round."""
         await interaction.response.defer(ephemeral=True)
+        whose = await chosen_personality(self.bot, interaction, personality)
         # Asking for the champion notes whether its files are sound.
-        await self.bot.releases.current()
-        status = await self.bot.database.read(self._status)
-        await interaction.followup.send(describe_status(status)[:MAX_MESSAGE_CHARS], ephemeral=True)
+        await self.bot.releases.current(whose.id)
+        status = await self.bot.database.read(self._status, whose.id)
+        await interaction.followup.send(signed(whose, describe_status(status))[:MAX_MESSAGE_CHARS], ephemeral=True)
 
-    def _status(self, session: Session) -> Status:
-        settings, personality = self.bot.settings, self.bot.personality_id
+    def _status(self, session: Session, personality: int) -> Status:
+        settings = self.bot.settings
         return Status(
             champion=read_alias(session, personality, CHAMPION),
             last_good=read_alias(session, personality, LAST_GOOD),
             canary=read_canary(session, personality, settings.votes),
             base_name=self.bot.base.name,
-            problem=self.bot.releases.problem,
+            problem=self.bot.releases.problem_of(personality),
             evidence=count_evidence(session, personality, settings.privacy, self.bot.base.revision),
             pairs_needed=settings.training.min_pairs,
             bases=describe_bases(settings.privacy),
@@ -107,36 +114,47 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         )
 
     @app_commands.command()
-    async def train(self, interaction: discord.Interaction) -> None:
-        """Train a new version on the votes and suggestions so far."""
+    @app_commands.describe(
+        personality=WHOSE, learn_from="Votes and suggestions, or the example dialogues of the personality's card"
+    )
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def train(
+        self,
+        interaction: discord.Interaction,
+        personality: str | None = None,
+        learn_from: Literal["votes", "examples"] = "votes",
+    ) -> None:
+        """Train a new version on the votes and suggestions so far, or on a card's examples."""
         await interaction.response.defer()
-        by = named(interaction.user)
+        whose, by = await chosen_personality(self.bot, interaction, personality), named(interaction.user)
 
-        round_, _ = await self.bot.database.run(request_round, self.bot.personality_id, by)
+        round_, _ = await self.bot.database.run(request_round, whose.id, by, Lesson(learn_from))
         message = await interaction.edit_original_response(content=await self._progress_text(round_))
         await self.bot.database.run(show_progress_in, round_.id, message.channel.id, message.id)
 
     @app_commands.command(name="list")
-    async def list_all(self, interaction: discord.Interaction) -> None:
+    @app_commands.describe(personality=WHOSE)
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def list_all(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """List the versions with their votes."""
 
-        def read(session: Session) -> str:
-            personality = self.bot.personality_id
+        def read(session: Session, personality: int) -> str:
             versions = list_versions(session, personality)
             champion, challenger = (read_alias(session, personality, name) for name in (CHAMPION, CHALLENGER))
             return describe_versions(versions, champion, challenger, tally_by_version(session, personality))
 
         await interaction.response.defer(ephemeral=True)
-        text = await self.bot.database.read(read)
-        await interaction.followup.send(_shortened(text), ephemeral=True)
+        whose = await chosen_personality(self.bot, interaction, personality)
+        text = await self.bot.database.read(read, whose.id)
+        await interaction.followup.send(_shortened(signed(whose, text)), ephemeral=True)
 
     @app_commands.command()
-    @app_commands.describe(version="A version such as v3")
-    async def show(self, interaction: discord.Interaction, version: str) -> None:
+    @app_commands.describe(version="A version such as v3", personality=WHOSE)
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def show(self, interaction: discord.Interaction, version: str, personality: str | None = None) -> None:
         """Show where a version comes from and how it measured."""
 
-        def read(session: Session) -> str:
-            personality = self.bot.personality_id
+        def read(session: Session, personality: int) -> str:
             found = version_named(session, personality, version)
             if found is None:
                 return f"**base** · {self.bot.base.name} ({self.bot.base.revision}), without an adapter."
@@ -146,71 +164,85 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             return describe_version(found, parent, round_, votes, moves, failed_checks=failed_checks(session, found))
 
         await interaction.response.defer(ephemeral=True)
-        text = await self.bot.database.read(read)
-        await interaction.followup.send(text[:MAX_MESSAGE_CHARS], ephemeral=True)
+        whose = await chosen_personality(self.bot, interaction, personality)
+        text = await self.bot.database.read(read, whose.id)
+        await interaction.followup.send(signed(whose, text)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
     @app_commands.command(name="promote")
     @app_commands.describe(
         version="A version such as v3, or base",
         reason="Why; it is kept in the audit trail",
         override="Promote it although it did not pass the gate; say why",
+        personality=WHOSE,
     )
+    @app_commands.autocomplete(personality=offer_personalities)
     async def promote_version(
-        self, interaction: discord.Interaction, version: str, reason: str = "", override: bool = False
+        self,
+        interaction: discord.Interaction,
+        version: str,
+        reason: str = "",
+        override: bool = False,
+        personality: str | None = None,
     ) -> None:
         """Make a version the one that answers."""
-        champion = await self._champion()
+        whose = await chosen_personality(self.bot, interaction, personality)
+        champion = await self._champion(whose)
         await interaction.response.defer()
-        target = await self.bot.database.read(version_named, self.bot.personality_id, version)
+        target = await self.bot.database.read(version_named, whose.id, version)
         await self.bot.database.read(ask_gate, target, override=override, reason=reason)
         await asyncio.to_thread(self.bot.releases.open, target)
         by = named(interaction.user)
         await self.bot.database.run(
             promote,
-            self.bot.personality_id,
+            whose.id,
             target,
             expected_generation=champion.generation,
             by=by,
             reason=reason or "promoted in Discord",
             override=override,
         )
-        log.info("%s promoted %s (before: %s)", by, name_of(target), champion.target)
-        await interaction.edit_original_response(
-            content=f"**{name_of(target)}** answers from now on (before: {champion.target}). "
-            "Undo it with `/model rollback`."
-        )
+        log.info("%s promoted %s of %s (before: %s)", by, name_of(target), whose.name, champion.target)
+        text = f"**{name_of(target)}** answers from now on (before: {champion.target}). Undo it with `/model rollback`."
+        await interaction.edit_original_response(content=signed(whose, text))
 
     @app_commands.command()
-    @app_commands.describe(reason="Why; it is kept in the audit trail")
-    async def rollback(self, interaction: discord.Interaction, reason: str = "") -> None:
+    @app_commands.describe(reason="Why; it is kept in the audit trail", personality=WHOSE)
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def rollback(
+        self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
+    ) -> None:
         """Go back to the version that answered before."""
-        champion = await self._champion()
+        whose = await chosen_personality(self.bot, interaction, personality)
+        champion = await self._champion(whose)
         await interaction.response.defer()
         by = named(interaction.user)
         after = await self.bot.database.run(
             roll_back,
-            self.bot.personality_id,
+            whose.id,
             expected_generation=champion.generation,
             by=by,
             reason=reason or "rolled back in Discord",
         )
-        log.info("%s rolled back from %s to %s", by, champion.target, after.target)
-        await interaction.edit_original_response(
-            content=f"Rolled back: **{after.target}** answers again. "
+        log.info("%s rolled %s back from %s to %s", by, whose.name, champion.target, after.target)
+        text = (
+            f"Rolled back: **{after.target}** answers again. "
             f"`/model promote {champion.target}` brings {champion.target} back."
         )
+        await interaction.edit_original_response(content=signed(whose, text))
 
     @app_commands.command()
-    @app_commands.describe(version="A version such as v3")
-    async def lineage(self, interaction: discord.Interaction, version: str) -> None:
+    @app_commands.describe(version="A version such as v3", personality=WHOSE)
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def lineage(self, interaction: discord.Interaction, version: str, personality: str | None = None) -> None:
         """Show which rounds, votes and people made a version."""
 
-        def read(session: Session) -> Lineage | None:
-            found = version_named(session, self.bot.personality_id, version)
+        def read(session: Session, personality: int) -> Lineage | None:
+            found = version_named(session, personality, version)
             return votes_behind(session, found.id) if found else None
 
         await interaction.response.defer(ephemeral=True)
-        found = await self.bot.database.read(read)
+        whose = await chosen_personality(self.bot, interaction, personality)
+        found = await self.bot.database.read(read, whose.id)
         if found is None:
             await interaction.followup.send(NO_LINEAGE, ephemeral=True)
             return
@@ -219,12 +251,15 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         await answer_in_full(interaction, lines, text, f"lineage-{found.version}.txt")
 
     @app_commands.command()
-    async def report(self, interaction: discord.Interaction) -> None:
+    @app_commands.describe(personality=WHOSE)
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def report(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Post a picture: approval, votes, pairs, training and the gate."""
         await interaction.response.defer()
-        report = await self.bot.database.read(read_report, self.bot.personality_id, utc_now())
+        whose = await chosen_personality(self.bot, interaction, personality)
+        report = await self.bot.database.read(read_report, whose.id, utc_now())
         picture = await asyncio.to_thread(draw_report, report)
-        words = describe_report(report)
+        words = signed(whose, describe_report(report))
         file = discord.File(BytesIO(picture), "report.png", description=words.replace("**", ""))
         await interaction.edit_original_response(content=words, attachments=[file])
 
@@ -233,17 +268,22 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         a="A version such as v3, or base",
         b="Another one",
         prompt="What to ask both; without it, three prompts of the prompt bank",
+        personality=WHOSE,
     )
+    @app_commands.autocomplete(personality=offer_personalities)
     async def compare_versions(
         self,
         interaction: discord.Interaction,
         a: str,
         b: str,
         prompt: app_commands.Range[str, 1, MAX_PROMPT_CHARS] | None = None,
+        personality: str | None = None,
     ) -> None:
         """Ask two versions the same, and show their answers side by side."""
         await interaction.response.defer(ephemeral=True)
-        releases = await self._open_two(a, b)
+        whose = await chosen_personality(self.bot, interaction, personality)
+        settings = settings_of(self.bot.settings, whose.card)
+        releases = await self._open_two(whose, a, b)
         names = " and ".join(release.name for release in releases)
 
         async def report(done: int, of: int) -> None:
@@ -253,15 +293,15 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             self.bot.engine,
             releases,
             await asyncio.to_thread(self._prompts, prompt),
-            system_prompt=self.bot.settings.chat.system_prompt,
-            generation=self.bot.settings.generation,
+            system_prompt=settings.chat.system_prompt,
+            generation=settings.generation,
             report=report,
         )
         await interaction.edit_original_response(content=None, embed=lay_side_by_side(releases, comparisons))
 
-    async def _open_two(self, *names: str) -> list[Release]:
+    async def _open_two(self, whose: Personality, *names: str) -> list[Release]:
         def read(session: Session) -> list[Version | None]:
-            return [version_named(session, self.bot.personality_id, name) for name in names]
+            return [version_named(session, whose.id, name) for name in names]
 
         versions = await self.bot.database.read(read)
         if versions[0] == versions[1]:
@@ -275,9 +315,9 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             raise UserFacingError("That prompt is empty: write what to ask, or leave it out.")
         return [given.strip()]
 
-    async def _champion(self) -> Alias:
+    async def _champion(self, whose: Personality) -> Alias:
         """Return what the admin acts upon: a move by somebody else after this is a conflict, not a second move."""
-        return await self.bot.database.read(read_alias, self.bot.personality_id)
+        return await self.bot.database.read(read_alias, whose.id)
 
     @show.autocomplete("version")
     @lineage.autocomplete("version")
@@ -285,7 +325,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     @compare_versions.autocomplete("b")
     @promote_version.autocomplete("version")
     async def complete_version(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-        return await offer_versions(self.bot, interaction.user, current)
+        return await offer_versions(self.bot, interaction, current)
 
     async def cog_unload(self) -> None:
         self._follow.cancel()
@@ -325,21 +365,23 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         return True
 
     async def _progress_text(self, round_: Round) -> str:
+        whose = await self.bot.database.read(read_personality, round_.personality_id)
         advice = await self.bot.database.read(_advice, round_)
-        return describe_round(round_)[: MAX_MESSAGE_CHARS - len(advice)] + advice
+        return signed(whose, describe_round(round_))[: MAX_MESSAGE_CHARS - len(advice)] + advice
 
 
 async def offer_versions(
-    bot: ReactuneBot, user: discord.User | discord.Member, current: str
+    bot: ReactuneBot, interaction: discord.Interaction, current: str
 ) -> list[app_commands.Choice[str]]:
     """Return the versions to choose from while an admin types."""
-    if not is_admin(user, bot.settings.discord):
+    if not is_admin(interaction.user, bot.settings.discord):
         return []
-    versions = await bot.database.read(list_versions, bot.personality_id)
-    names = [version.name for version in versions] + [BASE_NAME]
-    if current.lower() in names:
-        return []  # nothing to choose: with a choice on offer, Enter would take it instead of sending the command
-    return [app_commands.Choice(name=n, value=n) for n in names if current.lower() in n][:CHOICES]
+    try:
+        whose = await chosen_personality(bot, interaction, interaction.namespace.personality)
+    except PersonalityNotFound:
+        return []  # still being typed
+    versions = await bot.database.read(list_versions, whose.id)
+    return offer([version.name for version in versions] + [BASE_NAME], current)
 
 
 def _advice(session: Session, round_: Round) -> str:

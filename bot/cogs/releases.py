@@ -19,6 +19,7 @@ from bot.message_stream import is_passing
 from bot.news import describe_canary, describe_last_canary, describe_news
 from bot.permissions import named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.voices import WHOSE, chosen_personality, offer_personalities, signed
 from storage.announcements import News, give_back, has_news, take_news, tell_story
 from storage.canaries import (
     Ending,
@@ -31,6 +32,7 @@ from storage.canaries import (
     stop_canary,
 )
 from storage.errors import StorageError
+from storage.personalities import Personality, list_personalities
 from storage.schema import utc_now
 from storage.settings import VoteSettings
 from storage.versions import ask_gate, find_version, name_of, version_named
@@ -57,24 +59,29 @@ class Canaries(app_commands.Group):
         share="Share of conversations that it answers, such as 0.1",
         reason="Why; it is kept in the audit trail",
         override="Try it although it did not pass the gate; say why",
+        personality=WHOSE,
     )
+    @app_commands.autocomplete(personality=offer_personalities)
     async def start(
         self,
         interaction: discord.Interaction,
         version: str,
+        *,
         share: app_commands.Range[float, 0.01, 0.99] | None = None,
         reason: str = "",
         override: bool = False,
+        personality: str | None = None,
     ) -> None:
         """Let a version answer a share of conversations, until votes decide whether it stays."""
         await interaction.response.defer()
         bot, by = self.bot, named(interaction.user)
-        challenger = await bot.database.read(version_named, bot.personality_id, version)
+        whose = await chosen_personality(bot, interaction, personality)
+        challenger = await bot.database.read(version_named, whose.id, version)
         await bot.database.read(ask_gate, challenger, override=override, reason=reason)
         await asyncio.to_thread(bot.releases.open, challenger)
         canary = await bot.database.run(
             start_canary,
-            bot.personality_id,
+            whose.id,
             challenger,
             bot.settings.release,
             share=share,
@@ -82,35 +89,39 @@ class Canaries(app_commands.Group):
             reason=reason or "started in Discord",
             override=override,
         )
-        log.info("%s started a canary of %s", by, name_of(challenger))
-        await interaction.edit_original_response(
-            content=f"**{name_of(challenger)}** answers {canary.share:.0%} of conversations from now on. Votes decide "
+        log.info("%s started a canary of %s of %s", by, name_of(challenger), whose.name)
+        text = (
+            f"**{name_of(challenger)}** answers {canary.share:.0%} of conversations from now on. Votes decide "
             "whether it becomes champion or goes: see `/model canary status`, end it with `/model canary stop`."
         )
+        await interaction.edit_original_response(content=signed(whose, text))
 
     @start.autocomplete("version")
     async def complete_version(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-        return await offer_versions(self.bot, interaction.user, current)
+        return await offer_versions(self.bot, interaction, current)
 
     @app_commands.command()
-    @app_commands.describe(reason="Why; it is kept in the audit trail")
-    async def stop(self, interaction: discord.Interaction, reason: str = "") -> None:
+    @app_commands.describe(reason="Why; it is kept in the audit trail", personality=WHOSE)
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def stop(self, interaction: discord.Interaction, reason: str = "", personality: str | None = None) -> None:
         """End the canary: the champion answers everywhere."""
         await interaction.response.defer()
-        by = named(interaction.user)
-        await self.bot.database.run(stop_canary, self.bot.personality_id, by=by, reason=reason)
-        log.info("%s stopped the canary", by)
-        release = await self.bot.releases.current()
-        await interaction.edit_original_response(
-            content=f"The canary is stopped: **{release.name}** answers everywhere."
-        )
+        whose, by = await chosen_personality(self.bot, interaction, personality), named(interaction.user)
+        await self.bot.database.run(stop_canary, whose.id, by=by, reason=reason)
+        log.info("%s stopped the canary of %s", by, whose.name)
+        release = await self.bot.releases.current(whose.id)
+        text = f"The canary is stopped: **{release.name}** answers everywhere."
+        await interaction.edit_original_response(content=signed(whose, text))
 
     @app_commands.command()
-    async def status(self, interaction: discord.Interaction) -> None:
+    @app_commands.describe(personality=WHOSE)
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def status(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Show how members like the version that is tried, beside the champion."""
         await interaction.response.defer(ephemeral=True)
-        text = await self.bot.database.read(_canary_status, self.bot.personality_id, self.bot.settings.votes)
-        await interaction.followup.send(text[:MAX_MESSAGE_CHARS], ephemeral=True)
+        whose = await chosen_personality(self.bot, interaction, personality)
+        text = await self.bot.database.read(_canary_status, whose.id, self.bot.settings.votes)
+        await interaction.followup.send(signed(whose, text)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
 
 def _canary_status(session: Session, personality_id: int, settings: VoteSettings) -> str:
@@ -142,12 +153,10 @@ class ReleaseWatch(commands.Cog):
 
     @tasks.loop(seconds=LOOK_INTERVAL_S)
     async def _watch(self) -> None:
-        """Look at the canary and tell what is new; after a failure, again a little later."""
+        """Look at every personality's canary and tell what is new; after a failure, again a little later."""
         try:
-            await self._look()
-            if await self.bot.database.read(has_news, self.bot.personality_id):
-                # A task of its own, which the bot waits for when it closes: what is marked as told must be told.
-                await asyncio.shield(self.bot.spawn(self._tell_news(), "announce releases"))
+            for personality in await self.bot.database.read(list_personalities, archived=None):
+                await self._watch_one(personality)
         except DBAPIError as error:
             log.warning("Releases cannot be watched (%s); trying again.", error.orig)
         except StorageError as error:
@@ -155,14 +164,20 @@ class ReleaseWatch(commands.Cog):
         except Exception:
             log.exception("Releases cannot be watched; trying again.")
 
-    async def _look(self) -> None:
+    async def _watch_one(self, personality: Personality) -> None:
+        await self._look(personality)
+        if await self.bot.database.read(has_news, personality.id):
+            # A task of its own, which the bot waits for when it closes: what is marked as told must be told.
+            await asyncio.shield(self.bot.spawn(self._tell_news(personality), "announce releases"))
+
+    async def _look(self, personality: Personality) -> None:
         """End the canary where its votes say so, or where the challenger cannot answer."""
-        reading = await self.bot.database.read(read_canary, self.bot.personality_id, self.bot.settings.votes)
+        reading = await self.bot.database.read(read_canary, personality.id, self.bot.settings.votes)
         if reading is None or await self.bot.releases.open_challenger(reading.canary) is None:
             return
         if reading.ending is not None:
             # Votes that turn out to be bought decide nothing: the next look counts without them.
-            if not await hold_back_bursts(self.bot.database, self.bot.personality_id, self.bot.settings.votes):
+            if not await hold_back_bursts(self.bot.database, personality.id, self.bot.settings.votes):
                 await self._conclude(reading, reading.ending)
         elif reading.numbers != reading.canary.numbers:
             await self.bot.database.run(note_numbers, reading)
@@ -171,25 +186,25 @@ class ReleaseWatch(commands.Cog):
         if await self.bot.database.run(conclude_canary, reading, ending):
             log.info("The canary of %s: %s (%s).", reading.challenger.name, ending.status, ending.reason)
 
-    async def _tell_news(self) -> None:
-        while (news := await self.bot.database.run(take_news, self.bot.personality_id)) is not None:
+    async def _tell_news(self, personality: Personality) -> None:
+        while (news := await self.bot.database.run(take_news, personality.id)) is not None:
             is_told = False
             try:
-                is_told = await self._tell(news)
+                is_told = await self._tell(personality, news)
             finally:
                 if not is_told:
                     await self.bot.database.run(give_back, news)
             if not is_told:
                 return
 
-    async def _tell(self, news: News) -> bool:
+    async def _tell(self, personality: Personality, news: News) -> bool:
         """Return False where Discord is in trouble and the news should be told later."""
         channel_id = self.bot.settings.release.announce_channel
         if not channel_id:
             return True
-        text = describe_news(await self.bot.database.read(tell_story, news))
+        text = signed(personality, describe_news(await self.bot.database.read(tell_story, news)))
         try:
-            await self.bot.get_partial_messageable(channel_id).send(text)
+            await self.bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
             if not isinstance(error, discord.HTTPException) or is_passing(error):
                 log.warning("A release cannot be announced yet: %s", error)

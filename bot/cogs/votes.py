@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from bot.permissions import NotAnAdmin, is_admin, named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.errors import QuarantineConflict
 from storage.lineage import message_links
+from storage.personalities import list_personalities
 from storage.quarantines import (
     Quarantine,
     Voter,
@@ -82,11 +83,11 @@ class Choice:
             return f"Count {what}", "Count all votes that wait" if self.every else "Count these votes"
         return f"Leave {what} out", "Leave all votes out that wait" if self.every else "Leave these votes out"
 
-    def concerns(self, session: Session, personality_id: int) -> list[int]:
+    def concerns(self, session: Session, personality_ids: Collection[int]) -> list[int]:
         """Return the ids of the quarantines that it decides about."""
         if not self.every:
             return [self.quarantine_id]
-        waiting = open_quarantines(session, personality_id)
+        waiting = open_quarantines(session, personality_ids)
         return [quarantine.id for quarantine in waiting if quarantine.id <= self.quarantine_id]
 
 
@@ -110,24 +111,32 @@ class VoteReview(commands.GroupCog, group_name="votes", group_description="Burst
     async def review(self, interaction: discord.Interaction) -> None:
         """Decide about votes that are held back: do they count?"""
         await interaction.response.defer(ephemeral=True)
-        await hold_back_bursts(self.bot.database, self.bot.personality_id, self.bot.settings.votes)
+        for personality_id in await known_personalities(interaction, self.bot):
+            await hold_back_bursts(self.bot.database, personality_id, self.bot.settings.votes)
         await show_page(interaction, self.bot)
 
     @app_commands.command()
     async def history(self, interaction: discord.Interaction) -> None:
         """Show who decided what about which votes, and why."""
         await interaction.response.defer(ephemeral=True)
-        decisions = await self.bot.database.read(_read_decisions, self.bot.personality_id)
+        known = await known_personalities(interaction, self.bot)
+        decisions = await self.bot.database.read(_read_decisions, known)
         text = _whole_lines(f"- {describe_decision(shown)}" for shown in decisions)
         await answer_privately(interaction, text or NOTHING_DECIDED)
 
 
 async def show_page(interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = "") -> None:
     """Put the next quarantine after the one with id `after` into the admin's message, below a note."""
-    page = await bot.database.read(_read_page, bot.personality_id, after)
+    page = await bot.database.read(_read_page, await known_personalities(interaction, bot), after)
     text = describe_page(page) if page else NOTHING_WAITS
     content = f"{note}\n\n{text}" if note else text
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=_buttons(page) if page else None)
+
+
+async def known_personalities(interaction: discord.Interaction, bot: ReactuneBot) -> list[int]:
+    """Return the ids of the personalities whose votes an admin of this server decides about."""
+    known = await bot.database.read(list_personalities, interaction.guild_id, archived=None)
+    return [personality.id for personality in known]
 
 
 def _buttons(page: Page) -> discord.ui.View:
@@ -145,8 +154,8 @@ def _buttons(page: Page) -> discord.ui.View:
 # Reading
 
 
-def _read_page(session: Session, personality_id: int, after: int) -> Page | None:
-    waiting = open_quarantines(session, personality_id)
+def _read_page(session: Session, personality_ids: Collection[int], after: int) -> Page | None:
+    waiting = open_quarantines(session, personality_ids)
     if not waiting:
         return None
     index = next((i for i, quarantine in enumerate(waiting) if quarantine.id > after), 0)
@@ -161,8 +170,8 @@ def _read_page(session: Session, personality_id: int, after: int) -> Page | None
     )
 
 
-def _read_decisions(session: Session, personality_id: int) -> list[Shown]:
-    return [_show(session, quarantine) for quarantine in recent_decisions(session, personality_id)]
+def _read_decisions(session: Session, personality_ids: Collection[int]) -> list[Shown]:
+    return [_show(session, quarantine) for quarantine in recent_decisions(session, personality_ids)]
 
 
 def _show(session: Session, quarantine: Quarantine) -> Shown:
@@ -314,20 +323,19 @@ class DecisionForm(discord.ui.Modal):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
-        note = await self._decide(named(interaction.user))
+        known = await known_personalities(interaction, self._bot)
+        note = await self._decide(named(interaction.user), known)
         await show_page(interaction, self._bot, after=self._choice.quarantine_id, note=note)
 
-    async def _decide(self, by: str) -> str:
+    async def _decide(self, by: str, personality_ids: Collection[int]) -> str:
         """Return what came of it, in words; another admin may have been quicker."""
 
         def decide(session: Session) -> list[Shown]:
-            personality_id, choice = self._bot.personality_id, self._choice
             decided = decide_quarantines(
                 session,
-                personality_id,
-                choice.concerns(session, personality_id),
-                choice.status,
-                votes=choice.votes,
+                self._choice.concerns(session, personality_ids),
+                self._choice.status,
+                votes=self._choice.votes,
                 by=by,
                 reason=" ".join(self.reason.value.split()),
             )

@@ -112,7 +112,8 @@ class LocalGeneration:
 class LocalEngine:
     """Answers with transformers and peft. One thread owns the model; requests wait for it in the order they came.
 
-    A batch takes the oldest request and others with the same adapter, and ends before the next one starts.
+    Lanes take turns. A batch takes the oldest request of the lane whose turn it is and others with the same adapter,
+    and ends before the next one starts.
     Timeouts are noticed between tokens: an answer can outlast its own by one step or the reading of the prompts.
     """
 
@@ -121,6 +122,8 @@ class LocalEngine:
         self._model = model
         self._generation = generation
         self._waiting: deque[LocalGeneration] = deque()
+        self._served_at: dict[int, float] = {}
+        """When a lane had its last turn, as a reading of time.perf_counter()."""
         self._changed = threading.Condition()
         """Guards the queue and the three flags."""
         self._is_open = False
@@ -159,8 +162,9 @@ class LocalEngine:
         with self._changed:
             if not self._is_open:
                 raise EngineClosed
-            if len(self._waiting) >= self._generation.queue_size:
-                raise EngineBusy(len(self._waiting))
+            before = sum(waiting.request.lane == request.lane for waiting in self._waiting)
+            if before >= self._generation.queue_size:
+                raise EngineBusy(before)
             generation = LocalGeneration(request, self._generation.timeout_s, self._withdraw)
             self._waiting.append(generation)
             self._changed.notify()
@@ -224,17 +228,25 @@ class LocalEngine:
         return resident
 
     def _gather(self) -> list[LocalGeneration]:
-        """Return the next batch, oldest request first; empty where all that waited have ended, or on closing."""
+        """Return the next batch; empty where all that waited have ended, or on closing."""
         size = self._generation.batch_size
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._is_open)
             self._changed.wait_for(lambda: len(self._waiting) >= size or not self._is_open, timeout=GATHER_S)
             self._end_overdue()
-            adapter = self._waiting[0].request.adapter if self._waiting else None
-            batch = [waiting for waiting in self._waiting if waiting.request.adapter == adapter][:size]
+            batch = self._next_batch()[:size]
             for generation in batch:
                 self._waiting.remove(generation)
+                self._served_at[generation.request.lane] = time.perf_counter()
         return batch
+
+    def _next_batch(self) -> list[LocalGeneration]:
+        """Return what may be answered together now, the lane whose turn it is first, each lane's oldest first."""
+        if not self._waiting:
+            return []
+        first = min(self._waiting, key=lambda waiting: self._served_at.get(waiting.request.lane, 0.0)).request
+        together = [waiting for waiting in self._waiting if waiting.request.adapter == first.adapter]
+        return sorted(together, key=lambda waiting: waiting.request.lane != first.lane)
 
     def _answer(self, resident: ResidentModel, batch: Sequence[LocalGeneration]) -> None:
         try:

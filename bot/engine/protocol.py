@@ -26,8 +26,10 @@ class Sampling:
 @dataclass(frozen=True)
 class AdapterRef:
     digest: str
-    """Identifies the adapter's content; equal digests are loaded once."""
+    """Identifies the adapter's content; equal digests are loaded once for each strength."""
     path: Path
+    strength: float = 1.0
+    """Factor of its effect; 1 is as trained."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class GenerationRequest:
     sampling: Sampling
     adapter: AdapterRef | None
     """None is the base model."""
+    lane: int = 0
+    """Requests of one lane wait for each other; lanes take turns, so that a busy one never starves another."""
 
 
 class Finish(StrEnum):
@@ -106,7 +110,7 @@ class Engine(Protocol):
         ...
 
     def submit(self, request: GenerationRequest) -> Generation:
-        """Queue a request; raises EngineBusy when the queue is full and EngineClosed when closed."""
+        """Queue a request; raises EngineBusy when its lane is full and EngineClosed when closed."""
         ...
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
@@ -100,6 +101,9 @@ class ResidentModel:
         result = self._wrapped.load_adapter(str(adapter.path), adapter_name=name, torch_device="cpu")
         if keys := [*result.missing_keys, *result.unexpected_keys]:
             raise AdapterMismatch(adapter, keys)
+        for module in self._wrapped.modules():
+            if isinstance(module, LoraLayer) and name in module.scaling:
+                module.scaling[name] *= adapter.strength
 
     def _remove(self, name: str) -> None:
         if self._wrapped is None or name not in self._wrapped.peft_config:
@@ -126,7 +130,7 @@ def _contiguous(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[
 
 def _name(adapter: AdapterRef) -> str:
     # peft uses it as a module name, which may hold no dots.
-    return adapter.digest[:16].replace(".", "_")
+    return f"{adapter.digest[:16]}_{adapter.strength:g}".replace(".", "_")
 
 
 def _end_ids(*configured: int | list[int] | None) -> frozenset[int]:

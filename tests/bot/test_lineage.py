@@ -213,7 +213,7 @@ class TestMyVotes:
 
 def fate(kind: Fate, vote: Vote | None = UP, *, weight: float = 1.0, obstacle=None, uses=()) -> VoteFate:
     answer = "an  answer\nof lines " + "x" * 60
-    return VoteFate(1, answer, None, vote, day(0), weight, kind, obstacle, tuple(uses))
+    return VoteFate(1, answer, None, vote, day(0), weight, kind, obstacle, tuple(uses), personality="default")
 
 
 def use(**changes) -> VoteUse:

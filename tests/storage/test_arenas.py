@@ -201,16 +201,16 @@ def test_it_is_due_when_its_time_has_come(session: Session, personality_id: int)
 
 
 def test_prompts_and_the_clocks_arenas_are_remembered(session: Session, personality_id: int) -> None:
-    assert arenas.last_scheduled(session, personality_id) is None
+    assert arenas.last_scheduled(session) is None
     long_ago = datetime(2026, 1, 2, tzinfo=UTC)
     first = prepare(session, personality_id, by=SCHEDULE)
     session.get_one(ArenaRow, first.id).started_at = long_ago
     arenas.fail_arena(session, first.id, "none")
-    assert arenas.last_scheduled(session, personality_id) == long_ago
+    assert arenas.last_scheduled(session) == long_ago
     second = prepare(session, personality_id)
     assert arenas.last_used(session, personality_id) == {"Tea or coffee?": second.started_at}
-    assert arenas.last_scheduled(session, personality_id) == long_ago
-    assert [arena.id for arena in arenas.recent_arenas(session, personality_id, 5)] == [second.id, first.id]
+    assert arenas.last_scheduled(session) == long_ago
+    assert [arena.id for arena in arenas.recent_arenas(session, 1, 5)] == [second.id, first.id]
 
 
 # Picks

@@ -208,7 +208,7 @@ def test_a_burst_by_silent_accounts_is_held_back_and_described(session: Session,
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     assert quarantines(session, personality_id) == [(REPLY, reply_id, [501, 502, 503])]
-    (held,) = open_quarantines(session, personality_id)
+    (held,) = open_quarantines(session, [personality_id])
     assert (held.votes, held.standing, held.vote, held.subject) == (3, 3, Vote.UP, "one answer")
     assert (held.first_vote_at, held.last_vote_at) == (NOON, NOON + timedelta(seconds=2))
     assert held.status is QuarantineStatus.OPEN
@@ -274,7 +274,7 @@ def test_a_burst_on_a_member_and_on_a_version(session: Session, personality_id: 
     for number, user in enumerate(new):
         let_vote(session, [user], add_reply(session, author_id=700 + number, version_id=version.id))
     assert quarantines(session, personality_id) == [(AUTHOR, BOB, [501, 502, 503]), (VERSION, version.id, new)]
-    author, whole = open_quarantines(session, personality_id)
+    author, whole = open_quarantines(session, [personality_id])
     assert (author.vote, author.subject, whole.subject) == (Vote.DOWN, "one member's answers", "the answers of v1")
 
 
@@ -284,7 +284,7 @@ def test_personalities_are_kept_apart(session: Session, personality_id: int) -> 
     let_vote(session, LURKERS[:3], reply_id)
     assert quarantines(session, personality_id) == []
     assert quarantines(session, pirate) == [(REPLY, reply_id, [501, 502, 503])]
-    assert open_quarantines(session, personality_id) == []
+    assert open_quarantines(session, [personality_id]) == []
 
 
 # Looking again
@@ -304,12 +304,12 @@ def test_who_joins_an_open_burst_is_added_to_it(session: Session, personality_id
     quarantines(session, personality_id)
     let_vote(session, LURKERS[3:5], reply_id, at=NOON + minutes(5))
     assert quarantines(session, personality_id) == [(REPLY, reply_id, [501, 502, 503, 504, 505])]
-    (held,) = open_quarantines(session, personality_id)
+    (held,) = open_quarantines(session, [personality_id])
     assert held.last_vote_at == NOON + minutes(5) + timedelta(seconds=1)
 
 
 def decide(session: Session, personality_id: int, status: QuarantineStatus) -> Quarantine:
-    (held,) = open_quarantines(session, personality_id)
+    (held,) = open_quarantines(session, [personality_id])
     return decide_quarantine(session, held.id, status, "grace (1)", "they are friends of mine")
 
 
@@ -373,7 +373,9 @@ def test_two_that_look_at_once_hold_every_vote_back_once(database: Database, per
 
     together(4, look)
     with database.snapshot() as session:
-        assert [described(q) for q in open_quarantines(session, personality_id)] == [(REPLY, reply_id, [501, 502, 503])]
+        assert [described(q) for q in open_quarantines(session, [personality_id])] == [
+            (REPLY, reply_id, [501, 502, 503])
+        ]
 
 
 # Deciding
@@ -389,8 +391,8 @@ def test_a_decision_keeps_who_when_and_why(session: Session, personality_id: int
         "they are friends of mine",
     )
     assert decided.decided_at is not None
-    assert open_quarantines(session, personality_id) == []
-    assert recent_decisions(session, personality_id) == [decided]
+    assert open_quarantines(session, [personality_id]) == []
+    assert recent_decisions(session, [personality_id]) == [decided]
 
 
 def test_the_second_decision_is_refused_in_a_sentence(session: Session, personality_id: int) -> None:
@@ -423,7 +425,9 @@ def test_of_two_admins_who_decide_at_once_one_wins(database: Database, personali
 
     together(4, decide_as)
     with database.snapshot() as session:
-        assert [q.decided_by for q in recent_decisions(session, personality_id)] == [f"admin {admin}" for admin in won]
+        assert [q.decided_by for q in recent_decisions(session, [personality_id])] == [
+            f"admin {admin}" for admin in won
+        ]
 
 
 def test_the_latest_decisions_come_first(session: Session, personality_id: int) -> None:
@@ -432,8 +436,8 @@ def test_the_latest_decisions_come_first(session: Session, personality_id: int) 
     first, second = quarantine_bursts(session, personality_id, THREE_IN_TEN_MINUTES)
     for held in (second, first):
         decide_quarantine(session, held.id, QuarantineStatus.COUNTED, "grace", "")
-    assert [q.id for q in recent_decisions(session, personality_id)] == [first.id, second.id]
-    assert [q.id for q in recent_decisions(session, personality_id, limit=1)] == [first.id]
+    assert [q.id for q in recent_decisions(session, [personality_id])] == [first.id, second.id]
+    assert [q.id for q in recent_decisions(session, [personality_id], limit=1)] == [first.id]
 
 
 def test_votes_that_are_all_gone_wait_for_nobody(session: Session, personality_id: int) -> None:
@@ -441,11 +445,11 @@ def test_votes_that_are_all_gone_wait_for_nobody(session: Session, personality_i
     let_vote(session, LURKERS[:3], reply_id)
     quarantines(session, personality_id)
     vote_at(session, reply_id, LURKERS[0], Vote.UP, standing=False)
-    (held,) = open_quarantines(session, personality_id)
+    (held,) = open_quarantines(session, [personality_id])
     assert (held.votes, held.standing) == (3, 2)
     session.delete(session.get_one(ReplyRow, reply_id))
     session.flush()
-    assert open_quarantines(session, personality_id) == []
+    assert open_quarantines(session, [personality_id]) == []
 
 
 def test_voters_are_told_apart_by_account_membership_and_words(session: Session, personality_id: int) -> None:
@@ -465,7 +469,7 @@ def test_of_a_member_who_deleted_their_data_no_id_is_left(session: Session, pers
     quarantines(session, personality_id)
     for member in (BOB, LURKERS[0]):
         delete_member(session, member)
-    (held,) = open_quarantines(session, personality_id)
+    (held,) = open_quarantines(session, [personality_id])
     assert (held.subject_id, held.subject) == (NOBODY, "the answers to somebody who deleted their data")
     assert held.voters == (502, 503)
 
@@ -534,5 +538,5 @@ def test_a_held_vote_counts_nothing_and_no_vote_is_held_twice(
 
 def review(session: Session, personality_id: int, decision: QuarantineStatus) -> None:
     quarantine_bursts(session, personality_id, THREE_IN_TEN_MINUTES)
-    for waiting in open_quarantines(session, personality_id) if decision is not QuarantineStatus.OPEN else ():
+    for waiting in open_quarantines(session, [personality_id]) if decision is not QuarantineStatus.OPEN else ():
         decide_quarantine(session, waiting.id, decision, "grace", "")

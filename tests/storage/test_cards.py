@@ -97,7 +97,9 @@ def test_a_name_is_plain(name: str) -> None:
 
 def test_a_card_for_another_base_is_refused() -> None:
     card = Card(system_prompt="x", base="some/model")
-    with pytest.raises(CardError, match=r"keeper is meant for the base model 'some/model', and model\.base is 'bundled'"):
+    with pytest.raises(
+        CardError, match=r"keeper is meant for the base model 'some/model', and model\.base is 'bundled'"
+    ):
         require_meant_for(card, "bundled", "keeper")
     require_meant_for(card, "some/model", "keeper")
     require_meant_for(Card(system_prompt="x"), "bundled", "keeper")

@@ -14,6 +14,7 @@ from storage.evidence import count_evidence
 from storage.fates import Fate, Obstacle, Role, fate_of_votes, replies_on_message
 from storage.lineage import votes_behind
 from storage.members import note_members
+from storage.personalities import read_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.schema import (
     ArenaAnswerRow,
@@ -50,7 +51,7 @@ def fates(session, user_id, *, privacy=CLOSED, base_revision=BASE_REVISION, repl
     return fate_of_votes(
         session,
         user_id,
-        personality_id=1,
+        personality=read_personality(session, 1),
         settings=Settings(privacy=privacy),
         base_revision=base_revision,
         reply_ids=reply_ids,

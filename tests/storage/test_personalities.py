@@ -23,9 +23,10 @@ from storage.personalities import (
     personality_named,
     read_personality,
     restore_personality,
-    take_card_files,
+    take_cards,
 )
 from storage.schema import CHAMPION, CardRevisionRow, Scope
+from storage.settings import PersonalitySettings, Settings
 from storage.versions import read_alias
 
 GUILD, OTHER_GUILD = 100, 200
@@ -193,7 +194,7 @@ def card_file(folder: Path, name: str, prompt: str) -> None:
 
 
 def take(session: Session, folder: Path) -> list[str]:
-    return take_card_files(session, folder, "bundled")
+    return take_cards(session, Settings(personalities=PersonalitySettings(directory=folder)))
 
 
 def test_files_are_taken_once_and_again_when_they_change(session: Session, tmp_path: Path) -> None:

@@ -591,7 +591,7 @@ def test_bursts_are_held_back_before_a_round_looks_at_the_votes(
     assert plan.evidence["removed_shares"]["quarantine"] == pytest.approx(6 / 12)
 
     def count_them(session: Session) -> None:
-        (found,) = open_quarantines(session, personality)
+        (found,) = open_quarantines(session, [personality])
         decide_quarantine(session, found.id, QuarantineStatus.COUNTED, "admin", "they are friends")
 
     seed(database, count_them)

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from storage.adapters import AdapterStore
 from storage.base_model import resolve_base_model
 from storage.database import Database, open_database
-from storage.errors import DataDirectoryInUse, SettingsError
+from storage.errors import DataDirectoryInUse, PersonalityNotFound, SettingsError
 from storage.personalities import ensure_personality
 from storage.processes import TRAINER, is_alive, last_beat, sole_process, worker_name
 from storage.rounds import Round, claim_round, find_round, request_round
@@ -25,7 +25,6 @@ from storage.schema import RoundStatus
 from storage.settings import GenerationSettings, Settings
 from storage.versions import list_versions
 from tests.seeding import add_siblings
-from trainer.errors import TrainerError
 from trainer.round_process import describe_exit
 from trainer.worker import run_trainer, train_now
 
@@ -287,7 +286,7 @@ def test_the_command_line_leaves_when_it_is_stopped(database: Database, settings
 
 
 def test_a_personality_that_does_not_exist_cannot_be_trained(database: Database, settings: Settings) -> None:
-    with pytest.raises(TrainerError, match="no personality 'pirat'"):
+    with pytest.raises(PersonalityNotFound, match="no personality 'pirat': choose one of default"):
         train_now(settings, "pirat", "command line", lambda _: None, threading.Event())
 
 

@@ -1,0 +1,79 @@
+"""Who speaks at a place on Discord, and whose versions a command is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import discord
+from discord import app_commands
+
+from storage.bindings import Place, Voice, voice_at
+from storage.personalities import Personality, list_personalities, personality_named
+from storage.schema import Scope
+
+if TYPE_CHECKING:
+    from bot.app import ReactuneBot
+
+CHOICES = 25  # Discord's limit
+WHOSE = "Whose; without it, of the personality that speaks here"
+
+
+def places_of(channel: object) -> list[Place]:
+    """Return the nested places of a channel that personalities are bound to, the most specific first.
+
+    Direct messages are none, and of a channel that the bot cannot see nothing is known.
+    """
+    if isinstance(channel, discord.Thread):
+        return [
+            Place(Scope.THREAD, channel.id),
+            Place(Scope.CHANNEL, channel.parent_id),
+            *_around(channel.parent or channel),
+        ]
+    if isinstance(channel, discord.abc.GuildChannel):
+        own = Scope.CATEGORY if isinstance(channel, discord.CategoryChannel) else Scope.CHANNEL
+        return [Place(own, channel.id), *_around(channel)]
+    return []
+
+
+def _around(channel: discord.abc.GuildChannel | discord.Thread) -> list[Place]:
+    category_id = channel.category_id if isinstance(channel, discord.abc.GuildChannel) else None
+    category = [Place(Scope.CATEGORY, category_id)] if category_id else []
+    return [*category, Place(Scope.SERVER, channel.guild.id)]
+
+
+async def voice_in(bot: ReactuneBot, channel: object) -> Voice:
+    """Return who speaks in the channel now."""
+    return await bot.database.read(voice_at, places_of(channel))
+
+
+async def chosen_personality(bot: ReactuneBot, interaction: discord.Interaction, name: str | None) -> Personality:
+    """Return the personality of that name, or the one that speaks where the command is given.
+
+    Raises PersonalityNotFound on a name that the server does not know.
+    """
+    if name is None:
+        return (await voice_in(bot, interaction.channel)).personality
+    return await bot.database.read(personality_named, name, interaction.guild_id)
+
+
+async def offer_personalities(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
+    """Return the personalities to choose from while somebody types."""
+    bot: ReactuneBot = interaction.client  # type: ignore[assignment]
+    known = await bot.database.read(list_personalities, interaction.guild_id)
+    return offer([personality.name for personality in known], current)
+
+
+def offer(names: list[str], current: str) -> list[app_commands.Choice[str]]:
+    """Return the names that hold what was typed so far, unless it is one of them.
+
+    With a choice on offer, Enter would take it instead of sending the command.
+    """
+    typed = current.lower()
+    if typed in names:
+        return []
+    return [app_commands.Choice(name=name, value=name) for name in names if typed in name][:CHOICES]
+
+
+def signed(personality: Personality, text: str) -> str:
+    """Return the text under the personality's name, which its commands need; nothing is added for the default one."""
+    return text if personality.is_default else f"-# personality **{personality.name}**\n{text}"
