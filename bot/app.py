@@ -34,6 +34,7 @@ COGS = (
     "bot.cogs.feedback",
     "bot.cogs.insight",
     "bot.cogs.models",
+    "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.releases",
     "bot.cogs.votes",

@@ -32,6 +32,7 @@ def overrides() -> dict[str, str]:
 def settings(tmp_path: Path, overrides: dict[str, str]) -> Settings:
     quick = {
         "REACTUNE_DATA__DIRECTORY": str(tmp_path / "data"),
+        "REACTUNE_PERSONALITIES__DIRECTORY": str(tmp_path / "personalities"),
         "REACTUNE_CHAT__EDIT_INTERVAL_S": "0",
         "REACTUNE_CHAT__COOLDOWN_S": "0",
         "REACTUNE_CHAT__DRAIN_S": "1",

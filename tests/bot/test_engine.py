@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,56 @@ async def test_each_version_answers_in_its_own_words(start_engine: StartEngine, 
     mixed = [None, *adapters, *reversed(adapters), None]
     together = await asyncio.gather(*(answer(engine, request(temperature=0.0, adapter=voice)) for voice in mixed))
     assert together == [alone[voices.index(voice)] for voice in mixed]
+
+
+async def test_an_adapter_counts_as_much_as_its_strength(start_engine: StartEngine, adapters: list[AdapterRef]) -> None:
+    engine = await start_engine()
+    strong = replace(adapters[0], strength=0.5)
+    nothing, half, whole = [
+        await answer(engine, request(temperature=0.0, adapter=replace(adapters[0], strength=strength)))
+        for strength in (0.0, 0.5, 1.0)
+    ]
+    assert nothing == await answer(engine, request(temperature=0.0))
+    assert whole == await answer(engine, request(temperature=0.0, adapter=adapters[0]))
+    assert len({nothing, half, whole}) == 3
+    # Both strengths at once, each in a batch of its own.
+    together = [request(temperature=0.0, adapter=adapter) for adapter in (strong, adapters[0], strong)]
+    assert await asyncio.gather(*(answer(engine, wanted) for wanted in together)) == [half, whole, half]
+
+
+async def test_a_busy_lane_neither_starves_nor_fills_the_queue_of_another(
+    start_engine: StartEngine, adapters: list[AdapterRef]
+) -> None:
+    engine = await start_engine(batch_size=1, queue_size=4)
+    running = engine.submit(request(temperature=0.0, tokens=20, adapter=adapters[0]))
+    await started(running)
+    order: list[str] = []
+
+    async def read(name: str, generation: Generation) -> None:
+        await finished(generation)
+        order.append(name)
+
+    crowd = [engine.submit(request(temperature=0.0, tokens=3, adapter=adapters[0])) for _ in range(4)]
+    with pytest.raises(EngineBusy):
+        engine.submit(request(adapter=adapters[0]))
+    other = engine.submit(replace(request(temperature=0.0, tokens=3), lane=7))
+    await asyncio.gather(*(read("crowd", generation) for generation in crowd), read("other", other))
+    assert order == ["other", "crowd", "crowd", "crowd", "crowd"]
+
+
+async def test_requests_of_several_lanes_share_a_batch_where_they_can(start_engine: StartEngine) -> None:
+    engine = await start_engine(batch_size=4)
+    order: list[str] = []
+
+    async def read(generation: Generation) -> None:
+        await started(generation)
+        order.append("started")
+        await finished(generation)
+        order.append("finished")
+
+    lanes = [replace(request(temperature=0.0, tokens=40), lane=lane) for lane in (1, 2, 1, 3)]
+    await asyncio.gather(*(read(engine.submit(wanted)) for wanted in lanes))
+    assert order == ["started"] * 4 + ["finished"] * 4
 
 
 async def test_an_adapter_that_left_memory_comes_back(tiny_base: Path, adapters: list[AdapterRef]) -> None:

@@ -1,0 +1,359 @@
+"""Lets admins make personalities, write their cards, and say where each of them speaks."""
+
+from __future__ import annotations
+
+import logging
+from io import BytesIO
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot
+from bot.card_form import EXAMPLES_HELP, FIELD_CHARS, SAMPLING_HELP, card_from_form, format_examples, format_sampling
+from bot.errors import UserFacingError
+from bot.failures import answer_privately, tell
+from bot.long_answers import answer_in_full
+from bot.permissions import named, require_admin
+from bot.voices import offer, offer_personalities, places_of
+from storage.bindings import AS_TRAINED, MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind
+from storage.cards import (
+    MAX_CARD_BYTES,
+    MAX_DESCRIPTION_CHARS,
+    MAX_GREETING_CHARS,
+    Card,
+    format_card,
+    parse_card,
+    require_meant_for,
+    require_name,
+)
+from storage.personalities import (
+    CARD_SUFFIX,
+    Personality,
+    archive_personality,
+    change_card,
+    create_personality,
+    list_personalities,
+    personality_named,
+    read_personality,
+    restore_personality,
+)
+from storage.schema import Scope
+from storage.versions import read_alias
+from storage.wording import count
+
+log = logging.getLogger(__name__)
+
+SHOWN_EXAMPLES = 3
+NEXT_STEP = "`/personality bind` lets it speak somewhere, `/model train` with its examples makes its first version."
+PLACE = "Where: a channel, thread or category; without it, here"
+SERVER = "In the whole server"
+
+Somewhere = (
+    discord.TextChannel
+    | discord.VoiceChannel
+    | discord.StageChannel
+    | discord.ForumChannel
+    | discord.CategoryChannel
+    | discord.Thread
+)
+
+
+@app_commands.guild_only()
+@app_commands.default_permissions(manage_guild=True)
+class Personalities(commands.GroupCog, group_name="personality", group_description="Who the bot is, and where"):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        require_admin(interaction.user, self.bot.settings.discord)
+        return True
+
+    # Cards
+
+    @app_commands.command()
+    @app_commands.describe(name="Lower-case letters, digits and hyphens, such as night-owl")
+    async def create(self, interaction: discord.Interaction, name: str) -> None:
+        """Make a personality: a form asks how it talks."""
+        require_name(name)
+        await interaction.response.send_modal(CardForm(self.bot, name, None))
+
+    @app_commands.command()
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def edit(self, interaction: discord.Interaction, personality: str) -> None:
+        """Change how a personality talks: a form with its card."""
+        whose = await self._named(interaction, personality)
+        await interaction.response.send_modal(CardForm(self.bot, whose.name, whose))
+
+    @app_commands.command(name="list")
+    async def list_all(self, interaction: discord.Interaction) -> None:
+        """List the personalities, what answers for each, and where they speak."""
+        await interaction.response.defer(ephemeral=True)
+        lines = await self.bot.database.read(_list_lines, interaction.guild_id or 0)
+        await answer_in_full(interaction, lines, "\n".join(lines), "personalities.txt")
+
+    @app_commands.command()
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def show(self, interaction: discord.Interaction, personality: str) -> None:
+        """Show a personality's card, what answers for it, and where it speaks."""
+        await interaction.response.defer(ephemeral=True)
+        whose = await self._named(interaction, personality)
+        lines = await self.bot.database.read(_card_lines, whose, interaction.guild_id or 0)
+        await answer_in_full(interaction, lines, format_card(whose.card), f"{whose.name}{CARD_SUFFIX}")
+
+    @app_commands.command(name="export")
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def export_card(self, interaction: discord.Interaction, personality: str) -> None:
+        """Send a personality's card as a file; with its adapter: `reactune personality export`."""
+        await interaction.response.defer(ephemeral=True)
+        whose = await self._named(interaction, personality)
+        file = discord.File(BytesIO(format_card(whose.card).encode()), f"{whose.name}{CARD_SUFFIX}")
+        text = f"The card of **{whose.name}**. `/personality import` reads it, as does a `personalities` folder."
+        await interaction.followup.send(text, file=file, ephemeral=True)
+
+    @app_commands.command(name="import")
+    @app_commands.describe(
+        card="A card as `/personality export` writes it", name="Its name; without it, that of the file"
+    )
+    async def import_card(
+        self, interaction: discord.Interaction, card: discord.Attachment, name: str | None = None
+    ) -> None:
+        """Make a personality of a card file, or give an existing one that card."""
+        await interaction.response.defer(ephemeral=True)
+        name = require_name(name or card.filename.removesuffix(CARD_SUFFIX))
+        if card.size > MAX_CARD_BYTES:
+            raise UserFacingError(f"{card.filename} is larger than a card may be: {MAX_CARD_BYTES // 1_000_000} MB.")
+        read = parse_card(await card.read(), card.filename)
+        require_meant_for(read, self.bot.settings.model.base, card.filename)
+        outcome = await self.bot.database.run(
+            _take_card, name, read, interaction.guild_id or 0, named(interaction.user)
+        )
+        await answer_privately(interaction, outcome)
+
+    @app_commands.command()
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def archive(self, interaction: discord.Interaction, personality: str) -> None:
+        """Put a personality away; its versions and votes stay, and it can be restored."""
+        await interaction.response.defer(ephemeral=True)
+        whose = await self._named(interaction, personality)
+        await self.bot.database.run(archive_personality, whose)
+        log.info("%s archived the personality %s", named(interaction.user), whose.name)
+        await answer_privately(
+            interaction, f"**{whose.name}** is archived. `/personality restore {whose.name}` brings it back."
+        )
+
+    @app_commands.command()
+    @app_commands.describe(personality="An archived one")
+    async def restore(self, interaction: discord.Interaction, personality: str) -> None:
+        """Bring an archived personality back."""
+        await interaction.response.defer(ephemeral=True)
+        whose = await self._named(interaction, personality)
+        await self.bot.database.run(restore_personality, whose)
+        log.info("%s restored the personality %s", named(interaction.user), whose.name)
+        await answer_privately(interaction, f"**{whose.name}** is back. {NEXT_STEP}")
+
+    @restore.autocomplete("personality")
+    async def complete_archived(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
+        archived = await self.bot.database.read(list_personalities, interaction.guild_id, archived=True)
+        return offer([personality.name for personality in archived], current)
+
+    # Places
+
+    @app_commands.command(name="bind")
+    @app_commands.describe(
+        place=PLACE, server=SERVER, strength="How strongly its training counts: 0 is the base model, 1 as trained"
+    )
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def bind_to(
+        self,
+        interaction: discord.Interaction,
+        personality: str,
+        place: Somewhere | None = None,
+        *,
+        server: bool = False,
+        strength: app_commands.Range[float, 0.0, MAX_STRENGTH] = AS_TRAINED,
+    ) -> None:
+        """Let a personality speak in a place; the most specific of nested places decides."""
+        await interaction.response.defer(ephemeral=True)
+        whose = await self._named(interaction, personality)
+        where = _place(interaction, place, server=server)
+        by, guild_id = named(interaction.user), interaction.guild_id or 0
+
+        def write(session: Session) -> str:
+            before = bind(session, where, whose, guild_id=guild_id, strength=strength, by=by)
+            return _who(session, before)
+
+        before = await self.bot.database.run(write)
+        log.info("%s bound %s to %s %d at strength %g", by, whose.name, where.scope, where.id, strength)
+        await answer_privately(
+            interaction,
+            f"**{whose.name}** speaks {_mention(where)} from the next message on{_at(strength)}{before}. "
+            f"`/personality unbind` takes it back.",
+        )
+        await self._greet(whose, place or interaction.channel, where)
+
+    @app_commands.command(name="unbind")
+    @app_commands.describe(place=PLACE, server=SERVER)
+    async def unbind_from(
+        self, interaction: discord.Interaction, place: Somewhere | None = None, *, server: bool = False
+    ) -> None:
+        """Take a place's personality away; then that of the place around it speaks."""
+        await interaction.response.defer(ephemeral=True)
+        where = _place(interaction, place, server=server)
+
+        def write(session: Session) -> str | None:
+            before = unbind(session, where)
+            return None if before is None else read_personality(session, before.personality_id).name
+
+        before = await self.bot.database.run(write)
+        if before is None:
+            raise UserFacingError(
+                f"Nothing is bound {_mention(where)} itself: `/personality list` shows what is bound."
+            )
+        log.info("%s unbound %s from %s %d", named(interaction.user), before, where.scope, where.id)
+        await answer_privately(
+            interaction,
+            f"**{before}** is not bound {_mention(where)} any more; `/personality bind {before}` undoes it.",
+        )
+
+    async def _named(self, interaction: discord.Interaction, name: str) -> Personality:
+        return await self.bot.database.read(personality_named, name, interaction.guild_id)
+
+    async def _greet(self, personality: Personality, channel: object, where: Place) -> None:
+        """Say the greeting in the channel or thread itself; nobody is greeted in a category or a whole server."""
+        if not personality.card.greeting or where.scope not in (Scope.CHANNEL, Scope.THREAD):
+            return
+        if isinstance(channel, discord.abc.Messageable):
+            try:
+                await channel.send(personality.card.greeting)
+            except discord.HTTPException as error:
+                log.warning("%s could not greet: %s", personality.name, error)
+
+
+class CardForm(discord.ui.Modal):
+    """Writes a new personality's card, or a changed one; examples that a form cannot hold stay as they are."""
+
+    def __init__(self, bot: ReactuneBot, name: str, before: Personality | None) -> None:
+        super().__init__(title=f"{'Edit' if before else 'Create'} {name}", timeout=None)
+        self._bot = bot
+        self._name = name
+        self._before = before
+        self._inputs: dict[str, discord.ui.TextInput[CardForm]] = {}
+        card = before.card if before else Card()
+        self._ask("description", "Description", card.description, MAX_DESCRIPTION_CHARS, "One sentence, for lists.")
+        prompt = "What it is told before every conversation. Empty is the prompt of the settings."
+        self._ask("system_prompt", "System prompt", card.system_prompt, FIELD_CHARS, prompt, long=True)
+        self._ask("greeting", "Greeting", card.greeting, MAX_GREETING_CHARS, "Said in a channel it is bound to.")
+        self._ask("sampling", "Sampling", format_sampling(card.sampling), 200, SAMPLING_HELP[:100])
+        examples = format_examples(card.examples)
+        if examples is not None:
+            self._ask("examples", "Example dialogues", examples, FIELD_CHARS, EXAMPLES_HELP[:100], long=True)
+
+    def _ask(self, key: str, label: str, text: str, limit: int, help_text: str, *, long: bool = False) -> None:
+        style = discord.TextStyle.paragraph if long else discord.TextStyle.short
+        field: discord.ui.TextInput[CardForm] = discord.ui.TextInput(
+            style=style, default=text or None, max_length=limit, required=False, custom_id=key
+        )
+        self._inputs[key] = field
+        self.add_item(discord.ui.Label(text=label, description=help_text, component=field))
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        before = self._before
+        card = card_from_form(
+            {key: field.value for key, field in self._inputs.items()}, before.card if before else Card()
+        )
+        by, guild_id = named(interaction.user), interaction.guild_id
+
+        def write(session: Session) -> str:
+            if before is None:
+                create_personality(session, self._name, card, by=by, guild_id=guild_id)
+                return f"**{self._name}** is made. {NEXT_STEP}"
+            return _describe_change(before.name, changed=change_card(session, before, card, by=by))
+
+        outcome = await self._bot.database.run(write)
+        log.info("%s wrote the card of %s", by, self._name)
+        await answer_privately(interaction, outcome)
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
+        await answer_privately(interaction, tell(error))
+
+
+def _take_card(session: Session, name: str, card: Card, guild_id: int, by: str) -> str:
+    """Write an imported card, to a new personality or an old one, and say what was done."""
+    known = {personality.name for personality in list_personalities(session, guild_id, archived=None)}
+    if name in known:
+        return _describe_change(name, changed=change_card(session, personality_named(session, name), card, by=by))
+    create_personality(session, name, card, by=by, guild_id=guild_id)
+    return f"**{name}** is made, with {count(len(card.examples), 'example')}. {NEXT_STEP}"
+
+
+def _describe_change(name: str, *, changed: bool) -> str:
+    if not changed:
+        return f"The card of **{name}** said that already: nothing was changed."
+    return f"The card of **{name}** is changed, from the next message on; the one before is kept in the database."
+
+
+def _list_lines(session: Session, guild_id: int) -> list[str]:
+    lines = []
+    for personality in list_personalities(session, guild_id):
+        champion = read_alias(session, personality.id).target
+        bound = list_bindings(session, guild_id=guild_id, personality_id=personality.id)
+        speaks = ", ".join(_where(binding) for binding in bound) or (
+            "where nothing else is bound" if personality.is_default else "nowhere yet"
+        )
+        about = f" · {personality.card.description}" if personality.card.description else ""
+        examples = count(len(personality.card.examples), "example")
+        lines.append(f"**{personality.name}**{about} · {champion} answers · {examples} · speaks {speaks}")
+    return lines
+
+
+def _card_lines(session: Session, personality: Personality, guild_id: int) -> list[str]:
+    card = personality.card
+    champion = read_alias(session, personality.id).target
+    bound = list_bindings(session, guild_id=guild_id, personality_id=personality.id)
+    lines = [f"**{personality.name}** · {champion} answers"]
+    lines += [card.description] if card.description else []
+    lines += ["⚠️ It is archived."] if personality.archived_at else []
+    lines.append(f"**Speaks:** {', '.join(map(_where, bound)) or 'nowhere that it is bound to'}")
+    lines.append(f"**System prompt:** {card.system_prompt or 'that of the settings'}")
+    lines += [f"**Greeting:** {card.greeting}"] if card.greeting else []
+    lines.append(f"**Sampling:** {format_sampling(card.sampling) or 'that of the settings'}")
+    lines.append(f"**Examples:** {len(card.examples)}")
+    lines += [f"> {example.dialogue[0]}\n{example.dialogue[1]}" for example in card.examples[:SHOWN_EXAMPLES]]
+    return lines
+
+
+def _place(interaction: discord.Interaction, place: Somewhere | None, *, server: bool) -> Place:
+    """Return the place that a command names; raises UserFacingError on two at once."""
+    if server and place is not None:
+        raise UserFacingError("Choose one: a place, or the whole server.")
+    if server:
+        return Place(Scope.SERVER, interaction.guild_id or 0)
+    nested = places_of(place or interaction.channel)
+    if not nested:
+        raise UserFacingError("I cannot see this channel: let me view it, or name another place.")
+    return nested[0]
+
+
+def _mention(place: Place) -> str:
+    return "in the whole server" if place.scope is Scope.SERVER else f"in <#{place.id}>"
+
+
+def _where(binding: Binding) -> str:
+    return _mention(Place(binding.scope, binding.place_id)) + _at(binding.strength)
+
+
+def _at(strength: float) -> str:
+    return "" if strength == AS_TRAINED else f" at strength {strength:g}"
+
+
+def _who(session: Session, before: Binding | None) -> str:
+    if before is None:
+        return ""
+    return f" (before: {read_personality(session, before.personality_id).name}{_at(before.strength)})"
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(Personalities(bot))

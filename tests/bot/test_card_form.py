@@ -1,0 +1,75 @@
+"""Cards as the text of a form: what is written comes back, and mistakes are named."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.card_form import card_from_form, format_examples, format_sampling, parse_examples, parse_sampling
+from storage.cards import Card, CardSampling, Example
+from storage.errors import CardError
+
+FIELDS = {"description": "", "system_prompt": "Arr.", "greeting": "", "sampling": "", "examples": ""}
+
+
+def test_dialogues_are_separated_by_blank_lines() -> None:
+    text = "> How is the sea?\n> And the wind?\nFlat.\nFor now.\n> Thanks\nMind the step.\n \n\n>Hi\nEvening.\n"
+    assert parse_examples(text) == [
+        ["How is the sea?\nAnd the wind?", "Flat.\nFor now.", "Thanks", "Mind the step."],
+        ["Hi", "Evening."],
+    ]
+
+
+spoken = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n"), min_size=1, max_size=40)
+turns = spoken.map(str.strip).filter(bool)
+examples = st.lists(st.builds(Example, dialogue=st.tuples(turns, turns, turns, turns)), max_size=4)
+
+
+@given(examples)
+def test_what_a_form_shows_comes_back_unchanged(some: list[Example]) -> None:
+    text = format_examples(some)
+    if text is not None:
+        assert parse_examples(text) == [list(example.dialogue) for example in some]
+
+
+@pytest.mark.parametrize("answer", ["> quoted", "one\n\ntwo", "long " * 400])
+def test_dialogues_that_a_form_cannot_hold_are_not_shown(answer: str) -> None:
+    assert format_examples([Example(dialogue=("Hi", answer))] * 3) is None
+
+
+def test_a_form_without_examples_keeps_those_of_the_card() -> None:
+    before = Card(system_prompt="x", base="bundled", examples=(Example(dialogue=("Hi", "> quoted")),))
+    fields = {name: text for name, text in FIELDS.items() if name != "examples"}
+    after = card_from_form(fields, before)
+    assert after == before.model_copy(update={"system_prompt": "Arr."})
+
+
+def test_sampling_is_a_list_of_numbers_with_names() -> None:
+    assert parse_sampling("temperature = 0.5; top_p: 1\nmax_new_tokens=80") == {
+        "temperature": 0.5,
+        "top_p": 1,
+        "max_new_tokens": 80,
+    }
+    sampling = CardSampling(temperature=0.5, max_new_tokens=80)
+    assert CardSampling(**parse_sampling(format_sampling(sampling))) == sampling
+    assert format_sampling(CardSampling()) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"sampling": "hot"}, "the sampling 'hot' is no number with a name"),
+        ({"sampling": "temperature = ."}, "is no number with a name"),
+        ({"sampling": "max_new_tokens = 1.5"}, "the card: sampling.max_new_tokens does not fit"),
+        ({"sampling": "temperature = 9"}, "the card: sampling.temperature does not fit"),
+        ({"sampling": "heat = 1"}, "the card: sampling.heat is not a key of a card"),
+        ({"examples": "> Hi"}, "the card: the dialogue of example 1 must alternate"),
+        ({"examples": "> Hi\nHo\n\nHi\n> Ho"}, "dialogue 2 begins with the bot"),
+        ({"system_prompt": " "}, "the card says nothing about how to talk"),
+    ],
+)
+def test_a_mistake_in_a_form_is_named(fields: dict[str, str], said: str) -> None:
+    with pytest.raises(CardError) as refused:
+        card_from_form(FIELDS | fields, Card())
+    assert said in str(refused.value)

@@ -1,0 +1,270 @@
+"""Personalities in Discord: made in a form, bound to places, edited by two at once, put away and brought back."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.adapters import AdapterStore
+from storage.cards import Card, Example, format_card
+from storage.personalities import create_personality, personality_named
+from storage.schema import BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, Scope
+from storage.versions import promote, read_alias, register
+from tests.storage.test_adapters import publish
+
+FIELDS = {
+    "description": "A keeper of few words.",
+    "system_prompt": "You keep a lighthouse.",
+    "greeting": "Evening.",
+    "sampling": "temperature = 0.2",
+    "examples": "> How is the sea?\nFlat. For now.",
+}
+KEEPER = Card(system_prompt="You keep a lighthouse.", greeting="Evening.")
+
+
+@pytest.fixture
+def make(query):
+    """Write a personality past Discord."""
+    return lambda name="keeper", card=KEEPER, **more: query(
+        lambda session: create_personality(session, name, card, by="test", **more)
+    )
+
+
+async def bind(place, personality, **options):
+    result = await place.grace.slash(place.channel, "personality bind", personality=personality, **options)
+    return result.response.content
+
+
+class TestCreate:
+    async def test_a_form_makes_a_personality_of_the_server(self, place, env, rows):
+        form = await place.grace.slash(place.channel, "personality create", name="keeper")
+        assert form.modal is not None
+        done = await place.grace.submit_modal(form, FIELDS)
+        assert "**keeper** is made" in done.response.content
+        (row,) = [row for row in rows(PersonalityRow) if row.name == "keeper"]
+        assert row.guild_id == env.guild.id
+        assert Card.model_validate(row.card).examples == (Example(dialogue=("How is the sea?", "Flat. For now.")),)
+        (revision,) = rows(CardRevisionRow)
+        assert revision.changed_by.startswith("grace")
+
+    async def test_a_name_that_is_taken_makes_nothing(self, place, rows):
+        form = await place.grace.slash(place.channel, "personality create", name="default")
+        done = await place.grace.submit_modal(form, FIELDS)
+        assert "called default already" in done.response.content
+        assert len(rows(PersonalityRow)) == 1
+
+    async def test_a_name_that_cannot_be_opens_no_form(self, place, rows):
+        refused = await place.grace.slash(place.channel, "personality create", name="Night Owl")
+        assert refused.modal is None
+        assert "cannot be a personality's name" in refused.response.content
+        assert len(rows(PersonalityRow)) == 1
+
+    async def test_a_mistake_in_the_form_is_named(self, place, rows):
+        form = await place.grace.slash(place.channel, "personality create", name="keeper")
+        done = await place.grace.submit_modal(form, FIELDS | {"sampling": "temperature = 9"})
+        assert "sampling.temperature does not fit" in done.response.content
+        assert len(rows(PersonalityRow)) == 1
+
+    async def test_members_may_not(self, place):
+        with pytest.raises(Exception, match="personality"):
+            await place.ada.slash(place.channel, "personality create", name="keeper")
+
+
+class TestEdit:
+    async def test_the_form_shows_the_card_and_the_next_answer_follows_the_change(self, place, make, engine):
+        make(card=KEEPER)
+        await bind(place, "keeper")
+        form = await place.grace.slash(place.channel, "personality edit", personality="keeper")
+        await place.grace.submit_modal(form, FIELDS | {"system_prompt": "You keep two lighthouses."})
+        await place.ask("hi")
+        assert engine.requests[-1].prompt.startswith("<system>You keep two lighthouses.")
+
+    async def test_of_two_admins_the_later_is_told(self, place, make, query):
+        make(card=KEEPER)
+        forms = [await place.grace.slash(place.channel, "personality edit", personality="keeper") for _ in range(2)]
+        await place.grace.submit_modal(forms[0], FIELDS | {"system_prompt": "One."})
+        late = await place.grace.submit_modal(forms[1], FIELDS | {"system_prompt": "Two."})
+        assert "changed by somebody else meanwhile" in late.response.content
+        assert query(lambda session: personality_named(session, "keeper").card.system_prompt) == "One."
+
+    async def test_examples_that_a_form_cannot_hold_stay(self, place, make, query):
+        many = Card(system_prompt="x", examples=(Example(dialogue=("Hi", "long " * 200)),) * 10)
+        make(card=many)
+        form = await place.grace.slash(place.channel, "personality edit", personality="keeper")
+        fields = {key: text for key, text in FIELDS.items() if key != "examples"}
+        await place.grace.submit_modal(form, fields)
+        assert query(lambda session: personality_named(session, "keeper").card.examples) == many.examples
+
+    async def test_a_personality_of_another_server_is_unknown(self, place, make):
+        make(guild_id=1)
+        refused = await place.grace.slash(place.channel, "personality edit", personality="keeper")
+        assert "There is no personality 'keeper'" in refused.response.content
+
+
+class TestBind:
+    async def test_the_next_answer_is_the_personalitys(self, place, make, engine, rows):
+        made = make(card=Card(system_prompt="You keep a lighthouse.", sampling={"temperature": 0.2}))
+        assert "**keeper** speaks in" in await bind(place, "keeper")
+        answer = await place.ask("hi")
+        assert answer.content.endswith("-# keeper base")
+        (request,) = engine.requests
+        assert request.prompt.startswith("<system>You keep a lighthouse.")
+        assert (request.sampling.temperature, request.lane) == (0.2, made.id)
+        (reply,) = rows(ReplyRow)
+        assert (reply.personality_id, reply.strength) == (made.id, 1.0)
+
+    async def test_it_greets_in_the_channel(self, place, make):
+        make()
+        await bind(place, "keeper")
+        assert place.last.content == "Evening."
+
+    async def test_the_most_specific_place_decides_and_unbinding_undoes_it(self, place, env, make, engine):
+        make("keeper", Card(system_prompt="Keeper."))
+        make("owl", Card(system_prompt="Owl."))
+        await bind(place, "owl", server=True)
+        await bind(place, "keeper")
+        await place.ask("hi")
+        assert engine.requests[-1].prompt.startswith("<system>Keeper.")
+        done = await place.grace.slash(place.channel, "personality unbind")
+        assert "**keeper** is not bound" in done.response.content
+        await place.ask("hi")
+        assert engine.requests[-1].prompt.startswith("<system>Owl.")
+        again = await place.grace.slash(place.channel, "personality unbind")
+        assert "Nothing is bound" in again.response.content
+
+    async def test_a_thread_has_the_voice_of_its_channel_until_it_has_its_own(self, place, env, make, engine):
+        make("keeper", Card(system_prompt="Keeper."))
+        make("owl", Card(system_prompt="Owl."))
+        await bind(place, "keeper")
+        started = await place.ada.send(place.channel, "let us talk")
+        thread = await env.bot.get_channel(place.channel.id).get_partial_message(started.id).create_thread(name="t")
+        await env.settle()
+        thread = next(t for t in place.channel.threads if t.id == thread.id)
+        await place.ada.send(thread, f"{place.mention} hi")
+        assert engine.requests[-1].prompt.startswith("<system>Keeper.")
+        await place.grace.slash(thread, "personality bind", personality="owl")
+        await place.ada.send(thread, f"{place.mention} hi")
+        assert engine.requests[-1].prompt.startswith("<system>Owl.")
+
+    async def test_the_strength_is_served_shown_and_recorded(self, place, make, engine, rows, settings, base, query):
+        made = make()
+        digest = publish(AdapterStore(settings.data.directory / "adapters"), value=1.0)
+
+        def release(session):
+            version = register(
+                session,
+                made.id,
+                digest=digest,
+                base_name=base.name,
+                base_revision=base.revision,
+                parent_id=None,
+                round_id=None,
+                metrics={},
+            )
+            generation = read_alias(session, made.id).generation
+            promote(session, made.id, version, expected_generation=generation, by="test", reason="test")
+
+        query(release)
+        assert "at strength 0.5" in await bind(place, "keeper", strength=0.5)
+        answer = await place.ask("hi")
+        assert answer.content.endswith("-# keeper v1 at strength 0.5")
+        adapter = engine.requests[-1].adapter
+        assert adapter is not None
+        assert adapter.strength == 0.5
+        (reply,) = rows(ReplyRow)
+        assert reply.strength == 0.5
+        await place.ada.react(answer, "🔁")
+        assert [row.strength for row in rows(ReplyRow)] == [0.5, 0.5]
+        # The default personality elsewhere has versions of its own.
+        status = await place.grace.slash(place.channel, "model status", personality="default")
+        assert "**Champion:** base" in status.response.content
+        here = await place.grace.slash(place.channel, "model status")
+        assert "personality **keeper**" in here.response.content
+        assert "**Champion:** v1" in here.response.content
+
+    async def test_it_stands_after_a_restart(self, place, make, env, new_bot, engine):
+        make()
+        await bind(place, "keeper")
+        old = env.bot
+        await env.restart_bot(new_bot())
+        await place.ask("hi")
+        assert engine.requests[-1].prompt.startswith("<system>You keep a lighthouse.")
+        await old.close()
+
+    async def test_a_direct_message_is_answered_by_the_default(self, place, make, engine):
+        make()
+        await bind(place, "keeper", server=True)
+        await place.ada.send_dm("hi")
+        assert "lighthouse" not in engine.requests[-1].prompt
+
+
+class TestList:
+    async def test_it_says_what_answers_and_where(self, place, make, env):
+        make()
+        make("far", guild_id=1)
+        await bind(place, "keeper", strength=0.5)
+        text = (await place.grace.slash(place.channel, "personality list")).response.content
+        assert "**default** · base answers · 0 examples · speaks where nothing else is bound" in text
+        assert f"**keeper** · base answers · 0 examples · speaks in <#{place.channel.id}> at strength 0.5" in text
+        assert "far" not in text
+
+    async def test_show_has_the_card(self, place, make):
+        make(card=Card(system_prompt="You keep a lighthouse.", examples=(Example(dialogue=("Hi", "Evening.")),)))
+        text = (await place.grace.slash(place.channel, "personality show", personality="keeper")).response.content
+        assert "**System prompt:** You keep a lighthouse." in text
+        assert "> Hi\nEvening." in text
+
+
+class TestArchive:
+    async def test_a_bound_one_is_refused_then_put_away_and_brought_back(self, place, make, rows):
+        make()
+        await bind(place, "keeper")
+        refused = await place.grace.slash(place.channel, "personality archive", personality="keeper")
+        assert "bound to a place" in refused.response.content
+        await place.grace.slash(place.channel, "personality unbind")
+        await place.grace.slash(place.channel, "personality archive", personality="keeper")
+        listed = await place.grace.slash(place.channel, "personality list")
+        assert "keeper" not in listed.response.content
+        assert "archived" in await bind(place, "keeper")
+        assert rows(BindingRow) == []
+        await place.grace.slash(place.channel, "personality restore", personality="keeper")
+        assert "speaks in" in await bind(place, "keeper")
+
+
+class TestFiles:
+    @pytest.fixture
+    def overrides(self, tmp_path):
+        folder = tmp_path / "personalities"
+        folder.mkdir()
+        (folder / "keeper.toml").write_text(format_card(KEEPER))
+        (folder / "owl.toml").write_text("system_promt = 'x'")
+        return {}
+
+    async def test_cards_in_the_folder_are_taken_at_the_start_and_a_broken_one_is_told(self, place, rows, caplog):
+        assert [row.name for row in rows(PersonalityRow)] == ["default", "keeper"]
+        told = [record.getMessage() for record in caplog.get_records("setup") if record.levelname == "ERROR"]
+        assert len(told) == 1
+        assert "owl.toml: system_promt is not a key of a card" in told[0]
+
+    async def test_an_exported_card_is_imported_elsewhere(self, place, rows, query):
+        sent = await place.grace.slash(place.channel, "personality export", personality="keeper")
+        (file,) = sent.response.attachments
+        assert file.filename == "keeper.toml"
+        content = await file.read()
+        done = await place.grace.slash(
+            place.channel,
+            "personality import",
+            card=("keeper.toml", content),
+            name="copy",
+        )
+        assert "**copy** is made" in done.response.content
+        assert query(lambda session: personality_named(session, "copy").card) == KEEPER
+
+    async def test_a_file_that_is_no_card_is_refused(self, place, rows):
+        bad = ("bad.toml", b"system_promt = 'x'")
+        done = await place.grace.slash(place.channel, "personality import", card=bad)
+        assert "bad.toml: system_promt is not a key of a card" in done.response.content
+        assert [row.name for row in rows(PersonalityRow)] == ["default", "keeper"]
+
+
+def test_scopes_are_in_order_of_how_specific_they_are():
+    assert list(Scope) == [Scope.THREAD, Scope.CHANNEL, Scope.CATEGORY, Scope.SERVER]
