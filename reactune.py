@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
 from storage.adapters import AdapterStore
+from storage.cards import Card, require_meant_for, require_name
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
@@ -42,7 +43,16 @@ from storage.errors import (
     StorageError,
     VersionNotFound,
 )
-from storage.personalities import DEFAULT_PERSONALITY, find_personality, read_personality
+from storage.personalities import (
+    CARD_SUFFIX,
+    DEFAULT_PERSONALITY,
+    ensure_personality,
+    find_personality,
+    list_personalities,
+    personality_named,
+    read_personality,
+    take_cards,
+)
 from storage.processes import BOT, sole_process
 from storage.settings import Settings, VoteSettings, load_settings
 from storage.versions import (
@@ -91,6 +101,8 @@ canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of con
 model.add_typer(canary, name="canary")
 votes = typer.Typer(no_args_is_help=True, help="Votes: what became of them.")
 app.add_typer(votes, name="votes")
+personality_app = typer.Typer(no_args_is_help=True, help="Personalities: list, show, export, import.")
+app.add_typer(personality_app, name="personality")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; config.toml where it is left out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -348,6 +360,101 @@ def show_fate(
     _show_plain(data, plain_text(fate_lines(fates, PLAIN, who)), as_json)
 
 
+@personality_app.command("list")
+def list_all_personalities(config: Config = None, as_json: AsJson = False) -> None:
+    """List the personalities, and what answers for each."""
+
+    def read(session: Session) -> tuple[dict[str, Any], str]:
+        found = [(p, read_alias(session, p.id).target) for p in list_personalities(session)]
+        lines = [f"**{p.name}** · {target} answers · {p.card.description or 'no description'}" for p, target in found]
+        data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
+        return {"personalities": data}, "\n".join(f"- {line}" for line in lines)
+
+    _show(*_with_cards(load_settings(config), read), as_json)
+
+
+@personality_app.command("show")
+def show_personality(
+    name: str,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a personality's card, as a file would hold it."""
+    from storage.cards import format_card
+
+    def read(session: Session) -> tuple[dict[str, Any], str]:
+        found = personality_named(session, name)
+        data = {"name": found.name, "champion": read_alias(session, found.id).target, "card": found.card.as_dict()}
+        return data, format_card(found.card)
+
+    _show_plain(*_with_cards(load_settings(config), read), as_json)
+
+
+@personality_app.command("export")
+def export_personality(
+    name: str,
+    folder: Annotated[Path, typer.Argument(help="A new folder for the adapter, the card and a model card.")],
+    config: Config = None,
+    version: Annotated[str, typer.Option(help="Which version; without it, the one that answers.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write a personality's adapter as a PEFT folder that peft and transformers load by themselves."""
+    from storage.base_model import resolve_base_model
+    from storage.exports import Origin, export_version, read_origin
+
+    settings = load_settings(config)
+
+    def read(session: Session) -> Origin:
+        found = personality_named(session, name)
+        wanted = version_named(session, found.id, version) if version else read_alias(session, found.id).version
+        if wanted is None:
+            raise SettingsError(
+                f"{name} is answered by the base model, which has no adapter: name a version with --version, or train "
+                "one; `reactune personality show` prints the card alone"
+            )
+        return read_origin(session, found, wanted)
+
+    origin = _with_cards(settings, read)
+    with _progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    export_version(AdapterStore(settings.data.directory / "adapters"), base, origin, folder)
+    exported = origin.versions[0]
+    data = {"personality": name, "version": exported.name, "folder": str(folder), "digest": exported.digest}
+    _show(data, f"**{name} {exported.name}** is in {folder}; its README.md says what made it.", as_json)
+
+
+@personality_app.command("import")
+def import_personality(
+    path: Annotated[Path, typer.Argument(help="A card (.toml), an exported folder, or a zip of one.")],
+    config: Config = None,
+    name: Annotated[str, typer.Option(help="The personality; without it, the name of the file or folder.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take a card, or an adapter as a new version of a personality; an admin decides whether it answers."""
+    from bot.reports import describe_import
+    from storage.base_model import resolve_base_model
+    from storage.cards import read_card_file
+    from storage.imports import import_adapter, read_export_card, register_import, unpacked
+
+    settings, name = load_settings(config), require_name(name or path.name.removesuffix(path.suffix))
+    with _progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    if path.suffix == CARD_SUFFIX:
+        card: Card | None = read_card_file(path)
+        digest: str | None = None
+    else:
+        with unpacked(path) as folder:
+            card = read_export_card(folder)
+            digest = import_adapter(AdapterStore(settings.data.directory / "adapters"), folder, base)
+    if card is not None:
+        require_meant_for(card, settings.model.base, str(path))
+    imported = _with_cards(
+        settings, lambda session: register_import(session, name, card, digest=digest, base=base, by=_who())
+    )
+    data = {"personality": name, "version": imported.version.name if imported.version else None, "digest": digest}
+    _show(data, describe_import(imported), as_json)
+
+
 @canary.command("start")
 def start_model_canary(
     version: str,
@@ -586,6 +693,15 @@ def _call(
                 f"there is no personality {personality!r} yet: start the bot once, or check --personality"
             )
         return work(session, personality_id)
+
+
+def _with_cards(settings: Settings, work: Callable[[Session], T]) -> T:
+    """Return what `work` finds or does once the cards in their folder are known; before the first start as well."""
+    database = open_database(settings)
+    with contextlib.closing(database), database.transaction() as session:
+        ensure_personality(session)
+        take_cards(session, settings)
+        return work(session)
 
 
 def _who() -> str:

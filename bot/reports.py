@@ -9,6 +9,7 @@ from typing import Any
 
 from storage.canaries import Reading, share_of_votes
 from storage.evidence import Evidence
+from storage.imports import Imported
 from storage.rounds import Round
 from storage.schema import CHALLENGER, GateVerdict, RoundStatus
 from storage.versions import Alias, AliasMove, Version, name_of
@@ -93,6 +94,23 @@ def describe_round(round_: Round) -> str:
     if not round_.is_open:
         lines += describe_votes(round_.evidence)
     return "\n".join(lines)
+
+
+def describe_import(imported: Imported) -> str:
+    """Return what an import did, and the next step."""
+    name, version = imported.personality.name, imported.version
+    if imported.is_new:
+        said = f"**{name}** is made, with {count(len(imported.personality.card.examples), 'example')}."
+    elif imported.card_changed:
+        said = f"The card of **{name}** is changed, from the next message on; the one before is kept in the database."
+    else:
+        said = f"The card of **{name}** stays as it is."
+    if version is None:
+        return said + (" `/personality bind` lets it speak somewhere." if imported.is_new else "")
+    return (
+        f"{said} Its adapter is **{version.name}**, which no gate has judged: "
+        f"`/model promote {version.name}` with override and a reason lets it answer."
+    )
 
 
 def describe_votes(evidence: Mapping[str, Any]) -> list[str]:

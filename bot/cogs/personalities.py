@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import tempfile
 from io import BytesIO
+from pathlib import Path
 
 import discord
 from discord import app_commands
@@ -16,7 +19,10 @@ from bot.errors import UserFacingError
 from bot.failures import answer_privately, tell
 from bot.long_answers import answer_in_full
 from bot.permissions import named, require_admin
+from bot.reports import describe_import
 from bot.voices import offer, offer_personalities, places_of
+from storage.adapters import AdapterStore
+from storage.base_model import BaseModel
 from storage.bindings import AS_TRAINED, MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind
 from storage.cards import (
     MAX_CARD_BYTES,
@@ -28,6 +34,8 @@ from storage.cards import (
     require_meant_for,
     require_name,
 )
+from storage.exports import Origin, read_origin, zip_version
+from storage.imports import import_adapter, read_export_card, register_import, unpacked
 from storage.personalities import (
     CARD_SUFFIX,
     Personality,
@@ -40,12 +48,13 @@ from storage.personalities import (
     restore_personality,
 )
 from storage.schema import Scope
-from storage.versions import read_alias
+from storage.versions import read_alias, version_named
 from storage.wording import count
 
 log = logging.getLogger(__name__)
 
 SHOWN_EXAMPLES = 3
+MAX_ATTACHMENT_BYTES = 100_000_000
 NEXT_STEP = "`/personality bind` lets it speak somewhere, `/model train` with its examples makes its first version."
 PLACE = "Where: a channel, thread or category; without it, here"
 SERVER = "In the whole server"
@@ -103,33 +112,74 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await answer_in_full(interaction, lines, format_card(whose.card), f"{whose.name}{CARD_SUFFIX}")
 
     @app_commands.command(name="export")
+    @app_commands.describe(version="With the adapter of a version such as v3, as a zip file")
     @app_commands.autocomplete(personality=offer_personalities)
-    async def export_card(self, interaction: discord.Interaction, personality: str) -> None:
-        """Send a personality's card as a file; with its adapter: `reactune personality export`."""
+    async def export_personality(
+        self, interaction: discord.Interaction, personality: str, version: str | None = None
+    ) -> None:
+        """Send a personality's card as a file, or a version with its card and model card."""
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
-        file = discord.File(BytesIO(format_card(whose.card).encode()), f"{whose.name}{CARD_SUFFIX}")
-        text = f"The card of **{whose.name}**. `/personality import` reads it, as does a `personalities` folder."
+        if version is None:
+            file = discord.File(BytesIO(format_card(whose.card).encode()), f"{whose.name}{CARD_SUFFIX}")
+            text = f"The card of **{whose.name}**. `/personality import` reads it, as does a `personalities` folder."
+        else:
+            file = await self._export_version(interaction, whose, version)
+            text = f"**{whose.name}**, ready for peft and for `/personality import`. Its README.md says what made it."
         await interaction.followup.send(text, file=file, ephemeral=True)
+
+    async def _export_version(self, interaction: discord.Interaction, whose: Personality, version: str) -> discord.File:
+        def read(session: Session) -> Origin | None:
+            found = version_named(session, whose.id, version)
+            return read_origin(session, whose, found) if found else None
+
+        origin = await self.bot.database.read(read)
+        if origin is None:
+            raise UserFacingError("The base model has no adapter to export: name a version such as v1.")
+        packed = await asyncio.to_thread(zip_version, self.bot.adapters, self.bot.base, origin)
+        if len(packed) > interaction.filesize_limit:
+            raise UserFacingError(
+                f"That export has {len(packed) / 1e6:.0f} MB, more than Discord takes here: the operator can run "
+                f"`reactune personality export {whose.name} FOLDER`."
+            )
+        return discord.File(BytesIO(packed), f"{whose.name}-{origin.versions[0].name}.zip")
 
     @app_commands.command(name="import")
     @app_commands.describe(
-        card="A card as `/personality export` writes it", name="Its name; without it, that of the file"
+        file="A card (.toml), or a zip file as `/personality export` writes it",
+        name="Its name; without it, that of the file",
     )
-    async def import_card(
-        self, interaction: discord.Interaction, card: discord.Attachment, name: str | None = None
+    async def import_personality(
+        self, interaction: discord.Interaction, file: discord.Attachment, name: str | None = None
     ) -> None:
-        """Make a personality of a card file, or give an existing one that card."""
+        """Take a card, or an adapter as a new version, into a personality of that name."""
         await interaction.response.defer(ephemeral=True)
-        name = require_name(name or card.filename.removesuffix(CARD_SUFFIX))
-        if card.size > MAX_CARD_BYTES:
-            raise UserFacingError(f"{card.filename} is larger than a card may be: {MAX_CARD_BYTES // 1_000_000} MB.")
-        read = parse_card(await card.read(), card.filename)
-        require_meant_for(read, self.bot.settings.model.base, card.filename)
-        outcome = await self.bot.database.run(
-            _take_card, name, read, interaction.guild_id or 0, named(interaction.user)
+        name = require_name(name or file.filename.rpartition(".")[0])
+        card, digest = await (self._read_card(file) if file.filename.endswith(CARD_SUFFIX) else self._take_zip(file))
+        if card is not None:
+            require_meant_for(card, self.bot.settings.model.base, file.filename)
+        by, guild_id = named(interaction.user), interaction.guild_id
+        imported = await self.bot.database.run(
+            register_import, name, card, digest=digest, base=self.bot.base, by=by, guild_id=guild_id
         )
-        await answer_privately(interaction, outcome)
+        log.info("%s imported %s into %s", by, file.filename, name)
+        await answer_privately(interaction, describe_import(imported))
+
+    async def _read_card(self, file: discord.Attachment) -> tuple[Card, None]:
+        if file.size > MAX_CARD_BYTES:
+            raise UserFacingError(f"{file.filename} is larger than a card may be: {MAX_CARD_BYTES // 1_000_000} MB.")
+        return parse_card(await file.read(), file.filename), None
+
+    async def _take_zip(self, file: discord.Attachment) -> tuple[Card | None, str]:
+        if not file.filename.endswith(".zip"):
+            raise UserFacingError(f"{file.filename} is neither a card (.toml) nor an export (.zip).")
+        if file.size > MAX_ATTACHMENT_BYTES:
+            raise UserFacingError(
+                f"{file.filename} is larger than {MAX_ATTACHMENT_BYTES // 1_000_000} MB: the operator can run "
+                "`reactune personality import`."
+            )
+        content = await file.read()
+        return await asyncio.to_thread(_import_zip, self.bot.adapters, self.bot.base, content, file.filename)
 
     @app_commands.command()
     @app_commands.autocomplete(personality=offer_personalities)
@@ -280,13 +330,14 @@ class CardForm(discord.ui.Modal):
         await answer_privately(interaction, tell(error))
 
 
-def _take_card(session: Session, name: str, card: Card, guild_id: int, by: str) -> str:
-    """Write an imported card, to a new personality or an old one, and say what was done."""
-    known = {personality.name for personality in list_personalities(session, guild_id, archived=None)}
-    if name in known:
-        return _describe_change(name, changed=change_card(session, personality_named(session, name), card, by=by))
-    create_personality(session, name, card, by=by, guild_id=guild_id)
-    return f"**{name}** is made, with {count(len(card.examples), 'example')}. {NEXT_STEP}"
+def _import_zip(store: AdapterStore, base: BaseModel, content: bytes, filename: str) -> tuple[Card | None, str]:
+    """Publish the adapter in a zip file, and return its card and digest."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / Path(filename).name
+        path.write_bytes(content)
+        with unpacked(path) as export:
+            card = read_export_card(export)
+            return card, import_adapter(store, export, base)
 
 
 def _describe_change(name: str, *, changed: bool) -> str:

@@ -253,7 +253,7 @@ class TestFiles:
         done = await place.grace.slash(
             place.channel,
             "personality import",
-            card=("keeper.toml", content),
+            file=("keeper.toml", content),
             name="copy",
         )
         assert "**copy** is made" in done.response.content
@@ -261,7 +261,7 @@ class TestFiles:
 
     async def test_a_file_that_is_no_card_is_refused(self, place, rows):
         bad = ("bad.toml", b"system_promt = 'x'")
-        done = await place.grace.slash(place.channel, "personality import", card=bad)
+        done = await place.grace.slash(place.channel, "personality import", file=bad)
         assert "bad.toml: system_promt is not a key of a card" in done.response.content
         assert [row.name for row in rows(PersonalityRow)] == ["default", "keeper"]
 

@@ -1,0 +1,146 @@
+"""A personality to take elsewhere: a PEFT folder with a model card, which peft and transformers load without us."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore
+from storage.base_model import BaseModel, licence_of
+from storage.cards import format_card
+from storage.errors import ExportRefused
+from storage.lineage import line_of_parents
+from storage.personalities import Personality
+from storage.rounds import Round, find_round
+from storage.schema import Lesson
+from storage.versions import Version, name_of
+from storage.wording import SOURCE_WORDS, count
+
+CARD_FILE = "card.toml"
+README_FILE = "README.md"
+
+USE = """\
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("path or hub id of {base}")
+model = PeftModel.from_pretrained(model, "this folder")
+tokenizer = AutoTokenizer.from_pretrained("path or hub id of {base}")
+```"""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a version comes from: its line of parents, newest first, with the round that made each."""
+
+    personality: Personality
+    versions: tuple[Version, ...]
+    rounds: tuple[Round | None, ...]
+
+
+def read_origin(session: Session, personality: Personality, version: Version) -> Origin:
+    line = tuple(line_of_parents(session, version.id))
+    return Origin(personality, line, tuple(find_round(session, v.round_id) if v.round_id else None for v in line))
+
+
+def export_version(store: AdapterStore, base: BaseModel, origin: Origin, target: Path) -> None:
+    """Write the version's adapter, the personality's card and a model card into a new folder.
+
+    Raises ExportRefused where something is there already or the disk refuses, AdapterError on damaged files.
+    """
+    source = store.path(origin.versions[0].digest)
+    try:
+        target.mkdir(parents=True)
+        try:
+            for name in (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE):
+                shutil.copyfile(source / name, target / name)
+            (target / CARD_FILE).write_text(format_card(origin.personality.card), encoding="utf-8")
+            (target / README_FILE).write_text(model_card(origin, licence_of(base)), encoding="utf-8")
+        except OSError:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+    except FileExistsError as error:
+        raise ExportRefused(f"{target} exists already: name a folder that does not") from error
+    except OSError as error:
+        raise ExportRefused(f"{target} cannot be written ({error.strerror}): choose another place") from error
+
+
+def zip_version(store: AdapterStore, base: BaseModel, origin: Origin) -> bytes:
+    """Return what `export_version` writes, as a zip file."""
+    with tempfile.TemporaryDirectory() as folder:
+        export_version(store, base, origin, Path(folder) / "export")
+        archive = shutil.make_archive(str(Path(folder) / "packed"), "zip", Path(folder) / "export")
+        return Path(archive).read_bytes()
+
+
+def model_card(origin: Origin, licence: str) -> str:
+    """Return the model card, as Markdown with the metadata that model hubs read; nobody's name or id is in it."""
+    version, personality = origin.versions[0], origin.personality
+    parts = [
+        _metadata(version, licence),
+        f"# {personality.name} {version.name}",
+        personality.card.description,
+        f"A LoRA adapter that gives **{version.base_name}** a personality, made with Reactune. It changes how the "
+        "model talks; it adds no facts.",
+        "## Use",
+        USE.format(base=version.base_name),
+        f"The system prompt that it was trained with stands in `{CARD_FILE}`.",
+        "## Base",
+        f"{version.base_name}, whose weights and tokenizer have the digest `{version.base_revision}`. "
+        f"Licence of the base: {licence}.",
+        "## Lineage and training data",
+        "\n".join(_lineage(origin)),
+        "## Measured",
+        "\n".join(_measured(origin.rounds[0])),
+        f"Digest of the adapter: `{version.digest}`",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _metadata(version: Version, licence: str) -> str:
+    lines = [
+        "---",
+        "library_name: peft",
+        f"base_model: {version.base_name}",
+        f"license: {licence}",
+        "tags: [lora, trl]",
+    ]
+    return "\n".join([*lines, "---"])
+
+
+def _lineage(origin: Origin) -> Iterator[str]:
+    parents = [*origin.versions[1:], None]
+    for version, parent, round_ in zip(origin.versions, parents, origin.rounds, strict=True):
+        made = _made_from(round_) if round_ else "imported"
+        yield f"- **{version.name}**, from {name_of(parent)}: {made}"
+    if origin.versions[0].trained_on_deleted_data:
+        yield "- It learned from data that a member has deleted since."
+
+
+def _made_from(round_: Round) -> str:
+    metrics = round_.metrics
+    if round_.lesson is Lesson.EXAMPLES:
+        return f"{count(metrics.get('pairs', 0), 'example answer')} of the card"
+    sources = _sources(round_.evidence.get("pairs_by_source", {}))
+    votes = count(round_.evidence.get("votes", 0), "vote")
+    return f"{count(metrics.get('pairs', 0), 'pair')}{sources}, out of {votes}"
+
+
+def _sources(by_source: Mapping[str, int]) -> str:
+    words = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in by_source.items() if number)
+    return f" ({words})" if words else ""
+
+
+def _measured(round_: Round | None) -> Sequence[str]:
+    gate: Mapping[str, Any] = round_.gate if round_ else {}
+    if not gate:
+        return ["It was not measured here."]
+    checks = [f"- {check['name']}: {check['sentence']} ({check['outcome']})" for check in gate["checks"]]
+    return [f"The gate's answer is **{gate['verdict']}**.", "", *checks]

@@ -1,0 +1,288 @@
+"""Personalities taken elsewhere and back: plain peft loads them, and nothing that could do harm is taken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.numpy import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore, require_base
+from storage.base_model import BaseModel, resolve_base_model
+from storage.cards import Card, Example
+from storage.database import Database, open_database
+from storage.errors import AdapterError, ExportRefused, PersonalityNotFound
+from storage.exports import CARD_FILE, README_FILE, Origin, export_version, read_origin, zip_version
+from storage.imports import import_adapter, read_export_card, register_import, unpacked
+from storage.personalities import create_personality, personality_named
+from storage.schema import GateVerdict, RoundStatus
+from storage.versions import register
+from tests.past import add_round
+from tests.storage.conftest import settings_for
+from tests.tiny_model import build_tiny_base
+
+KEEPER = Card(system_prompt="You keep a lighthouse.", examples=(Example(dialogue=("Hi", "Evening.")),))
+GATE = {"verdict": "pass", "checks": [{"name": "retention", "outcome": "pass", "sentence": "the loss is 1.010"}]}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    folder = tmp_path_factory.mktemp("base")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+
+
+@pytest.fixture(scope="module")
+def trained(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter as a round saves it, with random weights."""
+    folder = tmp_path_factory.mktemp("trained") / "adapter"
+    model = AutoModelForCausalLM.from_pretrained(base.path)
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    adapted = get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = base.name
+    adapted.peft_config["default"].revision = base.revision
+    adapted.save_pretrained(folder, save_embedding_layers=False)
+    return folder
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """What is exported is files: one kind of database tells it all."""
+    opened = open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AdapterStore:
+    return AdapterStore(tmp_path / "adapters")
+
+
+@pytest.fixture
+def origin(database: Database, store: AdapterStore, trained: Path, base: BaseModel) -> Origin:
+    """keeper v1, made by a round of 12 pairs."""
+    with store.stage() as staging:
+        shutil.copytree(trained, staging, dirs_exist_ok=True)
+        digest = store.publish(staging)
+    with database.transaction() as session:
+        keeper = create_personality(session, "keeper", KEEPER, by="grace")
+        evidence = {"pairs_by_source": {"siblings": 9, "correction": 3}, "votes": 40}
+        round_id = add_round(
+            session,
+            1,
+            personality_id=keeper.id,
+            status=RoundStatus.PUBLISHED,
+            metrics={"pairs": 12},
+            evidence=evidence,
+            gate=GATE,
+        )
+        version = register(
+            session,
+            keeper.id,
+            digest=digest,
+            base_name=base.name,
+            base_revision=base.revision,
+            parent_id=None,
+            round_id=round_id,
+            metrics={},
+        )
+        return read_origin(session, keeper, version)
+
+
+@pytest.fixture
+def export(origin: Origin, store: AdapterStore, base: BaseModel, tmp_path: Path) -> Path:
+    export_version(store, base, origin, tmp_path / "export")
+    return tmp_path / "export"
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(input_ids=torch.arange(10)[None]).logits  # type: ignore[no-any-return]
+
+
+def refusal(store: AdapterStore, folder: Path, base: BaseModel) -> str:
+    with pytest.raises(AdapterError) as refused:
+        import_adapter(store, folder, base)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    path = folder / CONFIG_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    (folder / CHECKSUMS_FILE).unlink()
+
+
+# Out
+
+
+def test_plain_peft_loads_an_export_and_computes_the_same(export: Path, trained: Path, base: BaseModel) -> None:
+    loaded, made = (
+        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base.path), folder)
+        for folder in (export, trained)
+    )
+    assert torch.equal(logits(loaded), logits(made))
+    assert not torch.equal(logits(loaded), logits(AutoModelForCausalLM.from_pretrained(base.path)))
+
+
+def test_the_model_card_says_base_lineage_data_numbers_and_licence(export: Path, base: BaseModel) -> None:
+    text = (export / README_FILE).read_text()
+    assert text.startswith("---\nlibrary_name: peft\nbase_model: tiny\nlicense: unknown\n")
+    assert "- **v1**, from base: 12 pairs (9 from siblings, 3 from suggestions), out of 40 votes" in text
+    assert "- retention: the loss is 1.010 (pass)" in text
+    assert base.revision in text
+    assert "grace" not in text
+
+
+def test_nothing_is_overwritten(export: Path, origin: Origin, store: AdapterStore, base: BaseModel) -> None:
+    with pytest.raises(ExportRefused, match="exists already"):
+        export_version(store, base, origin, export)
+    with pytest.raises(ExportRefused, match="cannot be written"):
+        export_version(store, base, origin, export / README_FILE / "x")
+
+
+# Back in
+
+
+def test_a_zipped_export_comes_back_byte_for_byte(
+    origin: Origin, store: AdapterStore, base: BaseModel, tmp_path: Path
+) -> None:
+    (tmp_path / "keeper.zip").write_bytes(zip_version(store, base, origin))
+    elsewhere = AdapterStore(tmp_path / "elsewhere")
+    with unpacked(tmp_path / "keeper.zip") as folder:
+        assert read_export_card(folder) == KEEPER
+        digest = import_adapter(elsewhere, folder, base)
+    assert digest == origin.versions[0].digest
+    require_base(elsewhere.path(digest), base)
+
+
+def test_an_imported_adapter_is_a_version_that_no_gate_has_judged(
+    database: Database, base: BaseModel, export: Path
+) -> None:
+    with database.transaction() as session:
+        imported = register_import(session, "copy", KEEPER, digest="d" * 64, base=base, by="grace")
+        assert imported.is_new
+        assert imported.version is not None
+        assert (imported.version.name, imported.version.verdict) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE)
+        again = register_import(session, "copy", Card(system_prompt="x"), digest=None, base=base, by="grace")
+        assert (again.is_new, again.card_changed, again.version) == (False, True, None)
+        assert personality_named(session, "copy").card.system_prompt == "x"
+        with pytest.raises(PersonalityNotFound):
+            register_import(session, "nobody", None, digest="d" * 64, base=base, by="grace")
+
+
+def test_plain_peft_output_for_the_base_of_that_name_is_taken(
+    store: AdapterStore, export: Path, base: BaseModel
+) -> None:
+    (export / CARD_FILE).unlink()
+    edit_config(export, revision=None, base_model_name_or_path=f"/somewhere/{base.name}")
+    require_base(store.path(import_adapter(store, export, base)), base)
+    assert read_export_card(export) is None
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "x.pkl"])
+def test_pickles_are_refused(store: AdapterStore, export: Path, base: BaseModel, name: str, tmp_path: Path) -> None:
+    (export / name).write_bytes(b"\x80\x04.")
+    assert "may hold a pickle" in refusal(store, export, base)
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", export)
+    with pytest.raises(AdapterError, match="may hold a pickle"), unpacked(Path(archive)):
+        pass
+
+
+def test_an_adapter_for_another_base_is_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
+    edit_config(export, revision="f" * 16)
+    assert f"was trained on tiny ({'f' * 16}), not on tiny ({base.revision})" in refusal(store, export, base)
+    (export / CHECKSUMS_FILE).touch()
+    edit_config(export, revision=None, base_model_name_or_path="other/model")
+    assert "was trained on other/model (no revision)" in refusal(store, export, base)
+
+
+def test_an_adapter_of_another_architecture_is_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
+    (export / CHECKSUMS_FILE).unlink()
+    weights = load_file(export / WEIGHTS_FILE)
+    key = next(key for key in weights if "lora_A" in key)
+    save_file(weights | {key: np.zeros((4, 7), np.float32)}, export / WEIGHTS_FILE)
+    assert f"{key} of {WEIGHTS_FILE} does not fit tiny (LlamaForCausalLM)" in refusal(store, export, base)
+    save_file({"base_model.model.other.lora_A.weight": np.zeros((4, 32), np.float32)}, export / WEIGHTS_FILE)
+    assert "it is made for another model" in refusal(store, export, base)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"peft_type": "IA3"}, "is a IA3 adapter: only LoRA"),
+        ({"use_dora": True}, "sets use_dora"),
+        ({"layer_replication": [[0, 9]]}, "sets layer_replication"),
+        ({"modules_to_save": ["lm_head"]}, "sets modules_to_save"),
+        ({"bias": "all"}, "sets bias"),
+    ],
+)
+def test_what_is_no_plain_lora_is_refused(
+    store: AdapterStore, export: Path, base: BaseModel, changes: dict[str, object], said: str
+) -> None:
+    edit_config(export, **changes)
+    assert said in refusal(store, export, base)
+
+
+def test_code_that_a_configuration_names_is_not_kept(store: AdapterStore, export: Path, base: BaseModel) -> None:
+    edit_config(export, auto_mapping={"parent_library": "evil", "base_model_class": "Evil"})
+    kept = json.loads((store.path(import_adapter(store, export, base)) / CONFIG_FILE).read_text())
+    assert kept["auto_mapping"] is None
+
+
+def test_altered_files_are_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
+    with (export / WEIGHTS_FILE).open("ab") as file:
+        file.write(b"x")
+    assert f"{WEIGHTS_FILE} is not the file that {CHECKSUMS_FILE} describes" in refusal(store, export, base)
+
+
+@pytest.mark.parametrize("missing", [CONFIG_FILE, WEIGHTS_FILE])
+def test_a_missing_file_is_named(store: AdapterStore, export: Path, base: BaseModel, missing: str) -> None:
+    (export / missing).unlink()
+    assert f"holds no {missing}" in refusal(store, export, base)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", " " * 1_000_001])
+def test_a_broken_configuration_is_refused(store: AdapterStore, export: Path, base: BaseModel, content: str) -> None:
+    (export / CHECKSUMS_FILE).unlink()
+    (export / CONFIG_FILE).write_text(content)
+    assert CONFIG_FILE in refusal(store, export, base)
+
+
+def test_a_truncated_file_of_weights_is_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
+    (export / CHECKSUMS_FILE).unlink()
+    (export / WEIGHTS_FILE).write_bytes((export / WEIGHTS_FILE).read_bytes()[:100])
+    assert "truncated" in refusal(store, export, base)
+    save_file({}, export / WEIGHTS_FILE)
+    assert "is empty" in refusal(store, export, base)
+
+
+def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"PK no")
+    with pytest.raises(AdapterError, match=r"x\.zip is no readable zip file"), unpacked(tmp_path / "x.zip"):
+        pass
+    with pytest.raises(AdapterError, match="cannot be read"), unpacked(tmp_path / "none.zip"):
+        pass
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.imports.MAX_UNPACKED_BYTES", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(WEIGHTS_FILE, b"\0" * 2_000_000)
+    with pytest.raises(AdapterError, match="unpacks to more than"), unpacked(tmp_path / "x.zip"):
+        pass
+
+
+def test_only_the_files_that_are_taken_are_unpacked_whatever_their_folder(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(f"../../deep/{CARD_FILE}", "system_prompt = 'x'")
+        archive.writestr("../evil.py", "boom")
+    with unpacked(tmp_path / "x.zip") as folder:
+        assert [path.name for path in folder.iterdir()] == [CARD_FILE]
