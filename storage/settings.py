@@ -88,7 +88,7 @@ class ModelSettings(Section):
     """The model that answers."""
 
     base: str = "bundled"
-    """The base model: "bundled" (SmolLM2-135M-Instruct), a local folder, or a hub id (organisation/name)."""
+    """The base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a hub id."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the weights while answering."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048

@@ -16,7 +16,8 @@ from transformers.utils import logging as transformers_logging
 
 from bot.engine.protocol import AdapterRef
 from bot.errors import BotError
-from storage.base_model import quiet_transformers
+from storage.base_model import end_ids
+from storage.quiet import quiet_transformers
 from storage.settings import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class ResidentModel:
         self._base: Any = AutoModelForCausalLM.from_pretrained(
             base_path, dtype=getattr(torch, settings.dtype), local_files_only=True
         ).eval()
-        self.end_ids = _end_ids(self._base.generation_config.eos_token_id, self.tokenizer.eos_token_id)
+        self.end_ids = end_ids(self._base, self.tokenizer)
         self._base.get_output_embeddings().register_forward_pre_hook(_contiguous)
         # Requests say how to sample: the folder's own defaults must not mix in.
         self._base.generation_config = GenerationConfig()
@@ -127,11 +128,3 @@ def _contiguous(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[
 def _name(adapter: AdapterRef) -> str:
     # peft uses it as a module name, which may hold no dots.
     return adapter.digest[:16].replace(".", "_")
-
-
-def _end_ids(*configured: int | list[int] | None) -> frozenset[int]:
-    """Return all token ids that end an answer."""
-    ids: set[int] = set()
-    for value in configured:
-        ids.update([value] if isinstance(value, int) else value or [])
-    return frozenset(ids)
