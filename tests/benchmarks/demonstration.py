@@ -29,7 +29,7 @@ from trainer.gate import HeldOut, decide
 from trainer.judge import Judgement, judge
 from trainer.likelihood import Passage, mean_loss
 from trainer.progress import Progress
-from trainer.sampling import Sampler, render
+from trainer.sampling import Sample, Sampler, render
 from trainer.sft import Demonstration, as_demonstrated, demonstration_rows, train_sft
 from trainer.training import TrainingMetrics, fitting
 
@@ -193,13 +193,13 @@ def _compare(
         which: _answer(card, base, path, split, settings, asked)
         for which, path in (("before", None), ("after", adapter))
     }
-    losses = {which: critic.losses(list(zip(asked, texts, strict=True))) for which, (texts, _) in answers.items()}
+    texts = {which: [answer.text for answer in found] for which, (found, _) in answers.items()}
+    losses = {which: critic.losses(list(zip(asked, said, strict=True))) for which, said in texts.items()}
     usual = losses_by_position(losses["before"])
-    has_habit = HABITS[card.name]
     return [
-        _row(which, asked, texts, [float(has_habit(text)) for text in texts])
-        | {"held_out_loss": held_out_loss, "coherence_ratio": surprise_ratio(losses[which], usual)}
-        for which, (texts, held_out_loss) in answers.items()
+        {"which": which, "held_out_loss": held_out_loss, "coherence_ratio": surprise_ratio(losses[which], usual)}
+        | _row(asked, found, HABITS[card.name])
+        for which, (found, held_out_loss) in answers.items()
     ]
 
 
@@ -213,26 +213,27 @@ def _messages(number: int, seed: int) -> list[str]:
 
 def _answer(
     card: Card, base: BaseModel, adapter: Path | None, split: Split, settings: Settings, asked: Sequence[str]
-) -> tuple[list[str], float]:
+) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the held-out demonstrations, in nats per token."""
     sampler = Sampler.load(base, adapter, settings.model.dtype)
     rows = fitting(demonstration_rows(split.holdout, sampler.tokenizer, settings.training.max_tokens))
     loss = mean_loss(sampler.model, [Passage(row["prompt_ids"], row["completion_ids"]) for row in rows])
     prompts = [_prompt(card, [message], sampler.tokenizer) for message in asked]
     generation = GenerationSettings(**(settings.generation.model_dump() | card.sampling))
-    answers = sampler.answer(prompts, generation, settings.training.seed, max_new_tokens=MAX_NEW_TOKENS)
-    return [answer.text for answer in answers], loss
+    return sampler.answer(prompts, generation, settings.training.seed, max_new_tokens=MAX_NEW_TOKENS), loss
 
 
-def _row(which: str, asked: Sequence[str], texts: Sequence[str], habit: Sequence[float]) -> dict[str, Any]:
+def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> dict[str, Any]:
+    texts = [answer.text for answer in answers]
+    habit = [float(has_habit(text)) for text in texts]
     share, low, high = interval(habit)
     return {
-        "which": which,
         "habit": habit,
         "habit_share": share,
         "habit_low": low,
         "habit_high": high,
         "words": fmean(map(_words, texts)),
+        "cut_share": fmean(answer.is_cut for answer in answers),
         "degenerate_share": degenerate_share(texts),
         "examples": [{"message": m, "answer": a} for m, a in zip(asked, texts, strict=True)][:EXAMPLES],
     }
@@ -273,6 +274,8 @@ def _summary(rows: Sequence[dict[str, Any]], judgement: Judgement) -> dict[str, 
         "held_out_loss_after": after["held_out_loss"],
         "words_before": before["words"],
         "words_after": after["words"],
+        "cut_share_before": before["cut_share"],
+        "cut_share_after": after["cut_share"],
         "degenerate_share_before": before["degenerate_share"],
         "degenerate_share_after": after["degenerate_share"],
         "coherence_ratio": after["coherence_ratio"],
