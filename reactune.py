@@ -582,6 +582,19 @@ def bench_community(
     )
 
 
+@bench.command("demonstration")
+def bench_demonstration(
+    *,
+    card: Annotated[str, typer.Option(help="Whose examples are learned: a card in personalities/.")] = "default",
+    base: Annotated[str, typer.Option(help="The base model, as in model.base.")] = "bundled",
+    messages: Annotated[int, typer.Option(min=1, help="Strangers' messages that are answered.")] = 96,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split, the messages and the training.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """What a card's examples teach beyond its system prompt, before and after. Takes minutes."""
+    _run_bench("demonstration", as_json, card=card, base=base, messages=messages, seed=seed)
+
+
 def _import_from_here() -> None:
     """Let a taste such as "module:function" name a module in the folder that the command is called in."""
     sys.path.append(str(Path.cwd()))

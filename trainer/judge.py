@@ -11,8 +11,9 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from storage.base_model import BaseModel, load_model, load_tokenizer, quiet_transformers
+from storage.base_model import BaseModel, load_model, load_tokenizer
 from storage.coherence_model import resolve_coherence_model
+from storage.quiet import quiet_transformers
 from storage.settings import GateSettings, GenerationSettings, TrainingSettings
 from trainer.baseline import Findings, remembered
 from trainer.coherence import answer_losses, losses_by_position, surprise_ratio

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from storage.base_model import BaseModel, load_tokenizer, quiet_transformers
+from storage.base_model import BaseModel, load_tokenizer
+from storage.quiet import quiet_transformers
 from storage.settings import TrainingSettings
 from trainer.dpo import PreferencePair, pair_rows
 from trainer.errors import TrainerError
@@ -23,10 +24,10 @@ from trainer.training import (
     fitting,
     longest_row,
     micro_batch,
+    preference_options,
     save_adapter,
     summarise,
     token_ids,
-    trl_options,
 )
 
 T = TypeVar("T")
@@ -79,7 +80,8 @@ def train_kto(
     started = time.monotonic()
     with cpu_threads(settings.threads), quiet_transformers():
         report(Progress("loading"))
-        from trainer.preference_trainer import AnswerTrainer, build_trainer
+        from trainer.preference_trainer import AnswerTrainer
+        from trainer.row_trainer import build_trainer
 
         tokenizer = load_tokenizer(base)
         train_rows, validation_rows, single_rows = (
@@ -169,7 +171,7 @@ def _kto_config(output: Path, settings: TrainingSettings, balance: Balance, long
     step = 2 * settings.batch_size
     at_once = micro_batch(step, longest, MIN_AT_ONCE)
     return KTOConfig(
-        **trl_options(output, settings, validates=validates),
+        **preference_options(output, settings, validates=validates),
         desirable_weight=balance.liked,
         undesirable_weight=balance.disliked,
         per_device_train_batch_size=at_once,

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.base_model import quiet_transformers
 from storage.evidence import RatedReply
+from storage.quiet import quiet_transformers
 from trainer.errors import TrainerError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.base_model import BaseModel, load_model, load_tokenizer, quiet_transformers
+from storage.base_model import BaseModel, end_ids, load_model, load_tokenizer
+from storage.quiet import quiet_transformers
 from storage.settings import GenerationSettings
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Sampler:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self._end_ids = sorted(end_ids(model, tokenizer))
 
     @classmethod
     def load(cls, base: BaseModel, adapter: Path | None, dtype: str) -> Sampler:
@@ -101,15 +103,15 @@ class Sampler:
         return GenerationConfig(
             max_new_tokens=longest,
             do_sample=False,  # the last processor leaves one token to choose
-            eos_token_id=self.tokenizer.eos_token_id,
+            eos_token_id=self._end_ids,
             pad_token_id=self.tokenizer.pad_token_id,
         )
 
     def _sample(self, prompt_ids: Tensor, generated: Tensor) -> Sample:
-        ends = (generated == self.tokenizer.eos_token_id).nonzero()
-        answer_ids = generated[: int(ends[0]) + 1] if len(ends) else generated
+        ends = [place for place, token in enumerate(generated.tolist()) if token in self._end_ids]
+        answer_ids = generated[: ends[0] + 1] if ends else generated
         text = self.tokenizer.decode(answer_ids, skip_special_tokens=True).strip()
-        return Sample(text, is_cut=not len(ends), prompt_ids=prompt_ids, answer_ids=answer_ids)
+        return Sample(text, is_cut=not ends, prompt_ids=prompt_ids, answer_ids=answer_ids)
 
 
 def render(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:

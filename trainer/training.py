@@ -26,12 +26,12 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class TrainingMetrics:
     objective: str
-    """dpo, robust or kto."""
+    """dpo, robust, kto or sft."""
     train_loss: float
     """Mean over the steps."""
     steps: int
     pairs: int
-    """Pairs trained on; single answers with KTO."""
+    """Pairs trained on; single answers with KTO, demonstrations with SFT."""
     holdout_pairs: int
     """How many of `holdout_margins` are known."""
     holdout_accuracy: float | None
@@ -47,7 +47,8 @@ class TrainingMetrics:
     """beta * (log-ratio of chosen - log-ratio of rejected) to the parent (Rafailov et al. 2023), in the order given.
 
     In nats; above 0 where the version prefers what members preferred more than its parent does. Of a single answer: its
-    beta * log-ratio above the mean of all held-out singles if it was liked, below it if not. None: it was too long.
+    beta * log-ratio above the mean of all held-out singles if it was liked, below it if not. Of a demonstration: the
+    mean log-probability of its answer's tokens less that under the parent, in nats per token. None: it was too long.
     """
     epochs_trained: float
     """Passes over the pairs behind the adapter that was kept."""
@@ -172,17 +173,21 @@ def new_adapter(settings: TrainingSettings) -> Any:
     )
 
 
-def trl_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
+def preference_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
     """Return the settings that TRL's DPO and KTO have in common."""
+    options = training_options(output, settings, validates=validates)
+    return {**options, "beta": settings.beta, "precompute_ref_log_probs": True}
+
+
+def training_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
+    """Return the settings that all of TRL's trainers have in common."""
     import torch
 
     return {
         "output_dir": str(output),
-        "beta": settings.beta,
         "learning_rate": settings.learning_rate,
         "num_train_epochs": settings.epochs,
         "activation_checkpointing": False,
-        "precompute_ref_log_probs": True,
         "max_length": None,
         "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that others lack
         "bf16": settings.dtype == "bfloat16",

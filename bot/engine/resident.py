@@ -17,7 +17,8 @@ from transformers.utils import logging as transformers_logging
 
 from bot.engine.protocol import AdapterRef
 from bot.errors import BotError
-from storage.base_model import quiet_transformers
+from storage.base_model import end_ids
+from storage.quiet import quiet_transformers
 from storage.settings import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class ResidentModel:
         self._base: Any = AutoModelForCausalLM.from_pretrained(
             base_path, dtype=getattr(torch, settings.dtype), local_files_only=True
         ).eval()
-        self.end_ids = _end_ids(self._base.generation_config.eos_token_id, self.tokenizer.eos_token_id)
+        self.end_ids = end_ids(self._base, self.tokenizer)
         self._base.get_output_embeddings().register_forward_pre_hook(_contiguous)
         # Requests say how to sample: the folder's own defaults must not mix in.
         self._base.generation_config = GenerationConfig()
@@ -139,3 +140,4 @@ def _end_ids(*configured: int | list[int] | None) -> frozenset[int]:
     for value in configured:
         ids.update([value] if isinstance(value, int) else value or [])
     return frozenset(ids)
+    return adapter.digest[:16].replace(".", "_")

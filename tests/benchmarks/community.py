@@ -115,7 +115,7 @@ def run(
     """Simulate `rounds` rounds of `votes` votes and return machine, versions, a row per round, and the summary."""
     community = Community(find_taste(taste), votes, noise, brigade, single, seed)
     began = time.monotonic()
-    with _workshop() as directory:
+    with workshop() as directory:
         simulation = Simulation(community, _settings(directory, seed))
         rows = [simulation.judge_base(), *(simulation.run_round(number) for number in range(1, rounds + 1))]
     return {
@@ -129,7 +129,7 @@ def run(
 
 
 @contextmanager
-def _workshop() -> Iterator[Path]:
+def workshop() -> Iterator[Path]:
     """Yield a data folder of its own whose converted models are shared with other runs."""
     (SHARED / "base").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="reactune-community-") as folder:
@@ -197,9 +197,9 @@ class Simulation:
 
     def _messages(self) -> tuple[list[str], list[Held]]:
         """Return what members say, and what nobody trains on, split by conversation."""
-        conversations = _conversations()
-        self._random.shuffle(conversations)
-        messages = [self._random.choice(conversation) for conversation in conversations]
+        found = conversations()
+        self._random.shuffle(found)
+        messages = [self._random.choice(conversation) for conversation in found]
         seen: set[str] = set()
         distinct = [m for m in messages if not (m.lower() in seen or seen.add(m.lower()))]  # type: ignore[func-returns-value]
         held_out = [Held(m, self._render(m)) for m in distinct[:HELD_OUT_PROMPTS]]
@@ -342,7 +342,7 @@ class Critic:
         return answer_losses(load_model(self._model, "bfloat16"), load_tokenizer(self._model), exchanges)
 
 
-def _conversations() -> list[list[str]]:
+def conversations() -> list[list[str]]:
     """Return the messages of a usual length of every conversation of the dataset."""
     from chitchat_dataset import Dataset
 
@@ -388,9 +388,9 @@ def _message_of(reply_id: int) -> int:
 def _row(champion: Version | None, standing: Standing, base: Standing) -> dict[str, Any]:
     """Return how the version does that answers, the base where None; of one that nobody promoted it tells nothing."""
     found = champion.metrics if champion else {"retention_loss_ratio": 1.0, "divergence": 0.0}
-    approval, low, high = _interval(standing.approvals)
+    approval, low, high = interval(standing.approvals)
     gains = [after - before for after, before in zip(standing.approvals, base.approvals, strict=True)]
-    gain, gain_low, gain_high = _interval(gains)
+    gain, gain_low, gain_high = interval(gains)
     return {
         "version": name_of(champion),
         "approval": approval,
@@ -415,7 +415,7 @@ def _per_token(losses: Sequence[Sequence[float]]) -> float:
     return fmean(tokens) if tokens else float("nan")
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float, float]:
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the mean and its 95 % bootstrap interval over messages."""
     import numpy as np
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.base_model import load_model, load_tokenizer, resolve_base_model, run_steps
+from storage.base_model import load_model, load_tokenizer, resolve_base_model
+from storage.conversion import run_steps
 from storage.errors import BaseModelError
 from tests.tiny_model import build_tiny_base
 

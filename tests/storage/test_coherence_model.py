@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import coherence_model
+from storage import gemma
 from storage.base_model import load_model, load_tokenizer
 from storage.coherence_model import resolve_coherence_model
 from storage.errors import BaseModelError
@@ -23,7 +23,7 @@ def test_base_is_the_base_model_itself(tmp_path):
 
 
 def test_no_name_is_the_base_model_where_the_package_is_not_installed(tmp_path, monkeypatch):
-    monkeypatch.setattr(coherence_model, "GEMMA_MODULE", "no_such_package")
+    monkeypatch.setattr(gemma, "GEMMA_MODULE", "no_such_package")
     assert resolve_coherence_model("", tmp_path, print) is None
 
 

@@ -298,7 +298,7 @@ def test_completions_get_the_log_probabilities_of_the_plain_model(base):
     """Rows of unequal prompts and answers; TRL's own head says the same, but computes the prompt as well."""
     from trl.trainer.utils import add_fused_lm_head
 
-    from trainer.preference_trainer import IGNORED, _CompletionScorer
+    from trainer.row_trainer import IGNORED, _CompletionScorer
 
     model = load_model(base, "float32")
     add_fused_lm_head(model)

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storage.adapters import WEIGHTS_FILE
-from storage.base_model import BaseModel, load_model, load_tokenizer, quiet_transformers, resolve_base_model
+from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.errors import BaseModelError, SettingsError
+from storage.quiet import quiet_transformers
 from storage.schema import GateVerdict
 from storage.settings import GateSettings, GenerationSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base

@@ -1,0 +1,100 @@
+"""How a packaged model becomes a folder of tokenizer and safetensors, step by step, complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from storage.errors import BaseModelError
+from storage.quiet import quiet_transformers
+
+Report = Callable[[str], None]
+Step = Callable[[Path], None]
+
+
+def sync_to_disk(folder: Path) -> None:
+    """Flush a folder's files and names, so that a later rename never outlives their content in a power cut."""
+    for path in folder.iterdir():
+        _sync(path)
+    sync_names(folder)
+
+
+def sync_names(folder: Path) -> None:
+    """Flush the names in a folder alone, so that a rename in it survives a power cut."""
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def run_steps(
+    steps: Mapping[str, Step],
+    target: Path,
+    staging: Path,
+    report: Report,
+    *,
+    what: str = "base model",
+    seconds: int = 20,
+) -> None:
+    """Fill `target` by steps that each write into the folder they get; a finished step is not repeated after a crash.
+
+    `target` appears complete or not at all. Raises BaseModelError when the disk refuses.
+    """
+    model = staging / "model"
+    try:
+        model.mkdir(parents=True, exist_ok=True)
+        for name, step in steps.items():
+            finished = staging / f"{name}.finished"
+            if finished.exists():
+                continue
+            report(f"Converting the {what} (about {seconds} s, once): {name}")
+            step(model)
+            sync_to_disk(model)
+            finished.touch()
+        model.replace(target)
+        shutil.rmtree(staging)
+    except Exception as error:
+        # Not OSError alone: tokenizers and safetensors report a full disk as errors of their own.
+        raise BaseModelError(
+            f"the {what} cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
+            "free 600 MB there or set data.directory elsewhere, then start again"
+        ) from error
+
+
+def conversion_steps(source: Path) -> dict[str, Step]:
+    """Return the steps that turn a GGUF file into a folder of tokenizer and safetensors, for `run_steps`."""
+    return {
+        "tokenizer": lambda folder: _convert_tokenizer(source, folder),
+        "weights": lambda folder: _convert_weights(source, folder),
+    }
+
+
+def _convert_tokenizer(source: Path, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
+
+
+def _convert_weights(source: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    # The dequantising loop draws its bar whatever transformers' settings say.
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.bfloat16,
+        )
+        model.save_pretrained(folder)

