@@ -14,11 +14,11 @@ import subprocess
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -46,14 +46,15 @@ from storage.errors import (
 from storage.personalities import (
     CARD_SUFFIX,
     DEFAULT_PERSONALITY,
-    ensure_personality,
     find_personality,
     list_personalities,
+    open_personality,
     personality_named,
     read_personality,
-    take_cards,
 )
+from storage.personalities import Personality as StoredPersonality
 from storage.processes import BOT, sole_process
+from storage.schema import Lesson
 from storage.settings import Settings, VoteSettings, load_settings
 from storage.versions import (
     Alias,
@@ -67,6 +68,9 @@ from storage.versions import (
     version_named,
 )
 from trainer.errors import TrainerError
+
+if TYPE_CHECKING:
+    from bot.comparison import Comparison
 
 T = TypeVar("T")
 
@@ -191,7 +195,14 @@ def trainer(
 
 
 @app.command()
-def train(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
+def train(
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    lesson: Annotated[
+        Lesson, typer.Option("--from", help="Votes and suggestions, or the example dialogues of the card.")
+    ] = Lesson.VOTES,
+    as_json: AsJson = False,
+) -> None:
     """Train one round now, and wait for it."""
     from bot.reports import describe_round
     from storage.schema import RoundStatus
@@ -199,10 +210,65 @@ def train(config: Config = None, personality: Personality = DEFAULT_PERSONALITY,
 
     _log_to_stderr(logging.WARNING)
     with _progress() as say:
-        round_ = train_now(load_settings(config), personality, _who(), lambda r: say(_plain(describe_round(r))))
+        settings, by = load_settings(config), _who()
+        round_ = train_now(settings, personality, by, lambda r: say(_plain(describe_round(r))), lesson=lesson)
     _show(asdict(round_), describe_round(round_), as_json)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
         raise typer.Exit(1)
+
+
+@app.command("compare")
+def compare_ideas(
+    prompts: Annotated[list[str] | None, typer.Argument(help="What to ask; without it, three of the bank.")] = None,
+    *,
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    base: Annotated[bool, typer.Option("--base/--no-base", help="Ask the base model, told nothing.")] = True,
+    prompt_only: Annotated[
+        bool, typer.Option("--prompt-only/--no-prompt-only", help="Ask the base with the personality's system prompt.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Show what fine-tuning does: the same prompts, answered by base, prompt alone and personality."""
+    from bot.comparison import choose_prompts
+    from bot.prompt_bank import read_bank
+    from bot.three_ideas import compare_offline, contestants_of
+    from storage.base_model import resolve_base_model
+    from storage.cards import settings_of
+
+    settings = load_settings(config)
+    whose, champion = _with_cards(settings, lambda session: _answering(session, personality))
+    settings = settings_of(settings, whose.card)
+    with _progress() as say:
+        model_base = resolve_base_model(settings.model.base, settings.data.directory, say)
+        store = AdapterStore(settings.data.directory / "adapters")
+        contestants = contestants_of(
+            whose,
+            champion,
+            store=store,
+            base=model_base,
+            settings=settings,
+            with_base=base,
+            with_prompt_only=prompt_only,
+        )
+        asked = prompts or choose_prompts(read_bank(settings.arena.prompts))
+        comparisons = asyncio.run(compare_offline(model_base, settings, contestants, asked, say))
+    names = [contestant.name for contestant in contestants]
+    data = [{"prompt": c.prompt, "answers": dict(zip(names, c.answers, strict=True))} for c in comparisons]
+    _show({"comparisons": data}, _side_by_side(names, comparisons), as_json)
+
+
+def _answering(session: Session, name: str) -> tuple[StoredPersonality, Version | None]:
+    whose = personality_named(session, name)
+    return whose, read_alias(session, whose.id).version
+
+
+def _side_by_side(names: Sequence[str], comparisons: Sequence[Comparison]) -> str:
+    parts = []
+    for comparison in comparisons:
+        answers = [f"- **{name}:** {' '.join(a.split())}" for name, a in zip(names, comparison.answers, strict=True)]
+        parts.append("\n".join([f"**{comparison.prompt}**", "", *answers]))
+    return "\n\n".join(parts)
 
 
 @model.command("list")
@@ -508,20 +574,24 @@ def show_model_canary(
 
 
 @app.command("import")
-def import_pairs(file: Path, config: Config = None, as_json: AsJson = False) -> None:
+def import_pairs(
+    file: Path, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
     """Read preference pairs from JSON lines (prompt, chosen, rejected), as TRL writes them."""
     from trainer.exchange import import_file
 
-    counts = import_file(load_settings(config), file)
+    counts = import_file(load_settings(config), file, personality)
     _show(asdict(counts), f"{counts.imported} pairs imported, {counts.known} were there already.", as_json)
 
 
 @app.command("export")
-def export_pairs(file: Path, config: Config = None, as_json: AsJson = False) -> None:
+def export_pairs(
+    file: Path, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
     """Write the pairs that a round would train on now as JSON lines (prompt, chosen, rejected)."""
     from trainer.exchange import export_file
 
-    count = export_file(load_settings(config), file)
+    count = export_file(load_settings(config), file, personality)
     _show({"pairs": count, "file": str(file)}, f"{count} pairs written to {file}.", as_json)
 
 
@@ -712,8 +782,7 @@ def _with_cards(settings: Settings, work: Callable[[Session], T]) -> T:
     """Return what `work` finds or does once the cards in their folder are known; before the first start as well."""
     database = open_database(settings)
     with contextlib.closing(database), database.transaction() as session:
-        ensure_personality(session)
-        take_cards(session, settings)
+        open_personality(session, settings, DEFAULT_PERSONALITY)
         return work(session)
 
 

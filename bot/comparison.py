@@ -29,8 +29,17 @@ Report = Callable[[int, int], Awaitable[None]]
 
 
 @dataclass(frozen=True)
+class Contestant:
+    """Who is asked: a version, or the base, told this system prompt; an empty one is none."""
+
+    name: str
+    system_prompt: str
+    release: Release
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """A prompt, and what each version said, in their order."""
+    """A prompt, and what each contestant said, in their order."""
 
     prompt: str
     answers: tuple[str, ...]
@@ -44,19 +53,18 @@ def choose_prompts(bank: PromptBank, count: int = PROMPTS) -> list[str]:
 
 async def compare(
     engine: Engine,
-    releases: Sequence[Release],
+    contestants: Sequence[Contestant],
     prompts: Sequence[str],
     *,
-    system_prompt: str,
     generation: GenerationSettings,
     report: Report,
 ) -> list[Comparison]:
-    """Ask every version every prompt at once; `report` gets how many answers there are, of how many.
+    """Ask every contestant every prompt at once; `report` gets how many answers there are, of how many.
 
     Raises UserFacingError on a prompt that does not fit, EngineBusy and EngineClosed as the engine does.
     """
-    rendered = [await _render(engine, system_prompt, prompt) for prompt in prompts]
-    generations = _submit(engine, releases, rendered, generation)
+    rendered = [[await _render(engine, one.system_prompt, prompt) for one in contestants] for prompt in prompts]
+    generations = _submit(engine, [one.release for one in contestants], rendered, generation)
     tasks = [asyncio.ensure_future(_listen(answer)) for answer in generations]
     try:
         await report(0, len(tasks))
@@ -68,7 +76,7 @@ async def compare(
         for answer, task in zip(generations, tasks, strict=True):
             answer.cancel()
             task.cancel()
-    width = len(releases)
+    width = len(contestants)
     return [Comparison(prompt, tuple(answers[i * width : (i + 1) * width])) for i, prompt in enumerate(prompts)]
 
 
@@ -80,14 +88,17 @@ async def _render(engine: Engine, system_prompt: str, prompt: str) -> RenderedPr
 
 
 def _submit(
-    engine: Engine, releases: Sequence[Release], prompts: Sequence[RenderedPrompt], settings: GenerationSettings
+    engine: Engine,
+    releases: Sequence[Release],
+    prompts: Sequence[Sequence[RenderedPrompt]],
+    settings: GenerationSettings,
 ) -> list[Generation]:
-    """Submit all or nothing, prompt by prompt."""
+    """Submit all or nothing, prompt by prompt, each as every contestant is told it."""
     generations: list[Generation] = []
     try:
-        for prompt in prompts:
+        for told in prompts:
             seed = secrets.randbits(31)
-            for release in releases:
+            for prompt, release in zip(told, releases, strict=True):
                 generations.append(engine.submit(replace(request_answer(prompt, release, settings), seed=seed)))
     except BaseException:
         for generation in generations:
@@ -109,9 +120,9 @@ async def _listen(generation: Generation) -> str:
     return f"{text} *({note})*" if note else text
 
 
-def lay_side_by_side(releases: Sequence[Release], comparisons: Sequence[Comparison]) -> discord.Embed:
-    """Return a row for each prompt with a column for each version; a phone shows the columns below each other."""
-    names = [release.name for release in releases]
+def lay_side_by_side(contestants: Sequence[Contestant], comparisons: Sequence[Comparison]) -> discord.Embed:
+    """Return a row for each prompt with a column for each contestant; a phone shows the columns below each other."""
+    names = [contestant.name for contestant in contestants]
     embed = discord.Embed(title=" and ".join(names))
     embed.set_footer(text=SMALL_PRINT)
     prompts = [_cut(comparison.prompt, PROMPT_CHARS) for comparison in comparisons]

@@ -41,6 +41,17 @@ class Release:
 BASE_RELEASE = Release(version=None, adapter=None)
 
 
+def open_release(
+    store: AdapterStore, base: BaseModel, version: Version | None, strength: float = AS_TRAINED
+) -> Release:
+    """Return the version with its files checked; raises AdapterError."""
+    if version is None:
+        return BASE_RELEASE
+    path = store.path(version.digest)
+    require_base(path, base)
+    return Release(version, AdapterRef(digest=version.digest, path=path, strength=strength))
+
+
 class Releases:
     """Reads the aliases anew for every answer, so that a move takes effect with the next one."""
 
@@ -81,11 +92,7 @@ class Releases:
 
     def open(self, version: Version | None, strength: float = AS_TRAINED) -> Release:
         """Return the version with its files checked; raises AdapterError."""
-        if version is None:
-            return BASE_RELEASE
-        path = self._store.path(version.digest)
-        require_base(path, self._base)
-        return Release(version, AdapterRef(digest=version.digest, path=path, strength=strength))
+        return open_release(self._store, self._base, version, strength)
 
     def _first_usable(self, personality_id: int, candidates: list[Version | None], strength: float) -> Release:
         problem = None

@@ -156,8 +156,16 @@ METRIC_WORDS: Mapping[str, str] = {
 }
 
 
+SFT_WORDS: Mapping[str, str] = {
+    "pairs": "{:.0f} example answers",
+    "holdout_accuracy": "{:.0%} of them likelier",
+    "holdout_margin": "by {:.2f} nats/token",
+}
+
+
 def describe_metrics(metrics: Mapping[str, Any]) -> str:
-    words = [words.format(metrics[key]) for key, words in METRIC_WORDS.items() if metrics.get(key) is not None]
+    told = {**METRIC_WORDS, **SFT_WORDS} if metrics.get("objective") == "sft" else METRIC_WORDS
+    words = [words.format(metrics[key]) for key, words in told.items() if metrics.get(key) is not None]
     return " · ".join(words).replace(" · (base", " (base")
 
 

@@ -86,6 +86,16 @@ def list_personalities(
     return [_plain(row) for row in session.scalars(query)]
 
 
+def open_personality(session: Session, settings: Settings, name: str) -> Personality:
+    """Return the personality of that name once the cards in their folder are taken; raises PersonalityNotFound.
+
+    The default one always exists, and others from their cards before the bot has ever started.
+    """
+    ensure_personality(session)
+    take_cards(session, settings)
+    return personality_named(session, name)
+
+
 def create_personality(session: Session, name: str, card: Card, *, by: str, guild_id: int | None = None) -> Personality:
     """Add a personality that the base model answers for; raises CardError on a bad name, PersonalityConflict."""
     require_name(name)

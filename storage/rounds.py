@@ -122,15 +122,19 @@ def set_manifest(
     round_id: int,
     pairs: Sequence[ManifestPair],
     *,
+    digest: str | None = None,
     parent_version_id: int | None,
     settings: dict[str, Any],
     evidence: dict[str, Any] | None = None,
     voters: Sequence[RoundVoter] = (),
 ) -> str:
-    """Write down what the running round trains on and who stands behind it, and return the manifest's digest."""
+    """Write down what the running round trains on and who stands behind it, and return the manifest's digest.
+
+    `digest` is that of what it trains on instead of pairs: a card.
+    """
     session.add_all(RoundVoterRow(round_id=round_id, **asdict(voter)) for voter in voters)
     session.add_all(RoundPairRow(round_id=round_id, position=i, **asdict(pair)) for i, pair in enumerate(pairs))
-    digest = digest_manifest(pairs)
+    digest = digest or digest_manifest(pairs)
     _require_running(
         session,
         round_id,

@@ -13,10 +13,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.cards import settings_of
 from storage.corrections import suggest
 from storage.database import open_database
 from storage.evidence import read_corrections, read_replies
-from storage.personalities import ensure_personality
+from storage.personalities import DEFAULT_PERSONALITY, open_personality
 from storage.replies import FinishedReply, NewReply, digest_prompt, finish_reply, start_reply
 from storage.schema import NOBODY, Basis, CorrectionRow, Outcome, ReplyRow
 from storage.settings import Settings
@@ -42,11 +43,11 @@ class Line:
     rejected: str
 
 
-def export_file(settings: Settings, file: Path) -> int:
+def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> int:
     """Write the pairs that a round could use now, rendered prompts included; return how many. Replaces the file."""
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
-        personality_id = ensure_personality(session)
+        personality_id = open_personality(session, settings, personality).id
         where = (personality_id, settings.privacy, base.revision)
         replies = read_replies(session, *where, read_ballots(session, personality_id, settings.votes).by_reply)
         corrections = read_corrections(session, *where, settings.votes)
@@ -66,17 +67,17 @@ def _values(pair: Pair) -> dict[str, Any]:
     }
 
 
-def import_file(settings: Settings, file: Path) -> Imported:
+def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> Imported:
     """Add each line as an answer (rejected) and its correction (chosen), to be trained on as said outside Discord.
 
     A prompt is a list of chat messages, or text: rendered text is taken as it is, other text as a user's message. All
     lines are added, or none: raises TrainerError with the file and line of the first one that does not fit.
     """
     base = resolve_base_model(settings.model.base, settings.data.directory)
-    lines = list(_read(file, Renderer(base, settings.chat.system_prompt)))
     with closing(open_database(settings)) as database, database.transaction() as session:
-        personality_id = ensure_personality(session)
-        new = [line for line in lines if _add(session, personality_id, base, line)]
+        whose = open_personality(session, settings, personality)
+        lines = list(_read(file, Renderer(base, settings_of(settings, whose.card).chat.system_prompt)))
+        new = [line for line in lines if _add(session, whose.id, base, line)]
     return Imported(imported=len(new), known=len(lines) - len(new))
 
 

@@ -19,18 +19,33 @@ BROKEN_EXCESS = 0.5
 NO_LANGUAGE = 2.0
 """Ratio to the base's loss beyond which answers are no language any more, where the settings do not allow more."""
 MOST_NAMED = 3
-HELD_OUT = "held-out pairs"
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
 
 
 @dataclass(frozen=True)
+class Witness:
+    """What held-out answers are called, and what one that speaks for the version says."""
+
+    noun: str
+    speaks: str
+
+    @property
+    def name(self) -> str:
+        return f"held-out {self.noun}s"
+
+
+PAIRS = Witness("pair", "leans to the voters' choice more than its parent does")
+EXAMPLES = Witness("example", "finds the answer shown likelier than its parent does")
+
+
+@dataclass(frozen=True)
 class HeldOut:
-    """One pair that nothing was trained on."""
+    """One pair, or one example answer, that nothing was trained on."""
 
     prompt: str
     margin: float
-    """Above 0 where the version prefers the chosen answer more than its parent does, in nats."""
+    """Above 0 where the version prefers the chosen answer, or the one shown, more than its parent does, in nats."""
     weight: float
 
 
@@ -54,12 +69,18 @@ class Verdict:
     def reason(self) -> str:
         """One line of the sentences that decided."""
         if self.outcome is GateVerdict.PASS:
-            return next(check.sentence for check in self.checks if check.name == HELD_OUT)
+            return next(check.sentence for check in self.checks if check.name in (PAIRS.name, EXAMPLES.name))
         return "; ".join(check.sentence for check in self.checks if check.outcome is self.outcome)
 
 
 def decide(
-    train_loss: float, held_out: Sequence[HeldOut], judgement: Judgement, settings: GateSettings, seed: int
+    train_loss: float,
+    held_out: Sequence[HeldOut],
+    judgement: Judgement,
+    settings: GateSettings,
+    seed: int,
+    *,
+    witness: Witness = PAIRS,
 ) -> Verdict:
     """Fail if one check fails; else say that there is not enough evidence if one check says so; else pass.
 
@@ -70,7 +91,7 @@ def decide(
         sentence = f"not a number: {', '.join(missing)}"
         return Verdict(GateVerdict.FAIL, publishable=False, checks=(Check("numbers", GateVerdict.FAIL, sentence),))
     checks = [
-        _held_out(held_out, settings, seed),
+        _held_out(held_out, witness, settings, seed),
         _broken_answers(judgement, settings),
         _coherence(judgement, settings),
         _retention(judgement, settings),
@@ -99,25 +120,26 @@ def _is_broken(judgement: Judgement, settings: GateSettings) -> bool:
     return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or babbles
 
 
-def _held_out(held_out: Sequence[HeldOut], settings: GateSettings, seed: int) -> Check:
-    counted = [pair for pair in held_out if pair.weight > 0]
+def _held_out(held_out: Sequence[HeldOut], witness: Witness, settings: GateSettings, seed: int) -> Check:
+    counted = [one for one in held_out if one.weight > 0]
     if len(counted) < settings.min_holdout_pairs:
-        found = {0: "no pairs were", 1: "1 pair was"}.get(len(counted), f"{len(counted)} pairs were")
+        noun = witness.noun
+        found = {0: f"no {noun}s were", 1: f"1 {noun} was"}.get(len(counted), f"{len(counted)} {noun}s were")
         sentence = f"{found} held out of training, {settings.min_holdout_pairs} are needed to tell whether it is better"
-        return Check(HELD_OUT, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
-    contests = [Contest(pair.prompt, _score(pair.margin), pair.weight) for pair in counted]
+        return Check(witness.name, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
+    contests = [Contest(one.prompt, _score(one.margin), one.weight) for one in counted]
     interval = win_interval(contests, settings.confidence, seed)
-    won = sum(pair.margin > 0 for pair in counted)
+    won = sum(one.margin > 0 for one in counted)
     said = (
-        f"in {won} of {len(counted)} held-out pairs it leans to the voters' choice more than its parent does "
+        f"in {won} of {len(counted)} {witness.name} it {witness.speaks} "
         f"({interval.share:.0%} by weight, {settings.confidence:.0%} interval "
         f"{interval.low:.0%} to {interval.high:.0%})"
     )
     if interval.low > 0.5:
-        return Check(HELD_OUT, GateVerdict.PASS, f"{said}, which is above half")
+        return Check(witness.name, GateVerdict.PASS, f"{said}, which is above half")
     if interval.high < 0.5:
-        return Check(HELD_OUT, GateVerdict.FAIL, f"{said}, which is below half")
-    return Check(HELD_OUT, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{said}, which may as well be chance")
+        return Check(witness.name, GateVerdict.FAIL, f"{said}, which is below half")
+    return Check(witness.name, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{said}, which may as well be chance")
 
 
 def _score(margin: float) -> float:

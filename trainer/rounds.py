@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -17,25 +15,25 @@ from sqlalchemy.orm import Session
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, resolve_base_model
 from storage.canaries import release_passed
+from storage.cards import settings_of
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
 from storage.errors import RoundConflict, StorageError
+from storage.personalities import read_personality
 from storage.rounds import finish_round, report_progress, require_round
-from storage.schema import GateVerdict, RoundStatus
+from storage.schema import GateVerdict, Lesson, RoundStatus
 from storage.settings import Settings
 from storage.versions import Version, register
-from storage.wording import SOURCE_WORDS
-from trainer.dpo import MAX_LABEL_NOISE, PreferencePair, train_dpo
 from trainer.errors import TrainerError
-from trainer.gate import HeldOut, Verdict, decide
+from trainer.example_material import prepare_examples
+from trainer.gate import Verdict, decide
 from trainer.judge import Judgement, judge
-from trainer.kto import RatedAnswer, train_kto
-from trainer.pairs import Pair
-from trainer.planning import Plan, Single
-from trainer.preparation import count_lessons, open_adapter, prepare_round
-from trainer.progress import Progress, Report
+from trainer.material import Material
+from trainer.preparation import Skip, open_adapter
+from trainer.progress import Progress
 from trainer.suites import load_suites
 from trainer.training import TrainingMetrics
+from trainer.vote_material import prepare_votes
 
 PROGRESS_S = 1.0
 FORESEEN = (TrainerError, StorageError)
@@ -67,7 +65,7 @@ class Judged:
 
     digest: str
     base: BaseModel
-    plan: Plan
+    material: Material
     verdict: Verdict
     metrics: dict[str, Any]
 
@@ -103,12 +101,18 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
     store = AdapterStore(settings.data.directory / "adapters")
     with database.snapshot() as session:
         round_ = require_round(session, round_id)
-    plan = prepare_round(database, settings, round_, base=base, store=store, report=report)
-    if not isinstance(plan, Plan):
-        return Skipped(plan)
+        personality = read_personality(session, round_.personality_id)
+    settings = settings_of(settings, personality.card)
+    material: Material | Skip = (
+        prepare_examples(database, settings, round_, base)
+        if round_.lesson is Lesson.EXAMPLES
+        else prepare_votes(database, settings, round_, base=base, store=store, report=report)
+    )
+    if isinstance(material, str):
+        return Skipped(material)
     with store.stage() as staging:
-        parent = open_adapter(store, plan.parent, base)
-        metrics = _learn(plan, settings, base=base, parent=parent, output=staging, report=report)
+        parent = open_adapter(store, material.parent, base)
+        metrics = material.train(base=base, parent=parent, output=staging, report=report)
         judgement = judge(
             base,
             staging,
@@ -119,66 +123,18 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
             report=report,
         )
         verdict = decide(
-            metrics.train_loss, _held_out(plan, metrics), judgement, settings.gate, seed=settings.training.seed
+            metrics.train_loss,
+            material.held_out(metrics),
+            judgement,
+            settings.gate,
+            seed=settings.training.seed,
+            witness=material.witness,
         )
         measured = _measured(metrics, judgement)
         if not verdict.publishable:
             return Rejected(verdict, measured)
         report(Progress("publishing"))
-        return Judged(store.publish(staging), base, plan, verdict, measured)
-
-
-def _learn(
-    plan: Plan, settings: Settings, *, base: BaseModel, parent: Path | None, output: Path, report: Report
-) -> TrainingMetrics:
-    common: dict[str, Any] = {"base": base, "parent": parent, "output": output, "report": report}
-    if plan.train_singles:
-        return train_kto(
-            _rated(plan.train_singles),
-            _rated(plan.validation_singles),
-            _texts(plan.holdout),
-            _rated(plan.holdout_singles),
-            settings=settings.training,
-            **common,
-        )
-    return train_dpo(
-        _texts(plan.train),
-        _texts(plan.validation),
-        _texts(plan.holdout),
-        settings=settings.training,
-        label_noise=min(plan.label_noise, MAX_LABEL_NOISE),
-        **common,
-    )
-
-
-def _texts(pairs: Sequence[Pair]) -> list[PreferencePair]:
-    return [
-        PreferencePair(
-            pair.prompt,
-            pair.chosen.text,
-            pair.rejected.text,
-            pair.weight,
-            chosen_is_cut=pair.chosen.is_cut,
-            rejected_is_cut=pair.rejected.is_cut,
-        )
-        for pair in pairs
-    ]
-
-
-def _rated(singles: Sequence[Single]) -> list[RatedAnswer]:
-    return [
-        RatedAnswer(single.prompt, single.side.text, single.liked, single.weight, is_cut=single.side.is_cut)
-        for single in singles
-    ]
-
-
-def _held_out(plan: Plan, metrics: TrainingMetrics) -> list[HeldOut]:
-    judged: Sequence[Pair | Single] = plan.holdout or plan.holdout_singles
-    return [
-        HeldOut(item.prompt, margin, item.weight)
-        for item, margin in zip(judged, metrics.holdout_margins, strict=True)
-        if margin is not None
-    ]
+        return Judged(store.publish(staging), base, material, verdict, measured)
 
 
 def _measured(metrics: TrainingMetrics, judgement: Judgement) -> dict[str, Any]:
@@ -222,7 +178,7 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
         digest=judged.digest,
         base_name=judged.base.name,
         base_revision=judged.base.revision,
-        parent_id=judged.plan.parent.id if judged.plan.parent else None,
+        parent_id=judged.material.parent.id if judged.material.parent else None,
         round_id=round_id,
         metrics=judged.metrics,
         verdict=judged.verdict.outcome,
@@ -231,7 +187,7 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
 
 def _describe_version(version: Version, judged: Judged, released: str | None) -> str:
     """Return what it learned and what the gate says; `released` says what was done with it, None that it waits."""
-    learned = f"{version.name} learned from {_sources(judged)}"
+    learned = f"{version.name} learned from {judged.material.describe(judged.metrics)}"
     match judged.verdict.outcome:
         case GateVerdict.PASS:
             return f"{learned} and passed the gate" + (f"; {released}" if released else ": promote it to let it answer")
@@ -239,18 +195,6 @@ def _describe_version(version: Version, judged: Judged, released: str | None) ->
             return f"{learned} and did not pass the gate: {judged.verdict.reason}"
         case GateVerdict.NOT_ENOUGH_EVIDENCE:
             return f"{learned}; the gate has not enough evidence: {judged.verdict.reason}"
-
-
-def _sources(judged: Judged) -> str:
-    by_source = judged.plan.evidence["pairs_by_source"]
-    whole = count_lessons(judged.metrics["pairs"], judged.metrics["objective"])
-    parts = [f"{count} from {SOURCE_WORDS[source]}" for source, count in by_source.items() if len(by_source) > 1]
-    others = [
-        f"{judged.metrics[name]} {what}"
-        for name, what in (("holdout_pairs", "held out"), ("left_out", "left out as longer than training.max_tokens"))
-        if judged.metrics[name]
-    ]
-    return whole + (f" ({', '.join(parts + others)})" if parts or others else "")
 
 
 def _describe(error: Exception) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from storage.adapters import AdapterStore
 from storage.database import Database, open_database
 from storage.errors import DataDirectoryInUse
-from storage.personalities import ensure_personality, personality_named, take_cards
+from storage.personalities import open_personality
 from storage.processes import HEARTBEAT_S, TRAINER, beat, last_beat, sole_process, worker_name
 from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, request_round, require_round
 from storage.schema import Lesson, RoundStatus
@@ -200,9 +200,8 @@ def _end_orphans(settings: Settings, database: Database, stop: threading.Event) 
 
 def _request(database: Database, settings: Settings, personality: str, requested_by: str, lesson: Lesson) -> int:
     with database.transaction() as session:
-        ensure_personality(session)
-        take_cards(session, settings)
-        round_, _ = request_round(session, personality_named(session, personality).id, requested_by, lesson)
+        whose = open_personality(session, settings, personality)
+        round_, _ = request_round(session, whose.id, requested_by, lesson)
     return round_.id
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.charts import describe_report, draw_report
-from bot.comparison import choose_prompts, compare, lay_side_by_side
+from bot.comparison import Contestant, choose_prompts, compare, lay_side_by_side
 from bot.errors import UserFacingError
 from bot.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id, user_by_mention
 from bot.long_answers import answer_in_full
@@ -289,15 +289,15 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         async def report(done: int, of: int) -> None:
             await interaction.edit_original_response(content=f"Asking {names} … {done} of {of} answers")
 
+        contestants = [Contestant(release.name, settings.chat.system_prompt, release) for release in releases]
         comparisons = await compare(
             self.bot.engine,
-            releases,
+            contestants,
             await asyncio.to_thread(self._prompts, prompt),
-            system_prompt=settings.chat.system_prompt,
             generation=settings.generation,
             report=report,
         )
-        await interaction.edit_original_response(content=None, embed=lay_side_by_side(releases, comparisons))
+        await interaction.edit_original_response(content=None, embed=lay_side_by_side(contestants, comparisons))
 
     async def _open_two(self, whose: Personality, *names: str) -> list[Release]:
         def read(session: Session) -> list[Version | None]:

@@ -132,12 +132,3 @@ def _contiguous(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[
 def _name(adapter: AdapterRef) -> str:
     # peft uses it as a module name, which may hold no dots.
     return f"{adapter.digest[:16]}_{adapter.strength:g}".replace(".", "_")
-
-
-def _end_ids(*configured: int | list[int] | None) -> frozenset[int]:
-    """Return all token ids that end an answer."""
-    ids: set[int] = set()
-    for value in configured:
-        ids.update([value] if isinstance(value, int) else value or [])
-    return frozenset(ids)
-    return adapter.digest[:16].replace(".", "_")

@@ -8,10 +8,8 @@ from __future__ import annotations
 import random
 import re
 import time
-import tomllib
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,22 +18,25 @@ from rich.console import Console
 
 from storage.adapters import WEIGHTS_FILE
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.settings import GenerationSettings, Settings, load_settings
+from storage.cards import Card, read_card_file, settings_of
+from storage.settings import Settings, load_settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions
 from trainer.coherence import losses_by_position, surprise_ratio
 from trainer.degeneration import degenerate_share
-from trainer.gate import HeldOut, decide
+from trainer.example_material import Split, render_dialogue, split_examples
+from trainer.gate import EXAMPLES, decide
 from trainer.judge import Judgement, judge
 from trainer.likelihood import Passage, mean_loss
+from trainer.material import with_margins
 from trainer.progress import Progress
-from trainer.sampling import Sample, Sampler, render
-from trainer.sft import Demonstration, as_demonstrated, demonstration_rows, train_sft
+from trainer.sampling import Sample, Sampler
+from trainer.sft import as_demonstrated, demonstration_rows, train_sft
 from trainer.training import TrainingMetrics, fitting
 
 CARDS = Path(__file__).resolve().parents[2] / "personalities"
 MESSAGES = 96
-EXAMPLES = 8
+SHOWN = 8
 """Messages that are shown with both answers."""
 MAX_NEW_TOKENS = 64
 
@@ -78,32 +79,16 @@ HABITS: dict[str, Habit] = {"default": brief, "keeper": salty, "librarian": book
 """What a reader would know each card by; words that its system prompt names count for the prompt alone as well."""
 
 
-@dataclass(frozen=True)
-class Card:
-    name: str
-    system_prompt: str
-    sampling: dict[str, Any]
-    dialogues: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Split:
-    train: list[Demonstration]
-    validation: list[Demonstration]
-    holdout: list[Demonstration]
-
-
 def run(*, card: str = "default", base: str = "bundled", messages: int = MESSAGES, seed: int = 0) -> dict[str, Any]:
     """Learn the examples of `card` and return machine, versions, a row for before and after, and the summary."""
     began = time.monotonic()
     with workshop() as directory:
-        settings = _settings(directory, base, seed)
-        shown = read_card(card, settings)
+        shown, settings = read_card(card, _settings(directory, base, seed))
         model = resolve_base_model(settings.model.base, directory, notes.print)
         output = directory / "adapter"
         metrics, split = _learn(shown, model, output, settings)
         notes.print(f"{metrics.pairs} demonstrations, {metrics.epochs_trained:.0f} passes, {metrics.seconds:.0f} s")
-        rows = _compare(shown, model, output, split, settings, messages)
+        rows = _compare(HABITS[card], model, output, split, settings, messages)
         judgement = _judge(model, output, settings)
         size = (output / WEIGHTS_FILE).stat().st_size
     return {
@@ -135,37 +120,15 @@ def _settings(directory: Path, base: str, seed: int) -> Settings:
     return load_settings(overrides=fixed)
 
 
-def read_card(name: str, settings: Settings) -> Card:
-    content = tomllib.loads((CARDS / f"{name}.toml").read_text(encoding="utf-8"))
-    system_prompt = content.get("system_prompt", settings.chat.system_prompt)
-    dialogues = [example["dialogue"] for example in content["examples"]]
-    return Card(name, system_prompt, content.get("sampling", {}), dialogues)
-
-
-def split_card(card: Card, tokenizer: Any, holdout_share: float, seed: int) -> Split:
-    """Hold out a share of the dialogues for judging, and the same of what remains for validation."""
-    dialogues = random.Random(seed).sample(card.dialogues, len(card.dialogues))
-    held_out = round(holdout_share * len(dialogues))
-    watched = held_out + round(holdout_share * (len(dialogues) - held_out))
-    parts = (dialogues[watched:], dialogues[held_out:watched], dialogues[:held_out])
-    train, validation, holdout = ([d for each in part for d in _shown(card, each, tokenizer)] for part in parts)
-    return Split(train, validation, holdout)
-
-
-def _shown(card: Card, dialogue: Sequence[str], tokenizer: Any) -> Iterator[Demonstration]:
-    """Yield each of the bot's answers after all that was said before it."""
-    for place in range(1, len(dialogue), 2):
-        yield Demonstration(_prompt(card, dialogue[:place], tokenizer), dialogue[place])
-
-
-def _prompt(card: Card, said: Sequence[str], tokenizer: Any) -> str:
-    turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
-    return render([{"role": "system", "content": card.system_prompt}, *turns], tokenizer)
+def read_card(name: str, settings: Settings) -> tuple[Card, Settings]:
+    """Return the card, and the settings as they are for its personality."""
+    card = read_card_file(CARDS / f"{name}.toml")
+    return card, settings_of(settings, card)
 
 
 def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tuple[TrainingMetrics, Split]:
     training = as_demonstrated(settings.training, settings.demonstration)
-    split = split_card(card, load_tokenizer(base), training.holdout_share, training.seed)
+    split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training)
     metrics = train_sft(
         split.train,
         split.validation,
@@ -185,20 +148,19 @@ def _tell(progress: Progress) -> None:
 
 
 def _compare(
-    card: Card, base: BaseModel, adapter: Path, split: Split, settings: Settings, messages: int
+    habit: Habit, base: BaseModel, adapter: Path, split: Split, settings: Settings, messages: int
 ) -> list[dict[str, Any]]:
     asked = _messages(messages, settings.training.seed)
     critic = Critic(base, settings)
     answers = {
-        which: _answer(card, base, path, split, settings, asked)
-        for which, path in (("before", None), ("after", adapter))
+        which: _answer(base, path, split, settings, asked) for which, path in (("before", None), ("after", adapter))
     }
     texts = {which: [answer.text for answer in found] for which, (found, _) in answers.items()}
     losses = {which: critic.losses(list(zip(asked, said, strict=True))) for which, said in texts.items()}
     usual = losses_by_position(losses["before"])
     return [
         {"which": which, "held_out_loss": held_out_loss, "coherence_ratio": surprise_ratio(losses[which], usual)}
-        | _row(asked, found, HABITS[card.name])
+        | _row(asked, found, habit)
         for which, (found, held_out_loss) in answers.items()
     ]
 
@@ -212,15 +174,15 @@ def _messages(number: int, seed: int) -> list[str]:
 
 
 def _answer(
-    card: Card, base: BaseModel, adapter: Path | None, split: Split, settings: Settings, asked: Sequence[str]
+    base: BaseModel, adapter: Path | None, split: Split, settings: Settings, asked: Sequence[str]
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the held-out demonstrations, in nats per token."""
     sampler = Sampler.load(base, adapter, settings.model.dtype)
     rows = fitting(demonstration_rows(split.holdout, sampler.tokenizer, settings.training.max_tokens))
     loss = mean_loss(sampler.model, [Passage(row["prompt_ids"], row["completion_ids"]) for row in rows])
-    prompts = [_prompt(card, [message], sampler.tokenizer) for message in asked]
-    generation = GenerationSettings(**(settings.generation.model_dump() | card.sampling))
-    return sampler.answer(prompts, generation, settings.training.seed, max_new_tokens=MAX_NEW_TOKENS), loss
+    prompts = [render_dialogue([message], settings.chat.system_prompt, sampler.tokenizer) for message in asked]
+    seed = settings.training.seed
+    return sampler.answer(prompts, settings.generation, seed, max_new_tokens=MAX_NEW_TOKENS), loss
 
 
 def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> dict[str, Any]:
@@ -235,7 +197,7 @@ def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> d
         "words": fmean(map(_words, texts)),
         "cut_share": fmean(answer.is_cut for answer in answers),
         "degenerate_share": degenerate_share(texts),
-        "examples": [{"message": m, "answer": a} for m, a in zip(asked, texts, strict=True)][:EXAMPLES],
+        "examples": [{"message": m, "answer": a} for m, a in zip(asked, texts, strict=True)][:SHOWN],
     }
 
 
@@ -252,12 +214,9 @@ def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Judgement:
 
 
 def _gate(metrics: TrainingMetrics, split: Split, judgement: Judgement, settings: Settings) -> dict[str, Any]:
-    held_out = [
-        HeldOut(shown.prompt, margin, 1.0)
-        for shown, margin in zip(split.holdout, metrics.holdout_margins, strict=True)
-        if margin is not None
-    ]
-    verdict = decide(metrics.train_loss, held_out, judgement, settings.gate, settings.training.seed)
+    held_out = with_margins([(shown.prompt, 1.0) for shown in split.holdout], metrics.holdout_margins)
+    seed = settings.training.seed
+    verdict = decide(metrics.train_loss, held_out, judgement, settings.gate, seed, witness=EXAMPLES)
     return {"verdict": verdict.outcome, "checks": {check.name: check.sentence for check in verdict.checks}}
 
 

@@ -1,0 +1,63 @@
+"""What fine-tuning does beside a prompt: base, prompt alone and personality, asked the same without Discord."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bot.comparison import Comparison, Contestant, compare
+from bot.engine.local import LocalEngine
+from bot.releases import BASE_RELEASE, open_release
+from storage.adapters import AdapterStore
+from storage.base_model import BaseModel
+from storage.personalities import Personality
+from storage.settings import Settings
+from storage.versions import Version
+
+BASE_ALONE = "base"
+PROMPT_ONLY = "prompt only"
+
+
+def contestants_of(
+    personality: Personality,
+    version: Version | None,
+    *,
+    store: AdapterStore,
+    base: BaseModel,
+    settings: Settings,
+    with_base: bool,
+    with_prompt_only: bool,
+) -> list[Contestant]:
+    """Return who is asked, the personality last; `settings` are its own. Raises AdapterError on damaged files.
+
+    A personality without a version is its prompt alone, and asked once.
+    """
+    told = settings.chat.system_prompt
+    contestants = [Contestant(BASE_ALONE, "", BASE_RELEASE)] if with_base else []
+    if with_prompt_only or version is None:
+        contestants.append(Contestant(PROMPT_ONLY, told, BASE_RELEASE))
+    if version is not None:
+        release = open_release(store, base, version)
+        contestants.append(Contestant(f"{personality.name} {release.name}", told, release))
+    return contestants
+
+
+async def compare_offline(
+    base: BaseModel,
+    settings: Settings,
+    contestants: Sequence[Contestant],
+    prompts: Sequence[str],
+    say: Callable[[str], None],
+) -> list[Comparison]:
+    """Load the base, ask everybody everything, and return the answers; `say` gets how far it is."""
+
+    async def report(done: int, of: int) -> None:
+        say(f"Asking … {done} of {of} answers")
+
+    generation = settings.generation.model_copy(update={"queue_size": len(contestants) * len(prompts)})
+    engine = LocalEngine(base.path, settings.model, generation)
+    say("Loading the base model …")
+    await engine.start()
+    try:
+        return await compare(engine, contestants, prompts, generation=generation, report=report)
+    finally:
+        await engine.close(0.0)
