@@ -21,11 +21,11 @@ from storage.base_model import HUB_ID, resolve_base_model
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
 from storage.errors import StorageError
-from storage.personalities import ensure_personality
+from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
 from storage.settings import ArenaSettings, ReleaseSettings, Settings
-from storage.versions import read_alias
+from storage.versions import Version, read_alias
 
 LEAST_FREE_BYTES = 2_000_000_000
 DISCORD_PATIENCE_S = 15.0
@@ -68,7 +68,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Database", lambda: _database(settings)
     yield "Base model", lambda: _base_model(settings)
     yield "Coherence model", lambda: _coherence_model(settings)
-    yield "Champion", lambda: _champion(settings)
+    yield "Personalities", lambda: _personalities(settings)
+    yield "Champions", lambda: _champions(settings)
     yield "Trainer", lambda: _trainer(settings)
     yield "Token", lambda: asyncio.run(_token(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
@@ -112,14 +113,29 @@ def _coherence_model(settings: Settings) -> str:
     return f"{model.name} (revision {model.revision})" if model else "the base model itself"
 
 
-def _champion(settings: Settings) -> str:
+def _personalities(settings: Settings) -> str:
     with _open(settings) as database, database.transaction() as session:
-        champion = read_alias(session, ensure_personality(session)).version
-    if champion is None:
+        ensure_personality(session)
+        problems = take_cards(session, settings)
+        known = [personality.name for personality in list_personalities(session)]
+    if problems:
+        raise Unwell("; ".join(problems))
+    return f"{', '.join(known)}; cards in {settings.personalities.directory}"
+
+
+def _champions(settings: Settings) -> str:
+    with _open(settings) as database, database.transaction() as session:
+        ensure_personality(session)
+        champions = [(p.name, read_alias(session, p.id).version) for p in list_personalities(session)]
+    return "; ".join(f"{name}: {_champion(settings, version)}" for name, version in champions)
+
+
+def _champion(settings: Settings, version: Version | None) -> str:
+    if version is None:
         return "base, no adapter"
-    folder = AdapterStore(settings.data.directory / "adapters").path(champion.digest)
+    folder = AdapterStore(settings.data.directory / "adapters").path(version.digest)
     require_base(folder, resolve_base_model(settings.model.base, settings.data.directory))
-    return f"{champion.name}, files sound"
+    return f"{version.name}, files sound"
 
 
 def _trainer(settings: Settings) -> str:

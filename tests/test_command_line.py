@@ -407,7 +407,7 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(reactune):
     assert code == 1
     assert findings["Database"]["says"] == "sqlite, schema up to date"
     assert findings["Base model"]["is_well"]
-    assert "base, no adapter" in findings["Champion"]["says"]
+    assert "base, no adapter" in findings["Champions"]["says"]
     assert "reactune run" in findings["Trainer"]["says"]
     assert "DISCORD_TOKEN is not set" in findings["Token"]["says"]
     assert "privacy.discord_training_permission" in findings["Training basis"]["says"]
@@ -447,3 +447,95 @@ def test_every_bench_is_listed_and_a_share_beyond_all_is_refused(reactune):
     code, _, err = reactune("bench", "community", "--noise", "2")
     assert code == 2
     assert "--noise" in err
+
+
+class TestPersonalities:
+    @pytest.fixture
+    def card(self, tmp_path: Path) -> Path:
+        """A card in the folder that the command line looks into."""
+        (tmp_path / "personalities").mkdir()
+        path = tmp_path / "personalities" / "keeper.toml"
+        dialogues = "\n".join(f"[[examples]]\ndialogue = ['How are you, {n}?', 'Yes, of course.']" for n in range(12))
+        path.write_text(f"description = 'Few words.'\nsystem_prompt = 'You keep a lighthouse.'\n{dialogues}\n")
+        return path
+
+    def test_cards_are_listed_before_the_bot_has_ever_started(self, reactune, card):
+        code, out, _ = reactune("personality", "list", "--json")
+        listed = json.loads(out)["personalities"]
+        assert (code, [(p["name"], p["champion"]) for p in listed]) == (0, [("default", "base"), ("keeper", "base")])
+        assert "keeper" in reactune("personality", "list")[1]
+        shown = reactune("personality", "show", "keeper")[1]
+        assert "You keep a lighthouse." in shown
+
+    def test_a_broken_card_is_told_and_the_others_work(self, reactune, card):
+        (card.parent / "owl.toml").write_text("system_promt = 'x'")
+        code, _, err = reactune("personality", "show", "owl")
+        assert code == 2
+        assert "there is no personality 'owl': choose one of default, keeper" in err
+        findings = json.loads(reactune("doctor", "--json")[1])["findings"]
+        (cards,) = [finding for finding in findings if finding["what"] == "Personalities"]
+        assert not cards["is_well"]
+        assert "owl.toml: system_promt is not a key of a card" in cards["says"]
+
+    def test_a_first_version_by_demonstration_is_compared_exported_and_imported(self, reactune, card, tmp_path):
+        quick = {
+            "REACTUNE_TRAINING__DTYPE": "float32",
+            "REACTUNE_TRAINING__LORA_RANK": "4",
+            "REACTUNE_TRAINING__NICENESS": "0",
+            "REACTUNE_DEMONSTRATION__EPOCHS": "1",
+            "REACTUNE_GATE__MAX_DIVERGENCE": "100",
+            "REACTUNE_GATE__MAX_RETENTION_RATIO": "100",
+            "REACTUNE_GATE__MAX_COHERENCE_RATIO": "100",
+            "REACTUNE_GATE__MAX_DEGENERATE_EXCESS": "1",
+            "REACTUNE_GENERATION__MAX_NEW_TOKENS": "8",
+        }
+        code, out, err = reactune("train", "--personality", "keeper", "--from", "examples", "--json", **quick)
+        assert code == 0, err
+        assert json.loads(out)["reason"].startswith("v1 learned from ")
+        reason = ("--override", "--reason", "a test", "--personality", "keeper")
+        assert reactune("model", "promote", "v1", *reason)[0] == 0
+        code, out, _ = reactune(
+            "compare", "Hi", "--base", "--prompt-only", "--personality", "keeper", "--json", **quick
+        )
+        (comparison,) = json.loads(out)["comparisons"]
+        assert comparison["prompt"] == "Hi"
+        assert list(comparison["answers"]) == ["base", "prompt only", "keeper v1"]
+        words = reactune("compare", "Hi", "--no-base", "--personality", "keeper", **quick)[1]
+        assert "prompt only:" in words
+        assert "- base:" not in words
+        code, out, _ = reactune("personality", "export", "keeper", "out", "--json")
+        assert (code, json.loads(out)["version"]) == (0, "v1")
+        assert (tmp_path / "out" / "README.md").read_text().count("example answers of the card") == 1
+        assert reactune("personality", "export", "keeper", "out")[0] == 2
+        code, out, _ = reactune("personality", "import", "out", "--name", "copy")
+        assert code == 0
+        assert "copy is made, with 12 examples. Its adapter is v1, which no gate has judged" in out
+
+    def test_a_card_file_is_imported_under_its_name(self, reactune, card, tmp_path):
+        (tmp_path / "owl.toml").write_text("system_prompt = 'Hoo.'")
+        assert "owl is made" in reactune("personality", "import", "owl.toml")[1]
+        assert "stays as it is" in reactune("personality", "import", "owl.toml")[1]
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("personality", "export", "keeper", "out"), "keeper is answered by the base model, which has no adapter"),
+            (("personality", "import", "none.zip", "--name", "x"), "none.zip cannot be read"),
+            (("personality", "import", "Night Owl.toml"), "cannot be a personality's name"),
+            (("train", "--personality", "pirat"), "there is no personality 'pirat'"),
+            (("compare", "--personality", "pirat"), "there is no personality 'pirat'"),
+        ],
+    )
+    def test_what_cannot_be_done_is_said_in_a_sentence(self, reactune, card, words, said):
+        code, out, err = reactune(*words)
+        assert (code in (1, 2), out) == (True, "")
+        assert said in err
+
+    def test_pairs_go_to_the_personality_that_is_named(self, reactune, card, tmp_path):
+        (tmp_path / "pairs.jsonl").write_text('{"prompt": "Hi", "chosen": "Evening.", "rejected": "Hello!"}\n')
+        assert "1 pairs imported" in reactune("import", "pairs.jsonl", "--personality", "keeper")[1]
+        assert "0 pairs written" in reactune("export", "default.jsonl")[1]
+        assert "1 pairs written" in reactune("export", "keeper.jsonl", "--personality", "keeper")[1]
+        (line,) = load_dataset("json", data_files=str(tmp_path / "keeper.jsonl"), split="train")
+        assert "You keep a lighthouse." in line["prompt"]
+        assert (line["chosen"], line["rejected"]) == ("Evening.", "Hello!")
