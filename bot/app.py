@@ -33,6 +33,7 @@ COGS = (
     "bot.cogs.chat",
     "bot.cogs.feedback",
     "bot.cogs.insight",
+    "bot.cogs.memory",
     "bot.cogs.models",
     "bot.cogs.personalities",
     "bot.cogs.privacy",

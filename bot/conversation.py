@@ -10,6 +10,7 @@ import discord
 
 from bot.prompting import Turn
 from storage.database import Database
+from storage.memory import Memory, read_memory
 from storage.replies import Reply, find_by_message
 
 SPOKEN = (discord.MessageType.default, discord.MessageType.reply)
@@ -23,6 +24,10 @@ class Conversation:
     speakers: frozenset[int]
     has_question: bool
     """Somebody said something to answer: in the message itself, or in the one that it replies to."""
+    summary: str = ""
+    """What was said before the turns, where that is remembered."""
+    is_full: bool = False
+    """There are as many earlier messages as are read, so some may be missing."""
 
 
 class Reader:
@@ -35,29 +40,42 @@ class Reader:
 
     async def read(self, message: discord.Message) -> Conversation:
         """Return the reply chain of `message`; in direct messages and threads, what was said before as well."""
-        earlier = await self._recent(message) if _is_continuous(message.channel) else await self._chain(message)
+        memory = await self._database.read(read_memory, message.channel.id)
+        is_continuous = goes_on(message.channel)
+        earlier = await self._recent(message, memory) if is_continuous else await self._chain(message, memory)
         said = [await self._spoken(m) for m in (*earlier, message)]
         spoken = _without_siblings(said)
         points_at_words = message.reference is not None and any(s.turn.speaker is not None for s in spoken)
         return Conversation(
             turns=tuple(s.turn for s in spoken),
-            speakers=frozenset().union(*(s.people for s in spoken)),
+            speakers=frozenset().union(*(s.people for s in spoken), memory.speakers if is_continuous else ()),
             has_question=said[-1] is not None or points_at_words,
+            summary=memory.summary if is_continuous else "",
+            is_full=is_continuous and len(earlier) >= self._history_messages > 0,
         )
 
-    async def _recent(self, message: discord.Message) -> list[discord.Message]:
+    async def read_after(self, channel: discord.abc.Messageable, message_id: int, limit: int) -> list[Said]:
+        """Return what was said after a message, oldest first; without one (0) the newest of all that was said."""
+        since = discord.Object(message_id) if message_id else None
+        found = [m async for m in channel.history(limit=limit, after=since, oldest_first=since is not None)]
+        said = [await self._spoken(m) for m in (found if since else found[::-1])]
+        return _without_siblings(said)
+
+    async def _recent(self, message: discord.Message, memory: Memory) -> list[discord.Message]:
         if self._history_messages == 0:
             return []
-        recent = [m async for m in message.channel.history(limit=self._history_messages, before=message)]
-        return recent[::-1]
+        since = discord.Object(memory.begins_after) if memory.begins_after else None
+        history = message.channel.history(limit=self._history_messages, before=message, after=since, oldest_first=False)
+        return [m async for m in history][::-1]
 
-    async def _chain(self, message: discord.Message) -> list[discord.Message]:
+    async def _chain(self, message: discord.Message, memory: Memory) -> list[discord.Message]:
         chain: list[discord.Message] = []
         current: discord.Message | None = message
         while current is not None and len(chain) < self._history_messages:
             current = await self._replied_to(current)
-            if current is not None:
-                chain.append(current)
+            if current is None or current.id <= memory.forgotten_to:
+                break
+            chain.append(current)
         return chain[::-1]
 
     async def _replied_to(self, message: discord.Message) -> discord.Message | None:
@@ -73,25 +91,28 @@ class Reader:
         except discord.HTTPException:
             return None
 
-    async def _spoken(self, message: discord.Message) -> _Spoken | None:
+    async def _spoken(self, message: discord.Message) -> Said | None:
         if message.author == self._client.user:
             return await self._own(message)
         text = own_words(message, self._client.user)
         if message.author.bot or message.type not in SPOKEN or not text:
             return None
-        return _Spoken(Turn(message.author.display_name, text), frozenset({message.author.id}))
+        return Said(message.id, Turn(message.author.display_name, text), frozenset({message.author.id}))
 
-    async def _own(self, message: discord.Message) -> _Spoken | None:
+    async def _own(self, message: discord.Message) -> Said | None:
         """Return the whole answer that the message carries; notices of the bot are no part of a conversation."""
         reply = await self._database.read(find_by_message, message.id)
         if reply is None or not reply.answer:
             return None
         # An answer may quote the people it answers, so it is theirs as well.
-        return _Spoken(Turn(None, reply.answer), frozenset(reply.speakers), reply)
+        return Said(message.id, Turn(None, reply.answer), frozenset(reply.speakers), reply)
 
 
 @dataclass(frozen=True)
-class _Spoken:
+class Said:
+    """One message with words, or the whole answer that it carries a part of."""
+
+    message_id: int
     turn: Turn
     people: frozenset[int]
     reply: Reply | None = None
@@ -108,17 +129,18 @@ def own_words(message: discord.Message, bot: discord.ClientUser | None) -> str:
     return content
 
 
-def _is_continuous(channel: discord.abc.MessageableChannel) -> bool:
+def goes_on(channel: discord.abc.MessageableChannel) -> bool:
+    """Return whether all that is said in the channel is one conversation, as in direct messages and threads."""
     return isinstance(channel, discord.DMChannel | discord.Thread)
 
 
-def _without_siblings(spoken: Sequence[_Spoken | None]) -> list[_Spoken]:
+def _without_siblings(spoken: Sequence[Said | None]) -> list[Said]:
     """Keep one answer to each question, the latest, and count an answer over several messages once."""
     latest: dict[int | None, int] = {}
     for said in spoken:
         if said and said.reply:
             latest[said.reply.source_message_id] = said.reply.id
-    kept: list[_Spoken] = []
+    kept: list[Said] = []
     seen: set[int] = set()
     for said in spoken:
         if said is None:

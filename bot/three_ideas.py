@@ -15,6 +15,7 @@ from storage.versions import Version
 
 BASE_ALONE = "base"
 PROMPT_ONLY = "prompt only"
+PATIENCE_S = 3_600.0
 
 
 def contestants_of(
@@ -53,7 +54,9 @@ async def compare_offline(
     async def report(done: int, of: int) -> None:
         say(f"Asking … {done} of {of} answers")
 
-    generation = settings.generation.model_copy(update={"queue_size": len(contestants) * len(prompts)})
+    # Nobody waits in a chat here: everything is asked at once, and has its time.
+    patient = {"queue_size": len(contestants) * len(prompts), "timeout_s": PATIENCE_S}
+    generation = settings.generation.model_copy(update=patient)
     engine = LocalEngine(base.path, settings.model, generation)
     say("Loading the base model …")
     await engine.start()

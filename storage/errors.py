@@ -134,3 +134,7 @@ class PersonalityConflict(StorageError):
 
 class ExportRefused(StorageError):
     """A personality cannot be written where it should go."""
+
+
+class NoteRefused(StorageError):
+    """A member's note about themselves does not pass its checks."""

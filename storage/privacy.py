@@ -10,6 +10,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, Result, delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from storage.memory import delete_memories
 from storage.personalities import hold_personalities
 from storage.schema import (
     NOBODY,
@@ -46,6 +47,9 @@ class Deletion:
     replies: int
     votes: int
     corrections: int
+    notes: int
+    summaries: int
+    """Of conversations, which are begun anew."""
     versions: int
 
 
@@ -169,10 +173,13 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     )
     replies = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(reply_ids)))
     session.execute(update(ReplyRow).where(ReplyRow.author_id == user_id).values(author_id=NOBODY))
+    notes, summaries = delete_memories(session, user_id)
     return Deletion(
         replies=_count(replies),
         votes=_count(votes),
         corrections=_count(corrections),
+        notes=notes,
+        summaries=summaries,
         versions=_count(versions),
     )
 

@@ -462,6 +462,40 @@ class ErasureRow(Base):
     erased_at: Mapped[datetime]
 
 
+class ConversationRow(Base):
+    """What is remembered of the conversation in a channel beside its messages."""
+
+    __tablename__ = "conversations"
+
+    channel_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    summary: Mapped[str] = mapped_column(Text, default="")
+    summarised_to: Mapped[int] = mapped_column(BigInteger, default=0)
+    forgotten_to: Mapped[int] = mapped_column(BigInteger, default=0)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ConversationSpeakerRow(Base):
+    """A person whose words a conversation's summary tells; their consent and deletion reach it."""
+
+    __tablename__ = "conversation_speakers"
+
+    channel_id: Mapped[int] = mapped_column(
+        ForeignKey("conversations.channel_id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+
+
+class MemberNoteRow(Base):
+    """What a member wants the bot to know about them."""
+
+    __tablename__ = "member_notes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    text: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class HeartbeatRow(Base):
     """The last sign of life of a process on one machine."""
 

@@ -15,15 +15,17 @@ from discord.ext import commands
 from bot.answering import REGENERATE, Ask
 from bot.app import ReactuneBot
 from bot.contenders import find_contenders
-from bot.conversation import SPOKEN, Conversation, Reader, own_words
+from bot.conversation import SPOKEN, Conversation, Reader, goes_on, own_words
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
 from bot.message_stream import CURSOR, PART_CHARS
-from bot.prompting import ChatMessage, to_messages
+from bot.prompting import ChatMessage, to_messages, with_memory
+from bot.summaries import Summaries
 from bot.voices import voice_in
 from storage.bindings import Voice
 from storage.cards import settings_of
+from storage.memory import list_notes
 from storage.personalities import read_personality
 from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
 from storage.schema import Origin
@@ -46,6 +48,7 @@ class Chat(commands.Cog):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
         self._reader = Reader(bot, bot.database, bot.settings.chat.history_messages)
+        self._summaries = Summaries(bot.engine, bot.database, self._reader)
         self._cooldown = commands.CooldownMapping[int](
             commands.Cooldown(1, max(bot.settings.chat.cooldown_s, 1e-3)), lambda user_id: user_id
         )
@@ -128,8 +131,9 @@ class Chat(commands.Cog):
         self._require_patience(message.author.id)
         async with _typing(message.channel):
             voice = await voice_in(self.bot, message.channel)
+            prompt = await self._render(conversation, voice, message.author)
             ask = Ask(
-                prompt=await self._render(conversation, voice),
+                prompt=prompt,
                 voice=voice,
                 channel=message.channel,
                 channel_id=message.channel.id,
@@ -143,6 +147,17 @@ class Chat(commands.Cog):
                 await self._answer_twice(ask)
             else:
                 await self.bot.answerer.answer(ask)
+        if conversation.is_full or (prompt.dropped and goes_on(message.channel)):
+            self._remember(message.channel, conversation, prompt)
+
+    def _remember(
+        self, channel: discord.abc.MessageableChannel, conversation: Conversation, prompt: RenderedPrompt
+    ) -> None:
+        """Have the older half of what was read summarised, or all that did not fit and half of the rest."""
+        read = self.bot.settings.chat.history_messages if conversation.is_full else len(conversation.turns)
+        kept = max(1, (read - prompt.dropped) // 2)
+        work = self._summaries.bring_up_to_date(channel, channel.id, kept_messages=kept)
+        self.bot.spawn(work, f"summary of {channel.id}")
 
     async def _answer_twice(self, ask: Ask) -> None:
         """Let the version whose turn it is and another one answer, in random order: readers do not learn who is who.
@@ -168,11 +183,14 @@ class Chat(commands.Cog):
         names = {f"/{command.name}" for command in self.bot.tree.get_commands(type=discord.AppCommandType.chat_input)}
         return first if first in names else None
 
-    async def _render(self, conversation: Conversation, voice: Voice) -> RenderedPrompt:
-        settings = settings_of(self.bot.settings, voice.personality.card)
-        messages = to_messages(settings.chat.system_prompt, conversation.turns)
+    async def _render(
+        self, conversation: Conversation, voice: Voice, author: discord.User | discord.Member
+    ) -> RenderedPrompt:
+        own = settings_of(self.bot.settings, voice.personality.card).chat.system_prompt
+        notes = [note.text for note in await self.bot.database.read(list_notes, author.id)]
+        system_prompt = with_memory(own, conversation.summary, author.display_name, notes)
         try:
-            return await self.bot.engine.render(messages)
+            return await self.bot.engine.render(to_messages(system_prompt, conversation.turns))
         except ValueError as error:
             raise UserFacingError(TOO_SMALL) from error
 

@@ -11,8 +11,9 @@ from bot.failures import answer_privately
 from storage.privacy import consenting, delete_member, describe_bases, give_consent, withdraw_consent
 
 KEPT = (
-    "I keep my answers, the messages I answered, votes and suggestions, and since when voters are members of their "
-    "server. `/privacy delete` removes what I keep of you."
+    "I keep my answers, the messages I answered, votes and suggestions, summaries of long conversations, the notes you "
+    "gave me with `/me`, and since when voters are members of their server. `/privacy delete` removes what I keep of "
+    "you."
 )
 OUTSIDE_DISCORD = (
     "This is a demo on your own machine, not Discord: everything said here may be trained on. In Discord, only what "
@@ -71,7 +72,8 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What i
         await answer_privately(
             interaction,
             f"Deleted: {gone.replies} answers with your words, {gone.votes} vote events, "
-            f"{gone.corrections} suggestions.{marked}",
+            f"{gone.corrections} suggestions, {gone.notes} notes about you, {gone.summaries} summaries of "
+            f"conversations.{marked}",
         )
 
 

@@ -57,6 +57,8 @@ class ScriptedEngine:
         self.interlude: Interlude | None = None
         self.failure: Exception | None = None
         self.full = False
+        self.fail_lane: int | None = None
+        """Requests of this lane are refused, as by a full queue."""
         self.closed = False
         self.window = 10_000
 
@@ -83,7 +85,7 @@ class ScriptedEngine:
     def submit(self, request: GenerationRequest) -> ScriptedGeneration:
         if self.closed:
             raise EngineClosed
-        if self.full:
+        if self.full or request.lane == self.fail_lane:
             raise EngineBusy(32)
         self.requests.append(request)
         text = self.answers.pop(0) if self.answers else f"answer {len(self.requests)}"

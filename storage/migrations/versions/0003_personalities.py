@@ -1,4 +1,4 @@
-"""personalities: cards, bindings, strength, and rounds that learn from examples"""
+"""personalities: cards, bindings, strength, rounds that learn from examples; memory of conversations"""
 
 from __future__ import annotations
 
@@ -45,6 +45,40 @@ def upgrade() -> None:
     with op.batch_alter_table("bindings", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_bindings_personality_id"), ["personality_id"], unique=False)
 
+    op.create_table(
+        "conversations",
+        sa.Column("channel_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("summary", sa.Text(), nullable=False),
+        sa.Column("summarised_to", sa.BigInteger(), nullable=False),
+        sa.Column("forgotten_to", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("channel_id", name=op.f("pk_conversations")),
+    )
+    op.create_table(
+        "conversation_speakers",
+        sa.Column("channel_id", sa.BigInteger(), nullable=False),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["channel_id"],
+            ["conversations.channel_id"],
+            name=op.f("fk_conversation_speakers_channel_id_conversations"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("channel_id", "user_id", name=op.f("pk_conversation_speakers")),
+    )
+    with op.batch_alter_table("conversation_speakers", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_conversation_speakers_user_id"), ["user_id"], unique=False)
+    op.create_table(
+        "member_notes",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_member_notes")),
+    )
+    with op.batch_alter_table("member_notes", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_member_notes_user_id"), ["user_id"], unique=False)
+
     # Added in place: copying a table, as batch mode does, would delete what hangs on its rows by ON DELETE CASCADE.
     op.add_column("personalities", sa.Column("card", sa.JSON(), nullable=False, server_default=sa.text("'{}'")))
     op.add_column("personalities", sa.Column("file_digest", sa.String(length=64), nullable=True))
@@ -65,5 +99,5 @@ def downgrade() -> None:
         ("personalities", "card"),
     ):
         op.drop_column(table, column)
-    for table in ("bindings", "card_revisions"):
+    for table in ("member_notes", "conversation_speakers", "conversations", "bindings", "card_revisions"):
         op.drop_table(table)

@@ -1,0 +1,86 @@
+"""Summaries of conversations that outgrow the window, written by the base model in the background."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import discord
+
+from bot.conversation import Reader
+from bot.engine import Engine, GenerationRequest, Sampling
+from bot.errors import BotError
+from bot.prompting import ChatMessage, Turn
+from storage.database import Database
+from storage.memory import Memory, read_memory, write_summary
+
+log = logging.getLogger(__name__)
+
+LANE = -1
+"""Summaries take turns with the personalities' answers, and never more than one in a round of turns."""
+MAX_TOKENS = 120
+MAX_SUMMARY_CHARS = 1_200
+TURNS_AT_ONCE = 12
+MOST_READ = 60
+INSTRUCTIONS = (
+    "You keep the minutes of a chat. Write what was said so far in at most five plain sentences: who wants what, what "
+    "was decided, what is still open. Add nothing."
+)
+SAMPLING = Sampling(temperature=0.0, top_p=1.0, repetition_penalty=1.1, max_new_tokens=MAX_TOKENS)
+
+
+class Summaries:
+    """One summary of a channel is written at a time; what cannot be written now is tried after the next answer."""
+
+    def __init__(self, engine: Engine, database: Database, reader: Reader) -> None:
+        self._engine = engine
+        self._database = database
+        self._reader = reader
+        self._busy: set[int] = set()
+
+    async def bring_up_to_date(self, channel: discord.abc.Messageable, channel_id: int, *, kept_messages: int) -> None:
+        """Summarise all but the newest messages, which are read word for word, on top of the summary so far."""
+        if channel_id in self._busy:
+            return
+        self._busy.add(channel_id)
+        try:
+            await self._summarise(channel, channel_id, kept_messages)
+        except (BotError, discord.HTTPException) as error:
+            log.warning("The conversation in %d cannot be summarised now: %s", channel_id, error)
+        finally:
+            self._busy.discard(channel_id)
+
+    async def _summarise(self, channel: discord.abc.Messageable, channel_id: int, kept_messages: int) -> None:
+        before = await self._database.read(read_memory, channel_id)
+        said = await self._reader.read_after(channel, before.begins_after, MOST_READ)
+        old = said[: max(0, len(said) - kept_messages)]
+        for start in range(0, len(old), TURNS_AT_ONCE):
+            part = old[start : start + TURNS_AT_ONCE]
+            after = Memory(
+                await self._ask(before.summary, [one.turn for one in part]),
+                part[-1].message_id,
+                before.forgotten_to,
+                before.speakers.union(*(one.people for one in part)),
+            )
+            if not await self._database.run(write_summary, channel_id, before, after):
+                return  # forgotten meanwhile, or written by another bot
+            before = after
+
+    async def _ask(self, summary: str, turns: Sequence[Turn]) -> str:
+        prompt = await self._engine.render(minutes_of(summary, turns))
+        generation = self._engine.submit(
+            GenerationRequest(prompt=prompt.text, seed=0, sampling=SAMPLING, adapter=None, lane=LANE)
+        )
+        async for _ in generation:
+            pass
+        return " ".join(generation.completion.text.split())[:MAX_SUMMARY_CHARS]
+
+
+def minutes_of(summary: str, turns: Sequence[Turn]) -> list[ChatMessage]:
+    """Return the request for a summary of these turns that goes on from an earlier one."""
+    lines = [f"{turn.speaker or 'you, the bot'}: {turn.text}" for turn in turns]
+    so_far = f"Summary so far: {summary}\n\n" if summary else ""
+    return [
+        {"role": "system", "content": INSTRUCTIONS},
+        {"role": "user", "content": f"{so_far}The chat goes on:\n" + "\n".join(lines) + "\n\nSummary of everything:"},
+    ]
