@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 COGS = (
     "bot.cogs.arena",
+    "bot.cogs.causes",
     "bot.cogs.chat",
     "bot.cogs.feedback",
     "bot.cogs.insight",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -11,7 +11,7 @@ from itertools import accumulate
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from storage.schema import GateVerdict, PairSource
+from storage.schema import Cause, GateVerdict, PairSource
 from storage.statistics import Curve, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.versions import BASE_NAME
 from storage.votes import Tally
@@ -26,6 +26,7 @@ MARGIN_IN, LEFT_IN, RIGHT_IN, GAP_IN = 0.3, 0.75, 0.3, 0.3
 HEADER_IN, TITLE_IN, LABELS_IN, LEGEND_IN = 0.75, 0.68, 0.3, 0.8
 LINE_IN, ROW_GAP_IN = 0.186, 0.12
 EMPTY_IN = 0.1
+CAUSE_IN = 0.3
 CHARS_PER_IN = 12.5
 FONT = "DejaVu Sans"  # comes with matplotlib
 TITLE_PT, TEXT_PT = 12.5, 10.0
@@ -80,6 +81,7 @@ def build_figure(report: Report) -> Figure:
     sizes = [
         _Size(2.3, LABELS_IN) if report.has_votes else EMPTY,
         _Size(1.5, LABELS_IN) if report.has_recent_votes else EMPTY,
+        _Size(CAUSE_IN * len(report.causes), LABELS_IN) if report.causes else NOTHING,
         _Size(1.7, LEGEND_IN) if has_rounds else EMPTY,
         _Size(sum(row.height_in for row in rows), 0.0) if rows else EMPTY,
     ]
@@ -89,10 +91,12 @@ def build_figure(report: Report) -> Figure:
     page.header(f"{_named(report.champion)} answers now", f"{report.days[-1].day:%-d %B %Y}")
     _draw_approvals(page.row(sizes[0]), report)
     _draw_days(page.row(sizes[1]), report)
-    left, right = page.halves(sizes[2])
+    if report.causes:
+        _draw_causes(page.row(sizes[2]), report.causes)
+    left, right = page.halves(sizes[3])
     _draw_sources(left, report.rounds)
     _draw_curve(right, report.curve)
-    _draw_gate(page.row(sizes[3], left_in=MARGIN_IN), report.gate, rows)
+    _draw_gate(page.row(sizes[4], left_in=MARGIN_IN), report.gate, rows)
     return figure
 
 
@@ -109,10 +113,11 @@ class _Size:
 
     @property
     def total_in(self) -> float:
-        return TITLE_IN + self.plot_in + self.below_in + GAP_IN
+        return TITLE_IN + self.plot_in + self.below_in + GAP_IN if self.plot_in else 0.0
 
 
 EMPTY = _Size(EMPTY_IN, 0.0)
+NOTHING = _Size(0.0, 0.0)
 
 
 class _Page:
@@ -201,7 +206,8 @@ def _leave_empty(axes: Axes, words: Words) -> None:
 def describe_report(report: Report) -> str:
     """Return what the picture says, in a line that also serves those who cannot see it."""
     panels = (approval_words, days_words)
-    titles = [panel(report).title for panel in panels] + [gate_words(report.gate).title]
+    causes = [causes_words(report.causes).title] if report.causes else []
+    titles = [panel(report).title for panel in panels] + causes + [gate_words(report.gate).title]
     return f"**{_named(report.champion)}** answers now. " + ". ".join(titles) + "."
 
 
@@ -314,6 +320,24 @@ def days_words(report: Report) -> Words:
         f"{count(total, 'vote')} in {len(report.days)} days, {votes.up / total:.0%} of them up",
         "votes in chat per day (UTC), up above, down below",
     )
+
+
+def causes_words(causes: Mapping[Cause, int]) -> Words:
+    told = ", ".join(f"{number} {cause.value}" for cause, number in causes.items())
+    return Words(f"What is wrong: {told}", "thumbs down whose cause was given; wrong facts are kept out of training")
+
+
+def _draw_causes(axes: Axes, causes: Mapping[Cause, int]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    _entitle(axes, causes_words(causes))
+    places = range(len(causes))
+    colors = [GREY if cause is Cause.WRONG_FACT else DOWN for cause in causes]
+    axes.barh(places, list(causes.values()), color=colors, height=0.6)
+    axes.set_yticks(places, [cause.value for cause in causes])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
 def _draw_days(axes: Axes, report: Report) -> None:

@@ -26,6 +26,7 @@ FATES = {
     Fate.WEIGHTLESS: "does not count, as the account or the membership here was too new",
     Fate.QUARANTINED: "held back with a burst of similar votes, until an admin looks at them",
     Fate.EXCLUDED: "does not count: it was part of a burst of similar votes that an admin excluded",
+    Fate.ABOUT_FACTS: "a wrong fact, which goes to the admins as a gap in knowledge and is not trained on",
     Fate.WAITING: "waits for a round that has a pair for it",
     Fate.NOT_TRAINABLE: "counted in statistics, but not trained on",
 }

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
+from storage.causes import wrong_facts
 from storage.lineage import line_of_parents, message_links
 from storage.members import home_of
 from storage.personalities import Personality, list_personalities
@@ -71,6 +72,8 @@ class Fate(StrEnum):
     """The account or the membership was too new."""
     QUARANTINED = "in quarantine"
     EXCLUDED = "excluded"
+    ABOUT_FACTS = "about facts"
+    """A 👎 for a wrong fact asks for knowledge, and nothing is trained on it."""
     IN_TRAINING = "in training"
     TRAINED = "trained on"
     HELD_OUT = "held out"
@@ -180,12 +183,13 @@ def fate_of_votes(
     links = message_links(session, voted)
     holds = read_holds(session, QuarantinedVoteRow.user_id == user_id)
     uses = _uses(session, user_id, personality.id, histories, holds)
-    scales = Scales(session, settings.votes)
+    scales, factual = Scales(session, settings.votes), wrong_facts(session, personality.id)
     fates = []
     for reply_id, answer, guild_id, basis in replies:
         history, held = histories[reply_id, user_id], holds.get((reply_id, user_id), [])
         weight = prod(scales.weights(home_of(guild_id, basis), user_id, history.last_set_at))
         used, obstacle = tuple(uses.get(reply_id, ())) if weight else (), obstacles.get(reply_id)
+        is_factual = history.now is Vote.DOWN and (reply_id, user_id) in factual
         fates.append(
             VoteFate(
                 reply_id=reply_id,
@@ -194,7 +198,7 @@ def fate_of_votes(
                 vote=history.now,
                 voted_at=history.since,
                 weight=weight,
-                fate=_fate(history.now, weight, held, used, obstacle),
+                fate=_fate(history.now, weight, held, used, obstacle, is_factual=is_factual),
                 obstacle=obstacle,
                 uses=used,
                 personality=personality.name,
@@ -213,12 +217,15 @@ def _fate(
     held: Collection[Hold],
     uses: Collection[VoteUse],
     obstacle: Obstacle | None,
+    *,
+    is_factual: bool,
 ) -> Fate:
     if vote is None:
         return Fate.WITHDRAWN
     if not weight:
         return Fate.WEIGHTLESS
-    return _kept_out(held) or _used(uses) or (Fate.NOT_TRAINABLE if obstacle else Fate.WAITING)
+    waiting = Fate.ABOUT_FACTS if is_factual else Fate.NOT_TRAINABLE if obstacle else Fate.WAITING
+    return _kept_out(held) or _used(uses) or waiting
 
 
 def _kept_out(held: Collection[Hold]) -> Fate | None:

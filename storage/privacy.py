@@ -10,6 +10,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, Result, delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from storage.causes import wrong_facts
 from storage.memory import delete_memories
 from storage.personalities import hold_personalities
 from storage.schema import (
@@ -29,6 +30,7 @@ from storage.schema import (
     RoundStatus,
     RoundVoterRow,
     VersionRow,
+    VoteCauseRow,
     VoteEventRow,
     utc_now,
 )
@@ -129,7 +131,7 @@ def read_agreement(session: Session, personality_id: int) -> Agreement:
         consents=frozenset(session.scalars(select(ConsentRow.user_id))),
         erasures=frozenset((user_id, erased_at) for user_id, erased_at in erasures),
         withdrawals=frozenset(session.scalars(withdrawals)),
-        held_back=frozenset(held_back(session, personality_id)),
+        held_back=frozenset(held_back(session, personality_id) | wrong_facts(session, personality_id)),
     )
 
 
@@ -164,7 +166,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     withdraw_consent(session, user_id)
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))
     corrections = session.execute(delete(CorrectionRow).where(CorrectionRow.author_id == user_id))
-    for table in (MemberRow, QuarantinedVoteRow, RoundVoterRow):
+    for table in (MemberRow, QuarantinedVoteRow, RoundVoterRow, VoteCauseRow):
         session.execute(delete(table).where(table.user_id == user_id))
     session.execute(
         update(QuarantineRow)

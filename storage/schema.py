@@ -158,6 +158,17 @@ class ArenaStatus(StrEnum):
     FAILED = "failed"
 
 
+class Cause(StrEnum):
+    """What is wrong with an answer, as a member says with their 👎."""
+
+    WRONG_FACT = "wrong fact"
+    """It asks for knowledge, and is kept out of training."""
+    WRONG_TONE = "wrong tone"
+    TOO_LONG = "too long"
+    UNSAFE = "unsafe"
+    OTHER = "other"
+
+
 class Lesson(StrEnum):
     """What a round learns from."""
 
@@ -208,6 +219,7 @@ class Base(DeclarativeBase):
         QuarantineStatus: values_of(QuarantineStatus),
         ArenaStatus: values_of(ArenaStatus),
         CanaryStatus: values_of(CanaryStatus),
+        Cause: values_of(Cause),
         Lesson: values_of(Lesson),
         Scope: values_of(Scope),
     }
@@ -383,6 +395,17 @@ class VoteEventRow(Base):
     emoji: Mapped[str] = mapped_column(String(16))
     burst: Mapped[bool]
     standing: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class VoteCauseRow(Base):
+    """What a member says is wrong with an answer; it counts while their 👎 stands."""
+
+    __tablename__ = "vote_causes"
+
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    cause: Mapped[Cause]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from math import isfinite
 from typing import Any
@@ -12,8 +12,19 @@ from typing import Any
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
+from storage.causes import count_causes
 from storage.intervals import wilson_interval
-from storage.schema import CHAMPION, GateVerdict, Origin, PairSource, ReplyRow, RoundPairRow, RoundRow, VoteEventRow
+from storage.schema import (
+    CHAMPION,
+    Cause,
+    GateVerdict,
+    Origin,
+    PairSource,
+    ReplyRow,
+    RoundPairRow,
+    RoundRow,
+    VoteEventRow,
+)
 from storage.trust import held_back
 from storage.versions import list_versions, name_of, read_alias
 from storage.vote_history import read_histories
@@ -91,6 +102,8 @@ class Report:
     rounds: tuple[RoundPairs, ...]
     curve: Curve | None
     gate: GateResult | None
+    causes: dict[Cause, int] = field(default_factory=dict)
+    """Of the 👎 that stand with one, the most frequent first."""
 
     @property
     def has_votes(self) -> bool:
@@ -113,6 +126,7 @@ def read_report(session: Session, personality_id: int, now: datetime) -> Report:
         rounds=pairs_by_round(session, personality_id),
         curve=_last_curve(session, personality_id),
         gate=_last_gate(session, personality_id),
+        causes=count_causes(session, personality_id),
     )
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from storage.causes import wrong_facts
 from storage.members import Member, Memberships, home_of
 from storage.schema import QuarantineRow, ReplyRow, VoteEventRow
 from storage.settings import VoteSettings
@@ -27,6 +28,7 @@ ROWS_AT_ONCE = 1_000
 LEAST_WEIGHT = 0.1
 """What weighs less counts nothing: hundreds of such votes or suggestions would make up by number what they lack."""
 ACCOUNT_AGE, MEMBERSHIP, QUARANTINE = "account age", "membership", "quarantine"
+WRONG_FACT = "wrong fact"
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,20 @@ def _ramp(age: timedelta, full_days: float) -> float:
 def read_ballots(session: Session, personality_id: int, settings: VoteSettings) -> Ballots:
     """Return the standing votes that count, on answers of chat and arena alike.
 
-    Votes in a quarantine that is open or whose votes an admin left out count nothing, whatever they say since.
+    Votes in a quarantine that is open or whose votes an admin left out count nothing, whatever they say since; nor does
+    a 👎 for a wrong fact, which asks for knowledge.
     """
-    held = held_back(session, personality_id)
+    held, factual = held_back(session, personality_id), wrong_facts(session, personality_id)
     by_reply: dict[int, list[Ballot]] = defaultdict(list)
-    removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE), 0.0)
+    removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT), 0.0)
     total = 0
     for vote in weigh_votes(session, personality_id, settings):
         total += 1
         if (vote.reply_id, vote.user_id) in held:
             removed[QUARANTINE] += 1.0
+            continue
+        if vote.vote is Vote.DOWN and (vote.reply_id, vote.user_id) in factual:
+            removed[WRONG_FACT] += 1.0
             continue
         weight = vote.weight
         if weight < 1.0:

@@ -20,7 +20,7 @@ from storage.rounds import Round, digest_manifest, read_line, set_manifest
 from storage.samples import DrawnAnswer, read_empty_samples, record_samples
 from storage.schema import RoundRow, RoundStatus, plain
 from storage.settings import Settings
-from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, read_ballots
+from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_ballots
 from storage.versions import Version, read_alias
 from trainer.completion import SampleRequest
 from trainer.errors import TrainerError
@@ -43,7 +43,7 @@ from trainer.schedule import SCHEDULE
 from trainer.training import cpu_threads
 
 SAMPLING = {"temperature", "top_p", "repetition_penalty", "max_new_tokens"}
-RULES = (ACCOUNT_AGE, MEMBERSHIP, QUARANTINE)
+RULES = (ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT)
 LEAST_TOLD = 0.005
 MAX_PLANS = 10
 """Plans of one round: a member who takes something back again and again must not keep the trainer for ever."""

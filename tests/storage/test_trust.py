@@ -28,7 +28,16 @@ from storage.schema import (
     VoteEventRow,
 )
 from storage.settings import VoteSettings
-from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, Ballot, account_creation, read_ballots, weights_of
+from storage.trust import (
+    ACCOUNT_AGE,
+    MEMBERSHIP,
+    QUARANTINE,
+    WRONG_FACT,
+    Ballot,
+    account_creation,
+    read_ballots,
+    weights_of,
+)
 from storage.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, vote
 from tests.storage.together import together
@@ -170,7 +179,7 @@ def test_ballots_stand_by_reply_in_the_order_of_users(session: Session, personal
         second: (Ballot(BOB, Vote.UP, 1.0),),
     }
     assert ballots.total == 3
-    assert ballots.removed == {ACCOUNT_AGE: 0.0, MEMBERSHIP: 0.0, QUARANTINE: 0.0}
+    assert ballots.removed == {ACCOUNT_AGE: 0.0, MEMBERSHIP: 0.0, QUARANTINE: 0.0, WRONG_FACT: 0.0}
 
 
 def test_votes_of_another_personality_are_not_read(session: Session, personality_id: int) -> None:
@@ -192,7 +201,7 @@ def test_what_each_rule_removed_and_what_counts_make_the_total(session: Session,
     ballots = read_ballots(session, personality_id, MONTH_AND_WEEK)
     assert ballots.by_reply == {reply_id: (Ballot(ALICE, Vote.UP, 1.0), Ballot(half_old, Vote.UP, 0.25))}
     assert ballots.total == 4
-    assert ballots.removed == pytest.approx({ACCOUNT_AGE: 1.5, MEMBERSHIP: 0.25, QUARANTINE: 1.0})
+    assert ballots.removed == pytest.approx({ACCOUNT_AGE: 1.5, MEMBERSHIP: 0.25, QUARANTINE: 1.0, WRONG_FACT: 0.0})
 
 
 def test_a_vote_dates_from_when_its_thumb_was_last_set(session: Session, personality_id: int) -> None:

@@ -1,4 +1,4 @@
-"""personalities: cards, bindings, strength, rounds that learn from examples; memory of conversations"""
+"""personalities: cards, bindings, strength, rounds that learn from examples; memory; causes of votes"""
 
 from __future__ import annotations
 
@@ -79,6 +79,21 @@ def upgrade() -> None:
     with op.batch_alter_table("member_notes", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_member_notes_user_id"), ["user_id"], unique=False)
 
+    causes = ("wrong fact", "wrong tone", "too long", "unsafe", "other")
+    op.create_table(
+        "vote_causes",
+        sa.Column("reply_id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.BigInteger(), nullable=False),
+        sa.Column("cause", sa.Enum(*causes, name="cause", native_enum=False, length=32), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["reply_id"], ["replies.id"], name=op.f("fk_vote_causes_reply_id_replies"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("reply_id", "user_id", name=op.f("pk_vote_causes")),
+    )
+    with op.batch_alter_table("vote_causes", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_vote_causes_user_id"), ["user_id"], unique=False)
+
     # Added in place: copying a table, as batch mode does, would delete what hangs on its rows by ON DELETE CASCADE.
     op.add_column("personalities", sa.Column("card", sa.JSON(), nullable=False, server_default=sa.text("'{}'")))
     op.add_column("personalities", sa.Column("file_digest", sa.String(length=64), nullable=True))
@@ -99,5 +114,12 @@ def downgrade() -> None:
         ("personalities", "card"),
     ):
         op.drop_column(table, column)
-    for table in ("member_notes", "conversation_speakers", "conversations", "bindings", "card_revisions"):
+    for table in (
+        "vote_causes",
+        "member_notes",
+        "conversation_speakers",
+        "conversations",
+        "bindings",
+        "card_revisions",
+    ):
         op.drop_table(table)

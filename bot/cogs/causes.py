@@ -1,0 +1,87 @@
+"""Lets members say what is wrong with an answer, so that each cause goes where it can be mended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.app import ReactuneBot
+from bot.errors import UserFacingError
+from bot.failures import NOT_MINE, answer_privately, tell
+from storage.causes import give_cause
+from storage.replies import find_by_message
+from storage.schema import Cause
+
+QUESTION = "What is wrong with that answer?"
+ADD_THUMB = " Put a 👎 under the answer as well, or it does not count."
+NOTED = {
+    Cause.WRONG_FACT: "Noted: a wrong fact. It goes to the admins as a gap in what I know, and is not trained on.",
+    Cause.WRONG_TONE: "Noted: the wrong tone. `/suggest` shows me a better one.",
+    Cause.TOO_LONG: "Noted: too long.",
+    Cause.UNSAFE: "Noted: unsafe. If it must go at once, tell an admin.",
+    Cause.OTHER: "Noted. `/suggest` lets you write a better answer.",
+}
+KEYS = {cause: cause.name.lower() for cause in Cause}
+
+
+class Causes(commands.Cog):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+        self._menu = app_commands.ContextMenu(name="What is wrong with it?", callback=self.ask)
+
+    async def cog_load(self) -> None:
+        self.bot.tree.add_command(self._menu)
+        self.bot.add_dynamic_items(CauseButton)
+
+    async def cog_unload(self) -> None:
+        self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
+        self.bot.remove_dynamic_items(CauseButton)
+
+    async def ask(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Ask what is wrong with an answer."""
+        await interaction.response.defer(ephemeral=True)
+        reply = await self.bot.database.read(find_by_message, message.id)
+        if reply is None:
+            raise UserFacingError(NOT_MINE)
+        view = discord.ui.View(timeout=None)
+        for cause in Cause:
+            view.add_item(CauseButton(reply.id, cause))
+        await answer_privately(interaction, QUESTION, view)
+
+
+class CauseButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"reactune:cause:(?P<reply>\d+):(?P<cause>[a-z_]+)",
+):
+    """Works after a restart as well: its id holds all it needs."""
+
+    def __init__(self, reply_id: int, cause: Cause) -> None:
+        self.reply_id = reply_id
+        self.cause = cause
+        custom_id = f"reactune:cause:{reply_id}:{KEYS[cause]}"
+        super().__init__(discord.ui.Button(label=cause.value.capitalize(), custom_id=custom_id))
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> CauseButton:
+        return cls(int(match["reply"]), Cause[match["cause"].upper()])
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        bot = interaction.client
+        assert isinstance(bot, ReactuneBot)
+        await interaction.response.defer()
+        try:
+            is_down = await bot.database.run(give_cause, self.reply_id, interaction.user.id, self.cause)
+        except Exception as error:
+            await answer_privately(interaction, tell(error))
+            return
+        text = NOT_MINE if is_down is None else NOTED[self.cause] + ("" if is_down else ADD_THUMB)
+        await interaction.edit_original_response(content=text, view=None)
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(Causes(bot))
