@@ -96,7 +96,7 @@ def build_trainer(
     settings: TrainingSettings,
     report: Report,
 ) -> Trainer:
-    """Return a trainer that goes on from `parent` (from nothing where None), with the parent as its reference.
+    """Return a trainer that goes on from `parent` (from nothing where None), which preferences have as reference.
 
     `configure` is asked for TRL's settings with the longest row's tokens and whether it `validates`; only with
     `settings.patience` it does.
