@@ -115,3 +115,11 @@ class ArenaClosed(StorageError):
 
 class QuarantineConflict(StorageError):
     """Votes that wait for a decision were decided on by somebody else, or are gone."""
+
+
+class EncoderError(StorageError):
+    """The sentence encoder is missing or cannot be read."""
+
+
+class DocumentRefused(StorageError):
+    """A document cannot be added, refreshed or removed as things are; nothing was changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,14 @@ from storage.schema import Basis, Origin, Outcome, ReplyMessageRow, ReplyRow, Re
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """A passage that was quoted in the prompt."""
+
+    chunk_id: int
+    document_id: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class NewReply:
     basis: Basis | None
     speakers: Collection[int]
     origin: Origin = Origin.CHAT
+    retrieved: Sequence[Retrieved] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class Reply:
     created_at: datetime
     message_ids: tuple[int, ...]
     speakers: tuple[int, ...]
+    retrieved: tuple[Retrieved, ...]
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,7 @@ def start_reply(session: Session, new: NewReply) -> int:
         source_message_id=new.source_message_id,
         basis=new.basis,
         origin=new.origin,
+        retrieved=[asdict(passage) for passage in new.retrieved],
     )
     session.add(row)
     session.flush()
@@ -239,4 +250,5 @@ def _reply(session: Session, row: ReplyRow) -> Reply:
         select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == row.id).order_by(ReplyMessageRow.position)
     )
     speakers = session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id))
-    return plain(Reply, row, message_ids=tuple(message_ids), speakers=tuple(speakers))
+    retrieved = tuple(Retrieved(**passage) for passage in row.retrieved)
+    return plain(Reply, row, message_ids=tuple(message_ids), speakers=tuple(speakers), retrieved=retrieved)

@@ -1,0 +1,178 @@
+"""Looks a question up in documents: by words, by meaning, and by both ranks together."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import or_, select, text
+from sqlalchemy.orm import Session
+
+from storage.knowledge import Scope
+from storage.schema import ChunkRow, DocumentRow
+from storage.vectors import Near, VectorIndex
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RRF_K = 60
+"""Cormack, Clarke and Büttcher 2009: what a first rank counts more than a second."""
+CANDIDATES = 50
+"""Chunks that each of the two searches hands on."""
+MAX_WORDS = 32
+"""Words of a question that are searched, its first ones; more make the query slow and no better."""
+
+_WORD = re.compile(r"\w+")
+_COMMONEST = """
+a about an and any are as at be been being but by can could did do does doing for from get got had has have he her here
+hers him his how i if in into is it its just me my no nor not of off on or our ours out over please she should so some
+such than that the their them then there these they this those to too up us very was we were what when where which
+while who whom whose why will with would you your yours s t m re ve ll d
+"""
+STOP_WORDS = frozenset(_COMMONEST.split())
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody asks, as words and, where an encoder is there, as a vector of length 1, (D,)."""
+
+    text: str
+    embedding: NDArray[Any] | None
+    encoder: str = ""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A chunk that was found."""
+
+    chunk_id: int
+    document_id: int
+    title: str
+    link: str
+    heading: str
+    text: str
+    score: float
+    """Reciprocal ranks, summed."""
+    similarity: float | None
+    """Cosine of question and passage; None where no encoder has read both, or the passage is far down."""
+    coverage: float
+    """Share of the question's words, but for the commonest, that the passage holds."""
+
+
+def search(session: Session, index: VectorIndex, scope: Scope, question: Question, limit: int) -> list[Passage]:
+    """Return the best passages of the documents in scope, best first."""
+    documents = documents_in(session, scope)
+    near = find_near(session, index, scope.guild_id, documents, question)
+    by_words = find_words(session, documents, question.text)
+    scores = fuse([one.chunk_id for one in near], by_words)
+    best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:limit]
+    return _passages(session, best, scores, {one.chunk_id: one.similarity for one in near}, question.text)
+
+
+def documents_in(session: Session, scope: Scope) -> list[int]:
+    """Return the ids of the documents that may be looked up where somebody asks."""
+    query = select(DocumentRow.id).where(
+        DocumentRow.guild_id == scope.guild_id,
+        DocumentRow.removed_at.is_(None),
+        or_(DocumentRow.channel_id.is_(None), DocumentRow.channel_id.in_(scope.channel_ids)),
+        or_(DocumentRow.personality_id.is_(None), DocumentRow.personality_id == scope.personality_id),
+    )
+    return list(session.scalars(query))
+
+
+def find_near(
+    session: Session, index: VectorIndex, guild_id: int, document_ids: Collection[int], question: Question
+) -> list[Near]:
+    """Return the chunks nearest in meaning, best first; none without an encoder."""
+    if question.embedding is None:
+        return []
+    return index.nearest(
+        session, guild_id, document_ids, query=question.embedding, encoder=question.encoder, limit=CANDIDATES
+    )
+
+
+def find_words(session: Session, document_ids: Collection[int], text_: str) -> list[int]:
+    """Return the ids of the chunks that hold some of the words, best first."""
+    words = content_words(text_)
+    if not words or not document_ids:
+        return []
+    find = _find_in_postgres if session.get_bind().dialect.name == "postgresql" else _find_in_sqlite
+    return find(session, document_ids, words)
+
+
+def content_words(text_: str) -> list[str]:
+    """Return the different words of a text in order, in lower case, without the commonest English ones."""
+    words = dict.fromkeys(_WORD.findall(text_.lower()))
+    return [word for word in words if word not in STOP_WORDS][:MAX_WORDS]
+
+
+def fuse(*rankings: Sequence[int]) -> dict[int, float]:
+    """Return the sum of 1 / (RRF_K + rank) of everything that is ranked; ranks begin at 1."""
+    scores: dict[int, float] = defaultdict(float)
+    for ranking in rankings:
+        for rank, item in enumerate(ranking, start=1):
+            scores[item] += 1 / (RRF_K + rank)
+    return dict(scores)
+
+
+def _find_in_sqlite(session: Session, document_ids: Collection[int], words: Sequence[str]) -> list[int]:
+    # Ranked by BM25; a word in a heading counts double.
+    rows = session.scalars(
+        text(
+            "SELECT chunk_words.rowid FROM chunk_words JOIN chunks ON chunks.id = chunk_words.rowid "
+            "WHERE chunk_words MATCH :words AND rank MATCH 'bm25(2.0, 1.0)' "
+            "AND chunks.document_id IN (SELECT value FROM json_each(:documents)) ORDER BY rank LIMIT :limit"
+        ),
+        {
+            "words": " OR ".join(f'"{word}"' for word in words),
+            "documents": str(list(document_ids)),
+            "limit": CANDIDATES,
+        },
+    )
+    return list(rows)
+
+
+def _find_in_postgres(session: Session, document_ids: Collection[int], words: Sequence[str]) -> list[int]:
+    rows = session.scalars(
+        text(
+            "SELECT id FROM chunks, to_tsquery('english', :words) AS query "
+            "WHERE words @@ query AND document_id = ANY(:documents) "
+            "ORDER BY ts_rank(words, query, 1) DESC, id LIMIT :limit"
+        ),
+        {"words": " | ".join(words), "documents": list(document_ids), "limit": CANDIDATES},
+    )
+    return list(rows)
+
+
+def _passages(
+    session: Session,
+    chunk_ids: Sequence[int],
+    scores: dict[int, float],
+    similarities: dict[int, float],
+    question: str,
+) -> list[Passage]:
+    rows = session.execute(
+        select(ChunkRow.id, ChunkRow.document_id, DocumentRow.title, DocumentRow.link, ChunkRow.heading, ChunkRow.text)
+        .join(DocumentRow)
+        .where(ChunkRow.id.in_(chunk_ids))
+    )
+    found = {row.id: row for row in rows}
+    return [
+        Passage(
+            *found[id_],
+            score=scores[id_],
+            similarity=similarities.get(id_),
+            coverage=coverage(question, f"{found[id_].heading} {found[id_].text}"),
+        )
+        for id_ in chunk_ids
+        if id_ in found
+    ]
+
+
+def coverage(question: str, passage: str) -> float:
+    """Return the share of the question's words that stand in the passage, from 0 to 1."""
+    wanted = set(content_words(question))
+    return len(wanted & set(_WORD.findall(passage.lower()))) / len(wanted) if wanted else 0.0
