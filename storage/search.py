@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +19,26 @@ from storage.vectors import Near, VectorIndex
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RRF_K = 60
-"""Cormack, Clarke and Büttcher 2009: what a first rank counts more than a second."""
+RRF_K = 20
+"""How little the first ranks count more than the next ones. Cormack, Clarke and Büttcher 2009 fused lists of 1,000
+with 60; where lists are this short, a chunk that both name far down would win over the first of one."""
+WORDS_WEIGHT = 0.3
+"""What a rank by words counts beside one by meaning: members rarely ask in the words of a document."""
 CANDIDATES = 50
 """Chunks that each of the two searches hands on."""
 MAX_WORDS = 32
 """Words of a question that are searched, its first ones; more make the query slow and no better."""
 
+MOST_HITS = 2_000
+"""Chunks that may hold a word for it to be searched."""
+
 _WORD = re.compile(r"\w+")
 _COMMONEST = """
-a about an and any are as at be been being but by can could did do does doing for from get got had has have he her here
-hers him his how i if in into is it its just me my no nor not of off on or our ours out over please she should so some
-such than that the their them then there these they this those to too up us very was we were what when where which
-while who whom whose why will with would you your yours s t m re ve ll d
+a about an and any anybody anyone anything are as at be been being but by can could d did do does doing everybody for
+from get go got had has have he her here hers him his how i if in into is it its just let ll m many may me might much
+must my need no nor not of off on one or our ours out over please re s shall she should so some somebody someone
+something such t than that the their them then there these they this those to too up us ve very want was we were what
+when where which while who whom whose why will with would you your yours
 """
 STOP_WORDS = frozenset(_COMMONEST.split())
 
@@ -67,7 +75,7 @@ def search(session: Session, index: VectorIndex, scope: Scope, question: Questio
     documents = documents_in(session, scope)
     near = find_near(session, index, scope.guild_id, documents, question)
     by_words = find_words(session, documents, question.text)
-    scores = fuse([one.chunk_id for one in near], by_words)
+    scores = fuse((1.0, [one.chunk_id for one in near]), (WORDS_WEIGHT, by_words))
     best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:limit]
     return _passages(session, best, scores, {one.chunk_id: one.similarity for one in near}, question.text)
 
@@ -95,12 +103,16 @@ def find_near(
 
 
 def find_words(session: Session, document_ids: Collection[int], text_: str) -> list[int]:
-    """Return the ids of the chunks that hold some of the words, best first."""
+    """Return the ids of the chunks that hold some of the words, best first; rare words count more."""
     words = content_words(text_)
     if not words or not document_ids:
         return []
-    find = _find_in_postgres if session.get_bind().dialect.name == "postgresql" else _find_in_sqlite
-    return find(session, document_ids, words)
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    count, find = (_count_in_postgres, _find_in_postgres) if is_postgres else (_count_in_sqlite, _find_in_sqlite)
+    hits = {word: count(session, word) for word in words}
+    # What stands everywhere says little, and ranking everything that holds it takes longest.
+    telling = {word: number for word, number in hits.items() if 0 < number <= MOST_HITS}
+    return find(session, document_ids, telling) if telling else []
 
 
 def content_words(text_: str) -> list[str]:
@@ -109,16 +121,23 @@ def content_words(text_: str) -> list[str]:
     return [word for word in words if word not in STOP_WORDS][:MAX_WORDS]
 
 
-def fuse(*rankings: Sequence[int]) -> dict[int, float]:
-    """Return the sum of 1 / (RRF_K + rank) of everything that is ranked; ranks begin at 1."""
+def fuse(*rankings: tuple[float, Sequence[int]]) -> dict[int, float]:
+    """Return the sum of weight / (RRF_K + rank) of everything that is ranked; ranks begin at 1."""
     scores: dict[int, float] = defaultdict(float)
-    for ranking in rankings:
+    for weight, ranking in rankings:
         for rank, item in enumerate(ranking, start=1):
-            scores[item] += 1 / (RRF_K + rank)
+            scores[item] += weight / (RRF_K + rank)
     return dict(scores)
 
 
-def _find_in_sqlite(session: Session, document_ids: Collection[int], words: Sequence[str]) -> list[int]:
+def _count_in_sqlite(session: Session, word: str) -> int:
+    """Return how many chunks hold the word, counted up to one more than MOST_HITS."""
+    rows = "SELECT 1 FROM chunk_words WHERE chunk_words MATCH :word LIMIT :limit"
+    values = {"word": f'"{word}"', "limit": MOST_HITS + 1}
+    return int(session.execute(text(f"SELECT count(*) FROM ({rows})"), values).scalar_one())
+
+
+def _find_in_sqlite(session: Session, document_ids: Collection[int], hits: Mapping[str, int]) -> list[int]:
     # Ranked by BM25; a word in a heading counts double.
     rows = session.scalars(
         text(
@@ -127,7 +146,7 @@ def _find_in_sqlite(session: Session, document_ids: Collection[int], words: Sequ
             "AND chunks.document_id IN (SELECT value FROM json_each(:documents)) ORDER BY rank LIMIT :limit"
         ),
         {
-            "words": " OR ".join(f'"{word}"' for word in words),
+            "words": " OR ".join(f'"{word}"' for word in hits),
             "documents": str(list(document_ids)),
             "limit": CANDIDATES,
         },
@@ -135,14 +154,24 @@ def _find_in_sqlite(session: Session, document_ids: Collection[int], words: Sequ
     return list(rows)
 
 
-def _find_in_postgres(session: Session, document_ids: Collection[int], words: Sequence[str]) -> list[int]:
+def _count_in_postgres(session: Session, word: str) -> int:
+    rows = "SELECT 1 FROM chunks WHERE words @@ to_tsquery('english', :word) LIMIT :limit"
+    values = {"word": word, "limit": MOST_HITS + 1}
+    return int(session.execute(text(f"SELECT count(*) FROM ({rows}) AS hits"), values).scalar_one())
+
+
+def _find_in_postgres(session: Session, document_ids: Collection[int], hits: Mapping[str, int]) -> list[int]:
+    # PostgreSQL's own rank knows nothing of rare words, so each word is ranked alone and weighed by how rare it is.
+    ranks = " + ".join(f"ts_rank(words, to_tsquery('english', :word_{i}), 1) * :weight_{i}" for i in range(len(hits)))
+    values: dict[str, Any] = {"any": " | ".join(hits), "documents": list(document_ids), "limit": CANDIDATES}
+    for i, (word, number) in enumerate(hits.items()):
+        values |= {f"word_{i}": word, f"weight_{i}": math.log(MOST_HITS / number) + 1}
     rows = session.scalars(
         text(
-            "SELECT id FROM chunks, to_tsquery('english', :words) AS query "
-            "WHERE words @@ query AND document_id = ANY(:documents) "
-            "ORDER BY ts_rank(words, query, 1) DESC, id LIMIT :limit"
+            "SELECT id FROM chunks WHERE words @@ to_tsquery('english', :any) AND document_id = ANY(:documents) "
+            f"ORDER BY {ranks} DESC, id LIMIT :limit"
         ),
-        {"words": " | ".join(words), "documents": list(document_ids), "limit": CANDIDATES},
+        values,
     )
     return list(rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -29,7 +30,16 @@ from storage.privacy import delete_member
 from storage.schema import ChunkRow, DocumentKind, DocumentRow, DocumentSpeakerRow
 from storage.search import Question, coverage, fuse, search
 from storage.settings import KnowledgeSettings
-from storage.vectors import VectorIndex, has_pgvector, prepare_vectors
+from storage.vectors import (
+    AXES,
+    CHOSEN,
+    Matrix,
+    VectorIndex,
+    _main_axes,
+    _nearest_in,
+    has_pgvector,
+    prepare_vectors,
+)
 from tests.seeding import ALICE
 from tests.word_encoder import DIMENSIONS, WordEncoder
 
@@ -122,8 +132,8 @@ def test_what_both_find_comes_first(session: Session) -> None:
 
 
 def test_ranks_are_fused_by_hand_computed_scores() -> None:
-    assert fuse([7, 8], [8]) == {7: 1 / 61, 8: 1 / 62 + 1 / 61}
-    assert fuse([], []) == {}
+    assert fuse((1.0, [7, 8]), (0.5, [8])) == {7: 1 / 21, 8: 1 / 22 + 0.5 / 21}
+    assert fuse((1.0, []), (0.5, [])) == {}
 
 
 def test_coverage_is_the_share_of_the_questions_own_words() -> None:
@@ -267,6 +277,20 @@ def test_a_listed_document_says_what_waits(session: Session) -> None:
     embed(session, WordEncoder(), limit=1)
     document = list_documents(session, GUILD)[0]
     assert (document.chunks, document.waiting, document.chars) == (2, 1, 8)
+
+
+def test_the_first_look_at_many_chunks_loses_none_of_the_nearest() -> None:
+    rng = np.random.default_rng(7)
+    topics = rng.normal(size=(50, 384))
+    vectors = topics[rng.integers(0, 50, 3 * CHOSEN)] + rng.normal(0, 0.3, (3 * CHOSEN, 384))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f4")
+    axes = _main_axes(vectors)
+    assert axes.shape == (384, AXES)
+    ids = np.arange(len(vectors))
+    matrix = Matrix(("words 1", ((1, 1),)), ids, np.ones_like(ids), vectors, axes, vectors @ axes)
+    for query in vectors[:20]:
+        found = [near.chunk_id for near in _nearest_in(matrix, [1], query, 10)]
+        assert found == np.argsort(-(vectors @ query), kind="stable")[:10].tolist()
 
 
 # pgvector
