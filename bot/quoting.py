@@ -1,7 +1,8 @@
-"""Puts passages of documents into a prompt, as quoted material that gives no orders, and names them below the answer."""
+"""Puts passages of documents into a prompt, as quoted material that gives no orders, and names them below answers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ OPENING = (
 )
 CLOSING = "[End of the quoted documents.]"
 MAX_TITLE_CHARS = 80
+UNSAFE_IN_LINKS = re.compile(r"[<>()\s]")
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,14 @@ def quote_block(quotes: Sequence[Quote]) -> str:
 
 def cite(sources: Sequence[tuple[str, str]]) -> str:
     """Return a line of small print that names each (title, link); links open no preview, and nobody is mentioned."""
-    return f"-# sources: {' · '.join(_cite(title, link) for title, link in sources)}"
+    return f"-# sources: {' · '.join(cite_one(title, link) for title, link in sources)}"
 
 
-def _cite(title: str, link: str) -> str:
+def cite_one(title: str, link: str) -> str:
+    """Return a title on one line as Markdown that links and does nothing else."""
     words = " ".join(title.split())
     if len(words) > MAX_TITLE_CHARS:
         words = f"{words[: MAX_TITLE_CHARS - 1]}…"
     shown = discord.utils.escape_mentions(discord.utils.escape_markdown(words))
     shown = shown.replace("[", "(").replace("]", ")")  # or the title could end its link and begin another
-    return f"[{shown}](<{link}>)" if link else shown
+    return f"[{shown}](<{UNSAFE_IN_LINKS.sub('', link)}>)" if link else shown

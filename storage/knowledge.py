@@ -185,9 +185,12 @@ def titles_of(session: Session, document_ids: Sequence[int]) -> list[tuple[str, 
 # Embedding, which may be interrupted at any time and goes on where it was
 
 
-def count_waiting(session: Session, encoder: str) -> int:
-    """Count the chunks that this encoder has not read."""
-    return session.scalar(select(func.count()).select_from(ChunkRow).where(ChunkRow.encoder != encoder)) or 0
+def count_waiting(session: Session, encoder: str, document_id: int | None = None) -> int:
+    """Count the chunks that this encoder has not read, of one document or of all."""
+    query = select(func.count()).select_from(ChunkRow).where(ChunkRow.encoder != encoder)
+    if document_id is not None:
+        query = query.where(ChunkRow.document_id == document_id)
+    return session.scalar(query) or 0
 
 
 def waiting_chunks(session: Session, encoder: str, limit: int, document_id: int | None = None) -> list[Waiting]:

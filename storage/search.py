@@ -66,8 +66,10 @@ class Passage:
     """Reciprocal ranks, summed."""
     similarity: float | None
     """Cosine of question and passage; None where no encoder has read both, or the passage is far down."""
+    matches: int
+    """How many of the question's words, but for the commonest, the passage holds."""
     coverage: float
-    """Share of the question's words, but for the commonest, that the passage holds."""
+    """Which share of them that is."""
 
 
 def search(session: Session, index: VectorIndex, scope: Scope, question: Question, limit: int) -> list[Passage]:
@@ -194,6 +196,7 @@ def _passages(
             *found[id_],
             score=scores[id_],
             similarity=similarities.get(id_),
+            matches=len(shared_words(question, f"{found[id_].heading} {found[id_].text}")),
             coverage=coverage(question, f"{found[id_].heading} {found[id_].text}"),
         )
         for id_ in chunk_ids
@@ -203,5 +206,9 @@ def _passages(
 
 def coverage(question: str, passage: str) -> float:
     """Return the share of the question's words that stand in the passage, from 0 to 1."""
-    wanted = set(content_words(question))
-    return len(wanted & set(_WORD.findall(passage.lower()))) / len(wanted) if wanted else 0.0
+    wanted = content_words(question)
+    return len(shared_words(question, passage)) / len(wanted) if wanted else 0.0
+
+
+def shared_words(question: str, passage: str) -> set[str]:
+    return set(content_words(question)) & set(_WORD.findall(passage.lower()))

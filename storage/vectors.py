@@ -100,7 +100,8 @@ class VectorIndex:
         import numpy as np  # noqa: F401 (the controller knows the libraries that are loaded)
 
         self._threads = self._threads or ThreadpoolController()
-        return self._threads.limit(limits=1, user_api="blas")
+        limited: AbstractContextManager[Any] = self._threads.limit(limits=1, user_api="blas")
+        return limited
 
     def _matrix(self, session: Session, guild_id: int, encoder: str) -> Matrix:
         stamp = (encoder, _revisions(session, guild_id))

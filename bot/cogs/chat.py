@@ -21,6 +21,9 @@ from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
 from bot.message_stream import CURSOR, PART_CHARS
 from bot.prompting import ChatMessage, to_messages
+from bot.quoting import Quote
+from bot.retrieval import Informed, render_informed
+from storage.knowledge import Scope, speakers_of
 from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
 from storage.schema import Origin
 
@@ -123,15 +126,17 @@ class Chat(commands.Cog):
             return
         self._require_patience(message.author.id)
         async with _typing(message.channel):
-            prompt = await self._render(conversation)
+            informed = await self._render(message, conversation)
+            quoted = [passage.document_id for passage in informed.retrieved]
             ask = Ask(
-                prompt=prompt,
+                prompt=informed.prompt,
                 channel=message.channel,
                 channel_id=message.channel.id,
                 guild_id=message.guild.id if message.guild else None,
                 author_id=message.author.id,
-                speakers=conversation.speakers,
+                speakers=conversation.speakers | await self.bot.database.read(speakers_of, quoted),
                 source_message_id=message.id,
+                retrieved=informed.retrieved,
             )
             explores = random.random() < self.bot.settings.arena.exploration_share
             if explores:
@@ -162,12 +167,22 @@ class Chat(commands.Cog):
         names = {f"/{command.name}" for command in self.bot.tree.get_commands(type=discord.AppCommandType.chat_input)}
         return first if first in names else None
 
-    async def _render(self, conversation: Conversation) -> RenderedPrompt:
+    async def _render(self, message: discord.Message, conversation: Conversation) -> Informed:
         messages = to_messages(self.bot.settings.chat.system_prompt, conversation.turns)
+        quotes = await self._look_up(message, conversation)
         try:
-            return await self.bot.engine.render(messages)
+            return await render_informed(self.bot.engine, messages, quotes, self.bot.settings.knowledge.budget_tokens)
         except ValueError as error:
             raise UserFacingError(TOO_SMALL) from error
+
+    async def _look_up(self, message: discord.Message, conversation: Conversation) -> list[Quote]:
+        """Return what the server's documents say to the newest words."""
+        if message.guild is None or not conversation.turns:
+            return []
+        channels = {message.channel.id, getattr(message.channel, "parent_id", None)} - {None}
+        scope = Scope(message.guild.id, frozenset(channels), self.bot.personality_id)
+        passages = await self.bot.library.look_up(scope, conversation.turns[-1].text)
+        return [Quote(found.chunk_id, found.document_id, found.heading, found.text) for found in passages]
 
     async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte."""
@@ -187,6 +202,7 @@ class Chat(commands.Cog):
                     author_id=user_id,
                     speakers=frozenset(reply.speakers),
                     source_message_id=reply.source_message_id,
+                    retrieved=reply.retrieved,
                 )
             )
 
