@@ -254,7 +254,8 @@ def _require_text(source: Source, settings: KnowledgeSettings) -> None:
         raise UserFacingError("There is no text in it.")
     if len(source.text) > settings.max_chars:
         raise DocumentRefused(
-            f"the text has {len(source.text):,} characters, and knowledge.max_chars allows {settings.max_chars:,}: split it"
+            f"the text has {len(source.text):,} characters, and knowledge.max_chars allows {settings.max_chars:,}: "
+            "split it"
         )
 
 

@@ -29,7 +29,7 @@ CANDIDATES = 50
 MAX_WORDS = 32
 """Words of a question that are searched, its first ones; more make the query slow and no better."""
 
-MOST_HITS = 2_000
+MOST_HITS = 1_000
 """Chunks that may hold a word for it to be searched."""
 
 _WORD = re.compile(r"\w+")
@@ -211,4 +211,6 @@ def coverage(question: str, passage: str) -> float:
 
 
 def shared_words(question: str, passage: str) -> set[str]:
-    return set(content_words(question)) & set(_WORD.findall(passage.lower()))
+    """Return the question's words, but for the commonest, that the passage holds; in the plural or not."""
+    held = {word.removesuffix("s") for word in _WORD.findall(passage.lower())}
+    return {word for word in content_words(question) if word.removesuffix("s") in held}

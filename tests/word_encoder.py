@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from storage.search import content_words
+
 DIMENSIONS = 64
-SAME: Mapping[str, str] = MappingProxyType({"automobile": "car", "cars": "car", "kitten": "cat", "cats": "cat"})
+SAME: Mapping[str, str] = MappingProxyType(
+    {"automobile": "car", "cars": "car", "kitten": "cat", "cats": "cat", "opens": "open"}
+)
 
 
 class WordEncoder:
@@ -24,7 +27,7 @@ class WordEncoder:
         self.read.extend(texts)
         vectors = np.zeros((len(texts), DIMENSIONS), dtype="<f4")
         for row, text in zip(vectors, texts, strict=True):
-            for word in re.findall(r"\w+", text.lower()):
+            for word in content_words(text):
                 row[self._dimension(word)] += 1
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 

@@ -179,8 +179,8 @@ class Chat(commands.Cog):
         """Return what the server's documents say to the newest words."""
         if message.guild is None or not conversation.turns:
             return []
-        channels = {message.channel.id, getattr(message.channel, "parent_id", None)} - {None}
-        scope = Scope(message.guild.id, frozenset(channels), self.bot.personality_id)
+        parent = getattr(message.channel, "parent_id", None) or message.channel.id
+        scope = Scope(message.guild.id, frozenset({message.channel.id, parent}), self.bot.personality_id)
         passages = await self.bot.library.look_up(scope, conversation.turns[-1].text)
         return [Quote(found.chunk_id, found.document_id, found.heading, found.text) for found in passages]
 

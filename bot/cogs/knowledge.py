@@ -82,6 +82,7 @@ class Knowledge(
     async def add(
         self,
         interaction: discord.Interaction,
+        *,
         text: str | None = None,
         file: discord.Attachment | None = None,
         message: str | None = None,
