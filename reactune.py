@@ -470,6 +470,12 @@ def bench_community(
     )
 
 
+@bench.command("knowledge")
+def bench_knowledge(as_json: AsJson = False) -> None:
+    """What a search in documents finds, what the model makes of it, and how long it takes. Takes minutes."""
+    _run_bench("knowledge", as_json)
+
+
 def _import_from_here() -> None:
     """Let a taste such as "module:function" name a module in the folder that the command is called in."""
     sys.path.append(str(Path.cwd()))
