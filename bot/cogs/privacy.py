@@ -12,7 +12,7 @@ from storage.privacy import consenting, delete_member, describe_bases, give_cons
 
 KEPT = (
     "I keep my answers, the messages I answered, votes and suggestions, and since when voters are members of their "
-    "server. `/privacy delete` removes what I keep of you."
+    "server, and messages that admins let me look up. `/privacy delete` removes what I keep of you."
 )
 OUTSIDE_DISCORD = (
     "This is a demo on your own machine, not Discord: everything said here may be trained on. In Discord, only what "

@@ -137,7 +137,7 @@ def test_ranks_are_fused_by_hand_computed_scores() -> None:
 
 
 def test_coverage_is_the_share_of_the_questions_own_words() -> None:
-    assert coverage("when does the library open", "The library opens at nine") == 0.5
+    assert coverage("when does the library close", "The library opens at nine") == 0.5
     assert coverage("the of", "anything") == 0.0
 
 
