@@ -667,6 +667,12 @@ def bench_demonstration(
     _run_bench("demonstration", as_json, card=card, base=base, messages=messages, seed=seed)
 
 
+@bench.command("knowledge")
+def bench_knowledge(as_json: AsJson = False) -> None:
+    """What a search in documents finds, what the model makes of it, and how long it takes. Takes minutes."""
+    _run_bench("knowledge", as_json)
+
+
 def _import_from_here() -> None:
     """Let a taste such as "module:function" name a module in the folder that the command is called in."""
     sys.path.append(str(Path.cwd()))

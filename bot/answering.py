@@ -23,14 +23,24 @@ from bot.engine import (
 )
 from bot.errors import EngineStopped, UserFacingError
 from bot.message_stream import AnswerDeleted, MessageStream
+from bot.quoting import cite
 from bot.releases import Release, Releases
 from storage.base_model import BaseModel
 from storage.bindings import AS_TRAINED, Voice
 from storage.cards import tuned
 from storage.database import Database
+from storage.knowledge import titles_of
 from storage.personalities import Personality
 from storage.privacy import basis_of_chat, erased_since
-from storage.replies import FINISHED_WHOLE, FinishedReply, NewReply, add_message, finish_reply, start_reply
+from storage.replies import (
+    FINISHED_WHOLE,
+    FinishedReply,
+    NewReply,
+    Retrieved,
+    add_message,
+    finish_reply,
+    start_reply,
+)
 from storage.schema import Basis, Origin, Outcome, utc_now
 from storage.settings import GenerationSettings
 
@@ -71,6 +81,8 @@ class Ask:
     source_message_id: int | None
     origin: Origin = Origin.CHAT
     asked_at: datetime = field(default_factory=utc_now)
+    retrieved: tuple[Retrieved, ...] = ()
+    """The passages that the prompt quotes; the answer names their documents."""
     label: str | None = None
     """Stands under a whole answer in place of the version, which the reader should not know."""
 
@@ -155,6 +167,7 @@ class Answerer:
                 basis=self._fixed_basis or basis_of_chat(session, ask.speakers),
                 speakers=ask.speakers,
                 origin=ask.origin,
+                retrieved=ask.retrieved,
             ),
         )
 
@@ -180,7 +193,11 @@ class Answerer:
         words = finished.answer or WITHOUT_WORDS.get(completion.finish, "")
         blind = ask.label if finished.outcome in FINISHED_WHOLE else None
         label = blind or label_of(ask.voice.personality, release)
-        await stream.finish(words, small_print(label, ask.prompt, completion.finish))
+        print_ = small_print(label, ask.prompt, completion.finish)
+        if ask.retrieved and finished.outcome in FINISHED_WHOLE:
+            sources = await self._database.read(titles_of, [passage.document_id for passage in ask.retrieved])
+            print_ = f"{print_}\n{cite(sources)}"
+        await stream.finish(words, print_)
         return finished
 
 

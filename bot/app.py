@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import discord
@@ -15,6 +15,7 @@ from bot.arena_schedule import arena_trigger
 from bot.engine import Engine
 from bot.engine.local import LocalEngine
 from bot.failures import ErrorTranslatingTree
+from bot.library import Library
 from bot.releases import Releases
 from bot.vote_log import VoteLog
 from storage.adapters import AdapterStore
@@ -24,6 +25,7 @@ from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
 from storage.replies import Reply, interrupt_unfinished
 from storage.schema import Basis
+from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ COGS = (
     "bot.cogs.chat",
     "bot.cogs.feedback",
     "bot.cogs.insight",
+    "bot.cogs.knowledge",
     "bot.cogs.memory",
     "bot.cogs.models",
     "bot.cogs.personalities",
@@ -51,13 +54,14 @@ def create_bot(
     engine: Engine | None = None,
     base: BaseModel | None = None,
     fixed_basis: Basis | None = None,
+    load_encoder: Callable[[], Encoder] = BundledEncoder,
 ) -> ReactuneBot:
     """Return the client, ready for a simulator or for Discord; it opens its database and model on login.
 
-    `engine` and `base` replace the local engine and the configured base model. `fixed_basis` is the training basis of
-    everything said outside Discord.
+    `engine`, `base` and `load_encoder` replace the local engine, the configured base model and MiniLM. `fixed_basis` is
+    the training basis of everything said outside Discord.
     """
-    return ReactuneBot(settings, engine=engine, base=base, fixed_basis=fixed_basis)
+    return ReactuneBot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
 
 
 class ReactuneBot(commands.Bot):
@@ -66,6 +70,7 @@ class ReactuneBot(commands.Bot):
     base: BaseModel
     releases: Releases
     answerer: Answerer
+    library: Library
     vote_log: VoteLog
     personality_id: int
     """Of the default personality."""
@@ -73,7 +78,13 @@ class ReactuneBot(commands.Bot):
     """Answers that an earlier life of the bot left unfinished."""
 
     def __init__(
-        self, settings: Settings, *, engine: Engine | None, base: BaseModel | None, fixed_basis: Basis | None
+        self,
+        settings: Settings,
+        *,
+        engine: Engine | None,
+        base: BaseModel | None,
+        fixed_basis: Basis | None,
+        load_encoder: Callable[[], Encoder] = BundledEncoder,
     ) -> None:
         intents = discord.Intents.default()
         intents.message_content = settings.discord.message_content_intent
@@ -88,6 +99,7 @@ class ReactuneBot(commands.Bot):
         self.fixed_basis = fixed_basis
         self._given_engine = engine
         self._given_base = base
+        self._load_encoder = load_encoder
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def setup_hook(self) -> None:
@@ -101,6 +113,7 @@ class ReactuneBot(commands.Bot):
         await self.engine.start()
         self.adapters = AdapterStore(settings.data.directory / "adapters")
         self.releases = Releases(self.database, self.adapters, self.base)
+        self.library = Library(self.database, settings.knowledge, self._load_encoder)
         self.vote_log = VoteLog(self.database, self.spawn)
         self.answerer = Answerer(
             engine=self.engine,
@@ -117,6 +130,7 @@ class ReactuneBot(commands.Bot):
         self.interrupted = await self.database.run(interrupt_unfinished)
         if settings.discord.sync_commands:
             await self._sync_commands()
+        self.spawn(self.library.prepare(), "documents that wait")
         release = await self.releases.current(self.personality_id)
         log.info("Answering with %s on %s. %s", release.name, self.base.name, describe_bases(settings.privacy))
 
@@ -154,6 +168,8 @@ class ReactuneBot(commands.Bot):
             return
         if hasattr(self, "engine"):
             await self.engine.close(self.settings.chat.drain_s)
+        if hasattr(self, "library"):
+            self.library.close()
         others = self._tasks - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=FINISHING_S)

@@ -24,6 +24,7 @@ from storage.errors import StorageError
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
+from storage.sentence_encoder import encoder_name
 from storage.settings import ArenaSettings, ReleaseSettings, Settings
 from storage.versions import Version, read_alias
 
@@ -68,6 +69,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Database", lambda: _database(settings)
     yield "Base model", lambda: _base_model(settings)
     yield "Coherence model", lambda: _coherence_model(settings)
+    yield "Sentence encoder", encoder_name
     yield "Personalities", lambda: _personalities(settings)
     yield "Champions", lambda: _champions(settings)
     yield "Trainer", lambda: _trainer(settings)

@@ -35,9 +35,10 @@ def is_passing(error: discord.HTTPException | discord.RateLimited) -> bool:
 
 
 def lay_out(text: str, small_print: str) -> list[str]:
-    """Return the contents of the messages that carry a whole answer."""
+    """Return the contents of the messages that carry a whole answer; small print too long for the last has its own."""
     parts = split_message(text, PART_CHARS) or ["(no words)"]
-    return [*parts[:-1], f"{parts[-1]}\n{small_print}"]
+    last = f"{parts[-1]}\n{small_print}"
+    return [*parts[:-1], last] if len(last) <= MAX_MESSAGE_CHARS else [*parts, small_print[:MAX_MESSAGE_CHARS]]
 
 
 class MessageStream:

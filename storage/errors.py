@@ -138,3 +138,11 @@ class ExportRefused(StorageError):
 
 class NoteRefused(StorageError):
     """A member's note about themselves does not pass its checks."""
+
+
+class EncoderError(StorageError):
+    """The sentence encoder is missing or cannot be read."""
+
+
+class DocumentRefused(StorageError):
+    """A document cannot be added, refreshed or removed as things are; nothing was changed."""

@@ -11,6 +11,7 @@ from sqlalchemy import CursorResult, Result, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
+from storage.knowledge import remove_words_of
 from storage.memory import delete_memories
 from storage.personalities import hold_personalities
 from storage.schema import (
@@ -165,6 +166,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     session.merge(ErasureRow(user_id=user_id, erased_at=utc_now()))
     withdraw_consent(session, user_id)
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))
+    remove_words_of(session, user_id)
     corrections = session.execute(delete(CorrectionRow).where(CorrectionRow.author_id == user_id))
     for table in (MemberRow, QuarantinedVoteRow, RoundVoterRow, VoteCauseRow):
         session.execute(delete(table).where(table.user_id == user_id))

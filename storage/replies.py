@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,14 @@ from storage.schema import Basis, Origin, Outcome, ReplyMessageRow, ReplyRow, Re
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """A passage that was quoted in the prompt."""
+
+    chunk_id: int
+    document_id: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class NewReply:
     speakers: Collection[int]
     origin: Origin = Origin.CHAT
     strength: float = 1.0
+    retrieved: Sequence[Retrieved] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class Reply:
     created_at: datetime
     message_ids: tuple[int, ...]
     speakers: tuple[int, ...]
+    retrieved: tuple[Retrieved, ...]
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ def start_reply(session: Session, new: NewReply) -> int:
         basis=new.basis,
         origin=new.origin,
         strength=new.strength,
+        retrieved=[asdict(passage) for passage in new.retrieved],
     )
     session.add(row)
     session.flush()
@@ -242,4 +253,5 @@ def _reply(session: Session, row: ReplyRow) -> Reply:
         select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == row.id).order_by(ReplyMessageRow.position)
     )
     speakers = session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id))
-    return plain(Reply, row, message_ids=tuple(message_ids), speakers=tuple(speakers))
+    retrieved = tuple(Retrieved(**passage) for passage in row.retrieved)
+    return plain(Reply, row, message_ids=tuple(message_ids), speakers=tuple(speakers), retrieved=retrieved)

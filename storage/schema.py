@@ -15,6 +15,7 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -194,6 +195,15 @@ class CanaryStatus(StrEnum):
     STOPPED = "stopped"
 
 
+class DocumentKind(StrEnum):
+    """Where the text of a document comes from."""
+
+    TEXT = "text"
+    FILE = "file"
+    MESSAGE = "message"
+    PINS = "pins"
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -208,6 +218,7 @@ class Base(DeclarativeBase):
         datetime: UtcDateTime,
         dict[str, Any]: JSON,
         list[dict[str, str]]: JSON,
+        list[dict[str, int]]: JSON,
         Basis: values_of(Basis),
         Origin: values_of(Origin),
         Outcome: values_of(Outcome),
@@ -222,6 +233,7 @@ class Base(DeclarativeBase):
         Cause: values_of(Cause),
         Lesson: values_of(Lesson),
         Scope: values_of(Scope),
+        DocumentKind: values_of(DocumentKind),
     }
 
 
@@ -357,6 +369,8 @@ class ReplyRow(Base):
     source_message_id: Mapped[int | None] = mapped_column(BigInteger)
     basis: Mapped[Basis | None]
     origin: Mapped[Origin] = mapped_column(default=Origin.CHAT)
+    retrieved: Mapped[list[dict[str, int]]] = mapped_column(default=list)
+    """The passages quoted in the prompt, in order: chunk_id, and document_id because chunks go with their document."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
 
@@ -636,3 +650,58 @@ class CanaryRow(Base):
     numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Votes, failures and e-values of both sides when it was last looked at."""
     announced: Mapped[bool] = mapped_column(default=False)
+
+
+class DocumentRow(Base):
+    """What a server told the bot; removed ones keep their title, so that earlier citations can be explained."""
+
+    __tablename__ = "documents"
+    __table_args__ = (Index("ix_documents_guild", "guild_id", "removed_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    guild_id: Mapped[int] = mapped_column(BigInteger)
+    channel_id: Mapped[int | None] = mapped_column(BigInteger)
+    """Looked up in this channel and its threads alone; null is the whole server."""
+    personality_id: Mapped[int | None] = mapped_column(ForeignKey("personalities.id"))
+    """Looked up by this personality alone; null is all of them."""
+    title: Mapped[str] = mapped_column(Text)
+    kind: Mapped[DocumentKind]
+    link: Mapped[str] = mapped_column(Text, default="")
+    media_type: Mapped[str] = mapped_column(String(128))
+    text: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the text, by which a second copy is noticed; empty once removed."""
+    revision: Mapped[int] = mapped_column(default=1)
+    """Grows with every change of the chunks; an index in memory knows by it that it is stale."""
+    added_by: Mapped[str] = mapped_column(String(64))
+    added_at: Mapped[datetime] = mapped_column(default=utc_now)
+    refreshed_at: Mapped[datetime] = mapped_column(default=utc_now)
+    removed_at: Mapped[datetime | None]
+
+
+class DocumentSpeakerRow(Base):
+    """A member whose messages a document holds; their consent and deletion reach it."""
+
+    __tablename__ = "document_speakers"
+
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+
+
+class ChunkRow(Base):
+    """A passage of a document; beside it, outside these models, stands what each database searches words by."""
+
+    __tablename__ = "chunks"
+    # A reply names the chunks that it was served, so the id of one that is gone must not come back.
+    __table_args__ = (Index("ix_chunks_document", "document_id", "position"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    heading: Mapped[str] = mapped_column(Text)
+    """The title of the document and the headings above the passage."""
+    text: Mapped[str] = mapped_column(Text)
+    encoder: Mapped[str] = mapped_column(String(64), default="", index=True)
+    """Name of the encoder that embedded it; empty means that it waits."""
+    embedding: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Its vector of length 1, in little-endian float32."""

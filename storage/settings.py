@@ -304,6 +304,37 @@ class ArenaSettings(Section):
     """Share of answers in chat that come with a blind second one."""
 
 
+class KnowledgeSettings(Section):
+    """Facts that are looked up in a server's documents and quoted in the prompt, never trained in."""
+
+    enabled: bool = True
+    """Look questions up; off keeps the documents and quotes none."""
+    roles: Ids = ()
+    """Ids of roles that may use /knowledge, beside those who may use /model."""
+    passages: Count = 3
+    """Most passages quoted in a prompt."""
+    budget_tokens: Annotated[int, Field(ge=32)] = 512
+    """Most tokens of a prompt that quoted text takes, its labels included."""
+    min_similarity: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.35
+    """Least cosine similarity of a question and a passage that is quoted."""
+    chunk_tokens: Annotated[int, Field(ge=32, le=240)] = 160
+    """Longest passage, in tokens of the sentence encoder, which reads 256."""
+    overlap_tokens: Annotated[int, Field(ge=0, le=64)] = 32
+    """Tokens that a passage repeats from the one before, where a long paragraph had to be cut."""
+    max_documents: Count = 500
+    """Most documents of a server."""
+    max_chunks: Count = 20_000
+    """Most passages of a server; 1,000 take about 3 MB."""
+    max_file_bytes: Count = 8_000_000
+    """Largest attachment."""
+    max_chars: Count = 1_000_000
+    """Longest text of a document."""
+    max_pages: Count = 1_000
+    """Most pages of a PDF."""
+    parse_timeout_s: Positive = 60.0
+    """Seconds after which reading an attachment is given up."""
+
+
 class PrivacySettings(Section):
     """What may be trained on."""
 
@@ -327,9 +358,19 @@ class Settings(Section):
     gate: GateSettings = GateSettings()
     release: ReleaseSettings = ReleaseSettings()
     arena: ArenaSettings = ArenaSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
     privacy: PrivacySettings = PrivacySettings()
     discord_token: SecretStr | None = Field(default=None, exclude=True)
     """The bot's token, from DISCORD_TOKEN; never from a file that is committed."""
+
+    @model_validator(mode="after")
+    def _keep_passages_apart(self) -> Settings:
+        if 2 * self.knowledge.overlap_tokens > self.knowledge.chunk_tokens:
+            raise ValueError(
+                f"knowledge.overlap_tokens = {self.knowledge.overlap_tokens} repeats more than half of a passage: "
+                f"it must be at most half of knowledge.chunk_tokens = {self.knowledge.chunk_tokens}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _leave_room_for_a_prompt(self) -> Settings:

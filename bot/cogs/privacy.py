@@ -12,8 +12,8 @@ from storage.privacy import consenting, delete_member, describe_bases, give_cons
 
 KEPT = (
     "I keep my answers, the messages I answered, votes and suggestions, summaries of long conversations, the notes you "
-    "gave me with `/me`, and since when voters are members of their server. `/privacy delete` removes what I keep of "
-    "you."
+    "gave me with `/me`, since when voters are members of their server, and messages that admins let me look up. "
+    "`/privacy delete` removes what I keep of you."
 )
 OUTSIDE_DISCORD = (
     "This is a demo on your own machine, not Discord: everything said here may be trained on. In Discord, only what "

@@ -66,9 +66,15 @@ def test_the_folder_is_made(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "reactune.db").is_file()
 
 
+def is_modelled(_object: object, name: str | None, *_more: object) -> bool:
+    """What words are searched by has no model: SQLite's chunk_words and its parts, PostgreSQL's column and index."""
+    return not (name or "").startswith("chunk_words") and name not in ("words", "ix_chunks_words")
+
+
 def test_models_and_migrations_agree(database: Database) -> None:
     with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        context = MigrationContext.configure(connection, opts={"include_object": is_modelled})
+        assert compare_metadata(context, Base.metadata) == []
 
 
 def downgrade(database: Database, revision: str) -> None:

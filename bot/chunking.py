@@ -1,0 +1,138 @@
+"""Cuts a document into passages: by its headings and paragraphs first, then by tokens, with overlap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from storage.knowledge import NewChunk
+
+PATH = " › "
+MAX_HEADING_SHARE = 0.5
+"""Of a passage; longer paths of headings lose their beginning."""
+
+CountTokens = Callable[[str], int]
+"""Counts the tokens of a text; a space between two words must end a token."""
+
+# Each keeps the whitespace that follows, so that the parts joined are the text again.
+_CUTS = (
+    re.compile(r".*?(?:\n+|$)", re.DOTALL),
+    re.compile(r".*?(?:[.!?…。！？]+[\"'”’)\]*_]*(?:\s+|$)|$)", re.DOTALL),
+    re.compile(r"\s*\S+\s*"),
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A paragraph, a list, a table or code as written; or a heading."""
+
+    text: str
+    level: int = 0
+    """1 to 6 for headings, 1 the highest; 0 for all else."""
+
+
+@dataclass(frozen=True)
+class _Section:
+    heading: str
+    blocks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    text: str
+    tokens: int
+    continues: bool
+    """Its paragraph began in the piece before."""
+
+
+def cut_into_chunks(
+    title: str, blocks: Sequence[Block], count_tokens: CountTokens, *, chunk_tokens: int, overlap_tokens: int
+) -> list[NewChunk]:
+    """Return the passages in order, each of at most `chunk_tokens` with the title and headings it stands under.
+
+    A passage never spans two sections. One that continues a paragraph repeats the last `overlap_tokens` of the passage
+    before.
+    """
+    chunks = []
+    for section in _sections(title, blocks):
+        heading = _fit_heading(section.heading, count_tokens, int(chunk_tokens * MAX_HEADING_SHARE))
+        room = chunk_tokens - count_tokens(heading)
+        overlap = min(overlap_tokens, room // 2)
+        chunks += [NewChunk(heading, text) for text in _pack(section.blocks, count_tokens, room, overlap)]
+    return chunks
+
+
+def _sections(title: str, blocks: Sequence[Block]) -> Iterator[_Section]:
+    path: list[Block] = []
+    body: list[str] = []
+    for block in (*blocks, Block("", level=1)):  # the last one ends the last section
+        if not block.level:
+            body.append(block.text)
+            continue
+        deeper = path and block.level > path[-1].level
+        if path and not body and not deeper:
+            body.append(path[-1].text)  # a heading with nothing below it is all there is to find
+        if body:
+            yield _Section(PATH.join([title, *(above.text for above in path)]), tuple(body))
+        body = []
+        path = [above for above in path if above.level < block.level] + [block]
+
+
+def _fit_heading(heading: str, count_tokens: CountTokens, room: int) -> str:
+    """Return as much of the end of the heading as fits, by words."""
+    words = heading.split()
+    while len(words) > 1 and count_tokens(" ".join(words)) > room:
+        words = words[1:]
+    return " ".join(words) if count_tokens(" ".join(words)) <= room else ""
+
+
+def _pack(blocks: Sequence[str], count_tokens: CountTokens, room: int, overlap: int) -> Iterator[str]:
+    """Yield texts of at most `room` tokens that hold the blocks in order."""
+    packed, used = "", 0
+    for block in blocks:
+        for piece in _cut_block(block, count_tokens, room - overlap):
+            if packed and used + piece.tokens > room:
+                yield packed.strip()
+                packed = _tail(packed, count_tokens, overlap) if piece.continues else ""
+                used = count_tokens(packed)
+            packed += piece.text
+            used += piece.tokens
+        packed += "\n\n"
+    if packed.strip():
+        yield packed.strip()
+
+
+def _cut_block(block: str, count_tokens: CountTokens, room: int) -> Iterator[_Piece]:
+    for position, text in enumerate(_split(block, count_tokens, room)):
+        yield _Piece(text, count_tokens(text), continues=position > 0)
+
+
+def _split(text: str, count_tokens: CountTokens, room: int) -> Iterator[str]:
+    """Yield the text in parts that fit: lines, else sentences, else words, else halves of words."""
+    if count_tokens(text) <= room:
+        yield text
+        return
+    for cut in _CUTS:
+        parts = [part for part in cut.findall(text) if part]
+        if len(parts) > 1:
+            for part in parts:
+                yield from _split(part, count_tokens, room)
+            return
+    if len(text) == 1:
+        yield text
+        return
+    middle = len(text) // 2
+    yield from _split(text[:middle], count_tokens, room)
+    yield from _split(text[middle:], count_tokens, room)
+
+
+def _tail(text: str, count_tokens: CountTokens, overlap: int) -> str:
+    """Return the last words of the text that fit into `overlap` tokens, as they stand."""
+    kept, used = "", 0
+    for word in reversed(_CUTS[-1].findall(text)):
+        used += count_tokens(word)
+        if used > overlap:
+            break
+        kept = word + kept
+    return kept

@@ -1,0 +1,313 @@
+"""Lets admins say what the bot should look up: add, list, show, search, refresh and remove documents."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot
+from bot.errors import UserFacingError
+from bot.failures import answer_privately, tell
+from bot.library import Placement, Progress, Source
+from bot.long_answers import answer_in_full
+from bot.permissions import named, require_admin
+from bot.quoting import MAX_TITLE_CHARS, cite_one
+from bot.sources import Channel, from_file, from_link, from_pins, from_text
+from bot.voices import offer_personalities, voice_in
+from storage.errors import DocumentRefused
+from storage.knowledge import Document, SearchScope, find_document, list_documents, read_text, remove_document
+from storage.personalities import personality_named
+from storage.schema import DocumentKind
+from storage.search import Passage
+
+log = logging.getLogger(__name__)
+
+MAX_TEXT_CHARS = 4_000
+PROGRESS_PAUSE_S = 2.0
+SHOWN_CHOICES = 25
+SHOWN_PASSAGES = 5
+EXCERPT_CHARS = 160
+ONE_SOURCE = "Give me one thing at a time: a text, a file, a message link, or a channel with pinned messages."
+NO_DOCUMENTS = "This server has no documents yet. `/knowledge add` adds one."
+NOTHING_FOUND = "Nothing is found for that."
+TYPED_IN = "That text was typed in or uploaded: give its new version as a file, or remove it and add it anew."
+WORDS_ONLY = "For now it is found by its words alone"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What an admin gave to `/knowledge add`; one of the first four is there, or none for a form."""
+
+    text: str | None
+    file: discord.Attachment | None
+    message: str | None
+    pins: Channel | None
+    title: str | None
+    link: str | None
+
+    @property
+    def sources(self) -> int:
+        return sum(source is not None for source in (self.text, self.file, self.message, self.pins))
+
+
+@app_commands.guild_only()
+@app_commands.default_permissions(manage_guild=True)
+class Knowledge(
+    commands.GroupCog, group_name="knowledge", group_description="Documents that the bot looks things up in"
+):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        roles = getattr(interaction.user, "roles", ())
+        if not any(role.id in self.bot.settings.knowledge.roles for role in roles):
+            require_admin(interaction.user, self.bot.settings.discord)
+        return True
+
+    @app_commands.command()
+    @app_commands.describe(
+        text="A short text, in Markdown; without any source a form opens",
+        file="A .txt, .md, .pdf, .html or .docx file",
+        message="A message's link",
+        pins="The channel whose pinned messages to add",
+        title="What to call it below answers",
+        link="Where people can read it, for citations",
+        channel="Look it up in this channel alone",
+        personality="Let this personality alone look it up",
+    )
+    @app_commands.autocomplete(personality=offer_personalities)
+    async def add(
+        self,
+        interaction: discord.Interaction,
+        *,
+        text: str | None = None,
+        file: discord.Attachment | None = None,
+        message: str | None = None,
+        pins: discord.TextChannel | None = None,
+        title: str | None = None,
+        link: str | None = None,
+        channel: discord.TextChannel | None = None,
+        personality: str | None = None,
+    ) -> None:
+        """Add a document: text, a file, a message, or a channel's pinned messages."""
+        wish = Wish(text, file, message, pins, title, link)
+        channel_id = channel.id if channel else None
+        if wish.sources > 1:
+            raise UserFacingError(ONE_SOURCE)
+        personality_id = await self._find_personality(personality, _guild_id(interaction))
+        if wish.sources == 0:
+            await interaction.response.send_modal(TextForm(self, wish, channel_id, personality_id))
+            return
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        await self.add_wish(interaction, wish, channel_id, personality_id)
+
+    @app_commands.command(name="list")
+    async def list_(self, interaction: discord.Interaction) -> None:
+        """List this server's documents."""
+        await interaction.response.defer(ephemeral=True)
+        documents = await self.bot.database.read(list_documents, _guild_id(interaction))
+        lines = [describe_document(document) for document in documents] or [NO_DOCUMENTS]
+        await answer_in_full(interaction, lines, "\n".join(lines), "documents.txt")
+
+    @app_commands.command()
+    @app_commands.describe(document="Its number, or choose it")
+    async def show(self, interaction: discord.Interaction, document: int) -> None:
+        """Show a document's text."""
+        await interaction.response.defer(ephemeral=True)
+
+        def read(session: Session) -> tuple[Document, str]:
+            found = find_document(session, _guild_id(interaction), document)
+            return found, read_text(session, found.id)
+
+        found, text = await self.bot.database.read(read)
+        lines = [describe_document(found), *text.splitlines()]
+        await answer_in_full(interaction, lines, text, f"document-{found.id}.txt")
+
+    @app_commands.command()
+    @app_commands.describe(question="What a member might ask", channel="Where they ask; without it, here")
+    async def search(
+        self, interaction: discord.Interaction, question: str, channel: discord.TextChannel | None = None
+    ) -> None:
+        """Show what would be quoted in answer to a question."""
+        await interaction.response.defer(ephemeral=True)
+        where = {channel.id} if channel else {interaction.channel_id, getattr(interaction.channel, "parent_id", None)}
+        voice = await voice_in(self.bot, channel or interaction.channel)
+        scope = SearchScope(_guild_id(interaction), frozenset(id_ for id_ in where if id_), voice.personality.id)
+        found = await self.bot.library.find(scope, question, SHOWN_PASSAGES)
+        quoted = self.bot.settings.knowledge.passages
+        lines = [
+            describe_passage(passage, is_quoted=place < quoted and self.bot.library.is_relevant(passage))
+            for place, passage in enumerate(found)
+        ]
+        lines += [f"-# {WORDS_ONLY}: {self.bot.library.problem}"] if self.bot.library.problem else []
+        await answer_in_full(interaction, lines or [NOTHING_FOUND], "\n".join(lines), "passages.txt")
+
+    @app_commands.command()
+    @app_commands.describe(document="Its number, or choose it", file="The new version of a file or text")
+    async def refresh(
+        self, interaction: discord.Interaction, document: int, file: discord.Attachment | None = None
+    ) -> None:
+        """Read a document again where it comes from, or from a new file."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        found = await self.bot.database.read(find_document, _guild_id(interaction), document)
+        source = await self._read_again(interaction, found, file)
+        if await self.bot.library.refresh(found, source, self._progress(interaction)):
+            answer = f"Read again: {await self._describe(found)}"
+        else:
+            answer = f"Nothing has changed in **{_plain(found.title)}**."
+        await interaction.edit_original_response(content=answer)
+
+    @app_commands.command()
+    @app_commands.describe(document="Its number, or choose it")
+    async def remove(self, interaction: discord.Interaction, document: int) -> None:
+        """Delete a document's text at once; earlier answers keep its title."""
+        await interaction.response.defer(ephemeral=True)
+        removed = await self.bot.database.run(remove_document, _guild_id(interaction), document)
+        log.info("%s removed document %s (%s)", named(interaction.user), removed.id, removed.title)
+        await answer_privately(interaction, f"Removed **{_plain(removed.title)}**. No answer quotes it from now on.")
+
+    @show.autocomplete("document")
+    @refresh.autocomplete("document")
+    @remove.autocomplete("document")
+    async def _choose(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[int]]:
+        documents = await self.bot.database.read(list_documents, _guild_id(interaction))
+        fitting = [d for d in documents if typed.lower() in f"{d.id} {d.title}".lower()]
+        return [
+            app_commands.Choice(name=f"{d.id} · {d.title}"[:MAX_TITLE_CHARS], value=d.id)
+            for d in fitting[:SHOWN_CHOICES]
+        ]
+
+    async def add_wish(
+        self, interaction: discord.Interaction, wish: Wish, channel_id: int | None, personality_id: int | None
+    ) -> None:
+        """Read, write and embed what is wished for, and say so in the deferred answer."""
+        source, title = await self._read(wish, _member(interaction))
+        place = Placement(
+            guild_id=_guild_id(interaction),
+            channel_id=channel_id,
+            personality_id=personality_id,
+            title=" ".join((wish.title or title).split())[:MAX_TITLE_CHARS],
+            added_by=named(interaction.user),
+        )
+        document = await self.bot.library.add(source, place, self._progress(interaction))
+        log.info("%s added document %s (%s)", named(interaction.user), document.id, document.title)
+        await interaction.edit_original_response(content=f"Added: {await self._describe(document)}")
+
+    async def _read(self, wish: Wish, reader: discord.Member) -> tuple[Source, str]:
+        """Return what is wished for, and a title where none was given."""
+        if wish.file is not None:
+            source, title = await from_file(wish.file, self.bot.settings.knowledge), wish.file.filename
+        elif wish.message is not None:
+            return await from_link(wish.message, reader)
+        elif wish.pins is not None:
+            return await from_pins(wish.pins, reader), f"Pinned in #{wish.pins.name}"
+        else:
+            text = wish.text or ""
+            source, title = from_text(text), text.strip().partition("\n")[0]
+        return Source(source.kind, source.blocks, source.media_type, _web_link(wish.link)), title
+
+    async def _read_again(
+        self, interaction: discord.Interaction, document: Document, file: discord.Attachment | None
+    ) -> Source:
+        if file is not None:
+            return await from_file(file, self.bot.settings.knowledge)
+        if document.kind is DocumentKind.MESSAGE:
+            return (await from_link(document.link, _member(interaction)))[0]
+        if document.kind is DocumentKind.PINS:
+            assert interaction.guild is not None
+            channel = interaction.guild.get_channel_or_thread(int(document.link.rsplit("/", 1)[-1]))
+            if channel is None:
+                raise DocumentRefused(f"the channel of document {document.id} is gone: remove the document")
+            return await from_pins(channel, _member(interaction))
+        raise UserFacingError(TYPED_IN)
+
+    async def _describe(self, document: Document) -> str:
+        now = await self.bot.database.read(find_document, document.guild_id, document.id)
+        problem = self.bot.library.problem
+        return describe_document(now) + (f"\n-# {WORDS_ONLY}: {problem}" if problem else "")
+
+    async def _find_personality(self, name: str | None, guild_id: int) -> int | None:
+        if name is None:
+            return None
+        return (await self.bot.database.read(personality_named, name, guild_id)).id
+
+    def _progress(self, interaction: discord.Interaction) -> Progress:
+        return Progress(lambda text: interaction.edit_original_response(content=text), PROGRESS_PAUSE_S)
+
+
+class TextForm(discord.ui.Modal):
+    """For a text of several lines, which a command's field cannot hold."""
+
+    def __init__(self, cog: Knowledge, wish: Wish, channel_id: int | None, personality_id: int | None) -> None:
+        super().__init__(title="Add a document", timeout=None)
+        self._cog = cog
+        self._wish = wish
+        self._where = channel_id, personality_id
+        self.name: discord.ui.TextInput[TextForm] = discord.ui.TextInput(
+            max_length=MAX_TITLE_CHARS, default=wish.title, custom_id="title"
+        )
+        self.text: discord.ui.TextInput[TextForm] = discord.ui.TextInput(
+            style=discord.TextStyle.paragraph, max_length=MAX_TEXT_CHARS, custom_id="text"
+        )
+        self.add_item(discord.ui.Label(text="Title", component=self.name))
+        self.add_item(discord.ui.Label(text="Text", description="Markdown; # begins a heading.", component=self.text))
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        wish = Wish(self.text.value, None, None, None, self.name.value, self._wish.link)
+        await self._cog.add_wish(interaction, wish, *self._where)
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
+        await answer_privately(interaction, tell(error))
+
+
+def describe_document(document: Document) -> str:
+    """Return a document in a line: number, title, size, where it is looked up, who added it when."""
+    waiting = f", {document.waiting} not read yet" if document.waiting else ""
+    where = f"in <#{document.channel_id}>" if document.channel_id else "server-wide"
+    whose = ", one personality" if document.personality_id else ""
+    return (
+        f"**{document.id}** · {cite_one(document.title, document.link)} · {document.chunks} "
+        f"passage{'' if document.chunks == 1 else 's'}{waiting} · {where}{whose} · {document.added_by}, "
+        f"<t:{int(document.refreshed_at.timestamp())}:d>"
+    )
+
+
+def describe_passage(passage: Passage, *, is_quoted: bool) -> str:
+    """Return where a passage stands, how near it is, whether it would be quoted, and how it begins."""
+    near = "by its words" if passage.similarity is None else f"similarity {passage.similarity:.2f}"
+    quoted = "quoted" if is_quoted else "not quoted"
+    words = " ".join(passage.text.split())
+    excerpt = words if len(words) <= EXCERPT_CHARS else f"{words[: EXCERPT_CHARS - 1]}…"
+    return (
+        f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {discord.utils.escape_markdown(excerpt)}"
+    )
+
+
+def _plain(title: str) -> str:
+    return cite_one(title, "")
+
+
+def _web_link(link: str | None) -> str:
+    if link is not None and not link.startswith(("https://", "http://")):
+        raise UserFacingError("A link begins with https:// or http://.")
+    return (link or "").strip()
+
+
+def _guild_id(interaction: discord.Interaction) -> int:
+    assert interaction.guild_id is not None  # guild_only
+    return interaction.guild_id
+
+
+def _member(interaction: discord.Interaction) -> discord.Member:
+    assert isinstance(interaction.user, discord.Member)  # guild_only
+    return interaction.user
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(Knowledge(bot))

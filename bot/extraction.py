@@ -1,0 +1,275 @@
+"""Reads the text out of an attachment, in a process of its own: what it holds may be damaged, or made to do harm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import groupby
+from pathlib import PurePath
+from typing import Any
+
+from bot.chunking import Block
+from bot.errors import UserFacingError
+from storage.settings import KnowledgeSettings
+
+MEMORY_BYTES = 2_000_000_000
+MAX_UNPACKED_BYTES = 200_000_000
+MAX_ZIP_ENTRIES = 5_000
+# A damaged or hostile file must not find the bot's token.
+INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "SYSTEMROOT")
+OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # OLE: .doc, and .docx with a password
+PARAGRAPH = re.compile(r"\n\s*\n")
+HTML_BLOCKS = frozenset(
+    {
+        *("address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt"),
+        *("figcaption", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "li", "main", "ol", "p"),
+        *("pre", "section", "summary", "table", "tr", "ul"),
+    }
+)
+UNSEEN = ("script", "style", "template", "noscript", "head", "nav", "svg", "iframe")
+
+
+class MediaType(StrEnum):
+    TEXT = "text/plain"
+    MARKDOWN = "text/markdown"
+    PDF = "application/pdf"
+    HTML = "text/html"
+    DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+
+SUFFIXES = {
+    ".txt": MediaType.TEXT,
+    ".md": MediaType.MARKDOWN,
+    ".markdown": MediaType.MARKDOWN,
+    ".pdf": MediaType.PDF,
+    ".html": MediaType.HTML,
+    ".htm": MediaType.HTML,
+    ".docx": MediaType.DOCX,
+}
+
+
+class Unreadable(UserFacingError):
+    """The attachment cannot be read; the text says why and what to do."""
+
+
+class TooLong(Exception):
+    """There is more text than is allowed."""
+
+
+def media_type_of(filename: str) -> MediaType:
+    """Return what the name says that the file is; raises Unreadable for anything that cannot be read."""
+    found = SUFFIXES.get(PurePath(filename).suffix.lower())
+    if found is None:
+        raise Unreadable(f"{filename} is none of {', '.join(SUFFIXES)}: save it as one of these, or paste its text")
+    return found
+
+
+async def extract(content: bytes, filename: str, settings: KnowledgeSettings) -> list[Block]:
+    """Return the blocks of a file; raises Unreadable in a sentence, whatever is in it."""
+    media_type = media_type_of(filename)
+    if len(content) > settings.max_file_bytes:
+        raise Unreadable(too_large(filename, len(content), settings))
+    return await asyncio.to_thread(_extract_apart, content, filename, media_type, settings)
+
+
+def too_large(filename: str, size_bytes: int, settings: KnowledgeSettings) -> str:
+    limit = settings.max_file_bytes / 1e6
+    return (
+        f"{filename} has {size_bytes / 1e6:.1f} MB, and knowledge.max_file_bytes allows {limit:.1f}: "
+        "split it, or save it without pictures"
+    )
+
+
+def parse_markdown(text: str) -> list[Block]:
+    """Return the blocks of a Markdown text, each as it is written; lists and code stay whole."""
+    from markdown_it import MarkdownIt
+
+    text = _clean(text)
+    lines = text.split("\n")
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    blocks = []
+    for token, following in zip(tokens, [*tokens, None][1:], strict=True):
+        if token.level or token.map is None or token.type == "hr":
+            continue
+        if token.type == "heading_open" and following is not None:
+            blocks.append(Block(" ".join(following.content.split()), level=int(token.tag[1])))
+        else:
+            blocks.append(Block("\n".join(lines[token.map[0] : token.map[1]]).strip("\n")))
+    return [block for block in blocks if block.text.strip()]
+
+
+def _extract_apart(content: bytes, filename: str, media_type: MediaType, settings: KnowledgeSettings) -> list[Block]:
+    command = [sys.executable, "-m", "bot.extraction", media_type, str(settings.max_chars), str(settings.max_pages)]
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    try:
+        done = subprocess.run(
+            command, input=content, capture_output=True, timeout=settings.parse_timeout_s, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unreadable(
+            f"{filename} took longer than {settings.parse_timeout_s:g} s to read: save it in a simpler form, as .txt"
+        ) from error
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError as error:
+        raise Unreadable(f"{filename} took too much memory, or broke the reader: save it as .txt or .md") from error
+    if "problem" in answer:
+        raise Unreadable(f"{filename} {answer['problem']}")
+    return [Block(text, level) for level, text in answer["blocks"]]
+
+
+# From here on, everything runs in the reader's process.
+
+
+def main() -> None:
+    """Read a file from standard input and write its blocks, or what is wrong with it, as JSON."""
+    media_type, max_chars, max_pages = MediaType(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    _limit_memory()
+    answer: dict[str, Any]
+    try:
+        blocks = list(_within(_read(media_type, sys.stdin.buffer.read(), max_pages), max_chars))
+        answer = (
+            {"blocks": [[block.level, block.text] for block in blocks]} if blocks else {"problem": _empty(media_type)}
+        )
+    except Unreadable as error:
+        answer = {"problem": str(error)}
+    except TooLong:
+        answer = {"problem": f"holds more than {max_chars:,} characters, which knowledge.max_chars allows: split it"}
+    except MemoryError:
+        answer = {"problem": "unpacks to more than the reader may hold: save it as .txt or .md"}
+    except Exception:
+        # The parsers raise whatever they like on damaged files.
+        answer = {"problem": "is damaged, or not what its name says: open it, and save it again"}
+    sys.stdout.write(json.dumps(answer))
+
+
+def _limit_memory() -> None:
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not on Windows, nor against a stricter limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+
+def _empty(media_type: MediaType) -> str:
+    if media_type is MediaType.PDF:
+        return "holds no text, as scanned pages do not: run text recognition (OCR) over it first"
+    return "holds no text"
+
+
+def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
+    """Yield the blocks that hold something; raises TooLong."""
+    chars = 0
+    for block in blocks:
+        text = _clean(block.text).strip("\n")
+        if not text.strip():
+            continue
+        chars += len(text)
+        if chars > max_chars:
+            raise TooLong
+        yield Block(text, block.level)
+
+
+def _read(media_type: MediaType, content: bytes, max_pages: int) -> Iterable[Block]:
+    readers: dict[MediaType, Callable[[], Iterable[Block]]] = {
+        MediaType.TEXT: lambda: [Block(part) for part in PARAGRAPH.split(_decode(content))],
+        MediaType.MARKDOWN: lambda: parse_markdown(_decode(content)),
+        MediaType.PDF: lambda: _read_pdf(content, max_pages),
+        MediaType.HTML: lambda: _read_html(content),
+        MediaType.DOCX: lambda: _read_docx(content),
+    }
+    return readers[media_type]()
+
+
+def _decode(content: bytes) -> str:
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        return _clean(content.decode(encoding))
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"is no UTF-8 text (byte {error.start}): save it as UTF-8") from error
+
+
+def _clean(text: str) -> str:
+    """Return the text with \\n alone between lines, and without NUL, which PostgreSQL refuses, or lone surrogates."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    return lines.encode("utf-8", "ignore").decode("utf-8")
+
+
+def _read_pdf(content: bytes, max_pages: int) -> Iterator[Block]:
+    from pypdf import PdfReader
+
+    reader = PdfReader(io.BytesIO(content))
+    if reader.is_encrypted:
+        raise Unreadable("is encrypted: save it without a password")
+    if len(reader.pages) > max_pages:
+        raise Unreadable(f"has {len(reader.pages):,} pages, and knowledge.max_pages allows {max_pages:,}: split it")
+    for number, page in enumerate(reader.pages, start=1):
+        if text := page.extract_text().strip():
+            yield Block(f"page {number}", level=1)
+            yield from (Block(part) for part in PARAGRAPH.split(text))
+
+
+def _read_html(content: bytes) -> Iterator[Block]:
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(content, "html.parser")
+    for unseen in soup(UNSEEN):
+        unseen.decompose()
+    for owner, strings in groupby(soup.strings, key=_owner):
+        text = "".join(strings)
+        tag = owner.name if owner is not None else ""
+        text = text if tag == "pre" else " ".join(text.split())
+        if re.fullmatch("h[1-6]", tag):
+            yield Block(text, level=int(tag[1]))
+        else:
+            yield Block(f"- {text}" if tag == "li" and text else text)
+
+
+def _owner(string: Any) -> Any:
+    """Return the element whose text this is: the innermost that begins a line of its own."""
+    return next((parent for parent in string.parents if parent.name in HTML_BLOCKS), None)
+
+
+def _read_docx(content: bytes) -> Iterator[Block]:
+    if content.startswith(OLD_OFFICE):
+        raise Unreadable("is encrypted, or an old .doc: save it as .docx without a password")
+    _refuse_bomb(content)
+    from docx import Document
+    from docx.table import Table
+
+    for part in Document(io.BytesIO(content)).iter_inner_content():
+        if isinstance(part, Table):
+            yield Block("\n".join(_row_texts(part.rows)))
+        else:
+            yield Block(part.text, _level(part.style.name if part.style else None))
+
+
+def _row_texts(rows: Iterable[Any]) -> Iterator[str]:
+    for row in rows:
+        # A merged cell comes once for each column that it spans.
+        yield " | ".join(text for text, _ in groupby(cell.text.strip() for cell in row.cells))
+
+
+def _level(style: str | None) -> int:
+    heading = re.fullmatch(r"Heading ([1-6])", style or "")
+    return int(heading[1]) if heading else int(style == "Title")
+
+
+def _refuse_bomb(content: bytes) -> None:
+    """Raise Unreadable for an archive that unpacks to too much; zipfile holds entries to the sizes that they state."""
+    entries: Sequence[zipfile.ZipInfo] = zipfile.ZipFile(io.BytesIO(content)).infolist()
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > MAX_UNPACKED_BYTES or len(entries) > MAX_ZIP_ENTRIES:
+        raise Unreadable(f"unpacks to {unpacked / 1e6:,.0f} MB, which is no document: save it anew, without pictures")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""What a server told the bot: documents, and the chunks in which they are looked up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from storage.errors import DocumentRefused
+from storage.schema import ChunkRow, DocumentKind, DocumentRow, DocumentSpeakerRow, utc_now
+from storage.settings import KnowledgeSettings
+from storage.vectors import mirror_vectors
+
+REMOVED_MEANWHILE = "that document was removed meanwhile: list the documents to see those that are left"
+
+
+@dataclass(frozen=True)
+class SearchScope:
+    """Where somebody asks: documents of other servers, channels and personalities are none of theirs."""
+
+    guild_id: int
+    channel_ids: frozenset[int]
+    """The channel, and the one that a thread belongs to."""
+    personality_id: int
+
+
+@dataclass(frozen=True)
+class NewChunk:
+    heading: str
+    text: str
+
+    @property
+    def embedded_text(self) -> str:
+        return f"{self.heading}\n{self.text}"
+
+
+@dataclass(frozen=True)
+class NewDocument:
+    guild_id: int
+    channel_id: int | None
+    personality_id: int | None
+    title: str
+    kind: DocumentKind
+    link: str
+    media_type: str
+    text: str
+    chunks: Sequence[NewChunk]
+    speakers: Collection[int]
+    added_by: str
+
+
+@dataclass(frozen=True)
+class Document:
+    id: int
+    guild_id: int
+    channel_id: int | None
+    personality_id: int | None
+    title: str
+    kind: DocumentKind
+    link: str
+    media_type: str
+    added_by: str
+    added_at: datetime
+    refreshed_at: datetime
+    removed_at: datetime | None
+    chars: int
+    chunks: int
+    waiting: int
+    """Chunks that the encoder has still to read; until then they are found by their words alone."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A chunk that waits for the encoder."""
+
+    id: int
+    chunk: NewChunk
+
+
+def add_document(session: Session, new: NewDocument, settings: KnowledgeSettings) -> int:
+    """Write the document and its chunks, still without embeddings, and return its id.
+
+    Raises DocumentRefused where the server has it already, or too much.
+    """
+    digest = _digest(new.text)
+    _refuse_duplicate(session, new, digest)
+    _refuse_excess(session, new.guild_id, len(new.chunks), settings)
+    row = DocumentRow(
+        guild_id=new.guild_id,
+        channel_id=new.channel_id,
+        personality_id=new.personality_id,
+        title=new.title,
+        kind=new.kind,
+        link=new.link,
+        media_type=new.media_type,
+        text=new.text,
+        digest=digest,
+        added_by=new.added_by,
+    )
+    session.add(row)
+    session.flush()
+    _add_parts(session, row.id, new.chunks, new.speakers)
+    return row.id
+
+
+def refresh_document(
+    session: Session,
+    document_id: int,
+    text: str,
+    chunks: Sequence[NewChunk],
+    *,
+    speakers: Collection[int],
+    settings: KnowledgeSettings,
+) -> bool:
+    """Put newer text in place of the document's, and return whether it differs.
+
+    Raises DocumentRefused where the document is gone, or the server would have too much.
+    """
+    row = _hold(session, document_id)
+    row.refreshed_at = utc_now()
+    if row.digest == _digest(text):
+        return False
+    _delete_parts(session, document_id)
+    _refuse_excess(session, row.guild_id, len(chunks), settings, more_documents=0)
+    row.text, row.digest, row.revision = text, _digest(text), row.revision + 1
+    session.flush()
+    _add_parts(session, document_id, chunks, speakers)
+    return True
+
+
+def remove_document(session: Session, guild_id: int, document_id: int) -> Document:
+    """Delete the document's text at once and return what it was; its title stays for earlier citations.
+
+    Raises DocumentRefused where the server has no such document.
+    """
+    document = find_document(session, guild_id, document_id)
+    _erase(session, [document.id])
+    return document
+
+
+def remove_words_of(session: Session, user_id: int) -> int:
+    """Remove the documents that hold messages of the member, and return how many those were."""
+    theirs = select(DocumentSpeakerRow.document_id).where(DocumentSpeakerRow.user_id == user_id)
+    ids = session.scalars(select(DocumentRow.id).where(DocumentRow.id.in_(theirs), DocumentRow.removed_at.is_(None)))
+    found = list(ids)
+    _erase(session, found)
+    return len(found)
+
+
+def find_document(session: Session, guild_id: int, document_id: int) -> Document:
+    """Return a document of the server that is not removed; raises DocumentRefused where there is none."""
+    found = _read(session, DocumentRow.id == document_id, DocumentRow.guild_id == guild_id)
+    if not found:
+        raise DocumentRefused(f"there is no document {document_id}: list the documents to see those that there are")
+    return found[0]
+
+
+def list_documents(session: Session, guild_id: int) -> list[Document]:
+    """Return the server's documents, oldest first, without those that were removed."""
+    return _read(session, DocumentRow.guild_id == guild_id)
+
+
+def read_text(session: Session, document_id: int) -> str:
+    return session.scalars(select(DocumentRow.text).where(DocumentRow.id == document_id)).one()
+
+
+def speakers_of(session: Session, document_ids: Collection[int]) -> frozenset[int]:
+    """Return the members whose messages the documents hold."""
+    query = select(DocumentSpeakerRow.user_id).where(DocumentSpeakerRow.document_id.in_(document_ids))
+    return frozenset(session.scalars(query))
+
+
+def titles_of(session: Session, document_ids: Sequence[int]) -> list[tuple[str, str]]:
+    """Return (title, link) of each document in the order given, removed ones included."""
+    query = select(DocumentRow.id, DocumentRow.title, DocumentRow.link).where(DocumentRow.id.in_(document_ids))
+    found = {row.id: (row.title, row.link) for row in session.execute(query)}
+    return [found[id_] for id_ in dict.fromkeys(document_ids) if id_ in found]
+
+
+# Embedding, which may be interrupted at any time and goes on where it was
+
+
+def count_waiting(session: Session, encoder: str, document_id: int | None = None) -> int:
+    """Count the chunks that this encoder has not read, of one document or of all."""
+    query = select(func.count()).select_from(ChunkRow).where(ChunkRow.encoder != encoder)
+    if document_id is not None:
+        query = query.where(ChunkRow.document_id == document_id)
+    return session.scalar(query) or 0
+
+
+def waiting_chunks(session: Session, encoder: str, limit: int, document_id: int | None = None) -> list[Waiting]:
+    """Return the first chunks that this encoder has not read, of one document or of all."""
+    query = select(ChunkRow.id, ChunkRow.heading, ChunkRow.text).where(ChunkRow.encoder != encoder)
+    if document_id is not None:
+        query = query.where(ChunkRow.document_id == document_id)
+    rows = session.execute(query.order_by(ChunkRow.id).limit(limit))
+    return [Waiting(row.id, NewChunk(row.heading, row.text)) for row in rows]
+
+
+def store_embeddings(session: Session, encoder: str, embeddings: Mapping[int, bytes]) -> None:
+    """Store the vectors by chunk id; chunks that were removed meanwhile stay so."""
+    concerned = select(ChunkRow.document_id).where(ChunkRow.id.in_(list(embeddings)))
+    session.execute(update(DocumentRow).where(DocumentRow.id.in_(concerned)).values(revision=DocumentRow.revision + 1))
+    for chunk_id, embedding in embeddings.items():
+        session.execute(update(ChunkRow).where(ChunkRow.id == chunk_id).values(encoder=encoder, embedding=embedding))
+    mirror_vectors(session, embeddings)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_duplicate(session: Session, new: NewDocument, digest: str) -> None:
+    same = select(DocumentRow.id, DocumentRow.title).where(
+        DocumentRow.guild_id == new.guild_id,
+        DocumentRow.channel_id.is_not_distinct_from(new.channel_id),
+        DocumentRow.personality_id.is_not_distinct_from(new.personality_id),
+        DocumentRow.digest == digest,
+    )
+    if found := session.execute(same.limit(1)).one_or_none():
+        raise DocumentRefused(f"that text is here already, as document {found.id} ({found.title})")
+
+
+def _refuse_excess(
+    session: Session, guild_id: int, chunks: int, settings: KnowledgeSettings, *, more_documents: int = 1
+) -> None:
+    ids = select(DocumentRow.id).where(DocumentRow.guild_id == guild_id, DocumentRow.removed_at.is_(None))
+    documents = session.scalar(select(func.count()).select_from(ids.subquery())) or 0
+    if documents + more_documents > settings.max_documents:
+        raise DocumentRefused(
+            f"this server has {documents} documents, the most that knowledge.max_documents allows: remove one first"
+        )
+    there = session.scalar(select(func.count()).select_from(ChunkRow).where(ChunkRow.document_id.in_(ids))) or 0
+    if there + chunks > settings.max_chunks:
+        raise DocumentRefused(
+            f"the text makes {chunks:,} passages and this server has {there:,} of the {settings.max_chunks:,} that "
+            "knowledge.max_chunks allows: remove documents, or add a shorter one"
+        )
+
+
+def _hold(session: Session, document_id: int) -> DocumentRow:
+    """Return the row, which nobody else changes until the transaction ends; raises DocumentRefused if it is gone."""
+    row = session.get(DocumentRow, document_id, with_for_update=True)
+    if row is None or row.removed_at is not None:
+        raise DocumentRefused(REMOVED_MEANWHILE)
+    return row
+
+
+def _add_parts(session: Session, document_id: int, chunks: Sequence[NewChunk], speakers: Collection[int]) -> None:
+    session.add_all(
+        ChunkRow(document_id=document_id, position=position, heading=chunk.heading, text=chunk.text)
+        for position, chunk in enumerate(chunks)
+    )
+    session.add_all(DocumentSpeakerRow(document_id=document_id, user_id=user) for user in sorted(set(speakers)))
+    session.flush()
+
+
+def _delete_parts(session: Session, *document_ids: int) -> None:
+    for table in (ChunkRow, DocumentSpeakerRow):
+        session.execute(delete(table).where(table.document_id.in_(document_ids)))
+
+
+def _erase(session: Session, document_ids: Sequence[int]) -> None:
+    _delete_parts(session, *document_ids)
+    session.execute(
+        update(DocumentRow)
+        .where(DocumentRow.id.in_(document_ids))
+        .values(text="", digest="", removed_at=utc_now(), revision=DocumentRow.revision + 1)
+    )
+
+
+def _read(session: Session, *conditions: ColumnElement[bool]) -> list[Document]:
+    # Without the texts, which may be long.
+    columns = [column for column in DocumentRow.__table__.columns if column.name != "text"]
+    rows = session.execute(
+        select(
+            *columns,
+            func.length(DocumentRow.text).label("chars"),
+            func.count(ChunkRow.id).label("chunks"),
+            func.count(ChunkRow.id).filter(ChunkRow.encoder == "").label("waiting"),
+        )
+        .outerjoin(ChunkRow, ChunkRow.document_id == DocumentRow.id)
+        .where(DocumentRow.removed_at.is_(None), *conditions)
+        .group_by(DocumentRow.id)
+        .order_by(DocumentRow.id)
+    )
+    return [Document(**{field.name: getattr(row, field.name) for field in dataclass_fields(Document)}) for row in rows]

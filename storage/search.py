@@ -1,0 +1,216 @@
+"""Looks a question up in documents: by words, by meaning, and by both ranks together."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import or_, select, text
+from sqlalchemy.orm import Session
+
+from storage.knowledge import SearchScope
+from storage.schema import ChunkRow, DocumentRow
+from storage.vectors import Near, VectorIndex
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RRF_K = 20
+"""How little the first ranks count more than the next ones. Cormack, Clarke and Büttcher 2009 fused lists of 1,000
+with 60; where lists are this short, a chunk that both name far down would win over the first of one."""
+WORDS_WEIGHT = 0.3
+"""What a rank by words counts beside one by meaning: members rarely ask in the words of a document."""
+CANDIDATES = 50
+"""Chunks that each of the two searches hands on."""
+MAX_WORDS = 32
+"""Words of a question that are searched, its first ones; more make the query slow and no better."""
+
+MOST_HITS = 1_000
+"""Chunks that may hold a word for it to be searched."""
+
+_WORD = re.compile(r"\w+")
+_COMMONEST = """
+a about an and any anybody anyone anything are as at be been being but by can could d did do does doing everybody for
+from get go got had has have he her here hers him his how i if in into is it its just let ll m many may me might much
+must my need no nor not of off on one or our ours out over please re s shall she should so some somebody someone
+something such t than that the their them then there these they this those to too up us ve very want was we were what
+when where which while who whom whose why will with would you your yours
+"""
+STOP_WORDS = frozenset(_COMMONEST.split())
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody asks, as words and, where an encoder is there, as a vector of length 1, (D,)."""
+
+    text: str
+    embedding: NDArray[Any] | None
+    encoder: str = ""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A chunk that was found."""
+
+    chunk_id: int
+    document_id: int
+    title: str
+    link: str
+    heading: str
+    text: str
+    score: float
+    """Reciprocal ranks, summed."""
+    similarity: float | None
+    """Cosine of question and passage; None where no encoder has read both, or the passage is far down."""
+    matches: int
+    """How many of the question's words, but for the commonest, the passage holds."""
+    coverage: float
+    """Which share of them that is."""
+
+
+def search(session: Session, index: VectorIndex, scope: SearchScope, question: Question, limit: int) -> list[Passage]:
+    """Return the best passages of the documents in scope, best first."""
+    documents = documents_in(session, scope)
+    near = find_near(session, index, scope.guild_id, documents, question)
+    by_words = find_words(session, documents, question.text)
+    scores = fuse((1.0, [one.chunk_id for one in near]), (WORDS_WEIGHT, by_words))
+    best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:limit]
+    return _passages(session, best, scores, {one.chunk_id: one.similarity for one in near}, question.text)
+
+
+def documents_in(session: Session, scope: SearchScope) -> list[int]:
+    """Return the ids of the documents that may be looked up where somebody asks."""
+    query = select(DocumentRow.id).where(
+        DocumentRow.guild_id == scope.guild_id,
+        DocumentRow.removed_at.is_(None),
+        or_(DocumentRow.channel_id.is_(None), DocumentRow.channel_id.in_(scope.channel_ids)),
+        or_(DocumentRow.personality_id.is_(None), DocumentRow.personality_id == scope.personality_id),
+    )
+    return list(session.scalars(query))
+
+
+def find_near(
+    session: Session, index: VectorIndex, guild_id: int, document_ids: Collection[int], question: Question
+) -> list[Near]:
+    """Return the chunks nearest in meaning, best first; none without an encoder."""
+    if question.embedding is None:
+        return []
+    return index.nearest(
+        session, guild_id, document_ids, query=question.embedding, encoder=question.encoder, limit=CANDIDATES
+    )
+
+
+def find_words(session: Session, document_ids: Collection[int], text_: str) -> list[int]:
+    """Return the ids of the chunks that hold some of the words, best first; rare words count more."""
+    words = content_words(text_)
+    if not words or not document_ids:
+        return []
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    count, find = (_count_in_postgres, _find_in_postgres) if is_postgres else (_count_in_sqlite, _find_in_sqlite)
+    hits = {word: count(session, word) for word in words}
+    # What stands everywhere says little, and ranking everything that holds it takes longest.
+    telling = {word: number for word, number in hits.items() if 0 < number <= MOST_HITS}
+    return find(session, document_ids, telling) if telling else []
+
+
+def content_words(text_: str) -> list[str]:
+    """Return the different words of a text in order, in lower case, without the commonest English ones."""
+    words = dict.fromkeys(_WORD.findall(text_.lower()))
+    return [word for word in words if word not in STOP_WORDS][:MAX_WORDS]
+
+
+def fuse(*rankings: tuple[float, Sequence[int]]) -> dict[int, float]:
+    """Return the sum of weight / (RRF_K + rank) of everything that is ranked; ranks begin at 1."""
+    scores: dict[int, float] = defaultdict(float)
+    for weight, ranking in rankings:
+        for rank, item in enumerate(ranking, start=1):
+            scores[item] += weight / (RRF_K + rank)
+    return dict(scores)
+
+
+def _count_in_sqlite(session: Session, word: str) -> int:
+    """Return how many chunks hold the word, counted up to one more than MOST_HITS."""
+    rows = "SELECT 1 FROM chunk_words WHERE chunk_words MATCH :word LIMIT :limit"
+    values = {"word": f'"{word}"', "limit": MOST_HITS + 1}
+    return int(session.execute(text(f"SELECT count(*) FROM ({rows})"), values).scalar_one())
+
+
+def _find_in_sqlite(session: Session, document_ids: Collection[int], hits: Mapping[str, int]) -> list[int]:
+    # Ranked by BM25; a word in a heading counts double.
+    rows = session.scalars(
+        text(
+            "SELECT chunk_words.rowid FROM chunk_words JOIN chunks ON chunks.id = chunk_words.rowid "
+            "WHERE chunk_words MATCH :words AND rank MATCH 'bm25(2.0, 1.0)' "
+            "AND chunks.document_id IN (SELECT value FROM json_each(:documents)) ORDER BY rank LIMIT :limit"
+        ),
+        {
+            "words": " OR ".join(f'"{word}"' for word in hits),
+            "documents": str(list(document_ids)),
+            "limit": CANDIDATES,
+        },
+    )
+    return list(rows)
+
+
+def _count_in_postgres(session: Session, word: str) -> int:
+    rows = "SELECT 1 FROM chunks WHERE words @@ to_tsquery('english', :word) LIMIT :limit"
+    values = {"word": word, "limit": MOST_HITS + 1}
+    return int(session.execute(text(f"SELECT count(*) FROM ({rows}) AS hits"), values).scalar_one())
+
+
+def _find_in_postgres(session: Session, document_ids: Collection[int], hits: Mapping[str, int]) -> list[int]:
+    # PostgreSQL's own rank knows nothing of rare words, so each word is ranked alone and weighed by how rare it is.
+    ranks = " + ".join(f"ts_rank(words, to_tsquery('english', :word_{i}), 1) * :weight_{i}" for i in range(len(hits)))
+    values: dict[str, Any] = {"any": " | ".join(hits), "documents": list(document_ids), "limit": CANDIDATES}
+    for i, (word, number) in enumerate(hits.items()):
+        values |= {f"word_{i}": word, f"weight_{i}": math.log(MOST_HITS / number) + 1}
+    rows = session.scalars(
+        text(
+            "SELECT id FROM chunks WHERE words @@ to_tsquery('english', :any) AND document_id = ANY(:documents) "
+            f"ORDER BY {ranks} DESC, id LIMIT :limit"
+        ),
+        values,
+    )
+    return list(rows)
+
+
+def _passages(
+    session: Session,
+    chunk_ids: Sequence[int],
+    scores: dict[int, float],
+    similarities: dict[int, float],
+    question: str,
+) -> list[Passage]:
+    rows = session.execute(
+        select(ChunkRow.id, ChunkRow.document_id, DocumentRow.title, DocumentRow.link, ChunkRow.heading, ChunkRow.text)
+        .join(DocumentRow)
+        .where(ChunkRow.id.in_(chunk_ids))
+    )
+    found = {row.id: row for row in rows}
+    return [
+        Passage(
+            *found[id_],
+            score=scores[id_],
+            similarity=similarities.get(id_),
+            matches=len(shared_words(question, f"{found[id_].heading} {found[id_].text}")),
+            coverage=coverage(question, f"{found[id_].heading} {found[id_].text}"),
+        )
+        for id_ in chunk_ids
+        if id_ in found
+    ]
+
+
+def coverage(question: str, passage: str) -> float:
+    """Return the share of the question's words that stand in the passage, from 0 to 1."""
+    wanted = content_words(question)
+    return len(shared_words(question, passage)) / len(wanted) if wanted else 0.0
+
+
+def shared_words(question: str, passage: str) -> set[str]:
+    """Return the question's words, but for the commonest, that the passage holds; in the plural or not."""
+    held = {word.removesuffix("s") for word in _WORD.findall(passage.lower())}
+    return {word for word in content_words(question) if word.removesuffix("s") in held}

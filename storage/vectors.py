@@ -1,0 +1,267 @@
+"""Nearest chunks by the cosine of their embeddings: pgvector where PostgreSQL has it, else a matrix in memory."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from threadpoolctl import ThreadpoolController
+
+from storage.schema import ChunkRow, DocumentRow
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+RESIDENT_SERVERS = 8
+"""Matrices kept in memory; 10,000 chunks take 15 MB."""
+CHOSEN = 4_000
+"""Chunks that a first look at their main axes chooses for an exact one."""
+AXES = 64
+AXES_SAMPLE = 10_000
+EF_SEARCH = 200
+"""Candidates that the HNSW graph keeps while it is walked (Malkov and Yashunin 2018)."""
+BUILD_MEMORY = "512MB"
+"""For building the graph, which is many times slower where it does not fit."""
+FILL_BATCH = 5_000
+
+Stamp = tuple[str, tuple[tuple[int, int], ...]]
+"""The encoder, and (id, revision) of every document: what a matrix was made of."""
+
+
+@dataclass(frozen=True)
+class Near:
+    chunk_id: int
+    similarity: float
+    """Cosine, from -1 to 1."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    stamp: Stamp
+    chunk_ids: NDArray[Any]
+    document_ids: NDArray[Any]
+    vectors: NDArray[Any]
+    """(N, D), rows of length 1."""
+    axes: NDArray[Any]
+    """(D, A): the directions in which the vectors differ most."""
+    coarse: NDArray[Any]
+    """(N, A): where the vectors stand on these axes, for a first choice; reading a large matrix takes longest."""
+
+    def similarities(self, query: NDArray[Any], allowed: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return (rows, cosines) of the chunks that may be nearest to the query, (D,), among those allowed."""
+        import numpy as np
+
+        rough = self.coarse @ (query @ self.axes)
+        if allowed is not None:
+            rough[~allowed] = -np.inf
+        rows = np.argpartition(-rough, CHOSEN)[:CHOSEN] if len(rough) > CHOSEN else np.arange(len(rough))
+        rows = rows[np.isfinite(rough[rows])]
+        return rows, self.vectors[rows] @ query
+
+
+class VectorIndex:
+    """Finds nearest chunks; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._matrices: OrderedDict[int, Matrix] = OrderedDict()
+        self._changing = threading.Lock()
+        self._threads: ThreadpoolController | None = None
+
+    def nearest(
+        self,
+        session: Session,
+        guild_id: int,
+        document_ids: Collection[int],
+        *,
+        query: NDArray[Any],
+        encoder: str,
+        limit: int,
+    ) -> list[Near]:
+        """Return the nearest chunks of the documents that this encoder has read, best first; query is (D,)."""
+        if not document_ids:
+            return []
+        if has_pgvector(session):
+            return _nearest_in_postgres(session, document_ids, query, limit)
+        with self._one_thread():
+            return _nearest_in(self._matrix(session, guild_id, encoder), document_ids, query, limit)
+
+    def _one_thread(self) -> AbstractContextManager[Any]:
+        """Keep BLAS on one core: where others are busy, waiting for a second thread takes ten times the product."""
+        import numpy as np  # noqa: F401 (the controller knows the libraries that are loaded)
+
+        self._threads = self._threads or ThreadpoolController()
+        limited: AbstractContextManager[Any] = self._threads.limit(limits=1, user_api="blas")
+        return limited
+
+    def _matrix(self, session: Session, guild_id: int, encoder: str) -> Matrix:
+        stamp = (encoder, _revisions(session, guild_id))
+        with self._changing:
+            matrix = self._matrices.pop(guild_id, None)
+            if matrix is None or matrix.stamp != stamp:
+                matrix = _load(session, guild_id, stamp)
+            self._matrices[guild_id] = matrix
+            while len(self._matrices) > RESIDENT_SERVERS:
+                self._matrices.popitem(last=False)
+        return matrix
+
+
+def _revisions(session: Session, guild_id: int) -> tuple[tuple[int, int], ...]:
+    query = select(DocumentRow.id, DocumentRow.revision).where(
+        DocumentRow.guild_id == guild_id, DocumentRow.removed_at.is_(None)
+    )
+    return tuple(sorted((row.id, row.revision) for row in session.execute(query)))
+
+
+def _load(session: Session, guild_id: int, stamp: Stamp) -> Matrix:
+    import numpy as np
+
+    rows = session.execute(
+        select(ChunkRow.id, ChunkRow.document_id, ChunkRow.embedding)
+        .join(DocumentRow)
+        .where(DocumentRow.guild_id == guild_id, ChunkRow.encoder == stamp[0])
+        .order_by(ChunkRow.id)
+    ).all()
+    joined = b"".join(row.embedding for row in rows)
+    vectors = np.frombuffer(joined, dtype="<f4").reshape(len(rows), -1) if rows else np.zeros((0, 0), dtype="<f4")
+    axes = _main_axes(vectors)
+    return Matrix(
+        stamp,
+        np.array([row.id for row in rows], dtype=np.int64),
+        np.array([row.document_id for row in rows], dtype=np.int64),
+        vectors,
+        axes,
+        vectors @ axes,
+    )
+
+
+def _main_axes(vectors: NDArray[Any]) -> NDArray[Any]:
+    """Return the principal axes of a sample of the vectors, (D, A); all of them where there is little to save."""
+    import numpy as np
+
+    count, dimensions = vectors.shape
+    if count <= CHOSEN:
+        return np.eye(dimensions, dtype="<f4")
+    sample = vectors[:: max(1, count // AXES_SAMPLE)]
+    _, axes = np.linalg.eigh(sample.T @ sample)  # in ascending order of what they explain
+    return np.ascontiguousarray(axes[:, -AXES:], dtype="<f4")
+
+
+def _nearest_in(matrix: Matrix, document_ids: Collection[int], query: NDArray[Any], limit: int) -> list[Near]:
+    import numpy as np
+
+    if not len(matrix.chunk_ids):
+        return []
+    everything = len(document_ids) == len(matrix.stamp[1])
+    allowed = None if everything else np.isin(matrix.document_ids, list(document_ids))
+    rows, similarities = matrix.similarities(query.astype("<f4"), allowed)
+    best = np.argsort(-similarities, kind="stable")[:limit]
+    return [Near(int(matrix.chunk_ids[rows[i]]), float(similarities[i])) for i in best]
+
+
+# PostgreSQL
+
+
+def has_pgvector(session: Session) -> bool:
+    """Return whether chunks are searched by pgvector in this database."""
+    if session.get_bind().dialect.name != "postgresql":
+        return False
+    return session.scalar(text("SELECT to_regclass('chunk_vectors') IS NOT NULL")) is True
+
+
+def prepare_vectors(session: Session, dimensions: int, encoder: str) -> bool:
+    """Make pgvector's table and its index where PostgreSQL allows it, and fill them; return whether it is there.
+
+    Without the extension, or the right to create it, nothing is changed and the matrix in memory serves.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return False
+    if not has_pgvector(session) and not _create(session, dimensions):
+        return False
+    session.execute(
+        text("DELETE FROM chunk_vectors USING chunks WHERE chunks.id = chunk_vectors.chunk_id AND encoder <> :encoder"),
+        {"encoder": encoder},
+    )
+    _fill(session, encoder)
+    session.execute(text(f"SET LOCAL maintenance_work_mem = '{BUILD_MEMORY}'"))
+    session.execute(
+        text(
+            "CREATE INDEX IF NOT EXISTS ix_chunk_vectors_near ON chunk_vectors USING hnsw (embedding vector_cosine_ops)"
+        )
+    )
+    return True
+
+
+def _fill(session: Session, encoder: str) -> None:
+    missing = (
+        select(ChunkRow.id, ChunkRow.embedding)
+        .where(ChunkRow.encoder == encoder, text("NOT EXISTS (SELECT FROM chunk_vectors WHERE chunk_id = chunks.id)"))
+        .limit(FILL_BATCH)
+    )
+    while rows := session.execute(missing).all():
+        mirror_vectors(session, {row.id: row.embedding for row in rows})
+
+
+def mirror_vectors(session: Session, embeddings: Mapping[int, bytes]) -> None:
+    """Copy new embeddings, by chunk id, to where pgvector finds them; other databases need no copy."""
+    if not embeddings or not has_pgvector(session):
+        return
+    session.execute(
+        text(
+            "INSERT INTO chunk_vectors (chunk_id, document_id, embedding) "
+            "SELECT id, document_id, CAST(:vector AS vector) FROM chunks WHERE id = :id "
+            "ON CONFLICT (chunk_id) DO UPDATE SET embedding = excluded.embedding"
+        ),
+        [{"id": id_, "vector": _as_text(embedding)} for id_, embedding in embeddings.items()],
+    )
+
+
+def _create(session: Session, dimensions: int) -> bool:
+    try:
+        with session.begin_nested():
+            session.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+            session.execute(
+                text(
+                    "CREATE TABLE chunk_vectors (chunk_id integer PRIMARY KEY REFERENCES chunks ON DELETE CASCADE, "
+                    f"document_id integer NOT NULL, embedding vector({dimensions:d}) NOT NULL)"
+                )
+            )
+            session.execute(text("CREATE INDEX ix_chunk_vectors_document ON chunk_vectors (document_id)"))
+    except DBAPIError as error:
+        detail = next(iter(str(error.orig).splitlines()), "")
+        log.warning("PostgreSQL has no pgvector for us (%s): documents are searched in the bot's memory.", detail)
+        return False
+    return True
+
+
+def _nearest_in_postgres(
+    session: Session, document_ids: Collection[int], query: NDArray[Any], limit: int
+) -> list[Near]:
+    session.execute(text(f"SET LOCAL hnsw.ef_search = {EF_SEARCH:d}"))
+    session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
+    # A plan for any list of documents would not walk the graph: it cannot know that the list holds most of them.
+    session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+    rows = session.execute(
+        text(
+            "SELECT chunk_id, 1 - (embedding <=> CAST(:query AS vector)) AS similarity FROM chunk_vectors "
+            "WHERE document_id = ANY(:documents) ORDER BY embedding <=> CAST(:query AS vector) LIMIT :limit"
+        ),
+        {"query": _as_text(query.astype("<f4").tobytes()), "documents": list(document_ids), "limit": limit},
+    )
+    return [Near(row.chunk_id, float(row.similarity)) for row in rows]
+
+
+def _as_text(embedding: bytes) -> str:
+    import numpy as np
+
+    numbers: Sequence[float] = np.frombuffer(embedding, dtype="<f4").tolist()
+    return str(numbers)

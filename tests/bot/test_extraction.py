@@ -1,0 +1,212 @@
+"""Attachments are read in a process of their own, and refused with a sentence whatever is in them."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+
+import pytest
+from docx import Document
+from pypdf import PdfWriter
+
+from bot.chunking import Block
+from bot.extraction import Unreadable, extract, parse_markdown
+from storage.settings import KnowledgeSettings
+
+SETTINGS = KnowledgeSettings(parse_timeout_s=30)
+
+
+def pdf(*pages: str) -> bytes:
+    """Return a PDF with a line of text on each page, as the standard writes it."""
+    writer = PdfWriter()
+    for text in pages:
+        page = writer.add_blank_page(300, 300)
+        if text:
+            put_text(writer, page, text)
+    return saved(writer)
+
+
+def put_text(writer: PdfWriter, page, text: str) -> None:
+    from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+    font = DictionaryObject({NameObject("/Type"): NameObject("/Font"), NameObject("/Subtype"): NameObject("/Type1")})
+    font[NameObject("/BaseFont")] = NameObject("/Helvetica")
+    fonts = DictionaryObject({NameObject("/F1"): writer._add_object(font)})
+    page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+    stream = DecodedStreamObject()
+    stream.set_data(f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET".encode())
+    page[NameObject("/Contents")] = writer._add_object(stream)
+
+
+def saved(document) -> bytes:
+    file = io.BytesIO()
+    (document.write if isinstance(document, PdfWriter) else document.save)(file)
+    return file.getvalue()
+
+
+def docx() -> bytes:
+    document = Document()
+    document.add_heading("Club rules", 0)
+    document.add_paragraph("Be kind.")
+    document.add_heading("Fees", 1)
+    table = document.add_table(2, 2)
+    for cell, text in zip(
+        (c for row in table.rows for c in row.cells), ["Adults", "10", "Children", "free"], strict=True
+    ):
+        cell.text = text
+    return saved(document)
+
+
+def zipped(**entries: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name.replace("__", "/") + ".xml", content)
+    return file.getvalue()
+
+
+async def refusal(content: bytes, filename: str, settings: KnowledgeSettings = SETTINGS) -> str:
+    with pytest.raises(Unreadable) as refused:
+        await extract(content, filename, settings)
+    sentence = str(refused.value)
+    assert sentence.startswith(filename)
+    assert "\n" not in sentence
+    return sentence.removeprefix(f"{filename} ")
+
+
+# What is read
+
+
+async def test_a_text_file_gives_its_paragraphs() -> None:
+    content = "\ufeffOne\r\ntwo\r\n\r\n\r\nthree\0".encode()
+    assert await extract(content, "a.TXT", SETTINGS) == [Block("One\ntwo"), Block("three")]
+    assert await extract("Grüße".encode("utf-16"), "a.txt", SETTINGS) == [Block("Grüße")]
+
+
+def test_markdown_gives_headings_and_whole_blocks() -> None:
+    text = "Intro\n\n# Fees  now\n\n- one\n- two\n\n---\n\nSetext\n======\n\n"
+    text += "```\ncode\n\nmore\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    assert parse_markdown(text) == [
+        Block("Intro"),
+        Block("Fees now", 1),
+        Block("- one\n- two"),
+        Block("Setext", 1),
+        Block("```\ncode\n\nmore\n```"),
+        Block("| a | b |\n|---|---|\n| 1 | 2 |"),
+    ]
+
+
+async def test_html_gives_what_a_reader_sees() -> None:
+    content = (
+        "<html><head><title>no</title><script>no()</script></head><body><nav>no</nav><h2>Fees <b>now</b></h2>"
+        "<p>Ten\n pounds &amp; up</p>loose<ul><li>one</li><li>two<ul><li>deep</li></ul></li></ul>"
+        "<table><tr><td>a</td> <td>b</td></tr></table><pre>x\n  y</pre></body></html>"
+    )
+    assert await extract(content.encode(), "page.html", SETTINGS) == [
+        Block("Fees now", 2),
+        Block("Ten pounds & up"),
+        Block("loose"),
+        Block("- one"),
+        Block("- two"),
+        Block("- deep"),
+        Block("a b"),
+        Block("x\n  y"),
+    ]
+
+
+async def test_a_word_file_gives_headings_and_tables() -> None:
+    assert await extract(docx(), "rules.docx", SETTINGS) == [
+        Block("Club rules", 1),
+        Block("Be kind."),
+        Block("Fees", 1),
+        Block("Adults | 10\nChildren | free"),
+    ]
+
+
+async def test_a_pdf_gives_its_pages() -> None:
+    assert await extract(pdf("Be kind.", "", "No dogs."), "rules.pdf", SETTINGS) == [
+        Block("page 1", 1),
+        Block("Be kind."),
+        Block("page 3", 1),
+        Block("No dogs."),
+    ]
+
+
+# What is refused
+
+
+async def test_a_scanned_pdf_asks_for_text_recognition() -> None:
+    assert "holds no text, as scanned pages do not: run text recognition" in await refusal(pdf("", ""), "scan.pdf")
+
+
+async def test_an_encrypted_pdf_asks_for_one_without_a_password() -> None:
+    writer = PdfWriter()
+    writer.add_blank_page(300, 300)
+    writer.encrypt("secret", algorithm="RC4-128")
+    assert await refusal(saved(writer), "secret.pdf") == "is encrypted: save it without a password"
+
+
+async def test_an_encrypted_word_file_asks_for_one_without_a_password() -> None:
+    assert "is encrypted, or an old .doc" in await refusal(b"\xd0\xcf\x11\xe0" + bytes(1_000), "secret.docx")
+
+
+@pytest.mark.parametrize("filename", ["a.pdf", "a.docx"])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", os.urandom(4_000), b"%PDF-1.7\n%%EOF", b"PK\x03\x04" + bytes(99)]
+)
+async def test_a_damaged_file_is_a_sentence(filename: str, content: bytes) -> None:
+    assert await refusal(content, filename) == "is damaged, or not what its name says: open it, and save it again"
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.7])
+async def test_a_file_that_ends_early_is_a_sentence(cut: float) -> None:
+    whole = docx()
+    assert "damaged" in await refusal(whole[: int(len(whole) * cut)], "half.docx")
+
+
+async def test_text_in_no_known_encoding_is_refused() -> None:
+    assert await refusal(b"\xe4\xf6\xfc", "a.txt") == "is no UTF-8 text (byte 0): save it as UTF-8"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\n "])
+async def test_an_empty_file_is_refused(content: bytes) -> None:
+    assert await refusal(content, "empty.md") == "holds no text"
+
+
+async def test_a_zip_bomb_is_refused_before_it_unpacks() -> None:
+    bomb = zipped(word__document=bytes(300_000_000))
+    assert len(bomb) < 400_000
+    assert "unpacks to 300 MB, which is no document" in await refusal(bomb, "bomb.docx")
+
+
+async def test_entities_that_grow_are_not_expanded() -> None:
+    entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "x" * 100}">' for i in range(12))
+    document = f"<?xml version='1.0'?><!DOCTYPE d [{entities}]><d>&e11;</d>".encode()
+    types = b"<Types xmlns='http://schemas.openxmlformats.org/package/2006/content-types'/>"
+    assert await refusal(zipped(**{"word__document": document, "[Content_Types]": types}), "laughs.docx")
+
+
+async def test_what_grows_without_end_is_stopped_by_time() -> None:
+    nested = b"<div>" * 400_000 + b"x"
+    hasty = SETTINGS.model_copy(update={"parse_timeout_s": 0.5})
+    assert "took longer than 0.5 s to read" in await refusal(nested, "deep.html", hasty)
+
+
+async def test_too_much_text_is_refused() -> None:
+    small = SETTINGS.model_copy(update={"max_chars": 10})
+    assert "holds more than 10 characters, which knowledge.max_chars allows" in await refusal(b"x" * 11, "a.txt", small)
+
+
+async def test_too_many_pages_are_refused() -> None:
+    few = SETTINGS.model_copy(update={"max_pages": 1})
+    assert "has 2 pages, and knowledge.max_pages allows 1" in await refusal(pdf("a", "b"), "a.pdf", few)
+
+
+async def test_a_hundred_megabytes_are_refused_unread() -> None:
+    assert "has 100.0 MB, and knowledge.max_file_bytes allows 8.0" in await refusal(bytes(100_000_000), "a.pdf")
+
+
+@pytest.mark.parametrize("filename", ["a.exe", "a", "a.doc", "pdf"])
+async def test_other_kinds_of_files_are_refused(filename: str) -> None:
+    assert "is none of .txt, .md" in await refusal(b"x", filename)

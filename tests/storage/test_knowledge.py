@@ -1,0 +1,342 @@
+"""Documents are kept, found by words and by meaning in their scope alone, and gone at once when they are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from storage.database import Database
+from storage.errors import DocumentRefused
+from storage.knowledge import (
+    NewChunk,
+    NewDocument,
+    SearchScope,
+    add_document,
+    count_waiting,
+    find_document,
+    list_documents,
+    refresh_document,
+    remove_document,
+    store_embeddings,
+    titles_of,
+    waiting_chunks,
+)
+from storage.personalities import ensure_personality
+from storage.privacy import delete_member
+from storage.schema import ChunkRow, DocumentKind, DocumentRow, DocumentSpeakerRow
+from storage.search import Question, coverage, fuse, search
+from storage.settings import KnowledgeSettings
+from storage.vectors import (
+    AXES,
+    CHOSEN,
+    Matrix,
+    VectorIndex,
+    _main_axes,
+    _nearest_in,
+    has_pgvector,
+    prepare_vectors,
+)
+from tests.seeding import ALICE
+from tests.word_encoder import DIMENSIONS, WordEncoder
+
+GUILD, OTHER_GUILD = 71, 72
+GENERAL, STAFF, THREAD = 81, 82, 83
+SETTINGS = KnowledgeSettings()
+
+
+def add(
+    session: Session,
+    *texts: str,
+    title: str = "Rules",
+    guild_id: int = GUILD,
+    channel_id: int | None = None,
+    personality_id: int | None = None,
+    speakers: Collection[int] = (),
+    settings: KnowledgeSettings = SETTINGS,
+) -> int:
+    new = NewDocument(
+        guild_id=guild_id,
+        channel_id=channel_id,
+        personality_id=personality_id,
+        title=title,
+        kind=DocumentKind.TEXT,
+        link="",
+        media_type="text/plain",
+        text="\n\n".join(texts),
+        chunks=[NewChunk(title, text) for text in texts],
+        speakers=speakers,
+        added_by="grace (1)",
+    )
+    return add_document(session, new, settings)
+
+
+def embed(session: Session, encoder: WordEncoder, limit: int = 1_000) -> int:
+    waiting = waiting_chunks(session, encoder.name, limit)
+    vectors = encoder.encode([one.chunk.text for one in waiting])
+    store_embeddings(session, encoder.name, {one.id: row.tobytes() for one, row in zip(waiting, vectors, strict=True)})
+    return len(waiting)
+
+
+def ask(
+    session: Session,
+    words: str,
+    encoder: WordEncoder | None = None,
+    *,
+    index: VectorIndex | None = None,
+    guild_id: int = GUILD,
+    channels: Collection[int] = (GENERAL,),
+) -> list[str]:
+    """Return the texts that are found, best first."""
+    scope = SearchScope(guild_id, frozenset(channels), ensure_personality(session))
+    question = Question(words, encoder.encode([words])[0], encoder.name) if encoder else Question(words, None)
+    return [passage.text for passage in search(session, index or VectorIndex(), scope, question, limit=5)]
+
+
+# Found
+
+
+def test_words_are_found_whatever_their_ending(session: Session) -> None:
+    add(session, "Dogs are welcome in the garden.", "The kitchen closes at nine.")
+    assert ask(session, "is my dog welcome") == ["Dogs are welcome in the garden."]
+
+
+def test_a_word_in_the_heading_counts_more(session: Session) -> None:
+    add(session, "Ask grace about parking and about trains and buses.", title="Getting there")
+    add(session, "It is behind the house.", title="Parking")
+    assert ask(session, "parking")[0] == "It is behind the house."
+
+
+@pytest.mark.parametrize("words", ["", "the of and", "???", '" OR NEAR(', "a:b AND c*", "🙂", "' & | ! <-> x"])
+def test_odd_questions_are_no_queries(session: Session, words: str) -> None:
+    add(session, "Dogs are welcome.")
+    assert ask(session, words) == []
+
+
+def test_meaning_finds_what_words_do_not(session: Session) -> None:
+    encoder = WordEncoder()
+    add(session, "A kitten sleeps", "Bread and butter")
+    embed(session, encoder)
+    assert ask(session, "cat") == []
+    assert ask(session, "cat", encoder)[0] == "A kitten sleeps"
+
+
+def test_what_both_find_comes_first(session: Session) -> None:
+    encoder = WordEncoder()
+    add(session, "one car", "an automobile", "car car parking lot with many things to say about other things")
+    embed(session, encoder)
+    assert ask(session, "car", encoder)[0] == "one car"
+
+
+def test_ranks_are_fused_by_hand_computed_scores() -> None:
+    assert fuse((1.0, [7, 8]), (0.5, [8])) == {7: 1 / 21, 8: 1 / 22 + 0.5 / 21}
+    assert fuse((1.0, []), (0.5, [])) == {}
+
+
+def test_coverage_is_the_share_of_the_questions_own_words() -> None:
+    assert coverage("when does the library close", "The library opens at nine") == 0.5
+    assert coverage("the of", "anything") == 0.0
+
+
+# In scope
+
+
+def test_other_servers_see_nothing(session: Session) -> None:
+    add(session, "Dogs are welcome.")
+    assert ask(session, "dogs", guild_id=OTHER_GUILD) == []
+
+
+def test_a_document_of_a_channel_is_found_there_and_in_its_threads(session: Session) -> None:
+    add(session, "Staff meet on Monday.", channel_id=STAFF)
+    assert ask(session, "when do staff meet") == []
+    assert ask(session, "when do staff meet", channels=(THREAD, STAFF)) == ["Staff meet on Monday."]
+
+
+def test_a_document_of_another_personality_is_not_found(session: Session) -> None:
+    add(session, "Arr, treasure.", personality_id=ensure_personality(session, "pirate"))
+    assert ask(session, "treasure") == []
+
+
+def test_scope_holds_for_meaning_as_well(session: Session) -> None:
+    encoder = WordEncoder()
+    add(session, "A kitten sleeps", channel_id=STAFF)
+    add(session, "Bread and butter")
+    embed(session, encoder)
+    assert "A kitten sleeps" not in ask(session, "cat", encoder)
+
+
+# Kept in step
+
+
+def test_a_removed_document_is_gone_but_for_its_title(session: Session) -> None:
+    encoder, index = WordEncoder(), VectorIndex()
+    id_ = add(session, "Dogs are welcome.", title="House rules")
+    embed(session, encoder)
+    assert ask(session, "dogs", encoder, index=index)
+    assert remove_document(session, GUILD, id_).title == "House rules"
+    assert ask(session, "dogs", encoder, index=index) == []
+    assert session.scalar(select(func.count()).select_from(ChunkRow)) == 0
+    assert session.get_one(DocumentRow, id_).text == ""
+    assert titles_of(session, [id_]) == [("House rules", "")]
+    assert list_documents(session, GUILD) == []
+    with pytest.raises(DocumentRefused, match=f"there is no document {id_}: list the documents"):
+        remove_document(session, GUILD, id_)
+
+
+def test_ids_of_removed_chunks_do_not_come_back(session: Session) -> None:
+    first = add(session, "Dogs are welcome.")
+    old = session.scalars(select(ChunkRow.id)).all()
+    remove_document(session, GUILD, first)
+    add(session, "Cats are welcome.")
+    assert not set(old) & set(session.scalars(select(ChunkRow.id)))
+
+
+def test_a_refreshed_document_answers_with_its_new_text(session: Session) -> None:
+    encoder, index = WordEncoder(), VectorIndex()
+    id_ = add(session, "The fee is five pounds.")
+    embed(session, encoder)
+    ask(session, "fee", encoder, index=index)
+    text_ = "The fee is six pounds."
+    changed = refresh_document(session, id_, text_, [NewChunk("Rules", text_)], speakers=(), settings=SETTINGS)
+    assert changed
+    assert count_waiting(session, encoder.name) == 1
+    embed(session, encoder)
+    assert ask(session, "fee", encoder, index=index) == ["The fee is six pounds."]
+    assert not refresh_document(session, id_, text_, [], speakers=(), settings=SETTINGS)
+
+
+def test_a_document_that_was_removed_meanwhile_is_not_refreshed(session: Session) -> None:
+    id_ = add(session, "Dogs are welcome.")
+    remove_document(session, GUILD, id_)
+    with pytest.raises(DocumentRefused, match="was removed meanwhile"):
+        refresh_document(session, id_, "new", [NewChunk("", "new")], speakers=(), settings=SETTINGS)
+
+
+def test_embeddings_of_a_document_that_was_removed_meanwhile_are_dropped(session: Session) -> None:
+    encoder = WordEncoder()
+    id_ = add(session, "Dogs are welcome.")
+    waiting = waiting_chunks(session, encoder.name, 10)
+    remove_document(session, GUILD, id_)
+    store_embeddings(session, encoder.name, {waiting[0].id: encoder.encode(["Dogs"])[0].tobytes()})
+    assert ask(session, "dogs", encoder) == []
+
+
+def test_embedding_goes_on_where_it_stopped_and_begins_anew_with_another_encoder(session: Session) -> None:
+    old, new = WordEncoder("words 1"), WordEncoder("words 2")
+    add(session, "one cat", "two dogs", "three birds")
+    assert embed(session, old, limit=2) == 2
+    assert count_waiting(session, old.name) == 1
+    assert embed(session, old) == 1
+    assert count_waiting(session, new.name) == 3
+    assert embed(session, new, limit=1) == 1
+    assert "one cat" in ask(session, "kitten", new)
+    assert embed(session, new) == 2
+
+
+def test_a_member_who_deletes_their_data_takes_their_messages_along(session: Session) -> None:
+    ensure_personality(session)
+    add(session, "I am alice and this is my secret.", speakers=[ALICE])
+    other = add(session, "Dogs are welcome.")
+    delete_member(session, ALICE)
+    assert [document.id for document in list_documents(session, GUILD)] == [other]
+    assert session.scalars(select(DocumentSpeakerRow)).all() == []
+
+
+# Refused
+
+
+def test_the_same_text_is_taken_once_in_a_scope(session: Session) -> None:
+    first = add(session, "Dogs are welcome.")
+    with pytest.raises(DocumentRefused, match=rf"here already, as document {first} \(Rules\)"):
+        add(session, "Dogs are welcome.", title="Another title")
+    add(session, "Dogs are welcome.", channel_id=STAFF)
+    add(session, "Dogs are welcome.", guild_id=OTHER_GUILD)
+
+
+def test_a_server_has_limits_of_its_own(session: Session) -> None:
+    few = SETTINGS.model_copy(update={"max_documents": 1, "max_chunks": 2})
+    with pytest.raises(DocumentRefused, match=r"makes 3 passages and this server has 0 of the 2"):
+        add(session, "a", "b", "c", settings=few)
+    add(session, "a", settings=few)
+    add(session, "a", guild_id=OTHER_GUILD, settings=few)
+    with pytest.raises(DocumentRefused, match=r"this server has 1 documents, the most that knowledge\.max_documents"):
+        add(session, "b", settings=few)
+
+
+def test_a_document_of_another_server_does_not_exist(session: Session) -> None:
+    id_ = add(session, "Dogs are welcome.")
+    with pytest.raises(DocumentRefused):
+        find_document(session, OTHER_GUILD, id_)
+
+
+def test_a_listed_document_says_what_waits(session: Session) -> None:
+    add(session, "one", "two")
+    embed(session, WordEncoder(), limit=1)
+    document = list_documents(session, GUILD)[0]
+    assert (document.chunks, document.waiting, document.chars) == (2, 1, 8)
+
+
+def test_the_first_look_at_many_chunks_loses_none_of_the_nearest() -> None:
+    rng = np.random.default_rng(7)
+    topics = rng.normal(size=(50, 384))
+    vectors = topics[rng.integers(0, 50, 3 * CHOSEN)] + rng.normal(0, 0.3, (3 * CHOSEN, 384))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f4")
+    axes = _main_axes(vectors)
+    assert axes.shape == (384, AXES)
+    ids = np.arange(len(vectors))
+    matrix = Matrix(("words 1", ((1, 1),)), ids, np.ones_like(ids), vectors, axes, vectors @ axes)
+    for query in vectors[:20]:
+        found = [near.chunk_id for near in _nearest_in(matrix, [1], query, 10)]
+        assert found == np.argsort(-(vectors @ query), kind="stable")[:10].tolist()
+
+
+# pgvector
+
+
+def test_pgvector_takes_over_where_it_can_and_finds_the_same(database: Database) -> None:
+    encoder = WordEncoder()
+    with database.transaction() as session:
+        add(session, "A kitten sleeps", "Bread and butter", "An automobile")
+        embed(session, encoder)
+        before = ask(session, "cat", encoder)
+        is_postgres = database.engine.dialect.name == "postgresql"
+        assert prepare_vectors(session, DIMENSIONS, encoder.name) is is_postgres
+        assert has_pgvector(session) is is_postgres
+        assert ask(session, "cat", encoder)[0] == before[0]
+        add(session, "The car park", title="Later")
+        embed(session, encoder)
+        assert ask(session, "automobile", encoder)[0] in ("An automobile", "The car park")
+        assert prepare_vectors(session, DIMENSIONS, encoder.name) is is_postgres
+
+
+def test_without_the_right_to_make_the_extension_memory_serves(database: Database) -> None:
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no extension to make")
+    encoder = WordEncoder()
+    with database.transaction() as session:
+        ensure_personality(session)
+        add(session, "A kitten sleeps")
+        embed(session, encoder)
+        session.execute(text("CREATE ROLE guest"))
+        session.execute(text("GRANT ALL ON ALL TABLES IN SCHEMA public TO guest"))
+        session.execute(text("SET LOCAL ROLE guest"))
+        assert not prepare_vectors(session, DIMENSIONS, encoder.name)
+        assert ask(session, "cat", encoder) == ["A kitten sleeps"]
+        session.execute(text("RESET ROLE"))
+        session.execute(text("DROP OWNED BY guest"))
+        session.execute(text("DROP ROLE guest"))
+
+
+def test_another_encoder_empties_what_pgvector_holds(database: Database) -> None:
+    old, new = WordEncoder("words 1"), WordEncoder("words 2")
+    with database.transaction() as session:
+        add(session, "A kitten sleeps")
+        embed(session, old)
+        prepare_vectors(session, DIMENSIONS, old.name)
+        prepare_vectors(session, DIMENSIONS, new.name)
+        assert ask(session, "cat", new) == []
+        embed(session, new)
+        assert ask(session, "cat", new) == ["A kitten sleeps"]
