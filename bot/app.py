@@ -37,6 +37,7 @@ COGS = (
     "bot.cogs.feedback",
     "bot.cogs.insight",
     "bot.cogs.knowledge",
+    "bot.cogs.gaps",
     "bot.cogs.memory",
     "bot.cogs.models",
     "bot.cogs.personalities",

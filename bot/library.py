@@ -8,8 +8,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -187,6 +188,11 @@ class Library:
                 overlap_tokens=self._settings.overlap_tokens,
             )
         )
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[Any] | None:
+        """Return a row of length 1 for each text, (N, D); None where there is no encoder."""
+        encoder = await self._ready_encoder()
+        return None if encoder is None else await self._run(lambda: encoder.encode(list(texts)))
 
     # The encoder
 

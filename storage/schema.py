@@ -421,6 +421,8 @@ class VoteCauseRow(Base):
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
     cause: Mapped[Cause]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    settled_by: Mapped[str | None] = mapped_column(String(64))
+    """The admin who added a document for it, or found that none is needed."""
 
 
 class CorrectionRow(Base):

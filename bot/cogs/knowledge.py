@@ -24,6 +24,7 @@ from storage.knowledge import Document, SearchScope, find_document, list_documen
 from storage.personalities import personality_named
 from storage.schema import DocumentKind
 from storage.search import Passage
+from storage.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +65,7 @@ class Knowledge(
         self.bot = bot
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        roles = getattr(interaction.user, "roles", ())
-        if not any(role.id in self.bot.settings.knowledge.roles for role in roles):
-            require_admin(interaction.user, self.bot.settings.discord)
+        require_curator(interaction.user, self.bot.settings)
         return True
 
     @app_commands.command()
@@ -186,6 +185,13 @@ class Knowledge(
         self, interaction: discord.Interaction, wish: Wish, channel_id: int | None, personality_id: int | None
     ) -> None:
         """Read, write and embed what is wished for, and say so in the deferred answer."""
+        added = await self.store_wish(interaction, wish, channel_id, personality_id)
+        await interaction.edit_original_response(content=f"Added: {added}")
+
+    async def store_wish(
+        self, interaction: discord.Interaction, wish: Wish, channel_id: int | None, personality_id: int | None
+    ) -> str:
+        """Read, write and embed what is wished for, and return the document in a line."""
         source, title = await self._read(wish, _member(interaction))
         place = Placement(
             guild_id=_guild_id(interaction),
@@ -196,7 +202,7 @@ class Knowledge(
         )
         document = await self.bot.library.add(source, place, self._progress(interaction))
         log.info("%s added document %s (%s)", named(interaction.user), document.id, document.title)
-        await interaction.edit_original_response(content=f"Added: {await self._describe(document)}")
+        return await self._describe(document)
 
     async def _read(self, wish: Wish, reader: discord.Member) -> tuple[Source, str]:
         """Return what is wished for, and a title where none was given."""
@@ -264,6 +270,12 @@ class TextForm(discord.ui.Modal):
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
         await answer_privately(interaction, tell(error))
+
+
+def require_curator(user: discord.User | discord.Member, settings: Settings) -> None:
+    """Raise NotAnAdmin unless the user is an admin or has one of knowledge.roles."""
+    if not any(role.id in settings.knowledge.roles for role in getattr(user, "roles", ())):
+        require_admin(user, settings.discord)
 
 
 def describe_document(document: Document) -> str:

@@ -86,6 +86,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("cause", sa.Enum(*causes, name="cause", native_enum=False, length=32), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("settled_by", sa.String(length=64), nullable=True),
         sa.ForeignKeyConstraint(
             ["reply_id"], ["replies.id"], name=op.f("fk_vote_causes_reply_id_replies"), ondelete="CASCADE"
         ),

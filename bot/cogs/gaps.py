@@ -1,0 +1,227 @@
+"""`/knowledge gaps`: questions whose answers members call wrong in their facts, and a document for them in one step."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot
+from bot.cogs.knowledge import Knowledge, Wish, require_curator
+from bot.errors import UserFacingError
+from bot.failures import answer_privately, tell
+from bot.gaps import GapGroup, group_gaps, question_of
+from bot.permissions import named
+from bot.quoting import MAX_TITLE_CHARS
+from bot.splitting import MAX_MESSAGE_CHARS
+from storage.gaps import open_gaps, settle_gaps
+from storage.knowledge import titles_of
+from storage.wording import count
+
+log = logging.getLogger(__name__)
+
+NO_GAPS = "No answer is called wrong in its facts, or all that were are settled."
+SHOWN_QUESTIONS = 5
+ANSWER_CHARS = 200
+MAX_TEXT_CHARS = 4_000
+
+
+class Gaps(commands.Cog):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+        self._command: app_commands.Command[Gaps, ..., None] = app_commands.Command(
+            name="gaps",
+            description="Questions that were answered with wrong facts, and a document for them",
+            callback=self.show_gaps,
+        )
+
+    async def cog_load(self) -> None:
+        self._group().add_command(self._command)
+        self.bot.add_dynamic_items(AddButton, SettleButton, NextButton)
+
+    async def cog_unload(self) -> None:
+        self.bot.remove_dynamic_items(AddButton, SettleButton, NextButton)
+
+    def _group(self) -> app_commands.Group:
+        group = self.bot.tree.get_command("knowledge")
+        assert isinstance(group, app_commands.Group), "bot.cogs.knowledge is loaded first"
+        return group
+
+    async def show_gaps(self, interaction: discord.Interaction) -> None:
+        """Show the questions that most members saw answered with wrong facts."""
+        require_curator(interaction.user, self.bot.settings)
+        await interaction.response.defer(ephemeral=True)
+        await show_page(interaction, self.bot)
+
+
+async def read_groups(bot: ReactuneBot, guild_id: int) -> list[GapGroup]:
+    gaps = await bot.database.read(open_gaps, guild_id)
+    vectors = await bot.library.embed([question_of(gap) for gap in gaps]) if gaps else None
+    return await asyncio.to_thread(group_gaps, gaps, vectors)
+
+
+async def find_group(bot: ReactuneBot, guild_id: int, key: int) -> GapGroup:
+    """Return the group that holds the answer; raises UserFacingError where it is settled."""
+    for group in await read_groups(bot, guild_id):
+        if any(gap.reply_id == key for gap in group.gaps):
+            return group
+    raise UserFacingError("That gap is settled already: `/knowledge gaps` shows what is left.")
+
+
+async def show_page(interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = "") -> None:
+    """Put a group into the admin's message, below a note: the one after that with the key `after`, or the first."""
+    groups = await read_groups(bot, interaction.guild_id or 0)
+    keys = [group.key for group in groups]
+    place = (keys.index(after) + 1) % len(keys) if after in keys else 0
+    text = await bot.database.read(_describe, groups[place], place + 1, len(groups)) if groups else NO_GAPS
+    content = f"{note}\n\n{text}" if note else text
+    view = _buttons(groups[place], len(groups)) if groups else None
+    await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=view)
+
+
+def _describe(session: Session, group: GapGroup, place: int, of: int) -> str:
+    """Return who noticed, what was asked and answered, and what the answers quoted."""
+    more = f" ({place} of {of} gaps)" if of > 1 else ""
+    lines = [f"**{count(group.members, 'member')}** called these answers wrong in their facts{more}:"]
+    for gap in group.gaps[:SHOWN_QUESTIONS]:
+        answer = " ".join(gap.answer.split())
+        shown = answer if len(answer) <= ANSWER_CHARS else f"{answer[: ANSWER_CHARS - 1]}…"
+        where = f" · [answer](<{gap.link}>)" if gap.link else ""
+        lines.append(
+            f"- “{question_of(gap)}”{where}\n  → {discord.utils.escape_markdown(shown)}{_sources(session, gap)}"
+        )
+    rest = len(group.gaps) - SHOWN_QUESTIONS
+    return "\n".join([*lines, *([f"- and {rest} more"] if rest > 0 else [])])
+
+
+def _sources(session: Session, gap: Any) -> str:
+    titles = ", ".join(title for title, _ in titles_of(session, gap.document_ids))
+    return f"\n  -# it quoted: {titles}" if titles else "\n  -# it quoted no document"
+
+
+def _buttons(group: GapGroup, of: int) -> discord.ui.View:
+    view = discord.ui.View(timeout=None)
+    view.add_item(AddButton(group.key))
+    view.add_item(SettleButton(group.key))
+    if of > 1:
+        view.add_item(NextButton(group.key))
+    return view
+
+
+class _GapButton:
+    """What the three buttons share: they work after a restart as well, since their ids hold all that they need."""
+
+    key: int
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        bot = interaction.client
+        assert isinstance(bot, ReactuneBot)
+        try:
+            require_curator(interaction.user, bot.settings)
+            await self.act(interaction, bot)
+        except Exception as error:
+            await answer_privately(interaction, tell(error))
+
+    async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
+        raise NotImplementedError
+
+
+class AddButton(
+    _GapButton, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:gap:add:(?P<key>\d+)"
+):
+    def __init__(self, key: int) -> None:
+        self.key = key
+        style, custom_id = discord.ButtonStyle.success, f"reactune:gap:add:{key}"
+        super().__init__(discord.ui.Button(label="Add a document", style=style, custom_id=custom_id))
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> AddButton:
+        return cls(int(match["key"]))
+
+    async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
+        group = await find_group(bot, interaction.guild_id or 0, self.key)
+        await interaction.response.send_modal(GapForm(bot, group))
+
+
+class SettleButton(
+    _GapButton, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:gap:settle:(?P<key>\d+)"
+):
+    def __init__(self, key: int) -> None:
+        self.key = key
+        super().__init__(discord.ui.Button(label="Needs none", custom_id=f"reactune:gap:settle:{key}"))
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> SettleButton:
+        return cls(int(match["key"]))
+
+    async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
+        await interaction.response.defer()
+        group = await find_group(bot, interaction.guild_id or 0, self.key)
+        await _settle(bot, group, named(interaction.user))
+        await show_page(interaction, bot, note=f"Settled without a document: “{group.question}”.")
+
+
+class NextButton(
+    _GapButton, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:gap:next:(?P<key>\d+)"
+):
+    def __init__(self, key: int) -> None:
+        self.key = key
+        super().__init__(discord.ui.Button(label="Next", custom_id=f"reactune:gap:next:{key}"))
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> NextButton:
+        return cls(int(match["key"]))
+
+    async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
+        await interaction.response.defer()
+        await show_page(interaction, bot, after=self.key)
+
+
+class GapForm(discord.ui.Modal):
+    """Writes the document that a group of questions asks for, and settles the group."""
+
+    def __init__(self, bot: ReactuneBot, group: GapGroup) -> None:
+        super().__init__(title="Add a document", timeout=None)
+        self._bot = bot
+        self._group = group
+        self.name: discord.ui.TextInput[GapForm] = discord.ui.TextInput(
+            max_length=MAX_TITLE_CHARS, default=group.question[:MAX_TITLE_CHARS], custom_id="title"
+        )
+        self.text: discord.ui.TextInput[GapForm] = discord.ui.TextInput(
+            style=discord.TextStyle.paragraph, max_length=MAX_TEXT_CHARS, custom_id="text"
+        )
+        self.add_item(discord.ui.Label(text="Title", component=self.name))
+        self.add_item(discord.ui.Label(text="What is right", description="Markdown.", component=self.text))
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        await interaction.response.defer()
+        cog = self._bot.get_cog("Knowledge")
+        assert isinstance(cog, Knowledge)
+        wish = Wish(self.text.value, None, None, None, self.name.value, None)
+        added = await cog.store_wish(interaction, wish, None, None)
+        # Only now: what cannot be added leaves the gap open.
+        await _settle(self._bot, self._group, named(interaction.user))
+        await show_page(interaction, self._bot, note=f"Added: {added}")
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
+        await answer_privately(interaction, tell(error))
+
+
+async def _settle(bot: ReactuneBot, group: GapGroup, by: str) -> None:
+    await bot.database.run(settle_gaps, [gap.reply_id for gap in group.gaps], by)
+    log.info("%s settled a gap: %s", by, group.question)
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(Gaps(bot))

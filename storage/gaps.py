@@ -1,0 +1,82 @@
+"""Gaps in a server's knowledge: answers that members call wrong in their facts, until an admin settles them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from storage.lineage import message_links
+from storage.schema import Cause, ReplyRow, VoteCauseRow
+from storage.votes import Vote, votes_on
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One answer whose facts are called wrong."""
+
+    reply_id: int
+    messages: list[dict[str, str]]
+    """What was asked, as chat messages."""
+    answer: str
+    members: int
+    """Whose 👎 for a wrong fact stands."""
+    document_ids: tuple[int, ...]
+    """Documents that the answer quoted."""
+    link: str | None
+    asked_at: datetime
+
+
+def open_gaps(session: Session, guild_id: int) -> list[Gap]:
+    """Return the server's gaps that nobody has settled, the newest first."""
+    rows = session.scalars(
+        select(ReplyRow)
+        .where(
+            ReplyRow.guild_id == guild_id,
+            ReplyRow.id.in_(
+                select(VoteCauseRow.reply_id).where(
+                    VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None)
+                )
+            ),
+        )
+        .order_by(ReplyRow.id.desc())
+    ).all()
+    links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([row.id for row in rows])))
+    found = (_gap(session, row, links.get(row.id)) for row in rows)
+    return [gap for gap in found if gap.members]
+
+
+def settle_gaps(session: Session, reply_ids: Collection[int], by: str) -> None:
+    """Note that the gaps need nothing more: a document was added, or none is needed."""
+    session.execute(
+        update(VoteCauseRow)
+        .where(
+            VoteCauseRow.reply_id.in_(reply_ids),
+            VoteCauseRow.cause == Cause.WRONG_FACT,
+            VoteCauseRow.settled_by.is_(None),
+        )
+        .values(settled_by=by)
+    )
+
+
+def _gap(session: Session, row: ReplyRow, link: str | None) -> Gap:
+    called_wrong = session.scalars(
+        select(VoteCauseRow.user_id).where(
+            VoteCauseRow.reply_id == row.id,
+            VoteCauseRow.cause == Cause.WRONG_FACT,
+            VoteCauseRow.settled_by.is_(None),
+        )
+    ).all()
+    votes = votes_on(session, row.id)
+    return Gap(
+        reply_id=row.id,
+        messages=row.messages,
+        answer=row.answer,
+        members=sum(votes.get(user) is Vote.DOWN for user in called_wrong),
+        document_ids=tuple(passage["document_id"] for passage in row.retrieved),
+        link=link,
+        asked_at=row.created_at,
+    )

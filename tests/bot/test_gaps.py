@@ -1,0 +1,139 @@
+"""Wrong facts reach the admins grouped by what was asked, and a document closes the gap in one step."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from bot.app import create_bot
+from bot.gaps import group_gaps, question_of
+from bot.quoting import Quote, add_quotes
+from storage.gaps import Gap
+from storage.schema import DocumentRow, VoteCauseRow
+from storage.sentence_encoder import BundledEncoder
+from tests.bot.test_causes import choose
+from tests.word_encoder import WordEncoder
+
+
+@pytest.fixture
+def load_encoder():
+    return WordEncoder
+
+
+@pytest.fixture
+def new_bot(settings, engine, base, fixed_basis, load_encoder):
+    return lambda: create_bot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
+
+
+async def answer_wrongly(place, question, *members):
+    answer = await place.ask(question)
+    for member in members or (place.ada,):
+        await member.react(answer, "👎")
+        await choose(place, answer, "Wrong fact", member)
+    return answer
+
+
+async def gaps(place, who=None):
+    return (await (who or place.grace).slash(place.channel, "knowledge gaps")).response
+
+
+async def test_a_wrong_answer_becomes_a_document_and_the_next_answer_cites_it(place, engine, rows):
+    """Asked and answered wrongly, called wrong, mended by an admin, asked again and answered from the document."""
+    engine.answers = ["The pool opens at noon."]
+    await answer_wrongly(place, "when does the pool open?")
+    page = await gaps(place)
+    assert "**1 member** called these answers wrong in their facts:" in page.content
+    assert "“when does the pool open?”" in page.content
+    assert "→ The pool opens at noon." in page.content
+    assert "it quoted no document" in page.content
+    form = await place.grace.click(page, label="Add a document")
+    done = await place.grace.submit_modal(form, {"title": "Opening hours", "text": "The pool opens at nine."})
+    assert "Added: **1** · Opening hours" in done.response.content
+    assert "No answer is called wrong in its facts" in done.response.content
+    assert [row.title for row in rows(DocumentRow)] == ["Opening hours"]
+    assert rows(VoteCauseRow)[0].settled_by.startswith("grace")
+    engine.answers = ["At nine."]
+    again = await place.ask("when does the pool open?")
+    assert again.content == "At nine.\n-# base\n-# sources: Opening hours"
+    assert "> The pool opens at nine." in engine.requests[-1].prompt
+
+
+async def test_questions_that_ask_the_same_are_one_gap_and_the_most_noticed_comes_first(place):
+    await answer_wrongly(place, "who feeds the cats?")
+    await answer_wrongly(place, "when do cars park?", place.ada, place.bo)
+    await answer_wrongly(place, "who feeds the kitten?")
+    page = await gaps(place)
+    first = page.content
+    assert "(1 of 2 gaps)" in first
+    second = (await place.grace.click(page, label="Next")).response.content
+    assert {("who feeds the cats?" in text, "who feeds the kitten?" in text) for text in (first, second)} == {
+        (True, True),
+        (False, False),
+    }
+
+
+async def test_a_gap_that_needs_no_document_is_settled_and_stays_out(place, rows):
+    await answer_wrongly(place, "how high is the tower?")
+    page = await gaps(place)
+    done = (await place.grace.click(page, label="Needs none")).response
+    assert "Settled without a document: “how high is the tower?”" in done.content
+    assert (await gaps(place)).content.startswith("No answer is called wrong")
+    assert rows(DocumentRow) == []
+
+
+async def test_a_gap_that_another_admin_settled_is_told(place):
+    await answer_wrongly(place, "how high is the tower?")
+    first, second = await gaps(place), await gaps(place)
+    await place.grace.click(first, label="Needs none")
+    late = await place.grace.click(second, label="Add a document")
+    assert "settled already" in late.response.content
+
+
+async def test_what_cannot_be_added_leaves_the_gap_open(place, rows):
+    await answer_wrongly(place, "how high is the tower?")
+    form = await place.grace.click(await gaps(place), label="Add a document")
+    refused = await place.grace.submit_modal(form, {"title": "Tower", "text": "  \n "})
+    assert "no text" in refused.followups[-1].content
+    assert "how high is the tower?" in (await gaps(place)).content
+
+
+async def test_members_see_no_gaps(place, env):
+    for root in env.backend.commands[None].values():
+        if root["name"] == "knowledge":
+            root.update(default_member_permissions=None)
+    refused = await gaps(place, place.ada)
+    assert "Only admins may do this" in refused.content
+
+
+async def test_without_an_encoder_equal_questions_make_a_gap():
+    groups = group_gaps([gap(3, "Why?"), gap(2, "why?"), gap(1, "How?")], None)
+    assert [[one.reply_id for one in group.gaps] for group in groups] == [[3, 2], [1]]
+
+
+def test_the_bundled_encoder_groups_paraphrases():
+    questions = [
+        "when does the swimming pool open",
+        "what are the opening hours of the pool?",
+        "who feeds the cats at the weekend",
+        "at what time can I go swimming in the morning?",
+        "which members look after the cats on saturdays?",
+    ]
+    vectors = BundledEncoder().encode(questions)
+    groups = group_gaps([gap(number, text) for number, text in enumerate(questions, start=1)], vectors)
+    assert sorted(sorted(one.reply_id for one in group.gaps) for group in groups) == [[1, 2, 4], [3, 5]]
+
+
+def test_a_question_is_told_without_what_was_quoted_below_it():
+    asked = add_quotes([{"role": "user", "content": "ada: when?\nplease"}], [Quote(1, 1, "Hours", "At nine.")])
+    assert question_of(gap(1, asked[0]["content"])) == "ada: when? please"
+
+
+def gap(reply_id: int, asked: str) -> Gap:
+    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": asked}]
+    return Gap(reply_id, messages, "no idea", 1, (), None, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_one_gap_is_a_group_of_its_own():
+    assert [len(group.gaps) for group in group_gaps([gap(1, "Why?")], np.ones((1, 3)))] == [1]

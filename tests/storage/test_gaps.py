@@ -1,0 +1,50 @@
+"""Answers called wrong in their facts wait for an admin, in the server where they were given."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.orm import Session
+
+from storage.causes import give_cause
+from storage.gaps import open_gaps, settle_gaps
+from storage.schema import Cause
+from storage.votes import Vote
+from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
+
+GUILD = 7
+
+
+def wrong(session: Session, *members: int, cause: Cause = Cause.WRONG_FACT, guild_id: int | None = GUILD) -> int:
+    """Add an answer that members dislike for a cause."""
+    reply_id = add_reply(session, guild_id=guild_id)
+    for member in members:
+        vote(session, reply_id, member, Vote.DOWN)
+        give_cause(session, reply_id, member, cause)
+    return reply_id
+
+
+@pytest.mark.usefixtures("personality_id")
+def test_gaps_are_the_wrong_facts_of_the_server_newest_first(session: Session) -> None:
+    first, second = wrong(session, ALICE, BOB), wrong(session, CAROL)
+    wrong(session, ALICE, cause=Cause.TOO_LONG)
+    wrong(session, ALICE, guild_id=8)
+    found = open_gaps(session, GUILD)
+    assert [(gap.reply_id, gap.members) for gap in found] == [(second, 1), (first, 2)]
+    assert found[1].messages == [{"role": "user", "content": "<|user|>hello<|bot|>"}]
+
+
+@pytest.mark.usefixtures("personality_id")
+def test_a_thumb_that_is_taken_back_takes_its_gap_back(session: Session) -> None:
+    reply_id = wrong(session, ALICE)
+    vote(session, reply_id, ALICE, Vote.DOWN, standing=False)
+    assert open_gaps(session, GUILD) == []
+
+
+@pytest.mark.usefixtures("personality_id")
+def test_a_settled_gap_opens_again_where_another_member_meets_it(session: Session) -> None:
+    reply_id = wrong(session, ALICE)
+    settle_gaps(session, [reply_id], "grace")
+    assert open_gaps(session, GUILD) == []
+    vote(session, reply_id, BOB, Vote.DOWN)
+    give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
+    assert [(gap.reply_id, gap.members) for gap in open_gaps(session, GUILD)] == [(reply_id, 1)]
