@@ -237,7 +237,7 @@ class DemonstrationSettings(Section):
 
     min_examples: Count = 8
     """Fewest examples that make a first version."""
-    holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
+    holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Share of examples held out of training to judge the result."""
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
