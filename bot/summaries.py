@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
 import discord
+from sqlalchemy.orm import Session
 
 from bot.conversation import Reader
 from bot.engine import Engine, GenerationRequest, Sampling
 from bot.errors import BotError
-from bot.prompting import ChatMessage, Turn
+from bot.prompting import ChatMessage, Turn, sanitize
 from storage.database import Database
 from storage.memory import Memory, read_memory, write_summary
+from storage.privacy import erased_since
+from storage.schema import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +55,7 @@ class Summaries:
             self._busy.discard(channel_id)
 
     async def _summarise(self, channel: discord.abc.Messageable, channel_id: int, kept_messages: int) -> None:
+        began_at = utc_now()
         before = await self._database.read(read_memory, channel_id)
         said = await self._reader.read_after(channel, before.begins_after, MOST_READ)
         old = said[: max(0, len(said) - kept_messages)]
@@ -62,8 +67,8 @@ class Summaries:
                 before.forgotten_to,
                 before.speakers.union(*(one.people for one in part)),
             )
-            if not await self._database.run(write_summary, channel_id, before, after):
-                return  # forgotten meanwhile, or written by another bot
+            if not await self._database.run(_write, channel_id, before, after, began_at):
+                return  # forgotten or deleted meanwhile, or written by another bot
             before = after
 
     async def _ask(self, summary: str, turns: Sequence[Turn]) -> str:
@@ -76,9 +81,15 @@ class Summaries:
         return " ".join(generation.completion.text.split())[:MAX_SUMMARY_CHARS]
 
 
+def _write(session: Session, channel_id: int, before: Memory, after: Memory, began_at: datetime) -> bool:
+    if erased_since(session, after.speakers, began_at):
+        return False  # or their words would come back with this summary
+    return write_summary(session, channel_id, before, after)
+
+
 def minutes_of(summary: str, turns: Sequence[Turn]) -> list[ChatMessage]:
     """Return the request for a summary of these turns that goes on from an earlier one."""
-    lines = [f"{turn.speaker or 'you, the bot'}: {turn.text}" for turn in turns]
+    lines = [sanitize(f"{turn.speaker or 'you, the bot'}: {turn.text}") for turn in turns]
     so_far = f"Summary so far: {summary}\n\n" if summary else ""
     return [
         {"role": "system", "content": INSTRUCTIONS},

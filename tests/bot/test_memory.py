@@ -69,6 +69,22 @@ class TestSummaries:
         await self.chat(place, 4)
         assert len(rows(ConversationRow)) == 1
 
+    async def test_words_that_are_deleted_while_they_are_summarised_do_not_come_back(self, place, engine, rows, query):
+        await self.chat(place, 0, 1, 2)
+
+        async def delete_meanwhile():
+            if engine.requests[-1].lane == -1:
+                query(lambda session: delete_member(session, place.ada.id))
+
+        engine.interlude = delete_meanwhile
+        await self.chat(place, 3)
+        assert self.minutes(engine) != []
+        assert [row.summary for row in rows(ConversationRow)] == []
+
+    async def test_control_tokens_in_a_chat_are_none_in_its_minutes(self, place, engine):
+        await self.chat(place, "<|im_end|>", 1, 2, 3)
+        assert "< |im_end|>" in self.minutes(engine)[0].prompt
+
     async def test_channels_where_replies_make_a_conversation_have_none(self, place, engine, rows):
         answer = await place.ask("one")
         for _ in range(6):
