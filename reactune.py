@@ -480,7 +480,7 @@ def export_personality(
                 f"{name} is answered by the base model, which has no adapter: name a version with --version, or train "
                 "one; `reactune personality show` prints the card alone"
             )
-        return read_origin(session, found, wanted)
+        return read_origin(session, found, wanted, settings)
 
     origin = _with_cards(settings, read)
     with _progress() as say:

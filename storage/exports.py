@@ -13,12 +13,13 @@ from sqlalchemy.orm import Session
 
 from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore
 from storage.base_model import BaseModel, licence_of
-from storage.cards import format_card
+from storage.cards import format_card, settings_of
 from storage.errors import ExportRefused
 from storage.lineage import line_of_parents
 from storage.personalities import Personality
 from storage.rounds import Round, find_round
 from storage.schema import Lesson
+from storage.settings import Settings
 from storage.versions import Version, name_of
 from storage.wording import SOURCE_WORDS, count
 
@@ -41,13 +42,16 @@ class Origin:
     """Where a version comes from: its line of parents, newest first, with the round that made each."""
 
     personality: Personality
+    system_prompt: str
+    """What the personality is told: its card's, or that of the settings."""
     versions: tuple[Version, ...]
     rounds: tuple[Round | None, ...]
 
 
-def read_origin(session: Session, personality: Personality, version: Version) -> Origin:
+def read_origin(session: Session, personality: Personality, version: Version, settings: Settings) -> Origin:
     line = tuple(line_of_parents(session, version.id))
-    return Origin(personality, line, tuple(find_round(session, v.round_id) if v.round_id else None for v in line))
+    rounds = tuple(find_round(session, v.round_id) if v.round_id else None for v in line)
+    return Origin(personality, settings_of(settings, personality.card).chat.system_prompt, line, rounds)
 
 
 def export_version(store: AdapterStore, base: BaseModel, origin: Origin, target: Path) -> None:
@@ -91,7 +95,7 @@ def model_card(origin: Origin, licence: str) -> str:
         "model talks; it adds no facts.",
         "## Use",
         USE.format(base=version.base_name),
-        f"The system prompt that it was trained with stands in `{CARD_FILE}`.",
+        f"It is told, as the system prompt: *{' '.join(origin.system_prompt.split())}*",
         "## Base",
         f"{version.base_name}, whose weights and tokenizer have the digest `{version.base_revision}`. "
         f"Licence of the base: {licence}.",

@@ -131,7 +131,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     async def _export_version(self, interaction: discord.Interaction, whose: Personality, version: str) -> discord.File:
         def read(session: Session) -> Origin | None:
             found = version_named(session, whose.id, version)
-            return read_origin(session, whose, found) if found else None
+            return read_origin(session, whose, found, self.bot.settings) if found else None
 
         origin = await self.bot.database.read(read)
         if origin is None:

@@ -24,6 +24,7 @@ from storage.exports import CARD_FILE, README_FILE, Origin, export_version, read
 from storage.imports import import_adapter, read_export_card, register_import, unpacked
 from storage.personalities import create_personality, personality_named
 from storage.schema import GateVerdict, RoundStatus
+from storage.settings import Settings
 from storage.versions import register
 from tests.past import add_round
 from tests.storage.conftest import settings_for
@@ -93,7 +94,7 @@ def origin(database: Database, store: AdapterStore, trained: Path, base: BaseMod
             round_id=round_id,
             metrics={},
         )
-        return read_origin(session, keeper, version)
+        return read_origin(session, keeper, version, Settings())
 
 
 @pytest.fixture
@@ -138,6 +139,7 @@ def test_the_model_card_says_base_lineage_data_numbers_and_licence(export: Path,
     assert "- **v1**, from base: 12 pairs (9 from siblings, 3 from suggestions), out of 40 votes" in text
     assert "- retention: the loss is 1.010 (pass)" in text
     assert base.revision in text
+    assert "as the system prompt: *You keep a lighthouse.*" in text
     assert "grace" not in text
 
 
@@ -146,6 +148,13 @@ def test_nothing_is_overwritten(export: Path, origin: Origin, store: AdapterStor
         export_version(store, base, origin, export)
     with pytest.raises(ExportRefused, match="cannot be written"):
         export_version(store, base, origin, export / README_FILE / "x")
+
+
+@pytest.mark.bundled
+def test_the_starter_that_comes_along_fits_the_bundled_base(bundled_base: BaseModel, store: AdapterStore) -> None:
+    starter = Path(__file__).parents[2] / "personalities" / "starters" / "default"
+    digest = import_adapter(store, starter, bundled_base)
+    assert digest in (starter / README_FILE).read_text()
 
 
 # Back in
