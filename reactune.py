@@ -29,7 +29,6 @@ from sqlalchemy.orm import Session
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
 from storage.adapters import AdapterStore
-from storage.cards import Card, require_meant_for, require_name
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
@@ -45,7 +44,6 @@ from storage.errors import (
     VersionNotFound,
 )
 from storage.personalities import (
-    CARD_SUFFIX,
     DEFAULT_PERSONALITY,
     find_personality,
     list_personalities,
@@ -501,25 +499,28 @@ def import_personality(
     """Take a card, or an adapter as a new version of a personality; an admin decides whether it answers."""
     from bot.reports import describe_import
     from storage.base_model import resolve_base_model
-    from storage.cards import read_card_file
-    from storage.imports import import_adapter, read_export_card, register_import, unpacked
+    from storage.imports import take_import
 
-    settings, name = load_settings(config), require_name(name or path.name.removesuffix(path.suffix))
+    settings, store = load_settings(config), AdapterStore(load_settings(config).data.directory / "adapters")
     with _progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
-    if path.suffix == CARD_SUFFIX:
-        card: Card | None = read_card_file(path)
-        digest: str | None = None
-    else:
-        with unpacked(path) as folder:
-            card = read_export_card(folder)
-            digest = import_adapter(AdapterStore(settings.data.directory / "adapters"), folder, base)
-    if card is not None:
-        require_meant_for(card, settings.model.base, str(path))
-    imported = _with_cards(
-        settings, lambda session: register_import(session, name, card, digest=digest, base=base, by=_who())
-    )
-    data = {"personality": name, "version": imported.version.name if imported.version else None, "digest": digest}
+    _with_cards(settings, lambda _session: None)
+    with contextlib.closing(open_database(settings)) as database:
+        imported = take_import(
+            database,
+            store,
+            base,
+            path,
+            name=name or path.name.removesuffix(path.suffix),
+            model_base=settings.model.base,
+            by=_who(),
+        )
+    version = imported.version
+    data = {
+        "personality": imported.personality.name,
+        "version": version.name if version else None,
+        "digest": version.digest if version else None,
+    }
     _show(data, describe_import(imported), as_json)
 
 

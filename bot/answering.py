@@ -152,7 +152,7 @@ class Answerer:
             NewReply(
                 personality_id=ask.voice.personality.id,
                 version_id=release.version.id if release.version else None,
-                strength=release.strength,
+                strength=ask.voice.strength,
                 base_revision=self._base.revision,
                 prompt=ask.prompt.text,
                 messages=messages,

@@ -42,7 +42,7 @@ def parse_examples(text: str) -> list[list[str]]:
 
 def format_sampling(sampling: CardSampling) -> str:
     own = sampling.model_dump(exclude_none=True)
-    return ", ".join(f"{name} = {value:g}" for name, value in own.items())
+    return ", ".join(f"{name} = {value}" for name, value in own.items())
 
 
 def parse_sampling(text: str) -> dict[str, float]:

@@ -106,10 +106,10 @@ def describe_import(imported: Imported) -> str:
     else:
         said = f"The card of **{name}** stays as it is."
     if version is None:
-        return said + (" `/personality bind` lets it speak somewhere." if imported.is_new else "")
+        return said + (f" `/personality bind {name}` lets it speak somewhere." if imported.is_new else "")
     return (
         f"{said} Its adapter is **{version.name}**, which no gate has judged: "
-        f"`/model promote {version.name}` with override and a reason lets it answer."
+        f"`/model promote {version.name} personality:{name}` with override and a reason lets it answer."
     )
 
 

@@ -10,7 +10,7 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.conversation import Reader
-from bot.engine import Engine, GenerationRequest, Sampling
+from bot.engine import Engine, Finish, GenerationRequest, Sampling
 from bot.errors import BotError
 from bot.prompting import ChatMessage, Turn, sanitize
 from storage.database import Database
@@ -78,7 +78,11 @@ class Summaries:
         )
         async for _ in generation:
             pass
-        return " ".join(generation.completion.text.split())[:MAX_SUMMARY_CHARS]
+        completion = generation.completion
+        summary = " ".join(completion.text.split())[:MAX_SUMMARY_CHARS]
+        if not summary or completion.finish not in (Finish.STOP, Finish.LENGTH):
+            raise BotError(f"its minutes ended without words ({completion.finish})")  # the summary so far stays
+        return summary
 
 
 def _write(session: Session, channel_id: int, before: Memory, after: Memory, began_at: datetime) -> bool:

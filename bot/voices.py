@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
+from bot.permissions import is_admin
 from storage.bindings import Place, Voice, voice_at
 from storage.personalities import Personality, list_personalities, personality_named
 from storage.schema import Scope
@@ -59,6 +60,8 @@ async def chosen_personality(bot: ReactuneBot, interaction: discord.Interaction,
 async def offer_personalities(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
     """Return the personalities to choose from while somebody types."""
     bot: ReactuneBot = interaction.client  # type: ignore[assignment]
+    if not is_admin(interaction.user, bot.settings.discord):
+        return []
     known = await bot.database.read(list_personalities, interaction.guild_id)
     return offer([personality.name for personality in known], current)
 

@@ -27,6 +27,7 @@ CHECKSUMS_FILE = "SHA256SUMS"
 DROPPED_FILES = frozenset({"README.md"})  # PEFT writes a model card that names the machine's paths
 DIGEST = re.compile(r"[0-9a-f]{64}")
 STAGING_PREFIX = ".staging-"
+REGISTERING_LOCK = ".registering.lock"
 UNREGISTERED_PREFIX = ".unregistered-"
 """A file of this name and the digest lies beside an adapter until `sweep` hears of its version's row."""
 
@@ -53,6 +54,13 @@ class AdapterStore:
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
                 _lock_path(staging).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def registering(self) -> Iterator[None]:
+        """Let no `sweep` take what is published in here for left over before its row is written."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._directory / REGISTERING_LOCK):
+            yield
 
     def publish(self, staging: Path) -> str:
         """Move a staged PEFT folder to its final place and return its digest, 64 hex digits.
@@ -98,6 +106,13 @@ class AdapterStore:
         return removed
 
     def _sweep_unregistered(self, known: Collection[str]) -> int:
+        try:
+            with FileLock(self._directory / REGISTERING_LOCK, timeout=0):
+                return self._sweep_marked(known)
+        except (Timeout, FileNotFoundError):
+            return 0  # an import is about to write its row, or there is no folder yet
+
+    def _sweep_marked(self, known: Collection[str]) -> int:
         # Older ones stay, whatever `known` lacks: with a wrong database.url it would lack them all.
         removed = 0
         for marker in self._directory.glob(f"{UNREGISTERED_PREFIX}*"):

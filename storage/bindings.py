@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from storage.errors import PersonalityConflict
@@ -72,18 +73,20 @@ def bind(
     if row.archived_at is not None:
         raise PersonalityConflict(f"{personality.name} is archived: restore it first, with `/personality restore`")
     before = find_binding(session, place)
-    session.merge(
-        BindingRow(
-            scope=place.scope,
-            place_id=place.id,
-            guild_id=guild_id,
-            personality_id=personality.id,
-            strength=strength,
-            bound_by=by,
-            bound_at=utc_now(),
-        )
+    binding = BindingRow(
+        scope=place.scope,
+        place_id=place.id,
+        guild_id=guild_id,
+        personality_id=personality.id,
+        strength=strength,
+        bound_by=by,
+        bound_at=utc_now(),
     )
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.merge(binding)
+    except IntegrityError as error:
+        raise PersonalityConflict("somebody else bound a personality here just now: look again, then repeat") from error
     return before
 
 
@@ -95,6 +98,11 @@ def unbind(session: Session, place: Place) -> Binding | None:
         session.delete(row)
         session.flush()
     return before
+
+
+def unbind_server(session: Session, guild_id: int) -> None:
+    """Take every binding of a server away."""
+    session.execute(delete(BindingRow).where(BindingRow.guild_id == guild_id))
 
 
 def find_binding(session: Session, place: Place) -> Binding | None:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore
-from storage.base_model import BaseModel, licence_of
+from storage.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.cards import format_card, settings_of
 from storage.errors import ExportRefused
 from storage.lineage import line_of_parents
@@ -66,7 +66,9 @@ def export_version(store: AdapterStore, base: BaseModel, origin: Origin, target:
             for name in (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE):
                 shutil.copyfile(source / name, target / name)
             (target / CARD_FILE).write_text(format_card(origin.personality.card), encoding="utf-8")
-            (target / README_FILE).write_text(model_card(origin, licence_of(base)), encoding="utf-8")
+            same_base = origin.versions[0].base_revision == base.revision
+            licence = licence_of(base) if same_base else UNKNOWN_LICENCE
+            (target / README_FILE).write_text(model_card(origin, licence), encoding="utf-8")
         except OSError:
             shutil.rmtree(target, ignore_errors=True)
             raise

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,12 @@ from sqlalchemy.orm import Session
 
 from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore
 from storage.base_model import BaseModel
-from storage.cards import Card, read_card_file
+from storage.cards import MAX_CARD_BYTES, Card, read_card_file, require_meant_for, require_name
+from storage.database import Database
 from storage.errors import AdapterError
 from storage.exports import CARD_FILE
 from storage.personalities import (
+    CARD_SUFFIX,
     Personality,
     change_card,
     create_personality,
@@ -28,22 +33,42 @@ from storage.personalities import (
     personality_named,
 )
 from storage.schema import GateVerdict
-from storage.versions import Version, register
+from storage.versions import Version, learned_from_deleted_data, register
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 MAX_CONFIG_BYTES = 1_000_000
-MAX_UNPACKED_BYTES = 2_000_000_000
+MAX_RANK = 256
+BYTES_PER_NUMBER = 4
+COPIED_BYTES = 1_000_000
 TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
 KEY_PREFIX = "base_model.model."
-# What a LoRA adapter of every release of PEFT may say. Others change how it is computed, or name code to import.
-KNOWN_KEYS = frozenset(
+FLOATS = frozenset({"F32", "F16", "BF16"})
+ALL_LINEAR = "all-linear"
+# What may stand in a configuration beside the keys that are checked one by one: it says nothing of how the adapter is
+# computed. Any other key that is set could: PEFT initialises some kinds of adapters by changing the base's own weights,
+# reads patterns as regular expressions, and imports what some keys name.
+HARMLESS_KEYS = frozenset(
     {
-        "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "exclude_modules", "fan_in_fan_out",
-        "inference_mode", "init_lora_weights", "lora_alpha", "lora_dropout", "megatron_core", "peft_type",
-        "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "target_modules", "task_type",
-        "use_rslora",
+        "base_model_name_or_path",
+        "inference_mode",
+        "lora_dropout",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "revision",
     }
-)  # fmt: skip
+)
+FIXED: Mapping[str, tuple[Any, ...]] = {
+    "auto_mapping": (None,),
+    "bias": (None, "none"),
+    "init_lora_weights": (None, True, False),
+    "megatron_core": (None, "megatron.core"),
+    "task_type": (None, "CAUSAL_LM"),
+    "use_rslora": (None, True, False),
+}
+"""Values that are taken of keys that must not have others."""
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -58,10 +83,10 @@ class Imported:
 
 
 @contextlib.contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
+def unpacked(path: Path, limit_bytes: int) -> Iterator[Path]:
     """Yield the folder of an export; of a zip, a temporary one with the files that are taken, wherever they lie in it.
 
-    Raises AdapterError on what is neither, on a broken zip and on one that unpacks to more than MAX_UNPACKED_BYTES.
+    Raises AdapterError on what is neither, on a broken zip, and on one that unpacks to more than `limit_bytes`.
     """
     if path.is_dir():
         yield path
@@ -69,12 +94,52 @@ def unpacked(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                _unpack(archive, Path(folder), path.name)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+                _unpack(archive, Path(folder), path.name, limit_bytes)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise AdapterError(f"{path.name} is no readable zip file ({error}): export it again") from error
         except OSError as error:
             raise AdapterError(f"{path} cannot be read ({error.strerror}): check the path") from error
         yield Path(folder)
+
+
+def largest_export(base: BaseModel) -> int:
+    """Return the size in bytes that an adapter of MAX_RANK on every layer of the base could have, and its card."""
+    numbers = sum(MAX_RANK * (width_out + width_in) for width_out, width_in in dict(_layer_shapes(base)).values())
+    return BYTES_PER_NUMBER * numbers + MAX_CARD_BYTES + MAX_CONFIG_BYTES
+
+
+def take_import(
+    database: Database,
+    store: AdapterStore,
+    base: BaseModel,
+    path: Path,
+    *,
+    name: str,
+    model_base: str,
+    by: str,
+    guild_id: int | None = None,
+    may_change: Callable[[Personality], None] = lambda _personality: None,
+) -> Imported:
+    """Take a card, an exported folder or a zip of one into the personality of that name, and say what was done.
+
+    `model_base` is the value of model.base. `may_change` raises where an existing personality must not be changed.
+    Raises CardError, AdapterError, PersonalityNotFound and PersonalityConflict; nothing is registered then.
+    """
+    require_name(name)
+    with store.registering():
+        if path.suffix == CARD_SUFFIX:
+            card: Card | None = read_card_file(path)
+            digest: str | None = None
+        else:
+            with unpacked(path, largest_export(base)) as folder:
+                card = read_export_card(folder)
+                digest = import_adapter(store, folder, base)
+        if card is not None:
+            require_meant_for(card, model_base, path.name)
+        with database.transaction() as session:
+            return register_import(
+                session, name, card, digest=digest, base=base, by=by, guild_id=guild_id, may_change=may_change
+            )
 
 
 def read_export_card(folder: Path) -> Card | None:
@@ -94,10 +159,16 @@ def import_adapter(store: AdapterStore, folder: Path, base: BaseModel) -> str:
     config = _read_config(folder)
     _require_plain_lora(config, folder)
     _require_this_base(config, base, folder)
-    _require_shapes(folder / WEIGHTS_FILE, base)
+    shapes = _read_shapes(folder / WEIGHTS_FILE, largest_export(base))
+    layers = _require_shapes(shapes, config, base)
+    _require_finite(folder / WEIGHTS_FILE)
     with store.stage() as staging:
-        (staging / WEIGHTS_FILE).write_bytes((folder / WEIGHTS_FILE).read_bytes())
-        own = config | {"base_model_name_or_path": base.name, "revision": base.revision, "auto_mapping": None}
+        shutil.copyfile(folder / WEIGHTS_FILE, staging / WEIGHTS_FILE)
+        own = config | {
+            "base_model_name_or_path": base.name,
+            "revision": base.revision,
+            "target_modules": sorted({layer.rpartition(".")[2] for layer in layers}),
+        }
         (staging / CONFIG_FILE).write_text(json.dumps(own), encoding="utf-8")
         return store.publish(staging)
 
@@ -111,6 +182,7 @@ def register_import(
     base: BaseModel,
     by: str,
     guild_id: int | None = None,
+    may_change: Callable[[Personality], None] = lambda _personality: None,
 ) -> Imported:
     """Give the personality the card, and the published adapter as a version that no gate has judged.
 
@@ -123,6 +195,7 @@ def register_import(
         personality = create_personality(session, name, card, by=by, guild_id=guild_id)
     else:
         personality = personality_named(session, name, guild_id)
+        may_change(personality)
         changed = card is not None and change_card(session, personality, card, by=by)
     if digest is None:
         return Imported(personality, is_new, changed, None)
@@ -136,22 +209,25 @@ def register_import(
         round_id=None,
         metrics={},
         verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
+        trained_on_deleted_data=learned_from_deleted_data(session, digest),
     )
     return Imported(personality, is_new, changed, version)
 
 
-def _unpack(archive: zipfile.ZipFile, folder: Path, source: str) -> None:
+def _unpack(archive: zipfile.ZipFile, folder: Path, source: str, limit_bytes: int) -> None:
     members = {Path(info.filename).name: info for info in archive.infolist() if not info.is_dir()}
     pickled = next((name for name in members if Path(name).suffix.lower() in PICKLES), None)
     if pickled:
         raise _pickled(pickled)
     taken = {name: members[name] for name in TAKEN_FILES if name in members}
-    if sum(info.file_size for info in taken.values()) > MAX_UNPACKED_BYTES:
-        raise AdapterError(f"{source} unpacks to more than {MAX_UNPACKED_BYTES // 10**9} GB: no adapter is that large")
+    if sum(info.file_size for info in taken.values()) > limit_bytes:
+        raise AdapterError(
+            f"{source} unpacks to more than {limit_bytes:,} bytes: no adapter of this base is that large"
+        )
     for name, info in taken.items():
-        # `read` stops at the size that was declared, so a lie about it unpacks no more.
+        # A member is read no further than the size that it declares, so a lie about it unpacks no more.
         with archive.open(info) as packed, (folder / name).open("wb") as file:
-            file.write(packed.read(info.file_size))
+            shutil.copyfileobj(packed, file, COPIED_BYTES)
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -197,9 +273,21 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:
     if config.get("peft_type") != "LORA":
         raise AdapterError(f"{folder.name} is a {config.get('peft_type')} adapter: only LoRA can be served")
-    strange = sorted(key for key, value in config.items() if value and key not in KNOWN_KEYS)
-    if strange or config.get("bias", "none") != "none":
-        raise AdapterError(f"{CONFIG_FILE} sets {', '.join(strange) or 'bias'}: only plain LoRA adapters can be served")
+    checked = HARMLESS_KEYS | FIXED.keys() | {"r", "lora_alpha", "target_modules"}
+    strange = [key for key, value in config.items() if value and key not in checked]
+    strange += [key for key, taken in FIXED.items() if not _is_one_of(config.get(key), taken)]
+    if strange:
+        raise AdapterError(f"{CONFIG_FILE} sets {', '.join(sorted(strange))}: only plain LoRA adapters can be served")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= MAX_RANK:
+        raise AdapterError(f"{CONFIG_FILE} has r = {rank!r}: a rank from 1 to {MAX_RANK} can be served")
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
+        raise AdapterError(f"{CONFIG_FILE} has lora_alpha = {alpha!r}: it must be a number above 0")
+
+
+def _is_one_of(value: Any, taken: tuple[Any, ...]) -> bool:
+    """Return whether the value is one that is taken; 1 is not True here."""
+    return any(value is one or (isinstance(one, str) and value == one) for one in taken)
 
 
 def _require_this_base(config: Mapping[str, Any], base: BaseModel, folder: Path) -> None:
@@ -212,30 +300,67 @@ def _require_this_base(config: Mapping[str, Any], base: BaseModel, folder: Path)
         )
 
 
-def _require_shapes(weights: Path, base: BaseModel) -> None:
-    """Raise AdapterError unless every matrix belongs to a layer of the base and has its width."""
-    layers = dict(_layer_shapes(base))
+def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
+    """Return the shape of each matrix; raises AdapterError on a broken file and on other numbers than floats."""
+    if weights.stat().st_size > limit_bytes:
+        raise AdapterError(
+            f"{weights.name} is larger than {limit_bytes:,} bytes: no adapter of this base is that large"
+        )
     try:
         with safe_open(weights, framework="numpy") as adapter:
-            shapes = {key: tuple(adapter.get_slice(key).get_shape()) for key in adapter.keys()}  # noqa: SIM118
+            slices = {key: adapter.get_slice(key) for key in adapter.keys()}  # noqa: SIM118 (no mapping)
+            shapes = {key: tuple(found.get_shape()) for key, found in slices.items()}
+            kinds = {found.get_dtype() for found in slices.values()}
     except SafetensorError as error:
         raise AdapterError(f"{weights.name} is truncated or no safetensors file ({error}): export it again") from error
     if not shapes:
         raise AdapterError(f"{weights.name} is empty: export the adapter again")
-    for key, shape in shapes.items():
-        if not _fits(key, shape, layers):
+    if kinds - FLOATS:
+        raise AdapterError(f"{weights.name} holds numbers of kind {', '.join(kinds - FLOATS)}: save it as floats")
+    return shapes
+
+
+def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) -> set[str]:
+    """Return the layers that the adapter changes.
+
+    Raises AdapterError unless these have both matrices of the rank that is configured, fit the base, and are all the
+    layers that the configuration targets.
+    """
+    widths, rank = dict(_layer_shapes(base)), config["r"]
+    layers = {key.removeprefix(KEY_PREFIX).rpartition(".lora_")[0] for key in shapes}
+    expected: dict[str, tuple[int, ...]] = {}
+    for layer in layers & widths.keys():
+        width_out, width_in = widths[layer]
+        expected[f"{KEY_PREFIX}{layer}.lora_A.weight"] = (rank, width_in)
+        expected[f"{KEY_PREFIX}{layer}.lora_B.weight"] = (width_out, rank)
+    for key in sorted(shapes.keys() | expected.keys()):
+        if shapes.get(key) != expected.get(key):
             raise AdapterError(
-                f"{key} of {weights.name} does not fit {base.name} ({base.architecture}): it is made for another model"
+                f"{key} of {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): it is made for another model, "
+                "or incomplete"
             )
+    _require_targets(config.get("target_modules"), layers, widths)
+    return layers
 
 
-def _fits(key: str, shape: tuple[int, ...], layers: Mapping[str, tuple[int, int]]) -> bool:
-    """Return whether a matrix A, (rank, in), or B, (out, rank), belongs to a layer of these, (out, in)."""
-    layer, _, matrix = key.removeprefix(KEY_PREFIX).rpartition(".lora_")
-    if layer not in layers or len(shape) != 2:
-        return False
-    width_out, width_in = layers[layer]
-    return shape[1] == width_in if matrix == "A.weight" else matrix == "B.weight" and shape[0] == width_out
+def _require_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -> None:
+    """Raise AdapterError unless every layer of a name that is changed anywhere is changed."""
+    leaves = {layer.rpartition(".")[2] for layer in layers}
+    targeted = {layer for layer in widths if layer.rpartition(".")[2] in leaves}
+    if targeted != layers or not (named == ALL_LINEAR or (isinstance(named, list) and set(named) == leaves)):
+        raise AdapterError(
+            f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} holds: export the adapter with a list of module names"
+        )
+
+
+def _require_finite(weights: Path) -> None:
+    """Raise AdapterError on a number that is none: every answer would be nothing but noise."""
+    import torch
+
+    with safe_open(weights, framework="pt") as adapter:
+        for key in adapter.keys():  # noqa: SIM118 (no mapping)
+            if not torch.isfinite(adapter.get_tensor(key)).all():
+                raise AdapterError(f"{key} of {weights.name} holds numbers that are none: train the adapter again")
 
 
 def _layer_shapes(base: BaseModel) -> Iterator[tuple[str, tuple[int, int]]]:

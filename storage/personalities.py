@@ -132,11 +132,13 @@ def archive_personality(session: Session, personality: Personality) -> None:
     if personality.is_default:
         raise PersonalityConflict("the default personality cannot be archived: it speaks where no other one is bound")
     session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True})
-    bound = session.scalars(select(BindingRow.scope).where(BindingRow.personality_id == personality.id)).all()
+    bound = session.scalars(select(BindingRow.guild_id).where(BindingRow.personality_id == personality.id)).all()
     if bound:
         places = "a place" if len(bound) == 1 else f"{len(bound)} places"
+        servers = f" in {len(set(bound))} servers" if len(set(bound)) > 1 else ""
         raise PersonalityConflict(
-            f"{personality.name} is bound to {places}: `/personality show` names them, unbind it there first"
+            f"{personality.name} is bound to {places}{servers}: `/personality show` names those of a server, unbind it "
+            "there first"
         )
     _set_archived(session, personality, utc_now())
 
@@ -152,6 +154,7 @@ def take_cards(session: Session, settings: Settings) -> list[str]:
     A card that was changed in Discord stays until its file changes again; then the file counts, and the other is kept
     among the earlier ones. A personality whose file is gone or broken goes on with the card it has.
     """
+    hold_personalities(session)  # in one order, as everybody who holds several
     directory, problems = settings.personalities.directory, []
     for path in sorted(directory.glob(f"*{CARD_SUFFIX}")) if directory.is_dir() else ():
         try:
@@ -226,7 +229,7 @@ def _is_known_in(row: PersonalityRow, guild_id: int | None) -> bool:
 
 
 def _taken(name: str) -> PersonalityConflict:
-    return PersonalityConflict(f"there is a personality called {name} already: choose another name, or edit that one")
+    return PersonalityConflict(f"the name {name} is taken: choose another one")
 
 
 def _card(row: PersonalityRow) -> Card:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Result, delete, or_, select, update
+from sqlalchemy import CursorResult, Result, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
@@ -38,6 +38,7 @@ from storage.schema import (
 from storage.settings import PrivacySettings
 from storage.trust import held_back
 
+ERASURE_LOCK = 7_226_539  # any number that nothing else on the server locks
 DELETED_MEANWHILE = (
     "a member deleted data that this round was learning from, so nothing is published: ask for a new one"
 )
@@ -115,9 +116,19 @@ def basis_of_chat(session: Session, speakers: Collection[int]) -> Basis | None:
 
 
 def erased_since(session: Session, user_ids: Collection[int], moment: datetime) -> bool:
-    """Return whether one of the users deleted their data at that moment or later."""
+    """Return whether one of the users deleted their data at that moment or later.
+
+    Nobody does so any more until this transaction ends.
+    """
+    _hold_erasures(session, "pg_advisory_xact_lock_shared")
     deletions = select(ErasureRow.user_id).where(ErasureRow.user_id.in_(user_ids), ErasureRow.erased_at >= moment)
     return session.scalar(deletions.limit(1)) is not None
+
+
+def _hold_erasures(session: Session, lock: str) -> None:
+    """PostgreSQL alone needs it: SQLite has one writer at a time."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(getattr(func, lock)(ERASURE_LOCK)))
 
 
 def read_agreement(session: Session, personality_id: int) -> Agreement:
@@ -141,6 +152,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
 
     Answers to others that they merely asked for again stay, without their name.
     """
+    _hold_erasures(session, "pg_advisory_xact_lock")  # what is written with their words now is written before, or never
     hold_personalities(session)  # or a round that is being planned would learn from what goes
     reply_ids = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
     correction_ids = select(CorrectionRow.id).where(CorrectionRow.author_id == user_id)
@@ -156,7 +168,10 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     # A version goes on from its parent's weights, so it inherits what the parent learned.
     learned = learned.union(select(VersionRow.id).join(learned, VersionRow.parent_id == learned.c.id))
     versions = session.execute(
-        update(VersionRow).where(VersionRow.id.in_(select(learned.c.id))).values(trained_on_deleted_data=True)
+        # The same adapter may stand under another name, imported from an export.
+        update(VersionRow)
+        .where(VersionRow.digest.in_(select(VersionRow.digest).where(VersionRow.id.in_(select(learned.c.id)))))
+        .values(trained_on_deleted_data=True)
     )
     session.execute(
         update(RoundRow)

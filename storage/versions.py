@@ -102,6 +102,7 @@ def register(
     round_id: int | None,
     metrics: dict[str, Any],
     verdict: GateVerdict = GateVerdict.PASS,
+    trained_on_deleted_data: bool = False,
 ) -> Version:
     """Add the row of an adapter whose files are published already."""
     hold_personality(session, personality_id)
@@ -117,8 +118,8 @@ def register(
         metrics=metrics,
         verdict=verdict,
         # It goes on from its parent's weights, so it inherits what the parent learned.
-        trained_on_deleted_data=parent_id is not None
-        and session.get_one(VersionRow, parent_id).trained_on_deleted_data,
+        trained_on_deleted_data=trained_on_deleted_data
+        or (parent_id is not None and session.get_one(VersionRow, parent_id).trained_on_deleted_data),
     )
     session.add(row)
     session.flush()
@@ -157,6 +158,12 @@ def list_versions(session: Session, personality_id: int) -> list[Version]:
         select(VersionRow).where(VersionRow.personality_id == personality_id).order_by(VersionRow.number.desc())
     )
     return [plain(Version, row) for row in rows]
+
+
+def learned_from_deleted_data(session: Session, digest: str) -> bool:
+    """Return whether a version of the same adapter learned from data that a member has deleted since."""
+    found = select(VersionRow.id).where(VersionRow.digest == digest, VersionRow.trained_on_deleted_data)
+    return session.scalar(found.limit(1)) is not None
 
 
 def all_digests(session: Session) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
 
 import discord
@@ -31,7 +31,7 @@ from storage.knowledge import SearchScope, speakers_of
 from storage.memory import list_notes
 from storage.personalities import read_personality
 from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
-from storage.schema import Origin
+from storage.schema import Origin, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,7 @@ class Chat(commands.Cog):
                 await message.channel.send(tell(error), delete_after=NOTICE_S)
 
     async def _respond(self, message: discord.Message) -> None:
+        asked_at = utc_now()
         conversation = await self._reader.read(message)
         if command := self._command_in(message):
             raise UserFacingError(COMMAND_AS_TEXT.format(command=command))
@@ -134,7 +135,9 @@ class Chat(commands.Cog):
         self._require_patience(message.author.id)
         async with _typing(message.channel):
             voice = await voice_in(self.bot, message.channel)
-            informed = await self._render(message, conversation, voice)
+            notes = [note.text for note in await self.bot.database.read(list_notes, message.author.id)]
+            informed = await self._render(message, conversation, voice, notes)
+            told_of = {message.author.id} if notes else set()
             quoted = [passage.document_id for passage in informed.retrieved]
             ask = Ask(
                 prompt=informed.prompt,
@@ -143,7 +146,8 @@ class Chat(commands.Cog):
                 channel_id=message.channel.id,
                 guild_id=message.guild.id if message.guild else None,
                 author_id=message.author.id,
-                speakers=conversation.speakers | await self.bot.database.read(speakers_of, quoted),
+                speakers=conversation.speakers | told_of | await self.bot.database.read(speakers_of, quoted),
+                asked_at=asked_at,
                 source_message_id=message.id,
                 retrieved=informed.retrieved,
             )
@@ -188,16 +192,19 @@ class Chat(commands.Cog):
         names = {f"/{command.name}" for command in self.bot.tree.get_commands(type=discord.AppCommandType.chat_input)}
         return first if first in names else None
 
-    async def _render(self, message: discord.Message, conversation: Conversation, voice: Voice) -> Informed:
+    async def _render(
+        self, message: discord.Message, conversation: Conversation, voice: Voice, notes: Sequence[str]
+    ) -> Informed:
+        """Render the prompt; what is remembered is left out where there is no room for it."""
         own = settings_of(self.bot.settings, voice.personality.card).chat.system_prompt
-        notes = [note.text for note in await self.bot.database.read(list_notes, message.author.id)]
-        system_prompt = with_memory(own, conversation.summary, message.author.display_name, notes)
-        messages = to_messages(system_prompt, conversation.turns)
         quotes = await self._look_up(message, conversation, voice)
-        try:
-            return await render_informed(self.bot.engine, messages, quotes, self.bot.settings.knowledge.budget_tokens)
-        except ValueError as error:
-            raise UserFacingError(TOO_SMALL) from error
+        budget = self.bot.settings.knowledge.budget_tokens
+        remembering = with_memory(own, conversation.summary, message.author.display_name, notes)
+        for system_prompt in dict.fromkeys((remembering, own)):
+            with contextlib.suppress(ValueError):
+                messages = to_messages(system_prompt, conversation.turns)
+                return await render_informed(self.bot.engine, messages, quotes, budget)
+        raise UserFacingError(TOO_SMALL)
 
     async def _look_up(self, message: discord.Message, conversation: Conversation, voice: Voice) -> list[Quote]:
         """Return what the server's documents say to the newest words."""
@@ -217,6 +224,8 @@ class Chat(commands.Cog):
         if await self.bot.database.read(count_siblings, reply) >= limit:
             raise UserFacingError(f"That question has {limit} answers already, which is the most I give.")
         personality = await self.bot.database.read(read_personality, reply.personality_id)
+        if personality.archived_at is not None:
+            raise UserFacingError(f"{personality.name} does not speak any more. Please ask anew.")
         async with _typing(channel):
             await self.bot.answerer.answer(
                 Ask(

@@ -18,24 +18,20 @@ from bot.card_form import EXAMPLES_HELP, FIELD_CHARS, SAMPLING_HELP, card_from_f
 from bot.errors import UserFacingError
 from bot.failures import answer_privately, tell
 from bot.long_answers import answer_in_full
-from bot.permissions import named, require_admin
+from bot.permissions import is_admin, named, require_admin
 from bot.reports import describe_import
 from bot.voices import offer, offer_personalities, places_of
-from storage.adapters import AdapterStore
-from storage.base_model import BaseModel
-from storage.bindings import AS_TRAINED, MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind
+from storage.bindings import AS_TRAINED, MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind, unbind_server
 from storage.cards import (
     MAX_CARD_BYTES,
     MAX_DESCRIPTION_CHARS,
     MAX_GREETING_CHARS,
     Card,
     format_card,
-    parse_card,
-    require_meant_for,
     require_name,
 )
 from storage.exports import Origin, read_origin, zip_version
-from storage.imports import import_adapter, read_export_card, register_import, unpacked
+from storage.imports import Imported, take_import
 from storage.personalities import (
     CARD_SUFFIX,
     Personality,
@@ -55,7 +51,10 @@ log = logging.getLogger(__name__)
 
 SHOWN_EXAMPLES = 3
 MAX_ATTACHMENT_BYTES = 100_000_000
-NEXT_STEP = "`/personality bind` lets it speak somewhere, `/model train` with its examples makes its first version."
+NEXT_STEP = (
+    "`/personality bind {name}` lets it speak somewhere, `/model train personality:{name} learn_from:examples` makes its "
+    "first version."
+)
 PLACE = "Where: a channel, thread or category; without it, here"
 SERVER = "In the whole server"
 
@@ -79,6 +78,21 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         require_admin(interaction.user, self.bot.settings.discord)
         return True
 
+    # Places that are gone
+
+    @commands.Cog.listener()
+    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
+        for place in places_of(channel)[:1]:
+            await self.bot.database.run(unbind, place)
+
+    @commands.Cog.listener()
+    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
+        await self.bot.database.run(unbind, Place(Scope.THREAD, payload.thread_id))
+
+    @commands.Cog.listener()
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        await self.bot.database.run(unbind_server, guild.id)
+
     # Cards
 
     @app_commands.command()
@@ -93,6 +107,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     async def edit(self, interaction: discord.Interaction, personality: str) -> None:
         """Change how a personality talks: a form with its card."""
         whose = await self._named(interaction, personality)
+        require_own(self.bot, interaction, whose)
         await interaction.response.send_modal(CardForm(self.bot, whose.name, whose))
 
     @app_commands.command(name="list")
@@ -154,32 +169,29 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     ) -> None:
         """Take a card, or an adapter as a new version, into a personality of that name."""
         await interaction.response.defer(ephemeral=True)
-        name = require_name(name or file.filename.rpartition(".")[0])
-        card, digest = await (self._read_card(file) if file.filename.endswith(CARD_SUFFIX) else self._take_zip(file))
-        if card is not None:
-            require_meant_for(card, self.bot.settings.model.base, file.filename)
+        _require_importable(file)
         by, guild_id = named(interaction.user), interaction.guild_id
-        imported = await self.bot.database.run(
-            register_import, name, card, digest=digest, base=self.bot.base, by=by, guild_id=guild_id
-        )
-        log.info("%s imported %s into %s", by, file.filename, name)
+        content, bot = await file.read(), self.bot
+
+        def take() -> Imported:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / Path(file.filename).name
+                path.write_bytes(content)
+                return take_import(
+                    bot.database,
+                    bot.adapters,
+                    bot.base,
+                    path,
+                    name=name or path.stem,
+                    model_base=bot.settings.model.base,
+                    by=by,
+                    guild_id=guild_id,
+                    may_change=lambda whose: require_own(bot, interaction, whose),
+                )
+
+        imported = await asyncio.to_thread(take)
+        log.info("%s imported %s into %s", by, file.filename, imported.personality.name)
         await answer_privately(interaction, describe_import(imported))
-
-    async def _read_card(self, file: discord.Attachment) -> tuple[Card, None]:
-        if file.size > MAX_CARD_BYTES:
-            raise UserFacingError(f"{file.filename} is larger than a card may be: {MAX_CARD_BYTES // 1_000_000} MB.")
-        return parse_card(await file.read(), file.filename), None
-
-    async def _take_zip(self, file: discord.Attachment) -> tuple[Card | None, str]:
-        if not file.filename.endswith(".zip"):
-            raise UserFacingError(f"{file.filename} is neither a card (.toml) nor an export (.zip).")
-        if file.size > MAX_ATTACHMENT_BYTES:
-            raise UserFacingError(
-                f"{file.filename} is larger than {MAX_ATTACHMENT_BYTES // 1_000_000} MB: the operator can run "
-                "`reactune personality import`."
-            )
-        content = await file.read()
-        return await asyncio.to_thread(_import_zip, self.bot.adapters, self.bot.base, content, file.filename)
 
     @app_commands.command()
     @app_commands.autocomplete(personality=offer_personalities)
@@ -187,6 +199,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         """Put a personality away; its versions and votes stay, and it can be restored."""
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
+        require_own(self.bot, interaction, whose)
         await self.bot.database.run(archive_personality, whose)
         log.info("%s archived the personality %s", named(interaction.user), whose.name)
         await answer_privately(
@@ -199,12 +212,15 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         """Bring an archived personality back."""
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
+        require_own(self.bot, interaction, whose)
         await self.bot.database.run(restore_personality, whose)
         log.info("%s restored the personality %s", named(interaction.user), whose.name)
-        await answer_privately(interaction, f"**{whose.name}** is back. {NEXT_STEP}")
+        await answer_privately(interaction, f"**{whose.name}** is back. {NEXT_STEP.format(name=whose.name)}")
 
     @restore.autocomplete("personality")
     async def complete_archived(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
+        if not is_admin(interaction.user, self.bot.settings.discord):
+            return []
         archived = await self.bot.database.read(list_personalities, interaction.guild_id, archived=True)
         return offer([personality.name for personality in archived], current)
 
@@ -294,7 +310,7 @@ class CardForm(discord.ui.Modal):
         self._ask("description", "Description", card.description, MAX_DESCRIPTION_CHARS, "One sentence, for lists.")
         prompt = "What it is told before every conversation. Empty is the prompt of the settings."
         self._ask("system_prompt", "System prompt", card.system_prompt, FIELD_CHARS, prompt, long=True)
-        self._ask("greeting", "Greeting", card.greeting, MAX_GREETING_CHARS, "Said in a channel it is bound to.")
+        self._ask("greeting", "Greeting", card.greeting, MAX_GREETING_CHARS, "Said where it is bound.", long=True)
         self._ask("sampling", "Sampling", format_sampling(card.sampling), 200, SAMPLING_HELP[:100])
         examples = format_examples(card.examples)
         if examples is not None:
@@ -319,7 +335,7 @@ class CardForm(discord.ui.Modal):
         def write(session: Session) -> str:
             if before is None:
                 create_personality(session, self._name, card, by=by, guild_id=guild_id)
-                return f"**{self._name}** is made. {NEXT_STEP}"
+                return f"**{self._name}** is made. {NEXT_STEP.format(name=self._name)}"
             return _describe_change(before.name, changed=change_card(session, before, card, by=by))
 
         outcome = await self._bot.database.run(write)
@@ -330,14 +346,31 @@ class CardForm(discord.ui.Modal):
         await answer_privately(interaction, tell(error))
 
 
-def _import_zip(store: AdapterStore, base: BaseModel, content: bytes, filename: str) -> tuple[Card | None, str]:
-    """Publish the adapter in a zip file, and return its card and digest."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(filename).name
-        path.write_bytes(content)
-        with unpacked(path) as export:
-            card = read_export_card(export)
-            return card, import_adapter(store, export, base)
+def _require_importable(file: discord.Attachment) -> None:
+    """Raise UserFacingError on another kind of file, and on one that is too large to be taken from Discord."""
+    is_card = file.filename.endswith(CARD_SUFFIX)
+    if not is_card and not file.filename.endswith(".zip"):
+        raise UserFacingError(f"{file.filename} is neither a card (.toml) nor an export (.zip).")
+    limit = MAX_CARD_BYTES if is_card else MAX_ATTACHMENT_BYTES
+    if file.size > limit:
+        raise UserFacingError(
+            f"{file.filename} is larger than {limit // 1_000_000} MB: the operator can run "
+            "`reactune personality import`."
+        )
+
+
+def require_own(bot: ReactuneBot, interaction: discord.Interaction, personality: Personality) -> None:
+    """Raise UserFacingError unless the server may change the personality.
+
+    Its own it may; the operator's only where the bot serves no other server, which would find itself changed.
+    """
+    if personality.guild_id is None and len(bot.guilds) > 1:
+        raise UserFacingError(
+            f"{personality.name} is the operator's and speaks in other servers too, so it is changed in its file alone. "
+            "`/personality export` and `import` under another name give this server a copy."
+        )
+    if personality.guild_id not in (None, interaction.guild_id):
+        raise UserFacingError(f"{personality.name} belongs to another server.")
 
 
 def _describe_change(name: str, *, changed: bool) -> str:
