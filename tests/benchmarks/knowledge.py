@@ -32,7 +32,7 @@ from storage.database import Database, open_database
 from storage.knowledge import NewDocument, Scope, add_document, store_embeddings, waiting_chunks
 from storage.personalities import ensure_personality
 from storage.schema import ChunkRow, DocumentKind, DocumentRow, utc_now
-from storage.search import WORDS_WEIGHT, Passage, Question, documents_in, find_near, find_words, fuse, search
+from storage.search import WORDS_WEIGHT, Passage, Question, documents_in, find_near, find_words, fuse, relevant, search
 from storage.sentence_encoder import BundledEncoder
 from storage.settings import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings, load_settings
 from storage.vectors import VectorIndex, prepare_vectors
@@ -220,28 +220,24 @@ def _measure_relevance(
 ) -> list[Row]:
     with shelf.database.snapshot() as session:
 
-        def found(query: Question) -> list[Passage]:
+        def best(query: Question) -> list[Passage]:
             return search(session, shelf.index, shelf.scope, query, settings.passages)
 
-        questions = [(one, found(one.query)) for one in asked]
-        chats = [found(query) for query in small_talk]
+        questions = [(one, best(one.query)) for one in asked]
+        chats = [best(query) for query in small_talk]
     return [
         {
             "what": "relevance",
             "min_similarity": floor,
-            "right_passage_quoted": _share(any(_is_right(one, p) for p in _above(ps, floor)) for one, ps in questions),
-            "small_talk_quoted": _share(bool(_above(passages, floor)) for passages in chats),
+            "right_passage_quoted": _share(_holds_right(one, relevant(found, floor)) for one, found in questions),
+            "small_talk_quoted": _share(bool(relevant(passages, floor)) for passages in chats),
         }
         for floor in FLOORS
     ]
 
 
-def _above(passages: Sequence[Passage], floor: float) -> list[Passage]:
-    return [passage for passage in passages if (passage.similarity or 0.0) >= floor]
-
-
-def _is_right(one: Asked, passage: Passage) -> bool:
-    return passage.title == one.question.document and one.question.is_answered_by(passage.text)
+def _holds_right(one: Asked, passages: Sequence[Passage]) -> bool:
+    return any(p.title == one.question.document and one.question.is_answered_by(p.text) for p in passages)
 
 
 # Answers
@@ -270,7 +266,7 @@ async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: Knowl
 def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Quote]:
     with shelf.database.snapshot() as session:
         found = search(session, shelf.index, shelf.scope, one.query, settings.passages)
-    return [Quote(p.chunk_id, p.document_id, p.heading, p.text) for p in _above(found, settings.min_similarity)]
+    return [Quote(p.chunk_id, p.document_id, p.heading, p.text) for p in relevant(found, settings.min_similarity)]
 
 
 @asynccontextmanager
