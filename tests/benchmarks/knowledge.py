@@ -24,7 +24,7 @@ from bot.chunking import cut_into_chunks
 from bot.engine.local import LocalEngine
 from bot.extraction import parse_markdown
 from bot.prompting import ChatMessage
-from bot.quoting import Quote
+from bot.quoting import MARGIN, Quote
 from bot.releases import BASE_RELEASE
 from bot.retrieval import render_informed
 from storage.base_model import resolve_base_model
@@ -246,21 +246,38 @@ def _holds_right(one: Asked, passages: Sequence[Passage]) -> bool:
 async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: KnowledgeSettings) -> list[Row]:
     async with _engine() as (engine, generation):
 
-        async def is_right(one: Asked, quotes: Sequence[Quote]) -> bool:
+        async def answered(one: Asked, quotes: Sequence[Quote]) -> str:
             messages: list[ChatMessage] = [{"role": "user", "content": one.question.question}]
             informed = await render_informed(engine, messages, quotes, settings.budget_tokens)
             answer = ""
             async for delta in engine.submit(request_answer(informed.prompt, BASE_RELEASE, generation)):
                 answer += delta
-            return one.question.is_answered_by(answer)
+            return answer
 
         rows = []
         for what, quote in (("without retrieval", False), ("with retrieval", True)):
             notes.print(f"Answering {what} …")
             quotes = [_quotes(shelf, one, settings) if quote else [] for one in asked]
-            right = await asyncio.gather(*(is_right(one, some) for one, some in zip(asked, quotes, strict=True)))
-            rows.append({"what": f"answers {what}", "questions": len(right), "right_share": _share(right)})
+            answers = await asyncio.gather(*(answered(one, some) for one, some in zip(asked, quotes, strict=True)))
+            rows.append(_answers_row(what, asked, answers))
     return rows
+
+
+def _answers_row(what: str, asked: Sequence[Asked], answers: Sequence[str]) -> Row:
+    """A small model may recite the quotation, labels and all: that holds the fact, and is no answer."""
+    right = [one.question.is_answered_by(answer) for one, answer in zip(asked, answers, strict=True)]
+    recited = [_recites(answer) for answer in answers]
+    return {
+        "what": f"answers {what}",
+        "questions": len(answers),
+        "right_share": _share(right),
+        "recited_share": _share(recited),
+        "right_in_own_words_share": _share(r and not copied for r, copied in zip(right, recited, strict=True)),
+    }
+
+
+def _recites(answer: str) -> bool:
+    return "quoted" in answer or any(line.startswith(MARGIN.strip()) for line in answer.splitlines())
 
 
 def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Quote]:
