@@ -15,12 +15,15 @@ from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 
+NO_SUCH_VALUE = "I cannot use one of those values: choose it from the list that Discord offers, or one that I can see."
 NOT_MINE = "That message is not one of my answers."
 
 
 def tell(error: BaseException) -> str:
     """Return what a member may read about the error; anything unforeseen is logged under a reference id."""
     cause = _cause(error)
+    if isinstance(cause, app_commands.TransformerError):
+        return NO_SUCH_VALUE
     if is_foreseen(error):
         return sentence(str(cause) or "you may not do this here")
     reference = secrets.token_hex(4)
@@ -30,7 +33,8 @@ def tell(error: BaseException) -> str:
 
 def is_foreseen(error: BaseException) -> bool:
     """Return whether the error is an answer to the member, such as a refusal, rather than a defect."""
-    return isinstance(_cause(error), UserFacingError | StorageError | app_commands.CheckFailure)
+    foreseen = (UserFacingError, StorageError, app_commands.CheckFailure, app_commands.TransformerError)
+    return isinstance(_cause(error), foreseen)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -41,7 +41,8 @@ def question_of(gap: Gap) -> str:
     """Return what the member asked, on one line, without the documents that were quoted below it."""
     asked = next((m["content"] for m in reversed(gap.messages) if m["role"] == "user"), "")
     words = " ".join(asked.partition(OPENING)[0].split())
-    return words if len(words) <= QUESTION_CHARS else f"{words[: QUESTION_CHARS - 1]}…"
+    # What several people said stands in one message, the question last.
+    return words if len(words) <= QUESTION_CHARS else f"…{words[1 - QUESTION_CHARS :]}"
 
 
 def group_gaps(gaps: Sequence[Gap], vectors: NDArray[Any] | None) -> list[GapGroup]:

@@ -32,7 +32,7 @@ from storage.knowledge import (
     waiting_chunks,
 )
 from storage.schema import ChunkRow, DocumentKind
-from storage.search import Passage, Question, search
+from storage.search import Passage, Question, relevant, search
 from storage.sentence_encoder import BATCH, BundledEncoder, Encoder
 from storage.settings import KnowledgeSettings
 from storage.vectors import VectorIndex, prepare_vectors
@@ -155,15 +155,14 @@ class Library:
         """Return the passages to quote in answer to the words, best first; none where nothing is relevant."""
         if not self._settings.enabled:
             return []
-        return [
-            passage for passage in await self.find(scope, words, self._settings.passages) if self.is_relevant(passage)
-        ]
+        return self.choose(await self.find(scope, words, self._settings.passages))
 
-    def is_relevant(self, passage: Passage) -> bool:
-        """Return whether the passage has to do with the question, by its meaning, or by its words where need be."""
+    def choose(self, found: Sequence[Passage]) -> list[Passage]:
+        """Return those that have to do with the question, by their meaning, or by their words where need be."""
+        best = found[: self._settings.passages]
         if self._encoder is not None:
-            return passage.similarity is not None and passage.similarity >= self._settings.min_similarity
-        return passage.coverage >= LEAST_COVERAGE and passage.matches >= FEWEST_WORDS
+            return relevant(best, self._settings.min_similarity)
+        return [one for one in best if one.coverage >= LEAST_COVERAGE and one.matches >= FEWEST_WORDS]
 
     async def _ask(self, words: str) -> Question:
         try:

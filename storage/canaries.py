@@ -406,11 +406,12 @@ def _trials(session: Session, canary: Canary, settings: VoteSettings) -> dict[in
 
 
 def _answers_of(canary: Canary) -> tuple[ColumnElement[bool], ...]:
-    """Select the answers in chat that both versions gave since the canary began."""
+    """Select the answers in chat that both versions gave, as they were trained, since the canary began."""
     return (
         ReplyRow.personality_id == canary.personality_id,
         ReplyRow.created_at >= canary.started_at,
         ReplyRow.origin.in_(SAID_IN_CHAT),
+        ReplyRow.strength == 1.0,
         or_(ReplyRow.version_id == canary.challenger_id, ReplyRow.version_id.is_not_distinct_from(canary.champion_id)),
     )
 

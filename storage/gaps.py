@@ -13,12 +13,16 @@ from storage.lineage import message_links
 from storage.schema import Cause, ReplyRow, VoteCauseRow
 from storage.votes import Vote, votes_on
 
+MOST_READ = 200
+"""Gaps grouped at once; older ones come up as these are settled."""
+
 
 @dataclass(frozen=True)
 class Gap:
     """One answer whose facts are called wrong."""
 
     reply_id: int
+    channel_id: int
     messages: list[dict[str, str]]
     """What was asked, as chat messages."""
     answer: str
@@ -30,8 +34,8 @@ class Gap:
     asked_at: datetime
 
 
-def open_gaps(session: Session, guild_id: int) -> list[Gap]:
-    """Return the server's gaps that nobody has settled, the newest first."""
+def open_gaps(session: Session, guild_id: int, limit: int = MOST_READ) -> list[Gap]:
+    """Return the server's newest gaps that nobody has settled, the newest first."""
     rows = session.scalars(
         select(ReplyRow)
         .where(
@@ -43,6 +47,7 @@ def open_gaps(session: Session, guild_id: int) -> list[Gap]:
             ),
         )
         .order_by(ReplyRow.id.desc())
+        .limit(limit)
     ).all()
     links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([row.id for row in rows])))
     found = (_gap(session, row, links.get(row.id)) for row in rows)
@@ -73,6 +78,7 @@ def _gap(session: Session, row: ReplyRow, link: str | None) -> Gap:
     votes = votes_on(session, row.id)
     return Gap(
         reply_id=row.id,
+        channel_id=row.channel_id,
         messages=row.messages,
         answer=row.answer,
         members=sum(votes.get(user) is Vote.DOWN for user in called_wrong),

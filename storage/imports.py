@@ -336,8 +336,8 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
     for key in sorted(shapes.keys() | expected.keys()):
         if shapes.get(key) != expected.get(key):
             raise AdapterError(
-                f"{key} of {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): it is made for another model, "
-                "or incomplete"
+                f"{key} of {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): it is made for another "
+                "model, or incomplete"
             )
     _require_targets(config.get("target_modules"), layers, widths)
     return layers
@@ -349,7 +349,7 @@ def _require_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) ->
     targeted = {layer for layer in widths if layer.rpartition(".")[2] in leaves}
     if targeted != layers or not (named == ALL_LINEAR or (isinstance(named, list) and set(named) == leaves)):
         raise AdapterError(
-            f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} holds: export the adapter with a list of module names"
+            f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} holds: export the adapter with a list of names"
         )
 
 

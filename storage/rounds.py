@@ -83,7 +83,10 @@ class RoundVoter:
 def request_round(
     session: Session, personality_id: int, requested_by: str, lesson: Lesson = Lesson.VOTES
 ) -> tuple[Round, bool]:
-    """Ask for a round; return it and whether it is new: one that is open already, of any kind, is returned instead."""
+    """Ask for a round; return it and whether it is new: one that is open already is returned instead.
+
+    Raises RoundConflict where the open one learns from something else.
+    """
     hold_personality(session, personality_id)
     open_row = session.scalar(
         select(RoundRow)
@@ -92,6 +95,10 @@ def request_round(
         .limit(1)
     )
     if open_row is not None:
+        if open_row.lesson is not lesson:
+            raise RoundConflict(
+                f"round {open_row.id}, which learns from {open_row.lesson}, has not ended: ask again when it has"
+            )
         return plain(Round, open_row), False
     row = RoundRow(personality_id=personality_id, requested_by=requested_by, lesson=lesson)
     session.add(row)

@@ -29,6 +29,8 @@ CANDIDATES = 50
 MAX_WORDS = 32
 """Words of a question that are searched, its first ones; more make the query slow and no better."""
 
+LEEWAY = 0.1
+"""How much less similar than knowledge.min_similarity a passage may be that stands beside a similar one."""
 MOST_HITS = 1_000
 """Chunks that may hold a word for it to be searched."""
 
@@ -80,6 +82,17 @@ def search(session: Session, index: VectorIndex, scope: SearchScope, question: Q
     scores = fuse((1.0, [one.chunk_id for one in near]), (WORDS_WEIGHT, by_words))
     best = sorted(scores, key=lambda id_: (-scores[id_], id_))[:limit]
     return _passages(session, best, scores, {one.chunk_id: one.similarity for one in near}, question.text)
+
+
+def relevant(passages: Sequence[Passage], min_similarity: float) -> list[Passage]:
+    """Return the passages to quote: where one is near enough, it and those that are nearly so; else none.
+
+    Whether a message is about the documents at all shows in the best passage, and the right one may stand beside it.
+    """
+    near = [(passage, passage.similarity) for passage in passages if passage.similarity is not None]
+    if not any(similarity >= min_similarity for _, similarity in near):
+        return []
+    return [passage for passage, similarity in near if similarity >= min_similarity - LEEWAY]
 
 
 def documents_in(session: Session, scope: SearchScope) -> list[int]:

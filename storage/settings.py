@@ -316,7 +316,7 @@ class KnowledgeSettings(Section):
     budget_tokens: Annotated[int, Field(ge=32)] = 512
     """Most tokens of a prompt that quoted text takes, its labels included."""
     min_similarity: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.35
-    """Least cosine similarity of a question and a passage that is quoted."""
+    """Least cosine similarity of a question and its best passage; below it nothing is quoted."""
     chunk_tokens: Annotated[int, Field(ge=32, le=240)] = 160
     """Longest passage, in tokens of the sentence encoder, which reads 256."""
     overlap_tokens: Annotated[int, Field(ge=0, le=64)] = 32

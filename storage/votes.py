@@ -154,10 +154,10 @@ def tally(votes: Collection[Vote]) -> Tally:
 def tally_by_version(session: Session, personality_id: int) -> dict[int | None, Tally]:
     """Return the votes that count on each version's answers, each as one; None is the base model.
 
-    Arenas are left out: a pick among several answers is no approval.
+    Arenas are left out: a pick among several answers is no approval. So are answers at another strength than trained.
     """
     votes = _counting_votes()
-    answers = (ReplyRow.personality_id, ReplyRow.version_id, ReplyRow.origin)
+    answers = (ReplyRow.personality_id, ReplyRow.version_id, ReplyRow.origin, ReplyRow.strength)
     tallies = (
         select(*answers, func.sum(votes.c.up), func.sum(votes.c.down))
         .select_from(votes)
@@ -165,8 +165,9 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
         .group_by(*answers)
     )
     found: dict[int | None, Tally] = defaultdict(Tally)
-    for owner, version_id, origin, ups, downs in session.execute(tallies).all():
-        if owner == personality_id and origin is not Origin.ARENA:
+    for owner, version_id, origin, strength, ups, downs in session.execute(tallies).all():
+        as_trained = version_id is None or strength == 1.0
+        if owner == personality_id and origin is not Origin.ARENA and as_trained:
             so_far = found[version_id]
             found[version_id] = Tally(so_far.up + ups, so_far.down + downs)
     return dict(found)

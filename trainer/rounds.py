@@ -19,7 +19,7 @@ from storage.cards import settings_of
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
 from storage.errors import RoundConflict, StorageError
-from storage.personalities import read_personality
+from storage.personalities import read_personality, take_cards
 from storage.rounds import finish_round, report_progress, require_round
 from storage.schema import GateVerdict, Lesson, RoundStatus
 from storage.settings import Settings
@@ -99,7 +99,8 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
     resolve_coherence_model(settings.gate.coherence_model, settings.data.directory, log.info)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     store = AdapterStore(settings.data.directory / "adapters")
-    with database.snapshot() as session:
+    with database.transaction() as session:
+        take_cards(session, settings)
         round_ = require_round(session, round_id)
         personality = read_personality(session, round_.personality_id)
     settings = settings_of(settings, personality.card)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from storage.cron import parse_schedule
 from storage.database import Database
+from storage.errors import RoundConflict
 from storage.personalities import ensure_personality, list_personalities
 from storage.rounds import request_round
 
@@ -66,6 +67,10 @@ def request_rounds(database: Database) -> None:
     with database.transaction() as session:
         ensure_personality(session)
         for personality in list_personalities(session):
-            round_, is_new = request_round(session, personality.id, SCHEDULE)
+            try:
+                round_, is_new = request_round(session, personality.id, SCHEDULE)
+            except RoundConflict as conflict:
+                log.info("The schedule asks for no round of %s: %s.", personality.name, conflict)
+                continue
             known = "" if is_new else ", which is open already"
             log.info("The schedule asks for round %d of %s%s.", round_.id, personality.name, known)

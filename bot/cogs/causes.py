@@ -24,6 +24,7 @@ NOTED = {
     Cause.UNSAFE: "Noted: unsafe. If it must go at once, tell an admin.",
     Cause.OTHER: "Noted. `/suggest` lets you write a better answer.",
 }
+NOTED_IN_PRIVATE = "Noted: a wrong fact. It is not trained on, and between us: admins do not read it."
 KEYS = {cause: cause.name.lower() for cause in Cause}
 
 
@@ -79,7 +80,9 @@ class CauseButton(
         except Exception as error:
             await answer_privately(interaction, tell(error))
             return
-        text = NOT_MINE if is_down is None else NOTED[self.cause] + ("" if is_down else ADD_THUMB)
+        in_private = interaction.guild_id is None and self.cause is Cause.WRONG_FACT
+        noted = NOTED_IN_PRIVATE if in_private else NOTED[self.cause]
+        text = NOT_MINE if is_down is None else noted + ("" if is_down else ADD_THUMB)
         await interaction.edit_original_response(content=text, view=None)
 
 

@@ -16,15 +16,16 @@ from bot.cogs.knowledge import Knowledge, Wish, require_curator
 from bot.errors import UserFacingError
 from bot.failures import answer_privately, tell
 from bot.gaps import GapGroup, group_gaps, question_of
-from bot.permissions import named
+from bot.permissions import is_admin, named
 from bot.quoting import MAX_TITLE_CHARS
 from bot.splitting import MAX_MESSAGE_CHARS
-from storage.gaps import open_gaps, settle_gaps
+from storage.gaps import Gap, open_gaps, settle_gaps
 from storage.knowledge import titles_of
 from storage.wording import count
 
 log = logging.getLogger(__name__)
 
+SETTLED = "That gap is settled already: `/knowledge gaps` shows what is left."
 NO_GAPS = "No answer is called wrong in its facts, or all that were are settled."
 SHOWN_QUESTIONS = 5
 ANSWER_CHARS = 200
@@ -59,23 +60,44 @@ class Gaps(commands.Cog):
         await show_page(interaction, self.bot)
 
 
-async def read_groups(bot: ReactuneBot, guild_id: int) -> list[GapGroup]:
-    gaps = await bot.database.read(open_gaps, guild_id)
+async def read_gaps(interaction: discord.Interaction, bot: ReactuneBot) -> list[Gap]:
+    """Return the open gaps of channels that the reader may see."""
+    gaps = await bot.database.read(open_gaps, interaction.guild_id or 0)
+    return [gap for gap in gaps if _may_see(interaction, bot, gap.channel_id)]
+
+
+def _may_see(interaction: discord.Interaction, bot: ReactuneBot, channel_id: int) -> bool:
+    channel = interaction.guild.get_channel_or_thread(channel_id) if interaction.guild else None
+    if channel is None or not isinstance(interaction.user, discord.Member):
+        return is_admin(interaction.user, bot.settings.discord)  # such as a thread that was archived
+    return channel.permissions_for(interaction.user).view_channel
+
+
+async def read_groups(interaction: discord.Interaction, bot: ReactuneBot) -> list[GapGroup]:
+    gaps = await read_gaps(interaction, bot)
     vectors = await bot.library.embed([question_of(gap) for gap in gaps]) if gaps else None
     return await asyncio.to_thread(group_gaps, gaps, vectors)
 
 
-async def find_group(bot: ReactuneBot, guild_id: int, key: int) -> GapGroup:
+async def find_group(interaction: discord.Interaction, bot: ReactuneBot, key: int) -> GapGroup:
     """Return the group that holds the answer; raises UserFacingError where it is settled."""
-    for group in await read_groups(bot, guild_id):
+    for group in await read_groups(interaction, bot):
         if any(gap.reply_id == key for gap in group.gaps):
             return group
-    raise UserFacingError("That gap is settled already: `/knowledge gaps` shows what is left.")
+    raise UserFacingError(SETTLED)
+
+
+async def find_gap(interaction: discord.Interaction, bot: ReactuneBot, key: int) -> Gap:
+    """Return the gap of an answer; raises UserFacingError where it is settled."""
+    for gap in await read_gaps(interaction, bot):
+        if gap.reply_id == key:
+            return gap
+    raise UserFacingError(SETTLED)
 
 
 async def show_page(interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = "") -> None:
     """Put a group into the admin's message, below a note: the one after that with the key `after`, or the first."""
-    groups = await read_groups(bot, interaction.guild_id or 0)
+    groups = await read_groups(interaction, bot)
     keys = [group.key for group in groups]
     place = (keys.index(after) + 1) % len(keys) if after in keys else 0
     text = await bot.database.read(_describe, groups[place], place + 1, len(groups)) if groups else NO_GAPS
@@ -99,7 +121,7 @@ def _describe(session: Session, group: GapGroup, place: int, of: int) -> str:
     return "\n".join([*lines, *([f"- and {rest} more"] if rest > 0 else [])])
 
 
-def _sources(session: Session, gap: Any) -> str:
+def _sources(session: Session, gap: Gap) -> str:
     titles = ", ".join(title for title, _ in titles_of(session, gap.document_ids))
     return f"\n  -# it quoted: {titles}" if titles else "\n  -# it quoted no document"
 
@@ -146,8 +168,8 @@ class AddButton(
         return cls(int(match["key"]))
 
     async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
-        group = await find_group(bot, interaction.guild_id or 0, self.key)
-        await interaction.response.send_modal(GapForm(bot, group))
+        # A form cannot wait for an encoder: the group is looked up when it is sent.
+        await interaction.response.send_modal(GapForm(bot, await find_gap(interaction, bot, self.key)))
 
 
 class SettleButton(
@@ -165,7 +187,7 @@ class SettleButton(
 
     async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
         await interaction.response.defer()
-        group = await find_group(bot, interaction.guild_id or 0, self.key)
+        group = await find_group(interaction, bot, self.key)
         await _settle(bot, group, named(interaction.user))
         await show_page(interaction, bot, note=f"Settled without a document: “{group.question}”.")
 
@@ -191,12 +213,12 @@ class NextButton(
 class GapForm(discord.ui.Modal):
     """Writes the document that a group of questions asks for, and settles the group."""
 
-    def __init__(self, bot: ReactuneBot, group: GapGroup) -> None:
+    def __init__(self, bot: ReactuneBot, gap: Gap) -> None:
         super().__init__(title="Add a document", timeout=None)
         self._bot = bot
-        self._group = group
+        self._gap = gap
         self.name: discord.ui.TextInput[GapForm] = discord.ui.TextInput(
-            max_length=MAX_TITLE_CHARS, default=group.question[:MAX_TITLE_CHARS], custom_id="title"
+            max_length=MAX_TITLE_CHARS, default=question_of(gap)[:MAX_TITLE_CHARS], custom_id="title"
         )
         self.text: discord.ui.TextInput[GapForm] = discord.ui.TextInput(
             style=discord.TextStyle.paragraph, max_length=MAX_TEXT_CHARS, custom_id="text"
@@ -208,10 +230,11 @@ class GapForm(discord.ui.Modal):
         await interaction.response.defer()
         cog = self._bot.get_cog("Knowledge")
         assert isinstance(cog, Knowledge)
+        group = await find_group(interaction, self._bot, self._gap.reply_id)
         wish = Wish(self.text.value, None, None, None, self.name.value, None)
         added = await cog.store_wish(interaction, wish, None, None)
         # Only now: what cannot be added leaves the gap open.
-        await _settle(self._bot, self._group, named(interaction.user))
+        await _settle(self._bot, group, named(interaction.user))
         await show_page(interaction, self._bot, note=f"Added: {added}")
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]

@@ -138,11 +138,8 @@ class Knowledge(
         voice = await voice_in(self.bot, channel or interaction.channel)
         scope = SearchScope(_guild_id(interaction), frozenset(id_ for id_ in where if id_), voice.personality.id)
         found = await self.bot.library.find(scope, question, SHOWN_PASSAGES)
-        quoted = self.bot.settings.knowledge.passages
-        lines = [
-            describe_passage(passage, is_quoted=place < quoted and self.bot.library.is_relevant(passage))
-            for place, passage in enumerate(found)
-        ]
+        chosen = self.bot.library.choose(found)
+        lines = [describe_passage(passage, is_quoted=passage in chosen) for passage in found]
         lines += [f"-# {WORDS_ONLY}: {self.bot.library.problem}"] if self.bot.library.problem else []
         await answer_in_full(interaction, lines or [NOTHING_FOUND], "\n".join(lines), "passages.txt")
 

@@ -155,8 +155,17 @@ class ReleaseWatch(commands.Cog):
     async def _watch(self) -> None:
         """Look at every personality's canary and tell what is new; after a failure, again a little later."""
         try:
-            for personality in await self.bot.database.read(list_personalities, archived=None):
-                await self._watch_one(personality)
+            personalities = await self.bot.database.read(list_personalities, archived=None)
+        except DBAPIError as error:
+            log.warning("Releases cannot be watched (%s); trying again.", error.orig)
+            return
+        for personality in personalities:
+            await self._watch_safely(personality)
+
+    async def _watch_safely(self, personality: Personality) -> None:
+        """Watch one personality, so that its trouble is not that of the others."""
+        try:
+            await self._watch_one(personality)
         except DBAPIError as error:
             log.warning("Releases cannot be watched (%s); trying again.", error.orig)
         except StorageError as error:
@@ -200,7 +209,7 @@ class ReleaseWatch(commands.Cog):
     async def _tell(self, personality: Personality, news: News) -> bool:
         """Return False where Discord is in trouble and the news should be told later."""
         channel_id = self.bot.settings.release.announce_channel
-        if not channel_id:
+        if not channel_id or not self._concerns(channel_id, personality):
             return True
         text = signed(personality, describe_news(await self.bot.database.read(tell_story, news)))
         try:
@@ -211,6 +220,13 @@ class ReleaseWatch(commands.Cog):
                 return False
             self._warn(channel_id, error)
         return True
+
+    def _concerns(self, channel_id: int, personality: Personality) -> bool:
+        """Return whether the channel's members may hear of the personality: another server's own is none of theirs."""
+        channel = self.bot.get_channel(channel_id)
+        return personality.guild_id is None or getattr(channel, "guild", None) == self.bot.get_guild(
+            personality.guild_id
+        )
 
     def _warn(self, channel_id: int, error: discord.HTTPException) -> None:
         if not self._has_warned:

@@ -24,7 +24,7 @@ from bot.chunking import cut_into_chunks
 from bot.engine.local import LocalEngine
 from bot.extraction import parse_markdown
 from bot.prompting import ChatMessage
-from bot.quoting import Quote
+from bot.quoting import MARGIN, Quote
 from bot.releases import BASE_RELEASE
 from bot.retrieval import render_informed
 from storage.base_model import resolve_base_model
@@ -32,7 +32,7 @@ from storage.database import Database, open_database
 from storage.knowledge import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
 from storage.personalities import ensure_personality
 from storage.schema import ChunkRow, DocumentKind, DocumentRow, utc_now
-from storage.search import WORDS_WEIGHT, Passage, Question, documents_in, find_near, find_words, fuse, search
+from storage.search import WORDS_WEIGHT, Passage, Question, documents_in, find_near, find_words, fuse, relevant, search
 from storage.sentence_encoder import BundledEncoder
 from storage.settings import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings, load_settings
 from storage.vectors import VectorIndex, prepare_vectors
@@ -220,28 +220,24 @@ def _measure_relevance(
 ) -> list[Row]:
     with shelf.database.snapshot() as session:
 
-        def found(query: Question) -> list[Passage]:
+        def best(query: Question) -> list[Passage]:
             return search(session, shelf.index, shelf.scope, query, settings.passages)
 
-        questions = [(one, found(one.query)) for one in asked]
-        chats = [found(query) for query in small_talk]
+        questions = [(one, best(one.query)) for one in asked]
+        chats = [best(query) for query in small_talk]
     return [
         {
             "what": "relevance",
             "min_similarity": floor,
-            "right_passage_quoted": _share(any(_is_right(one, p) for p in _above(ps, floor)) for one, ps in questions),
-            "small_talk_quoted": _share(bool(_above(passages, floor)) for passages in chats),
+            "right_passage_quoted": _share(_holds_right(one, relevant(found, floor)) for one, found in questions),
+            "small_talk_quoted": _share(bool(relevant(passages, floor)) for passages in chats),
         }
         for floor in FLOORS
     ]
 
 
-def _above(passages: Sequence[Passage], floor: float) -> list[Passage]:
-    return [passage for passage in passages if (passage.similarity or 0.0) >= floor]
-
-
-def _is_right(one: Asked, passage: Passage) -> bool:
-    return passage.title == one.question.document and one.question.is_answered_by(passage.text)
+def _holds_right(one: Asked, passages: Sequence[Passage]) -> bool:
+    return any(p.title == one.question.document and one.question.is_answered_by(p.text) for p in passages)
 
 
 # Answers
@@ -250,27 +246,44 @@ def _is_right(one: Asked, passage: Passage) -> bool:
 async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: KnowledgeSettings) -> list[Row]:
     async with _engine() as (engine, generation):
 
-        async def is_right(one: Asked, quotes: Sequence[Quote]) -> bool:
+        async def answered(one: Asked, quotes: Sequence[Quote]) -> str:
             messages: list[ChatMessage] = [{"role": "user", "content": one.question.question}]
             informed = await render_informed(engine, messages, quotes, settings.budget_tokens)
             answer = ""
             async for delta in engine.submit(request_answer(informed.prompt, BASE_RELEASE, generation)):
                 answer += delta
-            return one.question.is_answered_by(answer)
+            return answer
 
         rows = []
         for what, quote in (("without retrieval", False), ("with retrieval", True)):
             notes.print(f"Answering {what} …")
             quotes = [_quotes(shelf, one, settings) if quote else [] for one in asked]
-            right = await asyncio.gather(*(is_right(one, some) for one, some in zip(asked, quotes, strict=True)))
-            rows.append({"what": f"answers {what}", "questions": len(right), "right_share": _share(right)})
+            answers = await asyncio.gather(*(answered(one, some) for one, some in zip(asked, quotes, strict=True)))
+            rows.append(_answers_row(what, asked, answers))
     return rows
+
+
+def _answers_row(what: str, asked: Sequence[Asked], answers: Sequence[str]) -> Row:
+    """A small model may recite the quotation, labels and all: that holds the fact, and is no answer."""
+    right = [one.question.is_answered_by(answer) for one, answer in zip(asked, answers, strict=True)]
+    recited = [_recites(answer) for answer in answers]
+    return {
+        "what": f"answers {what}",
+        "questions": len(answers),
+        "right_share": _share(right),
+        "recited_share": _share(recited),
+        "right_in_own_words_share": _share(r and not copied for r, copied in zip(right, recited, strict=True)),
+    }
+
+
+def _recites(answer: str) -> bool:
+    return "quoted" in answer or any(line.startswith(MARGIN.strip()) for line in answer.splitlines())
 
 
 def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Quote]:
     with shelf.database.snapshot() as session:
         found = search(session, shelf.index, shelf.scope, one.query, settings.passages)
-    return [Quote(p.chunk_id, p.document_id, p.heading, p.text) for p in _above(found, settings.min_similarity)]
+    return [Quote(p.chunk_id, p.document_id, p.heading, p.text) for p in relevant(found, settings.min_similarity)]
 
 
 @asynccontextmanager

@@ -132,7 +132,7 @@ def test_a_question_is_told_without_what_was_quoted_below_it():
 
 def gap(reply_id: int, asked: str) -> Gap:
     messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": asked}]
-    return Gap(reply_id, messages, "no idea", 1, (), None, datetime(2026, 1, 1, tzinfo=UTC))
+    return Gap(reply_id, 11, messages, "no idea", 1, (), None, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_one_gap_is_a_group_of_its_own():
