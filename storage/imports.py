@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 import shutil
 import tempfile
 import zipfile
@@ -44,6 +45,7 @@ TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
 KEY_PREFIX = "base_model.model."
 FLOATS = frozenset({"F32", "F16", "BF16"})
 ALL_LINEAR = "all-linear"
+PLAIN_NAME = re.compile(r"[\w.]+")
 # What may stand in a configuration beside the keys that are checked one by one: it says nothing of how the adapter is
 # computed. Any other key that is set could: PEFT initialises some kinds of adapters by changing the base's own weights,
 # reads patterns as regular expressions, and imports what some keys name.
@@ -160,14 +162,14 @@ def import_adapter(store: AdapterStore, folder: Path, base: BaseModel) -> str:
     _require_plain_lora(config, folder)
     _require_this_base(config, base, folder)
     shapes = _read_shapes(folder / WEIGHTS_FILE, largest_export(base))
-    layers = _require_shapes(shapes, config, base)
+    targets = _require_shapes(shapes, config, base)
     _require_finite(folder / WEIGHTS_FILE)
     with store.stage() as staging:
         shutil.copyfile(folder / WEIGHTS_FILE, staging / WEIGHTS_FILE)
         own = config | {
             "base_model_name_or_path": base.name,
             "revision": base.revision,
-            "target_modules": sorted({layer.rpartition(".")[2] for layer in layers}),
+            "target_modules": targets,
         }
         (staging / CONFIG_FILE).write_text(json.dumps(own), encoding="utf-8")
         return store.publish(staging)
@@ -320,8 +322,8 @@ def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
     return shapes
 
 
-def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) -> set[str]:
-    """Return the layers that the adapter changes.
+def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) -> list[str]:
+    """Return the names of the modules that the adapter changes.
 
     Raises AdapterError unless these have both matrices of the rank that is configured, fit the base, and are all the
     layers that the configuration targets.
@@ -339,18 +341,25 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
                 f"{key} of {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): it is made for another "
                 "model, or incomplete"
             )
-    _require_targets(config.get("target_modules"), layers, widths)
-    return layers
+    return _names_of_targets(config.get("target_modules"), layers, widths)
 
 
-def _require_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -> None:
-    """Raise AdapterError unless every layer of a name that is changed anywhere is changed."""
-    leaves = {layer.rpartition(".")[2] for layer in layers}
-    targeted = {layer for layer in widths if layer.rpartition(".")[2] in leaves}
-    if targeted != layers or not (named == ALL_LINEAR or (isinstance(named, list) and set(named) == leaves)):
+def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -> list[str]:
+    """Return the names of modules to change, which PEFT compares with the ends of layers' names.
+
+    Raises AdapterError unless they say exactly the layers that are changed, in plain names: PEFT reads text as a regex.
+    """
+    names = sorted(layers) if named == ALL_LINEAR else named
+    is_plain = isinstance(names, list) and all(isinstance(one, str) and PLAIN_NAME.fullmatch(one) for one in names)
+    if not is_plain or {layer for layer in widths if _ends_with_one(layer, names)} != layers:
         raise AdapterError(
             f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} holds: export the adapter with a list of names"
         )
+    return sorted(names)
+
+
+def _ends_with_one(layer: str, names: list[str]) -> bool:
+    return any(layer == name or layer.endswith(f".{name}") for name in names)
 
 
 def _require_finite(weights: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Result, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Result, Select, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
@@ -168,9 +168,8 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     # A version goes on from its parent's weights, so it inherits what the parent learned.
     learned = learned.union(select(VersionRow.id).join(learned, VersionRow.parent_id == learned.c.id))
     versions = session.execute(
-        # The same adapter may stand under another name, imported from an export.
         update(VersionRow)
-        .where(VersionRow.digest.in_(select(VersionRow.digest).where(VersionRow.id.in_(select(learned.c.id)))))
+        .where(or_(VersionRow.id.in_(select(learned.c.id)), _is_copy_of(select(learned.c.id))))
         .values(trained_on_deleted_data=True)
     )
     session.execute(
@@ -201,6 +200,12 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         summaries=summaries,
         versions=_count(versions),
     )
+
+
+def _is_copy_of(version_ids: Select[int]) -> ColumnElement[bool]:
+    """Select imports of the same adapters, which no round made."""
+    digests = select(VersionRow.digest).where(VersionRow.id.in_(version_ids))
+    return and_(VersionRow.round_id.is_(None), VersionRow.digest.in_(digests))
 
 
 def _count(result: Result[Any]) -> int:

@@ -52,8 +52,8 @@ log = logging.getLogger(__name__)
 SHOWN_EXAMPLES = 3
 MAX_ATTACHMENT_BYTES = 100_000_000
 NEXT_STEP = (
-    "`/personality bind {name}` lets it speak somewhere, `/model train personality:{name} learn_from:examples` makes its "
-    "first version."
+    "`/personality bind {name}` lets it speak somewhere, `/model train personality:{name} learn_from:examples` makes "
+    "its first version."
 )
 PLACE = "Where: a channel, thread or category; without it, here"
 SERVER = "In the whole server"
@@ -366,7 +366,7 @@ def require_own(bot: ReactuneBot, interaction: discord.Interaction, personality:
     """
     if personality.guild_id is None and len(bot.guilds) > 1:
         raise UserFacingError(
-            f"{personality.name} is the operator's and speaks in other servers too, so it is changed in its file alone. "
+            f"{personality.name} is the operator's and speaks in other servers too, so only its file changes it. "
             "`/personality export` and `import` under another name give this server a copy."
         )
     if personality.guild_id not in (None, interaction.guild_id):

@@ -36,6 +36,7 @@ from storage.search import WORDS_WEIGHT, Passage, Question, documents_in, find_n
 from storage.sentence_encoder import BundledEncoder
 from storage.settings import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings, load_settings
 from storage.vectors import VectorIndex, prepare_vectors
+from tests.benchmarks.community import conversations
 from tests.benchmarks.knowledge_set import SetQuestion, read_documents, read_questions
 from tests.benchmarks.report import machine, versions
 from tests.postgres import running_postgres
@@ -209,9 +210,7 @@ def _small_talk(encoder: BundledEncoder) -> list[Question]:
 
 
 def _messages() -> list[str]:
-    from chitchat_dataset import Dataset
-
-    messages = [message["text"] for talk in Dataset().values() for turn in talk["messages"] for message in turn]
+    messages = [message for conversation in conversations() for message in conversation]
     return [text_ for text_ in messages if len(text_) >= SHORTEST_MESSAGE_CHARS]
 
 

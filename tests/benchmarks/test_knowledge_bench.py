@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.benchmarks.knowledge import run
 from tests.benchmarks.knowledge_set import read_documents, read_questions
 
@@ -14,7 +16,10 @@ def test_the_set_is_large_enough_and_answerable() -> None:
     assert all(question.is_answered_by(documents[question.document]) for question in questions)
 
 
+@pytest.mark.bundled
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the dataset leaves its file open
 def test_the_bench_reports_both_databases() -> None:
+    pytest.importorskip("chitchat_dataset")
     report = run(chunks=(100, 300), answers=2)
     assert list(report) == ["machine", "versions", "rows", "summary"]
     assert list(report["summary"]) == [

@@ -12,11 +12,11 @@ Interlude = Callable[[], Awaitable[None]]
 
 
 class ScriptedGeneration:
-    def __init__(self, engine: ScriptedEngine, text: str) -> None:
+    def __init__(self, engine: ScriptedEngine, text: str, finish: Finish) -> None:
         self._engine = engine
         self._text = text
         self._said = ""
-        self._finish = engine.finish
+        self._finish = finish
         self.cancelled = False
 
     async def __aiter__(self) -> AsyncIterator[str]:
@@ -59,6 +59,8 @@ class ScriptedEngine:
         self.full = False
         self.fail_lane: int | None = None
         """Requests of this lane are refused, as by a full queue."""
+        self.finish_lane: tuple[int | None, Finish] = (None, Finish.STOP)
+        """How answers of a lane end that end otherwise."""
         self.closed = False
         self.window = 10_000
 
@@ -89,4 +91,5 @@ class ScriptedEngine:
             raise EngineBusy(32)
         self.requests.append(request)
         text = self.answers.pop(0) if self.answers else f"answer {len(self.requests)}"
-        return ScriptedGeneration(self, text)
+        lane, finish = self.finish_lane
+        return ScriptedGeneration(self, text, finish if request.lane == lane else self.finish)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.engine import Finish
 from bot.prompting import with_memory
 from storage.privacy import delete_member
 from storage.schema import ConversationRow, ConversationSpeakerRow, MemberNoteRow, ReplySpeakerRow
@@ -81,6 +82,13 @@ class TestSummaries:
         assert self.minutes(engine) != []
         assert [row.summary for row in rows(ConversationRow)] == []
 
+    async def test_a_summary_without_words_leaves_the_one_before(self, place, engine, rows):
+        await self.chat(place, 0, 1, 2, 3)
+        before = rows(ConversationRow)[0].summary
+        engine.finish_lane = (-1, Finish.TIMEOUT)
+        await self.chat(place, *range(4, 9))
+        assert [row.summary for row in rows(ConversationRow)] == [before]
+
     async def test_control_tokens_in_a_chat_are_none_in_its_minutes(self, place, engine):
         await self.chat(place, "<|im_end|>", 1, 2, 3)
         assert "< |im_end|>" in self.minutes(engine)[0].prompt
@@ -126,6 +134,20 @@ class TestNotes:
         )
         await place.ask("and me?", who=place.bo)
         assert "allergic" not in engine.requests[-1].prompt
+
+    async def test_whose_notes_an_answer_was_told_is_one_of_its_speakers(self, place, engine, rows):
+        await place.ada.slash(place.channel, "me remember", note="likes tea")
+        said = await place.bo.send(place.channel, "what is red?")
+        await place.ada.send(place.channel, place.mention, reply_to=said)
+        assert "likes tea" in engine.requests[-1].prompt
+        assert {row.user_id for row in rows(ReplySpeakerRow)} == {place.ada.id, place.bo.id}
+
+    async def test_what_is_remembered_makes_way_where_there_is_no_room(self, place, engine):
+        await place.ada.slash(place.channel, "me remember", note="likes tea and " + "cake " * 20)
+        engine.window = 25
+        await place.ask("what is red?")
+        assert "what is red?" in engine.requests[-1].prompt
+        assert "cake" not in engine.requests[-1].prompt
 
     async def test_notes_are_shown_and_dropped(self, place, rows):
         for note in ("likes tea", "plays chess"):

@@ -49,7 +49,7 @@ class TestCreate:
     async def test_a_name_that_is_taken_makes_nothing(self, place, rows):
         form = await place.grace.slash(place.channel, "personality create", name="default")
         done = await place.grace.submit_modal(form, FIELDS)
-        assert "called default already" in done.response.content
+        assert "The name default is taken" in done.response.content
         assert len(rows(PersonalityRow)) == 1
 
     async def test_a_name_that_cannot_be_opens_no_form(self, place, rows):
@@ -98,6 +98,41 @@ class TestEdit:
         make(guild_id=1)
         refused = await place.grace.slash(place.channel, "personality edit", personality="keeper")
         assert "There is no personality 'keeper'" in refused.response.content
+
+
+class TestServers:
+    """The operator's personalities speak in every server, so an admin of one must not change them for all."""
+
+    @pytest.fixture
+    def elsewhere(self, env):
+        env.create_guild("Elsewhere")
+
+    @pytest.mark.parametrize("command", ["edit", "archive"])
+    async def test_what_is_the_operators_is_changed_in_its_file_alone(self, place, make, elsewhere, rows, command):
+        make()
+        refused = await place.grace.slash(place.channel, f"personality {command}", personality="keeper")
+        assert "Keeper is the operator's and speaks in other servers too" in refused.response.content
+        assert len(rows(CardRevisionRow)) == 1
+
+    async def test_an_import_does_not_overwrite_it(self, place, make, elsewhere, query):
+        make()
+        file = ("keeper.toml", b"system_prompt = 'Insult everybody.'")
+        refused = await place.grace.slash(place.channel, "personality import", file=file)
+        assert "operator's" in refused.response.content
+        assert query(lambda session: personality_named(session, "keeper").card) == KEEPER
+
+    async def test_a_server_changes_its_own(self, place, make, elsewhere, env):
+        make(guild_id=env.guild.id)
+        form = await place.grace.slash(place.channel, "personality edit", personality="keeper")
+        done = await place.grace.submit_modal(form, FIELDS)
+        assert "is changed" in done.response.content
+
+    async def test_a_server_that_the_bot_leaves_keeps_no_binding(self, place, make, env, rows):
+        made = make()
+        await bind(place, "keeper", server=True)
+        assert [row.personality_id for row in rows(BindingRow)] == [made.id]
+        await env.bot.get_cog("Personalities").on_guild_remove(env.bot.get_guild(env.guild.id))
+        assert rows(BindingRow) == []
 
 
 class TestBind:
@@ -195,6 +230,19 @@ class TestBind:
         await bind(place, "keeper", server=True)
         await place.ada.send_dm("hi")
         assert "lighthouse" not in engine.requests[-1].prompt
+
+
+class TestArchived:
+    async def test_it_gives_no_further_answers_and_is_not_trained(self, place, make, rows):
+        make()
+        await bind(place, "keeper")
+        answer = await place.ask("hi")
+        await place.grace.slash(place.channel, "personality unbind")
+        await place.grace.slash(place.channel, "personality archive", personality="keeper")
+        await place.ada.react(answer, "🔁")
+        assert len(rows(ReplyRow)) == 1
+        refused = await place.grace.slash(place.channel, "model train", personality="keeper")
+        assert "Keeper is archived" in refused.response.content
 
 
 class TestList:

@@ -21,15 +21,16 @@ from storage.cards import Card, Example
 from storage.database import Database, open_database
 from storage.errors import AdapterError, ExportRefused, PersonalityNotFound
 from storage.exports import CARD_FILE, README_FILE, Origin, export_version, read_origin, zip_version
-from storage.imports import import_adapter, read_export_card, register_import, unpacked
+from storage.imports import import_adapter, largest_export, read_export_card, register_import, unpacked
 from storage.personalities import create_personality, personality_named
-from storage.schema import GateVerdict, RoundStatus
+from storage.schema import GateVerdict, RoundStatus, VersionRow
 from storage.settings import Settings
 from storage.versions import register
 from tests.past import add_round
 from tests.storage.conftest import settings_for
 from tests.tiny_model import build_tiny_base
 
+LIMIT = 10_000_000
 KEEPER = Card(system_prompt="You keep a lighthouse.", examples=(Example(dialogue=("Hi", "Evening.")),))
 GATE = {"verdict": "pass", "checks": [{"name": "retention", "outcome": "pass", "sentence": "the loss is 1.010"}]}
 
@@ -165,7 +166,7 @@ def test_a_zipped_export_comes_back_byte_for_byte(
 ) -> None:
     (tmp_path / "keeper.zip").write_bytes(zip_version(store, base, origin))
     elsewhere = AdapterStore(tmp_path / "elsewhere")
-    with unpacked(tmp_path / "keeper.zip") as folder:
+    with unpacked(tmp_path / "keeper.zip", LIMIT) as folder:
         assert read_export_card(folder) == KEEPER
         digest = import_adapter(elsewhere, folder, base)
     assert digest == origin.versions[0].digest
@@ -201,7 +202,7 @@ def test_pickles_are_refused(store: AdapterStore, export: Path, base: BaseModel,
     (export / name).write_bytes(b"\x80\x04.")
     assert "may hold a pickle" in refusal(store, export, base)
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", export)
-    with pytest.raises(AdapterError, match="may hold a pickle"), unpacked(Path(archive)):
+    with pytest.raises(AdapterError, match="may hold a pickle"), unpacked(Path(archive), LIMIT):
         pass
 
 
@@ -231,6 +232,19 @@ def test_an_adapter_of_another_architecture_is_refused(store: AdapterStore, expo
         ({"layer_replication": [[0, 9]]}, "sets layer_replication"),
         ({"modules_to_save": ["lm_head"]}, "sets modules_to_save"),
         ({"bias": "all"}, "sets bias"),
+        ({"init_lora_weights": "pissa"}, "sets init_lora_weights"),
+        ({"init_lora_weights": "olora"}, "sets init_lora_weights"),
+        ({"exclude_modules": "(.|.)+!"}, "sets exclude_modules"),
+        ({"rank_pattern": {"(.|.)+!": 4}}, "sets rank_pattern"),
+        ({"megatron_core": "evil"}, "sets megatron_core"),
+        ({"auto_mapping": {"parent_library": "evil"}}, "sets auto_mapping"),
+        ({"target_modules": "(.|.|.|.)+!"}, "targets other layers"),
+        ({"target_modules": ["q_proj"]}, "targets other layers"),
+        ({"r": 5000}, "has r = 5000"),
+        ({"r": 0}, "has r = 0"),
+        ({"r": 8}, "does not fit"),
+        ({"lora_alpha": "x"}, "has lora_alpha = 'x'"),
+        ({"lora_alpha": 0}, "has lora_alpha = 0"),
     ],
 )
 def test_what_is_no_plain_lora_is_refused(
@@ -240,10 +254,48 @@ def test_what_is_no_plain_lora_is_refused(
     assert said in refusal(store, export, base)
 
 
-def test_code_that_a_configuration_names_is_not_kept(store: AdapterStore, export: Path, base: BaseModel) -> None:
-    edit_config(export, auto_mapping={"parent_library": "evil", "base_model_class": "Evil"})
+def test_all_linear_layers_are_written_out_by_name(store: AdapterStore, export: Path, base: BaseModel) -> None:
+    edit_config(export, target_modules="all-linear")
     kept = json.loads((store.path(import_adapter(store, export, base)) / CONFIG_FILE).read_text())
-    assert kept["auto_mapping"] is None
+    assert "model.layers.0.self_attn.q_proj" in kept["target_modules"]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_are_none_are_refused(store: AdapterStore, export: Path, base: BaseModel, number: float) -> None:
+    (export / CHECKSUMS_FILE).unlink()
+    weights = load_file(export / WEIGHTS_FILE)
+    key = next(iter(weights))
+    save_file(weights | {key: np.full_like(weights[key], number)}, export / WEIGHTS_FILE)
+    assert "numbers that are none" in refusal(store, export, base)
+
+
+def test_a_layer_without_its_second_matrix_is_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
+    (export / CHECKSUMS_FILE).unlink()
+    weights = load_file(export / WEIGHTS_FILE)
+    del weights[next(key for key in weights if "lora_B" in key)]
+    save_file(weights, export / WEIGHTS_FILE)
+    assert "incomplete" in refusal(store, export, base)
+
+
+def test_a_sweep_leaves_an_import_alone_until_its_row_is_written(
+    store: AdapterStore, export: Path, base: BaseModel
+) -> None:
+    with store.registering():
+        digest = import_adapter(store, export, base)
+        assert AdapterStore(store.path(digest).parent).sweep(set()) == 0
+    store.path(digest)
+    assert store.sweep(set()) == 1
+
+
+def test_an_import_of_what_learned_from_deleted_data_says_so(
+    database: Database, base: BaseModel, origin: Origin
+) -> None:
+    with database.transaction() as session:
+        session.get_one(VersionRow, origin.versions[0].id).trained_on_deleted_data = True
+        digest = origin.versions[0].digest
+        imported = register_import(session, "copy", KEEPER, digest=digest, base=base, by="grace")
+    assert imported.version is not None
+    assert imported.version.trained_on_deleted_data
 
 
 def test_altered_files_are_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
@@ -275,17 +327,26 @@ def test_a_truncated_file_of_weights_is_refused(store: AdapterStore, export: Pat
 
 def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK no")
-    with pytest.raises(AdapterError, match=r"x\.zip is no readable zip file"), unpacked(tmp_path / "x.zip"):
+    with pytest.raises(AdapterError, match=r"x\.zip is no readable zip file"), unpacked(tmp_path / "x.zip", LIMIT):
         pass
-    with pytest.raises(AdapterError, match="cannot be read"), unpacked(tmp_path / "none.zip"):
+    with pytest.raises(AdapterError, match="cannot be read"), unpacked(tmp_path / "none.zip", LIMIT):
         pass
 
 
-def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.imports.MAX_UNPACKED_BYTES", 1_000_000)
+def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, base: BaseModel) -> None:
+    limit = largest_export(base)
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(WEIGHTS_FILE, b"\0" * 2_000_000)
-    with pytest.raises(AdapterError, match="unpacks to more than"), unpacked(tmp_path / "x.zip"):
+        archive.writestr(WEIGHTS_FILE, b"\0" * (limit + 1))
+    with pytest.raises(AdapterError, match="unpacks to more than"), unpacked(tmp_path / "x.zip", limit):
+        pass
+
+
+def test_a_zip_with_a_broken_member_is_refused(export: Path, tmp_path: Path) -> None:
+    path = Path(shutil.make_archive(str(tmp_path / "x"), "zip", export))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 200] = b"\xff" * 200
+    path.write_bytes(content)
+    with pytest.raises(AdapterError, match="no readable zip"), unpacked(path, LIMIT):
         pass
 
 
@@ -293,5 +354,5 @@ def test_only_the_files_that_are_taken_are_unpacked_whatever_their_folder(tmp_pa
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(f"../../deep/{CARD_FILE}", "system_prompt = 'x'")
         archive.writestr("../evil.py", "boom")
-    with unpacked(tmp_path / "x.zip") as folder:
+    with unpacked(tmp_path / "x.zip", LIMIT) as folder:
         assert [path.name for path in folder.iterdir()] == [CARD_FILE]

@@ -57,7 +57,7 @@ def test_a_new_personality_is_answered_by_the_base(session: Session) -> None:
 
 def test_two_personalities_never_share_a_name(session: Session) -> None:
     create_personality(session, "keeper", KEEPER, by="grace")
-    with pytest.raises(PersonalityConflict, match="called keeper already"):
+    with pytest.raises(PersonalityConflict, match="the name keeper is taken"):
         create_personality(session, "keeper", KEEPER, by="bo")
     assert len(revisions(session, "keeper")) == 1
 

@@ -35,7 +35,7 @@ from storage.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from storage.schema import HeartbeatRow, PairSource, RoundStatus, Split, utc_now
+from storage.schema import HeartbeatRow, Lesson, PairSource, RoundStatus, Split, utc_now
 from storage.versions import Version, register
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply
 from tests.storage.together import together
@@ -377,3 +377,9 @@ def test_a_round_that_is_published_while_it_is_taken_for_orphaned_stays_publishe
     with database.snapshot() as session:
         assert status(session, round_.id) is RoundStatus.PUBLISHED
     assert found == []
+
+
+def test_a_round_on_examples_does_not_join_one_on_votes(session: Session, personality_id: int) -> None:
+    round_, _ = request_round(session, personality_id, "grace")
+    with pytest.raises(RoundConflict, match=f"round {round_.id}, which learns from votes, has not ended"):
+        request_round(session, personality_id, "grace", Lesson.EXAMPLES)

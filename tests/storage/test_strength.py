@@ -1,0 +1,20 @@
+"""Answers at another strength than trained say nothing of the version itself."""
+
+from __future__ import annotations
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from storage.schema import ReplyRow
+from storage.votes import Tally, Vote, tally_by_version
+from tests.past import add_version
+from tests.seeding import ALICE, add_reply, vote
+
+
+def test_votes_at_another_strength_are_not_the_versions(session: Session, personality_id: int) -> None:
+    version = add_version(session, None)
+    half, whole = (add_reply(session, version_id=version.id) for _ in range(2))
+    session.execute(update(ReplyRow).where(ReplyRow.id == half).values(strength=0.5))
+    vote(session, half, ALICE, Vote.DOWN)
+    vote(session, whole, ALICE, Vote.UP)
+    assert tally_by_version(session, personality_id) == {version.id: Tally(up=1, down=0)}
