@@ -45,7 +45,6 @@ from storage.errors import (
 )
 from storage.personalities import (
     DEFAULT_PERSONALITY,
-    find_personality,
     list_personalities,
     open_personality,
     personality_named,
@@ -218,7 +217,7 @@ def train(
 
 
 @app.command("compare")
-def compare_ideas(
+def compare_offline_answers(
     prompts: Annotated[list[str] | None, typer.Argument(help="What to ask; without it, three of the bank.")] = None,
     *,
     config: Config = None,
@@ -231,8 +230,8 @@ def compare_ideas(
 ) -> None:
     """Show what fine-tuning does: the same prompts, answered by base, prompt alone and personality."""
     from bot.comparison import choose_prompts
+    from bot.offline_comparison import compare_offline, contestants_of
     from bot.prompt_bank import read_bank
-    from bot.three_ideas import compare_offline, contestants_of
     from storage.base_model import resolve_base_model
     from storage.cards import settings_of
 
@@ -466,11 +465,11 @@ def export_personality(
 ) -> None:
     """Write a personality's adapter as a PEFT folder that peft and transformers load by themselves."""
     from storage.base_model import resolve_base_model
-    from storage.exports import Origin, export_version, read_origin
+    from storage.exports import Provenance, export_version, read_provenance
 
     settings = load_settings(config)
 
-    def read(session: Session) -> Origin:
+    def read(session: Session) -> Provenance:
         found = personality_named(session, name)
         wanted = version_named(session, found.id, version) if version else read_alias(session, found.id).version
         if wanted is None:
@@ -478,7 +477,7 @@ def export_personality(
                 f"{name} is answered by the base model, which has no adapter: name a version with --version, or train "
                 "one; `reactune personality show` prints the card alone"
             )
-        return read_origin(session, found, wanted, settings)
+        return read_provenance(session, found, wanted, settings)
 
     origin = _with_cards(settings, read)
     with _progress() as say:
@@ -501,7 +500,8 @@ def import_personality(
     from storage.base_model import resolve_base_model
     from storage.imports import take_import
 
-    settings, store = load_settings(config), AdapterStore(load_settings(config).data.directory / "adapters")
+    settings = load_settings(config)
+    store = AdapterStore(settings.data.directory / "adapters")
     with _progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
     _with_cards(settings, lambda _session: None)
@@ -779,12 +779,7 @@ def _call(
 ) -> T:
     database = open_database(load_settings(config))
     with contextlib.closing(database), begin(database) as session:
-        personality_id = find_personality(session, personality)
-        if personality_id is None:
-            raise SettingsError(
-                f"there is no personality {personality!r} yet: start the bot once, or check --personality"
-            )
-        return work(session, personality_id)
+        return work(session, personality_named(session, personality).id)
 
 
 def _with_cards(settings: Settings, work: Callable[[Session], T]) -> T:

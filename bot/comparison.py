@@ -1,4 +1,4 @@
-"""The same prompts answered by two versions, side by side; nothing of it is stored."""
+"""The same prompts answered by several contestants, side by side; nothing of it is stored."""
 
 from __future__ import annotations
 

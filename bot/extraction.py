@@ -127,6 +127,12 @@ def _extract_apart(content: bytes, filename: str, media_type: MediaType, setting
     return [Block(text, level) for level, text in answer["blocks"]]
 
 
+def _clean(text: str) -> str:
+    """Return the text with \\n alone between lines, and without NUL, which PostgreSQL refuses, or lone surrogates."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    return lines.encode("utf-8", "ignore").decode("utf-8")
+
+
 # From here on, everything runs in the reader's process.
 
 
@@ -195,12 +201,6 @@ def _decode(content: bytes) -> str:
         return _clean(content.decode(encoding))
     except UnicodeDecodeError as error:
         raise Unreadable(f"is no UTF-8 text (byte {error.start}): save it as UTF-8") from error
-
-
-def _clean(text: str) -> str:
-    """Return the text with \\n alone between lines, and without NUL, which PostgreSQL refuses, or lone surrogates."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    return lines.encode("utf-8", "ignore").decode("utf-8")
 
 
 def _read_pdf(content: bytes, max_pages: int) -> Iterator[Block]:

@@ -1,4 +1,4 @@
-"""Gaps in knowledge, grouped by what is asked; pure but for the encoder that it is handed."""
+"""Gaps in knowledge, grouped by what is asked; pure."""
 
 from __future__ import annotations
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from bot.chunking import Block, CountTokens, cut_into_chunks
 from bot.errors import UserFacingError
@@ -27,11 +25,12 @@ from storage.knowledge import (
     add_document,
     count_waiting,
     find_document,
+    has_chunks,
     refresh_document,
     store_embeddings,
     waiting_chunks,
 )
-from storage.schema import ChunkRow, DocumentKind
+from storage.schema import DocumentKind
 from storage.search import Passage, Question, relevant, search
 from storage.sentence_encoder import BATCH, BundledEncoder, Encoder
 from storage.settings import KnowledgeSettings
@@ -40,9 +39,6 @@ from storage.vectors import VectorIndex, prepare_vectors
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-FEWEST_WORDS = 2
-LEAST_COVERAGE = 0.6
-"""Of a question's words, where no encoder tells what it means."""
 CHARS_PER_TOKEN = 3
 """A low guess, for cutting text without the encoder's tokenizer."""
 LOOK_UP_S = 5.0
@@ -97,7 +93,7 @@ class Library:
 
     async def prepare(self) -> None:
         """Load the encoder and embed what waits, where there are documents at all."""
-        if await self._database.read(_has_chunks) and await self._ready_encoder() is not None:
+        if await self._database.read(has_chunks) and await self._ready_encoder() is not None:
             await self._embed(None, _silent)
 
     def close(self) -> None:
@@ -146,7 +142,7 @@ class Library:
 
     async def find(self, scope: SearchScope, words: str, limit: int) -> list[Passage]:
         """Return the best passages for the words, relevant or not, best first."""
-        if not await self._database.read(_has_chunks):
+        if not await self._database.read(has_chunks):
             return []
         question = await self._ask(words)
         return await self._database.read(search, self._index, scope, question, limit)
@@ -159,10 +155,7 @@ class Library:
 
     def choose(self, found: Sequence[Passage]) -> list[Passage]:
         """Return those that have to do with the question, by their meaning, or by their words where need be."""
-        best = found[: self._settings.passages]
-        if self._encoder is not None:
-            return relevant(best, self._settings.min_similarity)
-        return [one for one in best if one.coverage >= LEAST_COVERAGE and one.matches >= FEWEST_WORDS]
+        return relevant(found[: self._settings.passages], self._settings.min_similarity)
 
     async def _ask(self, words: str) -> Question:
         try:
@@ -262,10 +255,6 @@ def _require_text(source: Source, settings: KnowledgeSettings) -> None:
             f"the text has {len(source.text):,} characters, and knowledge.max_chars allows {settings.max_chars:,}: "
             "split it"
         )
-
-
-def _has_chunks(session: Session) -> bool:
-    return session.scalar(select(ChunkRow.id).limit(1)) is not None
 
 
 def _guess_tokens(text: str) -> int:

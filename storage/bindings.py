@@ -11,7 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from storage.errors import PersonalityConflict
-from storage.personalities import DEFAULT_PERSONALITY, Personality, ensure_personality, read_personality
+from storage.personalities import (
+    DEFAULT_PERSONALITY,
+    Personality,
+    ensure_personality,
+    read_personality,
+    require_active,
+)
 from storage.schema import BindingRow, PersonalityRow, Scope, plain, utc_now
 
 AS_TRAINED = 1.0
@@ -70,8 +76,7 @@ def bind(
     if not 0.0 <= strength <= MAX_STRENGTH:
         raise ValueError(f"a strength of {strength} is not between 0 and {MAX_STRENGTH}")
     row = session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True}, populate_existing=True)
-    if row.archived_at is not None:
-        raise PersonalityConflict(f"{personality.name} is archived: restore it first, with `/personality restore`")
+    require_active(read_personality(session, row.id))
     before = find_binding(session, place)
     binding = BindingRow(
         scope=place.scope,
@@ -92,11 +97,12 @@ def bind(
 
 def unbind(session: Session, place: Place) -> Binding | None:
     """Take the place's own binding away and return it; None where there was none."""
-    before = find_binding(session, place)
     row = session.get(BindingRow, (place.scope, place.id))
-    if row is not None:
-        session.delete(row)
-        session.flush()
+    if row is None:
+        return None
+    before = plain(Binding, row)
+    session.delete(row)
+    session.flush()
     return before
 
 

@@ -38,7 +38,7 @@ tokenizer = AutoTokenizer.from_pretrained("path or hub id of {base}")
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """Where a version comes from: its line of parents, newest first, with the round that made each."""
 
     personality: Personality
@@ -48,13 +48,13 @@ class Origin:
     rounds: tuple[Round | None, ...]
 
 
-def read_origin(session: Session, personality: Personality, version: Version, settings: Settings) -> Origin:
+def read_provenance(session: Session, personality: Personality, version: Version, settings: Settings) -> Provenance:
     line = tuple(line_of_parents(session, version.id))
     rounds = tuple(find_round(session, v.round_id) if v.round_id else None for v in line)
-    return Origin(personality, settings_of(settings, personality.card).chat.system_prompt, line, rounds)
+    return Provenance(personality, settings_of(settings, personality.card).chat.system_prompt, line, rounds)
 
 
-def export_version(store: AdapterStore, base: BaseModel, origin: Origin, target: Path) -> None:
+def export_version(store: AdapterStore, base: BaseModel, origin: Provenance, target: Path) -> None:
     """Write the version's adapter, the personality's card and a model card into a new folder.
 
     Raises ExportRefused where something is there already or the disk refuses, AdapterError on damaged files.
@@ -78,7 +78,7 @@ def export_version(store: AdapterStore, base: BaseModel, origin: Origin, target:
         raise ExportRefused(f"{target} cannot be written ({error.strerror}): choose another place") from error
 
 
-def zip_version(store: AdapterStore, base: BaseModel, origin: Origin) -> bytes:
+def zip_version(store: AdapterStore, base: BaseModel, origin: Provenance) -> bytes:
     """Return what `export_version` writes, as a zip file."""
     with tempfile.TemporaryDirectory() as folder:
         export_version(store, base, origin, Path(folder) / "export")
@@ -86,7 +86,7 @@ def zip_version(store: AdapterStore, base: BaseModel, origin: Origin) -> bytes:
         return Path(archive).read_bytes()
 
 
-def model_card(origin: Origin, licence: str) -> str:
+def model_card(origin: Provenance, licence: str) -> str:
     """Return the model card, as Markdown with the metadata that model hubs read; nobody's name or id is in it."""
     version, personality = origin.versions[0], origin.personality
     parts = [
@@ -121,7 +121,7 @@ def _metadata(version: Version, licence: str) -> str:
     return "\n".join([*lines, "---"])
 
 
-def _lineage(origin: Origin) -> Iterator[str]:
+def _lineage(origin: Provenance) -> Iterator[str]:
     parents = [*origin.versions[1:], None]
     for version, parent, round_ in zip(origin.versions, parents, origin.rounds, strict=True):
         made = _made_from(round_) if round_ else "imported"

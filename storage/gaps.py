@@ -13,6 +13,7 @@ from storage.lineage import message_links
 from storage.schema import Cause, ReplyRow, VoteCauseRow
 from storage.votes import Vote, votes_on
 
+UNSETTLED = (VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None))
 MOST_READ = 200
 """Gaps grouped at once; older ones come up as these are settled."""
 
@@ -34,20 +35,16 @@ class Gap:
     asked_at: datetime
 
 
-def open_gaps(session: Session, guild_id: int, limit: int = MOST_READ) -> list[Gap]:
+def open_gaps(session: Session, guild_id: int) -> list[Gap]:
     """Return the server's newest gaps that nobody has settled, the newest first."""
     rows = session.scalars(
         select(ReplyRow)
         .where(
             ReplyRow.guild_id == guild_id,
-            ReplyRow.id.in_(
-                select(VoteCauseRow.reply_id).where(
-                    VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None)
-                )
-            ),
+            ReplyRow.id.in_(select(VoteCauseRow.reply_id).where(*UNSETTLED)),
         )
         .order_by(ReplyRow.id.desc())
-        .limit(limit)
+        .limit(MOST_READ)
     ).all()
     links = message_links(session, select(ReplyRow.id).where(ReplyRow.id.in_([row.id for row in rows])))
     found = (_gap(session, row, links.get(row.id)) for row in rows)
@@ -56,24 +53,12 @@ def open_gaps(session: Session, guild_id: int, limit: int = MOST_READ) -> list[G
 
 def settle_gaps(session: Session, reply_ids: Collection[int], by: str) -> None:
     """Note that the gaps need nothing more: a document was added, or none is needed."""
-    session.execute(
-        update(VoteCauseRow)
-        .where(
-            VoteCauseRow.reply_id.in_(reply_ids),
-            VoteCauseRow.cause == Cause.WRONG_FACT,
-            VoteCauseRow.settled_by.is_(None),
-        )
-        .values(settled_by=by)
-    )
+    session.execute(update(VoteCauseRow).where(VoteCauseRow.reply_id.in_(reply_ids), *UNSETTLED).values(settled_by=by))
 
 
 def _gap(session: Session, row: ReplyRow, link: str | None) -> Gap:
     called_wrong = session.scalars(
-        select(VoteCauseRow.user_id).where(
-            VoteCauseRow.reply_id == row.id,
-            VoteCauseRow.cause == Cause.WRONG_FACT,
-            VoteCauseRow.settled_by.is_(None),
-        )
+        select(VoteCauseRow.user_id).where(VoteCauseRow.reply_id == row.id, *UNSETTLED)
     ).all()
     votes = votes_on(session, row.id)
     return Gap(

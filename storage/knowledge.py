@@ -152,6 +152,11 @@ def remove_words_of(session: Session, user_id: int) -> int:
     return len(found)
 
 
+def has_chunks(session: Session) -> bool:
+    """Return whether any server has something to look up."""
+    return session.scalar(select(ChunkRow.id).limit(1)) is not None
+
+
 def find_document(session: Session, guild_id: int, document_id: int) -> Document:
     """Return a document of the server that is not removed; raises DocumentRefused where there is none."""
     found = _read(session, DocumentRow.id == document_id, DocumentRow.guild_id == guild_id)

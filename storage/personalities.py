@@ -143,6 +143,13 @@ def archive_personality(session: Session, personality: Personality) -> None:
     _set_archived(session, personality, utc_now())
 
 
+def require_active(personality: Personality) -> None:
+    """Raise PersonalityConflict where the personality is archived."""
+    if personality.archived_at is not None:
+        name = personality.name
+        raise PersonalityConflict(f"{name} is archived: `/personality restore {name}` brings it back first")
+
+
 def restore_personality(session: Session, personality: Personality) -> None:
     """Bring an archived personality back as it was."""
     _set_archived(session, personality, None)

@@ -54,6 +54,8 @@ class Deletion:
     notes: int
     summaries: int
     """Of conversations, which are begun anew."""
+    documents: int
+    """Made of their messages."""
     versions: int
 
 
@@ -180,7 +182,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     session.merge(ErasureRow(user_id=user_id, erased_at=utc_now()))
     withdraw_consent(session, user_id)
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))
-    remove_words_of(session, user_id)
+    documents = remove_words_of(session, user_id)
     corrections = session.execute(delete(CorrectionRow).where(CorrectionRow.author_id == user_id))
     for table in (MemberRow, QuarantinedVoteRow, RoundVoterRow, VoteCauseRow):
         session.execute(delete(table).where(table.user_id == user_id))
@@ -198,6 +200,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         corrections=_count(corrections),
         notes=notes,
         summaries=summaries,
+        documents=documents,
         versions=_count(versions),
     )
 

@@ -13,7 +13,7 @@ from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
 from storage.errors import RoundConflict
-from storage.personalities import hold_personality
+from storage.personalities import hold_personality, read_personality, require_active
 from storage.processes import TRAINER, is_alive
 from storage.schema import (
     Lesson,
@@ -85,9 +85,10 @@ def request_round(
 ) -> tuple[Round, bool]:
     """Ask for a round; return it and whether it is new: one that is open already is returned instead.
 
-    Raises RoundConflict where the open one learns from something else.
+    Raises RoundConflict where the open one learns from something else, PersonalityConflict for an archived personality.
     """
     hold_personality(session, personality_id)
+    require_active(read_personality(session, personality_id))
     open_row = session.scalar(
         select(RoundRow)
         .where(RoundRow.personality_id == personality_id, RoundRow.status.in_(OPEN))

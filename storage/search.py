@@ -29,6 +29,9 @@ CANDIDATES = 50
 MAX_WORDS = 32
 """Words of a question that are searched, its first ones; more make the query slow and no better."""
 
+FEWEST_WORDS = 2
+LEAST_COVERAGE = 0.6
+"""Of a question's words, where no encoder tells what it means."""
 LEEWAY = 0.1
 """How much less similar than knowledge.min_similarity a passage may be that stands beside a similar one."""
 MOST_HITS = 1_000
@@ -88,8 +91,11 @@ def relevant(passages: Sequence[Passage], min_similarity: float) -> list[Passage
     """Return the passages to quote: where one is near enough, it and those that are nearly so; else none.
 
     Whether a message is about the documents at all shows in the best passage, and the right one may stand beside it.
+    Where nothing is known by its meaning, because no encoder has read it yet or there is none, words decide.
     """
     near = [(passage, passage.similarity) for passage in passages if passage.similarity is not None]
+    if not near:
+        return [one for one in passages if one.coverage >= LEAST_COVERAGE and one.matches >= FEWEST_WORDS]
     if not any(similarity >= min_similarity for _, similarity in near):
         return []
     return [passage for passage, similarity in near if similarity >= min_similarity - LEEWAY]

@@ -20,7 +20,7 @@ from trainer.gate import EXAMPLES, HeldOut
 from trainer.material import in_brackets, kept_apart, with_margins
 from trainer.preparation import Skip
 from trainer.progress import Report
-from trainer.sampling import render
+from trainer.sampling import render, told
 from trainer.sft import Demonstration, as_demonstrated, train_sft
 from trainer.training import TrainingMetrics
 
@@ -104,7 +104,7 @@ def split_examples(card: Card, system_prompt: str, tokenizer: Any, training: Tra
 def render_dialogue(said: Sequence[str], system_prompt: str, tokenizer: Any) -> str:
     """Return the prompt that the model is served after these turns, a person's first."""
     turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
-    return render([{"role": "system", "content": system_prompt}, *turns], tokenizer)
+    return render(told(system_prompt, turns), tokenizer)
 
 
 def _demonstrations(dialogue: Sequence[str], system_prompt: str, tokenizer: Any) -> Iterator[Demonstration]:

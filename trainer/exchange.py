@@ -24,6 +24,7 @@ from storage.settings import Settings
 from storage.trust import read_ballots
 from trainer.errors import TrainerError
 from trainer.pairs import Pair, pair_corrections, pair_siblings
+from trainer.sampling import render, told
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
@@ -93,10 +94,8 @@ class Renderer:
             if any(token in prompt for token in self._tokenizer.all_special_tokens):
                 return prompt
             prompt = [{"role": "user", "content": prompt}]
-        if self._system_prompt and prompt[0]["role"] != "system":
-            # Without one, the template of some models adds a system message of its own.
-            prompt = [{"role": "system", "content": self._system_prompt}, *prompt]
-        return str(self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
+        # Without a system message, the template of some models adds one of its own.
+        return render(told(self._system_prompt, prompt), self._tokenizer)
 
 
 def _read(file: Path, render: Renderer) -> Iterator[Line]:

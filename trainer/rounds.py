@@ -1,4 +1,4 @@
-"""One round, from the votes to a new version."""
+"""One round, from votes or examples to a new version."""
 
 from __future__ import annotations
 

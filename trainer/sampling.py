@@ -114,6 +114,13 @@ class Sampler:
         return Sample(text, is_cut=not ends, prompt_ids=prompt_ids, answer_ids=answer_ids)
 
 
+def told(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the messages after the system prompt, as they are served: a blank one is none, and one is enough."""
+    if not system_prompt.strip() or (messages and messages[0]["role"] == "system"):
+        return list(messages)
+    return [{"role": "system", "content": system_prompt}, *messages]
+
+
 def render(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
     """Return the prompt that the model is served for these chat messages."""
     return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))

@@ -25,6 +25,7 @@ from storage.personalities import personality_named
 from storage.schema import DocumentKind
 from storage.search import Passage
 from storage.settings import Settings
+from storage.wording import count
 
 log = logging.getLogger(__name__)
 
@@ -281,9 +282,8 @@ def describe_document(document: Document) -> str:
     where = f"in <#{document.channel_id}>" if document.channel_id else "server-wide"
     whose = ", one personality" if document.personality_id else ""
     return (
-        f"**{document.id}** · {cite_one(document.title, document.link)} · {document.chunks} "
-        f"passage{'' if document.chunks == 1 else 's'}{waiting} · {where}{whose} · {document.added_by}, "
-        f"<t:{int(document.refreshed_at.timestamp())}:d>"
+        f"**{document.id}** · {cite_one(document.title, document.link)} · "
+        f"{count(document.chunks, 'passage')}{waiting} · {where}{whose} · {document.added_by}, <t:{int(document.refreshed_at.timestamp())}:d>"
     )
 
 

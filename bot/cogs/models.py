@@ -127,10 +127,6 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         """Train a new version on the votes and suggestions so far, or on a card's examples."""
         await interaction.response.defer()
         whose, by = await chosen_personality(self.bot, interaction, personality), named(interaction.user)
-        if whose.archived_at is not None:
-            raise UserFacingError(
-                f"{whose.name} is archived: `/personality restore {whose.name}` brings it back first."
-            )
         round_, _ = await self.bot.database.run(request_round, whose.id, by, Lesson(learn_from))
         message = await interaction.edit_original_response(content=await self._progress_text(round_))
         await self.bot.database.run(show_progress_in, round_.id, message.channel.id, message.id)

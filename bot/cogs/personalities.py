@@ -30,7 +30,7 @@ from storage.cards import (
     format_card,
     require_name,
 )
-from storage.exports import Origin, read_origin, zip_version
+from storage.exports import Provenance, read_provenance, zip_version
 from storage.imports import Imported, take_import
 from storage.personalities import (
     CARD_SUFFIX,
@@ -144,9 +144,9 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.followup.send(text, file=file, ephemeral=True)
 
     async def _export_version(self, interaction: discord.Interaction, whose: Personality, version: str) -> discord.File:
-        def read(session: Session) -> Origin | None:
+        def read(session: Session) -> Provenance | None:
             found = version_named(session, whose.id, version)
-            return read_origin(session, whose, found, self.bot.settings) if found else None
+            return read_provenance(session, whose, found, self.bot.settings) if found else None
 
         origin = await self.bot.database.read(read)
         if origin is None:

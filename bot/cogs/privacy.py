@@ -73,7 +73,7 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What i
             interaction,
             f"Deleted: {gone.replies} answers with your words, {gone.votes} vote events, "
             f"{gone.corrections} suggestions, {gone.notes} notes about you, {gone.summaries} summaries of "
-            f"conversations.{marked}",
+            f"conversations, {gone.documents} documents made of your messages.{marked}",
         )
 
 

@@ -22,15 +22,15 @@ def test_dialogues_are_separated_by_blank_lines() -> None:
 
 
 spoken = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n"), min_size=1, max_size=40)
-turns = spoken.map(str.strip).filter(bool)
+turns = spoken.map(lambda text: " ".join(text.replace(">", "").split())).filter(bool)
 examples = st.lists(st.builds(Example, dialogue=st.tuples(turns, turns, turns, turns)), max_size=4)
 
 
 @given(examples)
 def test_what_a_form_shows_comes_back_unchanged(some: list[Example]) -> None:
     text = format_examples(some)
-    if text is not None:
-        assert parse_examples(text) == [list(example.dialogue) for example in some]
+    assert text is not None
+    assert parse_examples(text) == [list(example.dialogue) for example in some]
 
 
 @pytest.mark.parametrize("answer", ["> quoted", "one\n\ntwo", "long " * 400])

@@ -64,9 +64,12 @@ class TestCreate:
         assert "sampling.temperature does not fit" in done.response.content
         assert len(rows(PersonalityRow)) == 1
 
-    async def test_members_may_not(self, place):
-        with pytest.raises(Exception, match="personality"):
-            await place.ada.slash(place.channel, "personality create", name="keeper")
+    async def test_members_may_not_even_where_discord_lets_them(self, place, env, rows):
+        root = next(c for c in env.backend.commands[None].values() if c["name"] == "personality")
+        root.update(default_member_permissions=None)
+        refused = await place.ada.slash(place.channel, "personality create", name="keeper")
+        assert "Only admins may do this" in refused.response.content
+        assert len(rows(PersonalityRow)) == 1
 
 
 class TestEdit:

@@ -20,7 +20,7 @@ from storage.base_model import BaseModel, resolve_base_model
 from storage.cards import Card, Example
 from storage.database import Database, open_database
 from storage.errors import AdapterError, ExportRefused, PersonalityNotFound
-from storage.exports import CARD_FILE, README_FILE, Origin, export_version, read_origin, zip_version
+from storage.exports import CARD_FILE, README_FILE, Provenance, export_version, read_provenance, zip_version
 from storage.imports import import_adapter, largest_export, read_export_card, register_import, unpacked
 from storage.personalities import create_personality, personality_named
 from storage.schema import GateVerdict, RoundStatus, VersionRow
@@ -68,7 +68,7 @@ def store(tmp_path: Path) -> AdapterStore:
 
 
 @pytest.fixture
-def origin(database: Database, store: AdapterStore, trained: Path, base: BaseModel) -> Origin:
+def origin(database: Database, store: AdapterStore, trained: Path, base: BaseModel) -> Provenance:
     """keeper v1, made by a round of 12 pairs."""
     with store.stage() as staging:
         shutil.copytree(trained, staging, dirs_exist_ok=True)
@@ -95,11 +95,11 @@ def origin(database: Database, store: AdapterStore, trained: Path, base: BaseMod
             round_id=round_id,
             metrics={},
         )
-        return read_origin(session, keeper, version, Settings())
+        return read_provenance(session, keeper, version, Settings())
 
 
 @pytest.fixture
-def export(origin: Origin, store: AdapterStore, base: BaseModel, tmp_path: Path) -> Path:
+def export(origin: Provenance, store: AdapterStore, base: BaseModel, tmp_path: Path) -> Path:
     export_version(store, base, origin, tmp_path / "export")
     return tmp_path / "export"
 
@@ -144,7 +144,7 @@ def test_the_model_card_says_base_lineage_data_numbers_and_licence(export: Path,
     assert "grace" not in text
 
 
-def test_nothing_is_overwritten(export: Path, origin: Origin, store: AdapterStore, base: BaseModel) -> None:
+def test_nothing_is_overwritten(export: Path, origin: Provenance, store: AdapterStore, base: BaseModel) -> None:
     with pytest.raises(ExportRefused, match="exists already"):
         export_version(store, base, origin, export)
     with pytest.raises(ExportRefused, match="cannot be written"):
@@ -162,7 +162,7 @@ def test_the_starter_that_comes_along_fits_the_bundled_base(bundled_base: BaseMo
 
 
 def test_a_zipped_export_comes_back_byte_for_byte(
-    origin: Origin, store: AdapterStore, base: BaseModel, tmp_path: Path
+    origin: Provenance, store: AdapterStore, base: BaseModel, tmp_path: Path
 ) -> None:
     (tmp_path / "keeper.zip").write_bytes(zip_version(store, base, origin))
     elsewhere = AdapterStore(tmp_path / "elsewhere")
@@ -288,7 +288,7 @@ def test_a_sweep_leaves_an_import_alone_until_its_row_is_written(
 
 
 def test_an_import_of_what_learned_from_deleted_data_says_so(
-    database: Database, base: BaseModel, origin: Origin
+    database: Database, base: BaseModel, origin: Provenance
 ) -> None:
     with database.transaction() as session:
         session.get_one(VersionRow, origin.versions[0].id).trained_on_deleted_data = True

@@ -165,7 +165,7 @@ def test_deleting_a_member_removes_their_words_votes_corrections_and_consent(ses
     give_consent(session, BOB)
 
     assert delete_member(session, ALICE) == Deletion(
-        replies=2, votes=3, corrections=1, notes=0, summaries=0, versions=0
+        replies=2, votes=3, corrections=1, notes=0, summaries=0, documents=0, versions=0
     )
 
     session.expire_all()
@@ -179,7 +179,7 @@ def test_deleting_a_member_removes_their_words_votes_corrections_and_consent(ses
 
 def test_deleting_a_stranger_changes_nothing(session: Session) -> None:
     add_reply(session)
-    assert delete_member(session, CAROL) == Deletion(0, 0, 0, 0, 0, 0)
+    assert delete_member(session, CAROL) == Deletion(0, 0, 0, 0, 0, 0, 0)
     assert count(session, ReplyRow) == 1
 
 

@@ -14,7 +14,7 @@ from storage.rounds import Round, claim_round, request_round, require_round
 from storage.schema import GateVerdict, Lesson, RoundStatus
 from storage.settings import DemonstrationSettings, Settings, TrainingSettings
 from storage.versions import Version, list_versions, promote, read_alias
-from trainer.example_material import Split, split_examples
+from trainer.example_material import Split, render_dialogue, split_examples
 from trainer.rounds import run_round
 from trainer.sft import Demonstration
 
@@ -159,3 +159,8 @@ def test_too_few_examples_are_told_with_what_to_do(
     assert f"the card of keeper has {examples} example dialogue" in ended.reason
     assert "8 needed (demonstration.min_examples)" in ended.reason
     assert versions(database) == []
+
+
+def test_a_blank_system_prompt_is_none_as_where_the_prompt_is_served() -> None:
+    assert render_dialogue(["Hi"], " ", Templates()) == "user: Hi"
+    assert render_dialogue(["Hi"], "Be brief.", Templates()) == "system: Be brief. / user: Hi"
