@@ -283,7 +283,8 @@ def describe_document(document: Document) -> str:
     whose = ", one personality" if document.personality_id else ""
     return (
         f"**{document.id}** · {cite_one(document.title, document.link)} · "
-        f"{count(document.chunks, 'passage')}{waiting} · {where}{whose} · {document.added_by}, <t:{int(document.refreshed_at.timestamp())}:d>"
+        f"{count(document.chunks, 'passage')}{waiting} · {where}{whose} · {document.added_by}, "
+        f"<t:{int(document.refreshed_at.timestamp())}:d>"
     )
 
 
