@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -127,7 +128,8 @@ class ReactuneBot(commands.Bot):
             on_recorded=self.vote_log.recorded,
         )
         for cog in COGS:
-            await self.load_extension(cog)
+            # Not load_extension: it compiles and runs each module anew for every bot of a process.
+            await importlib.import_module(cog).setup(self)
         self.interrupted = await self.database.run(interrupt_unfinished)
         if settings.discord.sync_commands:
             await self._sync_commands()

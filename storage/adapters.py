@@ -27,7 +27,6 @@ CHECKSUMS_FILE = "SHA256SUMS"
 DROPPED_FILES = frozenset({"README.md"})  # PEFT writes a model card that names the machine's paths
 DIGEST = re.compile(r"[0-9a-f]{64}")
 STAGING_PREFIX = ".staging-"
-REGISTERING_LOCK = ".registering.lock"
 UNREGISTERED_PREFIX = ".unregistered-"
 """A file of this name and the digest lies beside an adapter until `sweep` hears of its version's row."""
 
@@ -55,11 +54,15 @@ class AdapterStore:
                 shutil.rmtree(staging, ignore_errors=True)
                 _lock_path(staging).unlink(missing_ok=True)
 
+    @property
+    def _registering_lock(self) -> Path:
+        return self._directory.with_name(f"{self._directory.name}.lock")
+
     @contextlib.contextmanager
     def registering(self) -> Iterator[None]:
         """Let no `sweep` take what is published in here for left over before its row is written."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._directory / REGISTERING_LOCK):
+        with FileLock(self._registering_lock):
             yield
 
     def publish(self, staging: Path) -> str:
@@ -107,10 +110,10 @@ class AdapterStore:
 
     def _sweep_unregistered(self, known: Collection[str]) -> int:
         try:
-            with FileLock(self._directory / REGISTERING_LOCK, timeout=0):
+            with FileLock(self._registering_lock, timeout=0):
                 return self._sweep_marked(known)
-        except (Timeout, FileNotFoundError):
-            return 0  # an import is about to write its row, or there is no folder yet
+        except Timeout:
+            return 0  # an import is about to write its row
 
     def _sweep_marked(self, known: Collection[str]) -> int:
         # Older ones stay, whatever `known` lacks: with a wrong database.url it would lack them all.

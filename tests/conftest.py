@@ -14,11 +14,21 @@ import hypothesis
 import pytest
 
 from storage.base_model import BaseModel, resolve_base_model
+from storage.database import open_database
 from storage.sentence_encoder import ENCODER_PACKAGE
+from storage.settings import DatabaseSettings, Settings
 
 # A machine that does other work meanwhile is no defect.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with every table and no row, to copy: migrating takes ten times as long."""
+    path = tmp_path_factory.mktemp("migrated") / "reactune.db"
+    open_database(Settings(database=DatabaseSettings(url=f"sqlite:///{path}"))).close()
+    return path
 
 
 @pytest.fixture(scope="session")

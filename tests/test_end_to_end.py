@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import discord
 import pytest
@@ -14,7 +15,11 @@ from simcord.builders import ChannelHandle
 
 from bot.app import ReactuneBot, create_bot
 from bot.failures import is_foreseen
+from storage.adapters import AdapterStore
+from storage.base_model import BaseModel
 from storage.database import open_database
+from storage.exports import README_FILE
+from storage.imports import import_adapter
 from storage.rounds import Round, latest_round
 from storage.schema import Basis, GateVerdict, RoundStatus
 from storage.settings import Settings, load_settings
@@ -123,3 +128,9 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
         await bot.close()
         await env.shutdown()
     assert [error for error in env.errors if not is_foreseen(error)] == []
+
+
+def test_the_starter_that_comes_along_fits_the_bundled_base(bundled_base: BaseModel, tmp_path: Path) -> None:
+    starter = Path(__file__).parents[1] / "personalities" / "starters" / "default"
+    digest = import_adapter(AdapterStore(tmp_path / "adapters"), starter, bundled_base)
+    assert digest in (starter / README_FILE).read_text()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,9 @@ def overrides() -> dict[str, str]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, overrides: dict[str, str]) -> Settings:
+def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> Settings:
+    (tmp_path / "data").mkdir(exist_ok=True)
+    shutil.copyfile(migrated_file, tmp_path / "data" / "reactune.db")
     quick = {
         "REACTUNE_DATA__DIRECTORY": str(tmp_path / "data"),
         "REACTUNE_PERSONALITIES__DIRECTORY": str(tmp_path / "personalities"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -43,9 +44,10 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
     """An open database without rows, on both kinds of server."""
     if request.param == "sqlite":
+        shutil.copyfile(migrated_file, tmp_path / "reactune.db")
         opened = open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))
         yield opened
         opened.close()

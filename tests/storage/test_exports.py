@@ -151,13 +151,6 @@ def test_nothing_is_overwritten(export: Path, origin: Provenance, store: Adapter
         export_version(store, base, origin, export / README_FILE / "x")
 
 
-@pytest.mark.bundled
-def test_the_starter_that_comes_along_fits_the_bundled_base(bundled_base: BaseModel, store: AdapterStore) -> None:
-    starter = Path(__file__).parents[2] / "personalities" / "starters" / "default"
-    digest = import_adapter(store, starter, bundled_base)
-    assert digest in (starter / README_FILE).read_text()
-
-
 # Back in
 
 

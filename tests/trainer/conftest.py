@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,5 +19,6 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, tiny_base: BaseModel) -> Settings:
+def settings(tmp_path: Path, tiny_base: BaseModel, migrated_file: Path) -> Settings:
+    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
     return tiny_settings(tmp_path, tiny_base.path)
