@@ -26,6 +26,11 @@ MAX_EXAMPLES = 500
 MAX_CARD_BYTES = 2_000_000
 
 
+def _plain_lines(text: str) -> str:
+    """Return the text with \n alone between lines, as TOML reads it, and without NUL, which PostgreSQL refuses."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+
+
 def _spoken(text: str) -> str:
     if not text.strip():
         raise ValueError("is blank: write what was said, or leave the dialogue out")
@@ -38,7 +43,8 @@ def _alternating(turns: tuple[str, ...]) -> tuple[str, ...]:
     return turns
 
 
-Turn = Annotated[str, Field(max_length=MAX_TURN_CHARS), AfterValidator(_spoken)]
+Text = Annotated[str, AfterValidator(_plain_lines)]
+Turn = Annotated[Text, Field(max_length=MAX_TURN_CHARS), AfterValidator(_spoken)]
 
 
 class _Part(BaseModel):
@@ -63,11 +69,11 @@ class Example(_Part):
 
 
 class Card(_Part):
-    description: Annotated[str, Field(max_length=MAX_DESCRIPTION_CHARS)] = ""
+    description: Annotated[Text, Field(max_length=MAX_DESCRIPTION_CHARS)] = ""
     """One sentence for lists."""
-    system_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARS)] = ""
+    system_prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARS)] = ""
     """First words of every prompt; empty is chat.system_prompt."""
-    greeting: Annotated[str, Field(max_length=MAX_GREETING_CHARS)] = ""
+    greeting: Annotated[Text, Field(max_length=MAX_GREETING_CHARS)] = ""
     """Said where the personality is bound to a place; empty is nothing."""
     base: str = ""
     """The model.base that the card is meant for; empty is any."""

@@ -18,9 +18,16 @@ from storage.database import open_database
 from storage.sentence_encoder import ENCODER_PACKAGE
 from storage.settings import DatabaseSettings, Settings
 
+LONGEST = frozenset({"test_command_line.py", "test_end_to_end.py", "test_rounds.py", "test_worker.py"})
+
 # A machine that does other work meanwhile is no defect.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no process works alone at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
