@@ -105,7 +105,9 @@ def test_a_card_for_another_base_is_refused() -> None:
     require_meant_for(Card(system_prompt="x"), "bundled", "keeper")
 
 
-spoken = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: bool(text.strip()))
+spoken = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
+    lambda text: bool(text.replace("\0", "").strip())
+)
 cards = st.builds(
     Card,
     description=st.text(st.characters(exclude_categories=["Cs"]), max_size=50),
