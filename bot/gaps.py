@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bot.quoting import OPENING
+from bot.quoting import LABEL
 from storage.gaps import Gap
 
 MAX_DISTANCE = 0.45
@@ -40,7 +40,7 @@ class GapGroup:
 def question_of(gap: Gap) -> str:
     """Return what the member asked, on one line, without the documents that were quoted below it."""
     asked = next((m["content"] for m in reversed(gap.messages) if m["role"] == "user"), "")
-    words = " ".join(asked.partition(OPENING)[0].split())
+    words = " ".join(asked.partition(LABEL)[0].split())
     # What several people said stands in one message, the question last.
     return words if len(words) <= QUESTION_CHARS else f"…{words[1 - QUESTION_CHARS :]}"
 

@@ -311,8 +311,8 @@ class KnowledgeSettings(Section):
     """Look questions up; off keeps the documents and quotes none."""
     roles: Ids = ()
     """Ids of roles that may use /knowledge, beside those who may use /model."""
-    passages: Count = 3
-    """Most passages quoted in a prompt."""
+    passages: Count = 1
+    """Most passages quoted in a prompt; the bundled model is confused by more, larger ones can use three."""
     budget_tokens: Annotated[int, Field(ge=32)] = 512
     """Most tokens of a prompt that quoted text takes, its labels included."""
     min_similarity: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.35

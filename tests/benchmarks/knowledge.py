@@ -276,7 +276,7 @@ def _answers_row(what: str, asked: Sequence[Asked], answers: Sequence[str]) -> R
 
 
 def _recites(answer: str) -> bool:
-    return "quoted" in answer or any(line.startswith(MARGIN.strip()) for line in answer.splitlines())
+    return "quoted" in answer.lower() or any(line.startswith(MARGIN.strip()) for line in answer.splitlines())
 
 
 def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Quote]:
