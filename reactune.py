@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
-from storage.adapters import AdapterStore
+from storage.adapters import open_store
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
@@ -240,7 +240,7 @@ def compare_offline_answers(
     settings = settings_of(settings, whose.card)
     with _progress() as say:
         model_base = resolve_base_model(settings.model.base, settings.data.directory, say)
-        store = AdapterStore(settings.data.directory / "adapters")
+        store = open_store(settings)
         contestants = contestants_of(
             whose,
             champion,
@@ -482,7 +482,7 @@ def export_personality(
     origin = _with_cards(settings, read)
     with _progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
-    export_version(AdapterStore(settings.data.directory / "adapters"), base, origin, folder)
+    export_version(open_store(settings), base, origin, folder)
     exported = origin.versions[0]
     data = {"personality": name, "version": exported.name, "folder": str(folder), "digest": exported.digest}
     _show(data, f"**{name} {exported.name}** is in {folder}; its README.md says what made it.", as_json)
@@ -501,7 +501,7 @@ def import_personality(
     from storage.imports import take_import
 
     settings = load_settings(config)
-    store = AdapterStore(settings.data.directory / "adapters")
+    store = open_store(settings)
     with _progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
     _with_cards(settings, lambda _session: None)
@@ -758,7 +758,7 @@ def _releasable(config: Path | None, personality: str, version: str, *, override
 
     target = _read(config, personality, find)
     if target is not None:
-        AdapterStore(load_settings(config).data.directory / "adapters").path(target.digest)
+        open_store(load_settings(config)).path(target.digest)
     return target
 
 

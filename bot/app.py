@@ -19,7 +19,7 @@ from bot.failures import ErrorTranslatingTree
 from bot.library import Library
 from bot.releases import Releases
 from bot.vote_log import VoteLog
-from storage.adapters import AdapterStore
+from storage.adapters import open_store
 from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality, take_cards
@@ -113,7 +113,7 @@ class ReactuneBot(commands.Bot):
         self.base = await asyncio.to_thread(self._resolve_base)
         self.engine = self._given_engine or self._local_engine()
         await self.engine.start()
-        self.adapters = AdapterStore(settings.data.directory / "adapters")
+        self.adapters = open_store(settings)
         self.releases = Releases(self.database, self.adapters, self.base)
         self.library = Library(self.database, settings.knowledge, self._load_encoder)
         self.vote_log = VoteLog(self.database, self.spawn)

@@ -16,7 +16,7 @@ from bot.arena_schedule import arena_trigger
 from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, require_token
-from storage.adapters import AdapterStore, require_base
+from storage.adapters import open_store, require_base
 from storage.base_model import HUB_ID, resolve_base_model
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
@@ -135,7 +135,7 @@ def _champions(settings: Settings) -> str:
 def _champion(settings: Settings, version: Version | None) -> str:
     if version is None:
         return "base, no adapter"
-    folder = AdapterStore(settings.data.directory / "adapters").path(version.digest)
+    folder = open_store(settings).path(version.digest)
     require_base(folder, resolve_base_model(settings.model.base, settings.data.directory))
     return f"{version.name}, files sound"
 

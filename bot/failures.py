@@ -56,6 +56,16 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
         log.warning("Discord did not take an answer to %s: %s", interaction.user.id, error)
 
 
+class Form(discord.ui.Modal):
+    """A form that waits as long as its reader does, and answers an error with a sentence."""
+
+    def __init__(self, *, title: str) -> None:
+        super().__init__(title=title, timeout=None)
+
+    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
+        await answer_privately(interaction, tell(error))
+
+
 class ErrorTranslatingTree(app_commands.CommandTree[discord.Client]):
     async def on_error(
         self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /

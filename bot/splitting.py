@@ -21,6 +21,11 @@ _BOUNDARIES = (
 )
 
 
+def shorten(text: str, limit: int) -> str:
+    """Return the text, cut to `limit` characters with a sign that more follows."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def split_message(text: str, limit: int = MAX_MESSAGE_CHARS) -> list[str]:
     """Return `text` as parts of 1 to `limit` characters, none of them blank; blank text gives no part.
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from storage.base_model import BaseModel
 from storage.conversion import sync_names, sync_to_disk
 from storage.errors import AdapterError
+from storage.settings import Settings
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -31,6 +32,11 @@ UNREGISTERED_PREFIX = ".unregistered-"
 """A file of this name and the digest lies beside an adapter until `sweep` hears of its version's row."""
 
 Stamp = tuple[tuple[str, int, int], ...]
+
+
+def open_store(settings: Settings) -> AdapterStore:
+    """Return the store in the data folder."""
+    return AdapterStore(settings.data.directory / "adapters")
 
 
 class AdapterStore:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from storage.adapters import AdapterStore
+from storage.adapters import open_store
 from storage.base_model import BaseModel, resolve_base_model
 from storage.canaries import release_passed
 from storage.cards import settings_of
@@ -98,7 +98,7 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
     load_suites(settings.gate)
     resolve_coherence_model(settings.gate.coherence_model, settings.data.directory, log.info)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
-    store = AdapterStore(settings.data.directory / "adapters")
+    store = open_store(settings)
     with database.transaction() as session:
         take_cards(session, settings)
         round_ = require_round(session, round_id)

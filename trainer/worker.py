@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 
 from sqlalchemy.exc import DBAPIError
 
-from storage.adapters import AdapterStore
+from storage.adapters import open_store
 from storage.database import Database, open_database
 from storage.errors import DataDirectoryInUse
 from storage.personalities import open_personality
@@ -107,7 +107,7 @@ class Worker:
         self._stop = stop
         self._on_tick = on_tick
         self._name = worker_name(settings.data.directory)
-        self._store = AdapterStore(settings.data.directory / "adapters")
+        self._store = open_store(settings)
         self._next_beat = 0.0
 
     def last_life(self) -> datetime | None:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
-from bot.failures import NOT_MINE, answer_privately, tell
+from bot.failures import NOT_MINE, Form, answer_privately
 from bot.prompting import sanitize
 from bot.vote_log import Cleared, Membership, Reacted, Seen, stored_thumbs
 from storage.corrections import (
@@ -217,9 +217,9 @@ def _note_voters(session: Session, guild_id: int, joined_at: Mapping[int, dateti
     note_members(session, guild_id, {user: moment for user, moment in joined_at.items() if user in voters})
 
 
-class SuggestionForm(discord.ui.Modal, title="A better answer"):
+class SuggestionForm(Form):
     def __init__(self, bot: ReactuneBot, reply: Reply, draft: str) -> None:
-        super().__init__(timeout=None)
+        super().__init__(title="A better answer")
         self._bot = bot
         self._reply_id = reply.id
         longest = min(FORM_CHARS, bot.settings.corrections.max_chars)
@@ -254,9 +254,6 @@ class SuggestionForm(discord.ui.Modal, title="A better answer"):
         view = discord.ui.View(timeout=None)
         view.add_item(WithdrawButton(correction_id))
         await answer_privately(interaction, _thank(usable), view)
-
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
-        await answer_privately(interaction, tell(error))
 
 
 def _thank(usable: Sequence[WrittenCorrection]) -> str:

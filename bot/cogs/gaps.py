@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from enum import StrEnum
 from typing import Any
 
 import discord
@@ -12,13 +13,14 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.card_form import FIELD_CHARS
 from bot.cogs.knowledge import Knowledge, Wish, require_curator
 from bot.errors import UserFacingError
-from bot.failures import answer_privately, tell
+from bot.failures import Form, answer_privately, tell
 from bot.gaps import GapGroup, group_gaps, question_of
 from bot.permissions import is_admin, named
 from bot.quoting import MAX_TITLE_CHARS
-from bot.splitting import MAX_MESSAGE_CHARS
+from bot.splitting import MAX_MESSAGE_CHARS, shorten
 from storage.gaps import Gap, open_gaps, settle_gaps
 from storage.knowledge import titles_of
 from storage.wording import count
@@ -29,7 +31,17 @@ SETTLED = "That gap is settled already: `/knowledge gaps` shows what is left."
 NO_GAPS = "No answer is called wrong in its facts, or all that were are settled."
 SHOWN_QUESTIONS = 5
 ANSWER_CHARS = 200
-MAX_TEXT_CHARS = 4_000
+
+
+class Act(StrEnum):
+    """What a button below a gap does."""
+
+    ADD = "add"
+    SETTLE = "settle"
+    NEXT = "next"
+
+
+LABELS = {Act.ADD: "Add a document", Act.SETTLE: "Needs none", Act.NEXT: "Next"}
 
 
 class Gaps(commands.Cog):
@@ -43,10 +55,10 @@ class Gaps(commands.Cog):
 
     async def cog_load(self) -> None:
         self._group().add_command(self._command)
-        self.bot.add_dynamic_items(AddButton, SettleButton, NextButton)
+        self.bot.add_dynamic_items(GapButton)
 
     async def cog_unload(self) -> None:
-        self.bot.remove_dynamic_items(AddButton, SettleButton, NextButton)
+        self.bot.remove_dynamic_items(GapButton)
 
     def _group(self) -> app_commands.Group:
         group = self.bot.tree.get_command("knowledge")
@@ -112,7 +124,7 @@ def _describe(session: Session, group: GapGroup, place: int, of: int) -> str:
     lines = [f"**{count(group.members, 'member')}** called these answers wrong in their facts{more}:"]
     for gap in group.gaps[:SHOWN_QUESTIONS]:
         answer = " ".join(gap.answer.split())
-        shown = answer if len(answer) <= ANSWER_CHARS else f"{answer[: ANSWER_CHARS - 1]}…"
+        shown = shorten(answer, ANSWER_CHARS)
         where = f" · [answer](<{gap.link}>)" if gap.link else ""
         lines.append(
             f"- “{question_of(gap)}”{where}\n  → {discord.utils.escape_markdown(shown)}{_sources(session, gap)}"
@@ -128,100 +140,65 @@ def _sources(session: Session, gap: Gap) -> str:
 
 def _buttons(group: GapGroup, of: int) -> discord.ui.View:
     view = discord.ui.View(timeout=None)
-    view.add_item(AddButton(group.key))
-    view.add_item(SettleButton(group.key))
-    if of > 1:
-        view.add_item(NextButton(group.key))
+    for act in Act if of > 1 else (Act.ADD, Act.SETTLE):
+        view.add_item(GapButton(act, group.key))
     return view
 
 
-class _GapButton:
-    """What the three buttons share: they work after a restart as well, since their ids hold all that they need."""
+class GapButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"reactune:gap:(?P<act>add|settle|next):(?P<key>\d+)",
+):
+    """Works after a restart as well: its id holds all it needs."""
 
-    key: int
+    def __init__(self, act: Act, key: int) -> None:
+        self.act = act
+        self.key = key
+        style = discord.ButtonStyle.success if act is Act.ADD else discord.ButtonStyle.secondary
+        custom_id = f"reactune:gap:{act.value}:{key}"
+        super().__init__(discord.ui.Button(label=LABELS[act], style=style, custom_id=custom_id))
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> GapButton:
+        return cls(Act(match["act"]), int(match["key"]))
 
     async def callback(self, interaction: discord.Interaction) -> None:
         bot = interaction.client
         assert isinstance(bot, ReactuneBot)
         try:
             require_curator(interaction.user, bot.settings)
-            await self.act(interaction, bot)
+            await self._act(interaction, bot)
         except Exception as error:
             await answer_privately(interaction, tell(error))
 
-    async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
-        raise NotImplementedError
-
-
-class AddButton(
-    _GapButton, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:gap:add:(?P<key>\d+)"
-):
-    def __init__(self, key: int) -> None:
-        self.key = key
-        style, custom_id = discord.ButtonStyle.success, f"reactune:gap:add:{key}"
-        super().__init__(discord.ui.Button(label="Add a document", style=style, custom_id=custom_id))
-
-    @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> AddButton:
-        return cls(int(match["key"]))
-
-    async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
-        # A form cannot wait for an encoder: the group is looked up when it is sent.
-        await interaction.response.send_modal(GapForm(bot, await find_gap(interaction, bot, self.key)))
-
-
-class SettleButton(
-    _GapButton, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:gap:settle:(?P<key>\d+)"
-):
-    def __init__(self, key: int) -> None:
-        self.key = key
-        super().__init__(discord.ui.Button(label="Needs none", custom_id=f"reactune:gap:settle:{key}"))
-
-    @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> SettleButton:
-        return cls(int(match["key"]))
-
-    async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
+    async def _act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
+        if self.act is Act.ADD:
+            # A form cannot wait for an encoder: the group is looked up when it is sent.
+            await interaction.response.send_modal(GapForm(bot, await find_gap(interaction, bot, self.key)))
+            return
         await interaction.response.defer()
+        if self.act is Act.NEXT:
+            await show_page(interaction, bot, after=self.key)
+            return
         group = await find_group(interaction, bot, self.key)
         await _settle(bot, group, named(interaction.user))
         await show_page(interaction, bot, note=f"Settled without a document: “{group.question}”.")
 
 
-class NextButton(
-    _GapButton, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:gap:next:(?P<key>\d+)"
-):
-    def __init__(self, key: int) -> None:
-        self.key = key
-        super().__init__(discord.ui.Button(label="Next", custom_id=f"reactune:gap:next:{key}"))
-
-    @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> NextButton:
-        return cls(int(match["key"]))
-
-    async def act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
-        await interaction.response.defer()
-        await show_page(interaction, bot, after=self.key)
-
-
-class GapForm(discord.ui.Modal):
+class GapForm(Form):
     """Writes the document that a group of questions asks for, and settles the group."""
 
     def __init__(self, bot: ReactuneBot, gap: Gap) -> None:
-        super().__init__(title="Add a document", timeout=None)
+        super().__init__(title="Add a document")
         self._bot = bot
         self._gap = gap
         self.name: discord.ui.TextInput[GapForm] = discord.ui.TextInput(
             max_length=MAX_TITLE_CHARS, default=question_of(gap)[:MAX_TITLE_CHARS], custom_id="title"
         )
         self.text: discord.ui.TextInput[GapForm] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph, max_length=MAX_TEXT_CHARS, custom_id="text"
+            style=discord.TextStyle.paragraph, max_length=FIELD_CHARS, custom_id="text"
         )
         self.add_item(discord.ui.Label(text="Title", component=self.name))
         self.add_item(discord.ui.Label(text="What is right", description="Markdown.", component=self.text))
@@ -236,9 +213,6 @@ class GapForm(discord.ui.Modal):
         # Only now: what cannot be added leaves the gap open.
         await _settle(self._bot, group, named(interaction.user))
         await show_page(interaction, self._bot, note=f"Added: {added}")
-
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
-        await answer_privately(interaction, tell(error))
 
 
 async def _settle(bot: ReactuneBot, group: GapGroup, by: str) -> None:

@@ -11,14 +11,16 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.card_form import FIELD_CHARS
 from bot.errors import UserFacingError
-from bot.failures import answer_privately, tell
+from bot.failures import Form, answer_privately
 from bot.library import Placement, Progress, Source
 from bot.long_answers import answer_in_full
 from bot.permissions import named, require_admin
 from bot.quoting import MAX_TITLE_CHARS, cite_one
 from bot.sources import Channel, from_file, from_link, from_pins, from_text
-from bot.voices import offer_personalities, voice_in
+from bot.splitting import shorten
+from bot.voices import CHOICES, offer_personalities, voice_in
 from storage.errors import DocumentRefused
 from storage.knowledge import Document, SearchScope, find_document, list_documents, read_text, remove_document
 from storage.personalities import personality_named
@@ -29,9 +31,7 @@ from storage.wording import count
 
 log = logging.getLogger(__name__)
 
-MAX_TEXT_CHARS = 4_000
 PROGRESS_PAUSE_S = 2.0
-SHOWN_CHOICES = 25
 SHOWN_PASSAGES = 5
 EXCERPT_CHARS = 160
 ONE_SOURCE = "Give me one thing at a time: a text, a file, a message link, or a channel with pinned messages."
@@ -175,8 +175,7 @@ class Knowledge(
         documents = await self.bot.database.read(list_documents, _guild_id(interaction))
         fitting = [d for d in documents if typed.lower() in f"{d.id} {d.title}".lower()]
         return [
-            app_commands.Choice(name=f"{d.id} · {d.title}"[:MAX_TITLE_CHARS], value=d.id)
-            for d in fitting[:SHOWN_CHOICES]
+            app_commands.Choice(name=f"{d.id} · {d.title}"[:MAX_TITLE_CHARS], value=d.id) for d in fitting[:CHOICES]
         ]
 
     async def add_wish(
@@ -244,11 +243,11 @@ class Knowledge(
         return Progress(lambda text: interaction.edit_original_response(content=text), PROGRESS_PAUSE_S)
 
 
-class TextForm(discord.ui.Modal):
+class TextForm(Form):
     """For a text of several lines, which a command's field cannot hold."""
 
     def __init__(self, cog: Knowledge, wish: Wish, channel_id: int | None, personality_id: int | None) -> None:
-        super().__init__(title="Add a document", timeout=None)
+        super().__init__(title="Add a document")
         self._cog = cog
         self._wish = wish
         self._where = channel_id, personality_id
@@ -256,7 +255,7 @@ class TextForm(discord.ui.Modal):
             max_length=MAX_TITLE_CHARS, default=wish.title, custom_id="title"
         )
         self.text: discord.ui.TextInput[TextForm] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph, max_length=MAX_TEXT_CHARS, custom_id="text"
+            style=discord.TextStyle.paragraph, max_length=FIELD_CHARS, custom_id="text"
         )
         self.add_item(discord.ui.Label(text="Title", component=self.name))
         self.add_item(discord.ui.Label(text="Text", description="Markdown; # begins a heading.", component=self.text))
@@ -265,9 +264,6 @@ class TextForm(discord.ui.Modal):
         await interaction.response.defer(ephemeral=True, thinking=True)
         wish = Wish(self.text.value, None, None, None, self.name.value, self._wish.link)
         await self._cog.add_wish(interaction, wish, *self._where)
-
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
-        await answer_privately(interaction, tell(error))
 
 
 def require_curator(user: discord.User | discord.Member, settings: Settings) -> None:
@@ -293,7 +289,7 @@ def describe_passage(passage: Passage, *, is_quoted: bool) -> str:
     near = "by its words" if passage.similarity is None else f"similarity {passage.similarity:.2f}"
     quoted = "quoted" if is_quoted else "not quoted"
     words = " ".join(passage.text.split())
-    excerpt = words if len(words) <= EXCERPT_CHARS else f"{words[: EXCERPT_CHARS - 1]}…"
+    excerpt = shorten(words, EXCERPT_CHARS)
     return (
         f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {discord.utils.escape_markdown(excerpt)}"
     )

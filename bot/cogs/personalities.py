@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from bot.app import ReactuneBot
 from bot.card_form import EXAMPLES_HELP, FIELD_CHARS, SAMPLING_HELP, card_from_form, format_examples, format_sampling
 from bot.errors import UserFacingError
-from bot.failures import answer_privately, tell
+from bot.failures import Form, answer_privately
 from bot.long_answers import answer_in_full
 from bot.permissions import is_admin, named, require_admin
 from bot.reports import describe_import
@@ -297,11 +297,11 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
                 log.warning("%s could not greet: %s", personality.name, error)
 
 
-class CardForm(discord.ui.Modal):
+class CardForm(Form):
     """Writes a new personality's card, or a changed one; examples that a form cannot hold stay as they are."""
 
     def __init__(self, bot: ReactuneBot, name: str, before: Personality | None) -> None:
-        super().__init__(title=f"{'Edit' if before else 'Create'} {name}", timeout=None)
+        super().__init__(title=f"{'Edit' if before else 'Create'} {name}")
         self._bot = bot
         self._name = name
         self._before = before
@@ -341,9 +341,6 @@ class CardForm(discord.ui.Modal):
         outcome = await self._bot.database.run(write)
         log.info("%s wrote the card of %s", by, self._name)
         await answer_privately(interaction, outcome)
-
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
-        await answer_privately(interaction, tell(error))
 
 
 def _require_importable(file: discord.Attachment) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.bursts import hold_back_bursts
-from bot.failures import answer_privately, tell
+from bot.failures import Form, answer_privately, tell
 from bot.lineage import SIGNS
 from bot.permissions import NotAnAdmin, is_admin, named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
@@ -311,9 +311,9 @@ class NextButton(
             await answer_privately(interaction, tell(error))
 
 
-class DecisionForm(discord.ui.Modal):
+class DecisionForm(Form):
     def __init__(self, bot: ReactuneBot, choice: Choice) -> None:
-        super().__init__(title=choice.words[1], timeout=None)
+        super().__init__(title=choice.words[1])
         self._bot = bot
         self._choice = choice
         self.reason: discord.ui.TextInput[DecisionForm] = discord.ui.TextInput(
@@ -347,9 +347,6 @@ class DecisionForm(discord.ui.Modal):
             return tell(error)
         log.info("%s decided about quarantines: %s", by, self._choice)
         return _whole_lines((describe_decision(shown) for shown in decided), most_chars=NOTE_CHARS)
-
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
-        await answer_privately(interaction, tell(error))
 
 
 async def setup(bot: ReactuneBot) -> None:

@@ -18,6 +18,7 @@ from bot.failures import is_foreseen
 from storage.base_model import BaseModel
 from storage.database import Database, open_database
 from storage.schema import Base, Basis
+from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings, load_settings
 from storage.votes import Vote, votes_on
 from tests.bot.scripted_engine import ScriptedEngine
@@ -60,10 +61,19 @@ def fixed_basis() -> Basis | None:
 
 
 @pytest.fixture
+def load_encoder() -> Callable[[], Encoder]:
+    return BundledEncoder
+
+
+@pytest.fixture
 def new_bot(
-    settings: Settings, engine: ScriptedEngine, base: BaseModel, fixed_basis: Basis | None
+    settings: Settings,
+    engine: ScriptedEngine,
+    base: BaseModel,
+    fixed_basis: Basis | None,
+    load_encoder: Callable[[], Encoder],
 ) -> Callable[[], ReactuneBot]:
-    return lambda: create_bot(settings, engine=engine, base=base, fixed_basis=fixed_basis)
+    return lambda: create_bot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
 
 
 @pytest_asyncio.fixture

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from bot.app import create_bot
 from bot.gaps import group_gaps, question_of
 from bot.quoting import Quote, add_quotes
 from storage.gaps import Gap
@@ -20,11 +19,6 @@ from tests.word_encoder import WordEncoder
 @pytest.fixture
 def load_encoder():
     return WordEncoder
-
-
-@pytest.fixture
-def new_bot(settings, engine, base, fixed_basis, load_encoder):
-    return lambda: create_bot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
 
 
 async def answer_wrongly(place, question, *members):

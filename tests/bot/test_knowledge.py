@@ -33,11 +33,6 @@ def load_encoder(encoder):
 
 
 @pytest.fixture
-def new_bot(settings, engine, base, fixed_basis, load_encoder):
-    return lambda: create_bot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
-
-
-@pytest.fixture
 def knowledge(place):
     """Use a subcommand of /knowledge as grace, and return what she sees."""
 
