@@ -35,6 +35,7 @@ PROGRESS_PAUSE_S = 2.0
 SHOWN_PASSAGES = 5
 EXCERPT_CHARS = 160
 ONE_SOURCE = "Give me one thing at a time: a text, a file, a message link, or a channel with pinned messages."
+LINKED_ALREADY = "Leave `link` out: answers link to that message or channel itself."
 NO_DOCUMENTS = "This server has no documents yet. `/knowledge add` adds one."
 NOTHING_FOUND = "Nothing is found for that."
 TYPED_IN = "That text was typed in or uploaded: give its new version as a file, or remove it and add it anew."
@@ -76,7 +77,7 @@ class Knowledge(
         message="A message's link",
         pins="The channel whose pinned messages to add",
         title="What to call it below answers",
-        link="Where people can read it, for citations",
+        link="Where people can read a text or file, for citations",
         channel="Look it up in this channel alone",
         personality="Let this personality alone look it up",
     )
@@ -99,6 +100,8 @@ class Knowledge(
         channel_id = channel.id if channel else None
         if wish.sources > 1:
             raise UserFacingError(ONE_SOURCE)
+        if link and (message or pins):
+            raise UserFacingError(LINKED_ALREADY)
         personality_id = await self._find_personality(personality, _guild_id(interaction))
         if wish.sources == 0:
             await interaction.response.send_modal(TextForm(self, wish, channel_id, personality_id))

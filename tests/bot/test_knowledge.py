@@ -259,6 +259,15 @@ async def test_one_source_at_a_time(knowledge, place):
     assert (await knowledge("add", text=RULES, pins=place.channel)).startswith("Give me one thing at a time")
 
 
+@pytest.mark.parametrize("source", ["message", "pins"])
+async def test_a_link_beside_a_source_that_has_its_own_is_refused(place, knowledge, rows, source):
+    said = await place.bo.send(place.channel, RULES)
+    given = {"message": said.jump_url, "pins": place.channel}[source]
+    answer = await knowledge("add", **{source: given}, link="https://example.org/rules")
+    assert answer == "Leave `link` out: answers link to that message or channel itself."
+    assert rows(DocumentRow) == []
+
+
 async def test_members_may_not(place, env, knowledge):
     root = next(c for c in env.backend.commands[None].values() if c["name"] == "knowledge")
     root.update(default_member_permissions=None)
