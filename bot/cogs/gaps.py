@@ -208,8 +208,8 @@ class GapForm(Form):
         cog = self._bot.get_cog("Knowledge")
         assert isinstance(cog, Knowledge)
         group = await find_group(interaction, self._bot, self._gap.reply_id)
-        wish = Wish(self.text.value, None, None, None, self.name.value, None)
-        added = await cog.store_wish(interaction, wish, None, None)
+        wish = Wish(text=self.text.value, title=self.name.value)
+        added = await cog.store_wish(interaction, wish, channel_id=None, personality_id=None)
         # Only now: what cannot be added leaves the gap open.
         await _settle(self._bot, group, named(interaction.user))
         await show_page(interaction, self._bot, note=f"Added: {added}")

@@ -42,16 +42,16 @@ TYPED_IN = "That text was typed in or uploaded: give its new version as a file, 
 WORDS_ONLY = "For now it is found by its words alone"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wish:
     """What an admin gave to `/knowledge add`; one of the first four is there, or none for a form."""
 
-    text: str | None
-    file: discord.Attachment | None
-    message: str | None
-    pins: Channel | None
-    title: str | None
-    link: str | None
+    text: str | None = None
+    file: discord.Attachment | None = None
+    message: str | None = None
+    pins: Channel | None = None
+    title: str | None = None
+    link: str | None = None
 
     @property
     def sources(self) -> int:
@@ -96,7 +96,7 @@ class Knowledge(
         personality: str | None = None,
     ) -> None:
         """Add a document: text, a file, a message, or a channel's pinned messages."""
-        wish = Wish(text, file, message, pins, title, link)
+        wish = Wish(text=text, file=file, message=message, pins=pins, title=title, link=link)
         channel_id = channel.id if channel else None
         if wish.sources > 1:
             raise UserFacingError(ONE_SOURCE)
@@ -265,7 +265,7 @@ class TextForm(Form):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        wish = Wish(self.text.value, None, None, None, self.name.value, self._wish.link)
+        wish = Wish(text=self.text.value, title=self.name.value, link=self._wish.link)
         await self._cog.add_wish(interaction, wish, *self._where)
 
 
