@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from bot.engine import Engine, RenderedPrompt
 from bot.prompting import ChatMessage
-from bot.quoting import Quote, add_quotes, quote_block
+from bot.quoting import add_quotes, quote_block
 from storage.replies import Retrieved
+from storage.search import Passage
 
 NOTHING: ChatMessage = {"role": "user", "content": "."}
 
@@ -18,7 +19,7 @@ class Informed:
     """A prompt, and the passages that it quotes."""
 
     prompt: RenderedPrompt
-    quotes: tuple[Quote, ...]
+    quotes: tuple[Passage, ...]
 
     @property
     def retrieved(self) -> tuple[Retrieved, ...]:
@@ -26,7 +27,7 @@ class Informed:
 
 
 async def render_informed(
-    engine: Engine, messages: Sequence[ChatMessage], quotes: Sequence[Quote], budget_tokens: int
+    engine: Engine, messages: Sequence[ChatMessage], quotes: Sequence[Passage], budget_tokens: int
 ) -> Informed:
     """Render the messages with as many of the quotes, best first, as the budget and the window hold.
 
@@ -44,7 +45,7 @@ async def render_informed(
     return Informed(await engine.render(messages), ())
 
 
-async def _affordable(engine: Engine, quotes: Sequence[Quote], budget_tokens: int) -> int:
+async def _affordable(engine: Engine, quotes: Sequence[Passage], budget_tokens: int) -> int:
     """Return how many of the quotes the budget holds, by the tokens of the model that answers."""
     if not quotes:
         return 0

@@ -21,7 +21,6 @@ from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
 from bot.message_stream import CURSOR, PART_CHARS
 from bot.prompting import ChatMessage, to_messages, with_memory
-from bot.quoting import Quote
 from bot.retrieval import Informed, render_informed
 from bot.summaries import Summaries
 from bot.voices import voice_in
@@ -32,6 +31,7 @@ from storage.memory import list_notes
 from storage.personalities import read_personality
 from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
 from storage.schema import Origin, utc_now
+from storage.search import Passage
 
 log = logging.getLogger(__name__)
 
@@ -206,14 +206,13 @@ class Chat(commands.Cog):
                 return await render_informed(self.bot.engine, messages, quotes, budget)
         raise UserFacingError(TOO_SMALL)
 
-    async def _look_up(self, message: discord.Message, conversation: Conversation, voice: Voice) -> list[Quote]:
+    async def _look_up(self, message: discord.Message, conversation: Conversation, voice: Voice) -> list[Passage]:
         """Return what the server's documents say to the newest words."""
         if message.guild is None or not conversation.turns:
             return []
         parent = getattr(message.channel, "parent_id", None) or message.channel.id
         scope = SearchScope(message.guild.id, frozenset({message.channel.id, parent}), voice.personality.id)
-        passages = await self.bot.library.look_up(scope, conversation.turns[-1].text)
-        return [Quote(found.chunk_id, found.document_id, found.heading, found.text) for found in passages]
+        return await self.bot.library.look_up(scope, conversation.turns[-1].text)
 
     async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte, in the voice that answered it."""

@@ -24,7 +24,7 @@ from bot.chunking import cut_into_chunks
 from bot.engine.local import LocalEngine
 from bot.extraction import parse_markdown
 from bot.prompting import ChatMessage
-from bot.quoting import MARGIN, Quote
+from bot.quoting import MARGIN
 from bot.releases import BASE_RELEASE
 from bot.retrieval import render_informed
 from storage.base_model import resolve_base_model
@@ -245,7 +245,7 @@ def _holds_right(one: Asked, passages: Sequence[Passage]) -> bool:
 async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: KnowledgeSettings) -> list[Row]:
     async with _engine() as (engine, generation):
 
-        async def answered(one: Asked, quotes: Sequence[Quote]) -> str:
+        async def answered(one: Asked, quotes: Sequence[Passage]) -> str:
             messages: list[ChatMessage] = [{"role": "user", "content": one.question.question}]
             informed = await render_informed(engine, messages, quotes, settings.budget_tokens)
             answer = ""
@@ -279,10 +279,10 @@ def _recites(answer: str) -> bool:
     return "quoted" in answer.lower() or any(line.startswith(MARGIN.strip()) for line in answer.splitlines())
 
 
-def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Quote]:
+def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Passage]:
     with shelf.database.snapshot() as session:
         found = search(session, shelf.index, shelf.scope, one.query, settings.passages)
-    return [Quote(p.chunk_id, p.document_id, p.heading, p.text) for p in relevant(found, settings.min_similarity)]
+    return relevant(found, settings.min_similarity)
 
 
 @asynccontextmanager

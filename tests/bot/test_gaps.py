@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from bot.gaps import group_gaps, question_of
-from bot.quoting import Quote, add_quotes
+from bot.quoting import add_quotes
 from storage.gaps import Gap
 from storage.schema import DocumentRow, VoteCauseRow
+from storage.search import Passage
 from storage.sentence_encoder import BundledEncoder
 from tests.bot.test_causes import choose
 from tests.word_encoder import WordEncoder
@@ -120,7 +121,8 @@ def test_the_bundled_encoder_groups_paraphrases():
 
 
 def test_a_question_is_told_without_what_was_quoted_below_it():
-    asked = add_quotes([{"role": "user", "content": "ada: when?\nplease"}], [Quote(1, 1, "Hours", "At nine.")])
+    quoted = Passage(1, 1, "Rules", "", "Hours", "At nine.", score=1.0, similarity=None, matches=0, coverage=0.0)
+    asked = add_quotes([{"role": "user", "content": "ada: when?\nplease"}], [quoted])
     assert question_of(gap(1, asked[0]["content"])) == "ada: when? please"
 
 
