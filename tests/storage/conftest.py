@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
+from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality
 from storage.settings import DatabaseSettings, Settings
 from tests.postgres import PostgresServer, running_postgres
+from tests.tiny_model import build_tiny_base
 
 TEMPLATE = "migrated"
 NUMBERS = count()
@@ -19,6 +21,29 @@ NUMBERS = count()
 
 def settings_for(url: str, busy_timeout_s: float = 10.0) -> Settings:
     return Settings(database=DatabaseSettings(url=url, busy_timeout_s=busy_timeout_s))
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A tiny base of random weights."""
+    folder = tmp_path_factory.mktemp("base")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+
+
+@pytest.fixture(scope="session")
+def trained(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of the base as a round saves it, with random weights."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("trained") / "adapter"
+    model = AutoModelForCausalLM.from_pretrained(base.path)
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    adapted = get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = base.name
+    adapted.peft_config["default"].revision = base.revision
+    adapted.save_pretrained(folder, save_embedding_layers=False)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.numpy import load_file, save_file
+from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore, require_base
-from storage.base_model import BaseModel, resolve_base_model
+from storage.adapters import WEIGHTS_FILE, AdapterStore, require_base
+from storage.base_model import BaseModel
 from storage.cards import Card, Example
 from storage.database import Database, open_database
 from storage.errors import AdapterError, ExportRefused, PersonalityNotFound
@@ -28,30 +25,10 @@ from storage.settings import Settings
 from storage.versions import register
 from tests.past import add_round
 from tests.storage.conftest import settings_for
-from tests.tiny_model import build_tiny_base
 
 LIMIT = 10_000_000
 KEEPER = Card(system_prompt="You keep a lighthouse.", examples=(Example(dialogue=("Hi", "Evening.")),))
 GATE = {"verdict": "pass", "checks": [{"name": "retention", "outcome": "pass", "sentence": "the loss is 1.010"}]}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    folder = tmp_path_factory.mktemp("base")
-    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
-
-
-@pytest.fixture(scope="module")
-def trained(base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter as a round saves it, with random weights."""
-    folder = tmp_path_factory.mktemp("trained") / "adapter"
-    model = AutoModelForCausalLM.from_pretrained(base.path)
-    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
-    adapted = get_peft_model(model, config)
-    adapted.peft_config["default"].base_model_name_or_path = base.name
-    adapted.peft_config["default"].revision = base.revision
-    adapted.save_pretrained(folder, save_embedding_layers=False)
-    return folder
 
 
 @pytest.fixture
@@ -107,19 +84,6 @@ def export(origin: Provenance, store: AdapterStore, base: BaseModel, tmp_path: P
 def logits(model: torch.nn.Module) -> torch.Tensor:
     with torch.inference_mode():
         return model(input_ids=torch.arange(10)[None]).logits  # type: ignore[no-any-return]
-
-
-def refusal(store: AdapterStore, folder: Path, base: BaseModel) -> str:
-    with pytest.raises(AdapterError) as refused:
-        import_adapter(store, folder, base)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
-
-
-def edit_config(folder: Path, **changes: object) -> None:
-    path = folder / CONFIG_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    (folder / CHECKSUMS_FILE).unlink()
 
 
 # Out
@@ -181,93 +145,19 @@ def test_an_imported_adapter_is_a_version_that_no_gate_has_judged(
             register_import(session, "nobody", None, digest="d" * 64, base=base, by="grace")
 
 
-def test_plain_peft_output_for_the_base_of_that_name_is_taken(
-    store: AdapterStore, export: Path, base: BaseModel
-) -> None:
-    (export / CARD_FILE).unlink()
-    edit_config(export, revision=None, base_model_name_or_path=f"/somewhere/{base.name}")
-    require_base(store.path(import_adapter(store, export, base)), base)
-    assert read_export_card(export) is None
+def test_plain_peft_output_is_taken(store: AdapterStore, trained: Path, base: BaseModel) -> None:
+    require_base(store.path(import_adapter(store, trained, base)), base)
+    assert read_export_card(trained) is None
 
 
 @pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "x.pkl"])
 def test_pickles_are_refused(store: AdapterStore, export: Path, base: BaseModel, name: str, tmp_path: Path) -> None:
     (export / name).write_bytes(b"\x80\x04.")
-    assert "may hold a pickle" in refusal(store, export, base)
+    with pytest.raises(AdapterError, match="may hold a pickle"):
+        import_adapter(store, export, base)
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", export)
     with pytest.raises(AdapterError, match="may hold a pickle"), unpacked(Path(archive), LIMIT):
         pass
-
-
-def test_an_adapter_for_another_base_is_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
-    edit_config(export, revision="f" * 16)
-    assert f"was trained on tiny ({'f' * 16}), not on tiny ({base.revision})" in refusal(store, export, base)
-    (export / CHECKSUMS_FILE).touch()
-    edit_config(export, revision=None, base_model_name_or_path="other/model")
-    assert "was trained on other/model (no revision)" in refusal(store, export, base)
-
-
-def test_an_adapter_of_another_architecture_is_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
-    (export / CHECKSUMS_FILE).unlink()
-    weights = load_file(export / WEIGHTS_FILE)
-    key = next(key for key in weights if "lora_A" in key)
-    save_file(weights | {key: np.zeros((4, 7), np.float32)}, export / WEIGHTS_FILE)
-    assert f"{key} of {WEIGHTS_FILE} does not fit tiny (LlamaForCausalLM)" in refusal(store, export, base)
-    save_file({"base_model.model.other.lora_A.weight": np.zeros((4, 32), np.float32)}, export / WEIGHTS_FILE)
-    assert "it is made for another model" in refusal(store, export, base)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"peft_type": "IA3"}, "is a IA3 adapter: only LoRA"),
-        ({"use_dora": True}, "sets use_dora"),
-        ({"layer_replication": [[0, 9]]}, "sets layer_replication"),
-        ({"modules_to_save": ["lm_head"]}, "sets modules_to_save"),
-        ({"bias": "all"}, "sets bias"),
-        ({"init_lora_weights": "pissa"}, "sets init_lora_weights"),
-        ({"init_lora_weights": "olora"}, "sets init_lora_weights"),
-        ({"exclude_modules": "(.|.)+!"}, "sets exclude_modules"),
-        ({"rank_pattern": {"(.|.)+!": 4}}, "sets rank_pattern"),
-        ({"megatron_core": "evil"}, "sets megatron_core"),
-        ({"auto_mapping": {"parent_library": "evil"}}, "sets auto_mapping"),
-        ({"target_modules": "(.|.|.|.)+!"}, "targets other layers"),
-        ({"target_modules": ["q_proj"]}, "targets other layers"),
-        ({"r": 5000}, "has r = 5000"),
-        ({"r": 0}, "has r = 0"),
-        ({"r": 8}, "does not fit"),
-        ({"lora_alpha": "x"}, "has lora_alpha = 'x'"),
-        ({"lora_alpha": 0}, "has lora_alpha = 0"),
-    ],
-)
-def test_what_is_no_plain_lora_is_refused(
-    store: AdapterStore, export: Path, base: BaseModel, changes: dict[str, object], said: str
-) -> None:
-    edit_config(export, **changes)
-    assert said in refusal(store, export, base)
-
-
-def test_all_linear_layers_are_written_out_by_name(store: AdapterStore, export: Path, base: BaseModel) -> None:
-    edit_config(export, target_modules="all-linear")
-    kept = json.loads((store.path(import_adapter(store, export, base)) / CONFIG_FILE).read_text())
-    assert "model.layers.0.self_attn.q_proj" in kept["target_modules"]
-
-
-@pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_numbers_that_are_none_are_refused(store: AdapterStore, export: Path, base: BaseModel, number: float) -> None:
-    (export / CHECKSUMS_FILE).unlink()
-    weights = load_file(export / WEIGHTS_FILE)
-    key = next(iter(weights))
-    save_file(weights | {key: np.full_like(weights[key], number)}, export / WEIGHTS_FILE)
-    assert "numbers that are none" in refusal(store, export, base)
-
-
-def test_a_layer_without_its_second_matrix_is_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
-    (export / CHECKSUMS_FILE).unlink()
-    weights = load_file(export / WEIGHTS_FILE)
-    del weights[next(key for key in weights if "lora_B" in key)]
-    save_file(weights, export / WEIGHTS_FILE)
-    assert "incomplete" in refusal(store, export, base)
 
 
 def test_a_sweep_leaves_an_import_alone_until_its_row_is_written(
@@ -289,33 +179,6 @@ def test_an_import_of_what_learned_from_deleted_data_says_so(
         imported = register_import(session, "copy", KEEPER, digest=digest, base=base, by="grace")
     assert imported.version is not None
     assert imported.version.trained_on_deleted_data
-
-
-def test_altered_files_are_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
-    with (export / WEIGHTS_FILE).open("ab") as file:
-        file.write(b"x")
-    assert f"{WEIGHTS_FILE} is not the file that {CHECKSUMS_FILE} describes" in refusal(store, export, base)
-
-
-@pytest.mark.parametrize("missing", [CONFIG_FILE, WEIGHTS_FILE])
-def test_a_missing_file_is_named(store: AdapterStore, export: Path, base: BaseModel, missing: str) -> None:
-    (export / missing).unlink()
-    assert f"holds no {missing}" in refusal(store, export, base)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", " " * 1_000_001])
-def test_a_broken_configuration_is_refused(store: AdapterStore, export: Path, base: BaseModel, content: str) -> None:
-    (export / CHECKSUMS_FILE).unlink()
-    (export / CONFIG_FILE).write_text(content)
-    assert CONFIG_FILE in refusal(store, export, base)
-
-
-def test_a_truncated_file_of_weights_is_refused(store: AdapterStore, export: Path, base: BaseModel) -> None:
-    (export / CHECKSUMS_FILE).unlink()
-    (export / WEIGHTS_FILE).write_bytes((export / WEIGHTS_FILE).read_bytes()[:100])
-    assert "truncated" in refusal(store, export, base)
-    save_file({}, export / WEIGHTS_FILE)
-    assert "is empty" in refusal(store, export, base)
 
 
 def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:

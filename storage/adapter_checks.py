@@ -1,0 +1,227 @@
+"""Whether an adapter from elsewhere can be served: plain LoRA in a PEFT folder that fits the base and does no harm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
+from storage.base_model import BaseModel
+from storage.cards import MAX_CARD_BYTES
+from storage.errors import AdapterError
+
+PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
+MAX_CONFIG_BYTES = 1_000_000
+MAX_RANK = 256
+BYTES_PER_NUMBER = 4
+KEY_PREFIX = "base_model.model."
+FLOATS = frozenset({"F32", "F16", "BF16"})
+ALL_LINEAR = "all-linear"
+PLAIN_NAME = re.compile(r"[\w.]+")
+# What may stand in a configuration beside the keys that are checked one by one: it says nothing of how the adapter is
+# computed. Any other key that is set could: PEFT initialises some kinds of adapters by changing the base's own weights,
+# reads patterns as regular expressions, and imports what some keys name.
+HARMLESS_KEYS = frozenset(
+    {
+        "base_model_name_or_path",
+        "inference_mode",
+        "lora_dropout",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "revision",
+    }
+)
+FIXED: Mapping[str, tuple[Any, ...]] = {
+    "auto_mapping": (None,),
+    "bias": (None, "none"),
+    "init_lora_weights": (None, True, False),
+    "megatron_core": (None, "megatron.core"),
+    "task_type": (None, "CAUSAL_LM"),
+    "use_rslora": (None, True, False),
+}
+"""Values that are taken of keys that must not have others."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
+    """Return the configuration under which the base can serve the adapter in a PEFT folder.
+
+    Raises AdapterError, in a sentence, on pickled weights, on files that are not as their checksums say, on another
+    kind of adapter than LoRA, and on one that was trained on another base or does not fit this one's layers.
+    """
+    refuse_pickles(sorted(path.name for path in folder.iterdir()))
+    _require_files(folder)
+    _require_checksums(folder)
+    config = _read_config(folder)
+    _require_plain_lora(config, folder)
+    _require_this_base(config, base, folder)
+    shapes = _read_shapes(folder / WEIGHTS_FILE, largest_export(base))
+    targets = _require_shapes(shapes, config, base)
+    _require_finite(folder / WEIGHTS_FILE)
+    return config | {"base_model_name_or_path": base.name, "revision": base.revision, "target_modules": targets}
+
+
+def largest_export(base: BaseModel) -> int:
+    """Return the size in bytes that an adapter of MAX_RANK on every layer of the base could have, and its card."""
+    numbers = sum(MAX_RANK * (width_out + width_in) for width_out, width_in in dict(_layer_shapes(base)).values())
+    return BYTES_PER_NUMBER * numbers + MAX_CARD_BYTES + MAX_CONFIG_BYTES
+
+
+def refuse_pickles(names: Iterable[str]) -> None:
+    """Raise AdapterError where a file of one of the names may hold a pickle."""
+    for name in names:
+        if Path(name).suffix.lower() in PICKLES:
+            raise AdapterError(
+                f"{name} may hold a pickle, which can run code when it is loaded: "
+                "save the adapter as safetensors instead"
+            )
+
+
+def _require_files(folder: Path) -> None:
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise AdapterError(f"{folder.name} holds no {name}: save the adapter with PEFT as safetensors")
+
+
+def _require_checksums(folder: Path) -> None:
+    checksums = folder / CHECKSUMS_FILE
+    if not checksums.is_file():
+        return
+    for line in checksums.read_text(encoding="utf-8", errors="replace").splitlines():
+        expected, _, name = line.partition("  ")
+        if name in (CONFIG_FILE, WEIGHTS_FILE):
+            with (folder / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+                    raise AdapterError(f"{name} is not the file that {CHECKSUMS_FILE} describes: export it again")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, which no configuration is: export it again")
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{CONFIG_FILE} cannot be read ({error}): export the adapter again") from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{CONFIG_FILE} holds no JSON object: export the adapter again")
+    return config
+
+
+def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(f"{folder.name} is a {config.get('peft_type')} adapter: only LoRA can be served")
+    checked = HARMLESS_KEYS | FIXED.keys() | {"r", "lora_alpha", "target_modules"}
+    strange = [key for key, value in config.items() if value and key not in checked]
+    strange += [key for key, taken in FIXED.items() if not _is_one_of(config.get(key), taken)]
+    if strange:
+        raise AdapterError(f"{CONFIG_FILE} sets {', '.join(sorted(strange))}: only plain LoRA adapters can be served")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= MAX_RANK:
+        raise AdapterError(f"{CONFIG_FILE} has r = {rank!r}: a rank from 1 to {MAX_RANK} can be served")
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
+        raise AdapterError(f"{CONFIG_FILE} has lora_alpha = {alpha!r}: it must be a number above 0")
+
+
+def _is_one_of(value: Any, taken: tuple[Any, ...]) -> bool:
+    """Return whether the value is one that is taken; 1 is not True here."""
+    return any(value is one or (isinstance(one, str) and value == one) for one in taken)
+
+
+def _require_this_base(config: Mapping[str, Any], base: BaseModel, folder: Path) -> None:
+    revision, name = config.get("revision"), str(config.get("base_model_name_or_path") or "an unnamed base")
+    same_name = Path(name).name.lower() == Path(base.name).name.lower()
+    if revision != base.revision and not (revision is None and same_name):
+        raise AdapterError(
+            f"{folder.name} was trained on {name} ({revision or 'no revision'}), not on {base.name} ({base.revision}): "
+            "set model.base to the former"
+        )
+
+
+def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
+    """Return the shape of each matrix; raises AdapterError on a broken file and on other numbers than floats."""
+    if weights.stat().st_size > limit_bytes:
+        raise AdapterError(
+            f"{weights.name} is larger than {limit_bytes:,} bytes: no adapter of this base is that large"
+        )
+    try:
+        with safe_open(weights, framework="numpy") as adapter:
+            slices = {key: adapter.get_slice(key) for key in adapter.keys()}  # noqa: SIM118 (no mapping)
+            shapes = {key: tuple(found.get_shape()) for key, found in slices.items()}
+            kinds = {found.get_dtype() for found in slices.values()}
+    except SafetensorError as error:
+        raise AdapterError(f"{weights.name} is truncated or no safetensors file ({error}): export it again") from error
+    if not shapes:
+        raise AdapterError(f"{weights.name} is empty: export the adapter again")
+    if kinds - FLOATS:
+        raise AdapterError(f"{weights.name} holds numbers of kind {', '.join(kinds - FLOATS)}: save it as floats")
+    return shapes
+
+
+def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) -> list[str]:
+    """Return the names of the modules that the adapter changes.
+
+    Raises AdapterError unless these have both matrices of the rank that is configured, fit the base, and are all the
+    layers that the configuration targets.
+    """
+    widths, rank = dict(_layer_shapes(base)), config["r"]
+    layers = {key.removeprefix(KEY_PREFIX).rpartition(".lora_")[0] for key in shapes}
+    expected: dict[str, tuple[int, ...]] = {}
+    for layer in layers & widths.keys():
+        width_out, width_in = widths[layer]
+        expected[f"{KEY_PREFIX}{layer}.lora_A.weight"] = (rank, width_in)
+        expected[f"{KEY_PREFIX}{layer}.lora_B.weight"] = (width_out, rank)
+    for key in sorted(shapes.keys() | expected.keys()):
+        if shapes.get(key) != expected.get(key):
+            raise AdapterError(
+                f"{key} of {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): it is made for another "
+                "model, or incomplete"
+            )
+    return _names_of_targets(config.get("target_modules"), layers, widths)
+
+
+def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -> list[str]:
+    """Return the names of modules to change, which PEFT compares with the ends of layers' names.
+
+    Raises AdapterError unless they say exactly the layers that are changed, in plain names: PEFT reads text as a regex.
+    """
+    names = sorted(layers) if named == ALL_LINEAR else named
+    is_plain = isinstance(names, list) and all(isinstance(one, str) and PLAIN_NAME.fullmatch(one) for one in names)
+    if not is_plain or {layer for layer in widths if _ends_with_one(layer, names)} != layers:
+        raise AdapterError(
+            f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} holds: export the adapter with a list of names"
+        )
+    return sorted(names)
+
+
+def _ends_with_one(layer: str, names: list[str]) -> bool:
+    return any(layer == name or layer.endswith(f".{name}") for name in names)
+
+
+def _require_finite(weights: Path) -> None:
+    """Raise AdapterError on a number that is none: every answer would be nothing but noise."""
+    import torch
+
+    with safe_open(weights, framework="pt") as adapter:
+        for key in adapter.keys():  # noqa: SIM118 (no mapping)
+            if not torch.isfinite(adapter.get_tensor(key)).all():
+                raise AdapterError(f"{key} of {weights.name} holds numbers that are none: train the adapter again")
+
+
+def _layer_shapes(base: BaseModel) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the name of each linear layer of the base and the shape of its weight, (out, in)."""
+    for path in sorted(base.path.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as weights:
+            for key in weights.keys():  # noqa: SIM118 (no mapping)
+                shape = tuple(weights.get_slice(key).get_shape())
+                if key.endswith(".weight") and len(shape) == 2:
+                    yield key.removesuffix(".weight"), (shape[0], shape[1])
