@@ -385,7 +385,7 @@ def draw_model_report(
     as_json: AsJson = False,
 ) -> None:
     """Draw approval, votes, pairs, training and the gate into a picture."""
-    from bot.charts import describe_report, draw_report
+    from bot.charts.report import describe_report, draw_report
     from storage.schema import utc_now
     from storage.statistics import read_report
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.charts import describe_report, draw_report
+from bot.charts.report import describe_report, draw_report
 from bot.comparison import Contestant, choose_prompts, compare, lay_side_by_side
 from bot.errors import UserFacingError
 from bot.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id, user_by_mention

@@ -14,18 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from bot.charts import (
-    MOST_CHECKS,
-    approval_words,
-    build_figure,
-    curve_words,
-    days_words,
-    describe_report,
-    draw_report,
-    gate_words,
-    smoothed,
-    sources_words,
-)
+from bot.charts.approvals import approval_words
+from bot.charts.gate import MOST_CHECKS, gate_words
+from bot.charts.report import build_figure, describe_report, draw_report
+from bot.charts.rounds import curve_words, smoothed, sources_words
+from bot.charts.votes import days_words
 from storage.schema import GateVerdict, PairSource
 from storage.statistics import Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.votes import Tally
