@@ -130,7 +130,7 @@ def find_words(session: Session, document_ids: Collection[int], text_: str) -> l
         return []
     is_postgres = session.get_bind().dialect.name == "postgresql"
     count, find = (_count_in_postgres, _find_in_postgres) if is_postgres else (_count_in_sqlite, _find_in_sqlite)
-    hits = {word: count(session, word) for word in words}
+    hits = count(session, words)
     # What stands everywhere says little, and ranking everything that holds it takes longest.
     telling = {word: number for word, number in hits.items() if 0 < number <= MOST_HITS}
     return find(session, document_ids, telling) if telling else []
@@ -151,11 +151,15 @@ def fuse(*rankings: tuple[float, Sequence[int]]) -> dict[int, float]:
     return dict(scores)
 
 
-def _count_in_sqlite(session: Session, word: str) -> int:
-    """Return how many chunks hold the word, counted up to one more than MOST_HITS."""
+def _count_in_sqlite(session: Session, words: Sequence[str]) -> dict[str, int]:
+    """Return how many chunks hold each word, counted up to one more than MOST_HITS."""
     rows = "SELECT 1 FROM chunk_words WHERE chunk_words MATCH :word LIMIT :limit"
-    values = {"word": f'"{word}"', "limit": MOST_HITS + 1}
-    return int(session.execute(text(f"SELECT count(*) FROM ({rows})"), values).scalar_one())
+
+    def count(word: str) -> int:
+        values = {"word": f'"{word}"', "limit": MOST_HITS + 1}
+        return int(session.execute(text(f"SELECT count(*) FROM ({rows})"), values).scalar_one())
+
+    return {word: count(word) for word in words}
 
 
 def _find_in_sqlite(session: Session, document_ids: Collection[int], hits: Mapping[str, int]) -> list[int]:
@@ -175,10 +179,17 @@ def _find_in_sqlite(session: Session, document_ids: Collection[int], hits: Mappi
     return list(rows)
 
 
-def _count_in_postgres(session: Session, word: str) -> int:
-    rows = "SELECT 1 FROM chunks WHERE words @@ to_tsquery('english', :word) LIMIT :limit"
-    values = {"word": word, "limit": MOST_HITS + 1}
-    return int(session.execute(text(f"SELECT count(*) FROM ({rows}) AS hits"), values).scalar_one())
+def _count_in_postgres(session: Session, words: Sequence[str]) -> dict[str, int]:
+    # One statement for all: one each took half of a search's time.
+    hits = "SELECT 1 FROM chunks WHERE words @@ to_tsquery('english', word) LIMIT :limit"
+    rows = session.execute(
+        text(
+            f"SELECT word, (SELECT count(*) FROM ({hits}) AS hits) AS number "
+            "FROM unnest(CAST(:words AS text[])) AS word"
+        ),
+        {"words": list(words), "limit": MOST_HITS + 1},
+    )
+    return {row.word: row.number for row in rows}
 
 
 def _find_in_postgres(session: Session, document_ids: Collection[int], hits: Mapping[str, int]) -> list[int]:

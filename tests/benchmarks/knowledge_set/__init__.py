@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+VALIDATION, TEST = "validation", "test"
+"""Settings were chosen by the questions of the first split; those of the second were written afterwards, from the
+documents alone, and judge them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,6 @@ def read_documents() -> dict[str, str]:
     return {title: body.strip() for title, _, body in parts}
 
 
-def read_questions() -> list[SetQuestion]:
-    lines = (FOLDER / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+def read_questions(split: str) -> list[SetQuestion]:
+    lines = (FOLDER / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     return [SetQuestion(**json.loads(line)) for line in lines]
