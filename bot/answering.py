@@ -217,7 +217,7 @@ def request_answer(
         sampling=Sampling(
             temperature=settings.temperature,
             top_p=settings.top_p,
-            repetition_penalty=settings.repetition_penalty,
+            presence_penalty=settings.presence_penalty,
             max_new_tokens=settings.max_new_tokens,
         ),
         adapter=release.adapter,

@@ -16,7 +16,7 @@ EXAMPLES_HELP = (
     "A blank line between dialogues. Lines that begin with > are a person's, the others the bot's, for example:\n"
     "> How is the sea?\nFlat. For now."
 )
-SAMPLING_HELP = "temperature = 0.7, top_p = 0.9, repetition_penalty = 1.1, max_new_tokens = 200; empty is as set up"
+SAMPLING_HELP = "temperature = 0.7, top_p = 0.9, presence_penalty = 1.5, max_new_tokens = 200; empty is as set up"
 
 _ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")

@@ -30,7 +30,7 @@ INSTRUCTIONS = (
     "You keep the minutes of a chat. Write what was said so far in at most five plain sentences: who wants what, what "
     "was decided, what is still open. Add nothing."
 )
-SAMPLING = Sampling(temperature=0.0, top_p=1.0, repetition_penalty=1.1, max_new_tokens=MAX_TOKENS)
+SAMPLING = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.5, max_new_tokens=MAX_TOKENS)
 
 
 class Summaries:

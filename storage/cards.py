@@ -56,7 +56,7 @@ class CardSampling(_Part):
 
     temperature: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    repetition_penalty: Annotated[float, Field(ge=1.0, le=2.0)] | None = None
+    presence_penalty: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
     """No more than generation.max_new_tokens, for which prompts leave room."""
 

@@ -106,8 +106,8 @@ class GenerationSettings(Section):
     """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
     """Nucleus sampling: the smallest set of tokens with this probability is kept."""
-    repetition_penalty: Annotated[float, Field(ge=1.0, le=2.0)] = 1.1
-    """Divides the score of tokens that the answer already holds; 1 is off (CTRL, Keskar et al. 2019)."""
+    presence_penalty: Annotated[float, Field(ge=0.0, le=2.0)] = 1.5
+    """Lowers the score of tokens that the answer already holds, as in OpenAI's API; 0 is off."""
     max_new_tokens: Count = 256
     """Longest answer, in tokens."""
     timeout_s: Positive = 120.0

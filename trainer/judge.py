@@ -183,7 +183,7 @@ class _Examiner:
         return {
             "format": FINDINGS_FORMAT,
             "generation": self._generation.model_dump(
-                include={"temperature", "top_p", "repetition_penalty", "max_new_tokens"}
+                include={"temperature", "top_p", "presence_penalty", "max_new_tokens"}
             ),
             "seed": self._seed,
             "messages": NEUTRAL_MESSAGES,

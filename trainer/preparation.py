@@ -42,7 +42,7 @@ from trainer.sampling import Sampler
 from trainer.schedule import SCHEDULE
 from trainer.training import cpu_threads
 
-SAMPLING = {"temperature", "top_p", "repetition_penalty", "max_new_tokens"}
+SAMPLING = {"temperature", "top_p", "presence_penalty", "max_new_tokens"}
 RULES = (ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT)
 LEAST_TOLD = 0.005
 MAX_PLANS = 10

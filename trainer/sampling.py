@@ -127,16 +127,21 @@ def render(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
 
 
 def _processors(generation: GenerationSettings, prompt_width: int) -> Any:
-    from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+    from transformers import LogitsProcessorList
 
     processors = LogitsProcessorList()
-    if generation.repetition_penalty != 1.0:
-        # `generate` by itself would penalise the prompt's words too.
-        penalty = RepetitionPenaltyLogitsProcessor(generation.repetition_penalty, prompt_ignore_length=prompt_width)
-        processors.append(penalty)
+    if generation.presence_penalty:
+        processors.append(lambda ids, logits: _penalise(logits, ids[:, prompt_width:], generation.presence_penalty))
     if generation.temperature > 0:
         processors.append(lambda _ids, logits: _choose(logits, generation.temperature, generation.top_p))
     return processors
+
+
+def _penalise(logits: Tensor, answer_ids: Tensor, penalty: float) -> Tensor:
+    """Return logits, (B, V), less the penalty for every token that its answer, (B, T), holds."""
+    import torch
+
+    return logits - penalty * torch.zeros_like(logits).scatter_(1, answer_ids, 1.0)
 
 
 def _choose(logits: Tensor, temperature: float, top_p: float) -> Tensor:

@@ -97,10 +97,10 @@ def generate(model: Any, rows: Sequence[Row], end_ids: frozenset[int], report: R
 def choose(scores: Tensor, answer_ids: Sequence[int], sampling: Sampling, random: torch.Generator) -> int:
     """Return a token by nucleus sampling (Holtzman et al. 2020); `scores`, (V,), is changed.
 
-    The repetition penalty applies to the tokens of the answer, not the prompt (CTRL, Keskar et al. 2019).
+    The presence penalty applies to the tokens of the answer, not the prompt, as in OpenAI's API.
     """
-    if answer_ids and sampling.repetition_penalty != 1.0:
-        _penalise(scores, answer_ids, sampling.repetition_penalty)
+    if answer_ids and sampling.presence_penalty:
+        scores[torch.tensor(sorted(set(answer_ids)))] -= sampling.presence_penalty
     if sampling.temperature == 0.0:
         return int(scores.argmax())
     probabilities, tokens = _most_likely((scores / sampling.temperature).softmax(-1), sampling.top_p)
@@ -110,12 +110,6 @@ def choose(scores: Tensor, answer_ids: Sequence[int], sampling: Sampling, random
     draw = torch.rand(1, generator=random) * nucleus[-1]
     place = min(int((nucleus <= draw).sum()), len(nucleus) - 1)
     return int(tokens[place])
-
-
-def _penalise(scores: Tensor, answer_ids: Sequence[int], penalty: float) -> None:
-    seen = torch.tensor(sorted(set(answer_ids)))
-    known = scores[seen]
-    scores[seen] = torch.where(known < 0, known * penalty, known / penalty)
 
 
 def _most_likely(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,8 @@ class Sampling:
     """0 is greedy."""
     top_p: float
     """Probability of the smallest set of tokens that is sampled from."""
-    repetition_penalty: float
-    """Divides the scores of tokens that the answer already holds; 1 is off."""
+    presence_penalty: float
+    """Subtracted from the scores of tokens that the answer already holds; 0 is off."""
     max_new_tokens: int
 
 

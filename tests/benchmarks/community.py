@@ -250,7 +250,7 @@ class Simulation:
                 base_revision=self._base.revision,
                 prompt=self._render(message),
                 messages=_chat(message),
-                sampling=generation.model_dump(mode="json", include={"temperature", "top_p", "repetition_penalty"}),
+                sampling=generation.model_dump(mode="json", include={"temperature", "top_p", "presence_penalty"}),
                 seed=self._community.seed,
                 prompt_tokens=len(answer.prompt_ids),
                 dropped_turns=0,

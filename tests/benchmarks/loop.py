@@ -126,7 +126,7 @@ async def _request(engine: LocalEngine, settings: Settings) -> GenerationRequest
     sampling = Sampling(
         temperature=generation.temperature,
         top_p=generation.top_p,
-        repetition_penalty=generation.repetition_penalty,
+        presence_penalty=generation.presence_penalty,
         max_new_tokens=generation.max_new_tokens,
     )
     return GenerationRequest(prompt=prompt.text, seed=7, sampling=sampling, adapter=None)

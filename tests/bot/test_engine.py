@@ -69,7 +69,7 @@ def request(
     seed: int = 1,
     temperature: float = 1.0,
     top_p: float = 1.0,
-    penalty: float = 1.0,
+    penalty: float = 0.0,
     tokens: int = 12,
     adapter: AdapterRef | None = None,
 ) -> GenerationRequest:
@@ -138,7 +138,7 @@ async def test_a_batch_leaves_each_answer_as_it_is_alone(start_engine: StartEngi
     assert await asyncio.gather(*(answer(engine, wanted) for wanted in mixed)) == alone
 
 
-async def test_a_repetition_penalty_keeps_a_greedy_answer_from_looping(start_engine: StartEngine) -> None:
+async def test_a_presence_penalty_keeps_a_greedy_answer_from_looping(start_engine: StartEngine) -> None:
     engine = await start_engine()
     plain = await answer(engine, request(temperature=0.0, tokens=30))
     penalised = await answer(engine, request(temperature=0.0, tokens=30, penalty=2.0))

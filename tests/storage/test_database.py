@@ -107,6 +107,17 @@ def test_an_upgrade_keeps_answers_and_votes(empty_url: str) -> None:
         assert session.get_one(ReplyRow, reply_id).origin is Origin.CHAT
 
 
+def test_an_upgrade_takes_the_penalty_of_old_from_cards_and_leaves_the_rest(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database:
+        with database.transaction() as session:
+            row = session.get_one(PersonalityRow, ensure_personality(session))
+            row.card = {"description": "Dry.", "sampling": {"temperature": 0.5, "repetition_penalty": 1.2}}
+        downgrade(database, "0004")
+    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
+        card = session.get_one(PersonalityRow, ensure_personality(session)).card
+        assert card == {"description": "Dry.", "sampling": {"temperature": 0.5}}
+
+
 def test_second_opening_is_quick_and_changes_nothing(file: Path) -> None:
     before = file.read_bytes()
     began_s = time.perf_counter()

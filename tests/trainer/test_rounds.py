@@ -356,7 +356,7 @@ def test_a_version_that_only_repeats_itself_is_not_kept_whoever_wants_it(
         learning_rate=0.005,
         epochs=16.0,
     )
-    sampling = greedy.generation.model_copy(update={"max_new_tokens": 24, "repetition_penalty": 1.0})
+    sampling = greedy.generation.model_copy(update={"max_new_tokens": 24, "presence_penalty": 0.0})
     ended = run(greedy.model_copy(update={"generation": sampling}))
     assert ended.status is RoundStatus.REJECTED
     assert ended.reason.startswith("the new version is broken and is not kept: ")

@@ -13,8 +13,8 @@ from tests.trainer.test_judge import teach
 from trainer.dpo import PreferencePair, train_dpo
 from trainer.sampling import BATCH_PROMPTS, Sample, Sampler, render
 
-GREEDY = GenerationSettings(temperature=0.0, repetition_penalty=1.0, max_new_tokens=6)
-WARM = GenerationSettings(temperature=1.5, top_p=1.0, repetition_penalty=1.0, max_new_tokens=6)
+GREEDY = GenerationSettings(temperature=0.0, presence_penalty=0.0, max_new_tokens=6)
+WARM = GenerationSettings(temperature=1.5, top_p=1.0, presence_penalty=0.0, max_new_tokens=6)
 SHORT = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 LONG = "<|im_start|>user\nTell me a joke, please, about soup<|im_end|>\n<|im_start|>assistant\n"
 
@@ -91,7 +91,7 @@ def test_an_adapter_speaks_and_can_be_silenced(tiny_base: BaseModel, sampler: Sa
 
 
 def test_a_penalty_keeps_words_of_the_answer_from_coming_again_but_not_the_prompts(sampler: Sampler) -> None:
-    penalised = GREEDY.model_copy(update={"repetition_penalty": 2.0, "max_new_tokens": 12})
+    penalised = GREEDY.model_copy(update={"presence_penalty": 2.0, "max_new_tokens": 12})
     free = GREEDY.model_copy(update={"max_new_tokens": 12})
     (with_penalty,), (without,) = (sampler.answer([LONG], chosen, seed=1) for chosen in (penalised, free))
     assert len(set(with_penalty.answer_ids.tolist())) > len(set(without.answer_ids.tolist()))
