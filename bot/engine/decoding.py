@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,40 +12,12 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from bot.engine.protocol import Finish, GenerationRequest, Sampling
+from bot.engine.text_stream import TextStream
 
 CANDIDATES = 1024  # sorting a whole vocabulary takes milliseconds
-MAX_HELD_TOKENS = 8  # a character has at most 4 bytes: a longer wait is for bytes that never fit
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 Report = Callable[[Sequence[tuple[int, str]]], None]
 """Takes (row number, new text) of the rows that ran, after each step."""
-
-
-class TextStream:
-    """Decodes tokens into text as they come, without special tokens and incomplete or invalid bytes."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        self._shown = 0
-
-    def push(self, token: int) -> str:
-        """Return the text that `token` completes."""
-        self._ids.append(token)
-        is_incomplete = self._decode(self._ids).endswith(REPLACEMENT)
-        return "" if is_incomplete and len(self._ids) - self._shown < MAX_HELD_TOKENS else self.flush()
-
-    def flush(self) -> str:
-        """Return the text held back, less the bytes that make no character."""
-        known, text = self._decode(self._ids[: self._shown]), self._decode(self._ids)
-        # The newest tokens stay as context: some tokenizers write a word differently at the start of a text.
-        self._ids = self._ids[self._shown :]
-        self._shown = len(self._ids)
-        return text[len(known) :].replace(REPLACEMENT, "")
-
-    def _decode(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
 
 
 class Row:
@@ -59,7 +32,9 @@ class Row:
         """A reading of time.perf_counter()."""
         self.finish: Finish | None = None
         self._random = torch.Generator().manual_seed(request.seed)
-        self._stream = TextStream(tokenizer)
+        self._stream = TextStream(
+            partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
         self._interruption = interruption
 
     def choose(self, scores: Tensor) -> int:

@@ -11,11 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bot.engine.protocol import Completion, Finish, GenerationFailed, GenerationRequest, RenderedPrompt
+from bot.engine.protocol import AdapterRef, Finish, GenerationRequest, RenderedPrompt
+from bot.engine.queued import QueuedGeneration
+from bot.engine.rendering import Renderer
 from bot.errors import EngineBusy, EngineClosed, EngineStopped
-from bot.prompting import ChatMessage, fit_to_window
+from bot.prompting import ChatMessage
 from storage.settings import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -25,88 +27,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GATHER_S = 0.015  # requests of one moment, such as siblings, share a batch
-PROBE: Sequence[ChatMessage] = (
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "Hi."},
-    {"role": "assistant", "content": "Hello."},
-    {"role": "user", "content": "Bye."},
-)
 
 
-class LocalGeneration:
-    """One answer; its text belongs to the event loop, to which the model's thread sends every change."""
+class LocalGeneration(QueuedGeneration):
+    """An answer whose thread asks after each token whether it must end early."""
 
     def __init__(
         self, request: GenerationRequest, timeout_s: float, on_cancel: Callable[[LocalGeneration], None]
     ) -> None:
-        self.request = request
-        # Never time.monotonic: a Discord simulator moves that clock.
-        self.submitted_at = time.perf_counter()
+        super().__init__(request, lambda _self: on_cancel(self))
         self._deadline = self.submitted_at + timeout_s
         self._is_cancelled = False
-        self._on_cancel = on_cancel
-        self._text: list[str] = []
-        self._read = 0
-        self._changed = asyncio.Event()
-        self._completion: Completion | None = None
-        self._failure: Exception | None = None
-
-    def __aiter__(self) -> LocalGeneration:
-        return self
-
-    async def __anext__(self) -> str:
-        while self._read == len(self._text):
-            if self._failure:
-                raise GenerationFailed(f"the answer failed: {self._failure}") from self._failure
-            if self._completion:
-                raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
-        unread = "".join(self._text[self._read :])
-        self._read = len(self._text)
-        return unread
-
-    @property
-    def completion(self) -> Completion:
-        if self._completion is None:
-            raise RuntimeError("an answer has a completion only after its iteration has ended well")
-        return self._completion
 
     def cancel(self) -> None:
         self._is_cancelled = True
-        self._on_cancel(self)
+        super().cancel()
 
     def interruption(self) -> Finish | None:
         """Return why the answer must end early, if it must; any thread may ask."""
         if self._is_cancelled:
             return Finish.CANCELLED
         return Finish.TIMEOUT if time.perf_counter() >= self._deadline else None
-
-    def extend(self, delta: str) -> None:
-        if delta:
-            self._text.append(delta)
-            self._changed.set()
-
-    def complete(
-        self, finish: Finish, ended_at: float, started_at: float | None = None, row: Row | None = None
-    ) -> None:
-        """End the answer; without a row its turn never came. Times are readings of time.perf_counter()."""
-        first_token_at = row.first_token_at if row else None
-        self._completion = Completion(
-            text="".join(self._text),
-            finish=finish,
-            prompt_tokens=len(row.prompt_ids) if row else 0,
-            answer_tokens=len(row.answer_ids) if row else 0,
-            queued_s=(started_at or ended_at) - self.submitted_at,
-            first_token_s=first_token_at - self.submitted_at if first_token_at else None,
-            total_s=ended_at - self.submitted_at,
-        )
-        self._changed.set()
-
-    def fail(self, cause: Exception) -> None:
-        if self._completion is None:
-            self._failure = cause
-            self._changed.set()
 
 
 class LocalEngine:
@@ -131,8 +72,7 @@ class LocalEngine:
         self._is_aborting = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
-        self._tokenizer: Any = None
-        self._tokenizer_lock = threading.Lock()
+        self._renderer: Renderer | None = None
 
     @property
     def waiting(self) -> int:
@@ -156,7 +96,12 @@ class LocalEngine:
         await asyncio.to_thread(self._thread.join)
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
-        return await asyncio.to_thread(self._render, messages)
+        if self._renderer is None:
+            raise EngineStopped("the engine is not started")
+        return await asyncio.to_thread(self._renderer.render, messages)
+
+    def prepare(self, adapter: AdapterRef | None) -> None:
+        """Do nothing: an adapter is loaded within a moment of its first request."""
 
     def submit(self, request: GenerationRequest) -> LocalGeneration:
         with self._changed:
@@ -169,22 +114,6 @@ class LocalEngine:
             self._waiting.append(generation)
             self._changed.notify()
         return generation
-
-    def _render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
-        if self._tokenizer is None:
-            raise EngineStopped("the engine is not started")
-        budget = self._model.context_tokens - self._generation.max_new_tokens
-        with self._tokenizer_lock:
-            fitted = fit_to_window(messages, self._count_tokens, budget)
-            text, tokens = self._template(fitted.messages), self._count_tokens(fitted.messages)
-        return RenderedPrompt(text, fitted.messages, tokens, fitted.dropped, fitted.shortened)
-
-    def _template(self, messages: Sequence[ChatMessage]) -> str:
-        text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return text
-
-    def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
-        return len(self._tokenizer(self._template(messages), add_special_tokens=False)["input_ids"])
 
     def _withdraw(self, generation: LocalGeneration) -> None:
         """Take a cancelled request out of the queue; one that is being answered ends at its next token."""
@@ -223,8 +152,8 @@ class LocalEngine:
 
         resident = ResidentModel(self._base_path, self._model)
         # Rendering has a tokenizer of its own: one that two threads share raises "Already borrowed".
-        self._tokenizer = AutoTokenizer.from_pretrained(self._base_path, local_files_only=True)
-        self._count_tokens(PROBE)  # a missing or too strict chat template shows now, not in every answer
+        tokenizer = AutoTokenizer.from_pretrained(self._base_path, local_files_only=True)
+        self._renderer = Renderer(tokenizer, self._model.context_tokens - self._generation.max_new_tokens)
         return resident
 
     def _gather(self) -> list[LocalGeneration]:
@@ -300,7 +229,14 @@ def _deliver(updates: Iterable[tuple[LocalGeneration, str, Row | None]], started
     for generation, delta, ended in updates:
         generation.extend(delta)
         if ended and ended.finish:
-            generation.complete(ended.finish, ended_at, started_at, ended)
+            generation.complete(
+                ended.finish,
+                ended_at,
+                started_at=started_at,
+                first_token_at=ended.first_token_at,
+                prompt_tokens=len(ended.prompt_ids),
+                answer_tokens=len(ended.answer_ids),
+            )
 
 
 def _fail(generations: Iterable[LocalGeneration], cause: Exception) -> None:

@@ -109,6 +109,10 @@ class Engine(Protocol):
         """Fit the messages to the context window and render them; raises ValueError where they cannot fit."""
         ...
 
+    def prepare(self, adapter: AdapterRef | None) -> None:
+        """Load a version that will be asked for soon, so that its first answer need not wait."""
+        ...
+
     def submit(self, request: GenerationRequest) -> Generation:
         """Queue a request; raises EngineBusy when its lane is full and EngineClosed when closed."""
         ...

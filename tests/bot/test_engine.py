@@ -11,42 +11,54 @@ import pytest
 
 from bot.engine import AdapterRef, Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
 from bot.engine.local import LocalEngine
+from bot.engine.openvino.engine import OpenVinoEngine
 from bot.errors import EngineBusy, EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
-from storage.base_model import resolve_base_model
+from storage.base_model import BaseModel, resolve_base_model
 from storage.settings import GenerationSettings, ModelSettings
 from tests.tiny_model import build_tiny_base
 
 ENDLESS = 400
-StartEngine = Callable[..., Awaitable[LocalEngine]]
+StartEngine = Callable[..., Awaitable[Engine]]
+MakeEngine = Callable[..., Engine]
 
 
 @pytest.fixture(scope="module")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_base(tmp_path_factory.mktemp("base"))
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    folder = tmp_path_factory.mktemp("base")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
 @pytest.fixture(scope="module")
-def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[AdapterRef]:
-    return [save_adapter(tiny_base, tmp_path_factory.mktemp(f"adapter-{seed}"), seed) for seed in (1, 2)]
+def adapters(tiny_base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> list[AdapterRef]:
+    return [save_adapter(tiny_base.path, tmp_path_factory.mktemp(f"adapter-{seed}"), seed) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module", params=["transformers", "openvino"])
+def make_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MakeEngine:
+    data = tmp_path_factory.mktemp("data")
+
+    def make(base: BaseModel, *, resident_adapters: int = 4, **generation: object) -> Engine:
+        model = ModelSettings(dtype="float32", context_tokens=512, resident_adapters=resident_adapters, threads=1)
+        settings = GenerationSettings.model_validate(generation)
+        if request.param == "openvino":
+            return OpenVinoEngine(base, data, model, settings)
+        return LocalEngine(base.path, model, settings)
+
+    return make
 
 
 @pytest.fixture
-async def start_engine(tiny_base: Path) -> AsyncIterator[StartEngine]:
+async def start_engine(make_engine: MakeEngine, tiny_base: BaseModel) -> AsyncIterator[StartEngine]:
     async with AsyncExitStack() as stack:
 
-        async def start(**generation: object) -> LocalEngine:
-            engine = tiny_engine(tiny_base, **generation)
+        async def start(**generation: object) -> Engine:
+            engine = make_engine(tiny_base, **generation)
             stack.push_async_callback(engine.close, 0.0)
             await engine.start()
             return engine
 
         yield start
-
-
-def tiny_engine(base: Path, *, resident_adapters: int = 4, **generation: object) -> LocalEngine:
-    model = ModelSettings(dtype="float32", context_tokens=512, resident_adapters=resident_adapters, threads=1)
-    return LocalEngine(base, model, GenerationSettings.model_validate(generation))
 
 
 def save_adapter(base: Path, directory: Path, seed: int) -> AdapterRef:
@@ -182,6 +194,8 @@ async def test_a_cancelled_request_leaves_the_queue_at_once(start_engine: StartE
 
 async def test_an_answer_ends_at_its_timeout_running_or_waiting(start_engine: StartEngine) -> None:
     engine = await start_engine(batch_size=1, timeout_s=0.2)
+    while (await finished(engine.submit(request(tokens=1)))).finish is Finish.TIMEOUT:
+        pass  # the version is being loaded
     running, waiting = (engine.submit(request(temperature=0.0, tokens=ENDLESS)) for _ in range(2))
     completions = await asyncio.gather(finished(running), finished(waiting))
     assert [completion.finish for completion in completions] == [Finish.TIMEOUT, Finish.TIMEOUT]
@@ -217,6 +231,7 @@ async def test_a_busy_lane_neither_starves_nor_fills_the_queue_of_another(
     start_engine: StartEngine, adapters: list[AdapterRef]
 ) -> None:
     engine = await start_engine(batch_size=1, queue_size=4)
+    await answer(engine, request())  # both versions are in memory
     running = engine.submit(request(temperature=0.0, tokens=20, adapter=adapters[0]))
     await started(running)
     order: list[str] = []
@@ -248,12 +263,10 @@ async def test_requests_of_several_lanes_share_a_batch_where_they_can(start_engi
     assert order == ["started"] * 4 + ["finished"] * 4
 
 
-async def test_an_adapter_that_left_memory_comes_back(tiny_base: Path, adapters: list[AdapterRef]) -> None:
-    engine = tiny_engine(tiny_base, resident_adapters=1)
-    await engine.start()
+async def test_an_adapter_that_left_memory_comes_back(start_engine: StartEngine, adapters: list[AdapterRef]) -> None:
+    engine = await start_engine(resident_adapters=1)
     first = [await answer(engine, request(temperature=0.0, adapter=adapter)) for adapter in adapters]
     assert [await answer(engine, request(temperature=0.0, adapter=adapter)) for adapter in adapters] == first
-    await engine.close(drain_s=0.0)
 
 
 async def test_a_broken_adapter_fails_its_own_request_only(
@@ -309,8 +322,8 @@ async def test_closing_cancels_what_is_left_after_the_drain(start_engine: StartE
     assert [(await finished(one)).finish for one in generations] == [Finish.CANCELLED, Finish.CANCELLED]
 
 
-async def test_a_folder_without_a_model_fails_the_start(tmp_path: Path) -> None:
-    engine = tiny_engine(tmp_path)
+async def test_a_folder_without_a_model_fails_the_start(make_engine: MakeEngine, tmp_path: Path) -> None:
+    engine = make_engine(BaseModel("none", tmp_path, "0", "LlamaForCausalLM"))
     with pytest.raises(EngineStopped, match="cannot be used"):
         await engine.start()
     with pytest.raises(EngineClosed):
@@ -330,9 +343,8 @@ async def test_rendering_drops_the_oldest_turns_beyond_the_window(start_engine: 
 
 
 @pytest.mark.bundled
-async def test_the_bundled_model_answers_in_plain_words(tmp_path_factory: pytest.TempPathFactory) -> None:
-    base = resolve_base_model("bundled", tmp_path_factory.mktemp("data"))
-    engine = LocalEngine(base.path, ModelSettings(), GenerationSettings())
+async def test_the_bundled_model_answers_in_plain_words(make_engine: MakeEngine, bundled_base: BaseModel) -> None:
+    engine = make_engine(bundled_base)
     await engine.start()
     rendered = await engine.render([{"role": "user", "content": "What is the capital of France?"}])
     text = await answer(engine, request(rendered.text, temperature=0.0, tokens=24))
@@ -340,8 +352,8 @@ async def test_the_bundled_model_answers_in_plain_words(tmp_path_factory: pytest
     assert "Paris" in text
 
 
-async def test_closing_while_the_model_loads_ends_it(tiny_base: Path) -> None:
-    engine = tiny_engine(tiny_base)
+async def test_closing_while_the_model_loads_ends_it(make_engine: MakeEngine, tiny_base: BaseModel) -> None:
+    engine = make_engine(tiny_base)
     starting = asyncio.create_task(engine.start())
     await asyncio.sleep(0)
     await asyncio.wait_for(engine.close(drain_s=0.0), timeout=60)

@@ -1,0 +1,186 @@
+"""The engine for CPUs: OpenVINO GenAI, a process for each version in memory. Needs no torch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bot.engine.openvino.options import WorkerOptions, graph_folder
+from bot.engine.openvino.version_process import VersionProcess
+from bot.engine.protocol import AdapterRef, Finish, GenerationRequest, RenderedPrompt
+from bot.engine.queued import QueuedGeneration
+from bot.engine.rendering import Renderer
+from bot.errors import EngineBusy, EngineClosed, EngineStopped
+from bot.prompting import ChatMessage
+from storage.base_model import BaseModel
+from storage.settings import GenerationSettings, ModelSettings
+
+
+class OpenVinoEngine:
+    """Answers begin as soon as one of `generation.batch_size` places is free; versions compute side by side.
+
+    Lanes take turns at free places, each lane's oldest request first. Every version is a process with its own memory of
+    how prompts began, so that no answer, and no part of one, comes from another version than the one it asks for.
+    """
+
+    def __init__(
+        self, base: BaseModel, data_directory: Path, model: ModelSettings, generation: GenerationSettings
+    ) -> None:
+        self._base = base
+        self._folder = graph_folder(base, data_directory)
+        self._model = model
+        self._generation = generation
+        self._waiting: list[QueuedGeneration] = []
+        self._versions: dict[AdapterRef | None, VersionProcess] = {}
+        self._served_at: dict[int, float] = {}
+        """When a lane had its last turn, as a reading of time.perf_counter()."""
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._timers: dict[QueuedGeneration, asyncio.TimerHandle] = {}
+        self._is_open = False
+        self._is_closing = False
+        self._idle = asyncio.Event()
+        self._renderer: Renderer | None = None
+        self._end_ids: tuple[int, ...] = ()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def start(self) -> None:
+        try:
+            await asyncio.to_thread(self._read_tokenizer)
+        except Exception as error:
+            raise EngineStopped(f"the base model in {self._base.path} cannot be used: {error}") from error
+        self._is_open = not self._is_closing
+
+    def _read_tokenizer(self) -> None:
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
+        self._renderer = Renderer(tokenizer, self._model.context_tokens - self._generation.max_new_tokens)
+        self._end_ids = end_ids(self._base.path, tokenizer.eos_token_id)
+
+    async def close(self, drain_s: float) -> None:
+        self._is_open, self._is_closing = False, True
+        self._settle()
+        try:
+            await asyncio.wait_for(self._idle.wait(), drain_s)
+        except TimeoutError:
+            for generation in list(self._timers):
+                self._end(generation, Finish.CANCELLED)
+        await asyncio.gather(*(version.close() for version in self._versions.values()), *self._leaving)
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        if self._renderer is None:
+            raise EngineStopped("the engine is not started")
+        return await asyncio.to_thread(self._renderer.render, messages)
+
+    def submit(self, request: GenerationRequest) -> QueuedGeneration:
+        if not self._is_open:
+            raise EngineClosed
+        before = sum(waiting.request.lane == request.lane for waiting in self._waiting)
+        if before >= self._generation.queue_size:
+            raise EngineBusy(before)
+        generation = QueuedGeneration(request, lambda one: self._end(one, Finish.CANCELLED))
+        self._timers[generation] = asyncio.get_running_loop().call_later(
+            self._generation.timeout_s, self._end, generation, Finish.TIMEOUT
+        )
+        self._waiting.append(generation)
+        self._settle()
+        return generation
+
+    def prepare(self, adapter: AdapterRef | None) -> None:
+        """Load a version before it is asked for, where there is room beside those at work."""
+        if self._is_open:
+            self._version(adapter)
+
+    def _end(self, generation: QueuedGeneration, finish: Finish) -> None:
+        """End an answer early, whether its turn has come or not."""
+        if generation in self._waiting:
+            self._waiting.remove(generation)
+            generation.complete(finish, time.perf_counter())
+        else:
+            any(version.end(generation, finish) for version in self._versions.values())
+        self._settle()
+
+    def _settle(self) -> None:
+        """Give free places to those who wait, and forget what has ended."""
+        while (chosen := self._next()) is not None:
+            self._waiting.remove(chosen)
+            self._served_at[chosen.request.lane] = time.perf_counter()
+            self._versions[chosen.request.adapter].answer(chosen)
+        for generation in [one for one in self._timers if one.has_ended]:
+            self._timers.pop(generation).cancel()
+        if self._timers:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    def _next(self) -> QueuedGeneration | None:
+        """Return whose turn it is: of the lane that waits longest, its oldest; None without a free place."""
+        if sum(version.busy for version in self._versions.values()) >= self._generation.batch_size:
+            return None
+        ready = [one for one in self._waiting if self._version(one.request.adapter).is_ready]
+        return min(ready, key=lambda one: self._served_at.get(one.request.lane, 0.0), default=None)
+
+    def _version(self, adapter: AdapterRef | None) -> VersionProcess:
+        if adapter not in self._versions:
+            self._versions[adapter] = VersionProcess(self._options(adapter), self._changed)
+        return self._versions[adapter]
+
+    def _options(self, adapter: AdapterRef | None) -> WorkerOptions:
+        return WorkerOptions(
+            base=self._base,
+            folder=self._folder,
+            adapter=adapter,
+            end_ids=self._end_ids,
+            batch_size=self._generation.batch_size,
+            context_tokens=self._model.context_tokens,
+            threads=self._model.threads,
+            kept_graphs=2 * self._model.resident_adapters,
+        )
+
+    def _changed(self, version: VersionProcess) -> None:
+        if version.is_gone:
+            self._forget(version)
+        self._make_room()
+        self._settle()
+
+    def _forget(self, version: VersionProcess) -> None:
+        """A version that dies takes its answers with it; one that cannot be loaded also those who wait for it."""
+        adapter = version.adapter
+        if self._versions.get(adapter) is not version:
+            return  # it was sent away
+        del self._versions[adapter]
+        if version.was_ready:
+            return
+        for generation in [one for one in self._waiting if one.request.adapter == adapter]:
+            self._waiting.remove(generation)
+            generation.fail(version.failure)
+
+    def _make_room(self) -> None:
+        """Let the least recently used idle versions go beyond `model.resident_adapters`."""
+        wanted = {one.request.adapter for one in self._waiting}
+        idle = [key for key, one in self._versions.items() if one.is_ready and not one.busy and key not in wanted]
+        surplus = len(self._versions) - self._model.resident_adapters
+        for key in sorted(idle, key=lambda key: self._versions[key].used_at)[: max(0, surplus)]:
+            self._leave(self._versions.pop(key))
+
+    def _leave(self, version: VersionProcess) -> None:
+        task = asyncio.get_running_loop().create_task(version.close(), name="version leaves")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+
+def end_ids(base_path: Path, eos_id: int | None) -> tuple[int, ...]:
+    """Return all token ids that end an answer: the tokenizer's, and those of the model's generation settings."""
+    found = {eos_id}
+    for name in ("generation_config.json", "config.json"):
+        file = base_path / name
+        configured: Any = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None
+        found |= set(configured if isinstance(configured, list) else [configured])
+    return tuple(sorted(id_ for id_ in found if id_ is not None))

@@ -1,0 +1,50 @@
+"""What a worker is told when it is started. Imports no model library: the bot's own process uses this."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bot.engine.protocol import AdapterRef
+from storage.base_model import BaseModel
+
+RECIPE = "int8-64"
+"""Names how graphs are made; another recipe makes them anew."""
+
+
+def graph_folder(base: BaseModel, data_directory: Path) -> Path:
+    """Return where the graphs of this base, recipe and release of OpenVINO are."""
+    return data_directory / "engine" / f"{base.revision}-{RECIPE}-{version('openvino')}"
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    base: BaseModel
+    folder: Path
+    adapter: AdapterRef | None
+    end_ids: tuple[int, ...]
+    batch_size: int
+    context_tokens: int
+    threads: int
+    kept_graphs: int
+    """Graphs that stay on disk, the last used ones."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerOptions:
+        values = json.loads(text)
+        base = {**values["base"], "path": Path(values["base"]["path"])}
+        adapter = values["adapter"] and {**values["adapter"], "path": Path(values["adapter"]["path"])}
+        return cls(
+            **{
+                **values,
+                "base": BaseModel(**base),
+                "folder": Path(values["folder"]),
+                "adapter": AdapterRef(**adapter) if adapter else None,
+                "end_ids": tuple(values["end_ids"]),
+            }
+        )

@@ -1,0 +1,84 @@
+"""An answer between the request and its end, whichever engine gives it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from bot.engine.protocol import Completion, Finish, GenerationFailed, GenerationRequest
+
+
+class QueuedGeneration:
+    """One answer; everything but `request` and `submitted_at` belongs to the event loop."""
+
+    def __init__(self, request: GenerationRequest, on_cancel: Callable[[QueuedGeneration], None]) -> None:
+        self.request = request
+        # Never time.monotonic: a Discord simulator moves that clock.
+        self.submitted_at = time.perf_counter()
+        self._on_cancel = on_cancel
+        self._text: list[str] = []
+        self._read = 0
+        self._changed = asyncio.Event()
+        self._completion: Completion | None = None
+        self._failure: Exception | None = None
+
+    def __aiter__(self) -> QueuedGeneration:
+        return self
+
+    async def __anext__(self) -> str:
+        while self._read == len(self._text):
+            if self._failure:
+                raise GenerationFailed(f"the answer failed: {self._failure}") from self._failure
+            if self._completion:
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        unread = "".join(self._text[self._read :])
+        self._read = len(self._text)
+        return unread
+
+    @property
+    def completion(self) -> Completion:
+        if self._completion is None:
+            raise RuntimeError("an answer has a completion only after its iteration has ended well")
+        return self._completion
+
+    @property
+    def has_ended(self) -> bool:
+        return self._completion is not None or self._failure is not None
+
+    def cancel(self) -> None:
+        self._on_cancel(self)
+
+    def extend(self, delta: str) -> None:
+        if delta:
+            self._text.append(delta)
+            self._changed.set()
+
+    def complete(
+        self,
+        finish: Finish,
+        ended_at: float,
+        *,
+        started_at: float | None = None,
+        first_token_at: float | None = None,
+        prompt_tokens: int = 0,
+        answer_tokens: int = 0,
+    ) -> None:
+        """End the answer; without `started_at` its turn never came. Times are readings of time.perf_counter()."""
+        self._completion = Completion(
+            text="".join(self._text),
+            finish=finish,
+            prompt_tokens=prompt_tokens,
+            answer_tokens=answer_tokens,
+            queued_s=(started_at or ended_at) - self.submitted_at,
+            first_token_s=first_token_at - self.submitted_at if first_token_at else None,
+            total_s=ended_at - self.submitted_at,
+        )
+        self._changed.set()
+
+    def fail(self, cause: Exception) -> None:
+        if self._completion is None:
+            self._failure = cause
+            self._changed.set()

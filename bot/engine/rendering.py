@@ -1,0 +1,42 @@
+"""Fits a conversation to the context window and renders it by the model's chat template."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from bot.engine.protocol import RenderedPrompt
+from bot.prompting import ChatMessage, fit_to_window
+
+PROBE: Sequence[ChatMessage] = (
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi."},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": "Bye."},
+)
+
+
+class Renderer:
+    """Any thread may use it; one that two threads share would raise "Already borrowed" without its lock."""
+
+    def __init__(self, tokenizer: Any, budget: int) -> None:
+        """`budget` is the most tokens of a prompt; raises what a missing or too strict chat template raises."""
+        self._tokenizer = tokenizer
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._count_tokens(PROBE)
+
+    def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        """Return the prompt; raises ValueError where the newest message does not fit even in part."""
+        with self._lock:
+            fitted = fit_to_window(messages, self._count_tokens, self._budget)
+            text, tokens = self._template(fitted.messages), self._count_tokens(fitted.messages)
+        return RenderedPrompt(text, fitted.messages, tokens, fitted.dropped, fitted.shortened)
+
+    def _template(self, messages: Sequence[ChatMessage]) -> str:
+        text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
+        return len(self._tokenizer(self._template(messages), add_special_tokens=False)["input_ids"])
