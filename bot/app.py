@@ -14,11 +14,12 @@ from discord.ext import commands
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
 from bot.engine import Engine
-from bot.engine.local import LocalEngine
+from bot.engine.choice import start_engine
 from bot.failures import ErrorTranslatingTree
 from bot.library import Library
 from bot.releases import Releases
 from bot.vote_log import VoteLog
+from bot.warming import Warming
 from storage.adapters import open_store
 from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
@@ -74,6 +75,7 @@ class ReactuneBot(commands.Bot):
     answerer: Answerer
     library: Library
     vote_log: VoteLog
+    warming: Warming
     personality_id: int
     """Of the default personality."""
     interrupted: list[Reply]
@@ -111,8 +113,7 @@ class ReactuneBot(commands.Bot):
         self.personality_id = await self.database.run(ensure_personality)
         await self.database.run(take_cards, settings)
         self.base = await asyncio.to_thread(self._resolve_base)
-        self.engine = self._given_engine or self._local_engine()
-        await self.engine.start()
+        self.engine = await self._start_engine()
         self.adapters = open_store(settings)
         self.releases = Releases(self.database, self.adapters, self.base)
         self.library = Library(self.database, settings.knowledge, self._load_encoder)
@@ -135,6 +136,8 @@ class ReactuneBot(commands.Bot):
             await self._sync_commands()
         self.spawn(self.library.prepare(), "documents that wait")
         release = await self.releases.current(self.personality_id)
+        self.warming = Warming(self.engine, self.releases, self.database)
+        await self.warming.start(release)
         log.info("Answering with %s on %s. %s", release.name, self.base.name, describe_bases(settings.privacy))
 
     async def _sync_commands(self) -> None:
@@ -148,8 +151,11 @@ class ReactuneBot(commands.Bot):
             return self._given_base
         return resolve_base_model(self.settings.model.base, self.settings.data.directory, log.info)
 
-    def _local_engine(self) -> Engine:
-        return LocalEngine(self.base.path, self.settings.model, self.settings.generation)
+    async def _start_engine(self) -> Engine:
+        if self._given_engine is None:
+            return await start_engine(self.settings, self.base)
+        await self._given_engine.start()
+        return self._given_engine
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` in the background; the task is kept, and its failure logged."""
@@ -169,6 +175,8 @@ class ReactuneBot(commands.Bot):
         """Let answers in progress finish, store the last votes, then leave."""
         if self.is_closed():
             return
+        if hasattr(self, "warming"):
+            self.warming.close()
         if hasattr(self, "engine"):
             await self.engine.close(self.settings.chat.drain_s)
         if hasattr(self, "library"):

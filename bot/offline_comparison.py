@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bot.comparison import Comparison, Contestant, compare
-from bot.engine.local import LocalEngine
+from bot.engine.choice import start_engine
 from bot.releases import BASE_RELEASE, open_release
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel
@@ -57,9 +57,8 @@ async def compare_offline(
     # Nobody waits in a chat here: everything is asked at once, and has its time.
     patient = {"queue_size": len(contestants) * len(prompts), "timeout_s": PATIENCE_S}
     generation = settings.generation.model_copy(update=patient)
-    engine = LocalEngine(base.path, settings.model, generation)
     say("Loading the base model …")
-    await engine.start()
+    engine = await start_engine(settings.model_copy(update={"generation": generation}), base)
     try:
         return await compare(engine, contestants, prompts, generation=generation, report=report)
     finally:

@@ -89,14 +89,16 @@ class ModelSettings(Section):
 
     base: str = "bundled"
     """The base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a hub id."""
+    engine: Literal["auto", "openvino", "transformers"] = "auto"
+    """What runs it: "openvino" (fast on CPUs), "transformers" (any model), or "auto", the first where it can."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Number format of the weights while answering."""
+    """Number format while answering: of the weights with transformers, of what they are multiplied with in OpenVINO."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
     """Tokens that prompt and answer share; the oldest turns are dropped to fit."""
     resident_adapters: Count = 4
-    """Adapters kept in memory; the least recently used one leaves first."""
+    """Versions kept in memory; the least recently used one leaves first."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads for answering; 0 leaves the choice to PyTorch."""
+    """CPU threads for answering; 0 leaves the choice to the engine."""
 
 
 class GenerationSettings(Section):

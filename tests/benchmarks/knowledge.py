@@ -21,7 +21,8 @@ from sqlalchemy.orm import Session
 
 from bot.answering import request_answer
 from bot.chunking import cut_into_chunks
-from bot.engine.local import LocalEngine
+from bot.engine import Engine
+from bot.engine.choice import start_engine
 from bot.extraction import parse_markdown
 from bot.prompting import ChatMessage
 from bot.quoting import MARGIN
@@ -292,13 +293,12 @@ def _quotes(shelf: Shelf, one: Asked, settings: KnowledgeSettings) -> list[Passa
 
 
 @asynccontextmanager
-async def _engine() -> AsyncIterator[tuple[LocalEngine, GenerationSettings]]:
+async def _engine() -> AsyncIterator[tuple[Engine, GenerationSettings]]:
     """Serve the bundled model, greedily."""
     with tempfile.TemporaryDirectory() as folder:
         settings = _greedy(Path(folder))
         base = await asyncio.to_thread(resolve_base_model, settings.model.base, settings.data.directory)
-        engine = LocalEngine(base.path, settings.model, settings.generation)
-        await engine.start()
+        engine = await start_engine(settings, base)
         try:
             yield engine, settings.generation
         finally:

@@ -16,8 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
-from bot.engine import GenerationRequest, Sampling
-from bot.engine.local import LocalEngine
+from bot.engine import Engine, GenerationRequest, Sampling
+from bot.engine.choice import start_engine
 from storage.base_model import resolve_base_model
 from storage.database import open_database
 from storage.personalities import ensure_personality
@@ -73,8 +73,7 @@ def _settings(directory: Path, base: str, new_tokens: int) -> Settings:
 
 async def _measure(settings: Settings, conversations: int, answers: int) -> list[dict[str, Any]]:
     base = resolve_base_model(settings.model.base, settings.data.directory)
-    engine = LocalEngine(base.path, settings.model, settings.generation)
-    await engine.start()
+    engine = await start_engine(settings, base)
     try:
         request = await _request(engine, settings)
         await _answer(engine, request)  # warm up
@@ -120,7 +119,7 @@ async def _watched(work: Callable[[], Awaitable[list[float] | None]]) -> tuple[D
     return Delays(late_ms[-1], late_ms[int(len(late_ms) * 0.99)], len(late_ms)), result or []
 
 
-async def _request(engine: LocalEngine, settings: Settings) -> GenerationRequest:
+async def _request(engine: Engine, settings: Settings) -> GenerationRequest:
     prompt = await engine.render([{"role": "user", "content": QUESTION}])
     generation = settings.generation
     sampling = Sampling(
@@ -132,14 +131,14 @@ async def _request(engine: LocalEngine, settings: Settings) -> GenerationRequest
     return GenerationRequest(prompt=prompt.text, seed=7, sampling=sampling, adapter=None)
 
 
-async def _chat(engine: LocalEngine, request: GenerationRequest, conversations: int, answers: int) -> list[float]:
+async def _chat(engine: Engine, request: GenerationRequest, conversations: int, answers: int) -> list[float]:
     async def converse() -> list[float]:
         return [await _answer(engine, request) for _ in range(answers)]
 
     return [seconds for told in await asyncio.gather(*(converse() for _ in range(conversations))) for seconds in told]
 
 
-async def _answer(engine: LocalEngine, request: GenerationRequest) -> float:
+async def _answer(engine: Engine, request: GenerationRequest) -> float:
     started = time.perf_counter()
     async for _ in engine.submit(request):
         pass

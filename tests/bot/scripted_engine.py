@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt
+from bot.engine import AdapterRef, Completion, Finish, GenerationRequest, RenderedPrompt
 from bot.errors import EngineBusy, EngineClosed
 from bot.prompting import ChatMessage, fit_to_window
 
@@ -53,6 +53,7 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.answers: list[str] = []
         self.requests: list[GenerationRequest] = []
+        self.prepared: list[AdapterRef | None] = []
         self.finish = Finish.STOP
         self.interlude: Interlude | None = None
         self.failure: Exception | None = None
@@ -83,6 +84,9 @@ class ScriptedEngine:
         fitted = fit_to_window(messages, count, self.window)
         text = "".join(f"<{m['role']}>{m['content']}\n" for m in fitted.messages) + "<assistant>"
         return RenderedPrompt(text, fitted.messages, count(fitted.messages), fitted.dropped, fitted.shortened)
+
+    def prepare(self, adapter: AdapterRef | None) -> None:
+        self.prepared.append(adapter)
 
     def submit(self, request: GenerationRequest) -> ScriptedGeneration:
         if self.closed:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bot.engine.openvino.options import WorkerOptions, graph_folder
+from bot.engine.openvino.options import VERIFIED_FILE, WorkerOptions, graph_folder
+from bot.engine.openvino.support import require_supported
 from bot.engine.openvino.version_process import VersionProcess
 from bot.engine.protocol import AdapterRef, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queued import QueuedGeneration
@@ -18,6 +21,8 @@ from bot.errors import EngineBusy, EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.base_model import BaseModel
 from storage.settings import GenerationSettings, ModelSettings
+
+log = logging.getLogger(__name__)
 
 
 class OpenVinoEngine:
@@ -52,9 +57,12 @@ class OpenVinoEngine:
 
     async def start(self) -> None:
         try:
+            require_supported(self._base.path)
             await asyncio.to_thread(self._read_tokenizer)
         except Exception as error:
             raise EngineStopped(f"the base model in {self._base.path} cannot be used: {error}") from error
+        if not (self._folder / VERIFIED_FILE).exists():
+            await self._verify()
         self._is_open = not self._is_closing
 
     def _read_tokenizer(self) -> None:
@@ -63,6 +71,21 @@ class OpenVinoEngine:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
         self._renderer = Renderer(tokenizer, self._model.context_tokens - self._generation.max_new_tokens)
         self._end_ids = end_ids(self._base.path, tokenizer.eos_token_id)
+
+    async def _verify(self) -> None:
+        log.info("Comparing OpenVINO's answers with transformers', once for this base model …")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "bot.engine.openvino.verification",
+            str(self._base.path),
+            str(self._folder),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await process.communicate()
+        if process.returncode:
+            reason = errors.decode(errors="replace").strip().rpartition("\n")[2]
+            raise EngineStopped(f"the base model in {self._base.path} cannot be used: {reason}")
 
     async def close(self, drain_s: float) -> None:
         self._is_open, self._is_closing = False, True
@@ -141,6 +164,7 @@ class OpenVinoEngine:
             batch_size=self._generation.batch_size,
             context_tokens=self._model.context_tokens,
             threads=self._model.threads,
+            dtype=self._model.dtype,
             kept_graphs=2 * self._model.resident_adapters,
         )
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from openvino import opset13 as op
 from safetensors import deserialize
 
+from bot.engine.openvino.support import UnsupportedModel, require_supported
 from bot.engine.protocol import AdapterRef
 from bot.errors import BotError
 
 MODEL_FILE = "openvino_model.xml"
-ARCHITECTURES = frozenset({"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
 UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")
 LORA_KEY = "base_model.model.{}.lora_{}.weight"
 INT8_MAX = 127
@@ -34,33 +34,11 @@ MASKED = -65504.0  # the least number of float16
 Weights = Mapping[str, NDArray[np.float32]]
 
 
-class UnsupportedModel(BotError):
-    """OpenVINO cannot serve this base model; the text says why."""
-
-
 class AdapterMisfit(BotError):
     """An adapter is no set of low-rank changes to this base's layers."""
 
     def __init__(self, adapter: AdapterRef, what: str) -> None:
         super().__init__(f"the adapter in {adapter.path} does not fit the base model: {what}")
-
-
-def require_supported(config: Mapping[str, Any]) -> None:
-    """Raise UnsupportedModel unless a model's `config.json` describes what `build_graph` builds."""
-    architectures = config.get("architectures") or ["none"]
-    if architectures[0] not in ARCHITECTURES:
-        raise UnsupportedModel(f"its architecture is {architectures[0]}, not one of {', '.join(sorted(ARCHITECTURES))}")
-    if (rope := _rope_type(config)) != "default":
-        raise UnsupportedModel(f"its rotary positions are of type {rope!r}")
-    if config.get("use_sliding_window") or config.get("mlp_bias"):
-        raise UnsupportedModel("it has a sliding window, or a bias in its feed-forward layers")
-    if config.get("hidden_act", "silu") != "silu":
-        raise UnsupportedModel(f"its activation is {config['hidden_act']}")
-
-
-def read_config(base_path: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((base_path / "config.json").read_text(encoding="utf-8"))
-    return config
 
 
 def build_graph(base_path: Path, adapter: AdapterRef | None) -> ov.Model:
@@ -69,8 +47,7 @@ def build_graph(base_path: Path, adapter: AdapterRef | None) -> ov.Model:
     They are input_ids, attention_mask and position_ids, (B, T), and beam_idx, (B,); the output is logits, (B, T, V).
     Raises UnsupportedModel or AdapterMisfit.
     """
-    config = read_config(base_path)
-    require_supported(config)
+    config = require_supported(base_path)
     weights = read_tensors(sorted(base_path.glob("*.safetensors")))
     changes = _Changes(adapter) if adapter else None
     model = _Decoder(config, _Weights(weights, changes)).build()
@@ -285,11 +262,6 @@ def _ints(*numbers: int) -> Any:
 
 def _floats(number: float) -> Any:
     return op.constant(np.float32(number))
-
-
-def _rope_type(config: Mapping[str, Any]) -> str:
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    return str(rope.get("rope_type", rope.get("type", "default")))
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from bot.engine.protocol import AdapterRef
 from storage.base_model import BaseModel
 
+VERIFIED_FILE = "verified.json"
 RECIPE = "int8-64"
 """Names how graphs are made; another recipe makes them anew."""
 
@@ -28,6 +29,8 @@ class WorkerOptions:
     batch_size: int
     context_tokens: int
     threads: int
+    dtype: str
+    """Of activations: bfloat16 or float32."""
     kept_graphs: int
     """Graphs that stay on disk, the last used ones."""
 

@@ -1,0 +1,41 @@
+"""Which base models can be served by OpenVINO here. Imports no model library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bot.errors import BotError
+
+ARCHITECTURES = frozenset({"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
+
+
+class UnsupportedModel(BotError):
+    """OpenVINO cannot serve this base model; the text says why."""
+
+
+def require_supported(base_path: Path) -> dict[str, Any]:
+    """Return a model's `config.json`; raises UnsupportedModel unless it describes what `build_graph` builds."""
+    config = _read_config(base_path)
+    architectures = config.get("architectures") or ["none"]
+    if architectures[0] not in ARCHITECTURES:
+        raise UnsupportedModel(f"its architecture is {architectures[0]}, not one of {', '.join(sorted(ARCHITECTURES))}")
+    if (rope := _rope_type(config)) != "default":
+        raise UnsupportedModel(f"its rotary positions are of type {rope!r}")
+    if config.get("use_sliding_window") or config.get("mlp_bias"):
+        raise UnsupportedModel("it has a sliding window, or a bias in its feed-forward layers")
+    if config.get("hidden_act", "silu") != "silu":
+        raise UnsupportedModel(f"its activation is {config['hidden_act']}")
+    return config
+
+
+def _read_config(base_path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((base_path / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def _rope_type(config: Mapping[str, Any]) -> str:
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return str(rope.get("rope_type", rope.get("type", "default")))

@@ -1,0 +1,115 @@
+"""Compares a base's graphs with transformers, once for each base and recipe, before anybody is answered by them.
+
+A process of its own: it needs torch, which the bot does not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
+
+from bot.engine.openvino.graph import MODEL_FILE, build_graph
+from bot.engine.openvino.options import VERIFIED_FILE
+from bot.engine.openvino.support import UnsupportedModel
+from bot.engine.protocol import AdapterRef
+from storage.quiet import quiet_transformers
+
+MAX_DIVERGENCE = 0.05
+"""Nats per token. Rounding costs 0.005 on the bundled model; a wrong layer, position or sign costs more than 1."""
+TEXTS = (
+    "The sea was calm that morning, and the keeper of the lighthouse wrote down what he saw: three boats, no wind.",
+    "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\nprint(mean([1, 2, 3]))",
+    "Hello! How are you today? - Fine, thank you. I have just made soup, do you want some of it?",
+)
+
+
+def verify(base_path: Path) -> dict[str, float]:
+    """Return the mean divergence from transformers (KL, nats per token) of the base, and of it under an adapter.
+
+    Raises UnsupportedModel where one is above MAX_DIVERGENCE.
+    """
+    tokenizer = Tokenizer.from_file(str(base_path / "tokenizer.json"))
+    texts = [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
+    with tempfile.TemporaryDirectory() as name, quiet_transformers():
+        folder = Path(name)
+        model = AutoModelForCausalLM.from_pretrained(base_path, dtype=torch.float32, local_files_only=True).eval()
+        found = {"base": _divergence(model, _logits(base_path, None, folder, texts), texts)}
+        adapted = _adapt(model, folder / "adapter")
+        adapter = AdapterRef("verification", folder / "adapter")
+        found["adapter"] = _divergence(adapted, _logits(base_path, adapter, folder, texts), texts)
+    for what, divergence in found.items():
+        if not divergence <= MAX_DIVERGENCE:  # also where it is no number
+            raise UnsupportedModel(
+                f"with OpenVINO its logits ({what}) differ from transformers' by {divergence:.3f} nats a token, "
+                f"more than {MAX_DIVERGENCE}"
+            )
+    return found
+
+
+def _adapt(model: Any, folder: Path) -> Any:
+    """Write an adapter that changes every layer, and return the model under it."""
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        adapted = get_peft_model(model, config)
+    adapted.save_pretrained(folder)
+    return adapted.eval()
+
+
+def _logits(
+    base_path: Path, adapter: AdapterRef | None, folder: Path, texts: Sequence[list[int]]
+) -> list[NDArray[np.float32]]:
+    """Return OpenVINO's logits of each text, (T, V)."""
+    file = folder / MODEL_FILE
+    ov.save_model(build_graph(base_path, adapter), file, compress_to_fp16=False)
+    compiled = ov.Core().compile_model(file, "CPU", {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0})
+    return [_run(compiled, ids) for ids in texts]
+
+
+def _run(compiled: Any, ids: list[int]) -> NDArray[np.float32]:
+    inputs = {
+        "input_ids": np.array([ids], dtype=np.int64),
+        "attention_mask": np.ones((1, len(ids)), dtype=np.int64),
+        "position_ids": np.arange(len(ids), dtype=np.int64)[None],
+        "beam_idx": np.zeros(1, dtype=np.int32),
+    }
+    logits: NDArray[np.float32] = compiled.create_infer_request().infer(inputs)["logits"][0].copy()
+    return logits
+
+
+def _divergence(model: Any, ours: Sequence[NDArray[np.float32]], texts: Sequence[list[int]]) -> float:
+    """Return the mean KL divergence of our logits from the model's, in nats per token."""
+    found = []
+    with torch.inference_mode():
+        for ids, logits in zip(texts, ours, strict=True):
+            theirs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            found.append((theirs.exp() * (theirs - torch.from_numpy(logits).log_softmax(-1))).sum(-1))
+    return float(torch.cat(found).mean())
+
+
+def main() -> None:
+    base_path, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    try:
+        found = verify(base_path)
+    except UnsupportedModel as error:
+        raise SystemExit(str(error)) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = folder / f".{VERIFIED_FILE}"
+    staging.write_text(json.dumps(found), encoding="utf-8")
+    staging.replace(folder / VERIFIED_FILE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Loads versions before they are asked for: the champion at the start, and each new one before anybody promotes it."""
+
+from __future__ import annotations
+
+import logging
+
+from discord.ext import tasks
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from bot.engine import Engine
+from bot.releases import Release, Releases
+from storage.database import Database
+from storage.errors import AdapterError
+from storage.schema import VersionRow
+from storage.versions import Version, find_version
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S = 3.0
+
+
+class Warming:
+    def __init__(self, engine: Engine, releases: Releases, database: Database) -> None:
+        self._engine = engine
+        self._releases = releases
+        self._database = database
+        self._newest_id = 0
+
+    async def start(self, champion: Release) -> None:
+        """Load the champion, and look for new versions from now on."""
+        self._engine.prepare(champion.adapter)
+        self._newest_id = await self._database.read(_newest_id)
+        self._look.start()
+
+    def close(self) -> None:
+        self._look.cancel()
+
+    @tasks.loop(seconds=LOOK_INTERVAL_S)
+    async def _look(self) -> None:
+        newest_id = await self._database.read(_newest_id)
+        if newest_id > self._newest_id:
+            self._newest_id = newest_id
+            version = await self._database.read(find_version, newest_id)
+            if version is not None:
+                self._prepare(version)
+
+    def _prepare(self, version: Version) -> None:
+        try:
+            self._engine.prepare(self._releases.open(version).adapter)
+        except AdapterError as error:
+            log.warning("%s is not loaded ahead of time: %s", version.name, error)
+
+
+def _newest_id(session: Session) -> int:
+    return session.scalar(select(func.max(VersionRow.id))) or 0
