@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -74,17 +75,10 @@ class OpenVinoEngine:
 
     async def _verify(self) -> None:
         log.info("Comparing OpenVINO's answers with transformers', once for this base model …")
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "bot.engine.openvino.verification",
-            str(self._base.path),
-            str(self._folder),
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, errors = await process.communicate()
+        command = [sys.executable, "-m", "bot.engine.openvino.verification", str(self._base.path), str(self._folder)]
+        process = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
         if process.returncode:
-            reason = errors.decode(errors="replace").strip().rpartition("\n")[2]
+            reason = process.stderr.strip().rpartition("\n")[2]
             raise EngineStopped(f"the base model in {self._base.path} cannot be used: {reason}")
 
     async def close(self, drain_s: float) -> None:

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import Any
+from queue import SimpleQueue
+from typing import IO, Any
 
 from bot.engine.openvino.options import WorkerOptions
 from bot.engine.protocol import AdapterRef, Finish
@@ -19,11 +22,9 @@ from bot.errors import EngineStopped
 
 log = logging.getLogger(__name__)
 
-LINE_LIMIT = 2**24
-"""Most bytes of one event."""
 LEAVE_S = 2.0
-LAST_WORDS = 5
-"""Lines of a worker's own output that are told when it dies."""
+LAST_WORDS_CHARS = 300
+"""How much of a worker's own output is told when it dies."""
 
 
 class _Running:
@@ -53,23 +54,24 @@ class _Running:
 
 
 class VersionProcess:
-    """A process that answers with one version."""
+    """A process that answers with one version. Threads wait for its pipes; all else happens on the event loop."""
 
     def __init__(self, options: WorkerOptions, on_change: Callable[[VersionProcess], None]) -> None:
         """`on_change` is called when it is ready, when an answer has ended, and when it is gone."""
         self._options = options
         self._on_change = on_change
-        self._process: asyncio.subprocess.Process | None = None
+        self._loop = asyncio.get_running_loop()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._commands: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._running: dict[int, _Running] = {}
         self._last_id = 0
-        self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._reason = ""
         self._is_leaving = False
-        self._task = asyncio.get_running_loop().create_task(self._live(), name="version process")
+        self._left = asyncio.Event()
         self.is_ready = False
         self.was_ready = False
-        self.is_gone = False
         self.used_at = time.perf_counter()
+        threading.Thread(target=self._live, name="version", daemon=True).start()
 
     @property
     def adapter(self) -> AdapterRef | None:
@@ -81,11 +83,13 @@ class VersionProcess:
         return len(self._running)
 
     @property
+    def is_gone(self) -> bool:
+        return self._left.is_set()
+
+    @property
     def failure(self) -> EngineStopped:
         """Why it is gone."""
-        code = self._process.returncode if self._process else None
-        words = self._reason or " ".join(self._last_words) or f"it ended with code {code}; out of memory, perhaps"
-        return EngineStopped(f"the model's process is gone: {words}")
+        return EngineStopped(f"the model's process is gone: {self._reason}")
 
     def answer(self, generation: QueuedGeneration) -> None:
         """Begin an answer; the process is ready."""
@@ -93,7 +97,7 @@ class VersionProcess:
         self._running[self._last_id] = _Running(generation)
         self.used_at = time.perf_counter()
         request, sampling = generation.request, generation.request.sampling
-        self._send(
+        self._commands.put(
             {
                 "id": self._last_id,
                 "prompt": request.prompt,
@@ -110,7 +114,7 @@ class VersionProcess:
         for id_, running in self._running.items():
             if running.generation is generation:
                 del self._running[id_]
-                self._send({"cancel": id_})
+                self._commands.put({"cancel": id_})
                 running.complete(finish)
                 self._on_change(self)
                 return True
@@ -119,64 +123,13 @@ class VersionProcess:
     async def close(self) -> None:
         """Let the process leave, or end it."""
         self._is_leaving = True
-        if self._process and self._process.stdin:
-            self._process.stdin.close()
-        if not self.is_ready and self._process:
-            self._kill()  # loading, it listens to nobody
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._task), LEAVE_S)
-        self._kill()
-        await self._task
-
-    def _kill(self) -> None:
-        if self._process and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
-    def _send(self, command: dict[str, Any]) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        with contextlib.suppress(ConnectionError, RuntimeError):  # `_live` notices that it is gone
-            self._process.stdin.write(json.dumps(command).encode() + b"\n")
-
-    async def _live(self) -> None:
-        try:
-            await self._listen()
-        except OSError as error:
-            self._reason = str(error)
-        finally:
-            self.is_ready, self.is_gone = False, True
-            if not self._is_leaving:
-                log.error("a version's process failed: %s", self.failure)
-            for running in self._running.values():
-                running.generation.fail(self.failure)
-            self._running.clear()
-            self._on_change(self)
-
-    async def _listen(self) -> None:
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "bot.engine.openvino.worker",
-            self._options.to_json(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LINE_LIMIT,
-            start_new_session=True,  # Ctrl-C is the bot's: it lets answers finish first
-        )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        words = asyncio.get_running_loop().create_task(self._keep_last_words(process.stderr))
-        async for line in process.stdout:
-            self._take(json.loads(line))
-        await words
-        await process.wait()
-
-    async def _keep_last_words(self, errors: asyncio.StreamReader) -> None:
-        async for line in errors:
-            if text := line.decode(errors="replace").strip():
-                self._last_words.append(text)
+        self._commands.put(None)
+        if self.is_ready:  # loading, it listens to nobody
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._left.wait(), LEAVE_S)
+        if self._process:
+            self._process.kill()
+        await self._left.wait()
 
     def _take(self, event: dict[str, Any]) -> None:
         if "ready" in event:
@@ -197,3 +150,58 @@ class VersionProcess:
             running.complete(Finish(event["finish"]))
         del self._running[event["id"]]
         self._on_change(self)
+
+    def _leave(self, last_words: str) -> None:
+        self._reason = self._reason or last_words
+        self.is_ready = False
+        self._left.set()
+        if not self._is_leaving:
+            log.error("a version's process failed: %s", self.failure)
+        for running in self._running.values():
+            running.generation.fail(self.failure)
+        self._running.clear()
+        self._on_change(self)
+
+    # From here on, everything runs on threads of its own.
+
+    def _live(self) -> None:
+        with tempfile.TemporaryFile() as errors:
+            try:
+                last_words = self._listen(errors)
+            except OSError as error:
+                last_words = str(error)
+        self._commands.put(None)
+        self._post(self._leave, last_words)
+
+    def _listen(self, errors: IO[bytes]) -> str:
+        """Hand on what the process says until it ends, and return its last words."""
+        self._process = process = subprocess.Popen(
+            [sys.executable, "-m", "bot.engine.openvino.worker", self._options.to_json()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C is the bot's: it lets answers finish first
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if self._is_leaving:
+            process.kill()
+        threading.Thread(target=self._send, args=(process.stdin,), name="version commands", daemon=True).start()
+        with process.stdout:
+            for line in process.stdout:
+                self._post(self._take, json.loads(line))
+        code = process.wait()
+        errors.seek(0)
+        words = errors.read().decode(errors="replace").strip()[-LAST_WORDS_CHARS:]
+        return words or f"it ended with code {code}, out of memory perhaps"
+
+    def _send(self, pipe: IO[bytes]) -> None:
+        with contextlib.suppress(OSError), pipe:  # `_listen` notices that the process is gone
+            while (command := self._commands.get()) is not None:
+                pipe.write(json.dumps(command).encode() + b"\n")
+                pipe.flush()
+
+    def _post(self, callback: Callable[..., None], *arguments: object) -> None:
+        # A loop that is closed has nobody left who could read the answer.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *arguments)
