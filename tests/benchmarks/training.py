@@ -85,7 +85,10 @@ def _compare(base: BaseModel, case: Case, sides: Sequence[str]) -> list[Row]:
 
 def _train_in_turns(base: BaseModel, case: Case, sides: Sequence[str]) -> dict[str, Course]:
     with _processes(base, case, sides) as ends:
-        prepared = {side: end.recv() for side, end in ends.items()}
+        prepared = {}
+        for side, end in ends.items():
+            end.send("get ready")
+            prepared[side] = end.recv()
         step_s: dict[str, list[float]] = {side: [] for side in sides}
         for _ in range(1 + case.steps):
             for side, end in ends.items():
@@ -155,18 +158,18 @@ def _summary(rows: Sequence[Row]) -> dict[str, float]:
 
 def _table(rows: Sequence[Row]) -> Table:
     shown = {
-        "pairs_per_prompt": "d",
-        "prompt_tokens": "d",
-        "dtype": "s",
-        "side": "s",
-        "pairs_per_s": ".2f",
-        "speed_ratio": ".1f",
-        "peak_mib": ".0f",
-        "memory_ratio": ".2f",
-        "max_loss_diff": ".1e",
-        "max_logp_diff": ".1e",
+        "pairs_per_prompt": ("pairs", "d"),
+        "prompt_tokens": ("prompt", "d"),
+        "dtype": ("dtype", "s"),
+        "side": ("side", "s"),
+        "pairs_per_s": ("pairs/s", ".2f"),
+        "speed_ratio": ("ratio", ".1f"),
+        "peak_mib": ("MiB", ".0f"),
+        "memory_ratio": ("ratio", ".2f"),
+        "max_loss_diff": ("loss", ".0e"),
+        "max_logp_diff": ("logp", ".0e"),
     }
-    table = Table(*(name.replace("_", " ") for name in shown))
+    table = Table(*(title for title, _ in shown.values()))
     for row in rows:
-        table.add_row(*(format(row[name], kind) if name in row else "" for name, kind in shown.items()))
+        table.add_row(*(format(row[name], kind) if name in row else "" for name, (_, kind) in shown.items()))
     return table

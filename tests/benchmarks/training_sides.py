@@ -20,7 +20,7 @@ from storage.settings import TrainingSettings
 from trainer.dpo import _dpo_config, _siblings_together
 from trainer.training import Row, new_adapter, token_ids
 
-OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, activations recomputed"
+OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
 ANSWER_TOKENS = 50
 SIBLINGS = {1: 2, 6: 4}
 """Answers to a prompt, every two of which are a pair, by the number of pairs."""
@@ -73,7 +73,8 @@ class Told:
 
 
 def train_in_turns(parent: Connection, base: BaseModel, case: Case, side: str) -> None:
-    """Train on the case's pairs, a step whenever the parent says so, and tell how long each took."""
+    """Get ready when the parent says so, train a step each time it says so, and tell how long each took."""
+    parent.recv()
     with quiet_transformers(), tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         build = _build_ours if side == OURS else partial(_build_trls, recomputes=side == TRL_DEFAULT)
