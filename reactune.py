@@ -674,6 +674,18 @@ def bench_knowledge(as_json: AsJson = False) -> None:
     _run_bench("knowledge", as_json)
 
 
+@bench.command("training")
+def bench_training(
+    *,
+    base: Annotated[str, typer.Option(help="The base model, as in model.base.")] = "bundled",
+    batch_size: Annotated[int, typer.Option(min=2, help="Pairs in a step.")] = 6,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each side.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Pairs per second and memory of a round beside TRL's on the same pairs. Takes a quarter of an hour."""
+    _run_bench("training", as_json, base=base, batch_size=batch_size, steps=steps)
+
+
 def _import_from_here() -> None:
     """Let a taste such as "module:function" name a module in the folder that the command is called in."""
     sys.path.append(str(Path.cwd()))

@@ -9,7 +9,8 @@ from torch import Tensor
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from trainer.row_trainer import IGNORED, RowTrainer, scorer
+from trainer.row_trainer import RowTrainer
+from trainer.scoring import IGNORED
 from trainer.training import Row
 
 
@@ -29,7 +30,7 @@ class DemonstrationTrainer(RowTrainer, SFTTrainer):  # type: ignore[misc]
         return float(total) / len(row["completion_ids"])
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], **options: Any) -> Tensor:
-        loss: Tensor = super().compute_loss(scorer(model), inputs, **options)
+        loss: Tensor = super().compute_loss(self.scorer(model), inputs, **options)
         return loss
 
 

@@ -21,7 +21,6 @@ from trainer.training import (
     cpu_threads,
     fitting,
     longest_row,
-    micro_batch,
     preference_options,
     save_adapter,
     summarise,
@@ -76,7 +75,7 @@ def train_dpo(
             pair_rows(pairs, tokenizer, settings.max_tokens) for pairs in (train, validation, holdout)
         )
         all_rows = [*train_rows, *validation_rows, *holdout_rows]
-        rows = fitting(train_rows)
+        rows = _siblings_together(train_rows)
         if not rows:
             raise TrainerError(f"none of {len(train)} pairs fits into training.max_tokens = {settings.max_tokens}")
         report(Progress("reference"))
@@ -87,7 +86,7 @@ def train_dpo(
             parent=parent,
             tokenizer=tokenizer,
             rows=rows,
-            validation_rows=fitting(validation_rows),
+            validation_rows=_siblings_together(validation_rows),
             settings=settings,
             report=report,
         )
@@ -111,6 +110,11 @@ def pair_rows(pairs: Sequence[PreferencePair], tokenizer: Any, max_tokens: int) 
     return [row if longest_row([row]) <= max_tokens else None for row in rows]
 
 
+def _siblings_together(rows: Sequence[Row | None]) -> list[Row]:
+    """Return the rows that are not None in the order of their prompts, which those beside each other can share."""
+    return sorted(fitting(rows), key=lambda row: row["prompt_ids"])
+
+
 def _row(pair: PreferencePair, tokenizer: Any) -> Row:
     prompt_ids = token_ids(pair.prompt, tokenizer)
     return {
@@ -121,7 +125,7 @@ def _row(pair: PreferencePair, tokenizer: Any) -> Row:
     }
 
 
-def _dpo_config(output: Path, settings: TrainingSettings, label_noise: float, longest: int, *, validates: bool) -> Any:
+def _dpo_config(output: Path, settings: TrainingSettings, label_noise: float, _longest: int, *, validates: bool) -> Any:
     """Robust DPO: Chowdhury et al. 2024 (arXiv 2403.00409); `label_noise` is its epsilon. The SFT term stays beside."""
     from trl import DPOConfig
 
@@ -129,14 +133,12 @@ def _dpo_config(output: Path, settings: TrainingSettings, label_noise: float, lo
         raise ValueError(f"label_noise = {label_noise} is not in [0, 0.5]")
     preference = "robust" if settings.objective == "robust" else "sigmoid"
     losses = {preference: 1.0, "sft": settings.sft_weight}
-    at_once = micro_batch(settings.batch_size, 2 * longest)
     used = {name: weight for name, weight in losses.items() if weight > 0}
     return DPOConfig(
         **preference_options(output, settings, validates=validates),
         loss_type=list(used),
         loss_weights=list(used.values()),
         label_smoothing=min(label_noise, MAX_LABEL_NOISE),
-        per_device_train_batch_size=at_once,
-        per_device_eval_batch_size=at_once,
-        gradient_accumulation_steps=settings.batch_size // at_once,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
     )

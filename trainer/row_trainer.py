@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
-from torch.nn.functional import cross_entropy, pad
 from transformers import PrinterCallback
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
@@ -23,9 +21,8 @@ from storage.settings import TrainingSettings
 from trainer.callbacks import BestPass, LossHistory
 from trainer.errors import TrainingDiverged
 from trainer.progress import Report
+from trainer.scoring import score, separate_rows
 from trainer.training import Course, Row, load_policy, longest_row, new_adapter
-
-IGNORED = -100  # TRL's label of what is no completion
 
 
 class RowTrainer:
@@ -42,12 +39,12 @@ class RowTrainer:
     args: Any
 
     def __init__(self, *, processing_class: Any, patience: int, report: Report, **arguments: Any) -> None:
+        self._collate_answers = DataCollatorForUnpairedPreference(pad_token_id=processing_class.pad_token_id)
         super().__init__(processing_class=processing_class, **arguments)  # type: ignore[call-arg]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
         self._history, self._best = LossHistory(report), BestPass(patience)
         self.add_callback(self._history)  # type: ignore[attr-defined]
         self.add_callback(self._best)  # type: ignore[attr-defined]
-        self._collate_answers = DataCollatorForUnpairedPreference(pad_token_id=processing_class.pad_token_id)
 
     def learn(self) -> Course:
         """Train; where there are validation rows, leave the adapter as it was after its best pass."""
@@ -61,12 +58,19 @@ class RowTrainer:
 
     def answer_logps(self, prompt_ids: list[int], answers: Sequence[list[int]]) -> Tensor:
         """Return the log-probability of each answer to one prompt, (answers,), in nats."""
-        rows = [{"prompt_ids": prompt_ids, "completion_ids": answer, "label": True} for answer in answers]
-        inputs = self._prepare_inputs(self._collate_answers(rows))  # type: ignore[attr-defined]
+        inputs, model = self._answer_inputs(prompt_ids, answers), self.scorer(self.model)
         self.model.eval()
         with torch.no_grad(), self.accelerator.autocast():
-            total: Tensor = score(scorer(self.model), inputs).log_probs.sum(dim=1)
+            total: Tensor = score(model, inputs).log_probs.sum(dim=1)
         return total
+
+    def _answer_inputs(self, prompt_ids: list[int], answers: Sequence[list[int]]) -> Any:
+        rows = [{"prompt_ids": prompt_ids, "completion_ids": answer, "label": True} for answer in answers]
+        return self._prepare_inputs(self._collate_answers(rows))  # type: ignore[attr-defined]
+
+    def scorer(self, model: Any) -> Any:
+        """Return the model as TRL calls it."""
+        return separate_rows(model)
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
         loss: Tensor = super().training_step(*arguments, **options)  # type: ignore[misc]
@@ -113,46 +117,3 @@ def build_trainer(
         patience=settings.patience,
         report=report,
     )
-
-
-def score(model: Any, inputs: dict[str, Any]) -> Any:
-    labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
-    return model(
-        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=labels, fused_lm_head=True
-    )
-
-
-class _CompletionScorer:
-    """A model as TRL calls it, which projects only the columns of completions to the vocabulary.
-
-    TRL's own head does so on GPUs; elsewhere it projects the prompt as well, in pieces and partly in float32, which
-    took two fifths of a step on a CPU.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def __call__(self, *, labels: Tensor, fused_lm_head: bool, **inputs: Any) -> Any:
-        """Return `log_probs`, (B, T - 1), in nats, 0 where the label is none. What TRL only logs is 0 throughout."""
-        assert fused_lm_head, "TRL asks for log-probabilities"
-        targets = labels[:, 1:]
-        is_target = targets != IGNORED
-        first = int(is_target.any(dim=0).int().argmax())
-        # Indices, not a number of columns: the slice that a number gives makes PyTorch copy the head for every row.
-        kept = torch.arange(first, targets.shape[1], device=targets.device)
-        logits = self._model(**{**inputs, "use_cache": False}, logits_to_keep=kept).logits
-        is_kept = is_target[:, first:]
-        logps = -cross_entropy(logits[is_kept].float(), targets[:, first:][is_kept], reduction="none")
-        per_column = logps.new_zeros(is_kept.shape).masked_scatter(is_kept, logps)
-        nothing = torch.zeros(targets.shape, device=logps.device)
-        return SimpleNamespace(
-            log_probs=pad(per_column, (first, 0)),
-            label_mask=is_target,
-            entropy=nothing,
-            mean_logits=nothing,
-            is_top1=nothing.bool(),
-        )
-
-
-def scorer(model: Any) -> Any:
-    return model if model.device.type == "cuda" else _CompletionScorer(model)

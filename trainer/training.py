@@ -20,6 +20,9 @@ MAX_EAGER_TOKENS = 256
 MAX_BATCH_TOKENS = 1024
 """Most tokens computed together: many short rows at once are quicker, and long ones need the memory."""
 
+MAX_TREE_TOKENS = 512
+"""Most tokens of different prompts in one tree: a larger one is no quicker, as each token is compared with all."""
+
 Row = dict[str, Any]
 
 

@@ -298,7 +298,7 @@ def test_completions_get_the_log_probabilities_of_the_plain_model(base):
     """Rows of unequal prompts and answers; TRL's own head says the same, but computes the prompt as well."""
     from trl.trainer.utils import add_fused_lm_head
 
-    from trainer.row_trainer import IGNORED, _CompletionScorer
+    from trainer.scoring import IGNORED, CompletionScorer
 
     model = load_model(base, "float32")
     add_fused_lm_head(model)
@@ -307,7 +307,7 @@ def test_completions_get_the_log_probabilities_of_the_plain_model(base):
     labels[0, :4] = labels[1, :7] = labels[1, 10:] = IGNORED
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
     with torch.no_grad():
-        scored = _CompletionScorer(model)(**inputs, fused_lm_head=True).log_probs
+        scored = CompletionScorer(model)(**inputs, fused_lm_head=True).log_probs
         of_trl = model(**inputs, fused_lm_head=True).log_probs
         plain = model(ids).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
     is_completion = labels[:, 1:] != IGNORED

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import json
+
+from tests.benchmarks.training import run
+from tests.tiny_model import build_tiny_base
+
+
+def test_the_bench_compares_both_sides_on_the_same_pairs(tmp_path, capfd):
+    report = run(base=str(build_tiny_base(tmp_path / "tiny")), steps=1, prompts=(200,), rounds=(6,))
+    assert capfd.readouterr().out == ""
+    assert list(report) == ["machine", "versions", "rows", "summary"]
+    assert list(report["summary"]) == [
+        "speed_ratio_1_pair_200",
+        "speed_ratio_6_pairs_200",
+        "speed_ratio_lowest",
+        "memory_ratio",
+        "max_logp_diff",
+    ]
+    assert all(value > 0 for value in report["summary"].values())
+    assert report["summary"]["max_logp_diff"] < 1e-4
+    sides = [row["side"] for row in report["rows"] if row.get("pairs_per_prompt") == 1]
+    assert sides == ["ours", "TRL", "TRL, recomputing"]
+    (whole,) = (row for row in report["rows"] if "round_pairs" in row)
+    assert (whole["round_pairs"], whole["round_s"] > 0) == (6, True)
+    json.dumps(report)

@@ -1,0 +1,175 @@
+"""`reactune bench training`: pairs per second and memory of a round, beside TRL's DPOTrainer on the same pairs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from storage.base_model import BaseModel, resolve_base_model
+from tests.benchmarks.report import machine, versions
+from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT, Case, Prepared, Told, train_in_turns
+
+PROMPT_TOKENS = 200  # of the cases that are aimed at
+LONG_PROMPT_TOKENS = 500
+"""From here on a step takes half as many pairs, or TRL would need about 20 GiB for the bundled model."""
+
+notes = Console(stderr=True)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one side did in a case."""
+
+    prepared: Prepared
+    step_s: list[float]
+    told: Told
+
+
+def run(
+    *,
+    base: str = "bundled",
+    batch_size: int = 6,
+    steps: int = 3,
+    prompts: Sequence[int] = (50, PROMPT_TOKENS, 800),
+    rounds: Sequence[int] = (6, 24, 96),
+) -> dict[str, Any]:
+    """Return machine, versions, rows and summary; `rounds` are the pairs of whole rounds that ours alone trains."""
+    with tempfile.TemporaryDirectory() as folder:
+        notes.print("Getting the base model ready …")
+        model = resolve_base_model(base, Path(folder))
+        rows: list[Row] = []
+        for tokens in prompts:
+            for pairs in (1, 6):
+                at_once = batch_size if tokens < LONG_PROMPT_TOKENS else batch_size // 2
+                rows += _compare(model, Case(pairs, tokens, at_once, steps), _sides(tokens))
+        rows += _compare(model, Case(6, PROMPT_TOKENS, batch_size, 1, "float32"), [OURS, TRL])
+        notes.print(_table(rows))
+        rows += [_time_round(model, Case(6, PROMPT_TOKENS, batch_size, pairs // batch_size - 1)) for pairs in rounds]
+    return {
+        "machine": machine(),
+        "versions": versions("torch", "transformers", "trl", "peft"),
+        "rows": rows,
+        "summary": _summary(rows),
+    }
+
+
+def _sides(prompt_tokens: int) -> list[str]:
+    return [OURS, TRL, TRL_DEFAULT] if prompt_tokens == PROMPT_TOKENS else [OURS, TRL]
+
+
+def _compare(base: BaseModel, case: Case, sides: Sequence[str]) -> list[Row]:
+    """Let the sides take their steps in turn, each in a process of its own; return a row for each, ours first."""
+    notes.print(f"Measuring {case.pairs_per_prompt} pairs a prompt of {case.prompt_tokens} tokens, {case.dtype} …")
+    courses = _train_in_turns(base, case, sides)
+    ours, *others = (_row(case, side, course) for side, course in courses.items())
+    for row in others:
+        row["speed_ratio"] = ours["pairs_per_s"] / row["pairs_per_s"]
+        row["memory_ratio"] = ours["peak_mib"] / row["peak_mib"]
+        theirs = courses[row["side"]].told
+        row["max_loss_diff"] = _largest_difference(courses[OURS].told.losses, theirs.losses)
+        row["max_logp_diff"] = _largest_difference(courses[OURS].told.logps, theirs.logps)
+    return [ours, *others]
+
+
+def _train_in_turns(base: BaseModel, case: Case, sides: Sequence[str]) -> dict[str, Course]:
+    with _processes(base, case, sides) as ends:
+        prepared = {}
+        for side, end in ends.items():
+            end.send("get ready")
+            prepared[side] = end.recv()
+        step_s: dict[str, list[float]] = {side: [] for side in sides}
+        for _ in range(1 + case.steps):
+            for side, end in ends.items():
+                end.send("your turn")
+                step_s[side].append(end.recv())
+        return {side: Course(prepared[side], step_s[side], end.recv()) for side, end in ends.items()}
+
+
+@contextmanager
+def _processes(base: BaseModel, case: Case, sides: Sequence[str]) -> Iterator[dict[str, Connection]]:
+    """Start a fresh process for each side, as a process only knows the peak of its whole life."""
+    context = multiprocessing.get_context("spawn")
+    ends, processes = {}, []
+    for side in sides:
+        ends[side], other = context.Pipe()
+        processes.append(context.Process(target=train_in_turns, args=(other, base, case, side)))
+        processes[-1].start()
+        other.close()
+    try:
+        yield ends
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _row(case: Case, side: str, course: Course) -> Row:
+    """Return what one side did; ours computes the reference once, beforehand, and each step bears its share of that."""
+    step_s = statistics.median(course.step_s[1:])
+    reference_s = course.prepared.reference_s / (1 + case.steps)
+    return {
+        "side": side,
+        "pairs_per_prompt": case.pairs_per_prompt,
+        "prompt_tokens": case.prompt_tokens,
+        "batch_size": case.batch_size,
+        "dtype": case.dtype,
+        "step_s": step_s,
+        "reference_s": reference_s,
+        "pairs_per_s": case.batch_size / (step_s + reference_s),
+        "peak_mib": course.told.peak_mib,
+        "model_mib": course.prepared.model_mib,
+    }
+
+
+def _largest_difference(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    return max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
+
+
+def _time_round(base: BaseModel, case: Case) -> Row:
+    """Return how long a whole round of one pass takes, from loading the model on."""
+    course = _train_in_turns(base, case, [OURS])[OURS]
+    seconds = course.prepared.seconds + sum(course.step_s)
+    return {"side": OURS, "round_pairs": case.pairs, "round_s": seconds, "peak_mib": course.told.peak_mib}
+
+
+def _summary(rows: Sequence[Row]) -> dict[str, float]:
+    """Return ratios to TRL with the settings of ours; memory is the least favourable, log-probabilities in float32."""
+    against = {(row["pairs_per_prompt"], row["prompt_tokens"], row["dtype"]): row for row in rows if row["side"] == TRL}
+    return {
+        "speed_ratio_1_pair_200": against[1, PROMPT_TOKENS, "bfloat16"]["speed_ratio"],
+        "speed_ratio_6_pairs_200": against[6, PROMPT_TOKENS, "bfloat16"]["speed_ratio"],
+        "speed_ratio_lowest": min(row["speed_ratio"] for row in against.values()),
+        "memory_ratio": max(row["memory_ratio"] for row in against.values()),
+        "max_logp_diff": against[6, PROMPT_TOKENS, "float32"]["max_logp_diff"],
+    }
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    shown = {
+        "pairs_per_prompt": ("pairs", "d"),
+        "prompt_tokens": ("prompt", "d"),
+        "dtype": ("dtype", "s"),
+        "side": ("side", "s"),
+        "pairs_per_s": ("pairs/s", ".2f"),
+        "speed_ratio": ("ratio", ".1f"),
+        "peak_mib": ("MiB", ".0f"),
+        "memory_ratio": ("ratio", ".2f"),
+        "max_loss_diff": ("loss", ".0e"),
+        "max_logp_diff": ("logp", ".0e"),
+    }
+    table = Table(*(title for title, _ in shown.values()))
+    for row in rows:
+        table.add_row(*(format(row[name], kind) if name in row else "" for name, (_, kind) in shown.items()))
+    return table

@@ -1,0 +1,209 @@
+"""The two sides of `reactune bench training`, each in a process of its own: our trainer, and TRL's as it comes."""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from storage.base_model import BaseModel, load_model, load_tokenizer
+from storage.quiet import quiet_transformers
+from storage.settings import TrainingSettings
+from trainer.dpo import _dpo_config, _siblings_together
+from trainer.training import Row, new_adapter, token_ids
+
+OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
+ANSWER_TOKENS = 50
+SIBLINGS = {1: 2, 6: 4}
+"""Answers to a prompt, every two of which are a pair, by the number of pairs."""
+
+TEXT = Path(__file__).parents[2] / "trainer" / "retention.txt"
+SEED = 17
+
+
+@dataclass(frozen=True)
+class Case:
+    """What all sides train on, and how."""
+
+    pairs_per_prompt: int
+    prompt_tokens: int
+    batch_size: int
+    steps: int
+    """Measured ones; one to warm up stands before them."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+
+    @property
+    def pairs(self) -> int:
+        return self.batch_size * (1 + self.steps)
+
+    @property
+    def settings(self) -> TrainingSettings:
+        return TrainingSettings(batch_size=self.batch_size, dtype=self.dtype, seed=SEED)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a side did before its first step."""
+
+    seconds: float
+    reference_s: float
+    """Part of `seconds`, for the log-probabilities of all pairs under the reference; TRL computes them in each step."""
+    model_mib: float
+    """Most memory so far where the model was just loaded."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a side says after its last step."""
+
+    losses: list[float]
+    """One for each step."""
+    logps: list[float]
+    """Of each token of the answers to the first prompts, under what was trained, in nats."""
+    peak_mib: float
+    """Most memory that the process held until training ended, code and model included."""
+
+
+def train_in_turns(parent: Connection, base: BaseModel, case: Case, side: str) -> None:
+    """Get ready when the parent says so, train a step each time it says so, and tell how long each took."""
+    parent.recv()
+    with quiet_transformers(), tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        build = _build_ours if side == OURS else partial(_build_trls, recomputes=side == TRL_DEFAULT)
+        trainer, reference_s, model_mib = build(base, case, Path(folder))
+        parent.send(Prepared(time.perf_counter() - started, reference_s, model_mib))
+        trainer.add_callback(_turns(parent))
+        trainer.train()
+        peak_mib = _peak_mib()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        parent.send(Told(losses, _logps(trainer, case), peak_mib))
+
+
+def _turns(parent: Connection) -> Any:
+    from transformers import TrainerCallback
+
+    class Turns(TrainerCallback):  # type: ignore[misc]
+        """Waits for this side's turn before each step, and says how long the step took."""
+
+        started = 0.0
+
+        def on_step_begin(self, *_arguments: Any, **_others: Any) -> None:
+            parent.recv()
+            self.started = time.perf_counter()
+
+        def on_step_end(self, *_arguments: Any, **_others: Any) -> None:
+            parent.send(time.perf_counter() - self.started)
+
+    return Turns()
+
+
+def _build_ours(base: BaseModel, case: Case, folder: Path) -> tuple[Any, float, float]:
+    from trainer.preference_trainer import PreferenceTrainer
+    from trainer.row_trainer import build_trainer
+
+    reference_s, model_mib = 0.0, 0.0
+
+    class Timed(PreferenceTrainer):
+        def _precompute_ref_logps(self, *arguments: Any) -> Any:
+            nonlocal reference_s, model_mib
+            started, model_mib = time.perf_counter(), _peak_mib()
+            dataset = super()._precompute_ref_logps(*arguments)
+            reference_s = time.perf_counter() - started
+            return dataset
+
+    tokenizer = load_tokenizer(base)
+    trainer = build_trainer(
+        Timed,
+        partial(_dpo_config, folder, case.settings, 0.0),
+        base=base,
+        parent=None,
+        tokenizer=tokenizer,
+        rows=_rows(case, tokenizer),
+        validation_rows=[],
+        settings=case.settings,
+        report=lambda _progress: None,
+    )
+    return trainer, reference_s, model_mib
+
+
+def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) -> tuple[Any, float, float]:
+    """Build TRL's own trainer with the settings of ours, for the pairs in the order of ours.
+
+    The reference it computes in each step, as is its default. `recomputes` is its default too: activations are computed
+    again backwards, which takes less memory and more time.
+    """
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import DPOTrainer
+
+    from trainer.shared_prompts import SiblingSampler
+
+    class Tokenised(DPOTrainer):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
+            return dataset
+
+    tokenizer = load_tokenizer(base)
+    rows = _rows(case, tokenizer)
+    config = _dpo_config(folder, case.settings, 0.0, 0, validates=False)
+    config.precompute_ref_log_probs = False
+    config.activation_checkpointing = recomputes
+    config.train_sampling_strategy = "sequential"
+    order = SiblingSampler([row["prompt_ids"] for row in rows], SEED)
+    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
+    trainer = Tokenised(
+        model=load_model(base, case.dtype),
+        peft_config=new_adapter(case.settings),
+        args=config,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list([{name: rows[index][name] for name in columns} for index in order]),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer, 0.0, _peak_mib()
+
+
+def _rows(case: Case, tokenizer: Any) -> list[Row]:
+    """Return pairs of siblings, cut at random out of English text; no two prompts begin alike."""
+    text, chance = token_ids(TEXT.read_text(encoding="utf-8"), tokenizer), random.Random(SEED)
+    starts = iter(chance.sample(range(len(text)), len(text)))
+
+    def cut(tokens: int) -> list[int]:
+        start = next(starts)
+        return [text[(start + index) % len(text)] for index in range(tokens)]
+
+    rows: list[Row] = []
+    while len(rows) < case.pairs:
+        prompt = cut(case.prompt_tokens)
+        answers = [[*cut(ANSWER_TOKENS - 1), tokenizer.eos_token_id] for _ in range(SIBLINGS[case.pairs_per_prompt])]
+        rows += [
+            {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected, "weight": 1.0}
+            for chosen, rejected in combinations(answers, 2)
+        ]
+    return _siblings_together(rows[: case.pairs])
+
+
+def _logps(trainer: Any, case: Case) -> list[float]:
+    import torch
+
+    from trainer.scoring import score
+
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    rows = sorted(trainer.train_dataset.to_list(), key=lambda row: [row[name] for name in names])
+    inputs = trainer._prepare_inputs(trainer.data_collator(rows[: case.batch_size]))
+    model = trainer.scorer(trainer.model) if hasattr(trainer, "scorer") else trainer.model
+    trainer.model.eval()
+    with torch.no_grad(), trainer.accelerator.autocast():
+        return [float(logp) for logp in score(model, inputs).log_probs.flatten()]
+
+
+def _peak_mib() -> float:
+    """Return the most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
