@@ -20,7 +20,7 @@ import psutil
 from rich.console import Console
 
 from bot.engine.protocol import AdapterRef
-from storage.base_model import resolve_base_model
+from storage.base_model import BUNDLED, resolve_base_model
 from storage.settings import Settings, load_settings
 from tests.benchmarks import llama_cpp
 from tests.benchmarks.report import machine, versions
@@ -42,10 +42,12 @@ notes = Console(stderr=True)
 
 def run(
     *,
+    base: str = BUNDLED,
+    starter: Path = STARTER,
     engines: Sequence[str] = ENGINES,
     chats: Sequence[int] = (1, 4, 8, 16),
-    window_s: float = 10.0,
-    drain_s: float = 6.0,
+    window_s: float = 9.0,
+    drain_s: float = 5.0,
     think_s: float = 1.0,
     new_tokens: int = NEW_TOKENS,
     history_tokens: int = 1_000,
@@ -53,14 +55,16 @@ def run(
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return machine, versions, rows and summary; each of the chats talks for `window_s` seconds."""
+    """Return machine, versions, rows and summary; each of the chats talks for `window_s` seconds.
+
+    `starter` holds an adapter of `base`; llama.cpp answers only from the bundled one.
+    """
     loads = tuple(Load(number, window_s, drain_s, think_s, seed) for number in chats)
     with tempfile.TemporaryDirectory() as folder:
-        model = _sitting(Path(folder), loads, new_tokens, second_turns)
-        many = replace(loads[-1], chats=MANY_ADAPTERS_CHATS)
-        rows = [
-            row for sitting in _sittings(model, engines, many, strengths, history_tokens) for row in _measure(sitting)
-        ]
+        model = _sitting(_settings(Path(folder), base, new_tokens), starter, loads, second_turns)
+        adapters = [replace(model.starter, strength=strength) for strength in strengths]
+        plans = _sittings(model, engines, adapters, history_tokens)
+        rows = [row for sitting in plans for row in _measure(sitting)]
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "peft", "openvino-genai", "xllamacpp"),
@@ -69,31 +73,27 @@ def run(
     }
 
 
-def _sitting(folder: Path, loads: tuple[Load, ...], new_tokens: int, second_turns: int) -> Sitting:
+def _sitting(settings: Settings, folder: Path, loads: tuple[Load, ...], second_turns: int) -> Sitting:
     """Return the sitting that all others vary: ours, without an adapter."""
-    settings = _settings(folder, new_tokens)
     notes.print("Getting the base model ready …")
     base = resolve_base_model(settings.model.base, settings.data.directory)
-    lora = None
-    if llama_cpp.is_installed():
-        lora = folder / "starter.gguf"
-        llama_cpp.write_lora(_starter(1.0), base, lora)
-    return Sitting(OPENVINO, (), loads, base, settings, _script(), lora, second_turns=second_turns)
+    digest = hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+    starter, lora = AdapterRef(digest, folder), None
+    if settings.model.base == BUNDLED and llama_cpp.is_installed():
+        lora = settings.data.directory / "starter.gguf"
+        llama_cpp.write_lora(starter, base, lora)
+    return Sitting(OPENVINO, starter, (), loads, base, settings, _script(), lora, second_turns=second_turns)
 
 
-def _settings(folder: Path, new_tokens: int) -> Settings:
+def _settings(folder: Path, base: str, new_tokens: int) -> Settings:
     return load_settings(
         environment={
             "REACTUNE_DATA__DIRECTORY": str(folder),
+            "REACTUNE_MODEL__BASE": base,
             "REACTUNE_GENERATION__MAX_NEW_TOKENS": str(new_tokens),
             "REACTUNE_GENERATION__TIMEOUT_S": "1000",
         }
     )
-
-
-def _starter(strength: float) -> AdapterRef:
-    digest = hashlib.sha256((STARTER / "adapter_model.safetensors").read_bytes()).hexdigest()
-    return AdapterRef(digest, STARTER, strength)
 
 
 def _script() -> list[Conversation]:
@@ -105,16 +105,17 @@ def _script() -> list[Conversation]:
 
 
 def _sittings(
-    model: Sitting, engines: Sequence[str], many: Load, strengths: Sequence[float], history_tokens: int
+    model: Sitting, engines: Sequence[str], adapters: Sequence[AdapterRef], history_tokens: int
 ) -> Iterator[Sitting]:
-    starter = (_starter(1.0),)
+    many = replace(model.loads[-1], chats=MANY_ADAPTERS_CHATS)
     for engine in engines:
-        if engine == LLAMA_CPP and not llama_cpp.is_installed():
+        if engine == LLAMA_CPP and model.lora is None:
             continue
+        history = history_tokens if engine == OPENVINO else 0
         yield replace(model, engine=engine)
-        yield replace(model, engine=engine, voices=starter, history_tokens=history_tokens if engine == OPENVINO else 0)
-        if engine in OURS and strengths:
-            yield replace(model, engine=engine, voices=tuple(map(_starter, strengths)), loads=(many,))
+        yield replace(model, engine=engine, voices=(model.starter,), history_tokens=history)
+        if engine in OURS and adapters:
+            yield replace(model, engine=engine, voices=tuple(adapters), loads=(many,))
 
 
 def _measure(sitting: Sitting) -> list[Row]:

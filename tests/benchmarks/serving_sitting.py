@@ -32,6 +32,7 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Sitting:
     engine: str
+    starter: AdapterRef
     voices: tuple[AdapterRef, ...]
     """What answers, chats taking turns; without any, the base model."""
     loads: tuple[Load, ...]
@@ -39,7 +40,7 @@ class Sitting:
     settings: Settings
     script: Sequence[Conversation]
     lora: Path | None
-    """The first voice as llama.cpp reads it."""
+    """The starter as llama.cpp reads it; None is no llama.cpp."""
     history_tokens: int = 0
     """Length of the conversation whose second turn is timed, and whether turns and swaps are: 0 leaves them out."""
     second_turns: int = 3
