@@ -686,6 +686,12 @@ def bench_training(
     _run_bench("training", as_json, base=base, batch_size=batch_size, steps=steps)
 
 
+@bench.command("serving")
+def bench_serving(as_json: AsJson = False) -> None:
+    """Waits, tokens per second and memory, beside plain generate() and llama.cpp. Takes minutes."""
+    _run_bench("serving", as_json)
+
+
 def _import_from_here() -> None:
     """Let a taste such as "module:function" name a module in the folder that the command is called in."""
     sys.path.append(str(Path.cwd()))

@@ -1,0 +1,194 @@
+"""A process in which one engine is measured: what it needs in memory is then its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from bot.engine.protocol import AdapterRef
+from bot.prompting import ChatMessage, Turn, to_messages
+from storage.base_model import BaseModel
+from storage.settings import Settings
+from tests.benchmarks.contender import Contender
+from tests.benchmarks.serving_load import MEMBER, Conversation, Crowd, Load, ask, request_of, ticking
+
+OPENVINO, TRANSFORMERS, PLAIN, LLAMA_CPP = "openvino", "transformers", "generate()", "llama.cpp"
+SWAP_CHATS = 4
+SWAP_STRENGTH = 0.9
+WARM_UP_TOKENS = 8
+SHORT_TURN = "Really? Tell me more."
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sitting:
+    engine: str
+    starter: AdapterRef
+    voices: tuple[AdapterRef, ...]
+    """What answers, chats taking turns; without any, the base model."""
+    loads: tuple[Load, ...]
+    base: BaseModel
+    settings: Settings
+    script: Sequence[Conversation]
+    lora: Path | None
+    """The starter as llama.cpp reads it; None is no llama.cpp."""
+    history_tokens: int = 0
+    """Length of the conversation whose second turn is timed, and whether turns and swaps are: 0 leaves them out."""
+    second_turns: int = 3
+    """How many second turns are timed."""
+
+    def voice(self, chat: int) -> AdapterRef | None:
+        return self.voices[chat % len(self.voices)] if self.voices else None
+
+
+def hold(sitting: Sitting, rows: Connection) -> None:
+    """Send a row for each thing measured, then close the connection."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is the report's; llama.cpp writes there
+    asyncio.run(_hold(sitting, rows))
+    rows.close()
+
+
+async def _hold(sitting: Sitting, rows: Connection) -> None:
+    engine = _engine(sitting)
+    await engine.start()
+    try:
+        for voice in sitting.voices or (None,):
+            await _warm_up(engine, voice, sitting.settings)
+        for load in sitting.loads:
+            rows.send(await _measure_chats(engine, sitting, load))
+        if sitting.history_tokens:
+            rows.send(await _measure_second_turn(engine, sitting))
+            rows.send(await _measure_swap(engine, sitting))
+    finally:
+        await engine.close(0)
+
+
+def _engine(sitting: Sitting) -> Contender:
+    """Import no more than the engine needs."""
+    base, settings = sitting.base, sitting.settings
+    if sitting.engine == OPENVINO:
+        from bot.engine.openvino.engine import OpenVinoEngine
+
+        return OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
+    if sitting.engine == TRANSFORMERS:
+        from bot.engine.local import LocalEngine
+
+        return LocalEngine(base.path, settings.model, settings.generation)
+    if sitting.engine == PLAIN:
+        from tests.benchmarks.plain_generate import PlainGenerate
+
+        return PlainGenerate(base, settings, sitting.voice(0))
+    from tests.benchmarks.llama_cpp import LlamaCpp
+
+    return LlamaCpp(base, settings, sitting.lora if sitting.voices else None)
+
+
+async def _warm_up(engine: Contender, voice: AdapterRef | None, settings: Settings) -> None:
+    prompt = await engine.render([{"role": "user", "content": "Hi."}])
+    await ask(engine, request_of(prompt.text, voice, settings, seed=1, max_new_tokens=WARM_UP_TOKENS), set())
+
+
+async def _measure_chats(engine: Contender, sitting: Sitting, load: Load) -> Row:
+    crowd = Crowd(engine, sitting.settings, sitting.script, sitting.voice, load)
+    async with ticking() as late_ms:
+        measured = await crowd.talk()
+    return {
+        "what": "chats",
+        "engine": sitting.engine,
+        "adapters": len(sitting.voices),
+        "chats": load.chats,
+        **measured,
+        "max_loop_delay_ms": round(max(late_ms, default=0.0), 1),
+    }
+
+
+# The second turn of a long conversation
+
+
+async def _measure_second_turn(engine: Contender, sitting: Sitting) -> Row:
+    told = [await _two_turns(engine, sitting, number) for number in range(sitting.second_turns)]
+    first, second = (statistics.median(times) for times in zip(*told, strict=True))
+    return {
+        "what": "second turn",
+        "engine": sitting.engine,
+        "history_tokens": sitting.history_tokens,
+        "conversations": len(told),
+        "first_turn_first_token_s": round(first, 3),
+        "second_turn_first_token_s": round(second, 3),
+    }
+
+
+async def _two_turns(engine: Contender, sitting: Sitting, number: int) -> tuple[float, float]:
+    """Return the seconds to the first token of two turns of a conversation that the engine never saw."""
+    turns = await _long_conversation(engine, sitting, number)
+    first_s, answer = await _first_token_s(engine, sitting, turns)
+    second_s, _ = await _first_token_s(engine, sitting, [*turns, Turn(None, answer), Turn(MEMBER, SHORT_TURN)])
+    return first_s, second_s
+
+
+async def _long_conversation(engine: Contender, sitting: Sitting, number: int) -> list[Turn]:
+    words = [message for conversation in sitting.script[number :: sitting.second_turns] for message in conversation]
+    turns = [Turn(MEMBER, words[0])]
+    for said, heard in zip(words[1::2], words[2::2], strict=False):
+        prompt = await engine.render(_messages(turns, sitting.settings))
+        if prompt.tokens >= sitting.history_tokens:
+            break
+        turns += [Turn(None, said), Turn(MEMBER, heard)]
+    return turns
+
+
+async def _first_token_s(engine: Contender, sitting: Sitting, turns: Sequence[Turn]) -> tuple[float, str]:
+    prompt = await engine.render(_messages(turns, sitting.settings))
+    told, answer = await ask(engine, request_of(prompt.text, sitting.voice(0), sitting.settings, seed=1), set())
+    return told.first_token_s, answer
+
+
+def _messages(turns: Sequence[Turn], settings: Settings) -> list[ChatMessage]:
+    return to_messages(settings.chat.system_prompt, turns)
+
+
+# A new version, under load
+
+
+async def _measure_swap(engine: Contender, sitting: Sitting) -> Row:
+    """Switch new requests to a version that was prepared before, halfway through the window."""
+    load = replace(sitting.loads[-1], chats=SWAP_CHATS)
+    new = replace(sitting.voices[0], strength=SWAP_STRENGTH)
+    prepare_s = await _prepare(engine, new, sitting.settings)
+    switched_at = time.perf_counter() + load.window_s / 2
+
+    def answering(_chat: int) -> AdapterRef:
+        return new if time.perf_counter() >= switched_at else sitting.voices[0]
+
+    crowd = Crowd(engine, sitting.settings, sitting.script, answering, load)
+    measured = await crowd.talk()
+    by_new = [one for one in crowd.told if one.adapter == new and one.first_token_at]
+    first = min(by_new, key=lambda one: one.first_token_at or 0.0, default=None)
+    return {
+        "what": "swap",
+        "engine": sitting.engine,
+        "chats": load.chats,
+        **measured,
+        "prepare_s": round(prepare_s, 3),
+        "answers_by_new": len(by_new),
+        "asked_s": round(first.asked_at - switched_at, 3) if first else None,
+        "first_token_s": round((first.first_token_at or 0.0) - switched_at, 3) if first else None,
+        "last_token_s": round(first.ended_at - switched_at, 3) if first else None,
+    }
+
+
+async def _prepare(engine: Contender, voice: AdapterRef, settings: Settings) -> float:
+    """Return the seconds until a version is ready, which an answer of it shows."""
+    began = time.perf_counter()
+    engine.prepare(voice)
+    await _warm_up(engine, voice, settings)
+    return time.perf_counter() - began
