@@ -59,6 +59,8 @@ def run(
 
     `starter` holds an adapter of `base`; llama.cpp answers only from the bundled one.
     """
+    # Engines whose threads spin at barriers collapse beside other work: numbers of a busy machine compare nothing.
+    described = machine() | {"load_before": round(psutil.getloadavg()[0], 2)}
     loads = tuple(Load(number, window_s, drain_s, think_s, seed) for number in chats)
     with tempfile.TemporaryDirectory() as folder:
         model = _sitting(_settings(Path(folder), base, new_tokens), starter, loads, second_turns)
@@ -66,7 +68,7 @@ def run(
         plans = _sittings(model, engines, adapters, history_tokens)
         rows = [row for sitting in plans for row in _measure(sitting)]
     return {
-        "machine": machine(),
+        "machine": described,
         "versions": versions("torch", "transformers", "peft", "openvino-genai", "xllamacpp"),
         "rows": rows,
         "summary": _summary(rows),
