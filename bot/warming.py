@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from discord.ext import tasks
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.engine import Engine
@@ -13,7 +15,7 @@ from bot.releases import Release, Releases
 from storage.database import Database
 from storage.errors import AdapterError
 from storage.schema import VersionRow
-from storage.versions import Version, find_version
+from storage.versions import Version, find_version, name_of
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +40,20 @@ class Warming:
 
     @tasks.loop(seconds=LOOK_INTERVAL_S)
     async def _look(self) -> None:
-        newest_id = await self._database.read(_newest_id)
-        if newest_id > self._newest_id:
-            self._newest_id = newest_id
-            version = await self._database.read(find_version, newest_id)
-            if version is not None:
-                self._prepare(version)
-
-    def _prepare(self, version: Version) -> None:
         try:
-            self._engine.prepare(self._releases.open(version).adapter)
+            newest_id = await self._database.read(_newest_id)
+            if newest_id > self._newest_id:
+                self._newest_id = newest_id
+                await self._prepare(await self._database.read(find_version, newest_id))
+        except DBAPIError as error:
+            log.warning("New versions cannot be looked up now: %s", error.orig)
+
+    async def _prepare(self, version: Version | None) -> None:
+        try:
+            release = await asyncio.to_thread(self._releases.open, version)
+            self._engine.prepare(release.adapter)
         except AdapterError as error:
-            log.warning("%s is not loaded ahead of time: %s", version.name, error)
+            log.warning("%s is not loaded ahead of time: %s", name_of(version), error)
 
 
 def _newest_id(session: Session) -> int:

@@ -19,6 +19,9 @@ from trainer.scoring import IGNORED, score, scored, separate_rows
 WINDOWED = "sliding_attention"
 FULL = "full_attention"
 
+SIBLINGS = 4
+"""How many times longer a run of one prompt's answers may be; what a token sees of all others grows with the square."""
+
 TOLERANCE_NATS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """Most that log-probabilities of a token may differ on average; rounding makes 1e-6, and 0.02 in bfloat16."""
 
@@ -64,15 +67,15 @@ class TokenTree:
 def split_by_tokens(groups: Sequence[Sequence[Sequence[int]]], most: int) -> list[list[int]]:
     """Return the groups' indices in runs, in order, each of which makes a tree of at most `most` tokens.
 
-    A group of texts (a pair's two) is never torn. One that mostly repeats its run's tokens stays in it whatever the
-    length, as computing them again would take more memory than the rest of it does.
+    A group of texts (a pair's two) is never torn. One that mostly repeats its run's tokens stays in it up to SIBLINGS
+    times that many, as computing them again would take more memory than the rest of it does.
     """
     runs: list[list[int]] = []
     tree, run_columns = TokenTree(), set[int]()
     for index, group in enumerate(groups):
         columns = {column for text in group for column in tree.add(text)}
         is_sibling = 2 * len(columns & run_columns) > len(columns)
-        if not runs or not (is_sibling or len(columns | run_columns) <= most):
+        if not runs or len(columns | run_columns) > (SIBLINGS * most if is_sibling else most):
             runs.append([])
             run_columns = set()
         runs[-1].append(index)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from bot.engine.choice import start_engine
 from bot.engine.local import LocalEngine
 from bot.engine.openvino import verification
 from bot.engine.openvino.engine import OpenVinoEngine
-from bot.engine.openvino.graph import _Decoder, build_graph
+from bot.engine.openvino.graph import AdapterMisfit, _Decoder, build_graph
 from bot.engine.openvino.support import UnsupportedModel
 from bot.errors import EngineStopped
 from storage.base_model import BaseModel, resolve_base_model
@@ -65,7 +66,7 @@ def children() -> set[int]:
 
 
 def written_by_verification(folder: Path) -> str:
-    (file,) = folder.glob("engine/*/verified.json")
+    (file,) = folder.glob("engine/*/verified-float32.json")
     return file.read_text()
 
 
@@ -89,8 +90,27 @@ async def test_a_prepared_version_waits_in_memory(engine: OpenVinoEngine, base: 
     adapter = save_adapter(base.path, tmp_path, 3)
     engine.prepare(adapter)
     await answer(engine, request(tokens=1, adapter=adapter))
-    completion = await finished(engine.submit(request(tokens=1, adapter=adapter)))
-    assert completion.total_s < 1.0
+    assert (await finished(engine.submit(request(tokens=1, adapter=adapter)))).queued_s < 0.1
+
+
+async def test_versions_beyond_the_limit_wait_for_room_and_all_are_answered(
+    settings: Settings, base: BaseModel, tmp_path: Path
+) -> None:
+    small = settings.model.model_copy(update={"resident_adapters": 1})
+    engine = OpenVinoEngine(base, settings.data.directory, small, settings.generation)
+    await engine.start()
+    adapter = save_adapter(base.path, tmp_path, 5)
+    before = children()
+    voices = [None, adapter, None, adapter]
+    lanes = [replace(request(tokens=20, adapter=voice), lane=lane) for lane, voice in enumerate(voices)]
+    answers = [asyncio.create_task(answer(engine, wanted)) for wanted in lanes]
+    most = 0
+    while not all(one.done() for one in answers):
+        most = max(most, len(children() - before))
+        await asyncio.sleep(0.02)
+    assert all(one.result() for one in answers)
+    assert most <= 2, "one at work, and one on its way out"
+    await engine.close(0.0)
 
 
 async def test_no_answer_comes_from_what_another_version_has_read(
@@ -116,10 +136,10 @@ def test_a_graph_that_says_something_else_is_refused(base: BaseModel, monkeypatc
         return heads
 
     # A tiny random model hardly minds where a word stands, so the bar is set to what rounding costs it.
-    monkeypatch.setattr(verification, "MAX_DIVERGENCE", 10 * max(verification.verify(base.path).values()))
+    monkeypatch.setattr(verification, "MAX_DIVERGENCE", 10 * max(verification.verify(base.path, "float32").values()))
     monkeypatch.setattr(_Decoder, "_rotated", straight)
     with pytest.raises(UnsupportedModel, match="differ from transformers'"):
-        verification.verify(base.path)
+        verification.verify(base.path, "float32")
 
 
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
@@ -145,7 +165,17 @@ def test_the_graph_of_each_kind_of_model_says_what_transformers_says(kind: str, 
         for parameter in model.parameters():  # biases and norms too, which begin as zeros and ones
             parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(tiny)
-    verification.verify(tiny)  # it raises where they differ
+    verification.verify(tiny, "bfloat16")  # it raises where they differ
+
+
+def test_a_layer_without_its_changes_is_no_adapter(base: BaseModel, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    adapter = save_adapter(base.path, tmp_path, 6)
+    file = tmp_path / "adapter_model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(file).items() if ".layers.1." not in name}, file)
+    with pytest.raises(AdapterMisfit, match="it lacks"):
+        build_graph(base.path, adapter)
 
 
 def test_another_architecture_is_named(tmp_path: Path) -> None:
@@ -184,7 +214,7 @@ async def test_a_thousand_requests_at_once_are_answered_or_refused_and_memory_st
     assert engine.waiting == 0
 
 
-def test_rounding_keeps_every_weight_within_half_a_step() -> None:
+def test_rounding_keeps_every_weight_within_a_step() -> None:
     from bot.engine.openvino.graph import GROUP_SIZE, INT8_MAX, _rounded
 
     matrix = np.random.default_rng(1).normal(size=(8, 2 * GROUP_SIZE)).astype(np.float32)
@@ -192,4 +222,4 @@ def test_rounding_keeps_every_weight_within_half_a_step() -> None:
     scaled = integers.input_value(0).get_node().input_value(0).get_node().data.astype(np.float32)
     scales = integers.input_value(1).get_node().data.astype(np.float32)
     steps = np.abs(matrix.reshape(8, 2, -1)).max(axis=2, keepdims=True) / INT8_MAX
-    assert np.all(np.abs(scaled * scales - matrix.reshape(8, 2, -1)) <= 0.6 * steps)
+    assert np.all(np.abs(scaled * scales - matrix.reshape(8, 2, -1)) <= steps)

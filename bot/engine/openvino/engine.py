@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bot.engine.openvino.options import VERIFIED_FILE, WorkerOptions, graph_folder
+from bot.engine.openvino.options import WorkerOptions, graph_folder, verified_file
 from bot.engine.openvino.support import require_supported
 from bot.engine.openvino.version_process import VersionProcess
 from bot.engine.protocol import AdapterRef, Finish, GenerationRequest, RenderedPrompt
@@ -38,6 +38,7 @@ class OpenVinoEngine:
     ) -> None:
         self._base = base
         self._folder = graph_folder(base, data_directory)
+        self._verified = verified_file(self._folder, model.dtype)
         self._model = model
         self._generation = generation
         self._waiting: list[QueuedGeneration] = []
@@ -62,7 +63,7 @@ class OpenVinoEngine:
             await asyncio.to_thread(self._read_tokenizer)
         except Exception as error:
             raise EngineStopped(f"the base model in {self._base.path} cannot be used: {error}") from error
-        if not (self._folder / VERIFIED_FILE).exists():
+        if not self._verified.exists():
             await self._verify()
         self._is_open = not self._is_closing
 
@@ -75,10 +76,11 @@ class OpenVinoEngine:
 
     async def _verify(self) -> None:
         log.info("Comparing OpenVINO's answers with transformers', once for this base model …")
-        command = [sys.executable, "-m", "bot.engine.openvino.verification", str(self._base.path), str(self._folder)]
+        arguments = str(self._base.path), self._model.dtype, str(self._verified)
+        command = [sys.executable, "-m", "bot.engine.openvino.verification", *arguments]
         process = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
         if process.returncode:
-            reason = process.stderr.strip().rpartition("\n")[2]
+            reason = process.stderr.strip().rpartition("\n")[2] or f"code {process.returncode}, out of memory perhaps"
             raise EngineStopped(f"the base model in {self._base.path} cannot be used: {reason}")
 
     async def close(self, drain_s: float) -> None:
@@ -112,16 +114,18 @@ class OpenVinoEngine:
 
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Load a version before it is asked for, where there is room beside those at work."""
-        if self._is_open:
-            self._version(adapter)
+        if self._is_open and (self._has_room() or len(self._versions) > 1):
+            self._load(adapter)
 
     def _end(self, generation: QueuedGeneration, finish: Finish) -> None:
         """End an answer early, whether its turn has come or not."""
+        if generation.has_ended:
+            return
         if generation in self._waiting:
             self._waiting.remove(generation)
             generation.complete(finish, time.perf_counter())
         else:
-            any(version.end(generation, finish) for version in self._versions.values())
+            self._versions[generation.request.adapter].end(generation, finish)
         self._settle()
 
     def _settle(self) -> None:
@@ -141,13 +145,25 @@ class OpenVinoEngine:
         """Return whose turn it is: of the lane that waits longest, its oldest; None without a free place."""
         if sum(version.busy for version in self._versions.values()) >= self._generation.batch_size:
             return None
-        ready = [one for one in self._waiting if self._version(one.request.adapter).is_ready]
-        return min(ready, key=lambda one: self._served_at.get(one.request.lane, 0.0), default=None)
+        for one in sorted(self._waiting, key=lambda one: self._served_at.get(one.request.lane, 0.0)):
+            self._load(one.request.adapter)
+            if one.request.adapter not in self._versions:
+                return None  # all are at work: until one is not, nobody overtakes
+            if self._versions[one.request.adapter].is_ready:
+                return one
+        return None
 
-    def _version(self, adapter: AdapterRef | None) -> VersionProcess:
-        if adapter not in self._versions:
-            self._versions[adapter] = VersionProcess(self._options(adapter), self._changed)
-        return self._versions[adapter]
+    def _has_room(self) -> bool:
+        return len(self._versions) < self._model.resident_adapters
+
+    def _load(self, adapter: AdapterRef | None) -> None:
+        """Load a version in the place of the idle one that was used longest ago, unless all are at work."""
+        idle = [key for key, one in self._versions.items() if one.is_ready and not one.busy]
+        if adapter in self._versions or not (self._has_room() or idle):
+            return
+        if not self._has_room():
+            self._send_away(self._versions.pop(min(idle, key=lambda key: self._versions[key].used_at)))
+        self._versions[adapter] = VersionProcess(self._options(adapter), self._changed)
 
     def _options(self, adapter: AdapterRef | None) -> WorkerOptions:
         return WorkerOptions(
@@ -165,7 +181,6 @@ class OpenVinoEngine:
     def _changed(self, version: VersionProcess) -> None:
         if version.is_gone:
             self._forget(version)
-        self._make_room()
         self._settle()
 
     def _forget(self, version: VersionProcess) -> None:
@@ -180,15 +195,7 @@ class OpenVinoEngine:
             self._waiting.remove(generation)
             generation.fail(version.failure)
 
-    def _make_room(self) -> None:
-        """Let the least recently used idle versions go beyond `model.resident_adapters`."""
-        wanted = {one.request.adapter for one in self._waiting}
-        idle = [key for key, one in self._versions.items() if one.is_ready and not one.busy and key not in wanted]
-        surplus = len(self._versions) - self._model.resident_adapters
-        for key in sorted(idle, key=lambda key: self._versions[key].used_at)[: max(0, surplus)]:
-            self._leave(self._versions.pop(key))
-
-    def _leave(self, version: VersionProcess) -> None:
+    def _send_away(self, version: VersionProcess) -> None:
         task = asyncio.get_running_loop().create_task(version.close(), name="version leaves")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as op
 from safetensors import deserialize
 
-from bot.engine.openvino.support import UnsupportedModel, require_supported
+from bot.engine.openvino.support import UnsupportedModel, positions_of, require_supported
 from bot.engine.protocol import AdapterRef
 from bot.errors import BotError
 
@@ -103,14 +103,19 @@ class _Changes:
         config = json.loads((adapter.path / "adapter_config.json").read_text(encoding="utf-8"))
         if unknown := [key for key in UNKNOWN_TO_US if config.get(key)]:
             raise AdapterMisfit(adapter, f"it uses {unknown[0]}")
+        if config.get("init_lora_weights", True) not in (True, False, "gaussian"):
+            raise AdapterMisfit(adapter, f"it changes the base itself ({config['init_lora_weights']})")
         self._alpha = float(config["lora_alpha"]) * adapter.strength
         self._is_rank_stabilised = bool(config.get("use_rslora"))
         self._tensors = read_tensors([adapter.path / "adapter_model.safetensors"])
         self._unused = set(self._tensors)
+        self._kinds = {name.split(".lora_")[0].rpartition(".")[2] for name in self._tensors}
 
     def apply(self, layer: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         names = LORA_KEY.format(layer, "A"), LORA_KEY.format(layer, "B")
         if not self._unused.issuperset(names):
+            if layer.rpartition(".")[2] in self._kinds:
+                raise AdapterMisfit(self._adapter, f"it lacks {names[0]} or {names[1]}")
             return weight
         self._unused.difference_update(names)
         down, up = (self._tensors[name] for name in names)
@@ -121,6 +126,8 @@ class _Changes:
         return weight + np.float32(scale) * (up @ down)
 
     def require_all_used(self) -> None:
+        if not self._tensors:
+            raise AdapterMisfit(self._adapter, "it holds no tensors")
         if self._unused:
             raise AdapterMisfit(
                 self._adapter, f"{len(self._unused)} of its tensors belong to no layer, such as {min(self._unused)}"
@@ -138,6 +145,7 @@ class _Decoder:
         self._head_size = int(config.get("head_dim") or config["hidden_size"] // self._heads)
         self._epsilon = float(config["rms_norm_eps"])
         self._theta = _rope_theta(config)
+        self._positions = positions_of(config)
         self._is_tied = bool(config.get("tie_word_embeddings"))
         self._sinks: list[Any] = []
 
@@ -201,12 +209,13 @@ class _Decoder:
 
     @cached_property
     def _angles(self) -> tuple[Any, Any]:
-        """Cosine and sine of each position, (B, 1, T, head size)."""
-        frequencies = 1.0 / self._theta ** (np.arange(0, self._head_size, 2, dtype=np.float32) / self._head_size)
-        positions = op.unsqueeze(op.convert(self._position_ids, "f32"), _ints(-1))
-        half = op.multiply(positions, op.constant(frequencies.astype(np.float32)[None, None]))
-        angles = op.unsqueeze(op.concat([half, half], -1), _ints(1))
-        return op.cos(angles), op.sin(angles)
+        """Cosine and sine of each position, (B, 1, T, head size), looked up: computed in bfloat16, positions beyond 256
+        would be rounded to even ones."""
+        frequencies = 1.0 / self._theta ** (np.arange(0, self._head_size, 2) / self._head_size)
+        angles = np.outer(np.arange(self._positions), frequencies)
+        tables = (table(np.concatenate([angles, angles], axis=1)).astype(np.float32) for table in (np.cos, np.sin))
+        cosine, sine = (op.gather(op.constant(table), self._position_ids, _ints(0)) for table in tables)
+        return op.unsqueeze(cosine, _ints(1)), op.unsqueeze(sine, _ints(1))
 
     def _rotated(self, heads: Any) -> Any:
         """Rotary positions (Su et al. 2021), halves against each other as in LLaMA."""
@@ -248,8 +257,8 @@ def _rounded(matrix: NDArray[np.float32]) -> Any:
     """Return (outputs, inputs) as 8-bit integers with a scale for each group of inputs, as float32 to what follows."""
     outputs, inputs = matrix.shape
     groups = matrix.reshape(outputs, -1, GROUP_SIZE if inputs % GROUP_SIZE == 0 else inputs)
-    scales = np.abs(groups).max(axis=2, keepdims=True) / INT8_MAX
-    scales = np.where(scales == 0, 1, scales).astype(np.float16)
+    scales = (np.abs(groups).max(axis=2, keepdims=True) / INT8_MAX).astype(np.float16)
+    scales = np.where(scales == 0, np.float16(1), scales)
     integers = np.clip(np.rint(groups / scales.astype(np.float32)), -INT8_MAX, INT8_MAX).astype(np.int8)
     scaled = op.multiply(op.convert(op.constant(integers), "f16"), op.constant(scales))
     return op.convert(op.reshape(scaled, _ints(outputs, inputs), False), "f32")

@@ -16,7 +16,6 @@ from storage.base_model import BaseModel
 from storage.conversion import sync_to_disk
 
 BASE_NAME = "base"
-STAGING = ".staging"
 
 
 def version_name(adapter: AdapterRef | None) -> str:
@@ -35,10 +34,11 @@ class GraphCache:
         """Return the folder of the version's graph, after making it where it is missing."""
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / version_name(adapter)
-        with FileLock(self.folder / ".lock"):
-            if not target.exists():
-                self._make(adapter, target)
-            os.utime(target)
+        if not target.exists():
+            with FileLock(self.folder / f".{target.name}.lock"):
+                if not target.exists():
+                    self._make(adapter, target)
+        os.utime(target)
         return target
 
     def discard(self, adapter: AdapterRef | None) -> None:
@@ -47,13 +47,12 @@ class GraphCache:
 
     def prune(self, keep: int) -> None:
         """Remove all graphs but the `keep` last used ones."""
-        with FileLock(self.folder / ".lock"):
-            graphs = sorted(self.folder.glob(f"*/{MODEL_FILE}"), key=lambda file: file.parent.stat().st_mtime)
-            for file in graphs[:-keep]:
-                shutil.rmtree(file.parent, ignore_errors=True)
+        graphs = sorted(self.folder.glob(f"*/{MODEL_FILE}"), key=lambda file: file.parent.stat().st_mtime)
+        for file in graphs[:-keep]:
+            shutil.rmtree(file.parent, ignore_errors=True)
 
     def _make(self, adapter: AdapterRef | None, target: Path) -> None:
-        staging = self.folder / STAGING
+        staging = self.folder / f".{target.name}.staging"
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         ov.save_model(build_graph(self.base.path, adapter), staging / MODEL_FILE, compress_to_fp16=False)

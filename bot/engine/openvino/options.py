@@ -10,14 +10,18 @@ from pathlib import Path
 from bot.engine.protocol import AdapterRef
 from storage.base_model import BaseModel
 
-VERIFIED_FILE = "verified.json"
-RECIPE = "int8-64"
+RECIPE = "int8-64-2"
 """Names how graphs are made; another recipe makes them anew."""
 
 
 def graph_folder(base: BaseModel, data_directory: Path) -> Path:
     """Return where the graphs of this base, recipe and release of OpenVINO are."""
-    return data_directory / "engine" / f"{base.revision}-{RECIPE}-{version('openvino')}"
+    return data_directory / "engine" / f"{base.revision}-{RECIPE}-{version('openvino-genai')}"
+
+
+def verified_file(folder: Path, dtype: str) -> Path:
+    """Return what says that graphs in this folder were compared with transformers."""
+    return folder / f"verified-{dtype}.json"
 
 
 @dataclass(frozen=True)

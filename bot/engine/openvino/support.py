@@ -10,6 +10,7 @@ from typing import Any
 from bot.errors import BotError
 
 ARCHITECTURES = frozenset({"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
+MAX_POSITIONS = 32_768
 
 
 class UnsupportedModel(BotError):
@@ -39,3 +40,8 @@ def _read_config(base_path: Path) -> dict[str, Any]:
 def _rope_type(config: Mapping[str, Any]) -> str:
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     return str(rope.get("rope_type", rope.get("type", "default")))
+
+
+def positions_of(config: Mapping[str, Any]) -> int:
+    """Return how many positions a graph knows: the model's, as far as their table stays small."""
+    return min(int(config.get("max_position_embeddings", MAX_POSITIONS)), MAX_POSITIONS)

@@ -17,12 +17,11 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from bot.engine.openvino.graph import MODEL_FILE, build_graph
-from bot.engine.openvino.options import VERIFIED_FILE
-from bot.engine.openvino.support import UnsupportedModel
+from bot.engine.openvino.support import UnsupportedModel, positions_of, require_supported
+from bot.engine.openvino.worker import load_tokenizer, properties
 from bot.engine.protocol import AdapterRef
 from storage.quiet import quiet_transformers
 
@@ -33,22 +32,27 @@ TEXTS = (
     "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\nprint(mean([1, 2, 3]))",
     "Hello! How are you today? - Fine, thank you. I have just made soup, do you want some of it?",
 )
+LONG_TEXT = " ".join(TEXTS * 9)
+"""Several hundred tokens: what is lost where positions are large does not show before."""
 
 
-def verify(base_path: Path) -> dict[str, float]:
+def verify(base_path: Path, dtype: str) -> dict[str, float]:
     """Return the mean divergence from transformers (KL, nats per token) of the base, and of it under an adapter.
+
+    `dtype` is that of serving, bfloat16 or float32.
 
     Raises UnsupportedModel where one is above MAX_DIVERGENCE.
     """
-    tokenizer = Tokenizer.from_file(str(base_path / "tokenizer.json"))
-    texts = [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
+    tokenizer = load_tokenizer(base_path)
+    most = positions_of(require_supported(base_path))
+    texts = [tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in (*TEXTS, LONG_TEXT)]
     with tempfile.TemporaryDirectory() as name, quiet_transformers():
         folder = Path(name)
         model = AutoModelForCausalLM.from_pretrained(base_path, dtype=torch.float32, local_files_only=True).eval()
-        found = {"base": _divergence(model, _logits(base_path, None, folder, texts), texts)}
+        found = {"base": _divergence(model, _logits(base_path, None, folder, texts, dtype), texts)}
         adapted = _adapt(model, folder / "adapter")
         adapter = AdapterRef("verification", folder / "adapter")
-        found["adapter"] = _divergence(adapted, _logits(base_path, adapter, folder, texts), texts)
+        found["adapter"] = _divergence(adapted, _logits(base_path, adapter, folder, texts, dtype), texts)
     for what, divergence in found.items():
         if not divergence <= MAX_DIVERGENCE:  # also where it is no number
             raise UnsupportedModel(
@@ -69,12 +73,12 @@ def _adapt(model: Any, folder: Path) -> Any:
 
 
 def _logits(
-    base_path: Path, adapter: AdapterRef | None, folder: Path, texts: Sequence[list[int]]
+    base_path: Path, adapter: AdapterRef | None, folder: Path, texts: Sequence[list[int]], dtype: str
 ) -> list[NDArray[np.float32]]:
     """Return OpenVINO's logits of each text, (T, V)."""
     file = folder / MODEL_FILE
     ov.save_model(build_graph(base_path, adapter), file, compress_to_fp16=False)
-    compiled = ov.Core().compile_model(file, "CPU", {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0})
+    compiled = ov.Core().compile_model(file, "CPU", properties(dtype))
     return [_run(compiled, ids) for ids in texts]
 
 
@@ -100,15 +104,15 @@ def _divergence(model: Any, ours: Sequence[NDArray[np.float32]], texts: Sequence
 
 
 def main() -> None:
-    base_path, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    base_path, dtype, target = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     try:
-        found = verify(base_path)
+        found = verify(base_path, dtype)
     except UnsupportedModel as error:
         raise SystemExit(str(error)) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f".{VERIFIED_FILE}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_suffix(".staging")
     staging.write_text(json.dumps(found), encoding="utf-8")
-    staging.replace(folder / VERIFIED_FILE)
+    staging.replace(target)
 
 
 if __name__ == "__main__":

@@ -109,16 +109,11 @@ class VersionProcess:
             }
         )
 
-    def end(self, generation: QueuedGeneration, finish: Finish) -> bool:
-        """End an answer early, with what it has; return whether it was one of this process's."""
-        for id_, running in self._running.items():
-            if running.generation is generation:
-                del self._running[id_]
-                self._commands.put({"cancel": id_})
-                running.complete(finish)
-                self._on_change(self)
-                return True
-        return False
+    def end(self, generation: QueuedGeneration, finish: Finish) -> None:
+        """End an answer early, with what it has."""
+        (id_,) = (id_ for id_, running in self._running.items() if running.generation is generation)
+        self._commands.put({"cancel": id_})
+        self._running.pop(id_).complete(finish)
 
     async def close(self) -> None:
         """Let the process leave, or end it."""
@@ -165,13 +160,17 @@ class VersionProcess:
     # From here on, everything runs on threads of its own.
 
     def _live(self) -> None:
-        with tempfile.TemporaryFile() as errors:
-            try:
+        last_words = ""
+        try:
+            with tempfile.TemporaryFile() as errors:
                 last_words = self._listen(errors)
-            except OSError as error:
-                last_words = str(error)
-        self._commands.put(None)
-        self._post(self._leave, last_words)
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            last_words = str(error)
+        finally:
+            if self._process:
+                self._process.kill()
+            self._commands.put(None)
+            self._post(self._leave, last_words)
 
     def _listen(self, errors: IO[bytes]) -> str:
         """Hand on what the process says until it ends, and return its last words."""

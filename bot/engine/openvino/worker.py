@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
@@ -77,7 +78,7 @@ class Worker:
         """Load the version; raises what a broken model, adapter or graph raises."""
         self._end_ids = frozenset(options.end_ids)
         self._emit = emit
-        self._tokenizer = Tokenizer.from_file(str(options.base.path / "tokenizer.json"))
+        self._tokenizer = load_tokenizer(options.base.path)
         self._pipeline = _load(options)
         self._answers: dict[int, _Answer] = {}
 
@@ -127,6 +128,20 @@ class Worker:
                     del self._answers[id_]
 
 
+def load_tokenizer(base_path: Path) -> Tokenizer:
+    """Return the base's tokenizer, which cuts and pads nothing, whatever its file says."""
+    tokenizer = Tokenizer.from_file(str(base_path / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def properties(dtype: str, threads: int = 0) -> dict[str, object]:
+    """Return how OpenVINO computes: with this precision and, where not 0, with so many threads."""
+    precision: dict[str, object] = {ROUND_ACTIVATIONS: 0, "INFERENCE_PRECISION_HINT": PRECISIONS[dtype]}
+    return precision | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+
+
 def _load(options: WorkerOptions) -> Any:
     cache = GraphCache(options.base, options.folder)
     graph = cache.prepare(options.adapter)
@@ -136,11 +151,8 @@ def _load(options: WorkerOptions) -> Any:
     scheduler.enable_prefix_caching = True
     # What all answers need at once, and as much again for conversations that will go on.
     scheduler.num_kv_blocks = 2 * options.batch_size * -(-options.context_tokens // BLOCK_TOKENS)
-    properties: dict[str, object] = {ROUND_ACTIVATIONS: 0, "INFERENCE_PRECISION_HINT": PRECISIONS[options.dtype]}
-    if options.threads:
-        properties["INFERENCE_NUM_THREADS"] = options.threads
     try:
-        return ContinuousBatchingPipeline(str(graph), scheduler, "CPU", properties)
+        return ContinuousBatchingPipeline(str(graph), scheduler, "CPU", properties(options.dtype, options.threads))
     except RuntimeError:
         cache.discard(options.adapter)  # the next start makes it anew
         raise
