@@ -131,6 +131,16 @@ async def test_graphs_are_compared_with_transformers_once(engine: OpenVinoEngine
     assert all(0 <= divergence < verification.MAX_DIVERGENCE for divergence in found.values())
 
 
+async def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
+    old = tmp_path / "engine" / "0123456789abcdef-int8-2020.1" / "base"
+    old.mkdir(parents=True)
+    engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
+    await engine.start()
+    await engine.close(0.0)
+    assert len(list((tmp_path / "engine").iterdir())) == 1
+    assert not old.exists()
+
+
 def test_a_graph_that_says_something_else_is_refused(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def straight(_self: object, heads: object) -> object:
         return heads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -65,6 +66,7 @@ class OpenVinoEngine:
             raise EngineStopped(f"the base model in {self._base.path} cannot be used: {error}") from error
         if not self._verified.exists():
             await self._verify()
+            await asyncio.to_thread(_remove_others, self._folder)
         self._is_open = not self._is_closing
 
     def _read_tokenizer(self) -> None:
@@ -78,7 +80,10 @@ class OpenVinoEngine:
         log.info("Comparing OpenVINO's answers with transformers', once for this base model …")
         arguments = str(self._base.path), self._model.dtype, str(self._verified)
         command = [sys.executable, "-m", "bot.engine.openvino.verification", *arguments]
-        process = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+        # In a session of its own: Ctrl-C must not look like a verdict.
+        process = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, start_new_session=True
+        )
         if process.returncode:
             reason = process.stderr.strip().rpartition("\n")[2] or f"code {process.returncode}, out of memory perhaps"
             raise EngineStopped(f"the base model in {self._base.path} cannot be used: {reason}")
@@ -209,3 +214,10 @@ def end_ids(base_path: Path, eos_id: int | None) -> tuple[int, ...]:
         configured: Any = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None
         found |= set(configured if isinstance(configured, list) else [configured])
     return tuple(sorted(id_ for id_ in found if id_ is not None))
+
+
+def _remove_others(folder: Path) -> None:
+    """Remove graphs of other bases, recipes and releases of OpenVINO, which take gigabytes, and seconds to make again."""
+    for other in folder.parent.iterdir():
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
