@@ -217,7 +217,7 @@ def end_ids(base_path: Path, eos_id: int | None) -> tuple[int, ...]:
 
 
 def _remove_others(folder: Path) -> None:
-    """Remove graphs of other bases, recipes and releases of OpenVINO, which take gigabytes, and seconds to make again."""
+    """Remove graphs of other bases, recipes and releases of OpenVINO, which take gigabytes and are soon made again."""
     for other in folder.parent.iterdir():
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
