@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.engine.protocol import AdapterRef, Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queued import QueuedGeneration
+from bot.engine.queued import QueuedGeneration, require_room
 from bot.engine.rendering import Renderer
-from bot.errors import EngineBusy, EngineClosed, EngineStopped
+from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.settings import GenerationSettings, ModelSettings
 
@@ -107,9 +107,7 @@ class LocalEngine:
         with self._changed:
             if not self._is_open:
                 raise EngineClosed
-            before = sum(waiting.request.lane == request.lane for waiting in self._waiting)
-            if before >= self._generation.queue_size:
-                raise EngineBusy(before)
+            require_room(self._waiting, request.lane, self._generation.queue_size)
             generation = LocalGeneration(request, self._generation.timeout_s, self._withdraw)
             self._waiting.append(generation)
             self._changed.notify()

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bot.engine.protocol import Completion, Finish, GenerationFailed, GenerationRequest
+from bot.errors import EngineBusy
+
+
+def require_room(waiting: Iterable[QueuedGeneration], lane: int, most: int) -> None:
+    """Raise EngineBusy where `most` requests of the lane wait already."""
+    before = sum(one.request.lane == lane for one in waiting)
+    if before >= most:
+        raise EngineBusy(before)
 
 
 class QueuedGeneration:

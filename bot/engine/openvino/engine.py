@@ -17,9 +17,9 @@ from bot.engine.openvino.options import WorkerOptions, graph_folder, verified_fi
 from bot.engine.openvino.support import require_supported
 from bot.engine.openvino.version_process import VersionProcess
 from bot.engine.protocol import AdapterRef, Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queued import QueuedGeneration
+from bot.engine.queued import QueuedGeneration, require_room
 from bot.engine.rendering import Renderer
-from bot.errors import EngineBusy, EngineClosed, EngineStopped
+from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.base_model import BaseModel
 from storage.settings import GenerationSettings, ModelSettings
@@ -106,9 +106,7 @@ class OpenVinoEngine:
     def submit(self, request: GenerationRequest) -> QueuedGeneration:
         if not self._is_open:
             raise EngineClosed
-        before = sum(waiting.request.lane == request.lane for waiting in self._waiting)
-        if before >= self._generation.queue_size:
-            raise EngineBusy(before)
+        require_room(self._waiting, request.lane, self._generation.queue_size)
         generation = QueuedGeneration(request, lambda one: self._end(one, Finish.CANCELLED))
         self._timers[generation] = asyncio.get_running_loop().call_later(
             self._generation.timeout_s, self._end, generation, Finish.TIMEOUT
