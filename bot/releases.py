@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from bot.engine import AdapterRef
-from storage.adapters import AdapterStore, require_base
+from storage.adapters import AdapterRef, AdapterStore, require_base
 from storage.base_model import BaseModel
 from storage.bindings import AS_TRAINED
 from storage.canaries import CANARY, Canary, canary_in

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -32,6 +33,15 @@ UNREGISTERED_PREFIX = ".unregistered-"
 """A file of this name and the digest lies beside an adapter until `sweep` hears of its version's row."""
 
 Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class AdapterRef:
+    digest: str
+    """Identifies the adapter's content; equal digests are loaded once for each strength."""
+    path: Path
+    strength: float = 1.0
+    """Factor of its effect; 1 is as trained."""
 
 
 def open_store(settings: Settings) -> AdapterStore:

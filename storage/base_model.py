@@ -92,11 +92,13 @@ def load_model(base: BaseModel, dtype: str) -> Any:
     return model.eval()
 
 
-def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def end_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     """Return all token ids that end an answer: the tokenizer's, and those of the model's generation settings."""
-    configured = (model.generation_config.eos_token_id, tokenizer.eos_token_id)
-    ids = [[value] if isinstance(value, int) else value or [] for value in configured]
-    return frozenset(id_ for several in ids for id_ in several)
+    found = {tokenizer.eos_token_id}
+    for name in ("generation_config.json", CONFIG_FILE):
+        configured = _read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
+        found |= set(configured if isinstance(configured, list) else [configured])
+    return frozenset(found - {None})
 
 
 def _resolve(base: str, cache: Path, report: Report) -> BaseModel:

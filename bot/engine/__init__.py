@@ -1,7 +1,6 @@
 """Answers: what an engine is. Importing this loads no model library; the engines themselves are submodules."""
 
 from bot.engine.protocol import (
-    AdapterRef,
     Completion,
     Engine,
     Finish,
@@ -13,7 +12,6 @@ from bot.engine.protocol import (
 )
 
 __all__ = [
-    "AdapterRef",
     "Completion",
     "Engine",
     "Finish",

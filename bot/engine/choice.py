@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 
 from bot.engine.local import LocalEngine
 from bot.engine.protocol import Engine
@@ -29,8 +28,6 @@ async def start_engine(settings: Settings, base: BaseModel) -> Engine:
 
 
 async def _start_openvino(settings: Settings, base: BaseModel) -> Engine:
-    if find_spec("openvino_genai") is None:
-        raise EngineStopped("OpenVINO GenAI is not installed (pip install openvino-genai)")
     from bot.engine.openvino.engine import OpenVinoEngine
 
     engine = OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.engine.protocol import AdapterRef, Finish, GenerationRequest, RenderedPrompt
+from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queued import QueuedGeneration, require_room
 from bot.engine.rendering import Renderer
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
+from storage.adapters import AdapterRef
 from storage.settings import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:

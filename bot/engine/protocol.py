@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 from bot.errors import BotError
 from bot.prompting import ChatMessage
+from storage.adapters import AdapterRef
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,6 @@ class Sampling:
     presence_penalty: float
     """Subtracted from the scores of tokens that the answer already holds; 0 is off."""
     max_new_tokens: int
-
-
-@dataclass(frozen=True)
-class AdapterRef:
-    digest: str
-    """Identifies the adapter's content; equal digests are loaded once for each strength."""
-    path: Path
-    strength: float = 1.0
-    """Factor of its effect; 1 is as trained."""
 
 
 @dataclass(frozen=True)

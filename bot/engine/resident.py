@@ -15,8 +15,8 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from bot.engine.protocol import AdapterRef
 from bot.errors import BotError
+from storage.adapters import AdapterRef
 from storage.base_model import end_ids
 from storage.quiet import quiet_transformers
 from storage.settings import ModelSettings
@@ -48,7 +48,7 @@ class ResidentModel:
         self._base: Any = AutoModelForCausalLM.from_pretrained(
             base_path, dtype=getattr(torch, settings.dtype), local_files_only=True
         ).eval()
-        self.end_ids = end_ids(self._base, self.tokenizer)
+        self.end_ids = end_ids(base_path, self.tokenizer)
         self._base.get_output_embeddings().register_forward_pre_hook(_contiguous)
         # Requests say how to sample: the folder's own defaults must not mix in.
         self._base.generation_config = GenerationConfig()

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bot.engine.protocol import AdapterRef, Finish, Generation, GenerationRequest, RenderedPrompt
+from bot.engine.protocol import Finish, Generation, GenerationRequest, RenderedPrompt
 from bot.engine.queued import QueuedGeneration
 from bot.engine.rendering import Renderer
 from bot.prompting import ChatMessage
+from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
 from storage.settings import Settings
 

@@ -16,8 +16,9 @@ import numpy as np
 from gguf import GGUFWriter
 from numpy.typing import NDArray
 
-from bot.engine.protocol import AdapterRef, Finish, GenerationRequest
+from bot.engine.protocol import Finish, GenerationRequest
 from bot.engine.queued import QueuedGeneration
+from storage.adapters import AdapterRef
 from storage.base_model import BUNDLED_FILE, BUNDLED_PACKAGE, BaseModel
 from storage.settings import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
@@ -40,8 +41,8 @@ def is_installed() -> bool:
 
 def write_lora(adapter: AdapterRef, base: BaseModel, file: Path) -> None:
     """Write a PEFT adapter of a Llama model as the GGUF that llama.cpp reads."""
-    from bot.engine.openvino.graph import read_tensors
-    from bot.engine.openvino.support import require_supported
+    from storage.graphs.graph import read_tensors
+    from storage.graphs.support import require_supported
 
     model = require_supported(base.path)
     heads = {"attn_q": model["num_attention_heads"], "attn_k": model["num_key_value_heads"]}

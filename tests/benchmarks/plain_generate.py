@@ -12,8 +12,9 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerFast
 from transformers.generation import BaseStreamer
 
-from bot.engine.protocol import AdapterRef, Finish, GenerationRequest
+from bot.engine.protocol import Finish, GenerationRequest
 from bot.engine.queued import QueuedGeneration
+from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, end_ids, load_model
 from storage.quiet import quiet_transformers
 from storage.settings import Settings
@@ -35,7 +36,7 @@ class PlainGenerate(RenderingContender):
     def _load(self) -> None:
         model = load_model(self._base, "bfloat16")
         self._tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        self._end_ids = end_ids(model, self._tokenizer)
+        self._end_ids = end_ids(self._base.path, self._tokenizer)
         with quiet_transformers():
             self._model = PeftModel.from_pretrained(model, str(self._adapter.path)) if self._adapter else model
 

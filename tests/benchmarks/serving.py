@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from bot.engine.protocol import AdapterRef
+from storage.adapters import AdapterRef
 from storage.base_model import BUNDLED, resolve_base_model
 from storage.settings import Settings, load_settings
 from tests.benchmarks import llama_cpp

@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bot.engine.protocol import AdapterRef
 from bot.prompting import ChatMessage, Turn, to_messages
+from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
 from storage.settings import Settings
 from tests.benchmarks.contender import Contender

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from bot.engine import AdapterRef, Completion, Finish, GenerationRequest, RenderedPrompt
+from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt
 from bot.errors import EngineBusy, EngineClosed
 from bot.prompting import ChatMessage, fit_to_window
+from storage.adapters import AdapterRef
 
 Interlude = Callable[[], Awaitable[None]]
 

@@ -17,12 +17,12 @@ import pytest
 from bot.engine import GenerationFailed
 from bot.engine.choice import start_engine
 from bot.engine.local import LocalEngine
-from bot.engine.openvino import verification
 from bot.engine.openvino.engine import OpenVinoEngine
-from bot.engine.openvino.graph import AdapterMisfit, _Decoder, build_graph
-from bot.engine.openvino.support import UnsupportedModel
 from bot.errors import EngineStopped
 from storage.base_model import BaseModel, resolve_base_model
+from storage.graphs import verification
+from storage.graphs.graph import AdapterMisfit, _Decoder, build_graph
+from storage.graphs.support import UnsupportedModel
 from storage.settings import Settings, load_settings
 from tests.bot.test_engine import ENDLESS, answer, finished, request, save_adapter, started
 from tests.tiny_model import build_tiny_base
@@ -225,7 +225,7 @@ async def test_a_thousand_requests_at_once_are_answered_or_refused_and_memory_st
 
 
 def test_rounding_keeps_every_weight_within_a_step() -> None:
-    from bot.engine.openvino.graph import GROUP_SIZE, INT8_MAX, _rounded
+    from storage.graphs.graph import GROUP_SIZE, INT8_MAX, _rounded
 
     matrix = np.random.default_rng(1).normal(size=(8, 2 * GROUP_SIZE)).astype(np.float32)
     integers = _rounded(matrix).input_value(0).get_node().input_value(0).get_node()

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bot.engine.openvino.options import WorkerOptions, graph_folder, verified_file
-from bot.engine.openvino.support import require_supported
 from bot.engine.openvino.version_process import VersionProcess
-from bot.engine.protocol import AdapterRef, Finish, GenerationRequest, RenderedPrompt
+from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queued import QueuedGeneration, require_room
 from bot.engine.rendering import Renderer
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
-from storage.base_model import BaseModel
+from storage.adapters import AdapterRef
+from storage.base_model import BaseModel, end_ids
+from storage.graphs.options import PipelineOptions
+from storage.graphs.verdict import Verifier
 from storage.settings import GenerationSettings, ModelSettings
 
 log = logging.getLogger(__name__)
@@ -38,8 +34,8 @@ class OpenVinoEngine:
         self, base: BaseModel, data_directory: Path, model: ModelSettings, generation: GenerationSettings
     ) -> None:
         self._base = base
-        self._folder = graph_folder(base, data_directory)
-        self._verified = verified_file(self._folder, model.dtype)
+        self._verifier = Verifier(base, data_directory, model.dtype)
+        self._folder: Path
         self._model = model
         self._generation = generation
         self._waiting: list[QueuedGeneration] = []
@@ -60,13 +56,11 @@ class OpenVinoEngine:
 
     async def start(self) -> None:
         try:
-            require_supported(self._base.path)
             await asyncio.to_thread(self._read_tokenizer)
+            self._folder = await asyncio.to_thread(self._verifier.require)
         except Exception as error:
-            raise EngineStopped(f"the base model in {self._base.path} cannot be used: {error}") from error
-        if not self._verified.exists():
-            await self._verify()
-            await asyncio.to_thread(_remove_others, self._folder)
+            if not self._is_closing:
+                raise EngineStopped(f"the base model in {self._base.path} cannot be used: {error}") from error
         self._is_open = not self._is_closing
 
     def _read_tokenizer(self) -> None:
@@ -74,22 +68,11 @@ class OpenVinoEngine:
 
         tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
         self._renderer = Renderer(tokenizer, self._model.context_tokens - self._generation.max_new_tokens)
-        self._end_ids = end_ids(self._base.path, tokenizer.eos_token_id)
-
-    async def _verify(self) -> None:
-        log.info("Comparing OpenVINO's answers with transformers', once for this base model …")
-        arguments = str(self._base.path), self._model.dtype, str(self._verified)
-        command = [sys.executable, "-m", "bot.engine.openvino.verification", *arguments]
-        # In a session of its own: Ctrl-C must not look like a verdict.
-        process = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, start_new_session=True
-        )
-        if process.returncode:
-            reason = process.stderr.strip().rpartition("\n")[2] or f"code {process.returncode}, out of memory perhaps"
-            raise EngineStopped(f"the base model in {self._base.path} cannot be used: {reason}")
+        self._end_ids = tuple(sorted(end_ids(self._base.path, tokenizer)))
 
     async def close(self, drain_s: float) -> None:
         self._is_open, self._is_closing = False, True
+        self._verifier.cancel()
         self._settle()
         try:
             await asyncio.wait_for(self._idle.wait(), drain_s)
@@ -168,14 +151,15 @@ class OpenVinoEngine:
             self._send_away(self._versions.pop(min(idle, key=lambda key: self._versions[key].used_at)))
         self._versions[adapter] = VersionProcess(self._options(adapter), self._changed)
 
-    def _options(self, adapter: AdapterRef | None) -> WorkerOptions:
-        return WorkerOptions(
+    def _options(self, adapter: AdapterRef | None) -> PipelineOptions:
+        return PipelineOptions(
             base=self._base,
             folder=self._folder,
             adapter=adapter,
             end_ids=self._end_ids,
             batch_size=self._generation.batch_size,
-            context_tokens=self._model.context_tokens,
+            # What all answers need at once, and as much again for conversations that will go on.
+            cached_tokens=2 * self._generation.batch_size * self._model.context_tokens,
             threads=self._model.threads,
             dtype=self._model.dtype,
             kept_graphs=2 * self._model.resident_adapters,
@@ -202,20 +186,3 @@ class OpenVinoEngine:
         task = asyncio.get_running_loop().create_task(version.close(), name="version leaves")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
-
-
-def end_ids(base_path: Path, eos_id: int | None) -> tuple[int, ...]:
-    """Return all token ids that end an answer: the tokenizer's, and those of the model's generation settings."""
-    found = {eos_id}
-    for name in ("generation_config.json", "config.json"):
-        file = base_path / name
-        configured: Any = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None
-        found |= set(configured if isinstance(configured, list) else [configured])
-    return tuple(sorted(id_ for id_ in found if id_ is not None))
-
-
-def _remove_others(folder: Path) -> None:
-    """Remove graphs of other bases, recipes and releases of OpenVINO, which take gigabytes and are soon made again."""
-    for other in folder.parent.iterdir():
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)

@@ -12,13 +12,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from queue import SimpleQueue
 from typing import IO, Any
 
-from bot.engine.openvino.options import WorkerOptions
-from bot.engine.protocol import AdapterRef, Finish
+from bot.engine.protocol import Finish
 from bot.engine.queued import QueuedGeneration
 from bot.errors import EngineStopped
+from storage.adapters import AdapterRef
+from storage.graphs.options import PipelineOptions
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class _Running:
 class VersionProcess:
     """A process that answers with one version. Threads wait for its pipes; all else happens on the event loop."""
 
-    def __init__(self, options: WorkerOptions, on_change: Callable[[VersionProcess], None]) -> None:
+    def __init__(self, options: PipelineOptions, on_change: Callable[[VersionProcess], None]) -> None:
         """`on_change` is called when it is ready, when an answer has ended, and when it is gone."""
         self._options = options
         self._on_change = on_change
@@ -96,18 +98,9 @@ class VersionProcess:
         self._last_id += 1
         self._running[self._last_id] = _Running(generation)
         self.used_at = time.perf_counter()
-        request, sampling = generation.request, generation.request.sampling
-        self._commands.put(
-            {
-                "id": self._last_id,
-                "prompt": request.prompt,
-                "seed": request.seed,
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "presence_penalty": sampling.presence_penalty,
-                "max_new_tokens": sampling.max_new_tokens,
-            }
-        )
+        request = generation.request
+        sampling = asdict(request.sampling) | {"seed": request.seed}
+        self._commands.put({"id": self._last_id, "prompt": request.prompt, "sampling": sampling})
 
     def end(self, generation: QueuedGeneration, finish: Finish) -> None:
         """End an answer early, with what it has."""

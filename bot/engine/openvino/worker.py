@@ -11,27 +11,17 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import numpy as np
 import openvino as ov
-from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, GenerationFinishReason, SchedulerConfig
-from tokenizers import Tokenizer
+from openvino_genai import GenerationFinishReason
 
-from bot.engine.openvino.graph_cache import GraphCache
-from bot.engine.openvino.options import WorkerOptions
 from bot.engine.protocol import Finish
 from bot.engine.text_stream import TextStream
-
-BLOCK_TOKENS = 32
-"""Positions of a block of the cache, as OpenVINO lays it out on CPUs."""
-STEP_TOKENS = 256
-"""Most tokens of one step: a long prompt is read in pieces, between which answers go on."""
-ROUND_ACTIVATIONS = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
-"""0 switches it off: it would make 8 answers together 1.7 times faster and what is said differ three times as much."""
-PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
+from storage.graphs.options import PipelineOptions
+from storage.graphs.pipeline import generation_config, load_pipeline, load_tokenizer
 
 Command = dict[str, Any]
 Emit = Callable[[dict[str, Any]], None]
@@ -74,12 +64,12 @@ class _Answer:
 class Worker:
     """Answers several requests at once, each as if it were alone, and remembers how their prompts began."""
 
-    def __init__(self, options: WorkerOptions, emit: Emit) -> None:
+    def __init__(self, options: PipelineOptions, emit: Emit) -> None:
         """Load the version; raises what a broken model, adapter or graph raises."""
         self._end_ids = frozenset(options.end_ids)
         self._emit = emit
         self._tokenizer = load_tokenizer(options.base.path)
-        self._pipeline = _load(options)
+        self._pipeline = load_pipeline(options)
         self._answers: dict[int, _Answer] = {}
 
     def serve(self, commands: SimpleQueue[Command | None]) -> None:
@@ -112,7 +102,9 @@ class Worker:
     def _begin(self, command: Command) -> _Answer:
         ids = self._tokenizer.encode(command["prompt"], add_special_tokens=False).ids
         handle = self._pipeline.add_request(
-            command["id"], ov.Tensor(np.array([ids], dtype=np.int64)), _generation_config(command, self._end_ids)
+            command["id"],
+            ov.Tensor(np.array([ids], dtype=np.int64)),
+            generation_config(**command["sampling"], end_ids=self._end_ids),
         )
         return _Answer(handle, len(ids), TextStream(self._decode))
 
@@ -126,55 +118,6 @@ class Worker:
                 self._emit({"id": id_, **news})
                 if news["finish"]:
                     del self._answers[id_]
-
-
-def load_tokenizer(base_path: Path) -> Tokenizer:
-    """Return the base's tokenizer, which cuts and pads nothing, whatever its file says."""
-    tokenizer = Tokenizer.from_file(str(base_path / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def properties(dtype: str, threads: int = 0) -> dict[str, object]:
-    """Return how OpenVINO computes: with this precision and, where not 0, with so many threads."""
-    precision: dict[str, object] = {ROUND_ACTIVATIONS: 0, "INFERENCE_PRECISION_HINT": PRECISIONS[dtype]}
-    return precision | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
-
-
-def _load(options: WorkerOptions) -> Any:
-    cache = GraphCache(options.base, options.folder)
-    graph = cache.prepare(options.adapter)
-    scheduler = SchedulerConfig()
-    scheduler.max_num_seqs = options.batch_size
-    scheduler.max_num_batched_tokens = STEP_TOKENS
-    scheduler.enable_prefix_caching = True
-    # What all answers need at once, and as much again for conversations that will go on.
-    scheduler.num_kv_blocks = 2 * options.batch_size * -(-options.context_tokens // BLOCK_TOKENS)
-    try:
-        return ContinuousBatchingPipeline(str(graph), scheduler, "CPU", properties(options.dtype, options.threads))
-    except RuntimeError:
-        cache.discard(options.adapter)  # the next start makes it anew
-        raise
-    finally:
-        cache.prune(options.kept_graphs)
-
-
-def _generation_config(command: Command, end_ids: frozenset[int]) -> Any:
-    config = GenerationConfig()
-    config.max_new_tokens = command["max_new_tokens"]
-    config.do_sample = command["temperature"] > 0
-    if config.do_sample:
-        config.temperature = command["temperature"]
-        config.top_p = command["top_p"]
-    config.presence_penalty = command["presence_penalty"]
-    config.rng_seed = command["seed"]
-    if end_ids:
-        config.set_eos_token_id(min(end_ids))
-        config.stop_token_ids = set(end_ids)
-    else:
-        config.ignore_eos = True
-    return config
 
 
 def _finish(reason: Any) -> Finish | None:
@@ -202,7 +145,7 @@ def main() -> None:
         output.flush()
 
     try:
-        worker = Worker(WorkerOptions.from_json(sys.argv[1]), emit)
+        worker = Worker(PipelineOptions.from_json(sys.argv[1]), emit)
     except Exception as error:
         emit({"failed": f"{error}"})
         raise SystemExit(1) from error

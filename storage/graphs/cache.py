@@ -10,10 +10,10 @@ from pathlib import Path
 import openvino as ov
 from filelock import FileLock
 
-from bot.engine.openvino.graph import MODEL_FILE, build_graph
-from bot.engine.protocol import AdapterRef
+from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
 from storage.conversion import sync_to_disk
+from storage.graphs.graph import MODEL_FILE, build_graph
 
 BASE_NAME = "base"
 

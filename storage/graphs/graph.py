@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from openvino import opset13 as op
 from safetensors import deserialize
 
-from bot.engine.openvino.support import UnsupportedModel, positions_of, require_supported
-from bot.engine.protocol import AdapterRef
-from bot.errors import BotError
+from storage.adapters import AdapterRef
+from storage.errors import StorageError
+from storage.graphs.support import UnsupportedModel, positions_of, require_supported
 
 MODEL_FILE = "openvino_model.xml"
 UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")
@@ -34,7 +34,7 @@ MASKED = -65504.0  # the least number of float16
 Weights = Mapping[str, NDArray[np.float32]]
 
 
-class AdapterMisfit(BotError):
+class AdapterMisfit(StorageError):
     """An adapter is no set of low-rank changes to this base's layers."""
 
     def __init__(self, adapter: AdapterRef, what: str) -> None:

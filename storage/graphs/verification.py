@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from bot.engine.openvino.graph import MODEL_FILE, build_graph
-from bot.engine.openvino.support import UnsupportedModel, positions_of, require_supported
-from bot.engine.openvino.worker import load_tokenizer, properties
-from bot.engine.protocol import AdapterRef
+from storage.adapters import AdapterRef
+from storage.graphs.graph import MODEL_FILE, build_graph
+from storage.graphs.pipeline import load_tokenizer, properties
+from storage.graphs.support import UnsupportedModel, positions_of, require_supported
+from storage.graphs.verdict import REFUSED
 from storage.quiet import quiet_transformers
 
 MAX_DIVERGENCE = 0.05
@@ -105,13 +106,13 @@ def _divergence(model: Any, ours: Sequence[NDArray[np.float32]], texts: Sequence
 
 def main() -> None:
     base_path, dtype, target = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    verdict: dict[str, Any]
     try:
-        found = verify(base_path, dtype)
+        verdict = verify(base_path, dtype)
     except UnsupportedModel as error:
-        raise SystemExit(str(error)) from error
-    target.parent.mkdir(parents=True, exist_ok=True)
+        verdict = {REFUSED: str(error)}
     staging = target.with_suffix(".staging")
-    staging.write_text(json.dumps(found), encoding="utf-8")
+    staging.write_text(json.dumps(verdict), encoding="utf-8")
     staging.replace(target)
 
 

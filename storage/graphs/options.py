@@ -1,4 +1,4 @@
-"""What a worker is told when it is started. Imports no model library: the bot's own process uses this."""
+"""Where graphs are and how they are loaded. Imports no model library: the bot's own process uses this."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bot.engine.protocol import AdapterRef
+from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
 
 RECIPE = "int8-64-2"
@@ -19,19 +19,16 @@ def graph_folder(base: BaseModel, data_directory: Path) -> Path:
     return data_directory / "engine" / f"{base.revision}-{RECIPE}-{version('openvino-genai')}"
 
 
-def verified_file(folder: Path, dtype: str) -> Path:
-    """Return what says that graphs in this folder were compared with transformers."""
-    return folder / f"verified-{dtype}.json"
-
-
 @dataclass(frozen=True)
-class WorkerOptions:
+class PipelineOptions:
     base: BaseModel
     folder: Path
     adapter: AdapterRef | None
     end_ids: tuple[int, ...]
     batch_size: int
-    context_tokens: int
+    """Most answers that are generated at once."""
+    cached_tokens: int
+    """Of prompts and answers whose keys and values are kept."""
     threads: int
     dtype: str
     """Of activations: bfloat16 or float32."""
@@ -42,7 +39,7 @@ class WorkerOptions:
         return json.dumps(asdict(self), default=str)
 
     @classmethod
-    def from_json(cls, text: str) -> WorkerOptions:
+    def from_json(cls, text: str) -> PipelineOptions:
         values = json.loads(text)
         base = {**values["base"], "path": Path(values["base"]["path"])}
         adapter = values["adapter"] and {**values["adapter"], "path": Path(values["adapter"]["path"])}

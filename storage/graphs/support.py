@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bot.errors import BotError
+from storage.errors import StorageError
 
 ARCHITECTURES = frozenset({"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
 MAX_POSITIONS = 32_768
 
 
-class UnsupportedModel(BotError):
+class UnsupportedModel(StorageError):
     """OpenVINO cannot serve this base model; the text says why."""
 
 
