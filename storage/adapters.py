@@ -26,7 +26,7 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 CHECKSUMS_FILE = "SHA256SUMS"
 """Lines as `sha256sum` writes them; the digest of this file names the adapter."""
-DROPPED_FILES = frozenset({"README.md"})  # PEFT writes a model card that names the machine's paths
+DROPPED_FILES = frozenset({"README.md", CHECKSUMS_FILE})  # PEFT's model card names the machine's paths
 DIGEST = re.compile(r"[0-9a-f]{64}")
 STAGING_PREFIX = ".staging-"
 UNREGISTERED_PREFIX = ".unregistered-"
@@ -87,8 +87,20 @@ class AdapterStore:
         Raises AdapterError on files other than the configuration and safetensors weights, on broken ones, and when the
         disk refuses; nothing is published then.
         """
-        try:
+        with self._explaining_disk_errors():
             return self._publish(staging)
+
+    def seal(self, staging: Path) -> str:
+        """Make of a staged folder what publishing would make of it, and return the digest; raises as `publish` does."""
+        with self._explaining_disk_errors():
+            _keep_adapter_files(staging)
+            _normalise_config(staging / CONFIG_FILE)
+            return hashlib.sha256(_write_checksums(staging).encode()).hexdigest()
+
+    @contextlib.contextmanager
+    def _explaining_disk_errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise AdapterError(
                 f"the adapter cannot be written to {self._directory} ({error.strerror or error}): "
@@ -143,11 +155,8 @@ class AdapterStore:
         return removed
 
     def _publish(self, staging: Path) -> str:
-        _keep_adapter_files(staging)
-        _normalise_config(staging / CONFIG_FILE)
-        checksums = _write_checksums(staging)
+        digest = self.seal(staging)
         sync_to_disk(staging)
-        digest = hashlib.sha256(checksums.encode()).hexdigest()
         final = self._directory / digest
         if not self._is_sound(digest):
             (self._directory / f"{UNREGISTERED_PREFIX}{digest}").touch()

@@ -145,7 +145,7 @@ def tiny_settings(
     }
     return Settings(
         data=DataSettings(directory=data_directory),
-        model=ModelSettings(base=str(base)),
+        model=ModelSettings(base=str(base), engine="transformers"),  # comparing graphs takes longer than a tiny round
         generation=GenerationSettings(max_new_tokens=8),
         training=TrainingSettings.model_validate(quick | training),
         pairs=PairSettings.model_validate({"lone_votes": False} | dict(pairs)),

@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from math import isfinite, nan
-from pathlib import Path
 from typing import Any
 
+from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, load_model, load_tokenizer
 from storage.coherence_model import resolve_coherence_model
 from storage.quiet import quiet_transformers
-from storage.settings import GateSettings, GenerationSettings, TrainingSettings
+from storage.settings import GenerationSettings, Settings
 from trainer.baseline import Findings, remembered
 from trainer.coherence import answer_losses, losses_by_position, surprise_ratio
 from trainer.degeneration import degenerate_share
 from trainer.divergence import mean_divergence
+from trainer.graph_sampling import GraphSampler, find_graphs
 from trainer.likelihood import Passage
 from trainer.progress import Progress, Report
 from trainer.retention import retention_loss, retention_text
-from trainer.sampling import Sample, Sampler, render
+from trainer.sampling import Sample, Sampler, Speaker, render
 from trainer.suites import Suite, SuiteResult, compare, load_suites
 from trainer.training import cpu_threads
 
@@ -54,7 +55,7 @@ NEUTRAL_MESSAGES = (
 )
 MAX_ANSWER_TOKENS = 48
 MAX_CASE_TOKENS = 32
-FINDINGS_FORMAT = 3
+FINDINGS_FORMAT = 4
 """Rises with every change of this package that changes what is found about a model."""
 
 Context = Callable[[], AbstractContextManager[Any]]
@@ -82,44 +83,40 @@ class Judgement:
     suites: tuple[SuiteResult, ...]
 
 
-def judge(
-    base: BaseModel,
-    adapter: Path,
-    *,
-    training: TrainingSettings,
-    generation: GenerationSettings,
-    gate: GateSettings,
-    data_directory: Path,
-    report: Report,
-) -> Judgement:
-    """Let the adapter and the base answer the same messages and compare; equal seeds give equal judgements.
+def judge(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report: Report) -> Judgement:
+    """Let the adapter and the base answer the same messages as they are served, and compare.
 
-    What is found about the base alone is kept in the data directory. Raises as `load_suites` and
-    `resolve_coherence_model` do.
+    Equal seeds give equal judgements. What is found about the base alone is kept in the data directory. Raises as
+    `load_suites` and `resolve_coherence_model` do.
     """
-    suites = load_suites(gate)
-    coherence_model = resolve_coherence_model(gate.coherence_model, data_directory, log.info)
+    training, directory = settings.training, settings.data.directory
+    suites = load_suites(settings.gate)
+    coherence_model = resolve_coherence_model(settings.gate.coherence_model, directory, log.info)
     report(Progress("judging"))
+    graphs = find_graphs(settings, base)
     with cpu_threads(training.threads), quiet_transformers():
-        sampler = Sampler.load(base, adapter, training.dtype)
+        sampler = Sampler.load(base, adapter.path, training.dtype)
         critic = _Critic(sampler, coherence_model, training.dtype)
-        examiner = _Examiner(sampler, critic, suites, generation, training.seed)
-        version, answers, losses = examiner.examine(contextlib.nullcontext)
-        divergence = mean_divergence(
-            sampler.model, [Passage(a.prompt_ids.tolist(), a.answer_ids.tolist()) for a in answers]
-        )
+        examiner = _Examiner(sampler, critic, suites, settings.generation, training.seed)
+
+        def speaker(version: AdapterRef | None) -> Speaker:
+            return GraphSampler(settings, base, version, graphs) if graphs else sampler
+
+        version, answers, losses = examiner.examine(speaker(adapter), contextlib.nullcontext)
+        divergence = mean_divergence(sampler.model, [Passage([*a.prompt_ids], [*a.answer_ids]) for a in answers])
         found_with = {
             "base": base.revision,
+            "speaker": graphs.name if graphs else "transformers",
             "dtype": training.dtype,
             "device": sampler.model.device.type,
             "coherence_model": coherence_model.revision if coherence_model else "",
             **examiner.questions,
         }
         original = remembered(
-            data_directory / "base" / "findings",
+            directory / "base" / "findings",
             found_with,
             [len(suite.cases) for suite in suites],
-            lambda: examiner.examine(sampler.model.disable_adapter)[0],
+            lambda: examiner.examine(speaker(None), sampler.model.disable_adapter)[0],
         )
     ratio = surprise_ratio(losses, original.coherence_losses)
     return _compare(version, original, suites, divergence, coherence_ratio=ratio, coherence_model=critic.name)
@@ -192,17 +189,18 @@ class _Examiner:
             "suites": [asdict(suite) for suite in self._suites],
         }
 
-    def examine(self, speaking: Context) -> tuple[Findings, list[Sample], list[list[float]]]:
+    def examine(self, speaker: Speaker, speaking: Context) -> tuple[Findings, list[Sample], list[list[float]]]:
         """Return what was found, the answers to the neutral messages, and what each token cost the coherence model.
 
-        A model without numbers is asked nothing.
+        In the context of `speaking` the model in memory is the one that speaks. A model without numbers is asked
+        nothing.
         """
         with speaking():
             kept = retention_loss(self._sampler.model, self._sampler.tokenizer)
             if not isfinite(kept):
                 return self._nothing(), [], []
-            answers = self._answer_neutral_messages()
-            passed = tuple(self._grade_suites())
+            answers = self._answer_neutral_messages(speaker)
+            passed = tuple(self._grade_suites(speaker))
         texts = [answer.text for answer in answers]
         losses = self._critic.losses(list(zip(NEUTRAL_MESSAGES, texts, strict=True)))
         findings = Findings(
@@ -218,15 +216,15 @@ class _Examiner:
         passed = tuple((False,) * len(suite.cases) for suite in self._suites)
         return Findings(nan, (), nan, nan, passed)
 
-    def _answer_neutral_messages(self) -> list[Sample]:
+    def _answer_neutral_messages(self, speaker: Speaker) -> list[Sample]:
         prompts = [self._render([{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
-        return self._sampler.answer(prompts, self._generation, self._seed, max_new_tokens=MAX_ANSWER_TOKENS)
+        return speaker.answer(prompts, self._generation, self._seed, max_new_tokens=MAX_ANSWER_TOKENS)
 
-    def _grade_suites(self) -> Iterator[tuple[bool, ...]]:
+    def _grade_suites(self, speaker: Speaker) -> Iterator[tuple[bool, ...]]:
         """Answer all suites greedily, so that chance decides no case."""
         prompts = [self._render(case.messages) for suite in self._suites for case in suite.cases]
         greedy = self._generation.model_copy(update={"temperature": 0.0})
-        found = iter(self._sampler.answer(prompts, greedy, self._seed, max_new_tokens=MAX_CASE_TOKENS))
+        found = iter(speaker.answer(prompts, greedy, self._seed, max_new_tokens=MAX_CASE_TOKENS))
         for suite in self._suites:
             yield suite.grade([next(found).text for _ in suite.cases])
 

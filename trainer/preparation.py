@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.adapters import AdapterStore, require_base
+from storage.adapters import AdapterRef, AdapterStore, require_base
 from storage.base_model import BaseModel
 from storage.database import Database
 from storage.evidence import read_corrections, read_replies
@@ -24,6 +23,7 @@ from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_
 from storage.versions import Version, read_alias
 from trainer.completion import SampleRequest
 from trainer.errors import TrainerError
+from trainer.graph_sampling import open_speaker
 from trainer.ledger import open_ledger
 from trainer.planning import (
     KTO,
@@ -38,7 +38,6 @@ from trainer.planning import (
 )
 from trainer.preference_model import PreferenceModel, fit_preference_model, load_encoder
 from trainer.progress import Progress, Report
-from trainer.sampling import Sampler
 from trainer.schedule import SCHEDULE
 from trainer.training import cpu_threads
 
@@ -155,13 +154,13 @@ def survey_votes(session: Session, settings: Settings, base: BaseModel, personal
     )
 
 
-def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) -> Path | None:
+def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) -> AdapterRef | None:
     """Return the version's verified files, or None for the base model; raises AdapterError."""
     if version is None:
         return None
     folder = store.path(version.digest)
     require_base(folder, base)
-    return folder
+    return AdapterRef(version.digest, folder)
 
 
 def _fit(survey: Survey, settings: Settings, report: Report) -> tuple[PreferenceModel | None, Opinion]:
@@ -186,12 +185,11 @@ def _fit(survey: Survey, settings: Settings, report: Report) -> tuple[Preference
 
 
 def _draw(
-    requests: Sequence[SampleRequest], base: BaseModel, adapter: Path | None, settings: Settings, report: Report
+    requests: Sequence[SampleRequest], base: BaseModel, adapter: AdapterRef | None, settings: Settings, report: Report
 ) -> list[DrawnAnswer]:
     wanted = [request for request in requests for _ in range(request.count)]
     with cpu_threads(settings.training.threads):
-        sampler = Sampler.load(base, adapter, settings.training.dtype)
-        samples = sampler.answer(
+        samples = open_speaker(settings, base, adapter).answer(
             [request.prompt for request in wanted],
             settings.generation,
             settings.training.seed,

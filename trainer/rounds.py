@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from storage.adapters import open_store
+from storage.adapters import AdapterRef, open_store
 from storage.base_model import BaseModel, resolve_base_model
 from storage.canaries import release_passed
 from storage.cards import settings_of
@@ -113,16 +113,10 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
         return Skipped(material)
     with store.stage() as staging:
         parent = open_adapter(store, material.parent, base)
-        metrics = material.train(base=base, parent=parent, output=staging, report=report)
-        judgement = judge(
-            base,
-            staging,
-            training=settings.training,
-            generation=settings.generation,
-            gate=settings.gate,
-            data_directory=settings.data.directory,
-            report=report,
-        )
+        parent_path = parent.path if parent else None
+        metrics = material.train(base=base, parent=parent_path, output=staging, report=report)
+        adapter = AdapterRef(store.seal(staging), staging)
+        judgement = judge(base, adapter, settings=settings, report=report)
         verdict = decide(
             metrics.train_loss,
             material.held_out(metrics),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.base_model import BaseModel, end_ids, load_model, load_tokenizer
 from storage.quiet import quiet_transformers
@@ -21,21 +21,42 @@ CANDIDATES = 256
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer; its prompt's and its own tokens are (T,), with the end token where it ended by itself."""
+    """One answer; its own tokens have the end token where it ended by itself."""
 
     text: str
     is_cut: bool
-    prompt_ids: Tensor
-    answer_ids: Tensor
+    prompt_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+
+
+class Speaker(Protocol):
+    """A version that answers many rendered prompts."""
+
+    def answer(
+        self,
+        prompts: Sequence[str],
+        generation: GenerationSettings,
+        seed: int,
+        *,
+        max_new_tokens: int | None = None,
+        on_progress: Callable[[int], None] = ...,
+    ) -> list[Sample]:
+        """Return an answer to each prompt, in order; equal prompts get answers of their own.
+
+        Sampling is that of serving but for its seeds; `max_new_tokens` lowers the longest answer. `on_progress` gets
+        the number of finished answers. Equal arguments give equal answers on one machine.
+        """
+        ...
 
 
 class Sampler:
     """A model in memory that answers rendered prompts: the base, or the base under an adapter."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, ends: Collection[int]) -> None:
+        """`ends` are the token ids that end an answer."""
         self.model = model
         self.tokenizer = tokenizer
-        self._end_ids = sorted(end_ids(model, tokenizer))
+        self._end_ids = sorted(ends)
 
     @classmethod
     def load(cls, base: BaseModel, adapter: Path | None, dtype: str) -> Sampler:
@@ -50,7 +71,8 @@ class Sampler:
                 model = PeftModel.from_pretrained(model, adapter).eval()
                 # PEFT freezes the head; PyTorch copies a frozen one for every row of a batch on a CPU.
                 model.get_output_embeddings().weight.requires_grad_(True)
-        return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"), load_tokenizer(base))
+        tokenizer = load_tokenizer(base)
+        return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, end_ids(base.path, tokenizer))
 
     def answer(
         self,
@@ -61,20 +83,16 @@ class Sampler:
         max_new_tokens: int | None = None,
         on_progress: Callable[[int], None] = lambda _done: None,
     ) -> list[Sample]:
-        """Return an answer to each prompt, in order; equal prompts get answers of their own.
-
-        Sampling is that of serving but for its seeds; `max_new_tokens` lowers the longest answer. `on_progress` gets
-        the number of finished answers. Equal arguments give equal answers on one machine.
-        """
+        """As every Speaker."""
         import torch
 
-        longest = min(max_new_tokens or generation.max_new_tokens, generation.max_new_tokens)
+        longest = longest_answer(generation, max_new_tokens)
         # Prompts of like length share a batch, so that little of it is padding.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), quiet_transformers():
             torch.manual_seed(seed)
-            for batch in _batches(order):
+            for batch in batches_of(order):
                 found = self._answer_batch([prompts[i] for i in batch], generation, longest)
                 answers.update(zip(batch, found, strict=True))
                 on_progress(len(answers))
@@ -93,7 +111,7 @@ class Sampler:
             logits_processor=_processors(generation, width),
         )
         return [
-            self._sample(row[:width][kept.bool()].cpu(), row[width:].cpu())
+            sample_of(row[:width][kept.bool()].tolist(), row[width:].tolist(), self._end_ids, self.tokenizer)
             for row, kept in zip(rows, mask, strict=True)
         ]
 
@@ -107,11 +125,18 @@ class Sampler:
             pad_token_id=self.tokenizer.pad_token_id,
         )
 
-    def _sample(self, prompt_ids: Tensor, generated: Tensor) -> Sample:
-        ends = [place for place, token in enumerate(generated.tolist()) if token in self._end_ids]
-        answer_ids = generated[: ends[0] + 1] if ends else generated
-        text = self.tokenizer.decode(answer_ids, skip_special_tokens=True).strip()
-        return Sample(text, is_cut=not ends, prompt_ids=prompt_ids, answer_ids=answer_ids)
+
+def sample_of(prompt_ids: Sequence[int], generated: Sequence[int], end_ids: Collection[int], tokenizer: Any) -> Sample:
+    """Return the sample that ends with the first end token in `generated`, if there is one."""
+    ends = [place for place, token in enumerate(generated) if token in end_ids]
+    answer_ids = generated[: ends[0] + 1] if ends else generated
+    text = tokenizer.decode(answer_ids, skip_special_tokens=True).strip()
+    return Sample(text, is_cut=not ends, prompt_ids=tuple(prompt_ids), answer_ids=tuple(answer_ids))
+
+
+def longest_answer(generation: GenerationSettings, max_new_tokens: int | None) -> int:
+    """Return how many tokens an answer may have: the setting's, or fewer."""
+    return min(max_new_tokens or generation.max_new_tokens, generation.max_new_tokens)
 
 
 def told(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -160,6 +185,7 @@ def _choose(logits: Tensor, temperature: float, top_p: float) -> Tensor:
     return torch.full_like(logits, -torch.inf).scatter_(-1, tokens.gather(-1, drawn), 0)
 
 
-def _batches(order: Sequence[int]) -> Iterator[Sequence[int]]:
+def batches_of(order: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield BATCH_PROMPTS places at a time."""
     for start in range(0, len(order), BATCH_PROMPTS):
         yield order[start : start + BATCH_PROMPTS]

@@ -37,9 +37,10 @@ from storage.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
 from trainer.coherence import answer_losses, losses_by_position, surprise_ratio
 from trainer.degeneration import is_degenerate
+from trainer.graph_sampling import open_speaker
 from trainer.preparation import open_adapter
 from trainer.rounds import run_round
-from trainer.sampling import Sample, Sampler, render
+from trainer.sampling import Sample, render
 
 SYSTEM_PROMPT = "You are Reactune, a friendly member of this Discord server."
 GUILD, CHANNEL = 7_001, 7_002
@@ -326,8 +327,8 @@ class Simulation:
         )
 
     def _answer(self, version: Version | None, prompts: Sequence[str], seed: int) -> list[Sample]:
-        sampler = Sampler.load(self._base, open_adapter(self._store, version, self._base), self._settings.model.dtype)
-        return sampler.answer(prompts, self._settings.generation, seed)
+        speaker = open_speaker(self._settings, self._base, open_adapter(self._store, version, self._base))
+        return speaker.answer(prompts, self._settings.generation, seed)
 
 
 class Critic:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from storage.adapters import WEIGHTS_FILE
+from storage.adapters import WEIGHTS_FILE, AdapterRef, open_store
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.cards import Card, read_card_file, settings_of
 from storage.settings import Settings, load_settings
@@ -202,15 +202,8 @@ def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> d
 
 
 def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Judgement:
-    return judge(
-        base,
-        adapter,
-        training=settings.training,
-        generation=settings.generation,
-        gate=settings.gate,
-        data_directory=settings.data.directory,
-        report=_tell,
-    )
+    digest = open_store(settings).seal(adapter)
+    return judge(base, AdapterRef(digest, adapter), settings=settings, report=_tell)
 
 
 def _gate(metrics: TrainingMetrics, split: Split, judgement: Judgement, settings: Settings) -> dict[str, Any]:

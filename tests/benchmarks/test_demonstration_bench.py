@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from storage.settings import Settings
 from tests.benchmarks.demonstration import HABITS, _row, bookish, brief, read_card, salty
@@ -33,7 +32,7 @@ def test_habits_are_seen_in_answers() -> None:
 
 
 def sample(text: str, is_cut: bool = False) -> Sample:
-    return Sample(text, is_cut, prompt_ids=torch.tensor([1]), answer_ids=torch.tensor([2]))
+    return Sample(text, is_cut, prompt_ids=(1,), answer_ids=(2,))
 
 
 def test_a_row_counts_habits_words_and_what_is_cut_or_broken() -> None:

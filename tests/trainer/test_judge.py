@@ -9,12 +9,19 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from storage.adapters import WEIGHTS_FILE
+from storage.adapters import WEIGHTS_FILE, AdapterRef
 from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.errors import BaseModelError, SettingsError
 from storage.quiet import quiet_transformers
 from storage.schema import GateVerdict
-from storage.settings import GateSettings, GenerationSettings, TrainingSettings
+from storage.settings import (
+    DataSettings,
+    GateSettings,
+    GenerationSettings,
+    ModelSettings,
+    Settings,
+    TrainingSettings,
+)
 from tests.tiny_model import build_tiny_base
 from trainer.divergence import mean_divergence
 from trainer.gate import HeldOut, decide
@@ -99,15 +106,14 @@ def scaled(adapter: Path, output: Path, factor: float) -> Path:
 def judged(
     base: BaseModel, adapter: Path, data: Path, *, temperature: float = 0.7, seed: int = 17, **gate: object
 ) -> Judgement:
-    return judge(
-        base,
-        adapter,
+    settings = Settings(
+        data=DataSettings(directory=data),
+        model=ModelSettings(engine="transformers"),
         training=TRAINING.model_copy(update={"seed": seed}),
         generation=GenerationSettings(temperature=temperature),
         gate=GateSettings(**{"coherence_model": "base"} | gate),
-        data_directory=data,
-        report=lambda _progress: None,
     )
+    return judge(base, AdapterRef("new", adapter), settings=settings, report=lambda _progress: None)
 
 
 def findings(data: Path) -> list[Path]:

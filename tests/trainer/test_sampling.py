@@ -57,7 +57,7 @@ def test_an_answer_that_reaches_the_limit_is_cut_there(sampler: Sampler) -> None
     assert sample.is_cut
     assert len(sample.answer_ids) == 6
     (shorter,) = sampler.answer([SHORT], GREEDY, seed=1, max_new_tokens=3)
-    assert shorter.answer_ids.tolist() == sample.answer_ids.tolist()[:3]
+    assert shorter.answer_ids == sample.answer_ids[:3]
     (longer,) = sampler.answer([SHORT], GREEDY, seed=1, max_new_tokens=30)
     assert len(longer.answer_ids) == 6, "the settings' own limit stays"
 
@@ -69,7 +69,7 @@ def test_an_answer_that_ends_keeps_its_end_token_and_nothing_after(tiny_base: Ba
     short, long = taught.answer([SHORT, LONG], patient, seed=1)
     assert (short.text, short.is_cut, long.text) == ("Yes, of course.", False, "Yes, of course.")
     eos = taught.tokenizer.eos_token_id
-    assert (short.answer_ids.tolist().count(eos), int(short.answer_ids[-1])) == (1, eos)
+    assert (short.answer_ids.count(eos), short.answer_ids[-1]) == (1, eos)
 
 
 def test_an_adapter_speaks_and_can_be_silenced(tiny_base: BaseModel, sampler: Sampler, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_penalty_keeps_words_of_the_answer_from_coming_again_but_not_the_promp
     penalised = GREEDY.model_copy(update={"presence_penalty": 2.0, "max_new_tokens": 12})
     free = GREEDY.model_copy(update={"max_new_tokens": 12})
     (with_penalty,), (without,) = (sampler.answer([LONG], chosen, seed=1) for chosen in (penalised, free))
-    assert len(set(with_penalty.answer_ids.tolist())) > len(set(without.answer_ids.tolist()))
+    assert len(set(with_penalty.answer_ids)) > len(set(without.answer_ids))
     assert with_penalty.answer_ids[0] == without.answer_ids[0], "the first word has nothing to repeat"
 
 
