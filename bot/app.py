@@ -14,7 +14,8 @@ from discord.ext import commands
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
 from bot.engine import Engine
-from bot.engine.choice import start_engine
+from bot.engine.choice import ChosenEngine
+from bot.errors import BotError
 from bot.failures import ErrorTranslatingTree
 from bot.library import Library
 from bot.releases import Releases
@@ -23,6 +24,7 @@ from bot.warming import Warming
 from storage.adapters import open_store
 from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
+from storage.errors import StorageError
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
 from storage.replies import Reply, interrupt_unfinished
@@ -47,6 +49,7 @@ COGS = (
     "bot.cogs.releases",
     "bot.cogs.votes",
 )
+LOADING = "Waking up: the model loads"
 FLUSH_S = 5.0
 FINISHING_S = 15.0
 
@@ -76,10 +79,14 @@ class ReactuneBot(commands.Bot):
     library: Library
     vote_log: VoteLog
     warming: Warming
+    loading: asyncio.Task[None]
+    """Ends when the model is there, or cannot be had."""
     personality_id: int
     """Of the default personality."""
     interrupted: list[Reply]
     """Answers that an earlier life of the bot left unfinished."""
+    failure: Exception | None = None
+    """Why there is no model, which ended the bot."""
 
     def __init__(
         self,
@@ -98,6 +105,8 @@ class ReactuneBot(commands.Bot):
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
             tree_cls=ErrorTranslatingTree,
+            status=discord.Status.idle,
+            activity=discord.CustomActivity(LOADING),
         )
         self.settings = settings
         self.fixed_basis = fixed_basis
@@ -105,6 +114,7 @@ class ReactuneBot(commands.Bot):
         self._given_base = base
         self._load_encoder = load_encoder
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_leaving = False
 
     async def setup_hook(self) -> None:
         settings = self.settings
@@ -113,7 +123,7 @@ class ReactuneBot(commands.Bot):
         self.personality_id = await self.database.run(ensure_personality)
         await self.database.run(take_cards, settings)
         self.base = await asyncio.to_thread(self._resolve_base)
-        self.engine = await self._start_engine()
+        self.engine = self._given_engine or ChosenEngine(settings, self.base)
         self.adapters = open_store(settings)
         self.releases = Releases(self.database, self.adapters, self.base)
         self.library = Library(self.database, settings.knowledge, self._load_encoder)
@@ -135,10 +145,8 @@ class ReactuneBot(commands.Bot):
         if settings.discord.sync_commands:
             await self._sync_commands()
         self.spawn(self.library.prepare(), "documents that wait")
-        release = await self.releases.current(self.personality_id)
         self.warming = Warming(self.engine, self.releases, self.database)
-        await self.warming.start(release)
-        log.info("Answering with %s on %s. %s", release.name, self.base.name, describe_bases(settings.privacy))
+        self.loading = self.spawn(self._load_model(), "the model loads")
 
     async def _sync_commands(self) -> None:
         try:
@@ -151,11 +159,21 @@ class ReactuneBot(commands.Bot):
             return self._given_base
         return resolve_base_model(self.settings.model.base, self.settings.data.directory, log.info)
 
-    async def _start_engine(self) -> Engine:
-        if self._given_engine is None:
-            return await start_engine(self.settings, self.base)
-        await self._given_engine.start()
-        return self._given_engine
+    async def _load_model(self) -> None:
+        """Load it while the gateway connects; without a model there is no bot."""
+        try:
+            release = await self.releases.current(self.personality_id)
+            await self.engine.start()
+        except (BotError, StorageError) as error:
+            self.failure = error
+            await self.close()
+            return
+        if not self._is_leaving:
+            await self.warming.start(release)
+            bases = describe_bases(self.settings.privacy)
+            log.info("Answering with %s on %s. %s", release.name, self.base.name, bases)
+            self.status, self.activity = discord.Status.online, None
+            await self._show_status()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` in the background; the task is kept, and its failure logged."""
@@ -168,13 +186,22 @@ class ReactuneBot(commands.Bot):
     def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work, name=name)
 
+    async def on_ready(self) -> None:
+        """Tell that the model has loaded, as it may have done while Discord let the bot in."""
+        await self._show_status()
+
+    async def _show_status(self) -> None:
+        if self.is_ready() and self.activity is None:
+            await self.change_presence(status=self.status)
+
     async def on_message(self, message: discord.Message) -> None:
         """There are no prefix commands: the chat cog listens."""
 
     async def close(self) -> None:
         """Let answers in progress finish, store the last votes, then leave."""
-        if self.is_closed():
+        if self._is_leaving:
             return
+        self._is_leaving = True
         if hasattr(self, "warming"):
             self.warming.close()
         if hasattr(self, "engine"):

@@ -164,13 +164,15 @@ async def serve_demo(
         if taste is not None:
             await _let_vote(bot, taste)
         async with env.preview(world.channel, viewers=world.viewers, layout="channel", port=port) as preview:
-            refreshing = bot.spawn(_keep_fresh(preview), "refresh the page")
+            refreshing = bot.spawn(_keep_fresh(preview, bot), "refresh the page")
             stop_on_signals(preview.close)
             on_ready(preview.url)
             try:
                 await preview.wait_closed()
             finally:
                 refreshing.cancel()
+        if bot.failure:
+            raise bot.failure
     finally:
         await bot.close()
         await env.shutdown()
@@ -185,16 +187,17 @@ async def _let_vote(bot: ReactuneBot, taste: Taste) -> None:
     await bot.database.run(settle, bot.personality_id, bot.base, answered, taste)
 
 
-async def _keep_fresh(preview: Preview) -> None:
+async def _keep_fresh(preview: Preview, bot: ReactuneBot) -> None:
     """Show what the bot does by itself, such as a growing answer; the page would wait for a person's next action."""
     seen = 0
-    while True:
+    while bot.failure is None:
         await asyncio.sleep(REFRESH_S)
         _catch_up(preview.env.backend)
         happened = len(preview.env.backend.transcript)
         if happened != seen and preview._active_action is None:
             seen = happened
             _republish(preview)
+    await preview.close()
 
 
 def _republish(preview: Preview) -> None:

@@ -91,6 +91,8 @@ async def _serve(bot: ReactuneBot, token: str) -> None:
             raise ConnectionRefused(BAD_TOKEN) from error
         except (OSError, aiohttp.ClientError, discord.HTTPException, discord.GatewayNotFound) as error:
             raise ConnectionRefused(f"{UNREACHABLE} ({error})") from error
+        if bot.failure:
+            raise bot.failure
 
 
 def _without_content(settings: Settings) -> Settings:

@@ -13,7 +13,7 @@ import pytest
 import simcord
 from simcord.builders import ChannelHandle
 
-from bot.app import ReactuneBot, create_bot
+from bot.app import ReactuneBot
 from bot.failures import is_foreseen
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel
@@ -90,8 +90,16 @@ async def answer_and_rate(channel: ChannelHandle, member, mention: str, question
     await member.react(second, "👍")
 
 
+class LoadedBot(ReactuneBot):
+    """Loads the model before it connects: the simulator waits five seconds for what runs in the background."""
+
+    async def setup_hook(self) -> None:
+        await super().setup_hook()
+        await self.loading
+
+
 async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings, trainer: None) -> None:
-    bot: ReactuneBot = create_bot(settings, fixed_basis=Basis.LOCAL)
+    bot = LoadedBot(settings, engine=None, base=None, fixed_basis=Basis.LOCAL)
     env = simcord.Env(bot, settle_timeout=120)
     guild = env.create_guild("Server")
     channel = guild.create_text_channel("general")

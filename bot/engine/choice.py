@@ -2,34 +2,91 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 
 from bot.engine.local import LocalEngine
-from bot.engine.protocol import Engine
-from bot.errors import EngineStopped
+from bot.engine.openvino.engine import OpenVinoEngine
+from bot.engine.protocol import Engine, Generation, GenerationRequest, RenderedPrompt
+from bot.errors import EngineClosed, EngineStopped
+from bot.prompting import ChatMessage
+from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
+class ChosenEngine:
+    """The engine of `model.engine`; until it has started, everybody who renders a prompt waits."""
+
+    def __init__(self, settings: Settings, base: BaseModel) -> None:
+        self._settings = settings
+        self._base = base
+        self._engine: Engine | None = None
+        self._has_begun = asyncio.Event()
+        """It has started, or failed to."""
+        self._failure: EngineStopped | None = None
+        self._is_closing = False
+
+    @property
+    def waiting(self) -> int:
+        return self._engine.waiting if self._engine else 0
+
+    async def start(self) -> None:
+        try:
+            await self._choose()
+        except EngineStopped as error:
+            self._failure = error
+            raise
+        finally:
+            self._has_begun.set()
+
+    async def close(self, drain_s: float) -> None:
+        self._is_closing = True
+        if self._engine:
+            await self._engine.close(drain_s)
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        """Fit and render as every engine does, once it has started; raises EngineClosed, or why it did not start."""
+        await self._has_begun.wait()
+        if self._failure:
+            raise self._failure
+        return await self._started.render(messages)
+
+    def prepare(self, adapter: AdapterRef | None) -> None:
+        self._started.prepare(adapter)
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        return self._started.submit(request)
+
+    @property
+    def _started(self) -> Engine:
+        if self._engine is None or not self._has_begun.is_set():
+            raise EngineClosed
+        return self._engine
+
+    async def _choose(self) -> None:
+        settings, base = self._settings, self._base
+        if settings.model.engine != "transformers":
+            try:
+                await self._begin(OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation))
+                return
+            except EngineStopped as error:
+                if settings.model.engine == "openvino":
+                    raise EngineStopped(f'{error}; set model.engine = "transformers"') from error
+                log.warning("Answering with transformers: %s.", error)
+        await self._begin(LocalEngine(base.path, settings.model, settings.generation))
+
+    async def _begin(self, engine: Engine) -> None:
+        if not self._is_closing:
+            self._engine = engine
+            await engine.start()
+
+
 async def start_engine(settings: Settings, base: BaseModel) -> Engine:
     """Return the engine of `model.engine`, started; raises EngineStopped, which says what to do."""
-    if settings.model.engine != "transformers":
-        try:
-            return await _start_openvino(settings, base)
-        except EngineStopped as error:
-            if settings.model.engine == "openvino":
-                raise EngineStopped(f'{error}; set model.engine = "transformers"') from error
-            log.warning("Answering with transformers: %s.", error)
-    engine = LocalEngine(base.path, settings.model, settings.generation)
-    await engine.start()
-    return engine
-
-
-async def _start_openvino(settings: Settings, base: BaseModel) -> Engine:
-    from bot.engine.openvino.engine import OpenVinoEngine
-
-    engine = OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
+    engine = ChosenEngine(settings, base)
     await engine.start()
     return engine

@@ -1,0 +1,86 @@
+"""The gateway connects before the model is loaded: who asks meanwhile waits, and without a model there is no bot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import discord
+import pytest
+import simcord
+from pydantic import SecretStr
+
+from bot.app import ReactuneBot
+from bot.demo import DemoBot
+from bot.engine import RenderedPrompt
+from bot.errors import EngineStopped
+from bot.prompting import ChatMessage
+from bot.runner import run_bot
+from storage.settings import Settings
+from tests.bot.scripted_engine import ScriptedEngine
+
+
+class SlowEngine(ScriptedEngine):
+    """It starts when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_start = asyncio.Event()
+
+    async def start(self) -> None:
+        await self.may_start.wait()
+        await super().start()
+
+    async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
+        await self.may_start.wait()
+        return await super().render(messages)
+
+
+async def test_who_asks_while_the_model_loads_is_answered_once_it_has(settings, base):
+    engine = SlowEngine()
+    bot = DemoBot(settings, engine=engine, base=base, fixed_basis=None)
+    env = simcord.Env(bot, settle_timeout=10)
+    channel = env.create_guild("Server").create_text_channel("general")
+    ada = env.guild.add_member(env.create_user("ada"))
+    await asyncio.wait_for(env.start(), 10)
+    assert (bot.status, bot.activity is None) == (discord.Status.idle, False)
+    asking = asyncio.ensure_future(ada.send(channel, f"{bot.user.mention} hi"))
+    await asyncio.sleep(0.2)
+    assert not engine.requests
+    engine.may_start.set()
+    await asking
+    await bot.loading
+    async with asyncio.timeout(10):
+        while len(channel.history()) < 2:  # noqa: ASYNC110  # the simulator does not follow the demo's tasks
+            await asyncio.sleep(0.05)
+    await env.settle()
+    assert channel.last_message.content == "answer 1\n-# base"
+    assert (bot.status, bot.activity) == (discord.Status.online, None)
+    await bot.close()
+    await env.shutdown()
+    env.raise_errors()
+
+
+class BrokenEngine(ScriptedEngine):
+    async def start(self) -> None:
+        raise EngineStopped("the base model cannot be used: it is a cake")
+
+
+class Connected(ReactuneBot):
+    """A bot whom Discord lets in at once."""
+
+    async def start(self, token: str, *, reconnect: bool = True) -> None:
+        await self.setup_hook()
+        while not self.is_closed():  # noqa: ASYNC110  # discord.py has no event for it
+            await asyncio.sleep(0.01)
+
+
+def test_without_a_model_the_bot_ends_and_says_why(settings: Settings, base) -> None:
+    quiet = settings.model_copy(
+        update={
+            "discord_token": SecretStr("a.token"),
+            "discord": settings.discord.model_copy(update={"sync_commands": False}),
+        }
+    )
+    with pytest.raises(EngineStopped, match="it is a cake"):
+        run_bot(quiet, lambda settings: Connected(settings, engine=BrokenEngine(), base=base, fixed_basis=None))
