@@ -101,6 +101,13 @@ def end_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     return frozenset(found - {None})
 
 
+def positions_of(folder: Path) -> int | None:
+    """Return how many tokens a prompt and its answer may have together; None where the model does not say."""
+    config = _read_json(folder / CONFIG_FILE)
+    positions: int | None = config.get("text_config", config).get("max_position_embeddings")
+    return positions
+
+
 def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
     if base == BUNDLED:
         return _resolve_bundled(cache, report)

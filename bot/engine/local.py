@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queued import QueuedGeneration, require_room
-from bot.engine.rendering import Renderer
+from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
@@ -152,7 +152,8 @@ class LocalEngine:
         resident = ResidentModel(self._base_path, self._model)
         # Rendering has a tokenizer of its own: one that two threads share raises "Already borrowed".
         tokenizer = AutoTokenizer.from_pretrained(self._base_path, local_files_only=True)
-        self._renderer = Renderer(tokenizer, self._model.context_tokens - self._generation.max_new_tokens)
+        longest = self._generation.max_new_tokens
+        self._renderer = Renderer(tokenizer, open_window(self._base_path, self._model, longest) - longest)
         return resident
 
     def _gather(self) -> list[LocalGeneration]:

@@ -84,13 +84,20 @@ def _logits(
 
 
 def _run(compiled: Any, ids: list[int]) -> NDArray[np.float32]:
+    """Return the logits of a text, (T, V), whose second half is read with the first one's keys and values kept."""
+    request, half = compiled.create_infer_request(), len(ids) // 2
+    return np.concatenate([_read(request, ids[:half], 0), _read(request, ids[half:], half)])
+
+
+def _read(request: Any, ids: list[int], before: int) -> NDArray[np.float32]:
+    """Return the logits of tokens, (T, V), that follow `before` others."""
     inputs = {
         "input_ids": np.array([ids], dtype=np.int64),
-        "attention_mask": np.ones((1, len(ids)), dtype=np.int64),
-        "position_ids": np.arange(len(ids), dtype=np.int64)[None],
+        "attention_mask": np.ones((1, before + len(ids)), dtype=np.int64),
+        "position_ids": np.arange(before, before + len(ids), dtype=np.int64)[None],
         "beam_idx": np.zeros(1, dtype=np.int32),
     }
-    logits: NDArray[np.float32] = compiled.create_infer_request().infer(inputs)["logits"][0].copy()
+    logits: NDArray[np.float32] = request.infer(inputs)["logits"][0].copy()
     return logits
 
 

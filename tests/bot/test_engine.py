@@ -39,8 +39,10 @@ def adapters(tiny_base: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> 
 def make_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MakeEngine:
     data = tmp_path_factory.mktemp("data")
 
-    def make(base: BaseModel, *, resident_adapters: int = 4, **generation: object) -> Engine:
-        model = ModelSettings(dtype="float32", context_tokens=512, resident_adapters=resident_adapters, threads=1)
+    def make(base: BaseModel, *, resident_adapters: int = 4, context_tokens: int = 512, **generation: object) -> Engine:
+        model = ModelSettings(
+            dtype="float32", context_tokens=context_tokens, resident_adapters=resident_adapters, threads=1
+        )
         settings = GenerationSettings.model_validate(generation)
         if request.param == "openvino":
             return OpenVinoEngine(base, data, model, settings)
@@ -342,6 +344,26 @@ async def test_rendering_drops_the_oldest_turns_beyond_the_window(start_engine: 
     assert (rendered.dropped, rendered.shortened) == (2, False)
     assert rendered.text == "<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\n"
     assert (await finished(engine.submit(request(rendered.text)))).prompt_tokens == rendered.tokens
+
+
+async def test_a_context_longer_than_the_models_is_cut_to_it(
+    start_engine: StartEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = await start_engine(context_tokens=2048, max_new_tokens=12)
+    assert "The base model knows 512 positions, fewer than model.context_tokens = 2048" in caplog.text
+    rendered = await engine.render([{"role": "user", "content": "zebra " * 2000}])
+    assert rendered.shortened
+    assert 480 < rendered.tokens <= 500
+    assert (await finished(engine.submit(request(rendered.text, tokens=12)))).answer_tokens > 0
+
+
+async def test_answers_longer_than_the_models_context_fail_the_start(
+    make_engine: MakeEngine, tiny_base: BaseModel
+) -> None:
+    engine = make_engine(tiny_base, context_tokens=2048, max_new_tokens=512)
+    with pytest.raises(EngineStopped, match=r"knows 512 positions, which generation.max_new_tokens = 512 uses up"):
+        await engine.start()
+    await engine.close(drain_s=0.0)
 
 
 @pytest.mark.bundled

@@ -11,12 +11,13 @@ from pathlib import Path
 from bot.engine.openvino.version_process import VersionProcess
 from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queued import QueuedGeneration, require_room
-from bot.engine.rendering import Renderer
+from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, end_ids
 from storage.graphs.options import PipelineOptions
+from storage.graphs.support import MAX_POSITIONS, UnsupportedModel
 from storage.graphs.verdict import Verifier
 from storage.settings import GenerationSettings, ModelSettings
 
@@ -36,6 +37,7 @@ class OpenVinoEngine:
         self._base = base
         self._verifier = Verifier(base, data_directory, model.dtype)
         self._folder: Path
+        self._window: int
         self._model = model
         self._generation = generation
         self._waiting: list[QueuedGeneration] = []
@@ -67,7 +69,11 @@ class OpenVinoEngine:
         from transformers import PreTrainedTokenizerFast
 
         tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        self._renderer = Renderer(tokenizer, self._model.context_tokens - self._generation.max_new_tokens)
+        longest = self._generation.max_new_tokens
+        self._window = open_window(self._base.path, self._model, longest)
+        if self._window > MAX_POSITIONS:
+            raise UnsupportedModel(f"model.context_tokens = {self._window} is above {MAX_POSITIONS}")
+        self._renderer = Renderer(tokenizer, self._window - longest)
         self._end_ids = tuple(sorted(end_ids(self._base.path, tokenizer)))
 
     async def close(self, drain_s: float) -> None:
@@ -159,7 +165,7 @@ class OpenVinoEngine:
             end_ids=self._end_ids,
             batch_size=self._generation.batch_size,
             # What all answers need at once, and as much again for conversations that will go on.
-            cached_tokens=2 * self._generation.batch_size * self._model.context_tokens,
+            cached_tokens=2 * self._generation.batch_size * self._window,
             threads=self._model.threads,
             dtype=self._model.dtype,
             kept_graphs=2 * self._model.resident_adapters,
