@@ -13,7 +13,7 @@ from storage.graphs.options import PipelineOptions
 from storage.graphs.support import UnsupportedModel
 from storage.graphs.verdict import Verifier
 from storage.settings import GenerationSettings, Settings
-from trainer.sampling import Sample, Sampler, Speaker, batches_of, longest_answer, sample_of
+from trainer.sampling import Sample, Sampler, Speaker, batches_of, sample_of
 
 PROMPTS_AT_ONCE = 32
 
@@ -58,16 +58,13 @@ class GraphSampler:
         prompts: Sequence[str],
         generation: GenerationSettings,
         seed: int,
-        *,
-        max_new_tokens: int | None = None,
         on_progress: Callable[[int], None] = lambda _done: None,
     ) -> list[Sample]:
-        """Return an answer to each prompt, in order, as `Sampler.answer` does."""
+        """As every Speaker."""
         from storage.graphs.pipeline import generation_config, load_pipeline
 
-        longest = longest_answer(generation, max_new_tokens)
         asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-        pipeline = load_pipeline(self._options(max(map(len, asked), default=0) + longest))
+        pipeline = load_pipeline(self._options(max(map(len, asked), default=0) + generation.max_new_tokens))
         samples: list[Sample] = []
         for places in batches_of(range(len(asked))):
             configs = [
@@ -75,7 +72,7 @@ class GraphSampler:
                     temperature=generation.temperature,
                     top_p=generation.top_p,
                     presence_penalty=generation.presence_penalty,
-                    max_new_tokens=longest,
+                    max_new_tokens=generation.max_new_tokens,
                     seed=seed + place,
                     end_ids=self._end_ids,
                 )

@@ -218,15 +218,19 @@ class _Examiner:
 
     def _answer_neutral_messages(self, speaker: Speaker) -> list[Sample]:
         prompts = [self._render([{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
-        return speaker.answer(prompts, self._generation, self._seed, max_new_tokens=MAX_ANSWER_TOKENS)
+        return speaker.answer(prompts, _at_most(MAX_ANSWER_TOKENS, self._generation), self._seed)
 
     def _grade_suites(self, speaker: Speaker) -> Iterator[tuple[bool, ...]]:
         """Answer all suites greedily, so that chance decides no case."""
         prompts = [self._render(case.messages) for suite in self._suites for case in suite.cases]
         greedy = self._generation.model_copy(update={"temperature": 0.0})
-        found = iter(speaker.answer(prompts, greedy, self._seed, max_new_tokens=MAX_CASE_TOKENS))
+        found = iter(speaker.answer(prompts, _at_most(MAX_CASE_TOKENS, greedy), self._seed))
         for suite in self._suites:
             yield suite.grade([next(found).text for _ in suite.cases])
 
     def _render(self, messages: Sequence[dict[str, str]]) -> str:
         return render(messages, self._sampler.tokenizer)
+
+
+def _at_most(tokens: int, generation: GenerationSettings) -> GenerationSettings:
+    return generation.model_copy(update={"max_new_tokens": min(tokens, generation.max_new_tokens)})

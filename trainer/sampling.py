@@ -37,14 +37,12 @@ class Speaker(Protocol):
         prompts: Sequence[str],
         generation: GenerationSettings,
         seed: int,
-        *,
-        max_new_tokens: int | None = None,
         on_progress: Callable[[int], None] = ...,
     ) -> list[Sample]:
         """Return an answer to each prompt, in order; equal prompts get answers of their own.
 
-        Sampling is that of serving but for its seeds; `max_new_tokens` lowers the longest answer. `on_progress` gets
-        the number of finished answers. Equal arguments give equal answers on one machine.
+        Sampling is that of serving but for its seeds. `on_progress` gets the number of finished answers. Equal
+        arguments give equal answers on one machine.
         """
         ...
 
@@ -79,26 +77,23 @@ class Sampler:
         prompts: Sequence[str],
         generation: GenerationSettings,
         seed: int,
-        *,
-        max_new_tokens: int | None = None,
         on_progress: Callable[[int], None] = lambda _done: None,
     ) -> list[Sample]:
         """As every Speaker."""
         import torch
 
-        longest = longest_answer(generation, max_new_tokens)
         # Prompts of like length share a batch, so that little of it is padding.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), quiet_transformers():
             torch.manual_seed(seed)
             for batch in batches_of(order):
-                found = self._answer_batch([prompts[i] for i in batch], generation, longest)
+                found = self._answer_batch([prompts[i] for i in batch], generation)
                 answers.update(zip(batch, found, strict=True))
                 on_progress(len(answers))
         return [answers[i] for i in range(len(prompts))]
 
-    def _answer_batch(self, prompts: Sequence[str], generation: GenerationSettings, longest: int) -> list[Sample]:
+    def _answer_batch(self, prompts: Sequence[str], generation: GenerationSettings) -> list[Sample]:
         inputs = self.tokenizer(
             list(prompts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
         ).to(self.model.device)
@@ -107,7 +102,7 @@ class Sampler:
         rows = self.model.generate(
             input_ids=ids,
             attention_mask=mask,
-            generation_config=self._generation_config(longest),
+            generation_config=self._generation_config(generation.max_new_tokens),
             logits_processor=_processors(generation, width),
         )
         return [
@@ -132,11 +127,6 @@ def sample_of(prompt_ids: Sequence[int], generated: Sequence[int], end_ids: Coll
     answer_ids = generated[: ends[0] + 1] if ends else generated
     text = tokenizer.decode(answer_ids, skip_special_tokens=True).strip()
     return Sample(text, is_cut=not ends, prompt_ids=tuple(prompt_ids), answer_ids=tuple(answer_ids))
-
-
-def longest_answer(generation: GenerationSettings, max_new_tokens: int | None) -> int:
-    """Return how many tokens an answer may have: the setting's, or fewer."""
-    return min(max_new_tokens or generation.max_new_tokens, generation.max_new_tokens)
 
 
 def told(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:

@@ -182,7 +182,8 @@ def _answer(
     loss = mean_loss(sampler.model, [Passage(row["prompt_ids"], row["completion_ids"]) for row in rows])
     prompts = [render_dialogue([message], settings.chat.system_prompt, sampler.tokenizer) for message in asked]
     seed = settings.training.seed
-    return sampler.answer(prompts, settings.generation, seed, max_new_tokens=MAX_NEW_TOKENS), loss
+    generation = settings.generation.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})
+    return sampler.answer(prompts, generation, seed), loss
 
 
 def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def test_equal_seeds_give_equal_answers_and_equal_prompts_unequal_ones(speaker: 
 
 
 def test_an_answer_that_reaches_the_limit_is_cut_there(speaker: GraphSampler, prompt: str) -> None:
-    (short,) = speaker.answer([prompt], GREEDY, seed=1, max_new_tokens=3)
+    (short,) = speaker.answer([prompt], GREEDY.model_copy(update={"max_new_tokens": 3}), seed=1)
     assert (short.is_cut, len(short.answer_ids)) == (True, 3)
 
 

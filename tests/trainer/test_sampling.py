@@ -56,10 +56,8 @@ def test_an_answer_that_reaches_the_limit_is_cut_there(sampler: Sampler) -> None
     (sample,) = sampler.answer([SHORT], GREEDY, seed=1)
     assert sample.is_cut
     assert len(sample.answer_ids) == 6
-    (shorter,) = sampler.answer([SHORT], GREEDY, seed=1, max_new_tokens=3)
+    (shorter,) = sampler.answer([SHORT], GREEDY.model_copy(update={"max_new_tokens": 3}), seed=1)
     assert shorter.answer_ids == sample.answer_ids[:3]
-    (longer,) = sampler.answer([SHORT], GREEDY, seed=1, max_new_tokens=30)
-    assert len(longer.answer_ids) == 6, "the settings' own limit stays"
 
 
 def test_an_answer_that_ends_keeps_its_end_token_and_nothing_after(tiny_base: BaseModel) -> None:

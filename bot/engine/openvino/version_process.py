@@ -68,8 +68,8 @@ class VersionProcess:
         self._running: dict[int, _Running] = {}
         self._last_id = 0
         self._reason = ""
-        self._is_leaving = False
-        self._left = asyncio.Event()
+        self._is_sent_away = False
+        self._gone = asyncio.Event()
         self.is_ready = False
         self.was_ready = False
         self.used_at = time.perf_counter()
@@ -86,7 +86,7 @@ class VersionProcess:
 
     @property
     def is_gone(self) -> bool:
-        return self._left.is_set()
+        return self._gone.is_set()
 
     @property
     def failure(self) -> EngineStopped:
@@ -110,14 +110,14 @@ class VersionProcess:
 
     async def close(self) -> None:
         """Let the process leave, or end it."""
-        self._is_leaving = True
+        self._is_sent_away = True
         self._commands.put(None)
         if self.is_ready:  # loading, it listens to nobody
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._left.wait(), LEAVE_S)
+                await asyncio.wait_for(self._gone.wait(), LEAVE_S)
         if self._process:
             self._process.kill()
-        await self._left.wait()
+        await self._gone.wait()
 
     def _take(self, event: dict[str, Any]) -> None:
         if "ready" in event:
@@ -139,11 +139,11 @@ class VersionProcess:
         del self._running[event["id"]]
         self._on_change(self)
 
-    def _leave(self, last_words: str) -> None:
+    def _note_end(self, last_words: str) -> None:
         self._reason = self._reason or last_words
         self.is_ready = False
-        self._left.set()
-        if not self._is_leaving:
+        self._gone.set()
+        if not self._is_sent_away:
             log.error("a version's process failed: %s", self.failure)
         for running in self._running.values():
             running.generation.fail(self.failure)
@@ -163,7 +163,7 @@ class VersionProcess:
             if self._process:
                 self._process.kill()
             self._commands.put(None)
-            self._post(self._leave, last_words)
+            self._post(self._note_end, last_words)
 
     def _listen(self, errors: IO[bytes]) -> str:
         """Hand on what the process says until it ends, and return its last words."""
@@ -176,7 +176,7 @@ class VersionProcess:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        if self._is_leaving:
+        if self._is_sent_away:
             process.kill()
         threading.Thread(target=self._send, args=(process.stdin,), name="version commands", daemon=True).start()
         with process.stdout:
