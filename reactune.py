@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -679,7 +680,7 @@ def bench_training(
     *,
     base: Annotated[str, typer.Option(help="The base model, as in model.base.")] = "bundled",
     batch_size: Annotated[int, typer.Option(min=2, help="Pairs in a step.")] = 6,
-    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each side.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps of each side.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Pairs per second and memory of a round beside TRL's on the same pairs. Takes a quarter of an hour."""
@@ -687,9 +688,32 @@ def bench_training(
 
 
 @bench.command("serving")
-def bench_serving(as_json: AsJson = False) -> None:
-    """Waits, tokens per second and memory, beside plain generate() and llama.cpp. Takes minutes."""
-    _run_bench("serving", as_json)
+def bench_serving(
+    *,
+    think: Annotated[float, typer.Option(min=0, help="Mean pause before a next message, s; 0 is a full load.")] = 1.0,
+    window: Annotated[float, typer.Option(min=1, help="Seconds that each number of chats talks.")] = 9.0,
+    chart: Annotated[Path | None, typer.Option(help="Where to draw answers per second, a PNG.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Waits, tokens per second and memory, beside plain generate() and llama.cpp. Takes twelve minutes."""
+    _run_bench("serving", as_json, think_s=think, window_s=window, chart=chart)
+
+
+@bench.command("startup")
+def bench_startup(as_json: AsJson = False) -> None:
+    """Seconds until the first answer of the engine, by number of versions, and of the bot. Takes three minutes."""
+    _run_bench("startup", as_json)
+
+
+@bench.command("soak")
+def bench_soak(
+    *,
+    answers: Annotated[int, typer.Option(min=40, help="Whole answers.")] = 10_000,
+    as_json: AsJson = False,
+) -> None:
+    """Thousands of answers with crashes: exits with 1 where memory grew or an answer was lost. Takes ten minutes."""
+    if _run_bench("soak", as_json, answers=answers)["summary"]["problems"]:
+        raise typer.Exit(1)
 
 
 def _import_from_here() -> None:
@@ -697,17 +721,20 @@ def _import_from_here() -> None:
     sys.path.append(str(Path.cwd()))
 
 
-def _run_bench(name: str, as_json: bool, **options: Any) -> None:
+def _run_bench(name: str, as_json: bool, **options: Any) -> dict[str, Any]:
     sys.path.insert(0, str(Path(__file__).resolve().parent))  # the checkout, from wherever this is called
     _import_from_here()
     try:
         module = importlib.import_module(f"tests.benchmarks.{name}")
-        result = module.run(**options)
+        began = time.perf_counter()
+        result: dict[str, Any] = module.run(**options)
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"bench {name} needs {error.name}: run it in a checkout after `pip install -e '.[bench]'`"
         ) from error
+    notes.print(f"It took {(time.perf_counter() - began) / 60:.1f} minutes.")
     _show(result, json.dumps(result, indent=2), as_json)
+    return result
 
 
 class _LineLog:

@@ -8,24 +8,26 @@ with the conversation's beginning in the cache over the time without.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psutil
 from rich.console import Console
+from rich.table import Table
 
 from storage.adapters import AdapterRef
 from storage.base_model import BUNDLED, resolve_base_model
 from storage.settings import Settings, load_settings
 from tests.benchmarks import llama_cpp
+from tests.benchmarks.apart import Row, rows_apart
 from tests.benchmarks.report import machine, versions
+from tests.benchmarks.serving_chart import draw_answers
 from tests.benchmarks.serving_load import Conversation, Load
-from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN, TRANSFORMERS, Row, Sitting, hold
+from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN, TRANSFORMERS, Sitting, hold
 
 STARTER = Path(__file__).resolve().parents[2] / "personalities" / "starters" / "default"
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)
@@ -34,8 +36,7 @@ OURS = (OPENVINO, TRANSFORMERS)
 MANY_ADAPTERS_CHATS = 8
 NEW_TOKENS = 48
 FEWEST_TURNS = 4
-MEMORY_POLL_S = 0.5
-LEAVE_S = 20.0
+WAITS = ("first", "last")
 
 notes = Console(stderr=True)
 
@@ -54,19 +55,24 @@ def run(
     second_turns: int = 3,
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
+    chart: Path | None = None,
 ) -> dict[str, Any]:
     """Return machine, versions, rows and summary; each of the chats talks for `window_s` seconds.
 
-    `starter` holds an adapter of `base`; llama.cpp answers only from the bundled one.
+    `starter` holds an adapter of `base`; llama.cpp answers only from the bundled one. With a `think_s` of 0, members
+    never pause. `chart` is where a picture of the answers per second is drawn, a PNG.
     """
     # Engines whose threads spin at barriers collapse beside other work: numbers of a busy machine compare nothing.
     described = machine() | {"load_before": round(psutil.getloadavg()[0], 2)}
     loads = tuple(Load(number, window_s, drain_s, think_s, seed) for number in chats)
     with tempfile.TemporaryDirectory() as folder:
-        model = _sitting(_settings(Path(folder), base, new_tokens), starter, loads, second_turns)
+        model = _sitting(settings_in(Path(folder), base, new_tokens), starter, loads, second_turns)
         adapters = [replace(model.starter, strength=strength) for strength in strengths]
         plans = _sittings(model, engines, adapters, history_tokens)
-        rows = [row for sitting in plans for row in _measure(sitting)]
+        rows = _with_answers([row for sitting in plans for row in _measure(sitting)])
+    notes.print(_table(rows))
+    if chart:
+        draw_answers(rows, chart)
     return {
         "machine": described,
         "versions": versions("torch", "transformers", "peft", "openvino-genai", "xllamacpp"),
@@ -79,15 +85,18 @@ def _sitting(settings: Settings, folder: Path, loads: tuple[Load, ...], second_t
     """Return the sitting that all others vary: ours, without an adapter."""
     notes.print("Getting the base model ready …")
     base = resolve_base_model(settings.model.base, settings.data.directory)
-    digest = hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
-    starter, lora = AdapterRef(digest, folder), None
+    starter, lora = adapter_in(folder), None
     if settings.model.base == BUNDLED and llama_cpp.is_installed():
         lora = settings.data.directory / "starter.gguf"
         llama_cpp.write_lora(starter, base, lora)
-    return Sitting(OPENVINO, starter, (), loads, base, settings, _script(), lora, second_turns=second_turns)
+    return Sitting(OPENVINO, starter, (), loads, base, settings, script(), lora, second_turns=second_turns)
 
 
-def _settings(folder: Path, base: str, new_tokens: int) -> Settings:
+def adapter_in(folder: Path) -> AdapterRef:
+    return AdapterRef(hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest(), folder)
+
+
+def settings_in(folder: Path, base: str, new_tokens: int) -> Settings:
     return load_settings(
         environment={
             "REACTUNE_DATA__DIRECTORY": str(folder),
@@ -98,7 +107,7 @@ def _settings(folder: Path, base: str, new_tokens: int) -> Settings:
     )
 
 
-def _script() -> list[Conversation]:
+def script() -> list[Conversation]:
     """Return what one of the two people said in each conversation of the dataset that is long enough."""
     from tests.benchmarks.community import conversations
 
@@ -120,50 +129,9 @@ def _sittings(
             yield replace(model, engine=engine, voices=tuple(adapters), loads=(many,))
 
 
-def _measure(sitting: Sitting) -> list[Row]:
-    """Hold a sitting in a process of its own; each row gets its most memory since the row before."""
+def _measure(sitting: Sitting) -> Iterator[Row]:
     notes.print(f"Measuring: {sitting.engine}, adapters: {len(sitting.voices)} …")
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=hold, args=(sitting, theirs), name=f"sitting of {sitting.engine}")
-    process.start()
-    theirs.close()  # or the end of the process would not end the reading
-    assert process.pid is not None
-    try:
-        rows = list(_received(ours, process.pid))
-    finally:
-        process.join(LEAVE_S)
-        process.kill()
-        process.join()
-    if len(rows) < len(sitting.loads):
-        raise RuntimeError(f"the sitting of {sitting.engine} ended early, with code {process.exitcode}")
-    return rows
-
-
-def _received(rows: Connection, pid: int) -> Iterator[Row]:
-    peak_mib = 0.0
-    while True:
-        peak_mib = max(peak_mib, _memory_mib(pid))
-        if not rows.poll(MEMORY_POLL_S):
-            continue
-        try:
-            row: Row = rows.recv()
-        except EOFError:
-            return
-        yield row | {"peak_memory_mib": round(peak_mib)}
-        peak_mib = 0.0
-
-
-def _memory_mib(pid: int) -> float:
-    """Return what a process and all its descendants hold in memory."""
-    total = 0
-    try:
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            total += one.memory_info().rss
-    except psutil.NoSuchProcess:
-        pass
-    return total / 2**20
+    return rows_apart(hold, sitting)
 
 
 def _summary(rows: Sequence[Row]) -> dict[str, float | None]:
@@ -188,3 +156,45 @@ def _summary(rows: Sequence[Row]) -> dict[str, float | None]:
 
 def _ratio(ours: float | None, theirs: float | None) -> float | None:
     return round(ours / theirs, 3) if ours is not None and theirs else None
+
+
+def _with_answers(rows: Sequence[Row]) -> list[Row]:
+    """Add answers per second, of the mean length of all engines' answers by as many adapters.
+
+    A row's own mean would flatter the slow: of theirs, only the short ones end in time.
+    """
+    chats = [row for row in rows if row["what"] == "chats" and row["answers"]]
+    tokens: Counter[int] = Counter()
+    answers: Counter[int] = Counter()
+    for row in chats:
+        tokens[row["adapters"]] += row["answers"] * row["tokens_per_answer"]
+        answers[row["adapters"]] += row["answers"]
+
+    def answers_per_s(row: Row) -> Row:
+        number = row.get("adapters", 0)
+        if row["what"] != "chats" or row["tokens_per_s"] is None or not tokens[number]:
+            return {}
+        return {"answers_per_s": round(row["tokens_per_s"] * answers[number] / tokens[number], 2)}
+
+    return [row | answers_per_s(row) for row in rows]
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    """Return the chats, a row each: the ratio is our tokens per second over theirs, waits are p50 and p95."""
+    chats = [row for row in rows if row["what"] == "chats"]
+    ours = {(row["adapters"], row["chats"]): row["tokens_per_s"] for row in chats if row["engine"] == OPENVINO}
+    titles = ("engine", "LoRA", "chats", "ans/s", "tok/s", "ratio", "first, s", "last, s", "MiB", "others")
+    table = Table(*titles, box=None, padding=(0, 1, 0, 0))  # 80 columns
+    for row in chats:
+        ratio = _ratio(ours.get((row["adapters"], row["chats"])), row["tokens_per_s"])
+        waits = ["/".join(_shown(row[f"{which}_token_{share}_s"]) for share in ("p50", "p95")) for which in WAITS]
+        numbers = (row["adapters"], row["chats"], row.get("answers_per_s"), row["tokens_per_s"], ratio)
+        rest = (row["peak_memory_mib"], row["others_cores"])
+        table.add_row(row["engine"], *map(_shown, numbers), *waits, *map(_shown, rest))
+    return table
+
+
+def _shown(number: float | None) -> str:
+    if number is None:
+        return "–"
+    return f"{number:.3g}" if number < 1_000 else f"{number:.0f}"

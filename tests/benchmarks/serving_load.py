@@ -23,6 +23,8 @@ from tests.benchmarks.contender import Contender
 
 MEMBER = "Robin"
 TICK_S = 0.005
+FEWEST_FOR_P95 = 20
+"""With fewer answers, the 95th percentile would be the slowest one."""
 
 Conversation = Sequence[str]
 """What one member says, turn by turn."""
@@ -37,7 +39,7 @@ class Load:
     drain_s: float
     """Seconds that unfinished answers get after the window."""
     think_s: float
-    """Mean seconds between an answer and the next message; exponentially distributed."""
+    """Mean seconds between an answer and the next message; exponentially distributed. 0 is a full load, no pauses."""
     seed: int
 
 
@@ -88,7 +90,7 @@ class Crowd:
         self.told: list[Told] = []
 
     async def talk(self) -> dict[str, Any]:
-        """Talk for the window, then return the measures."""
+        """Talk for the window, or until `stop`, then return the measures."""
         began = time.perf_counter()
         self._until = began + self._load.window_s
         chats = [asyncio.create_task(self._chat(number), name=f"chat {number}") for number in range(self._load.chats)]
@@ -98,16 +100,21 @@ class Crowd:
         await asyncio.gather(*chats)
         return measures(self.told, self._until)
 
+    def stop(self) -> None:
+        """End the window: what is being answered is still waited for."""
+        self._until = time.perf_counter()
+
     async def _chat(self, number: int) -> None:
         rng = random.Random(f"{self._load.seed} {self._load.chats} {number}")
         while True:
             turns: list[Turn] = []
             for message in rng.choice(self._script):
-                left_s = self._until - time.perf_counter()
-                think_s = rng.expovariate(1 / self._load.think_s)
-                if think_s >= left_s:
+                think_s = rng.expovariate(1.0) * self._load.think_s
+                if think_s >= self._until - time.perf_counter():
                     return
                 await asyncio.sleep(think_s)
+                if time.perf_counter() >= self._until:
+                    return
                 turns.append(Turn(MEMBER, message))
                 turns.append(Turn(None, await self._ask(turns, number, rng.getrandbits(31))))
 
@@ -121,7 +128,13 @@ class Crowd:
 
 
 def request_of(
-    prompt: str, adapter: AdapterRef | None, settings: Settings, *, seed: int, max_new_tokens: int | None = None
+    prompt: str,
+    adapter: AdapterRef | None,
+    settings: Settings,
+    *,
+    seed: int,
+    max_new_tokens: int | None = None,
+    lane: int = 0,
 ) -> GenerationRequest:
     generation = settings.generation
     sampling = Sampling(
@@ -130,7 +143,7 @@ def request_of(
         presence_penalty=generation.presence_penalty,
         max_new_tokens=max_new_tokens or generation.max_new_tokens,
     )
-    return GenerationRequest(prompt=prompt, seed=seed, sampling=sampling, adapter=adapter)
+    return GenerationRequest(prompt=prompt, seed=seed, sampling=sampling, adapter=adapter, lane=lane)
 
 
 async def ask(engine: Contender, request: GenerationRequest, running: set[Generation]) -> tuple[Told, str]:
@@ -168,17 +181,21 @@ def _noted(generation: Generation, running: set[Generation]) -> Iterator[None]:
 def measures(told: Sequence[Told], until: float) -> dict[str, Any]:
     """Return waits in seconds, and tokens for each second of the window in which somebody waited."""
     answered = [one for one in told if not one.failed]
+    finished = [one for one in answered if one.finished]
     busy_s = _covered([(one.asked_at, min(one.ended_at, until)) for one in answered])
     firsts, totals = [one.first_token_s for one in answered], [one.ended_at - one.asked_at for one in answered]
+    tokens_per_s = sum(one.tokens_until(until) for one in answered) / busy_s if busy_s else None
+    length = float(np.mean([one.tokens for one in finished])) if finished else None
     return {
-        "answers": sum(one.finished for one in answered),
-        "unfinished": sum(not one.finished for one in answered),
-        "failed": sum(one.failed for one in told),
+        "answers": len(finished),
+        "unfinished": len(answered) - len(finished),
+        "failed": len(told) - len(answered),
         "first_token_p50_s": quantile(firsts, 0.5),
         "first_token_p95_s": quantile(firsts, 0.95),
         "last_token_p50_s": quantile(totals, 0.5),
         "last_token_p95_s": quantile(totals, 0.95),
-        "tokens_per_s": round(sum(one.tokens_until(until) for one in answered) / busy_s, 1) if busy_s else None,
+        "tokens_per_s": round(tokens_per_s, 1) if tokens_per_s is not None else None,
+        "tokens_per_answer": round(length, 1) if length is not None else None,
     }
 
 
@@ -195,7 +212,9 @@ def _covered(spans: Sequence[tuple[float, float]]) -> float:
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    return round(float(np.quantile(values, share)), 3) if values else None
+    """Return None where there are too few values to know."""
+    fewest = FEWEST_FOR_P95 if share > 0.9 else 1
+    return round(float(np.quantile(values, share)), 3) if len(values) >= fewest else None
 
 
 @asynccontextmanager

@@ -11,22 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from bot.prompting import ChatMessage, Turn, to_messages
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
 from storage.settings import Settings
+from tests.benchmarks.apart import Row
 from tests.benchmarks.contender import Contender
-from tests.benchmarks.serving_load import MEMBER, Conversation, Crowd, Load, ask, request_of, ticking
+from tests.benchmarks.serving_load import MEMBER, Conversation, Crowd, Load, Told, ask, request_of, ticking
 
 OPENVINO, TRANSFORMERS, PLAIN, LLAMA_CPP = "openvino", "transformers", "generate()", "llama.cpp"
 SWAP_CHATS = 4
+LONGEST_PREPARATION_S = 60.0
 SWAP_STRENGTH = 0.9
 WARM_UP_TOKENS = 8
 SHORT_TURN = "Really? Tell me more."
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,9 @@ async def _hold(sitting: Sitting, rows: Connection) -> None:
     await engine.start()
     try:
         for voice in sitting.voices or (None,):
-            await _warm_up(engine, voice, sitting.settings)
+            await warm_up(engine, voice, sitting.settings)
+        # So that the memory of loading, and of comparing with transformers, is not that of the first chats.
+        rows.send({"what": "start", "engine": sitting.engine, "adapters": len(sitting.voices)})
         for load in sitting.loads:
             rows.send(await _measure_chats(engine, sitting, load))
         if sitting.history_tokens:
@@ -92,7 +93,7 @@ def _engine(sitting: Sitting) -> Contender:
     return LlamaCpp(base, settings, sitting.lora if sitting.voices else None)
 
 
-async def _warm_up(engine: Contender, voice: AdapterRef | None, settings: Settings) -> None:
+async def warm_up(engine: Contender, voice: AdapterRef | None, settings: Settings) -> None:
     prompt = await engine.render([{"role": "user", "content": "Hi."}])
     await ask(engine, request_of(prompt.text, voice, settings, seed=1, max_new_tokens=WARM_UP_TOKENS), set())
 
@@ -106,6 +107,7 @@ async def _measure_chats(engine: Contender, sitting: Sitting, load: Load) -> Row
         "engine": sitting.engine,
         "adapters": len(sitting.voices),
         "chats": load.chats,
+        "think_s": load.think_s,
         **measured,
         "max_loop_delay_ms": round(max(late_ms, default=0.0), 1),
     }
@@ -160,29 +162,41 @@ def _messages(turns: Sequence[Turn], settings: Settings) -> list[ChatMessage]:
 
 
 async def _measure_swap(engine: Contender, sitting: Sitting) -> Row:
-    """Switch new requests to a version that was prepared before, halfway through the window."""
-    load = replace(sitting.loads[-1], chats=SWAP_CHATS)
-    new = replace(sitting.voices[0], strength=SWAP_STRENGTH)
+    """While chats talk, prepare a version, as the bot does with a new one, then switch new requests to it."""
+    window_s = sitting.loads[-1].window_s
+    load = replace(sitting.loads[-1], chats=SWAP_CHATS, window_s=window_s + LONGEST_PREPARATION_S)
+    old, new = sitting.voices[0], replace(sitting.voices[0], strength=SWAP_STRENGTH)
+    switched_at: float | None = None
+    crowd = Crowd(engine, sitting.settings, sitting.script, lambda _chat: new if switched_at else old, load)
+    talking = asyncio.create_task(crowd.talk())
+    await asyncio.sleep(window_s / 2)
     prepare_s = await _prepare(engine, new, sitting.settings)
-    switched_at = time.perf_counter() + load.window_s / 2
-
-    def answering(_chat: int) -> AdapterRef:
-        return new if time.perf_counter() >= switched_at else sitting.voices[0]
-
-    crowd = Crowd(engine, sitting.settings, sitting.script, answering, load)
-    measured = await crowd.talk()
-    by_new = [one for one in crowd.told if one.adapter == new and one.first_token_at]
-    first = min(by_new, key=lambda one: one.first_token_at or 0.0, default=None)
+    switched_at = time.perf_counter()
+    await asyncio.sleep(window_s / 2)
+    crowd.stop()
+    measured = await talking
+    told = [one for one in crowd.told if one.adapter == new and one.first_token_at]
     return {
         "what": "swap",
         "engine": sitting.engine,
         "chats": load.chats,
+        "think_s": load.think_s,
         **measured,
         "prepare_s": round(prepare_s, 3),
-        "answers_by_new": len(by_new),
-        "asked_s": round(first.asked_at - switched_at, 3) if first else None,
-        "first_token_s": round((first.first_token_at or 0.0) - switched_at, 3) if first else None,
-        "last_token_s": round(first.ended_at - switched_at, 3) if first else None,
+        "answers_by_new": len(told),
+        **_first_after(switched_at, told),
+    }
+
+
+def _first_after(switched_at: float, told: Sequence[Told]) -> Row:
+    """Return when the new version was first asked, and said its first and last token, in seconds after the switch."""
+    if not told:
+        return dict.fromkeys(("asked_s", "first_token_s", "last_token_s"))
+    first = min(told, key=lambda one: one.asked_at + one.first_token_s)
+    return {
+        "asked_s": round(first.asked_at - switched_at, 3),
+        "first_token_s": round(first.asked_at + first.first_token_s - switched_at, 3),
+        "last_token_s": round(first.ended_at - switched_at, 3),
     }
 
 
@@ -190,5 +204,5 @@ async def _prepare(engine: Contender, voice: AdapterRef, settings: Settings) -> 
     """Return the seconds until a version is ready, which an answer of it shows."""
     began = time.perf_counter()
     engine.prepare(voice)
-    await _warm_up(engine, voice, settings)
+    await warm_up(engine, voice, settings)
     return time.perf_counter() - began

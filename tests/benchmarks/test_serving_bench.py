@@ -19,13 +19,21 @@ def test_tokens_are_counted_in_the_window_and_only_while_somebody_waits() -> Non
     assert measured["tokens_per_s"] == (10 + 20 / 2) / (3 + 2)
     assert (measured["answers"], measured["unfinished"], measured["failed"]) == (2, 1, 0)
     assert measured["first_token_p50_s"] == 1.0
-    assert measured["last_token_p95_s"] > 6.0  # who gave up has waited for 7 seconds
+    assert measured["last_token_p50_s"] == 3.0
+    assert measured["tokens_per_answer"] == 15.0
+
+
+def test_who_gave_up_has_waited_and_few_answers_have_no_percentile() -> None:
+    given_up = Told(None, asked_at=9.0, first_token_at=None, ended_at=16.0, tokens=0, failed=False, finished=False)
+    measured = measures([given_up] * 20, until=10.0)
+    assert (measured["first_token_p95_s"], measured["last_token_p95_s"]) == (7.0, 7.0)
+    assert measures([given_up] * 19, until=10.0)["last_token_p95_s"] is None
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the dataset leaves its file open
 def test_the_bench_reports_ours_beside_plain_generate(tmp_path: Path) -> None:
     pytest.importorskip("chitchat_dataset")
-    base = build_tiny_base(tmp_path / "base")
+    base, chart = build_tiny_base(tmp_path / "base"), tmp_path / "serving.png"
     report = run(
         base=str(base),
         starter=save_adapter(base, tmp_path / "starter", seed=1).path,
@@ -38,6 +46,7 @@ def test_the_bench_reports_ours_beside_plain_generate(tmp_path: Path) -> None:
         history_tokens=100,
         second_turns=1,
         strengths=(),
+        chart=chart,
     )
     assert list(report) == ["machine", "versions", "rows", "summary"]
     assert list(report["summary"]) == [
@@ -56,4 +65,6 @@ def test_the_bench_reports_ours_beside_plain_generate(tmp_path: Path) -> None:
     assert report["summary"]["swap_s"] > 0
     assert report["summary"]["swap_failed"] == 0
     assert [row.get("adapters") for row in report["rows"] if row["what"] == "chats"] == [0, 1, 0, 1]
+    assert all(row["answers_per_s"] > 0 for row in report["rows"] if row["what"] == "chats")
+    assert chart.read_bytes().startswith(b"\x89PNG")
     json.dumps(report)

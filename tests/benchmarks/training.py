@@ -41,9 +41,9 @@ def run(
     *,
     base: str = "bundled",
     batch_size: int = 6,
-    steps: int = 3,
+    steps: int = 2,
     prompts: Sequence[int] = (50, PROMPT_TOKENS, 800),
-    rounds: Sequence[int] = (6, 24, 96),
+    rounds: Sequence[int] = (6, 24, 48),
 ) -> dict[str, Any]:
     """Return machine, versions, rows and summary; `rounds` are the pairs of whole rounds that ours alone trains."""
     with tempfile.TemporaryDirectory() as folder:
@@ -55,8 +55,8 @@ def run(
                 at_once = batch_size if tokens < LONG_PROMPT_TOKENS else batch_size // 2
                 rows += _compare(model, Case(pairs, tokens, at_once, steps), _sides(tokens))
         rows += _compare(model, Case(6, PROMPT_TOKENS, batch_size, 1, "float32"), [OURS, TRL])
-        notes.print(_table(rows))
         rows += [_time_round(model, Case(6, PROMPT_TOKENS, batch_size, pairs // batch_size - 1)) for pairs in rounds]
+    notes.print(_table(rows))
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "trl", "peft"),
@@ -138,13 +138,14 @@ def _largest_difference(ours: Sequence[float], theirs: Sequence[float]) -> float
 
 
 def _time_round(base: BaseModel, case: Case) -> Row:
-    """Return how long a whole round of one pass takes, from loading the model on."""
+    """Return how long a whole round of one pass trains, from loading the model on."""
+    notes.print(f"Measuring a round of {case.pairs} pairs …")
     course = _train_in_turns(base, case, [OURS])[OURS]
     seconds = course.prepared.seconds + sum(course.step_s)
     return {"side": OURS, "round_pairs": case.pairs, "round_s": seconds, "peak_mib": course.told.peak_mib}
 
 
-def _summary(rows: Sequence[Row]) -> dict[str, float]:
+def _summary(rows: Sequence[Row]) -> dict[str, float | None]:
     """Return ratios to TRL with the settings of ours; memory is the least favourable, log-probabilities in float32."""
     against = {(row["pairs_per_prompt"], row["prompt_tokens"], row["dtype"]): row for row in rows if row["side"] == TRL}
     return {
@@ -153,7 +154,14 @@ def _summary(rows: Sequence[Row]) -> dict[str, float]:
         "speed_ratio_lowest": min(row["speed_ratio"] for row in against.values()),
         "memory_ratio": max(row["memory_ratio"] for row in against.values()),
         "max_logp_diff": against[6, PROMPT_TOKENS, "float32"]["max_logp_diff"],
+        "round_s_per_pair": _growth([(row["round_pairs"], row["round_s"]) for row in rows if "round_pairs" in row]),
     }
+
+
+def _growth(points: Sequence[tuple[float, float]]) -> float | None:
+    """Return how much the second number grows with the first, from the least to the largest."""
+    (least, least_s), (most, most_s) = min(points), max(points)
+    return (most_s - least_s) / (most - least) if most > least else None
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -168,6 +176,8 @@ def _table(rows: Sequence[Row]) -> Table:
         "memory_ratio": ("ratio", ".2f"),
         "max_loss_diff": ("loss", ".0e"),
         "max_logp_diff": ("logp", ".0e"),
+        "round_pairs": ("round of", "d"),
+        "round_s": ("s", ".0f"),
     }
     table = Table(*(title for title, _ in shown.values()))
     for row in rows:

@@ -6,6 +6,8 @@ event loop, and because a crash of the model must not end the bot.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import sys
@@ -70,6 +72,7 @@ class Worker:
         self._emit = emit
         self._tokenizer = load_tokenizer(options.base.path)
         self._pipeline = load_pipeline(options)
+        _return_memory()
         self._answers: dict[int, _Answer] = {}
 
     def serve(self, commands: SimpleQueue[Command | None]) -> None:
@@ -135,6 +138,12 @@ def _own_output() -> BinaryIO:
     events = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return events
+
+
+def _return_memory() -> None:
+    """Give back what making and compiling a graph took: glibc keeps hundreds of MB of it for later."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def main() -> None:
