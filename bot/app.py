@@ -163,13 +163,14 @@ class ReactuneBot(commands.Bot):
         """Load it while the gateway connects; without a model there is no bot."""
         try:
             release = await self.releases.current(self.personality_id)
+            self.engine.prepare(release.adapter)
             await self.engine.start()
         except (BotError, StorageError) as error:
             self.failure = error
             await self.close()
             return
         if not self._is_leaving:
-            await self.warming.start(release)
+            await self.warming.start()
             bases = describe_bases(self.settings.privacy)
             log.info("Answering with %s on %s. %s", release.name, self.base.name, bases)
             self.status, self.activity = discord.Status.online, None

@@ -1,4 +1,4 @@
-"""Loads versions before they are asked for: the champion at the start, and each new one before anybody promotes it."""
+"""Loads each new version before anybody promotes it, so that its first answer need not wait."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.engine import Engine
-from bot.releases import Release, Releases
+from bot.releases import Releases
 from storage.database import Database
 from storage.errors import AdapterError
 from storage.schema import VersionRow
@@ -29,9 +29,8 @@ class Warming:
         self._database = database
         self._newest_id = 0
 
-    async def start(self, champion: Release) -> None:
-        """Load the champion, and look for new versions from now on."""
-        self._engine.prepare(champion.adapter)
+    async def start(self) -> None:
+        """Look for new versions from now on."""
         self._newest_id = await self._database.read(_newest_id)
         self._look.start()
 

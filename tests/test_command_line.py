@@ -443,7 +443,7 @@ def test_an_unknown_bench_is_refused(reactune):
 def test_every_bench_is_listed_and_a_share_beyond_all_is_refused(reactune):
     code, out, _ = reactune("bench", "--help")
     assert code == 0
-    assert all(name in out for name in ("votes", "loop", "community", "knowledge", "training", "serving"))
+    assert all(name in out for name in ("votes", "community", "knowledge", "training", "serving", "startup", "soak"))
     code, _, err = reactune("bench", "community", "--noise", "2")
     assert code == 2
     assert "--noise" in err

@@ -93,7 +93,6 @@ class GraphSampler:
             base=self._base,
             folder=self._graphs,
             adapter=self._adapter,
-            end_ids=tuple(sorted(self._end_ids)),
             batch_size=PROMPTS_AT_ONCE,
             cached_tokens=PROMPTS_AT_ONCE * tokens,
             threads=self._settings.training.threads,

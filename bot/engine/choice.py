@@ -29,6 +29,8 @@ class ChosenEngine:
         """It has started, or failed to."""
         self._failure: EngineStopped | None = None
         self._is_closing = False
+        self._wanted: list[AdapterRef | None] = []
+        """Versions to load with the start."""
 
     @property
     def waiting(self) -> int:
@@ -56,7 +58,10 @@ class ChosenEngine:
         return await self._started.render(messages)
 
     def prepare(self, adapter: AdapterRef | None) -> None:
-        self._started.prepare(adapter)
+        if self._engine:
+            self._engine.prepare(adapter)
+        else:
+            self._wanted.append(adapter)
 
     def submit(self, request: GenerationRequest) -> Generation:
         return self._started.submit(request)
@@ -82,6 +87,8 @@ class ChosenEngine:
     async def _begin(self, engine: Engine) -> None:
         if not self._is_closing:
             self._engine = engine
+            for adapter in self._wanted:
+                engine.prepare(adapter)
             await engine.start()
 
 

@@ -101,7 +101,10 @@ class Engine(Protocol):
         ...
 
     def prepare(self, adapter: AdapterRef | None) -> None:
-        """Load a version that will be asked for soon, so that its first answer need not wait."""
+        """Load a version that will be asked for soon, so that its first answer need not wait.
+
+        Before the start, it is loaded with it.
+        """
         ...
 
     def submit(self, request: GenerationRequest) -> Generation:

@@ -24,7 +24,6 @@ class PipelineOptions:
     base: BaseModel
     folder: Path
     adapter: AdapterRef | None
-    end_ids: tuple[int, ...]
     batch_size: int
     """Most answers that are generated at once."""
     cached_tokens: int
@@ -49,6 +48,5 @@ class PipelineOptions:
                 "base": BaseModel(**base),
                 "folder": Path(values["folder"]),
                 "adapter": AdapterRef(**adapter) if adapter else None,
-                "end_ids": tuple(values["end_ids"]),
             }
         )

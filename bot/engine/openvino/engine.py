@@ -36,7 +36,10 @@ class OpenVinoEngine:
     ) -> None:
         self._base = base
         self._verifier = Verifier(base, data_directory, model.dtype)
-        self._folder: Path
+        self._folder: Path | None = None
+        """Of graphs, once they may be used."""
+        self._wanted: list[AdapterRef | None] = []
+        """Versions to load with the start."""
         self._window: int
         self._model = model
         self._generation = generation
@@ -50,7 +53,7 @@ class OpenVinoEngine:
         self._is_closing = False
         self._idle = asyncio.Event()
         self._renderer: Renderer | None = None
-        self._end_ids: tuple[int, ...] = ()
+        self._end_ids: frozenset[int] = frozenset()
 
     @property
     def waiting(self) -> int:
@@ -58,23 +61,28 @@ class OpenVinoEngine:
 
     async def start(self) -> None:
         try:
-            await asyncio.to_thread(self._read_tokenizer)
+            self._open_window()
             self._folder = await asyncio.to_thread(self._verifier.require)
+            for adapter in self._wanted:  # while the tokenizer is read
+                self.prepare(adapter)
+            await asyncio.to_thread(self._read_tokenizer)
         except Exception as error:
             if not self._is_closing:
                 raise EngineStopped(f"the base model in {self._base.path} cannot be used: {error}") from error
         self._is_open = not self._is_closing
+        self._settle()
+
+    def _open_window(self) -> None:
+        self._window = open_window(self._base.path, self._model, self._generation.max_new_tokens)
+        if self._window > MAX_POSITIONS:
+            raise UnsupportedModel(f"model.context_tokens = {self._window} is above {MAX_POSITIONS}")
 
     def _read_tokenizer(self) -> None:
         from transformers import PreTrainedTokenizerFast
 
         tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        longest = self._generation.max_new_tokens
-        self._window = open_window(self._base.path, self._model, longest)
-        if self._window > MAX_POSITIONS:
-            raise UnsupportedModel(f"model.context_tokens = {self._window} is above {MAX_POSITIONS}")
-        self._renderer = Renderer(tokenizer, self._window - longest)
-        self._end_ids = tuple(sorted(end_ids(self._base.path, tokenizer)))
+        self._renderer = Renderer(tokenizer, self._window - self._generation.max_new_tokens)
+        self._end_ids = end_ids(self._base.path, tokenizer)
 
     async def close(self, drain_s: float) -> None:
         self._is_open, self._is_closing = False, True
@@ -106,7 +114,9 @@ class OpenVinoEngine:
 
     def prepare(self, adapter: AdapterRef | None) -> None:
         """Load a version before it is asked for, where there is room beside those at work."""
-        if self._is_open and (self._has_room() or len(self._versions) > 1):
+        if self._folder is None:
+            self._wanted.append(adapter)
+        elif not self._is_closing and (self._has_room() or len(self._versions) > 1):
             self._load(adapter)
 
     def _end(self, generation: QueuedGeneration, finish: Finish) -> None:
@@ -125,7 +135,7 @@ class OpenVinoEngine:
         while (chosen := self._next()) is not None:
             self._waiting.remove(chosen)
             self._served_at[chosen.request.lane] = time.perf_counter()
-            self._versions[chosen.request.adapter].answer(chosen)
+            self._versions[chosen.request.adapter].answer(chosen, self._end_ids)
         for generation in [one for one in self._timers if one.has_ended]:
             self._timers.pop(generation).cancel()
         if self._timers:
@@ -158,11 +168,11 @@ class OpenVinoEngine:
         self._versions[adapter] = VersionProcess(self._options(adapter), self._changed)
 
     def _options(self, adapter: AdapterRef | None) -> PipelineOptions:
+        assert self._folder is not None, "nothing is loaded before its graphs may be used"
         return PipelineOptions(
             base=self._base,
             folder=self._folder,
             adapter=adapter,
-            end_ids=self._end_ids,
             batch_size=self._generation.batch_size,
             # What all answers need at once, and as much again for conversations that will go on.
             cached_tokens=2 * self._generation.batch_size * self._window,

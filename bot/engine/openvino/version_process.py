@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from queue import SimpleQueue
 from typing import IO, Any
@@ -93,13 +93,13 @@ class VersionProcess:
         """Why it is gone."""
         return EngineStopped(f"the model's process is gone: {self._reason}")
 
-    def answer(self, generation: QueuedGeneration) -> None:
-        """Begin an answer; the process is ready."""
+    def answer(self, generation: QueuedGeneration, end_ids: Collection[int]) -> None:
+        """Begin an answer, which one of `end_ids` ends; the process is ready."""
         self._last_id += 1
         self._running[self._last_id] = _Running(generation)
         self.used_at = time.perf_counter()
         request = generation.request
-        sampling = asdict(request.sampling) | {"seed": request.seed}
+        sampling = asdict(request.sampling) | {"seed": request.seed, "end_ids": sorted(end_ids)}
         self._commands.put({"id": self._last_id, "prompt": request.prompt, "sampling": sampling})
 
     def end(self, generation: QueuedGeneration, finish: Finish) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
@@ -32,22 +32,23 @@ Emit = Callable[[dict[str, Any]], None]
 class _Answer:
     """An answer in progress."""
 
-    def __init__(self, handle: Any, prompt_tokens: int, stream: TextStream) -> None:
+    def __init__(self, handle: Any, prompt_tokens: int, end_ids: Collection[int], stream: TextStream) -> None:
         self._handle = handle
         self._prompt_tokens = prompt_tokens
+        self._end_ids = frozenset(end_ids)
         self._answer_tokens = 0
         self._stream = stream
 
     def cancel(self) -> None:
         self._handle.cancel()
 
-    def read(self, end_ids: frozenset[int]) -> dict[str, Any] | None:
+    def read(self) -> dict[str, Any] | None:
         """Return what is new since the last step, if anything is."""
         text, finish, has_news = "", None, False
         while self._handle.can_read():
             for output in self._handle.read().values():
                 has_news = True
-                spoken = [token for token in output.generated_ids if token not in end_ids]
+                spoken = [token for token in output.generated_ids if token not in self._end_ids]
                 self._answer_tokens += len(spoken)
                 text += "".join(self._stream.push(token) for token in spoken)
                 finish = finish or _finish(output.finish_reason)
@@ -68,7 +69,6 @@ class Worker:
 
     def __init__(self, options: PipelineOptions, emit: Emit) -> None:
         """Load the version; raises what a broken model, adapter or graph raises."""
-        self._end_ids = frozenset(options.end_ids)
         self._emit = emit
         self._tokenizer = load_tokenizer(options.base.path)
         self._pipeline = load_pipeline(options)
@@ -107,9 +107,9 @@ class Worker:
         handle = self._pipeline.add_request(
             command["id"],
             ov.Tensor(np.array([ids], dtype=np.int64)),
-            generation_config(**command["sampling"], end_ids=self._end_ids),
+            generation_config(**command["sampling"]),
         )
-        return _Answer(handle, len(ids), TextStream(self._decode))
+        return _Answer(handle, len(ids), command["sampling"]["end_ids"], TextStream(self._decode))
 
     def _decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)
@@ -117,7 +117,7 @@ class Worker:
     def _step(self) -> None:
         self._pipeline.step()
         for id_, answer in list(self._answers.items()):
-            if news := answer.read(self._end_ids):
+            if news := answer.read():
                 self._emit({"id": id_, **news})
                 if news["finish"]:
                     del self._answers[id_]
