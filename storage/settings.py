@@ -19,10 +19,13 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from storage.errors import SettingsError
+from storage.precision import number_format
 
 ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"
@@ -90,15 +93,20 @@ class ModelSettings(Section):
     base: str = "bundled"
     """The base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a hub id."""
     engine: Literal["auto", "openvino", "transformers"] = "auto"
-    """What runs it: "openvino" (fast on CPUs), "transformers" (any model), or "auto", the first where it can."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Number format while answering: of the weights with transformers, of what they are multiplied with in OpenVINO."""
+    """What runs it: "openvino" (fast on CPUs), "transformers" (any model, GPUs), or "auto", the first where it can."""
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(default="auto", validate_default=True)
+    """Number format of answering: transformers' weights, OpenVINO's factors; "auto": bfloat16 if the machine has it."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
     """Tokens that prompt and answer share; the oldest turns are dropped to fit."""
     resident_adapters: Count = 4
     """Versions kept in memory; the least recently used one leaves first."""
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads for answering; 0 leaves the choice to the engine."""
+
+    @field_validator("dtype")
+    @classmethod
+    def _decide_dtype(cls, setting: str, info: ValidationInfo) -> str:
+        return number_format(setting, may_use_gpu=info.data.get("engine") != "openvino")
 
 
 class GenerationSettings(Section):
@@ -224,14 +232,19 @@ class TrainingSettings(Section):
     """Rank of a new adapter."""
     lora_alpha: Positive = 32.0
     """Scale of a new adapter; its effect is alpha / rank."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Number format of the frozen weights while training."""
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(default="auto", validate_default=True)
+    """Number format of the frozen weights while training; "auto": bfloat16 if the machine has it."""
     seed: Annotated[int, Field(ge=0)] = 17
     """Seed of the split, the new adapter and the order of pairs."""
     threads: Annotated[int, Field(ge=0)] = 1
     """CPU threads of a round; 0 leaves the choice to PyTorch."""
     niceness: Annotated[int, Field(ge=0, le=19)] = 10
     """How far a round steps back for other processes; 0 is not at all."""
+
+    @field_validator("dtype")
+    @classmethod
+    def _decide_dtype(cls, setting: str) -> str:
+        return number_format(setting, may_use_gpu=True)
 
 
 class DemonstrationSettings(Section):
@@ -348,14 +361,14 @@ class Settings(Section):
     data: DataSettings = DataSettings()
     database: DatabaseSettings = DatabaseSettings()
     discord: DiscordSettings = DiscordSettings()
-    model: ModelSettings = ModelSettings()
+    model: ModelSettings = Field(default_factory=ModelSettings)
     generation: GenerationSettings = GenerationSettings()
     chat: ChatSettings = ChatSettings()
     personalities: PersonalitySettings = PersonalitySettings()
     votes: VoteSettings = VoteSettings()
     corrections: CorrectionSettings = CorrectionSettings()
     pairs: PairSettings = PairSettings()
-    training: TrainingSettings = TrainingSettings()
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
     demonstration: DemonstrationSettings = DemonstrationSettings()
     gate: GateSettings = GateSettings()
     release: ReleaseSettings = ReleaseSettings()

@@ -9,6 +9,7 @@ from typing import Any
 
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, end_ids, load_tokenizer
+from storage.devices import has_gpu
 from storage.graphs.options import PipelineOptions
 from storage.graphs.support import UnsupportedModel
 from storage.graphs.verdict import Verifier
@@ -22,9 +23,7 @@ log = logging.getLogger(__name__)
 
 def find_graphs(settings: Settings, base: BaseModel) -> Path | None:
     """Return the folder of the graphs that serve this base; None where transformers serves it, as on a GPU."""
-    import torch
-
-    if settings.model.engine == "transformers" or torch.cuda.is_available():
+    if settings.model.engine == "transformers" or has_gpu():
         return None
     try:
         return Verifier(base, settings.data.directory, settings.model.dtype).require()

@@ -13,6 +13,7 @@ from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
+from storage.devices import has_gpu
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class ChosenEngine:
 
     async def _choose(self) -> None:
         settings, base = self._settings, self._base
-        if settings.model.engine != "transformers":
+        if settings.model.engine == "openvino" or (settings.model.engine == "auto" and not has_gpu()):
             try:
                 await self._begin(OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation))
                 return

@@ -14,7 +14,8 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 from bot.engine.protocol import Finish, GenerationRequest, Sampling
 from bot.engine.text_stream import TextStream
 
-CANDIDATES = 1024  # sorting a whole vocabulary takes milliseconds
+CANDIDATES = (64, 1024)
+"""Tokens that the nucleus is looked for among first, and then: sorting a whole vocabulary takes milliseconds."""
 
 Report = Callable[[Sequence[tuple[int, str]]], None]
 """Takes (row number, new text) of the rows that ran, after each step."""
@@ -57,8 +58,8 @@ def generate(model: Any, rows: Sequence[Row], end_ids: frozenset[int], report: R
     """Answer all rows together, each as if it were alone, until every one has its `finish`."""
     input_ids, attention_mask = _left_padded([row.prompt_ids for row in rows])
     model.generate(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
+        input_ids=input_ids.to(model.device),
+        attention_mask=attention_mask.to(model.device),
         generation_config=GenerationConfig(
             do_sample=False,  # the rows choose
             max_new_tokens=max(row.sampling.max_new_tokens for row in rows),
@@ -88,11 +89,14 @@ def choose(scores: Tensor, answer_ids: Sequence[int], sampling: Sampling, random
 
 
 def _most_likely(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """Return probabilities and tokens, most likely first, as many as reach `top_p` together."""
-    best = probabilities.topk(min(CANDIDATES, len(probabilities)))
-    if best.values.sum() >= top_p:
-        return best.values, best.indices
-    return probabilities.sort(descending=True)
+    """Return probabilities and tokens, both (K,) on the CPU, most likely first: as many as reach `top_p` together."""
+    for most in CANDIDATES:
+        best = probabilities.topk(min(most, len(probabilities)))
+        values = best.values.cpu()
+        if values.sum() >= top_p:
+            return values, best.indices.cpu()
+    everything = probabilities.sort(descending=True)
+    return everything.values.cpu(), everything.indices.cpu()
 
 
 class _Choices(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
@@ -102,7 +106,8 @@ class _Choices(LogitsProcessor):  # type: ignore[misc]  # transformers is untype
     def __call__(self, _input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores, (B, V), that allow only each row's choice; token 0 pads the rows that are done."""
         chosen = [0 if row.finish else row.choose(scores[index]) for index, row in enumerate(self._rows)]
-        return torch.full_like(scores, -torch.inf).scatter_(1, torch.tensor(chosen)[:, None], 0.0)
+        places = torch.tensor(chosen, device=scores.device)[:, None]
+        return torch.full_like(scores, -torch.inf).scatter_(1, places, 0.0)
 
 
 class _Ends(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
@@ -116,7 +121,7 @@ class _Ends(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped 
         newest = input_ids[:, -1].tolist()
         running = [index for index, row in enumerate(self._rows) if row.finish is None]
         self._report([(index, self._rows[index].push(newest[index], self._end_ids)) for index in running])
-        return torch.tensor([row.finish is not None for row in self._rows])
+        return torch.tensor([row.finish is not None for row in self._rows], device=input_ids.device)
 
 
 def _left_padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:

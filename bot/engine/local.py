@@ -197,8 +197,7 @@ class LocalEngine:
             with self._changed:
                 self._end_overdue()
 
-        with resident.speaking_through(batch[0].request.adapter) as model:
-            generate(model, rows, resident.end_ids, report)
+        generate(resident.speaking_through(batch[0].request.adapter), rows, resident.end_ids, report)
 
     def _end_overdue(self) -> None:
         """End the waiting requests whose time is up; the caller holds the lock."""

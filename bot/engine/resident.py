@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from bot.engine.layers import AdaptedLayers
 from bot.errors import BotError
 from storage.adapters import AdapterRef
 from storage.base_model import end_ids
@@ -22,6 +22,11 @@ from storage.quiet import quiet_transformers
 from storage.settings import ModelSettings
 
 log = logging.getLogger(__name__)
+
+MERGE_AFTER = 4
+"""Batches in a row after which their adapter is merged; it takes a moment, and ends when another one speaks."""
+FEW_TOKENS = 2
+"""Up to so many at once, PyTorch's own products of bfloat16 are quicker than oneDNN's, twice for one token."""
 
 
 class AdapterMismatch(BotError):
@@ -34,7 +39,7 @@ class AdapterMismatch(BotError):
 
 
 class ResidentModel:
-    """A base model that answers as itself or through one of the adapters kept in memory.
+    """A base model that answers as itself or through one of the adapters kept in memory, on the GPU where there is one.
 
     Not thread-safe: its thread loads, swaps and generates.
     """
@@ -45,42 +50,48 @@ class ResidentModel:
             torch.set_num_threads(settings.threads)
         transformers_logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
-        self._base: Any = AutoModelForCausalLM.from_pretrained(
-            base_path, dtype=getattr(torch, settings.dtype), local_files_only=True
-        ).eval()
+        self._base = _load_base(base_path, settings.dtype)
         self.end_ids = end_ids(base_path, self.tokenizer)
-        self._base.get_output_embeddings().register_forward_pre_hook(_contiguous)
-        # Requests say how to sample: the folder's own defaults must not mix in.
-        self._base.generation_config = GenerationConfig()
+        self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None
+        """PEFT's model around the base, which knows the adapters; None without any."""
         self._resident: OrderedDict[str, None] = OrderedDict()
         self._capacity = settings.resident_adapters
+        self._speaker: AdapterRef | None = None
+        self._batches = 0
+        """In a row through the speaker."""
 
-    @contextmanager
-    def speaking_through(self, adapter: AdapterRef | None) -> Iterator[Any]:
-        """Yield the transformers model that answers with `adapter`, or the base model as it came.
+    def speaking_through(self, adapter: AdapterRef | None) -> Any:
+        """Return the transformers model that answers a batch with `adapter`, or as the base, until the next call.
 
         Raises AdapterMismatch, or what peft raises on a folder that holds no adapter; the others stay usable.
         """
-        if adapter is None:
-            with self._as_base() as model:
-                yield model
-            return
+        if adapter != self._speaker:
+            self._switch(adapter)
+        self._batches += 1
+        if adapter and self._batches == MERGE_AFTER + 1 and self._layers.can_be_merged:
+            self._layers.put(self._layers.merged(_name(adapter)))
+        return self._base
+
+    def _switch(self, adapter: AdapterRef | None) -> None:
+        """Let another speak; where its adapter cannot be loaded, the base does."""
+        self._speaker, self._batches = None, 0
+        self._layers.put(self._layers.adaptable)  # PEFT looks for them in the model
+        try:
+            if adapter:
+                self._activate(adapter)
+            self._speaker = adapter
+        finally:
+            if self._speaker is None:
+                self._layers.put(self._layers.original)
+
+    def _activate(self, adapter: AdapterRef) -> None:
         name = _name(adapter)
         if name not in self._resident:
             self._load(adapter)
         self._resident.move_to_end(name)
         self._wrapped.set_adapter(name, inference_mode=True)
         self._evict()
-        yield self._wrapped
-
-    @contextmanager
-    def _as_base(self) -> Iterator[Any]:
-        if self._wrapped is None:
-            yield self._base
-            return
-        with self._wrapped.disable_adapter():
-            yield self._wrapped
 
     def _load(self, adapter: AdapterRef) -> None:
         try:
@@ -89,6 +100,8 @@ class ResidentModel:
         except Exception:
             self._remove(_name(adapter))
             raise
+        finally:
+            self._layers = AdaptedLayers(self._base)
         self._resident[_name(adapter)] = None
         log.info("loaded adapter %s", _name(adapter))
 
@@ -99,7 +112,7 @@ class ResidentModel:
             config.inference_mode = True
             # Not PeftModel.from_pretrained: if its weights fail to load, it leaves a half-wrapped base behind.
             self._wrapped = PeftModel(self._base, config, adapter_name=name)
-        result = self._wrapped.load_adapter(str(adapter.path), adapter_name=name, torch_device="cpu")
+        result = self._wrapped.load_adapter(str(adapter.path), adapter_name=name, torch_device=str(self._base.device))
         if keys := [*result.missing_keys, *result.unexpected_keys]:
             raise AdapterMismatch(adapter, keys)
         for module in self._wrapped.modules():
@@ -121,6 +134,30 @@ class ResidentModel:
             name, _ = self._resident.popitem(last=False)
             self._wrapped.delete_adapter(name)
             log.info("dropped adapter %s", name)
+
+
+def _load_base(path: Path, dtype: str) -> Any:
+    """Return the transformers model, ready to generate."""
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), local_files_only=True).eval()
+    # Requests say how to sample: the folder's own defaults must not mix in.
+    model.generation_config = GenerationConfig()
+    model.get_output_embeddings().register_forward_pre_hook(_contiguous)
+    if model.dtype == torch.bfloat16:
+        model.register_forward_pre_hook(_choose_kernels, with_kwargs=True)
+        model.register_forward_hook(_restore_kernels, always_call=True)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _choose_kernels(_model: Any, _inputs: object, named: Mapping[str, Any]) -> None:
+    _let_onednn_multiply(named["input_ids"].numel() > FEW_TOKENS)
+
+
+def _restore_kernels(_model: Any, _inputs: object, _output: object) -> None:
+    _let_onednn_multiply(True)
+
+
+def _let_onednn_multiply(may: bool) -> None:
+    torch.backends.mkldnn.set_flags(may)  # type: ignore[no-untyped-call]
 
 
 def _contiguous(_module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:

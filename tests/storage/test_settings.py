@@ -110,7 +110,7 @@ def test_unknown_names_get_the_nearest_valid_one(config: Path, text: str, senten
     [
         ("[chat]\ncooldown_s = -1", "chat.cooldown_s = -1 does not fit: input should be greater than or equal to 0"),
         ("[model]\nthreads = 1.5", "model.threads = 1.5 does not fit: input should be a valid integer"),
-        ("[model]\ndtype = 'float16'", "model.dtype = 'float16' does not fit: input should be 'bfloat16' or 'float32'"),
+        ("[model]\ndtype = 'float16'", "model.dtype = 'float16' does not fit: input should be 'auto', 'bfloat16' or"),
         ("[training]\nlearning_rate = nan", "training.learning_rate = nan does not fit: input should be a finite"),
         ("[training]\nbeta = inf", "training.beta = inf does not fit: input should be a finite number"),
         ("[discord]\nadmin_roles = 5", "discord.admin_roles = 5 does not fit: input should be a valid list"),

@@ -1,0 +1,137 @@
+"""Adapters in memory: one that serves batch after batch is merged, and the base's weights are never written to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bot.engine.decoding import Row, generate
+from bot.engine.protocol import GenerationRequest, Sampling
+from bot.engine.resident import MERGE_AFTER, AdapterMismatch, ResidentModel
+from storage.adapters import AdapterRef
+from storage.settings import ModelSettings
+from tests.bot.test_engine import save_adapter
+from tests.tiny_model import build_tiny_base
+
+GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[AdapterRef]:
+    return [save_adapter(tiny_base, tmp_path_factory.mktemp(f"adapter-{seed}"), seed) for seed in (1, 2)]
+
+
+@pytest.fixture
+def resident(tiny_base: Path) -> ResidentModel:
+    return load(tiny_base)
+
+
+def load(base: Path, dtype: str = "float32", resident_adapters: int = 4) -> ResidentModel:
+    return ResidentModel(
+        base, ModelSettings.model_validate({"dtype": dtype, "resident_adapters": resident_adapters, "threads": 1})
+    )
+
+
+def answer(resident: ResidentModel, adapter: AdapterRef | None) -> list[int]:
+    """Return the tokens of a greedy answer, a batch of its own."""
+    row = Row(GenerationRequest("How are you?", 1, GREEDY, adapter), resident.tokenizer, lambda: None)
+    generate(resident.speaking_through(adapter), [row], resident.end_ids, lambda _step: None)
+    return row.answer_ids
+
+
+def merge(resident: ResidentModel, adapter: AdapterRef) -> None:
+    for _ in range(MERGE_AFTER + 1):
+        model = resident.speaking_through(adapter)
+    assert not adds_by_itself(model)
+
+
+def adds_by_itself(model: torch.nn.Module) -> bool:
+    """Say whether an adapter's own layers compute in the model."""
+    return any("lora_" in name for name, _ in model.named_modules())
+
+
+def weights(resident: ResidentModel) -> dict[str, torch.Tensor]:
+    """Return copies of the weights of the base as it speaks for itself."""
+    return {name: weight.clone() for name, weight in resident.speaking_through(None).state_dict().items()}
+
+
+def same(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
+    return some.keys() == others.keys() and all(torch.equal(some[name], others[name]) for name in some)
+
+
+def test_an_adapter_is_merged_after_a_few_batches_in_a_row(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
+    models = [adds_by_itself(resident.speaking_through(adapters[0])) for _ in range(MERGE_AFTER + 2)]
+    assert models == [True] * MERGE_AFTER + [False] * 2
+
+
+def test_adapters_that_take_turns_are_not_merged(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
+    for _ in range(MERGE_AFTER + 1):
+        assert all(adds_by_itself(resident.speaking_through(adapter)) for adapter in adapters)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_a_merged_adapter_answers_as_before(
+    resident: ResidentModel, adapters: list[AdapterRef], strength: float
+) -> None:
+    adapter = replace(adapters[0], strength=strength)
+    answers = [answer(resident, adapter) for _ in range(MERGE_AFTER + 2)]
+    assert not adds_by_itself(resident.speaking_through(adapter))
+    assert answers == [answers[0]] * len(answers)
+    assert answers[0] != answer(resident, None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_base_is_bit_for_bit_as_before_a_merge(tiny_base: Path, adapters: list[AdapterRef], dtype: str) -> None:
+    resident = load(tiny_base, dtype)
+    before = weights(resident)
+    merge(resident, adapters[0])
+    assert not same(before, resident.speaking_through(adapters[0]).state_dict())
+    assert same(before, weights(resident))
+
+
+def test_another_adapter_answers_as_if_none_had_been_merged(
+    tiny_base: Path, resident: ResidentModel, adapters: list[AdapterRef]
+) -> None:
+    merge(resident, adapters[0])
+    assert answer(resident, adapters[1]) == answer(load(tiny_base), adapters[1])
+
+
+def test_a_merged_adapter_leaves_for_another_and_comes_back(tiny_base: Path, adapters: list[AdapterRef]) -> None:
+    resident = load(tiny_base, resident_adapters=1)
+    before, first = weights(resident), answer(resident, adapters[0])
+    merge(resident, adapters[0])
+    answer(resident, adapters[1])
+    assert answer(resident, adapters[0]) == first
+    assert same(before, weights(resident))
+
+
+def test_a_broken_adapter_leaves_a_merged_one_as_it_was(
+    resident: ResidentModel, adapters: list[AdapterRef], tmp_path: Path
+) -> None:
+    before, first = weights(resident), answer(resident, adapters[0])
+    merge(resident, adapters[0])
+    for broken in (AdapterRef("missing", tmp_path), partial(adapters[1], tmp_path / "partial")):
+        with pytest.raises((ValueError, AdapterMismatch)):
+            resident.speaking_through(broken)
+        assert answer(resident, adapters[0]) == first
+        assert same(before, weights(resident))
+
+
+def partial(adapter: AdapterRef, folder: Path) -> AdapterRef:
+    """Return a copy of the adapter that lacks one of its tensors."""
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir()
+    tensors = load_file(adapter.path / "adapter_model.safetensors")
+    tensors.pop(next(iter(tensors)))
+    save_file(tensors, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_bytes((adapter.path / "adapter_config.json").read_bytes())
+    return AdapterRef("partial", folder)
