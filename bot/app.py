@@ -15,7 +15,6 @@ from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
 from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
-from bot.errors import BotError
 from bot.failures import ErrorTranslatingTree
 from bot.library import Library
 from bot.releases import Releases
@@ -24,7 +23,6 @@ from bot.warming import Warming
 from storage.adapters import open_store
 from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
-from storage.errors import StorageError
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
 from storage.replies import Reply, interrupt_unfinished
@@ -146,6 +144,7 @@ class ReactuneBot(commands.Bot):
             await self._sync_commands()
         self.spawn(self.library.prepare(), "documents that wait")
         self.warming = Warming(self.engine, self.releases, self.database)
+        await self.warming.start()
         self.loading = self.spawn(self._load_model(), "the model loads")
 
     async def _sync_commands(self) -> None:
@@ -165,12 +164,11 @@ class ReactuneBot(commands.Bot):
             release = await self.releases.current(self.personality_id)
             self.engine.prepare(release.adapter)
             await self.engine.start()
-        except (BotError, StorageError) as error:
+        except Exception as error:
             self.failure = error
             await self.close()
             return
         if not self._is_leaving:
-            await self.warming.start()
             bases = describe_bases(self.settings.privacy)
             log.info("Answering with %s on %s. %s", release.name, self.base.name, bases)
             self.status, self.activity = discord.Status.online, None

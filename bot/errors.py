@@ -23,7 +23,7 @@ class EngineClosed(UserFacingError):
 
 
 class EngineStopped(BotError):
-    """The model cannot be loaded, or its thread died."""
+    """The model cannot be loaded, or its thread or process died."""
 
 
 class ConnectionRefused(BotError):

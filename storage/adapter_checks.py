@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -196,14 +196,15 @@ def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -
     """
     names = sorted(layers) if named == ALL_LINEAR else named
     is_plain = isinstance(names, list) and all(isinstance(one, str) and PLAIN_NAME.fullmatch(one) for one in names)
-    if not is_plain or {layer for layer in widths if _ends_with_one(layer, names)} != layers:
+    if not is_plain or {layer for layer in widths if is_targeted(layer, names)} != layers:
         raise AdapterError(
             f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} holds: export the adapter with a list of names"
         )
     return sorted(names)
 
 
-def _ends_with_one(layer: str, names: list[str]) -> bool:
+def is_targeted(layer: str, names: Sequence[str]) -> bool:
+    """Say whether PEFT changes the layer where `target_modules` are these names."""
     return any(layer == name or layer.endswith(f".{name}") for name in names)
 
 

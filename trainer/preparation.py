@@ -250,7 +250,8 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
     """Return what decides a round's result beside its pairs and its parent."""
     return {
         "base": settings.model.base,
-        "training": settings.training.model_dump(mode="json", exclude=UNSCHEDULED),
+        "training": settings.training.model_dump(mode="json", exclude=UNSCHEDULED)
+        | {"dtype": settings.training.number_format},
         "gate": settings.gate.model_dump(mode="json"),
         "pairs": settings.pairs.model_dump(mode="json"),
         "votes": settings.votes.model_dump(mode="json"),

@@ -13,6 +13,7 @@ IGNORED = -100  # TRL's label of what is no completion
 
 
 def score(model: Any, inputs: dict[str, Any]) -> Any:
+    """Return what TRL's head returns of `inputs`: log-probabilities of the completions' tokens, (B, T - 1), in nats."""
     labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
     return model(
         input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=labels, fused_lm_head=True

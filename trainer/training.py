@@ -193,7 +193,7 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
         "activation_checkpointing": False,
         "max_length": None,
         "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that others lack
-        "bf16": settings.dtype == "bfloat16",
+        "bf16": settings.number_format == "bfloat16",
         "use_cpu": not torch.cuda.is_available(),
         "seed": settings.seed,
         "data_seed": settings.seed,

@@ -13,7 +13,7 @@ from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
-from storage.devices import has_gpu
+from storage.graphs.verdict import prefers_graphs
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,9 +40,9 @@ class ChosenEngine:
     async def start(self) -> None:
         try:
             await self._choose()
-        except EngineStopped as error:
-            self._failure = error
-            raise
+        except Exception as error:
+            self._failure = error if isinstance(error, EngineStopped) else EngineStopped(f"no engine starts: {error}")
+            raise self._failure from error
         finally:
             self._has_begun.set()
 
@@ -54,7 +54,7 @@ class ChosenEngine:
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         """Fit and render as every engine does, once it has started; raises EngineClosed, or why it did not start."""
         await self._has_begun.wait()
-        if self._failure:
+        if self._failure and not self._is_closing:
             raise self._failure
         return await self._started.render(messages)
 
@@ -69,13 +69,13 @@ class ChosenEngine:
 
     @property
     def _started(self) -> Engine:
-        if self._engine is None or not self._has_begun.is_set():
+        if self._engine is None or self._is_closing or not self._has_begun.is_set():
             raise EngineClosed
         return self._engine
 
     async def _choose(self) -> None:
         settings, base = self._settings, self._base
-        if settings.model.engine == "openvino" or (settings.model.engine == "auto" and not has_gpu()):
+        if await asyncio.to_thread(prefers_graphs, settings.model):
             try:
                 await self._begin(OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation))
                 return
@@ -90,7 +90,11 @@ class ChosenEngine:
             self._engine = engine
             for adapter in self._wanted:
                 engine.prepare(adapter)
-            await engine.start()
+            try:
+                await engine.start()
+            except EngineStopped:
+                await engine.close(0.0)  # what it had loaded must not stay beside another one
+                raise
 
 
 async def start_engine(settings: Settings, base: BaseModel) -> Engine:

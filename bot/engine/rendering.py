@@ -10,7 +10,7 @@ from typing import Any
 
 from bot.engine.protocol import RenderedPrompt
 from bot.prompting import ChatMessage, fit_to_window
-from storage.base_model import positions_of
+from storage.base_model import window_of
 from storage.settings import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -24,21 +24,20 @@ PROBE: Sequence[ChatMessage] = (
 
 
 def open_window(base_path: Path, settings: ModelSettings, answer_tokens: int) -> int:
-    """Return the tokens that prompt and answer share: the setting's, or all that the model knows where that is less.
+    """Return the tokens that prompt and answer share; says so where they are fewer than the setting.
 
     Raises ValueError where answers of `answer_tokens` leave no room for a prompt.
     """
-    positions = positions_of(base_path) or settings.context_tokens
-    if positions >= settings.context_tokens:
-        return settings.context_tokens
-    if positions <= answer_tokens:
-        raise ValueError(f"it knows {positions} positions, which generation.max_new_tokens = {answer_tokens} uses up")
-    log.warning(
-        "The base model knows %d positions, fewer than model.context_tokens = %d: conversations are cut to them.",
-        positions,
-        settings.context_tokens,
-    )
-    return positions
+    window = window_of(base_path, settings)
+    if window <= answer_tokens:
+        raise ValueError(f"it knows {window} positions, which generation.max_new_tokens = {answer_tokens} uses up")
+    if window < settings.context_tokens:
+        log.warning(
+            "The base model knows %d positions, fewer than model.context_tokens = %d: conversations are cut to them.",
+            window,
+            settings.context_tokens,
+        )
+    return window
 
 
 class Renderer:

@@ -50,7 +50,7 @@ class ResidentModel:
             torch.set_num_threads(settings.threads)
         transformers_logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
-        self._base = _load_base(base_path, settings.dtype)
+        self._base = _load_base(base_path, settings.number_format)
         self.end_ids = end_ids(base_path, self.tokenizer)
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from openvino import opset13 as op
 from safetensors import deserialize
 
+from storage.adapter_checks import is_targeted
 from storage.adapters import AdapterRef
 from storage.errors import StorageError
-from storage.graphs.support import UnsupportedModel, positions_of, require_supported
+from storage.graphs.support import UnsupportedModel, graph_positions, require_supported
 
 MODEL_FILE = "openvino_model.xml"
 UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")
@@ -105,16 +106,18 @@ class _Changes:
             raise AdapterMisfit(adapter, f"it uses {unknown[0]}")
         if config.get("init_lora_weights", True) not in (True, False, "gaussian"):
             raise AdapterMisfit(adapter, f"it changes the base itself ({config['init_lora_weights']})")
+        self._targets = config["target_modules"]
+        if not isinstance(self._targets, list):
+            raise AdapterMisfit(adapter, f"its target_modules are no list of names ({self._targets})")
         self._alpha = float(config["lora_alpha"]) * adapter.strength
         self._is_rank_stabilised = bool(config.get("use_rslora"))
         self._tensors = read_tensors([adapter.path / "adapter_model.safetensors"])
         self._unused = set(self._tensors)
-        self._kinds = {name.split(".lora_")[0].rpartition(".")[2] for name in self._tensors}
 
     def apply(self, layer: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         names = LORA_KEY.format(layer, "A"), LORA_KEY.format(layer, "B")
         if not self._unused.issuperset(names):
-            if layer.rpartition(".")[2] in self._kinds:
+            if is_targeted(layer, self._targets):
                 raise AdapterMisfit(self._adapter, f"it lacks {names[0]} or {names[1]}")
             return weight
         self._unused.difference_update(names)
@@ -145,7 +148,7 @@ class _Decoder:
         self._head_size = int(config.get("head_dim") or config["hidden_size"] // self._heads)
         self._epsilon = float(config["rms_norm_eps"])
         self._theta = _rope_theta(config)
-        self._positions = positions_of(config)
+        self._positions = graph_positions(config)
         self._is_tied = bool(config.get("tie_word_embeddings"))
         self._sinks: list[Any] = []
 

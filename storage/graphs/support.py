@@ -42,6 +42,6 @@ def _rope_type(config: Mapping[str, Any]) -> str:
     return str(rope.get("rope_type", rope.get("type", "default")))
 
 
-def positions_of(config: Mapping[str, Any]) -> int:
+def graph_positions(config: Mapping[str, Any]) -> int:
     """Return how many positions a graph knows: the model's, as far as their table stays small."""
     return min(int(config.get("max_position_embeddings", MAX_POSITIONS)), MAX_POSITIONS)

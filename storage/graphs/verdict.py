@@ -6,27 +6,39 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from storage.base_model import BaseModel
+from storage.base_model import BaseModel, window_of
+from storage.conversion import sync_file
+from storage.devices import has_gpu
 from storage.graphs.options import graph_folder
-from storage.graphs.support import UnsupportedModel, require_supported
+from storage.graphs.support import MAX_POSITIONS, UnsupportedModel, require_supported
+from storage.processes import DETACHED
+from storage.settings import ModelSettings
 
 REFUSED = "refused"
 """The key of a verdict that says why."""
+TOO_LARGE = "comparing it with transformers took more memory than there is; in doubt, delete data/engine"
+KILLED = -9
+"""By the system, out of memory."""
+
+
+def prefers_graphs(settings: ModelSettings) -> bool:
+    """Say whether graphs are to answer where they can; "auto" leaves a GPU to transformers."""
+    return settings.engine == "openvino" or (settings.engine == "auto" and not has_gpu())
 
 
 class Verifier:
     """Lets a process compare with transformers where none has: that needs torch, which the bot does not."""
 
-    def __init__(self, base: BaseModel, data_directory: Path, dtype: str) -> None:
-        """`dtype` is that of serving."""
+    def __init__(self, base: BaseModel, data_directory: Path, settings: ModelSettings) -> None:
         self._base = base
         self._data_directory = data_directory
-        self._dtype = dtype
+        self._settings = settings
         self._process: subprocess.Popen[str] | None = None
         self._is_cancelled = False
 
@@ -38,16 +50,12 @@ class Verifier:
         require_supported(self._base.path)
         if find_spec("openvino_genai") is None:
             raise UnsupportedModel("OpenVINO GenAI is not installed (pip install openvino-genai)")
-        folder = graph_folder(self._base, self._data_directory)
-        verdict = folder / f"verified-{self._dtype}.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".verified.lock"):
-            if not verdict.exists():
-                self._compare(verdict)
-                _remove_others(folder)
-        if reason := json.loads(verdict.read_text(encoding="utf-8")).get(REFUSED):
-            raise UnsupportedModel(reason)
-        return folder
+        if window_of(self._base.path, self._settings) > MAX_POSITIONS:
+            raise UnsupportedModel(f"model.context_tokens = {self._settings.context_tokens} is above {MAX_POSITIONS}")
+        try:
+            return self._verified()
+        except (OSError, Timeout) as error:
+            raise UnsupportedModel(f"its graphs cannot be kept in {self._data_directory} ({error})") from error
 
     def cancel(self) -> None:
         """Let a comparison in progress, or the next one, end as refused."""
@@ -55,21 +63,56 @@ class Verifier:
         if self._process:
             self._process.kill()
 
+    def _verified(self) -> Path:
+        folder = graph_folder(self._base, self._data_directory)
+        verdict = folder / f"verified-{self._settings.number_format}.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".verified.lock").acquire(cancel_check=lambda: self._is_cancelled):
+            reason = _reason_in(verdict)
+            if reason is None:
+                self._compare(verdict)
+                _remove_others(folder)
+                reason = _reason_in(verdict)
+        if reason:
+            raise UnsupportedModel(reason)
+        return folder
+
     def _compare(self, verdict: Path) -> None:
-        command = [sys.executable, "-m", "storage.graphs.verification", str(self._base.path), self._dtype, str(verdict)]
+        arguments = str(self._base.path), self._settings.number_format, str(verdict)
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "storage.graphs.verification", *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C must not look like a verdict
+            **DETACHED,  # Ctrl-C must not look like a verdict
         )
         if self._is_cancelled:
             self._process.kill()
         _, errors = self._process.communicate()
-        if self._process.returncode:
-            reason = errors.strip().rpartition("\n")[2] or f"code {self._process.returncode}, out of memory perhaps"
+        if self._is_cancelled:
+            raise UnsupportedModel("comparing it with transformers was given up")
+        if self._process.returncode == KILLED:
+            write_verdict(verdict, {REFUSED: TOO_LARGE})  # the next start would run out of memory again
+        elif self._process.returncode:
+            reason = errors.strip().rpartition("\n")[2]
             raise UnsupportedModel(f"its graph could not be compared with transformers: {reason}")
+
+
+def write_verdict(verdict: Path, found: Mapping[str, object]) -> None:
+    """Write it whole or not at all."""
+    staging = verdict.with_suffix(".staging")
+    staging.write_text(json.dumps(found), encoding="utf-8")
+    sync_file(staging)
+    staging.replace(verdict)
+
+
+def _reason_in(verdict: Path) -> str | None:
+    """Return why the graphs were refused, "" where they were not, None without a verdict that can be read."""
+    try:
+        found: dict[str, str] = json.loads(verdict.read_text(encoding="utf-8"))
+        return found.get(REFUSED, "")
+    except (FileNotFoundError, ValueError, AttributeError):
+        return None
 
 
 def _remove_others(folder: Path) -> None:

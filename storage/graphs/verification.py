@@ -5,7 +5,6 @@ A process of its own: it needs torch, which the bot does not.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,9 +20,9 @@ from transformers import AutoModelForCausalLM
 
 from storage.adapters import AdapterRef
 from storage.graphs.graph import MODEL_FILE, build_graph
-from storage.graphs.pipeline import load_tokenizer, properties
-from storage.graphs.support import UnsupportedModel, positions_of, require_supported
-from storage.graphs.verdict import REFUSED
+from storage.graphs.pipeline import load_plain_tokenizer, properties
+from storage.graphs.support import UnsupportedModel, graph_positions, require_supported
+from storage.graphs.verdict import REFUSED, write_verdict
 from storage.quiet import quiet_transformers
 
 MAX_DIVERGENCE = 0.05
@@ -40,12 +39,10 @@ LONG_TEXT = " ".join(TEXTS * 9)
 def verify(base_path: Path, dtype: str) -> dict[str, float]:
     """Return the mean divergence from transformers (KL, nats per token) of the base, and of it under an adapter.
 
-    `dtype` is that of serving, bfloat16 or float32.
-
-    Raises UnsupportedModel where one is above MAX_DIVERGENCE.
+    `dtype` is that of serving, bfloat16 or float32. Raises UnsupportedModel where one is above MAX_DIVERGENCE.
     """
-    tokenizer = load_tokenizer(base_path)
-    most = positions_of(require_supported(base_path))
+    tokenizer = load_plain_tokenizer(base_path)
+    most = graph_positions(require_supported(base_path))
     texts = [tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in (*TEXTS, LONG_TEXT)]
     with tempfile.TemporaryDirectory() as name, quiet_transformers():
         folder = Path(name)
@@ -118,9 +115,7 @@ def main() -> None:
         verdict = verify(base_path, dtype)
     except UnsupportedModel as error:
         verdict = {REFUSED: str(error)}
-    staging = target.with_suffix(".staging")
-    staging.write_text(json.dumps(verdict), encoding="utf-8")
-    staging.replace(target)
+    write_verdict(target, verdict)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def _answer(
     base: BaseModel, adapter: Path | None, split: Split, settings: Settings, asked: Sequence[str]
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the held-out demonstrations, in nats per token."""
-    sampler = Sampler.load(base, adapter, settings.model.dtype)
+    sampler = Sampler.load(base, adapter, settings.model.number_format)
     rows = fitting(demonstration_rows(split.holdout, sampler.tokenizer, settings.training.max_tokens))
     loss = mean_loss(sampler.model, [Passage(row["prompt_ids"], row["completion_ids"]) for row in rows])
     prompts = [render_dialogue([message], settings.chat.system_prompt, sampler.tokenizer) for message in asked]

@@ -7,21 +7,28 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from bot.engine import GenerationFailed
+from bot.engine import Finish, GenerationFailed
 from bot.engine.choice import start_engine
+from bot.engine.openvino import version_process
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.errors import EngineStopped
 from storage.base_model import BaseModel, resolve_base_model
 from storage.graphs import verification
+from storage.graphs.cache import GraphCache
 from storage.graphs.graph import AdapterMisfit, _Decoder, build_graph
+from storage.graphs.options import graph_folder
 from storage.graphs.support import UnsupportedModel
+from storage.graphs.verdict import Verifier
 from storage.settings import Settings, load_settings
 from tests.bot.test_engine import ENDLESS, answer, finished, request, save_adapter, started
 from tests.tiny_model import build_tiny_base
@@ -175,6 +182,102 @@ def test_the_graph_of_each_kind_of_model_says_what_transformers_says(kind: str, 
             parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(tiny)
     verification.verify(tiny, "bfloat16")  # it raises where they differ
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
+async def test_a_process_that_hangs_is_ended_and_the_next_request_answered(
+    settings: Settings, base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version_process, "HUNG_S", 0.5)
+    impatient = settings.generation.model_copy(update={"timeout_s": 3.0})
+    engine = OpenVinoEngine(base, settings.data.directory, settings.model, impatient)
+    await engine.start()
+    before = children()
+    await answer(engine, request(tokens=2))
+    (worker,) = children() - before
+    os.kill(worker, signal.SIGSTOP)
+    hanging = await finished(engine.submit(request(tokens=200)))
+    assert (hanging.finish, hanging.text) == (Finish.TIMEOUT, "")
+    async with asyncio.timeout(10):
+        while worker in children():  # noqa: ASYNC110  # nobody tells when a process is gone
+            await asyncio.sleep(0.05)
+    assert await answer(engine, request(tokens=2))
+    await engine.close(0.0)
+
+
+async def test_what_a_process_died_of_is_told(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
+    """Its own error, not what Python says when a thread still reads."""
+    engine = OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
+    await engine.start()
+    impossible = request(tokens=2)
+    impossible = replace(impossible, sampling=replace(impossible.sampling, top_p="none"))  # type: ignore[arg-type]
+    with pytest.raises(GenerationFailed, match="TypeError"):
+        await answer(engine, impossible)
+    assert await answer(engine, request(tokens=2))
+    await engine.close(0.0)
+
+
+def a_verifier(settings: Settings, base: BaseModel, folder: Path, compare: Callable[[Path], None]) -> Verifier:
+    verifier = Verifier(base, folder, settings.model)
+    verifier._compare = compare  # type: ignore[method-assign]
+    return verifier
+
+
+def test_a_verdict_is_kept_whichever_it_is_and_a_damaged_one_made_anew(
+    settings: Settings, base: BaseModel, tmp_path: Path
+) -> None:
+    compared: list[Path] = []
+
+    def refuse(verdict: Path) -> None:
+        compared.append(verdict)
+        verdict.write_text('{"refused": "it is a cake"}')
+
+    for _ in range(2):
+        with pytest.raises(UnsupportedModel, match="it is a cake"):
+            a_verifier(settings, base, tmp_path, refuse).require()
+    assert len(compared) == 1
+    compared[0].write_text("")  # a power cut
+    with pytest.raises(UnsupportedModel, match="it is a cake"):
+        a_verifier(settings, base, tmp_path, refuse).require()
+    assert len(compared) == 2
+
+
+def test_whoever_waits_for_anothers_comparison_can_be_called_back(
+    settings: Settings, base: BaseModel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "engine" / graph_folder(base, tmp_path).name
+    folder.mkdir(parents=True)
+    waiting = Verifier(base, tmp_path, settings.model)
+    with FileLock(folder / ".verified.lock"), ThreadPoolExecutor() as pool:
+        verdict = pool.submit(waiting.require)
+        time.sleep(0.2)
+        waiting.cancel()
+        with pytest.raises(UnsupportedModel):
+            verdict.result(timeout=10)
+
+
+def test_graphs_in_use_and_half_made_ones_survive_what_others_tidy(base: BaseModel, tmp_path: Path) -> None:
+    cache = GraphCache(base, tmp_path)
+    for name in ("old_1", ".left_1.staging", ".making_1.staging"):
+        (tmp_path / name).mkdir()
+    cache.prepare(None)
+    with FileLock(tmp_path / ".making_1.lock"), FileLock(tmp_path / ".old_1.lock"):
+        cache.prune(keep=1)
+        assert {path.name for path in tmp_path.glob("*/")} == {"old_1", "base", ".making_1.staging"}
+    cache.prune(keep=1)
+    assert {path.name for path in tmp_path.glob("*/")} == {"base"}
+
+
+def test_an_adapter_may_change_some_layers_of_a_kind(base: BaseModel, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    adapter = save_adapter(base.path, tmp_path, 6)
+    file, config_file = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
+    first = {name: tensor for name, tensor in load_file(file).items() if ".layers.0.self_attn.q_proj." in name}
+    save_file(first, file)
+    config = json.loads(config_file.read_text())
+    config_file.write_text(json.dumps({**config, "target_modules": ["model.layers.0.self_attn.q_proj"]}))
+    assert build_graph(base.path, adapter)
 
 
 def test_a_layer_without_its_changes_is_no_adapter(base: BaseModel, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from bot.app import ReactuneBot
 from bot.demo import DemoBot
-from bot.engine import RenderedPrompt
-from bot.errors import EngineStopped
+from bot.engine import RenderedPrompt, choice
+from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from bot.runner import run_bot
 from storage.settings import Settings
@@ -64,6 +64,22 @@ async def test_who_asks_while_the_model_loads_is_answered_once_it_has(settings, 
 class BrokenEngine(ScriptedEngine):
     async def start(self) -> None:
         raise EngineStopped("the base model cannot be used: it is a cake")
+
+
+@pytest.mark.parametrize("error", [OSError("no libcuda"), EngineStopped("no engine starts: no libcuda")])
+async def test_an_engine_that_cannot_be_chosen_says_why(settings, base, monkeypatch, error: Exception) -> None:
+    def fail(_settings: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(choice, "prefers_graphs", fail)
+    engine = choice.ChosenEngine(settings, base)
+    with pytest.raises(EngineStopped, match="no engine starts: no libcuda"):
+        await engine.start()
+    with pytest.raises(EngineStopped, match="no engine starts: no libcuda"):
+        await engine.render([{"role": "user", "content": "hi"}])
+    await engine.close(0.0)
+    with pytest.raises(EngineClosed):
+        await engine.render([{"role": "user", "content": "hi"}])
 
 
 class Connected(ReactuneBot):

@@ -17,7 +17,6 @@ from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, end_ids
 from storage.graphs.options import PipelineOptions
-from storage.graphs.support import MAX_POSITIONS, UnsupportedModel
 from storage.graphs.verdict import Verifier
 from storage.settings import GenerationSettings, ModelSettings
 
@@ -35,7 +34,7 @@ class OpenVinoEngine:
         self, base: BaseModel, data_directory: Path, model: ModelSettings, generation: GenerationSettings
     ) -> None:
         self._base = base
-        self._verifier = Verifier(base, data_directory, model.dtype)
+        self._verifier = Verifier(base, data_directory, model)
         self._folder: Path | None = None
         """Of graphs, once they may be used."""
         self._wanted: list[AdapterRef | None] = []
@@ -61,7 +60,7 @@ class OpenVinoEngine:
 
     async def start(self) -> None:
         try:
-            self._open_window()
+            self._window = open_window(self._base.path, self._model, self._generation.max_new_tokens)
             self._folder = await asyncio.to_thread(self._verifier.require)
             for adapter in self._wanted:  # while the tokenizer is read
                 self.prepare(adapter)
@@ -71,11 +70,6 @@ class OpenVinoEngine:
                 raise EngineStopped(f"the base model in {self._base.path} cannot be used: {error}") from error
         self._is_open = not self._is_closing
         self._settle()
-
-    def _open_window(self) -> None:
-        self._window = open_window(self._base.path, self._model, self._generation.max_new_tokens)
-        if self._window > MAX_POSITIONS:
-            raise UnsupportedModel(f"model.context_tokens = {self._window} is above {MAX_POSITIONS}")
 
     def _read_tokenizer(self) -> None:
         from transformers import PreTrainedTokenizerFast
@@ -177,7 +171,7 @@ class OpenVinoEngine:
             # What all answers need at once, and as much again for conversations that will go on.
             cached_tokens=2 * self._generation.batch_size * self._window,
             threads=self._model.threads,
-            dtype=self._model.dtype,
+            dtype=self._model.number_format,
             kept_graphs=2 * self._model.resident_adapters,
         )
 

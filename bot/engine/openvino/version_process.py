@@ -21,10 +21,13 @@ from bot.engine.queued import QueuedGeneration
 from bot.errors import EngineStopped
 from storage.adapters import AdapterRef
 from storage.graphs.options import PipelineOptions
+from storage.processes import DETACHED
 
 log = logging.getLogger(__name__)
 
 LEAVE_S = 2.0
+HUNG_S = 30.0
+"""A process that has answers under way and says nothing for so long does not work any more."""
 LAST_WORDS_CHARS = 300
 """How much of a worker's own output is told when it dies."""
 
@@ -72,7 +75,8 @@ class VersionProcess:
         self._gone = asyncio.Event()
         self.is_ready = False
         self.was_ready = False
-        self.used_at = time.perf_counter()
+        self.used_at = 0.0  # of those that are not at work, the never used ones leave first
+        self._heard_at = time.perf_counter()
         threading.Thread(target=self._live, name="version", daemon=True).start()
 
     @property
@@ -95,9 +99,11 @@ class VersionProcess:
 
     def answer(self, generation: QueuedGeneration, end_ids: Collection[int]) -> None:
         """Begin an answer, which one of `end_ids` ends; the process is ready."""
+        self.used_at = time.perf_counter()
+        if not self._running:
+            self._heard_at = self.used_at
         self._last_id += 1
         self._running[self._last_id] = _Running(generation)
-        self.used_at = time.perf_counter()
         request = generation.request
         sampling = asdict(request.sampling) | {"seed": request.seed, "end_ids": sorted(end_ids)}
         self._commands.put({"id": self._last_id, "prompt": request.prompt, "sampling": sampling})
@@ -107,6 +113,8 @@ class VersionProcess:
         (id_,) = (id_ for id_, running in self._running.items() if running.generation is generation)
         self._commands.put({"cancel": id_})
         self._running.pop(id_).complete(finish)
+        if finish is Finish.TIMEOUT and time.perf_counter() - self._heard_at > HUNG_S and self._process:
+            self._process.kill()  # the next request starts it anew
 
     async def close(self) -> None:
         """Let the process leave, or end it."""
@@ -120,6 +128,7 @@ class VersionProcess:
         await self._gone.wait()
 
     def _take(self, event: dict[str, Any]) -> None:
+        self._heard_at = time.perf_counter()
         if "ready" in event:
             self.is_ready = self.was_ready = True
             self._on_change(self)
@@ -172,7 +181,7 @@ class VersionProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            start_new_session=True,  # Ctrl-C is the bot's: it lets answers finish first
+            **DETACHED,  # Ctrl-C is the bot's: it lets answers finish first
         )
         assert process.stdin is not None
         assert process.stdout is not None

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Collection, Iterator
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -22,8 +23,9 @@ from openvino_genai import GenerationFinishReason
 
 from bot.engine.protocol import Finish
 from bot.engine.text_stream import TextStream
+from storage.errors import StorageError
 from storage.graphs.options import PipelineOptions
-from storage.graphs.pipeline import generation_config, load_pipeline, load_tokenizer
+from storage.graphs.pipeline import generation_config, load_pipeline, load_plain_tokenizer
 
 Command = dict[str, Any]
 Emit = Callable[[dict[str, Any]], None]
@@ -70,7 +72,7 @@ class Worker:
     def __init__(self, options: PipelineOptions, emit: Emit) -> None:
         """Load the version; raises what a broken model, adapter or graph raises."""
         self._emit = emit
-        self._tokenizer = load_tokenizer(options.base.path)
+        self._tokenizer = load_plain_tokenizer(options.base.path)
         self._pipeline = load_pipeline(options)
         _return_memory()
         self._answers: dict[int, _Answer] = {}
@@ -155,13 +157,15 @@ def main() -> None:
 
     try:
         worker = Worker(PipelineOptions.from_json(sys.argv[1]), emit)
+        emit({"ready": True})
+        commands: SimpleQueue[Command | None] = SimpleQueue()
+        threading.Thread(target=_read_commands, args=(sys.stdin.buffer, commands), daemon=True).start()
+        worker.serve(commands)
     except Exception as error:
-        emit({"failed": f"{error}"})
-        raise SystemExit(1) from error
-    emit({"ready": True})
-    commands: SimpleQueue[Command | None] = SimpleQueue()
-    threading.Thread(target=_read_commands, args=(sys.stdin.buffer, commands), daemon=True).start()
-    worker.serve(commands)
+        emit({"failed": str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"})
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # Python would wait for the thread that reads
 
 
 if __name__ == "__main__":
