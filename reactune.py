@@ -230,7 +230,7 @@ def compare_offline_answers(
     as_json: AsJson = False,
 ) -> None:
     """Show what fine-tuning does: the same prompts, answered by base, prompt alone and personality."""
-    from bot.comparison import choose_prompts
+    from bot.comparison import NO_ANSWER, choose_prompts
     from bot.offline_comparison import compare_offline, contestants_of
     from bot.prompt_bank import read_bank
     from storage.base_model import resolve_base_model
@@ -254,8 +254,14 @@ def compare_offline_answers(
         asked = prompts or choose_prompts(read_bank(settings.arena.prompts))
         comparisons = asyncio.run(compare_offline(model_base, settings, contestants, asked, say))
     names = [contestant.name for contestant in contestants]
-    data = [{"prompt": c.prompt, "answers": dict(zip(names, c.answers, strict=True))} for c in comparisons]
+    told = [[None if answer == NO_ANSWER else answer for answer in c.answers] for c in comparisons]
+    data = [
+        {"prompt": c.prompt, "answers": dict(zip(names, answers, strict=True))}
+        for c, answers in zip(comparisons, told, strict=True)
+    ]
     _show({"comparisons": data}, _side_by_side(names, comparisons), as_json)
+    if any(None in answers for answers in told):
+        raise typer.Exit(1)
 
 
 def _answering(session: Session, name: str) -> tuple[StoredPersonality, Version | None]:

@@ -184,8 +184,8 @@ class Answerer:
             async for delta in generation:
                 text += delta
                 await stream.show(text)
-        except (GenerationFailed, EngineStopped):
-            log.exception("an answer failed")
+        except (GenerationFailed, EngineStopped) as error:
+            log.error("An answer failed: %s.", error)
             await stream.finish(FAILED, f"-# {label_of(ask.voice.personality, release)}")
             return FinishedReply(answer="", outcome=Outcome.FAILED)
         completion = generation.completion

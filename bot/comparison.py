@@ -111,8 +111,8 @@ async def _listen(generation: Generation) -> str:
     try:
         async for _ in generation:
             pass
-    except (GenerationFailed, EngineStopped):
-        log.exception("an answer to compare failed")
+    except (GenerationFailed, EngineStopped) as error:
+        log.error("An answer to compare failed: %s.", error)
         return NO_ANSWER
     completion = generation.completion
     text = completion.text.strip() or "*no words*"

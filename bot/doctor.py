@@ -17,10 +17,13 @@ from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, require_token
 from storage.adapters import open_store, require_base
-from storage.base_model import HUB_ID, resolve_base_model
+from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
+from storage.devices import has_gpu
 from storage.errors import StorageError
+from storage.graphs.support import UnsupportedModel
+from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
@@ -68,6 +71,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Disk", lambda: _disk(settings.data.directory)
     yield "Database", lambda: _database(settings)
     yield "Base model", lambda: _base_model(settings)
+    yield "Engine", lambda: _engine(settings)
     yield "Coherence model", lambda: _coherence_model(settings)
     yield "Sentence encoder", encoder_name
     yield "Personalities", lambda: _personalities(settings)
@@ -105,6 +109,29 @@ def _database(settings: Settings) -> str:
 def _base_model(settings: Settings) -> str:
     base = resolve_base_model(settings.model.base, settings.data.directory)
     return f"{base.name} ({base.architecture}, revision {base.revision})"
+
+
+def _engine(settings: Settings) -> str:
+    """Say who answers; nothing is compared or loaded for it."""
+    base = resolve_base_model(settings.model.base, settings.data.directory)
+    window = window_of(base.path, settings.model)
+    cut = f"; conversations are cut to the {window} tokens that the base knows"
+    return _who_answers(base, settings) + (cut if window < settings.model.context_tokens else "")
+
+
+def _who_answers(base: BaseModel, settings: Settings) -> str:
+    transformers = f"transformers, in {settings.model.number_format}, on the {'GPU' if has_gpu() else 'CPU'}"
+    if not prefers_graphs(settings.model):
+        return transformers
+    try:
+        reason = Verifier(base, settings.data.directory, settings.model).verdict
+    except UnsupportedModel as error:
+        reason = str(error)
+    if reason and settings.model.engine == "openvino":
+        raise Unwell(f'OpenVINO cannot serve this base ({reason}): set model.engine = "auto"')
+    if reason:
+        return f"{transformers}: OpenVINO cannot serve this base ({reason})"
+    return "OpenVINO" + ("" if reason == "" else "; the next start first compares it with transformers")
 
 
 def _coherence_model(settings: Settings) -> str:

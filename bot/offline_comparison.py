@@ -58,7 +58,8 @@ async def compare_offline(
     patient = {"queue_size": len(contestants) * len(prompts), "timeout_s": PATIENCE_S}
     generation = settings.generation.model_copy(update=patient)
     say("Loading the base model …")
-    engine = await start_engine(settings.model_copy(update={"generation": generation}), base)
+    patient_settings = settings.model_copy(update={"generation": generation})
+    engine = await start_engine(patient_settings, base, contestants[-1].release.adapter)
     try:
         return await compare(engine, contestants, prompts, generation=generation, report=report)
     finally:

@@ -98,7 +98,7 @@ class ModelSettings(Section):
     """Tokens that prompt and answer share; the oldest turns are dropped to fit."""
     resident_adapters: Count = 4
     """Versions kept in memory; the least recently used one leaves first."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads for answering; 0 leaves the choice to the engine."""
 
     @property
@@ -234,7 +234,7 @@ class TrainingSettings(Section):
     """Number format of the frozen weights while training; "auto": bfloat16 if the machine has it."""
     seed: Annotated[int, Field(ge=0)] = 17
     """Seed of the split, the new adapter and the order of pairs."""
-    threads: Annotated[int, Field(ge=0)] = 1
+    threads: Annotated[int, Field(ge=0, le=1024)] = 1
     """CPU threads of a round; 0 leaves the choice to PyTorch."""
     niceness: Annotated[int, Field(ge=0, le=19)] = 10
     """How far a round steps back for other processes; 0 is not at all."""

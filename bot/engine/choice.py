@@ -97,8 +97,10 @@ class ChosenEngine:
                 raise
 
 
-async def start_engine(settings: Settings, base: BaseModel) -> Engine:
-    """Return the engine of `model.engine`, started; raises EngineStopped, which says what to do."""
+async def start_engine(settings: Settings, base: BaseModel, *versions: AdapterRef | None) -> Engine:
+    """Return the engine of `model.engine`, started with these versions; raises EngineStopped, which says what to do."""
     engine = ChosenEngine(settings, base)
+    for version in versions:
+        engine.prepare(version)
     await engine.start()
     return engine

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queued import QueuedGeneration, require_room
+from bot.engine.queued import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
@@ -64,8 +64,7 @@ class LocalEngine:
         self._model = model
         self._generation = generation
         self._waiting: deque[LocalGeneration] = deque()
-        self._served_at: dict[int, float] = {}
-        """When a lane had its last turn, as a reading of time.perf_counter()."""
+        self._turns = Turns()
         self._changed = threading.Condition()
         """Guards the queue and the three flags."""
         self._is_open = False
@@ -166,14 +165,14 @@ class LocalEngine:
             batch = self._next_batch()[:size]
             for generation in batch:
                 self._waiting.remove(generation)
-                self._served_at[generation.request.lane] = time.perf_counter()
+                self._turns.take(generation.request.lane)
         return batch
 
     def _next_batch(self) -> list[LocalGeneration]:
         """Return what may be answered together now, the lane whose turn it is first, each lane's oldest first."""
         if not self._waiting:
             return []
-        first = min(self._waiting, key=lambda waiting: self._served_at.get(waiting.request.lane, 0.0)).request
+        first = self._turns.in_order(self._waiting)[0].request
         together = [waiting for waiting in self._waiting if waiting.request.adapter == first.adapter]
         return sorted(together, key=lambda waiting: waiting.request.lane != first.lane)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from bot.engine.protocol import Completion, Finish, GenerationFailed, GenerationRequest
 from bot.errors import EngineBusy
+
+Waiting = TypeVar("Waiting", bound="QueuedGeneration")
 
 
 def require_room(waiting: Iterable[QueuedGeneration], lane: int, most: int) -> None:
@@ -15,6 +18,21 @@ def require_room(waiting: Iterable[QueuedGeneration], lane: int, most: int) -> N
     before = sum(one.request.lane == lane for one in waiting)
     if before >= most:
         raise EngineBusy(before)
+
+
+class Turns:
+    """Whose turn it is: lanes take turns, each lane's oldest request first."""
+
+    def __init__(self) -> None:
+        self._served_at: dict[int, float] = {}
+        """When a lane had its last turn, as a reading of time.perf_counter()."""
+
+    def in_order(self, waiting: Iterable[Waiting]) -> list[Waiting]:
+        """Return the requests, oldest first as they came, those of the lane first that waits longest."""
+        return sorted(waiting, key=lambda one: self._served_at.get(one.request.lane, 0.0))
+
+    def take(self, lane: int) -> None:
+        self._served_at[lane] = time.perf_counter()
 
 
 class QueuedGeneration:

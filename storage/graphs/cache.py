@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -14,10 +15,18 @@ from filelock import FileLock, Timeout
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
 from storage.conversion import sync_to_disk
+from storage.errors import StorageError
 from storage.graphs.graph import MODEL_FILE, build_graph
 
 BASE_NAME = "base"
 STAGING_SUFFIX = ".staging"
+CHECKSUMS_FILE = "SHA256SUMS"
+
+
+class GraphNotWritten(StorageError):
+    def __init__(self, folder: Path, cause: Exception) -> None:
+        free = shutil.disk_usage(folder).free
+        super().__init__(f"its graph cannot be written to {folder}, where {free / 1e6:,.0f} MB are free ({cause})")
 
 
 def version_name(adapter: AdapterRef | None) -> str:
@@ -33,18 +42,17 @@ class GraphCache:
     folder: Path
 
     def prepare(self, adapter: AdapterRef | None) -> Path:
-        """Return the folder of the version's graph, after making it where it is missing."""
+        """Return the folder of the version's graph, after making it where it is missing or was altered.
+
+        Raises what `build_graph` raises, and GraphNotWritten.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / version_name(adapter)
         with self._lock(target.name):
-            if not target.exists():
+            if not _is_sound(target):
                 self._make(adapter, target)
             os.utime(target)
         return target
-
-    def discard(self, adapter: AdapterRef | None) -> None:
-        """Forget a graph that cannot be read."""
-        shutil.rmtree(self.folder / version_name(adapter), ignore_errors=True)
 
     def prune(self, keep: int) -> None:
         """Remove all graphs but the `keep` last loaded ones, and what was left half made."""
@@ -62,12 +70,45 @@ class GraphCache:
         return FileLock(self.folder / f".{name}.lock", timeout=timeout)
 
     def _make(self, adapter: AdapterRef | None, target: Path) -> None:
+        model = build_graph(self.base.path, adapter)
         staging = self.folder / f".{target.name}{STAGING_SUFFIX}"
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        ov.save_model(build_graph(self.base.path, adapter), staging / MODEL_FILE, compress_to_fp16=False)
-        sync_to_disk(staging)
-        staging.rename(target)
+        _remove(staging)
+        try:
+            staging.mkdir()
+            ov.save_model(model, staging / MODEL_FILE, compress_to_fp16=False)
+            (staging / CHECKSUMS_FILE).write_text(_checksums(staging), encoding="ascii")
+            sync_to_disk(staging)
+            _remove(target)
+            staging.rename(target)
+        except (OSError, RuntimeError) as error:  # the latter is OpenVINO's
+            _remove(staging)
+            raise GraphNotWritten(self.folder, error) from error
+
+
+def _checksums(folder: Path) -> str:
+    """Return lines as `sha256sum` writes them."""
+    files = [folder / MODEL_FILE, (folder / MODEL_FILE).with_suffix(".bin")]
+    return "".join(f"{_digest(file)}  {file.name}\n" for file in files)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _is_sound(folder: Path) -> bool:
+    """Return whether a graph is there as it was made: altered weights would only show in what is said."""
+    try:
+        return (folder / CHECKSUMS_FILE).read_text(encoding="ascii") == _checksums(folder)
+    except (OSError, ValueError):
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _loaded_at(folder: Path) -> float:

@@ -6,12 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
 from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, SchedulerConfig
 from tokenizers import Tokenizer
 
 from storage.graphs.cache import GraphCache
-from storage.graphs.graph import MODEL_FILE
 from storage.graphs.options import PipelineOptions
 
 BLOCK_TOKENS = 32
@@ -34,20 +32,8 @@ def load_pipeline(options: PipelineOptions) -> Any:
     scheduler.num_kv_blocks = -(-options.cached_tokens // BLOCK_TOKENS)
     try:
         return ContinuousBatchingPipeline(str(graph), scheduler, "CPU", properties(options.dtype, options.threads))
-    except RuntimeError:
-        if not _can_be_read(graph):
-            cache.discard(options.adapter)  # the next start makes it anew
-        raise
     finally:
         cache.prune(options.kept_graphs)
-
-
-def _can_be_read(graph: Path) -> bool:
-    try:
-        ov.Core().read_model(graph / MODEL_FILE)
-    except RuntimeError:
-        return False
-    return True
 
 
 def load_plain_tokenizer(base_path: Path) -> Tokenizer:

@@ -47,15 +47,28 @@ class Verifier:
 
         Takes up to half a minute where nobody has compared them; any thread may call `cancel` meanwhile.
         """
+        reason = self.verdict
+        try:
+            if reason is None:
+                reason = self._find_out()
+        except (OSError, Timeout) as error:
+            raise UnsupportedModel(f"its graphs cannot be kept in {self._data_directory} ({error})") from error
+        if reason:
+            raise UnsupportedModel(reason)
+        return self._folder
+
+    @property
+    def verdict(self) -> str | None:
+        """Why the graphs were refused, "" where they were not, None where nobody has compared them.
+
+        Raises UnsupportedModel where nobody needs to.
+        """
         require_supported(self._base.path)
         if find_spec("openvino_genai") is None:
             raise UnsupportedModel("OpenVINO GenAI is not installed (pip install openvino-genai)")
         if window_of(self._base.path, self._settings) > MAX_POSITIONS:
             raise UnsupportedModel(f"model.context_tokens = {self._settings.context_tokens} is above {MAX_POSITIONS}")
-        try:
-            return self._verified()
-        except (OSError, Timeout) as error:
-            raise UnsupportedModel(f"its graphs cannot be kept in {self._data_directory} ({error})") from error
+        return _reason_in(self._file)
 
     def cancel(self) -> None:
         """Let a comparison in progress, or the next one, end as refused."""
@@ -63,39 +76,57 @@ class Verifier:
         if self._process:
             self._process.kill()
 
-    def _verified(self) -> Path:
-        folder = graph_folder(self._base, self._data_directory)
-        verdict = folder / f"verified-{self._settings.number_format}.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".verified.lock").acquire(cancel_check=lambda: self._is_cancelled):
-            reason = _reason_in(verdict)
-            if reason is None:
-                self._compare(verdict)
-                _remove_others(folder)
-                reason = _reason_in(verdict)
-        if reason:
-            raise UnsupportedModel(reason)
-        return folder
+    @property
+    def _folder(self) -> Path:
+        return graph_folder(self._base, self._data_directory)
+
+    @property
+    def _file(self) -> Path:
+        return self._folder / f"verified-{self._settings.number_format}.json"
+
+    def _find_out(self) -> str:
+        """Compare unless another process has done so meanwhile, and return why the graphs are refused, or ""."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / ".verified.lock").acquire(cancel_check=lambda: self._is_cancelled):
+            if _reason_in(self._file) is None:
+                self._compare(self._file)
+                _remove_others(self._folder)
+        return _reason_in(self._file) or ""
 
     def _compare(self, verdict: Path) -> None:
-        arguments = str(self._base.path), self._settings.number_format, str(verdict)
-        self._process = subprocess.Popen(
+        # A folder of its own in which it may be killed.
+        workshop = verdict.parent / ".comparing"
+        try:
+            workshop.mkdir(exist_ok=True)
+            code, errors = self._run_comparison(verdict, workshop)
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+        if self._is_cancelled:
+            raise UnsupportedModel("comparing it with transformers was given up")
+        if code == KILLED:
+            write_verdict(verdict, {REFUSED: TOO_LARGE})  # the next start would run out of memory again
+        elif code:
+            raise UnsupportedModel(
+                f"its graph could not be compared with transformers: {errors.strip().rpartition(chr(10))[2]}"
+            )
+
+    def _run_comparison(self, verdict: Path, workshop: Path) -> tuple[int, str]:
+        """Return how the process ended, and its last words."""
+        arguments = str(self._base.path), self._settings.number_format, str(verdict), str(workshop)
+        with subprocess.Popen(
             [sys.executable, "-m", "storage.graphs.verification", *arguments],
+            stdin=subprocess.PIPE,  # it ends when this process does
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             **DETACHED,  # Ctrl-C must not look like a verdict
-        )
-        if self._is_cancelled:
-            self._process.kill()
-        _, errors = self._process.communicate()
-        if self._is_cancelled:
-            raise UnsupportedModel("comparing it with transformers was given up")
-        if self._process.returncode == KILLED:
-            write_verdict(verdict, {REFUSED: TOO_LARGE})  # the next start would run out of memory again
-        elif self._process.returncode:
-            reason = errors.strip().rpartition("\n")[2]
-            raise UnsupportedModel(f"its graph could not be compared with transformers: {reason}")
+        ) as process:
+            self._process = process
+            if self._is_cancelled:
+                process.kill()
+            assert process.stderr is not None
+            errors = process.stderr.read()
+            return process.wait(), errors
 
 
 def write_verdict(verdict: Path, found: Mapping[str, object]) -> None:

@@ -5,8 +5,9 @@ A process of its own: it needs torch, which the bot does not.
 
 from __future__ import annotations
 
+import os
 import sys
-import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,21 +37,21 @@ LONG_TEXT = " ".join(TEXTS * 9)
 """Several hundred tokens: what is lost where positions are large does not show before."""
 
 
-def verify(base_path: Path, dtype: str) -> dict[str, float]:
+def verify(base_path: Path, dtype: str, workshop: Path) -> dict[str, float]:
     """Return the mean divergence from transformers (KL, nats per token) of the base, and of it under an adapter.
 
-    `dtype` is that of serving, bfloat16 or float32. Raises UnsupportedModel where one is above MAX_DIVERGENCE.
+    `dtype` is that of serving, bfloat16 or float32; files are written to `workshop` meanwhile. Raises UnsupportedModel
+    where one is above MAX_DIVERGENCE.
     """
     tokenizer = load_plain_tokenizer(base_path)
     most = graph_positions(require_supported(base_path))
     texts = [tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in (*TEXTS, LONG_TEXT)]
-    with tempfile.TemporaryDirectory() as name, quiet_transformers():
-        folder = Path(name)
+    with quiet_transformers():
         model = AutoModelForCausalLM.from_pretrained(base_path, dtype=torch.float32, local_files_only=True).eval()
-        found = {"base": _divergence(model, _logits(base_path, None, folder, texts, dtype), texts)}
-        adapted = _adapt(model, folder / "adapter")
-        adapter = AdapterRef("verification", folder / "adapter")
-        found["adapter"] = _divergence(adapted, _logits(base_path, adapter, folder, texts, dtype), texts)
+        found = {"base": _divergence(model, _logits(base_path, None, workshop, texts, dtype), texts)}
+        adapted = _adapt(model, workshop / "adapter")
+        adapter = AdapterRef("verification", workshop / "adapter")
+        found["adapter"] = _divergence(adapted, _logits(base_path, adapter, workshop, texts, dtype), texts)
     for what, divergence in found.items():
         if not divergence <= MAX_DIVERGENCE:  # also where it is no number
             raise UnsupportedModel(
@@ -108,11 +109,18 @@ def _divergence(model: Any, ours: Sequence[NDArray[np.float32]], texts: Sequence
     return float(torch.cat(found).mean())
 
 
+def _exit_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 1):  # it ends when the other end is closed
+        pass
+    os._exit(1)
+
+
 def main() -> None:
-    base_path, dtype, target = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    base_path, dtype, target, workshop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     verdict: dict[str, Any]
     try:
-        verdict = verify(base_path, dtype)
+        verdict = verify(base_path, dtype, workshop)
     except UnsupportedModel as error:
         verdict = {REFUSED: str(error)}
     write_verdict(target, verdict)

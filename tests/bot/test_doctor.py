@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from bot.doctor import examine
@@ -15,7 +17,7 @@ def find(settings):
 
     def look(further=(), **sections):
         changes = {name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
-        model = settings.model.model_copy(update={"base": "/nowhere"})  # the base is not what is asked about
+        model = settings.model.model_copy(update={"base": "/nowhere"})  # unless the base is what is asked about
         return {f.what: f for f in examine(settings.model_copy(update={"model": model} | changes), further)}
 
     return look
@@ -43,6 +45,32 @@ class TestCoherenceModel:
             True,
             "somebody/some-model: no folder here, so a hub id, which the first round fetches; not checked",
         )
+
+
+class TestEngine:
+    CUT = "; conversations are cut to the 512 tokens that the base knows"
+
+    @pytest.fixture
+    def tiny(self, tmp_path):
+        return build_tiny_base(tmp_path / "tiny")
+
+    def test_who_answers_and_how_much_they_read_is_told(self, find, tiny):
+        found = find(model={"base": str(tiny)})["Engine"]
+        assert (found.is_well, found.says) == (
+            True,
+            f"OpenVINO; the next start first compares it with transformers{self.CUT}",
+        )
+        slow = find(model={"base": str(tiny), "engine": "transformers", "dtype": "float32"})["Engine"]
+        assert slow.says == f"transformers, in float32, on the CPU{self.CUT}"
+
+    def test_a_base_that_openvino_cannot_serve_is_told_before_the_bot_starts(self, find, tiny):
+        config = json.loads((tiny / "config.json").read_text())
+        (tiny / "config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
+        auto, openvino = (find(model={"base": str(tiny), "engine": name})["Engine"] for name in ("auto", "openvino"))
+        assert auto.is_well
+        assert "on the CPU: OpenVINO cannot serve this base (its activation is gelu)" in auto.says
+        assert not openvino.is_well
+        assert 'OpenVINO cannot serve this base (its activation is gelu): set model.engine = "auto"' in openvino.says
 
 
 class TestAnnouncements:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ from bot.engine.openvino.engine import OpenVinoEngine
 from bot.errors import EngineStopped
 from storage.base_model import BaseModel, resolve_base_model
 from storage.graphs import verification
-from storage.graphs.cache import GraphCache
+from storage.graphs.cache import GraphCache, GraphNotWritten
 from storage.graphs.graph import AdapterMisfit, _Decoder, build_graph
 from storage.graphs.options import graph_folder
 from storage.graphs.support import UnsupportedModel
@@ -147,15 +148,18 @@ async def test_graphs_of_another_release_leave_the_disk(settings: Settings, base
     assert not old.exists()
 
 
-def test_a_graph_that_says_something_else_is_refused(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_that_says_something_else_is_refused(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def straight(_self: object, heads: object) -> object:
         return heads
 
     # A tiny random model hardly minds where a word stands, so the bar is set to what rounding costs it.
-    monkeypatch.setattr(verification, "MAX_DIVERGENCE", 10 * max(verification.verify(base.path, "float32").values()))
+    found = verification.verify(base.path, "float32", tmp_path)
+    monkeypatch.setattr(verification, "MAX_DIVERGENCE", 10 * max(found.values()))
     monkeypatch.setattr(_Decoder, "_rotated", straight)
     with pytest.raises(UnsupportedModel, match="differ from transformers'"):
-        verification.verify(base.path, "float32")
+        verification.verify(base.path, "float32", tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
@@ -181,7 +185,7 @@ def test_the_graph_of_each_kind_of_model_says_what_transformers_says(kind: str, 
         for parameter in model.parameters():  # biases and norms too, which begin as zeros and ones
             parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(tiny)
-    verification.verify(tiny, "bfloat16")  # it raises where they differ
+    verification.verify(tiny, "bfloat16", tmp_path)  # it raises where they differ
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
@@ -266,6 +270,43 @@ def test_graphs_in_use_and_half_made_ones_survive_what_others_tidy(base: BaseMod
         assert {path.name for path in tmp_path.glob("*/")} == {"old_1", "base", ".making_1.staging"}
     cache.prune(keep=1)
     assert {path.name for path in tmp_path.glob("*/")} == {"base"}
+
+
+def test_an_altered_graph_is_made_anew(base: BaseModel, tmp_path: Path) -> None:
+    cache = GraphCache(base, tmp_path)
+    weights = cache.prepare(None) / "openvino_model.bin"
+    made = weights.read_bytes()
+    for damaged in (made[: len(made) // 2], bytes(len(made)), b""):
+        weights.write_bytes(damaged)
+        assert cache.prepare(None) / "openvino_model.bin" == weights
+        assert weights.read_bytes() == made
+    shutil.rmtree(weights.parent)
+    weights.parent.write_text("no folder")
+    cache.prepare(None)
+    assert weights.read_bytes() == made
+
+
+def test_a_graph_that_cannot_be_written_says_where(
+    base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(_model: object, file: Path, **_: object) -> None:
+        file.write_text("half")
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr("openvino.save_model", fill_the_disk)
+    with pytest.raises(GraphNotWritten, match=r"cannot be written to .*, where [\d,]+ MB are free \(basic_ios"):
+        GraphCache(base, tmp_path).prepare(None)
+    assert not [*tmp_path.glob("*/")], "nothing half made stays"
+
+
+async def test_where_no_version_can_be_loaded_transformers_answers(
+    settings: Settings, base: BaseModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_many = 2**31  # a pipeline refuses so many answers at once
+    generation = settings.generation.model_copy(update={"batch_size": too_many})
+    engine = await start_engine(settings.model_copy(update={"generation": generation}), base, None)
+    assert "Answering with transformers: OpenVINO cannot serve" in caplog.text
+    await engine.close(0.0)
 
 
 def test_an_adapter_may_change_some_layers_of_a_kind(base: BaseModel, tmp_path: Path) -> None:

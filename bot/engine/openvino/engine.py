@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bot.engine.openvino.version_process import VersionProcess
 from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queued import QueuedGeneration, require_room
+from bot.engine.queued import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
@@ -44,8 +44,7 @@ class OpenVinoEngine:
         self._generation = generation
         self._waiting: list[QueuedGeneration] = []
         self._versions: dict[AdapterRef | None, VersionProcess] = {}
-        self._served_at: dict[int, float] = {}
-        """When a lane had its last turn, as a reading of time.perf_counter()."""
+        self._turns = Turns()
         self._leaving: set[asyncio.Task[None]] = set()
         self._timers: dict[QueuedGeneration, asyncio.TimerHandle] = {}
         self._is_open = False
@@ -65,11 +64,19 @@ class OpenVinoEngine:
             for adapter in self._wanted:  # while the tokenizer is read
                 self.prepare(adapter)
             await asyncio.to_thread(self._read_tokenizer)
+            await self._require_loading()
         except Exception as error:
             if not self._is_closing:
-                raise EngineStopped(f"the base model in {self._base.path} cannot be used: {error}") from error
+                raise EngineStopped(f"OpenVINO cannot serve the base model in {self._base.path}: {error}") from error
         self._is_open = not self._is_closing
         self._settle()
+
+    async def _require_loading(self) -> None:
+        """Raise why a version cannot be loaded, unless its adapter alone is to blame: then others may be."""
+        for version in list(self._versions.values()):
+            await version.has_settled.wait()
+            if version.is_gone and not version.is_misfit:
+                raise version.failure
 
     def _read_tokenizer(self) -> None:
         from transformers import PreTrainedTokenizerFast
@@ -128,7 +135,7 @@ class OpenVinoEngine:
         """Give free places to those who wait, and forget what has ended."""
         while (chosen := self._next()) is not None:
             self._waiting.remove(chosen)
-            self._served_at[chosen.request.lane] = time.perf_counter()
+            self._turns.take(chosen.request.lane)
             self._versions[chosen.request.adapter].answer(chosen, self._end_ids)
         for generation in [one for one in self._timers if one.has_ended]:
             self._timers.pop(generation).cancel()
@@ -141,7 +148,7 @@ class OpenVinoEngine:
         """Return whose turn it is: of the lane that waits longest, its oldest; None without a free place."""
         if sum(version.busy for version in self._versions.values()) >= self._generation.batch_size:
             return None
-        for one in sorted(self._waiting, key=lambda one: self._served_at.get(one.request.lane, 0.0)):
+        for one in self._turns.in_order(self._waiting):
             self._load(one.request.adapter)
             if one.request.adapter not in self._versions:
                 return None  # all are at work: until one is not, nobody overtakes

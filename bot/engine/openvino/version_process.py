@@ -73,6 +73,10 @@ class VersionProcess:
         self._reason = ""
         self._is_sent_away = False
         self._gone = asyncio.Event()
+        self.has_settled = asyncio.Event()
+        """It is ready, or gone."""
+        self.is_misfit = False
+        """It is gone because the adapter does not fit the base."""
         self.is_ready = False
         self.was_ready = False
         self.used_at = 0.0  # of those that are not at work, the never used ones leave first
@@ -131,9 +135,10 @@ class VersionProcess:
         self._heard_at = time.perf_counter()
         if "ready" in event:
             self.is_ready = self.was_ready = True
+            self.has_settled.set()
             self._on_change(self)
         elif "failed" in event:
-            self._reason = event["failed"]
+            self._reason, self.is_misfit = event["failed"], event["misfit"]
         elif running := self._running.get(event["id"]):
             self._deliver(running, event)
 
@@ -152,6 +157,7 @@ class VersionProcess:
         self._reason = self._reason or last_words
         self.is_ready = False
         self._gone.set()
+        self.has_settled.set()
         if not self._is_sent_away:
             log.error("a version's process failed: %s", self.failure)
         for running in self._running.values():

@@ -24,6 +24,7 @@ from openvino_genai import GenerationFinishReason
 from bot.engine.protocol import Finish
 from bot.engine.text_stream import TextStream
 from storage.errors import StorageError
+from storage.graphs.graph import AdapterMisfit
 from storage.graphs.options import PipelineOptions
 from storage.graphs.pipeline import generation_config, load_pipeline, load_plain_tokenizer
 
@@ -162,7 +163,8 @@ def main() -> None:
         threading.Thread(target=_read_commands, args=(sys.stdin.buffer, commands), daemon=True).start()
         worker.serve(commands)
     except Exception as error:
-        emit({"failed": str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"})
+        reason = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
+        emit({"failed": reason, "misfit": isinstance(error, AdapterMisfit)})
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)  # Python would wait for the thread that reads
