@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
+from bot.comparison import NO_ANSWER, Comparison
 from reactune import main
 from storage.adapters import AdapterStore
 from storage.base_model import resolve_base_model
@@ -42,6 +43,7 @@ def variables(tmp_path: Path, tiny_base: Path) -> dict[str, str]:
     return {
         "REACTUNE_DATA__DIRECTORY": str(tmp_path / "data"),
         "REACTUNE_MODEL__BASE": str(tiny_base),
+        "REACTUNE_MODEL__ENGINE": "transformers",  # comparing a graph with it takes ten seconds
         "REACTUNE_GATE__COHERENCE_MODEL": "base",
     }
 
@@ -438,6 +440,16 @@ def test_an_unknown_bench_is_refused(reactune):
     assert code == 2
     assert "No such command 'speed'" in err
     assert "Traceback" not in err
+
+
+def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypatch):
+    async def nobody_answers(_engine, contestants, prompts, **_):
+        return [Comparison(prompt, (NO_ANSWER,) * len(contestants)) for prompt in prompts]
+
+    monkeypatch.setattr("bot.offline_comparison.compare", nobody_answers)
+    code, out, _ = reactune("compare", "Hi?", "--json")
+    assert code == 1
+    assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}
 
 
 def test_every_bench_is_listed_and_a_share_beyond_all_is_refused(reactune):

@@ -18,6 +18,7 @@ from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, resolve_base_model
 from storage.settings import GenerationSettings, ModelSettings
 from tests.tiny_model import build_tiny_base
+from tests.verdicts import trust_graphs
 
 ENDLESS = 400
 StartEngine = Callable[..., Awaitable[Engine]]
@@ -45,6 +46,7 @@ def make_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         )
         settings = GenerationSettings.model_validate(generation)
         if request.param == "openvino":
+            trust_graphs(base, data, model)
             return OpenVinoEngine(base, data, model, settings)
         return LocalEngine(base.path, model, settings)
 

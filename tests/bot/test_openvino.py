@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,7 +30,7 @@ from storage.graphs.cache import GraphCache, GraphNotWritten
 from storage.graphs.graph import AdapterMisfit, _Decoder, build_graph
 from storage.graphs.options import graph_folder
 from storage.graphs.support import UnsupportedModel
-from storage.graphs.verdict import Verifier
+from storage.graphs.verdict import Verifier, write_verdict
 from storage.settings import Settings, load_settings
 from tests.bot.test_engine import ENDLESS, answer, finished, request, save_adapter, started
 from tests.tiny_model import build_tiny_base
@@ -132,20 +133,49 @@ async def test_no_answer_comes_from_what_another_version_has_read(
     assert await answer(engine, request(long, temperature=0.0)) == of_base
 
 
+WITHOUT_TORCH = """
+import asyncio, sys
+import bot.app
+from bot.engine.choice import start_engine
+from storage.base_model import resolve_base_model
+from storage.settings import load_settings
+from tests.bot.test_engine import answer, request
+
+async def main():
+    settings = load_settings()
+    base = resolve_base_model(settings.model.base, settings.data.directory)
+    engine = await start_engine(settings, base, None)
+    prompt = await engine.render([{"role": "user", "content": "How are you?"}])
+    assert await answer(engine, request(prompt.text))
+    await engine.close(0.0)
+
+asyncio.run(main())
+print("torch" in sys.modules)
+"""
+
+
+async def test_the_bots_process_answers_without_torch(engine: OpenVinoEngine, base: BaseModel, folder: Path) -> None:
+    environment = os.environ | {
+        "REACTUNE_DATA__DIRECTORY": str(folder),
+        "REACTUNE_MODEL__BASE": str(base.path),
+        "REACTUNE_MODEL__DTYPE": "float32",
+    }
+    command = [sys.executable, "-c", WITHOUT_TORCH]
+    found = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True)
+    assert (found.stdout.strip(), found.returncode) == ("False", 0), found.stderr
+
+
 async def test_graphs_are_compared_with_transformers_once(engine: OpenVinoEngine, folder: Path) -> None:
     found = json.loads(written_by_verification(folder))
     assert set(found) == {"base", "adapter"}
     assert all(0 <= divergence < verification.MAX_DIVERGENCE for divergence in found.values())
 
 
-async def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
+def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
     old = tmp_path / "engine" / "0123456789abcdef-int8-2020.1" / "base"
     old.mkdir(parents=True)
-    engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
-    await engine.start()
-    await engine.close(0.0)
-    assert len(list((tmp_path / "engine").iterdir())) == 1
-    assert not old.exists()
+    folder = a_verifier(settings, base, tmp_path, lambda verdict: write_verdict(verdict, {})).require()
+    assert [*(tmp_path / "engine").iterdir()] == [folder]
 
 
 def test_a_graph_that_says_something_else_is_refused(

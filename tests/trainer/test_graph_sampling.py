@@ -14,6 +14,7 @@ from storage.settings import GenerationSettings, Settings
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.test_judge import new_adapter, teach
+from tests.verdicts import trust_graphs
 from trainer.graph_sampling import GraphSampler, find_graphs, open_speaker
 from trainer.judge import Judgement, judge
 from trainer.sampling import Sampler, render
@@ -40,7 +41,9 @@ def base(folder: Path) -> BaseModel:
 @pytest.fixture(scope="module")
 def settings(folder: Path, base: BaseModel) -> Settings:
     plain = tiny_settings(folder / "data", base.path)
-    return plain.model_copy(update={"model": plain.model.model_copy(update={"engine": "auto", "dtype": "float32"})})
+    model = plain.model.model_copy(update={"engine": "auto", "dtype": "float32"})
+    trust_graphs(base, plain.data.directory, model)
+    return plain.model_copy(update={"model": model})
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,17 @@
+"""Tests of what graphs say need not compare them with transformers first: tests/bot/test_openvino.py does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from storage.base_model import BaseModel
+from storage.graphs.options import graph_folder
+from storage.graphs.verdict import write_verdict
+from storage.settings import ModelSettings
+
+
+def trust_graphs(base: BaseModel, data_directory: Path, settings: ModelSettings) -> None:
+    """Write the verdict that the comparison, which takes ten seconds, would come to."""
+    folder = graph_folder(base, data_directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_verdict(folder / f"verified-{settings.number_format}.json", {})
