@@ -166,8 +166,8 @@ def test_a_round_tells_what_it_made_of_the_votes(database: Database, revision: s
     assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
     assert "from siblings" in ended.reason
     told = json.dumps([evidence, ended.gate, ended.metrics, ended.settings])
-    assert re.search(rf"(?<![\d.]){BOB}(?![\d.])", told) is None
-    assert str(CAROL) not in told
+    for member in (BOB, CAROL):
+        assert re.search(rf"(?<![\d.]){member}(?![\d.])", told) is None
     with database.snapshot() as session:
         voters = read_voters(session, ended.id)
     assert {voter.user_id for voter in voters} == {BOB, CAROL}

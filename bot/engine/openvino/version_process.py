@@ -118,7 +118,8 @@ class VersionProcess:
         self._commands.put({"cancel": id_})
         self._running.pop(id_).complete(finish)
         if finish is Finish.TIMEOUT and time.perf_counter() - self._heard_at > HUNG_S and self._process:
-            self._process.kill()  # the next request starts it anew
+            self.is_ready = False  # who asks next waits for a new one
+            self._process.kill()
 
     async def close(self) -> None:
         """Let the process leave, or end it."""
