@@ -22,6 +22,11 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def torch_device() -> str:
+    """Return PyTorch's name of what models compute on."""
+    return "cuda" if has_gpu() else "cpu"
+
+
 def _can_be_loaded(library: str) -> bool:
     try:
         ctypes.CDLL(library)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.base_model import BaseModel, end_ids, load_model, load_tokenizer
+from storage.devices import torch_device
 from storage.quiet import quiet_transformers
 from storage.settings import GenerationSettings
 
@@ -59,8 +60,6 @@ class Sampler:
     @classmethod
     def load(cls, base: BaseModel, adapter: Path | None, dtype: str) -> Sampler:
         """Load the base, and the adapter upon it where there is one, onto the GPU where there is one."""
-        import torch
-
         with quiet_transformers():
             model = load_model(base, dtype)
             if adapter is not None:
@@ -70,7 +69,7 @@ class Sampler:
                 # PEFT freezes the head; PyTorch copies a frozen one for every row of a batch on a CPU.
                 model.get_output_embeddings().weight.requires_grad_(True)
         tokenizer = load_tokenizer(base)
-        return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, end_ids(base.path, tokenizer))
+        return cls(model.to(torch_device()), tokenizer, end_ids(base.path, tokenizer))
 
     def answer(
         self,

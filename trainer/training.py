@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.base_model import BaseModel, load_model
+from storage.devices import has_gpu
 from storage.settings import TrainingSettings
 
 ADAPTER = "default"  # PEFT's name of the adapter in training; TRL keeps the parent beside it as "ref"
@@ -155,11 +156,10 @@ def load_policy(base: BaseModel, parent: Path | None, dtype: str, longest: int) 
 
     `longest` is that of the rows to train and validate on, in tokens.
     """
-    import torch
     from peft import PeftModel
 
     model = load_model(base, dtype)
-    if longest <= MAX_EAGER_TOKENS and not torch.cuda.is_available():
+    if longest <= MAX_EAGER_TOKENS and not has_gpu():
         # PyTorch's fused attention is slow backwards on a CPU: a step on short rows takes a sixth longer with it.
         model.set_attn_implementation("eager")
     return model if parent is None else PeftModel.from_pretrained(model, parent, is_trainable=True)
@@ -184,7 +184,6 @@ def preference_options(output: Path, settings: TrainingSettings, *, validates: b
 
 def training_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
     """Return the settings that all of TRL's trainers have in common."""
-    import torch
 
     return {
         "output_dir": str(output),
@@ -194,7 +193,7 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
         "max_length": None,
         "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that others lack
         "bf16": settings.number_format == "bfloat16",
-        "use_cpu": not torch.cuda.is_available(),
+        "use_cpu": not has_gpu(),
         "seed": settings.seed,
         "data_seed": settings.seed,
         "remove_unused_columns": False,

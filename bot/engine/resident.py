@@ -18,6 +18,7 @@ from bot.engine.layers import AdaptedLayers
 from bot.errors import BotError
 from storage.adapters import AdapterRef
 from storage.base_model import end_ids
+from storage.devices import torch_device
 from storage.quiet import quiet_transformers
 from storage.settings import ModelSettings
 
@@ -145,7 +146,7 @@ def _load_base(path: Path, dtype: str) -> Any:
     if model.dtype == torch.bfloat16:
         model.register_forward_pre_hook(_choose_kernels, with_kwargs=True)
         model.register_forward_hook(_restore_kernels, always_call=True)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(torch_device())
 
 
 def _choose_kernels(_model: Any, _inputs: object, named: Mapping[str, Any]) -> None:

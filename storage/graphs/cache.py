@@ -58,11 +58,11 @@ class GraphCache:
         """Remove all graphs but the `keep` last loaded ones, and what was left half made."""
         loaded = {folder: _loaded_at(folder) for folder in self.folder.glob("[!.]*/")}
         for folder in sorted(loaded, key=loaded.__getitem__)[:-keep]:
-            self._remove(folder, folder.name)
+            self._remove_idle(folder, folder.name)
         for staging in self.folder.glob(f".*{STAGING_SUFFIX}/"):
-            self._remove(staging, staging.name[1:].removesuffix(STAGING_SUFFIX))
+            self._remove_idle(staging, staging.name[1:].removesuffix(STAGING_SUFFIX))
 
-    def _remove(self, folder: Path, name: str) -> None:
+    def _remove_idle(self, folder: Path, name: str) -> None:
         with contextlib.suppress(Timeout), self._lock(name, timeout=0):  # another process needs it just now
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -106,9 +106,8 @@ class Verifier:
         if code == KILLED:
             write_verdict(verdict, {REFUSED: TOO_LARGE})  # the next start would run out of memory again
         elif code:
-            raise UnsupportedModel(
-                f"its graph could not be compared with transformers: {errors.strip().rpartition(chr(10))[2]}"
-            )
+            last_words = errors.strip().rpartition("\n")[2]
+            raise UnsupportedModel(f"its graph could not be compared with transformers: {last_words}")
 
     def _run_comparison(self, verdict: Path, workshop: Path) -> tuple[int, str]:
         """Return how the process ended, and its last words."""
