@@ -106,7 +106,7 @@ def command(page: Page, text: str) -> None:
     page.locator("#command-picker-listbox [role=option]").first.wait_for()
     page.keyboard.press("Enter")
     page.wait_for_timeout(500)
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Send", exact=True).click()  # Enter would open the first option
 
 
 def chips(page: Page, emoji: str) -> Locator:
