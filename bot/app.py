@@ -17,6 +17,7 @@ from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
 from bot.failures import ErrorTranslatingTree
 from bot.library import Library
+from bot.presence import Presence
 from bot.releases import Releases
 from bot.vote_log import VoteLog
 from bot.warming import Warming
@@ -25,10 +26,12 @@ from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
+from storage.processes import worker_name
 from storage.replies import Reply, interrupt_unfinished
 from storage.schema import Basis
 from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings
+from storage.shards import Shards, shards_of
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ def create_bot(
     return ReactuneBot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
 
 
-class ReactuneBot(commands.Bot):
+class ReactuneBot(commands.AutoShardedBot):
     database: Database
     engine: Engine
     base: BaseModel
@@ -77,6 +80,9 @@ class ReactuneBot(commands.Bot):
     library: Library
     vote_log: VoteLog
     warming: Warming
+    own_shards: Shards
+    """Those that this process serves."""
+    presence: Presence
     loading: asyncio.Task[None]
     """Ends when the model is there, or cannot be had."""
     personality_id: int
@@ -105,8 +111,11 @@ class ReactuneBot(commands.Bot):
             tree_cls=ErrorTranslatingTree,
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
+            shard_count=settings.discord.shard_count or None,
+            **({"shard_ids": list(settings.discord.shards)} if settings.discord.shards else {}),
         )
         self.settings = settings
+        self.own_shards = shards_of(settings.discord)
         self.fixed_basis = fixed_basis
         self._given_engine = engine
         self._given_base = base
@@ -118,6 +127,8 @@ class ReactuneBot(commands.Bot):
         settings = self.settings
         arena_trigger(settings.arena)  # a bad schedule is refused before anything is opened
         self.database = await asyncio.to_thread(open_database, settings)
+        self.presence = Presence(self.database, self.own_shards, worker_name(settings.data.directory))
+        await self.presence.begin()
         self.personality_id = await self.database.run(ensure_personality)
         await self.database.run(take_cards, settings)
         self.base = await asyncio.to_thread(self._resolve_base)
@@ -139,7 +150,7 @@ class ReactuneBot(commands.Bot):
         for cog in COGS:
             # Not load_extension: it compiles and runs each module anew for every bot of a process.
             await importlib.import_module(cog).setup(self)
-        self.interrupted = await self.database.run(interrupt_unfinished)
+        self.interrupted = await self.database.run(interrupt_unfinished, self.own_shards)
         if settings.discord.sync_commands:
             await self._sync_commands()
         self.spawn(self.library.prepare(), "documents that wait")
@@ -213,6 +224,8 @@ class ReactuneBot(commands.Bot):
         if hasattr(self, "vote_log"):
             await self.vote_log.flush(FLUSH_S)
         await super().close()
+        if hasattr(self, "presence"):
+            await self.presence.end()
         if hasattr(self, "database"):
             self.database.close()
 

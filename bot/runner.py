@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import aiohttp
@@ -14,8 +14,9 @@ import discord
 
 from bot.app import ReactuneBot, create_bot
 from bot.errors import ConnectionRefused
-from storage.processes import BOT, sole_process, sole_token
+from storage.processes import sole_process, sole_token
 from storage.settings import TOKEN_VARIABLE, Settings
+from storage.shards import shards_of
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,22 @@ UNREACHABLE = "Discord cannot be reached: check this machine's network, then sta
 def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = create_bot) -> None:
     """Serve Discord until SIGINT or SIGTERM; raises ConnectionRefused or a StorageError with what to do."""
     token = require_token(settings)
-    with sole_process(BOT, settings.data.directory), sole_token(token):
+    with _locks(settings, token):
         try:
             asyncio.run(_serve(create(settings), token))
         except discord.PrivilegedIntentsRequired:
             log.warning(NO_INTENT)
             asyncio.run(_serve(create(_without_content(settings)), token))
+
+
+@contextlib.contextmanager
+def _locks(settings: Settings, token: str) -> Iterator[None]:
+    """Hold the locks of this process's shards, in the data folder and on this machine."""
+    with contextlib.ExitStack() as stack:
+        for shard in shards_of(settings.discord).names:
+            stack.enter_context(sole_process(shard.replace("/", "-of-"), settings.data.directory))
+            stack.enter_context(sole_token(token, shard))
+        yield
 
 
 def require_token(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.schema import Basis, Origin, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow, plain
+from storage.shards import ALL, Shards
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
@@ -150,9 +151,10 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply) -> No
     )
 
 
-def interrupt_unfinished(session: Session) -> list[Reply]:
-    """Mark replies that a dead process left streaming, and return them."""
-    rows = session.scalars(select(ReplyRow).where(ReplyRow.outcome == Outcome.STREAMING)).all()
+def interrupt_unfinished(session: Session, shards: Shards = ALL) -> list[Reply]:
+    """Mark replies that a dead process of these shards left streaming, and return them."""
+    streaming = select(ReplyRow).where(ReplyRow.outcome == Outcome.STREAMING, shards.of(ReplyRow.guild_id))
+    rows = session.scalars(streaming).all()
     for row in rows:
         row.outcome = Outcome.INTERRUPTED
     session.flush()
@@ -229,12 +231,12 @@ def was_called_into(session: Session, channel_id: int) -> bool:
     return found is not None
 
 
-def recent_messages(session: Session, since: datetime) -> list[ReplyMessage]:
-    """Return the messages of replies created at or after `since`, newest first."""
+def recent_messages(session: Session, since: datetime, shards: Shards = ALL) -> list[ReplyMessage]:
+    """Return the messages of the shards' replies created at or after `since`, newest first."""
     rows = session.execute(
         select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id, ReplyMessageRow.channel_id)
         .join(ReplyRow)
-        .where(ReplyRow.created_at >= since)
+        .where(ReplyRow.created_at >= since, shards.of(ReplyRow.guild_id))
         .order_by(ReplyRow.id.desc(), ReplyMessageRow.position)
     )
     return [ReplyMessage(*row) for row in rows]

@@ -83,6 +83,10 @@ class DiscordSettings(Section):
     """Ask Discord for the privileged message content intent; without it the bot serves mentions and direct messages."""
     sync_commands: bool = True
     """Register the slash commands with Discord at start-up."""
+    shard_count: Annotated[int, Field(ge=0)] = 1
+    """Connections that share the servers out; Discord wants several beyond 2,500. 0 is as many as it recommends."""
+    shards: Ids = ()
+    """Numbers of the connections that this process serves, from 0; empty is all. Others are for other processes."""
 
 
 class ModelSettings(Section):
@@ -375,6 +379,17 @@ class Settings(Section):
     privacy: PrivacySettings = PrivacySettings()
     discord_token: SecretStr | None = Field(default=None, exclude=True)
     """The bot's token, from DISCORD_TOKEN; never from a file that is committed."""
+
+    @model_validator(mode="after")
+    def _number_the_shards(self) -> Settings:
+        count = self.discord.shard_count
+        beyond = [number for number in self.discord.shards if not 0 <= number < count]
+        if beyond:
+            raise ValueError(
+                f"discord.shards holds {beyond[0]}, but discord.shard_count = {count}: shards are numbered from 0, "
+                "and discord.shard_count must say how many there are where a process serves some of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _keep_passages_apart(self) -> Settings:

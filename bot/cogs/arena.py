@@ -70,8 +70,8 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
 
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(PickButton)
-        self._dead = await self.bot.database.run(fail_unprepared)
-        for arena in await self.bot.database.read(open_arenas):
+        self._dead = await self.bot.database.run(fail_unprepared, self.bot.own_shards)
+        for arena in await self.bot.database.read(open_arenas, shards=self.bot.own_shards):
             self._host.unfinished[arena.message_id or 0] = arena.id
         trigger = arena_trigger(self.bot.settings.arena)
         if trigger is not None:
@@ -173,6 +173,8 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         settings = self.bot.settings.arena
         try:
             channel = await self._scheduled_channel(settings.channel)
+            if not self.bot.own_shards.serve(channel.guild.id):
+                return  # the process that hears of the picks starts it
             arena = await self._host.start(Plan(channel, None, settings.answers, settings.minutes, SCHEDULE))
         except Exception as error:
             log.warning("The scheduled arena did not start: %s", error if is_foreseen(error) else tell(error))
@@ -189,7 +191,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     async def _clock(self) -> None:
         """Close the arenas whose time has come."""
         try:
-            for arena in await self.bot.database.read(open_arenas, utc_now()):
+            for arena in await self.bot.database.read(open_arenas, utc_now(), self.bot.own_shards):
                 await self._host.finish(arena.id)
         except SQLAlchemyError as error:
             log.warning("Arenas cannot be closed (%s); trying again.", error)
@@ -202,6 +204,11 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         self.bot.spawn(self._take_up(), "take up arenas")
 
     @commands.Cog.listener()
+    async def on_shard_ready(self, _shard_id: int) -> None:
+        if self.bot.is_ready():
+            self.bot.spawn(self._take_up(), "take up arenas")
+
+    @commands.Cog.listener()
     async def on_resumed(self) -> None:
         self.bot.spawn(self._take_up(), "take up arenas")
 
@@ -210,7 +217,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         try:
             while self._dead:
                 await self._host.show_failed(self._dead.pop())
-            for arena in await self.bot.database.read(open_arenas):
+            for arena in await self.bot.database.read(open_arenas, shards=self.bot.own_shards):
                 await self._take_up_one(arena.id)
         finally:
             if not self._clock.is_running():

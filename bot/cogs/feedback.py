@@ -99,6 +99,12 @@ class Feedback(commands.Cog):
         self._start_reconciling()
 
     @commands.Cog.listener()
+    async def on_shard_ready(self, _shard_id: int) -> None:
+        """Discord says that the bot is ready once for all shards, also where one begins a new session later."""
+        if self.bot.is_ready():
+            self._start_reconciling()
+
+    @commands.Cog.listener()
     async def on_resumed(self) -> None:
         self._start_reconciling()
 
@@ -113,7 +119,7 @@ class Feedback(commands.Cog):
     async def _reconcile(self) -> None:
         """Re-read the reactions of recent replies: a gateway gap loses events, not reactions."""
         since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
-        for message in await self.bot.database.read(recent_messages, since):
+        for message in await self.bot.database.read(recent_messages, since, self.bot.own_shards):
             await self._reconcile_message(message)
         await self._meet_strangers(since)
 

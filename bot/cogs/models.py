@@ -333,7 +333,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     async def _follow(self) -> None:
         """Bring the messages that show a round up to date."""
         try:
-            for round_ in await self.bot.database.read(shown_rounds):
+            for round_ in await self.bot.database.read(shown_rounds) if self.bot.own_shards.lead else ():
                 await self._show_progress(round_)
         except DBAPIError as error:
             log.warning("The progress of rounds cannot be read (%s); trying again.", error.orig)

@@ -737,10 +737,9 @@ class TestSchedule:
 
     @pytest.mark.parametrize(("schedule", "channel"), [("daily", 7), ("0 4 * * *", 0)])
     async def test_a_schedule_that_cannot_be_kept_is_refused_at_the_start(self, place, scheduled, schedule, channel):
-        bot = scheduled(channel, schedule)
-        with pytest.raises(SettingsError, match=r"arena\.(schedule|channel)"):
-            await bot.setup_hook()
-        await bot.close()
+        async with scheduled(channel, schedule) as bot:
+            with pytest.raises(SettingsError, match=r"arena\.(schedule|channel)"):
+                await bot.setup_hook()
 
 
 class TestExploration:

@@ -265,9 +265,16 @@ def test_every_variable_in_the_docs_is_accepted(config: Path) -> None:
         variable: str(value) if not isinstance(value := tomllib.loads(f"v = {default}")["v"], list) else "1,2"
         for _, _, default, _, variable in documented_in_docs()
     }
-    settings = load_settings(config, values)
-    assert settings.discord.admin_roles == (1, 2)
+    settings = load_settings(config, values | {variable_name("discord", "shard_count"): "3"})
+    assert settings.discord.admin_roles == settings.discord.shards == (1, 2)
     assert settings.training == Settings().training
+
+
+@pytest.mark.parametrize("count", ["0", "1", "2"])
+def test_shards_must_be_among_those_that_there_are(config: Path, count: str) -> None:
+    config.touch()
+    with pytest.raises(SettingsError, match=rf"discord.shards holds 2, but discord.shard_count = {count}: "):
+        load_settings(config, {"REACTUNE_DISCORD__SHARDS": "2", "REACTUNE_DISCORD__SHARD_COUNT": count})
 
 
 def test_an_answer_must_leave_room_for_its_prompt() -> None:
