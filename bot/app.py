@@ -112,7 +112,7 @@ class ReactuneBot(commands.AutoShardedBot):
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
             shard_count=settings.discord.shard_count or None,
-            **({"shard_ids": list(settings.discord.shards)} if settings.discord.shards else {}),
+            **_served(settings),
         )
         self.settings = settings
         self.own_shards = shards_of(settings.discord)
@@ -228,6 +228,11 @@ class ReactuneBot(commands.AutoShardedBot):
             await self.presence.end()
         if hasattr(self, "database"):
             self.database.close()
+
+
+def _served(settings: Settings) -> dict[str, Any]:
+    """Return the options that let this process serve some shards; without them it serves all."""
+    return {"shard_ids": list(settings.discord.shards)} if settings.discord.shards else {}
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
