@@ -37,7 +37,7 @@ check: $(VENV)/.dev ## Lint, format, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.bench ## Measure; BENCH=votes, loop, community, demonstration, knowledge, serving, startup, soak or training
+bench: $(VENV)/.bench ## Measure; BENCH=votes, loop, community, demonstration, knowledge, serving, startup, soak, capacity or training
 	@$(BIN)/reactune bench $(BENCH) $(ARGS) --json
 
 clean: ## Remove the environment and caches; data stays

@@ -711,6 +711,19 @@ def bench_startup(as_json: AsJson = False) -> None:
     _run_bench("startup", as_json)
 
 
+@bench.command("capacity")
+def bench_capacity(
+    *,
+    votes_per_day: Annotated[int, typer.Option(min=1, help="Votes of all servers in a day.")] = 1_000_000,
+    answers_per_day: Annotated[int, typer.Option(min=1, help="Answers of all servers in a day.")] = 2_000_000,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of the bot.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """What database and gateway carry of a bot in thousands of servers. Takes a quarter of an hour."""
+    load = {"votes_per_day": votes_per_day, "answers_per_day": answers_per_day}
+    _run_bench("capacity", as_json, processes=processes, **load)
+
+
 @bench.command("soak")
 def bench_soak(
     *,
