@@ -15,7 +15,7 @@ import discord
 from bot.arena_schedule import arena_trigger
 from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
-from bot.runner import BAD_TOKEN, NO_INTENT, require_token
+from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from storage.adapters import open_store, require_base
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
@@ -208,4 +208,6 @@ async def _token(settings: Settings) -> str:
         flags.gateway_message_content or flags.gateway_message_content_limited
     ):
         raise Unwell(NO_INTENT)
+    if settings.discord.members_intent and not (flags.gateway_guild_members or flags.gateway_guild_members_limited):
+        raise Unwell(NO_MEMBERS_INTENT)
     return "accepted by Discord"
