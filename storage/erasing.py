@@ -161,9 +161,8 @@ def _hold(session: Session) -> None:
 
 def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Erased:
     marked = mark_learned(session, replies, NONE)
-    erased = erase_documents(session, documents)
-    gone = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(replies)))
-    return Erased(_count(gone), begin_anew(session, channel_ids), erased, marked)
+    gone = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(replies)))  # first: documents may say which
+    return Erased(_count(gone), begin_anew(session, channel_ids), erase_documents(session, documents), marked)
 
 
 def _holding(channel_id: int, message_ids: Collection[int]) -> Select[int]:
