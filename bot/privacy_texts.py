@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from storage.holdings import Holdings
 from storage.privacy import Deletion, describe_bases
+from storage.privacy_report import PrivacyReport
 from storage.settings import PrivacySettings
 from storage.wording import count, tenths
 
@@ -85,3 +86,23 @@ def first_notice(settings: PrivacySettings) -> str:
         else "Your words are not trained on."
     )
     return f"-# Hello! {kept}{how_long}. {trained}"
+
+
+def report_lines(report: PrivacyReport) -> list[str]:
+    """Return the operator's report, a line for each thing."""
+    permission = "attested" if report.discord_training_permission else "not attested, so live chat is not trained on"
+    kept = f"{tenths(report.retention_days)} days" if report.retention_days else "for ever"
+    lines = [
+        f"Discord's permission to train on messages: {permission}.",
+        f"Answers that no version was trained on are kept {kept}; {report.past_retention:,} are past that.",
+    ]
+    for basis, ages in report.answers.items():
+        counted = ", ".join(f"{number:,} {age}" for age, number in ages.items())
+        lines.append(f"Answers, basis {basis}: {sum(ages.values()):,} ({counted}).")
+    lines += [f"Rows in {table}: {number:,}." for table, number in report.rows.items() if number]
+    lines += [
+        f"Members who allow training: {report.consents:,}; who deleted their data: {report.erasures:,}.",
+        f"Members and servers that left and whose data is still kept: {report.departures:,}.",
+        f"Versions trained on data that was deleted since: {', '.join(report.marked_versions) or 'none'}.",
+    ]
+    return lines

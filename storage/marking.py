@@ -42,7 +42,7 @@ def mark_learned(session: Session, reply_ids: ReplyIds, correction_ids: Select[i
     # A version goes on from its parent's weights, so it inherits what the parent learned.
     learned = learned.union(select(VersionRow.id).join(learned, VersionRow.parent_id == learned.c.id))
     concerned = or_(VersionRow.id.in_(select(learned.c.id)), _is_copy_of(select(learned.c.id)))
-    names = _names(session, concerned)
+    names = names_of(session, concerned)
     session.execute(update(VersionRow).where(concerned).values(trained_on_deleted_data=True))
     session.execute(
         update(RoundRow)
@@ -52,8 +52,8 @@ def mark_learned(session: Session, reply_ids: ReplyIds, correction_ids: Select[i
     return names
 
 
-def _names(session: Session, concerned: ColumnElement[bool]) -> tuple[str, ...]:
-    """Return "v3", or "keeper v3" of another personality than the default one."""
+def names_of(session: Session, concerned: ColumnElement[bool]) -> tuple[str, ...]:
+    """Return the versions' names: "v3", or "keeper v3" of another personality than the default one."""
     rows = session.execute(
         select(PersonalityRow.name, VersionRow.number)
         .join(PersonalityRow, PersonalityRow.id == VersionRow.personality_id)

@@ -352,7 +352,7 @@ class KnowledgeSettings(Section):
 
 def _only_opt_in(value: Any) -> Any:
     if value != "opt_in":
-        raise ValueError('members are asked first, so "opt_in" is the only value: without their consent nobody trains')
+        raise ValueError('set it to "opt_in", the only value: nobody\'s words are trained on unless they said so')
     return value
 
 
