@@ -27,6 +27,7 @@ from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
+from storage.retention import count_past, keeps_until
 from storage.sentence_encoder import encoder_name
 from storage.settings import ArenaSettings, ReleaseSettings, Settings
 from storage.versions import Version, read_alias
@@ -81,6 +82,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: _arenas(settings.arena)
     yield "Announcements", lambda: _announcements(settings.release)
+    yield "Retention", lambda: _retention(settings)
     yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
 
 
@@ -172,6 +174,16 @@ def _trainer(settings: Settings) -> str:
         if not is_alive(session, TRAINER):
             raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
     return "runs"
+
+
+def _retention(settings: Settings) -> str:
+    before = keeps_until(settings.privacy)
+    if before is None:
+        return "all is kept until members delete it: privacy.retention_days is 0"
+    with _open(settings) as database, database.snapshot() as session:
+        past = count_past(session, before)
+    waiting = f"; the bot, while it runs, lets {past:,} go today" if past else ""
+    return f"what no version was trained on goes after {settings.privacy.retention_days:g} days{waiting}"
 
 
 def _arenas(settings: ArenaSettings) -> str:

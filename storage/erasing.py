@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, delete, false, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, delete, false, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from storage.knowledge import erase_documents
@@ -52,7 +52,7 @@ class Erased:
 
 def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> bool:
     """Return whether the text of one of the Discord messages is kept in any form."""
-    kept = (
+    kept: tuple[ReplyIds, ...] = (
         _holding(channel_id, message_ids),
         _summaries_of(channel_id, message_ids),
         select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id.in_(message_ids)),
@@ -76,11 +76,9 @@ def erase_channel(session: Session, channel_id: int) -> Erased:
     _hold(session)
     documents = select(DocumentSourceRow.document_id).where(DocumentSourceRow.channel_id == channel_id)
     quoted = select(DocumentSourceRow.message_id).where(DocumentSourceRow.channel_id == channel_id)
-    replies = select(ReplyRow.id).where(
-        or_(
-            and_(ReplyRow.channel_id == channel_id, ReplyRow.origin != Origin.ARENA),
-            ReplyRow.id.in_(select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id.in_(quoted))),
-        )
+    replies = union(
+        select(ReplyRow.id).where(ReplyRow.channel_id == channel_id, ReplyRow.origin != Origin.ARENA),
+        select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id.in_(quoted)),
     )
     told = select(ConversationRow.channel_id).where(ConversationRow.channel_id == channel_id)
     return _erase(session, replies, documents, session.scalars(told).all())
@@ -165,18 +163,19 @@ def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_
     return Erased(_count(gone), begin_anew(session, channel_ids), erase_documents(session, documents), marked)
 
 
-def _holding(channel_id: int, message_ids: Collection[int]) -> Select[int]:
-    """Select the answers that the messages carry, or whose prompts hold or tell them."""
-    told = [
-        and_(ReplyRow.channel_id == channel_id, ReplyRow.summary_from <= id_, ReplyRow.summary_to >= id_)
+def _holding(channel_id: int, message_ids: Collection[int]) -> ReplyIds:
+    """Select the answers that the messages carry, or whose prompts hold or tell them.
+
+    A union, each part of which has an index: most messages that are deleted on a server are none of ours.
+    """
+    told: list[ColumnElement[bool]] = [
+        and_(ReplyRow.channel_id == channel_id, ReplyRow.summary_to >= id_, ReplyRow.summary_from <= id_)
         for id_ in message_ids
     ]
-    return select(ReplyRow.id).where(
-        or_(
-            ReplyRow.id.in_(select(ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids))),
-            ReplyRow.id.in_(select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id.in_(message_ids))),
-            *told,
-        )
+    return union(
+        select(ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids)),
+        select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id.in_(message_ids)),
+        select(ReplyRow.id).where(or_(false(), *told)),
     )
 
 

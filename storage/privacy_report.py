@@ -95,7 +95,7 @@ def report_privacy(session: Session, settings: PrivacySettings, now: datetime) -
         consents=rows[ConsentRow.__tablename__],
         erasures=rows[ErasureRow.__tablename__],
         departures=rows[DepartureRow.__tablename__],
-        marked_versions=names_of(session, VersionRow.trained_on_deleted_data),
+        marked_versions=names_of(session, VersionRow.trained_on_deleted_data.is_(True)),
     )
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from storage.schema import DocumentSourceRow, ReplyMessageRow, ReplyRow, ReplySourceRow
+from storage.schema import DocumentRow, DocumentSourceRow, ReplyMessageRow, ReplyRow, ReplySourceRow
 
 
-def kept_messages(session: Session, since: datetime) -> dict[int, set[int]]:
-    """Return {channel id: message ids} behind answers since that moment, and behind every document."""
+def kept_messages(session: Session, since: datetime, guild_ids: Collection[int]) -> dict[int, set[int]]:
+    """Return {channel id: message ids} behind answers since that moment, and behind every document.
+
+    Of the servers, and of direct messages: who is in no server does not see what became of its messages.
+    """
     found: dict[int, set[int]] = defaultdict(set)
-    recent = ReplyRow.created_at >= since
+    recent = and_(ReplyRow.created_at >= since, or_(ReplyRow.guild_id.is_(None), ReplyRow.guild_id.in_(guild_ids)))
     own = select(ReplyMessageRow.channel_id, ReplyMessageRow.message_id).join(ReplyRow).where(recent)
     quoted = select(DocumentSourceRow.message_id)  # their channel may be another one than the answer's
     asked = (
@@ -23,7 +26,11 @@ def kept_messages(session: Session, since: datetime) -> dict[int, set[int]]:
         .join(ReplyRow)
         .where(recent, ReplySourceRow.message_id.not_in(quoted))
     )
-    of_documents = select(DocumentSourceRow.channel_id, DocumentSourceRow.message_id)
+    of_documents = (
+        select(DocumentSourceRow.channel_id, DocumentSourceRow.message_id)
+        .join(DocumentRow)
+        .where(DocumentRow.guild_id.in_(guild_ids))
+    )
     for query in (own, asked, of_documents):
         _gather(found, (tuple(row) for row in session.execute(query)))
     return dict(found)

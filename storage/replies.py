@@ -11,7 +11,17 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from storage.schema import Basis, Origin, Outcome, ReplyMessageRow, ReplyRow, ReplySourceRow, ReplySpeakerRow, plain
+from storage.schema import (
+    Basis,
+    Origin,
+    Outcome,
+    ReplyIdRow,
+    ReplyMessageRow,
+    ReplyRow,
+    ReplySourceRow,
+    ReplySpeakerRow,
+    plain,
+)
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
@@ -117,6 +127,7 @@ def digest_prompt(prompt: str) -> str:
 def start_reply(session: Session, new: NewReply) -> int:
     """Write the reply's row, still without an answer, and return its id."""
     row = ReplyRow(
+        id=_claim_id(session),
         personality_id=new.personality_id,
         version_id=new.version_id,
         base_revision=new.base_revision,
@@ -146,6 +157,18 @@ def start_reply(session: Session, new: NewReply) -> int:
     )
     session.add_all(ReplySpeakerRow(reply_id=row.id, user_id=user) for user in sorted(set(new.speakers)))
     return row.id
+
+
+def _claim_id(session: Session) -> int | None:
+    """Return an id that no answer had before; None where the database sees to it, as PostgreSQL does.
+
+    SQLite gives the id of a deleted newest row again, and whoever still writes to that answer would write into another.
+    """
+    if session.get_bind().dialect.name != "sqlite":
+        return None
+    newest = select(func.coalesce(func.max(ReplyRow.id), 0)).scalar_subquery()
+    highest = func.max(ReplyIdRow.highest, newest) + 1
+    return session.scalar(update(ReplyIdRow).values(highest=highest).returning(ReplyIdRow.highest))
 
 
 def add_message(session: Session, reply_id: int, message_id: int, channel_id: int, position: int) -> None:

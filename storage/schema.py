@@ -342,6 +342,8 @@ class ReplyRow(Base):
     __table_args__ = (
         Index("ix_replies_prompt", "personality_id", "prompt_digest"),
         Index("ix_replies_channel", "channel_id", "id"),
+        Index("ix_replies_guild", "guild_id", "id"),
+        Index("ix_replies_summary", "channel_id", "summary_to"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -377,6 +379,15 @@ class ReplyRow(Base):
     edited_at: Mapped[datetime | None]
     """When a message in the prompt was edited, since which it is neither answered again nor trained on."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+
+
+class ReplyIdRow(Base):
+    """The highest id that an answer ever had; one row."""
+
+    __tablename__ = "reply_ids"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    highest: Mapped[int] = mapped_column(default=0)
 
 
 class ReplyMessageRow(Base):

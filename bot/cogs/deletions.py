@@ -60,7 +60,7 @@ class DeletedOnDiscord(commands.Cog):
     @commands.Cog.listener()
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         message = payload.message
-        if message.edited_at is not None and message.author != self.bot.user:
+        if message.edited_at is not None and not message.author.bot:
             await self._take_edit(message, message.edited_at)
 
     async def _forget(self, channel_id: int, message_ids: Collection[int]) -> None:
@@ -88,11 +88,12 @@ class DeletedOnDiscord(commands.Cog):
         channel_id = message.channel.id
 
         async def work() -> None:
-            if await self.bot.database.read(is_kept, channel_id, {message.id}):
-                concerned = await self.bot.database.run(note_edit, channel_id, message.id, edited_at)
-                if concerned:
-                    log.info("A message was edited that the prompts of %d answers hold.", concerned)
+            concerned = await self.bot.database.run(note_edit, channel_id, message.id, edited_at)
+            if concerned:
+                log.info("A message was edited that the prompts of %d answers hold.", concerned)
 
+        if not await self.bot.database.read(is_kept, channel_id, {message.id}):
+            return
         await _persistently(work)
         for document in await self.bot.database.read(made_of, message.id):
             if document.refreshed_at < edited_at:
@@ -130,7 +131,8 @@ class DeletedOnDiscord(commands.Cog):
         if self.bot.fixed_basis is not None:
             return  # a simulated server keeps no messages of earlier starts
         since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
-        for channel_id, message_ids in (await self.bot.database.read(kept_messages, since)).items():
+        here = {guild.id for guild in self.bot.guilds}
+        for channel_id, message_ids in (await self.bot.database.read(kept_messages, since, here)).items():
             try:
                 await self._recheck_channel(channel_id, message_ids)
             except discord.HTTPException as error:
@@ -155,7 +157,7 @@ class DeletedOnDiscord(commands.Cog):
     ) -> None:
         if found is None and await _is_deleted(channel, message_id):
             await self._forget(channel.id, {message_id})
-        elif found is not None and found.edited_at is not None and found.author != self.bot.user:
+        elif found is not None and found.edited_at is not None and not found.author.bot:
             await self._take_edit(found, found.edited_at)
 
 

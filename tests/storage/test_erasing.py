@@ -106,6 +106,14 @@ def test_an_answer_goes_with_every_message_behind_it(session: Session) -> None:
     assert not is_kept(session, CHANNEL, {QUESTION})
 
 
+def test_the_id_of_an_answer_that_went_never_comes_back(session: Session) -> None:
+    """Somebody may still be writing the answer that went."""
+    add_answer(session)
+    newest = add_answer(session, Sources({QUESTION: ALICE}))
+    erase_messages(session, CHANNEL, {QUESTION})
+    assert add_answer(session) > newest
+
+
 def test_an_answer_goes_with_the_message_that_carries_it(session: Session) -> None:
     gone, stays = add_reply(session), add_reply(session)
     assert erase_messages(session, CHANNEL, {message_of(gone), 42}).replies == 1

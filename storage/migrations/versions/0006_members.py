@@ -15,6 +15,15 @@ def upgrade() -> None:
     op.add_column("replies", sa.Column("summary_from", sa.BigInteger(), nullable=True))
     op.add_column("replies", sa.Column("summary_to", sa.BigInteger(), nullable=True))
     op.add_column("replies", sa.Column("edited_at", sa.DateTime(timezone=True), nullable=True))
+    op.create_index("ix_replies_guild", "replies", ["guild_id", "id"])
+    op.create_index("ix_replies_summary", "replies", ["channel_id", "summary_to"])
+    op.create_table(
+        "reply_ids",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("highest", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reply_ids")),
+    )
+    op.execute("INSERT INTO reply_ids (id, highest) VALUES (1, 0)")
     op.add_column("conversations", sa.Column("summarised_from", sa.BigInteger(), nullable=False, server_default="0"))
     op.create_table(
         "reply_sources",
@@ -61,7 +70,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("departures", "greetings", "document_sources", "reply_sources"):
+    op.drop_index("ix_replies_summary", "replies")
+    op.drop_index("ix_replies_guild", "replies")
+    for table in ("reply_ids", "departures", "greetings", "document_sources", "reply_sources"):
         op.drop_table(table)
     op.drop_column("conversations", "summarised_from")
     for column in ("edited_at", "summary_to", "summary_from"):
