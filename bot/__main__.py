@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 from bot.errors import BotError
 from bot.runner import run_bot
 from storage.errors import StorageError
+from storage.logs import set_up_logs
+from storage.processes import BOT
 from storage.settings import load_settings
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        run_bot(load_settings())
+        settings = load_settings()
+        set_up_logs(settings.logs, BOT)
+        run_bot(settings)
     except (BotError, StorageError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from storage.request_ids import current_request
 from storage.schema import Basis, Origin, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow, plain
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
@@ -99,7 +100,7 @@ def digest_prompt(prompt: str) -> str:
 
 
 def start_reply(session: Session, new: NewReply) -> int:
-    """Write the reply's row, still without an answer, and return its id."""
+    """Write the reply's row, still without an answer, and return its id; it belongs to the current request."""
     row = ReplyRow(
         personality_id=new.personality_id,
         version_id=new.version_id,
@@ -119,6 +120,7 @@ def start_reply(session: Session, new: NewReply) -> int:
         origin=new.origin,
         strength=new.strength,
         retrieved=[asdict(passage) for passage in new.retrieved],
+        request_id=current_request(),
     )
     session.add(row)
     session.flush()
@@ -188,6 +190,12 @@ def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, 
         select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids))
     )
     return {row.message_id: row.reply_id for row in rows}
+
+
+def request_ids_of(session: Session, reply_ids: Collection[int]) -> dict[int, str | None]:
+    """Return {reply id: request id} of those replies that exist."""
+    rows = session.execute(select(ReplyRow.id, ReplyRow.request_id).where(ReplyRow.id.in_(reply_ids)))
+    return {row.id: row.request_id for row in rows}
 
 
 def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
