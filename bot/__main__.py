@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from bot.errors import BotError
+from bot.errors import BotError, ConnectionRefused
 from bot.runner import run_bot
-from storage.errors import StorageError
+from storage.errors import DataDirectoryInUse, SettingsError, StorageError, TokenInUse
 from storage.logs import set_up_logs
 from storage.processes import BOT
 from storage.settings import load_settings
+
+NEEDS_A_PERSON = (ConnectionRefused, DataDirectoryInUse, SettingsError, TokenInUse)
+"""Exit code 2: starting again changes nothing."""
 
 
 def main() -> int:
@@ -19,7 +22,7 @@ def main() -> int:
         run_bot(settings)
     except (BotError, StorageError) as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, NEEDS_A_PERSON) else 1
     return 0
 
 

@@ -44,7 +44,9 @@ def time_statements(engine: Engine, metrics: Metrics) -> None:
         connection.info[BEGAN] = time.perf_counter()
 
     def after(connection: Connection, *_: Any) -> None:
-        metrics.statement.observe(time.perf_counter() - connection.info[BEGAN])
+        began = connection.info.pop(BEGAN, None)
+        if began is not None:  # a statement may have been under way when this was attached
+            metrics.statement.observe(time.perf_counter() - began)
 
     def fail(context: ExceptionContext) -> None:
         metrics.database_errors.labels(type(context.sqlalchemy_exception or context.original_exception).__name__).inc()

@@ -7,18 +7,26 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from typing import Any
 
 import aiohttp
 import discord
+from sqlalchemy.exc import DBAPIError
 
+from bot.alerts import TOKEN
 from bot.app import ReactuneBot, create_bot
-from bot.errors import ConnectionRefused
-from storage.processes import BOT, sole_process, sole_token
+from bot.errors import ConnectionRefused, DiscordUnreachable
+from storage.alerts import raise_alert
+from storage.database import open_database
+from storage.errors import DatabaseError
+from storage.processes import BOT, sole_process, sole_token, worker_name
 from storage.settings import TOKEN_VARIABLE, Settings
 
 log = logging.getLogger(__name__)
 
+AUTHENTICATION_FAILED = 4004
+"""Discord's close code of a gateway whose token is not, or no longer, accepted."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NO_TOKEN = (
     f"{TOKEN_VARIABLE} is not set: copy .env.example to .env and put the bot's token there "
@@ -33,13 +41,14 @@ NO_INTENT = (
     "that ping it. Enable it (Discord developer portal, your application, Bot, Message Content Intent) and restart, "
     "or set discord.message_content_intent = false to stop this warning."
 )
-
-
 UNREACHABLE = "Discord cannot be reached: check this machine's network, then start again"
 
 
 def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = create_bot) -> None:
-    """Serve Discord until SIGINT or SIGTERM; raises ConnectionRefused or a StorageError with what to do."""
+    """Serve Discord until SIGINT or SIGTERM.
+
+    Raises ConnectionRefused, DiscordUnreachable or a StorageError, each with what to do.
+    """
     token = require_token(settings)
     with sole_process(BOT, settings.data.directory), sole_token(token):
         try:
@@ -47,6 +56,18 @@ def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = crea
         except discord.PrivilegedIntentsRequired:
             log.warning(NO_INTENT)
             asyncio.run(_serve(create(_without_content(settings)), token))
+        except ConnectionRefused:
+            _note_refusal(settings)
+            raise
+
+
+def _note_refusal(settings: Settings) -> None:
+    """Leave word for the admins, who hear of it when the bot is back: without a token it cannot tell them."""
+    try:
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            raise_alert(session, worker_name(settings.data.directory), TOKEN)
+    except (DBAPIError, DatabaseError) as error:
+        log.warning("Admins will not hear of the refused token: %s", error)
 
 
 def require_token(settings: Settings) -> str:
@@ -89,8 +110,12 @@ async def _serve(bot: ReactuneBot, token: str) -> None:
             log.info("Stopped before the bot was ready.")
         except discord.LoginFailure as error:
             raise ConnectionRefused(BAD_TOKEN) from error
+        except discord.ConnectionClosed as error:
+            if error.code == AUTHENTICATION_FAILED:  # it was reset while the bot ran
+                raise ConnectionRefused(BAD_TOKEN) from error
+            raise DiscordUnreachable(f"{UNREACHABLE} ({error})") from error
         except (OSError, aiohttp.ClientError, discord.HTTPException, discord.GatewayNotFound) as error:
-            raise ConnectionRefused(f"{UNREACHABLE} ({error})") from error
+            raise DiscordUnreachable(f"{UNREACHABLE} ({error})") from error
         if bot.failure:
             raise bot.failure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from storage.errors import StorageError
+from storage.errors import DataDirectoryInUse, SettingsError, StorageError
 from storage.logs import set_up_logs
 from storage.processes import TRAINER
 from storage.settings import load_settings
@@ -18,7 +18,7 @@ def main() -> int:
         run_trainer(settings)
     except StorageError as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, (DataDirectoryInUse, SettingsError)) else 1
     return 0
 
 

@@ -118,6 +118,7 @@ class AlertWatch(commands.Cog):
         await self.bot.wait_until_ready()
         try:
             await self.look()
+            await self._note_back()
         except (DBAPIError, PoolTimeout) as error:
             await self._note_away(error)
         except Exception:
@@ -127,7 +128,6 @@ class AlertWatch(commands.Cog):
         """Write down what troubles the bot now, and tell what is new; raises DBAPIError where the database is away."""
         database = self.bot.database
         shared = shared_troubles(await database.read(read_facts), utc_now())
-        await self._note_back()
         for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
             if await database.read(has_changed, scope, present):
                 await database.run(note_troubles, scope, present)
