@@ -308,7 +308,7 @@ def read_numbers(session: Session) -> RoundNumbers:
     published = select(func.max(RoundRow.finished_at)).where(RoundRow.status == RoundStatus.PUBLISHED)
     return RoundNumbers(
         by_status=by_status,
-        seconds=sum((finished - started).total_seconds() for started, finished in times),
+        seconds=sum((t.finished_at - t.started_at).total_seconds() for t in times if t.started_at and t.finished_at),
         took_time=len(times),
         last_published_at=session.scalar(published),
         running_since=running.started_at if running else None,
