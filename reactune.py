@@ -44,6 +44,7 @@ from storage.errors import (
     StorageError,
     VersionNotFound,
 )
+from storage.logs import set_up_logs
 from storage.personalities import (
     DEFAULT_PERSONALITY,
     list_personalities,
@@ -52,7 +53,7 @@ from storage.personalities import (
     read_personality,
 )
 from storage.personalities import Personality as StoredPersonality
-from storage.processes import BOT, sole_process
+from storage.processes import BOT, TRAINER, sole_process
 from storage.schema import Lesson
 from storage.settings import Settings, VoteSettings, load_settings
 from storage.versions import (
@@ -133,11 +134,11 @@ def demo(
     with _demo_extra():
         from bot.demo import demo_channel_id, demo_overrides, forget, serve_demo
         from bot.tastes import find_taste
-    _log_to_stderr(logging.WARNING)
     _import_from_here()
     taste = find_taste(community) if community else None
     overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)
     settings = load_settings(config, overrides=overrides)
+    set_up_logs(settings.logs, BOT, least=logging.WARNING)
 
     def announce(url: str) -> None:
         say("Ready.")
@@ -162,8 +163,8 @@ def run(config: Config = None) -> None:
     from storage.cron import parse_schedule
     from trainer.schedule import SETTING
 
-    _log_to_stderr(logging.INFO)
     settings = load_settings(config)
+    set_up_logs(settings.logs, BOT)
     parse_schedule(SETTING, settings.training.schedule)
     require_token(settings)
     with _progress() as say:
@@ -177,8 +178,9 @@ def bot(config: Config = None) -> None:
     """Serve Discord without a trainer."""
     from bot.runner import run_bot
 
-    _log_to_stderr(logging.INFO)
-    run_bot(load_settings(config))
+    settings = load_settings(config)
+    set_up_logs(settings.logs, BOT)
+    run_bot(settings)
 
 
 @app.command()
@@ -189,11 +191,12 @@ def trainer(
     """Run the trainer alone: scheduled rounds and those asked for."""
     from trainer.worker import run_trainer, stopped_by_signals
 
-    _log_to_stderr(logging.INFO)
+    settings = load_settings(config)
+    set_up_logs(settings.logs, TRAINER)
     with stopped_by_signals() as stop:
         if until_stdin_closes:
             threading.Thread(target=_stop_with_stdin, args=[stop], daemon=True).start()
-        run_trainer(load_settings(config), stop)
+        run_trainer(settings, stop)
 
 
 @app.command()
@@ -210,9 +213,9 @@ def train(
     from storage.schema import RoundStatus
     from trainer.worker import train_now
 
-    _log_to_stderr(logging.WARNING)
+    settings, by = load_settings(config), _who()
+    set_up_logs(settings.logs, "train", least=logging.WARNING)
     with _progress() as say:
-        settings, by = load_settings(config), _who()
         round_ = train_now(settings, personality, by, lambda r: say(_plain(describe_round(r))), lesson=lesson)
     _show(asdict(round_), describe_round(round_), as_json)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
@@ -432,6 +435,23 @@ def show_fate(
     who = user_by_id(user_id).capitalize()
     data = {"user_id": user_id, "votes": [asdict(fate) for fate in fates]}
     _show_plain(data, plain_text(fate_lines(fates, PLAIN, who)), as_json)
+
+
+@app.command("trace")
+def trace_request(
+    request: Annotated[str, typer.Argument(help="The reference that a member was told, or an answer's message id.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a request: message, reply, votes, rounds and versions."""
+    from bot.traces import trace_lines
+    from storage.traces import trace
+
+    with contextlib.closing(open_database(load_settings(config))) as database, database.snapshot() as session:
+        replies = trace(session, request.strip("`"))
+    _show_plain({"replies": [asdict(reply) for reply in replies]}, "\n".join(trace_lines(replies)), as_json)
+    if not replies:
+        raise typer.Exit(1)
 
 
 @personality_app.command("list")
@@ -962,12 +982,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _log_to_stderr(level: int) -> None:
-    from trainer.logs import log_to_stderr
-
-    log_to_stderr(level)
 
 
 def main() -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
-from bot.errors import BotError
+from bot.errors import BotError, ConnectionRefused
 from bot.runner import run_bot
-from storage.errors import StorageError
+from storage.errors import DataDirectoryInUse, SettingsError, StorageError, TokenInUse
+from storage.logs import set_up_logs
+from storage.processes import BOT
 from storage.settings import load_settings
+
+NEEDS_A_PERSON = (ConnectionRefused, DataDirectoryInUse, SettingsError, TokenInUse)
+"""Exit code 2: starting again changes nothing."""
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        run_bot(load_settings())
+        settings = load_settings()
+        set_up_logs(settings.logs, BOT)
+        run_bot(settings)
     except (BotError, StorageError) as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, NEEDS_A_PERSON) else 1
     return 0
 
 

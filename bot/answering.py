@@ -45,6 +45,7 @@ from storage.replies import (
     finish_reply,
     start_reply,
 )
+from storage.request_ids import take_up
 from storage.schema import Basis, Origin, Outcome, utc_now
 from storage.settings import GenerationSettings
 
@@ -107,10 +108,11 @@ class Answerer:
         fixed_basis: Basis | None,
         on_recorded: Callable[[int], None],
         deletions: Deletions,
+        on_finished: Callable[[FinishedReply], None],
     ) -> None:
         """`fixed_basis` holds outside Discord; without one the speakers' consent decides.
 
-        `on_recorded` gets the id of every message of an answer once its row stands.
+        `on_recorded` gets the id of every message of an answer once its row stands, `on_finished` each end.
         """
         self._engine = engine
         self._releases = releases
@@ -121,6 +123,7 @@ class Answerer:
         self._fixed_basis = fixed_basis
         self._on_recorded = on_recorded
         self._deletions = deletions
+        self._on_finished = on_finished
 
     async def answer(self, ask: Ask, release: Release | None = None) -> Outcome:
         """Answer with the version whose turn it is in the conversation, or with the given one; return how it ended.
@@ -128,6 +131,7 @@ class Answerer:
         Raises EngineBusy, EngineClosed, or UserFacingError where a speaker deleted their data since they were asked,
         before anything is written; discord.HTTPException where Discord refuses the answer, whose row is finished then.
         """
+        take_up()
         personality = ask.voice.personality
         release = release or await self._releases.current(personality.id, ask.channel_id, strength=ask.voice.strength)
         request = request_answer(ask.prompt, release, tuned(self._generation, personality.card), lane=personality.id)
@@ -145,10 +149,18 @@ class Answerer:
             finished = FinishedReply(answer="", outcome=Outcome.CANCELLED)
         finally:
             generation.cancel()
+            self._note_end(reply_id, release, finished)
             await self._database.run(finish_reply, reply_id, finished)
         if finished.outcome in FINISHED_WHOLE:
             await _seed(stream)
         return finished.outcome
+
+    def _note_end(self, reply_id: int, release: Release, finished: FinishedReply) -> None:
+        took = f" in {finished.total_s:.1f} s" if finished.total_s is not None else ""
+        log.info(
+            "Reply %d by %s is %s: %d tokens%s.", reply_id, release.name, finished.outcome, finished.answer_tokens, took
+        )
+        self._on_finished(finished)
 
     def _start(self, session: Session, ask: Ask, release: Release, request: GenerationRequest) -> int:
         if erased_since(session, ask.speakers, ask.asked_at):

@@ -11,6 +11,7 @@ from typing import Any
 import discord
 from discord.ext import commands
 
+from bot.alerts import TroubleSource
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
 from bot.deletions import Deletions
@@ -18,6 +19,7 @@ from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
 from bot.failures import ErrorTranslatingTree
 from bot.library import Library
+from bot.metrics import Metrics
 from bot.presence import Presence
 from bot.releases import Releases
 from bot.vote_log import VoteLog
@@ -29,6 +31,7 @@ from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
 from storage.processes import worker_name
 from storage.replies import Reply, interrupt_unfinished
+from storage.request_ids import current_request, new_request_id, working_on
 from storage.schema import Basis
 from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings
@@ -48,12 +51,14 @@ COGS = (
     "bot.cogs.gaps",
     "bot.cogs.memory",
     "bot.cogs.models",
+    "bot.cogs.operations",
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.releases",
     "bot.cogs.retention",
     "bot.cogs.votes",
 )
+REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: the model loads"
 FLUSH_S = 5.0
 FINISHING_S = 15.0
@@ -122,6 +127,9 @@ class ReactuneBot(commands.AutoShardedBot):
         )
         self.settings = settings
         self.own_shards = shards_of(settings.discord)
+        self.metrics = Metrics()
+        self.trouble_sources: list[TroubleSource] = []
+        """What is asked, every half minute, whether an admin should hear of something."""
         self.fixed_basis = fixed_basis
         self._given_engine = engine
         self._given_base = base
@@ -143,7 +151,7 @@ class ReactuneBot(commands.AutoShardedBot):
         self.adapters = open_store(settings)
         self.releases = Releases(self.database, self.adapters, self.base)
         self.library = Library(self.database, settings.knowledge, self._load_encoder, self.deletions)
-        self.vote_log = VoteLog(self.database, self.spawn)
+        self.vote_log = VoteLog(self.database, self.spawn, self.metrics.count_vote)
         self.answerer = Answerer(
             engine=self.engine,
             releases=self.releases,
@@ -154,6 +162,7 @@ class ReactuneBot(commands.AutoShardedBot):
             fixed_basis=self.fixed_basis,
             on_recorded=self.vote_log.recorded,
             deletions=self.deletions,
+            on_finished=self.metrics.count_answer,
         )
         for cog in COGS:
             # Not load_extension: it compiles and runs each module anew for every bot of a process.
@@ -192,6 +201,11 @@ class ReactuneBot(commands.AutoShardedBot):
             log.info("Answering with %s on %s. %s", release.name, self.base.name, bases)
             self.status, self.activity = discord.Status.online, None
             await self._show_status()
+
+    def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:
+        """Let each message and each reaction be a request of its own, which all that follows from it belongs to."""
+        with working_on(new_request_id() if event_name in REQUESTS else current_request()):
+            super().dispatch(event_name, *args, **kwargs)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` in the background; the task is kept, and its failure logged."""

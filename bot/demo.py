@@ -72,6 +72,8 @@ def _common_overrides(directory: str, channel_id: int) -> dict[str, str]:
         variable_name("data", "directory"): directory,
         variable_name("database", "url"): "",
         variable_name("discord", "free_response_channels"): str(channel_id),
+        variable_name("metrics", "port"): "0",
+        variable_name("metrics", "trainer_port"): "0",
         variable_name("chat", "cooldown_s"): "0",
         variable_name("chat", "drain_s"): "1",
         variable_name("generation", "max_new_tokens"): "160",

@@ -13,6 +13,10 @@ from pathlib import Path
 import discord
 
 from bot.arena_schedule import arena_trigger
+from bot.checks import Check, Unwell
+from bot.checks.clocks import check_clock
+from bot.checks.machine import check_gpu, check_log_file, check_memory, check_open_files, check_pages
+from bot.checks.packages import check_packages
 from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
@@ -29,7 +33,8 @@ from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
 from storage.retention import count_past, keeps_until
 from storage.sentence_encoder import encoder_name
-from storage.settings import ArenaSettings, ReleaseSettings, Settings
+from storage.settings import ArenaSettings, Settings
+from storage.vectors import has_pgvector
 from storage.versions import Version, read_alias
 
 LEAST_FREE_BYTES = 2_000_000_000
@@ -37,19 +42,12 @@ DISCORD_PATIENCE_S = 15.0
 ID_DIGITS = range(17, 21)
 """Of anything made on Discord, from its first years to the end of its ids."""
 
-Check = tuple[str, Callable[[], str]]
-"""What is looked at, and the look: it returns what it found, or raises an error that says what to do."""
-
 
 @dataclass(frozen=True)
 class Finding:
     what: str
     is_well: bool
     says: str
-
-
-class Unwell(Exception):
-    """A check failed; the text says what to do."""
 
 
 def examine(settings: Settings, further: Iterable[Check] = ()) -> list[Finding]:
@@ -69,9 +67,16 @@ def _find(what: str, check: Callable[[], str]) -> Finding:
 
 
 def _checks(settings: Settings) -> Iterator[Check]:
+    yield "Packages", check_packages
     yield "Disk", lambda: _disk(settings.data.directory)
+    yield "Open files", check_open_files
+    yield "Logs", lambda: check_log_file(settings.logs)
+    yield "Metrics", lambda: check_pages(settings.metrics)
     yield "Database", lambda: _database(settings)
+    yield "Clock", lambda: check_clock(settings)
     yield "Base model", lambda: _base_model(settings)
+    yield "Memory", lambda: check_memory(resolve_base_model(settings.model.base, settings.data.directory).path)
+    yield "GPU", check_gpu
     yield "Engine", lambda: _engine(settings)
     yield "Coherence model", lambda: _coherence_model(settings)
     yield "Sentence encoder", encoder_name
@@ -81,8 +86,9 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Token", lambda: asyncio.run(_token(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: _arenas(settings.arena)
-    yield "Announcements", lambda: _announcements(settings.release)
     yield "Retention", lambda: _retention(settings)
+    yield "Announcements", lambda: _channel("release.announce_channel", settings.release.announce_channel)
+    yield "Alerts", lambda: _channel("alerts.channel", settings.alerts.channel)
     yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
 
 
@@ -104,8 +110,11 @@ def _open(settings: Settings) -> closing[Database]:
 
 
 def _database(settings: Settings) -> str:
-    with _open(settings) as database:
-        return f"{database.engine.dialect.name}, schema up to date"
+    with _open(settings) as database, database.snapshot() as session:
+        if database.engine.dialect.name == "sqlite":
+            return "sqlite, schema up to date"
+        vectors = "pgvector searches documents" if has_pgvector(session) else "documents are searched without pgvector"
+        return f"{database.engine.dialect.name}, schema up to date; {vectors}"
 
 
 def _base_model(settings: Settings) -> str:
@@ -192,13 +201,12 @@ def _arenas(settings: ArenaSettings) -> str:
     return f"scheduled at {settings.schedule} UTC in channel {settings.channel}"
 
 
-def _announcements(settings: ReleaseSettings) -> str:
-    channel = settings.announce_channel
+def _channel(setting: str, channel: int) -> str:
     if not channel:
-        return "off: release.announce_channel is 0"
+        return f"off: {setting} is 0"
     if len(str(channel)) not in ID_DIGITS:
         raise Unwell(
-            f"release.announce_channel = {channel} is no channel's id, which has {ID_DIGITS[0]} to {ID_DIGITS[-1]} "
+            f"{setting} = {channel} is no channel's id, which has {ID_DIGITS[0]} to {ID_DIGITS[-1]} "
             "digits: copy it in Discord (Developer Mode, Copy Channel ID), or set 0 for none"
         )
     return f"in channel {channel}"

@@ -27,4 +27,8 @@ class EngineStopped(BotError):
 
 
 class ConnectionRefused(BotError):
-    """Discord does not let the bot in; the text says what to do."""
+    """Discord does not let the bot in, and will not by itself; the text says what to do."""
+
+
+class DiscordUnreachable(BotError):
+    """Discord does not answer; starting again later may help."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 
 import discord
 from discord import app_commands
@@ -12,6 +11,7 @@ from bot.errors import UserFacingError
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.errors import StorageError
+from storage.request_ids import begin_request, take_up
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def tell(error: BaseException) -> str:
         return NO_SUCH_VALUE
     if is_foreseen(error):
         return sentence(str(cause) or "you may not do this here")
-    reference = secrets.token_hex(4)
+    reference = take_up()  # stands in the log as the request's id, beside all that was logged of it before
     log.error("unforeseen error, reference %s", reference, exc_info=cause)
     return f"Sorry, something went wrong. If it happens again, tell the operator this reference: `{reference}`."
 
@@ -62,11 +62,19 @@ class Form(discord.ui.Modal):
     def __init__(self, *, title: str) -> None:
         super().__init__(title=title, timeout=None)
 
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        begin_request()
+        return await super().interaction_check(interaction)
+
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
         await answer_privately(interaction, tell(error))
 
 
 class ErrorTranslatingTree(app_commands.CommandTree[discord.Client]):
+    async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
+        begin_request()  # discord.py runs each command in a task of its own
+        return await super().interaction_check(interaction)
+
     async def on_error(
         self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
     ) -> None:

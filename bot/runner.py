@@ -7,19 +7,27 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from typing import Any
 
 import aiohttp
 import discord
+from sqlalchemy.exc import DBAPIError
 
+from bot.alerts import TOKEN
 from bot.app import ReactuneBot, create_bot
-from bot.errors import ConnectionRefused
-from storage.processes import sole_process, sole_token
+from bot.errors import ConnectionRefused, DiscordUnreachable
+from storage.alerts import raise_alert
+from storage.database import open_database
+from storage.errors import DatabaseError
+from storage.processes import sole_process, sole_token, worker_name
 from storage.settings import TOKEN_VARIABLE, Settings
 from storage.shards import shards_of
 
 log = logging.getLogger(__name__)
 
+AUTHENTICATION_FAILED = 4004
+"""Discord's close code of a gateway whose token is not, or no longer, accepted."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NO_TOKEN = (
     f"{TOKEN_VARIABLE} is not set: copy .env.example to .env and put the bot's token there "
@@ -45,13 +53,19 @@ UNREACHABLE = "Discord cannot be reached: check this machine's network, then sta
 
 
 def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = create_bot) -> None:
-    """Serve Discord until SIGINT or SIGTERM; raises ConnectionRefused or a StorageError with what to do."""
+    """Serve Discord until SIGINT or SIGTERM.
+
+    Raises ConnectionRefused, DiscordUnreachable or a StorageError, each with what to do.
+    """
     token = require_token(settings)
     with _locks(settings, token):
         try:
             asyncio.run(_serve(create(settings), token))
         except discord.PrivilegedIntentsRequired:
             asyncio.run(_serve_without(settings, create, token))
+        except ConnectionRefused:
+            _note_refusal(settings)
+            raise
 
 
 @contextlib.contextmanager
@@ -62,6 +76,15 @@ def _locks(settings: Settings, token: str) -> Iterator[None]:
             stack.enter_context(sole_process(shard.replace("/", "-of-"), settings.data.directory))
             stack.enter_context(sole_token(token, shard))
         yield
+
+
+def _note_refusal(settings: Settings) -> None:
+    """Leave word for the admins, who hear of it when the bot is back: without a token it cannot tell them."""
+    try:
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            raise_alert(session, worker_name(settings.data.directory), TOKEN)
+    except (DBAPIError, DatabaseError) as error:
+        log.warning("Admins will not hear of the refused token: %s", error)
 
 
 def require_token(settings: Settings) -> str:
@@ -104,8 +127,12 @@ async def _serve(bot: ReactuneBot, token: str) -> None:
             log.info("Stopped before the bot was ready.")
         except discord.LoginFailure as error:
             raise ConnectionRefused(BAD_TOKEN) from error
+        except discord.ConnectionClosed as error:
+            if error.code == AUTHENTICATION_FAILED:  # it was reset while the bot ran
+                raise ConnectionRefused(BAD_TOKEN) from error
+            raise DiscordUnreachable(f"{UNREACHABLE} ({error})") from error
         except (OSError, aiohttp.ClientError, discord.HTTPException, discord.GatewayNotFound) as error:
-            raise ConnectionRefused(f"{UNREACHABLE} ({error})") from error
+            raise DiscordUnreachable(f"{UNREACHABLE} ({error})") from error
         if bot.failure:
             raise bot.failure
 

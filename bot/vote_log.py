@@ -19,8 +19,9 @@ from sqlalchemy.orm import Session
 from storage.database import Database
 from storage.members import note_members
 from storage.personalities import hold_personalities
-from storage.replies import find_reply_ids
-from storage.votes import Thumb, VoteEvent, append_events, standing_thumbs
+from storage.replies import find_reply_ids, request_ids_of
+from storage.request_ids import working_on
+from storage.votes import Thumb, VoteEvent, append_events, standing_thumbs, thumb
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +72,24 @@ Observation = Reacted | Cleared | Seen
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 
+@dataclass(frozen=True)
+class StoredVote:
+    """What became of an observation, for the log and the numbers; it names no member."""
+
+    reply_id: int
+    request_id: str | None
+    """Of the reply."""
+    kind: str
+    """up, down or withdrawn."""
+
+
 class VoteLog:
     """Stores observations one after another; while the database is away they wait in memory."""
 
-    def __init__(self, database: Database, spawn: Spawn) -> None:
+    def __init__(self, database: Database, spawn: Spawn, on_stored: Callable[[StoredVote], None]) -> None:
         self._database = database
         self._spawn = spawn
+        self._on_stored = on_stored
         self._waiting: deque[Observation] = deque()
         self._early: deque[Observation] = deque(maxlen=MOST_EARLY)
         self._watched: Counter[int] = Counter()
@@ -87,7 +100,8 @@ class VoteLog:
             self._watched[observation.message_id] += 1
         self._waiting.append(observation)
         if self._writing is None or self._writing.done():
-            self._writing = self._spawn(self._write_all(), "vote log")
+            with working_on(None):  # it stores what others observe as well
+                self._writing = self._spawn(self._write_all(), "vote log")
 
     def recorded(self, message_id: int) -> None:
         """Take up what was observed of a message before its row stood: people can be quicker than a busy database."""
@@ -137,18 +151,33 @@ class VoteLog:
         reply_ids = await self._database.read(find_reply_ids, message_ids)
         ours = [observation for observation in batch if observation.message_id in reply_ids]
         if ours:
-            await self._database.run(store, ours, reply_ids)
+            for vote in await self._database.run(store, ours, reply_ids):
+                log.info(
+                    "A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra={"request_id": vote.request_id}
+                )
+                self._on_stored(vote)
         return [observation for observation in batch if observation.message_id not in reply_ids]
 
 
-def store(session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]) -> None:
-    """Append the observations' events in order; `reply_ids` maps messages to the replies that they carry."""
+def store(session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]) -> list[StoredVote]:
+    """Append the observations' events in order, and return those that changed something.
+
+    `reply_ids` maps messages to the replies that they carry.
+    """
     if any(isinstance(observation, Seen) for observation in observations):
         hold_personalities(session)  # before any reply: a deletion locks in this order too
     for guild_id, joined_at in _memberships(observations).items():
         note_members(session, guild_id, joined_at)  # before any reply, for the same reason
+    changes: list[VoteEvent] = []
     for observation in observations:
-        append_events(session, list(_events(session, reply_ids[observation.message_id], observation)))
+        events = list(_events(session, reply_ids[observation.message_id], observation))
+        changes += events[: append_events(session, events)]
+    requests = request_ids_of(session, {event.reply_id for event in changes})
+    return [StoredVote(event.reply_id, requests.get(event.reply_id), _kind(event)) for event in changes]
+
+
+def _kind(event: VoteEvent) -> str:
+    return str(thumb(event.thumb.emoji) or "other") if event.standing else "withdrawn"
 
 
 def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:

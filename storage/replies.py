@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from storage.request_ids import current_request
 from storage.schema import (
     Basis,
     Origin,
@@ -126,7 +127,7 @@ def digest_prompt(prompt: str) -> str:
 
 
 def start_reply(session: Session, new: NewReply) -> int:
-    """Write the reply's row, still without an answer, and return its id."""
+    """Write the reply's row, still without an answer, and return its id; it belongs to the current request."""
     row = ReplyRow(
         id=_claim_id(session),
         personality_id=new.personality_id,
@@ -149,6 +150,7 @@ def start_reply(session: Session, new: NewReply) -> int:
         retrieved=[asdict(passage) for passage in new.retrieved],
         summary_from=new.sources.summary[0] if new.sources.summary else None,
         summary_to=new.sources.summary[1] if new.sources.summary else None,
+        request_id=current_request(),
     )
     session.add(row)
     session.flush()
@@ -240,6 +242,12 @@ def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, 
         select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids))
     )
     return {row.message_id: row.reply_id for row in rows}
+
+
+def request_ids_of(session: Session, reply_ids: Collection[int]) -> dict[int, str | None]:
+    """Return {reply id: request id} of those replies that exist."""
+    rows = session.execute(select(ReplyRow.id, ReplyRow.request_id).where(ReplyRow.id.in_(reply_ids)))
+    return {row.id: row.request_id for row in rows}
 
 
 def latest_in_channel(session: Session, channel_id: int) -> Reply | None:

@@ -291,6 +291,46 @@ def latest_round(session: Session, personality_id: int) -> Round | None:
     return plain(Round, row) if row else None
 
 
+@dataclass(frozen=True)
+class RoundNumbers:
+    """All rounds so far, for graphs."""
+
+    by_status: dict[RoundStatus, int]
+    seconds: float
+    """That rounds took which began and ended."""
+    took_time: int
+    """How many those were."""
+    last_published_at: datetime | None
+    running_since: datetime | None
+    progress: float
+    """Share of the running round's steps that are done; 0 without one."""
+
+
+def read_numbers(session: Session) -> RoundNumbers:
+    by_status = dict.fromkeys(RoundStatus, 0)
+    counted = select(RoundRow.status, func.count()).group_by(RoundRow.status)
+    by_status |= {row[0]: row[1] for row in session.execute(counted)}
+    times = session.execute(
+        select(RoundRow.started_at, RoundRow.finished_at).where(
+            RoundRow.started_at.is_not(None), RoundRow.finished_at.is_not(None)
+        )
+    ).all()
+    running = session.scalar(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING).order_by(RoundRow.id))
+    published = select(func.max(RoundRow.finished_at)).where(RoundRow.status == RoundStatus.PUBLISHED)
+    return RoundNumbers(
+        by_status=by_status,
+        seconds=sum((t.finished_at - t.started_at).total_seconds() for t in times if t.started_at and t.finished_at),
+        took_time=len(times),
+        last_published_at=session.scalar(published),
+        running_since=running.started_at if running else None,
+        progress=_share_done(running.progress) if running else 0.0,
+    )
+
+
+def _share_done(progress: dict[str, Any]) -> float:
+    return progress.get("step", 0) / progress["steps"] if progress.get("steps") else 0.0
+
+
 def _require_running(session: Session, round_id: int, **values: Any) -> None:
     if not _advance(session, round_id, RoundStatus.RUNNING, **values):
         raise RoundConflict(f"round {round_id} is not running any more")

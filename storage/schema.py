@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -378,6 +379,8 @@ class ReplyRow(Base):
     """Ids of the first and the last message that the summary in the prompt tells; null without a summary."""
     edited_at: Mapped[datetime | None]
     """When a message in the prompt was edited, since which it is neither answered again nor trained on."""
+    request_id: Mapped[str | None] = mapped_column(String(16), index=True)
+    """Of the message, reaction or command that it answers; log lines and members name it."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
 
@@ -591,6 +594,35 @@ class HeartbeatRow(Base):
     process: Mapped[str] = mapped_column(String(32), primary_key=True)
     worker: Mapped[str] = mapped_column(String(255), primary_key=True)
     beat_at: Mapped[datetime]
+
+
+class AlertRow(Base):
+    """Trouble that admins are told of once while it lasts, and the end of it."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (
+        Index(
+            "uq_alerts_open",
+            "scope",
+            "key",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    scope: Mapped[str] = mapped_column(String(255))
+    """The installation that it concerns, as in heartbeats; empty where it concerns all that share the database."""
+    key: Mapped[str] = mapped_column(String(128))
+    says: Mapped[str] = mapped_column(Text)
+    remedy: Mapped[str] = mapped_column(Text)
+    lasts: Mapped[bool]
+    """Its end is news as well; what merely happened has none."""
+    raised_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ended_at: Mapped[datetime | None]
+    told: Mapped[bool] = mapped_column(default=False)
+    end_told: Mapped[bool] = mapped_column(default=False)
 
 
 class RoundVoterRow(Base):

@@ -360,6 +360,41 @@ def _only_opt_in(value: Any) -> Any:
     return value
 
 
+class LogSettings(Section):
+    """What the program says about itself, and where."""
+
+    format: Literal["human", "json"] = "human"
+    """A line for people, or a JSON object on each line for a log collector."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is told."""
+    file: str = ""
+    """File to write to as well; each process has its own: logs/bot.log becomes logs/bot.trainer.log. Empty is none."""
+    max_bytes: Count = 10_000_000
+    """Size at which a file is put aside and a new one begun."""
+    keep: Annotated[int, Field(ge=0)] = 5
+    """Files put aside that are kept; older ones are deleted."""
+
+
+class MetricsSettings(Section):
+    """Numbers for Prometheus, and whether all is well, over HTTP."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 9108
+    """Port of the bot's /metrics and /health; 0 is off. Where it is taken, the bot says so and serves without."""
+    trainer_port: Annotated[int, Field(ge=0, le=65535)] = 9109
+    """Port of the trainer's /metrics; 0 is off."""
+    address: str = "127.0.0.1"
+    """Address to listen on; the pages have no password, so keep others out of it."""
+
+
+class AlertSettings(Section):
+    """Trouble that an admin should hear of."""
+
+    channel: Annotated[int, Field(ge=0)] = 0
+    """Id of the channel in which admins are told of trouble, once, and of its end; 0 is none, then only the log is."""
+    min_free_gb: Annotated[float, Field(ge=0.0)] = 2.0
+    """Free space in the data folder, in GB, below which the disk counts as low."""
+
+
 class PrivacySettings(Section):
     """What may be trained on, and how long it is kept."""
 
@@ -388,6 +423,9 @@ class Settings(Section):
     release: ReleaseSettings = ReleaseSettings()
     arena: ArenaSettings = ArenaSettings()
     knowledge: KnowledgeSettings = KnowledgeSettings()
+    logs: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    alerts: AlertSettings = AlertSettings()
     privacy: PrivacySettings = PrivacySettings()
     discord_token: SecretStr | None = Field(default=None, exclude=True)
     """The bot's token, from DISCORD_TOKEN; never from a file that is committed."""

@@ -17,6 +17,7 @@ from storage.settings import (
     DataSettings,
     GateSettings,
     GenerationSettings,
+    MetricsSettings,
     ModelSettings,
     PairSettings,
     PrivacySettings,
@@ -163,5 +164,6 @@ def tiny_settings(
             | dict(gate)
         ),
         release=ReleaseSettings.model_validate(dict(release)),
+        metrics=MetricsSettings(port=0, trainer_port=0),  # test processes would take them from each other
         privacy=PrivacySettings(discord_training_permission=discord_training_permission),
     )

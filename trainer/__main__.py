@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from storage.errors import StorageError
+from storage.errors import DataDirectoryInUse, SettingsError, StorageError
+from storage.logs import set_up_logs
+from storage.processes import TRAINER
 from storage.settings import load_settings
-from trainer.logs import log_to_stderr
 from trainer.worker import run_trainer
 
 
 def main() -> int:
-    log_to_stderr()
     try:
-        run_trainer(load_settings())
+        settings = load_settings()
+        set_up_logs(settings.logs, TRAINER)
+        run_trainer(settings)
     except StorageError as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, (DataDirectoryInUse, SettingsError)) else 1
     return 0
 
 

@@ -12,8 +12,8 @@ from multiprocessing.context import SpawnProcess
 
 from tqdm import tqdm
 
+from storage.logs import set_up_logs
 from storage.settings import Settings
-from trainer.logs import log_to_stderr
 
 ENDING_S = 10.0
 
@@ -75,7 +75,7 @@ def _run(settings: Settings, round_id: int, log_level: int) -> None:
     keep_locks_inside()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the trainer decides
     os.nice(settings.training.niceness)
-    log_to_stderr(log_level)
+    set_up_logs(settings.logs, "round", least=log_level)
 
     from trainer.rounds import run_round
 

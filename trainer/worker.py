@@ -22,6 +22,7 @@ from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, r
 from storage.schema import Lesson, RoundStatus
 from storage.settings import Settings
 from storage.versions import all_digests
+from trainer.metrics import served_metrics
 from trainer.round_process import describe_exit, end_process, start_process
 from trainer.schedule import scheduled_rounds
 
@@ -48,7 +49,10 @@ def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None
         worker = Worker(settings, database, stop)
         worker.end_orphans()
         worker.sweep()
-        with scheduled_rounds(database, settings.training.schedule, worker.last_life()):
+        with (
+            served_metrics(settings.metrics, database),
+            scheduled_rounds(database, settings.training.schedule, worker.last_life()),
+        ):
             log.info("The trainer is ready.")
             worker.serve()
     log.info("The trainer has stopped.")

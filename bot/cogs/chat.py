@@ -17,7 +17,7 @@ from bot.app import ReactuneBot
 from bot.contenders import find_contenders
 from bot.conversation import SPOKEN, Conversation, Reader, goes_on, own_words
 from bot.engine import RenderedPrompt
-from bot.errors import UserFacingError
+from bot.errors import EngineBusy, UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
 from bot.greeting import greet_once
 from bot.message_stream import CURSOR, PART_CHARS
@@ -121,6 +121,8 @@ class Chat(commands.Cog):
         except discord.Forbidden as error:
             log.warning("may not answer in channel %s: %s", message.channel.id, error)
         except Exception as error:
+            if isinstance(error, EngineBusy):
+                self.bot.metrics.count_refusal("queue")
             with contextlib.suppress(discord.HTTPException):
                 await message.channel.send(tell(error), delete_after=NOTICE_S)
 
@@ -254,6 +256,7 @@ class Chat(commands.Cog):
     def _require_patience(self, user_id: int) -> None:
         retry_after_s = self._cooldown.update_rate_limit(user_id)
         if retry_after_s:
+            self.bot.metrics.count_refusal("cooldown")
             raise UserFacingError(f"One moment, please: you can ask me again in {retry_after_s:.0f} s.")
 
     async def _mend_interrupted(self) -> None:

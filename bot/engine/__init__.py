@@ -3,21 +3,25 @@
 from bot.engine.protocol import (
     Completion,
     Engine,
+    EngineState,
     Finish,
     Generation,
     GenerationFailed,
     GenerationRequest,
     RenderedPrompt,
     Sampling,
+    engine_state,
 )
 
 __all__ = [
     "Completion",
     "Engine",
+    "EngineState",
     "Finish",
     "Generation",
     "GenerationFailed",
     "GenerationRequest",
     "RenderedPrompt",
     "Sampling",
+    "engine_state",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bot.engine.local import LocalEngine
 from bot.engine.openvino.engine import OpenVinoEngine
-from bot.engine.protocol import Engine, Generation, GenerationRequest, RenderedPrompt
+from bot.engine.protocol import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt, engine_state
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
@@ -36,6 +36,11 @@ class ChosenEngine:
     @property
     def waiting(self) -> int:
         return self._engine.waiting if self._engine else 0
+
+    def state(self) -> EngineState:
+        if self._failure:
+            return EngineState(trouble=str(self._failure))
+        return engine_state(self._engine)
 
     async def start(self) -> None:
         try:

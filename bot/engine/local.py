@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
+from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queued import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
+from storage.request_ids import working_on
 from storage.settings import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -73,10 +74,15 @@ class LocalEngine:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
         self._renderer: Renderer | None = None
+        self._resident: ResidentModel | None = None
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    def state(self) -> EngineState:
+        trouble = "" if self._is_open or self._is_closing else "the model's thread is not running"
+        return EngineState(1 + self._resident.adapters if self._resident else 0, trouble)
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -125,7 +131,7 @@ class LocalEngine:
 
     def _run(self, ready: asyncio.Future[None]) -> None:
         try:
-            resident = self._load()
+            self._resident = resident = self._load()
         except Exception as error:
             stopped = EngineStopped(f"the base model in {self._base_path} cannot be used: {error}")
             stopped.__cause__ = error
@@ -180,7 +186,8 @@ class LocalEngine:
         try:
             self._decode(resident, batch)
         except Exception as error:
-            log.exception("a batch of %d answers failed", len(batch))
+            with working_on(", ".join(one.request_id for one in batch if one.request_id)):
+                log.exception("a batch of %d answers failed", len(batch))
             self._post(_fail, batch, error)
 
     def _decode(self, resident: ResidentModel, batch: Sequence[LocalGeneration]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bot.errors import BotError
 from bot.prompting import ChatMessage
@@ -115,3 +115,22 @@ class Engine(Protocol):
     def waiting(self) -> int:
         """How many requests wait for their turn."""
         ...
+
+
+@dataclass(frozen=True)
+class EngineState:
+    resident_versions: int = 0
+    """Versions in memory, the base model among them where it has a place of its own."""
+    trouble: str = ""
+    """Why it cannot answer now, without a full stop; empty where it can. Admins are told of it."""
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """An engine that can say how it is; it need not."""
+
+    def state(self) -> EngineState: ...
+
+
+def engine_state(engine: object) -> EngineState:
+    return engine.state() if isinstance(engine, Reporting) else EngineState()

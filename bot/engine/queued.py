@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from bot.engine.protocol import Completion, Finish, GenerationFailed, GenerationRequest
 from bot.errors import EngineBusy
+from storage.request_ids import current_request
 
 Waiting = TypeVar("Waiting", bound="QueuedGeneration")
 
@@ -40,6 +41,8 @@ class QueuedGeneration:
 
     def __init__(self, request: GenerationRequest, on_cancel: Callable[[QueuedGeneration], None]) -> None:
         self.request = request
+        self.request_id = current_request()
+        """Of the message that it answers, for the log of the thread or process that does the work."""
         # Never time.monotonic: a Discord simulator moves that clock.
         self.submitted_at = time.perf_counter()
         self._on_cancel = on_cancel

@@ -62,6 +62,11 @@ class ResidentModel:
         self._batches = 0
         """In a row through the speaker."""
 
+    @property
+    def adapters(self) -> int:
+        """How many are in memory."""
+        return len(self._resident)
+
     def speaking_through(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model that answers a batch with `adapter`, or as the base, until the next call.
 

@@ -41,6 +41,8 @@ def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> 
         "REACTUNE_CHAT__COOLDOWN_S": "0",
         "REACTUNE_CHAT__DRAIN_S": "1",
         "REACTUNE_GATE__COHERENCE_MODEL": "base",
+        "REACTUNE_METRICS__PORT": "0",
+        "REACTUNE_METRICS__TRAINER_PORT": "0",
     }
     return load_settings(environment=quick | overrides)
 

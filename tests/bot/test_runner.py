@@ -9,19 +9,22 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import aiohttp
 import discord
 import pytest
 import simcord
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from bot.app import ReactuneBot, create_bot
-from bot.errors import ConnectionRefused
+from bot.errors import ConnectionRefused, DiscordUnreachable
 from bot.runner import run_bot
+from storage.database import open_database
 from storage.errors import DataDirectoryInUse, TokenInUse
 from storage.processes import BOT, sole_process, sole_token
-from storage.schema import Outcome, ReplyRow
+from storage.schema import AlertRow, Outcome, ReplyRow
 from storage.votes import current_votes
 
 TOKEN = "not.a.token"
@@ -78,9 +81,30 @@ def test_a_wrong_token_says_what_to_do_and_does_not_show_it(with_token, refused)
     assert TOKEN not in str(raised.value)
 
 
-@pytest.mark.parametrize("error", [aiohttp.ClientConnectionError("no route"), OSError("no network")])
+class _Socket:
+    """As much of a closed socket as discord.py reads."""
+
+    def __init__(self, code: int) -> None:
+        self.close_code = code
+
+
+def test_a_token_that_is_reset_while_the_bot_runs_is_told_when_it_is_back(with_token, refused):
+    with pytest.raises(ConnectionRefused, match="Discord does not accept DISCORD_TOKEN"):
+        run_bot(with_token, refused(discord.ConnectionClosed(_Socket(4004), shard_id=None)))
+    with closing(open_database(with_token)) as database, database.snapshot() as session:
+        assert [row.key for row in session.scalars(select(AlertRow))] == ["token"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ClientConnectionError("no route"),
+        OSError("no network"),
+        discord.ConnectionClosed(_Socket(4000), shard_id=None),
+    ],
+)
 def test_an_unreachable_discord_is_a_sentence(with_token, refused, error):
-    with pytest.raises(ConnectionRefused, match="Discord cannot be reached: check this machine's network"):
+    with pytest.raises(DiscordUnreachable, match="Discord cannot be reached: check this machine's network"):
         run_bot(with_token, refused(error))
 
 

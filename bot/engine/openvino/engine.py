@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bot.engine.openvino.version_process import VersionProcess
-from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
+from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queued import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
@@ -56,6 +56,10 @@ class OpenVinoEngine:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    def state(self) -> EngineState:
+        trouble = "" if self._is_open or self._is_closing else "OpenVINO is not started"
+        return EngineState(sum(version.is_ready for version in self._versions.values()), trouble)
 
     async def start(self) -> None:
         try:

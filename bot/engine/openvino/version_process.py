@@ -110,7 +110,14 @@ class VersionProcess:
         self._running[self._last_id] = _Running(generation)
         request = generation.request
         sampling = asdict(request.sampling) | {"seed": request.seed, "end_ids": sorted(end_ids)}
-        self._commands.put({"id": self._last_id, "prompt": request.prompt, "sampling": sampling})
+        self._commands.put(
+            {
+                "id": self._last_id,
+                "request_id": generation.request_id,
+                "prompt": request.prompt,
+                "sampling": sampling,
+            }
+        )
 
     def end(self, generation: QueuedGeneration, finish: Finish) -> None:
         """End an answer early, with what it has."""
@@ -138,6 +145,8 @@ class VersionProcess:
             self.is_ready = self.was_ready = True
             self.has_settled.set()
             self._on_change(self)
+        elif "log" in event:
+            _log_for_worker(event["log"])
         elif "failed" in event:
             self._reason, self.is_misfit = event["failed"], event["misfit"]
         elif running := self._running.get(event["id"]):
@@ -213,3 +222,10 @@ class VersionProcess:
         # A loop that is closed has nobody left who could read the answer.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *arguments)
+
+
+def _log_for_worker(record: dict[str, Any]) -> None:
+    """Tell what the worker logged as if it were logged here: one set-up decides where records go."""
+    logger = logging.getLogger(record["name"])
+    if logger.isEnabledFor(record["levelno"]):
+        logger.handle(logging.makeLogRecord(record))

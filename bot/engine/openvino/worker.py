@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import sys
 import threading
@@ -27,6 +28,9 @@ from storage.errors import StorageError
 from storage.graphs.graph import AdapterMisfit
 from storage.graphs.options import PipelineOptions
 from storage.graphs.pipeline import generation_config, load_pipeline, load_plain_tokenizer
+from storage.request_ids import current_request, working_on
+
+log = logging.getLogger(__name__)
 
 Command = dict[str, Any]
 Emit = Callable[[dict[str, Any]], None]
@@ -100,10 +104,12 @@ class Worker:
             if answer := self._answers.pop(command["cancel"], None):
                 answer.cancel()
             return
-        try:
-            self._answers[command["id"]] = self._begin(command)
-        except RuntimeError as error:
-            self._emit({"id": command["id"], "error": str(error)})
+        with working_on(command["request_id"]):
+            try:
+                self._answers[command["id"]] = self._begin(command)
+            except RuntimeError as error:
+                log.error("OpenVINO does not take a prompt: %s", error)
+                self._emit({"id": command["id"], "error": str(error)})
 
     def _begin(self, command: Command) -> _Answer:
         ids = self._tokenizer.encode(command["prompt"], add_special_tokens=False).ids
@@ -124,6 +130,28 @@ class Worker:
                 self._emit({"id": id_, **news})
                 if news["finish"]:
                     del self._answers[id_]
+
+
+class _Relay(logging.Handler):
+    """Hands log records to the bot, which tells them among its own."""
+
+    def __init__(self, emit: Emit) -> None:
+        super().__init__()
+        self._emit = emit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._emit(
+            {
+                "log": {
+                    "name": record.name,
+                    "levelno": record.levelno,
+                    "levelname": record.levelname,
+                    "msg": self.format(record),
+                    "created": record.created,
+                    "request_id": current_request(),
+                }
+            }
+        )
 
 
 def _finish(reason: Any) -> Finish | None:
@@ -156,6 +184,7 @@ def main() -> None:
         output.write(json.dumps(event).encode() + b"\n")
         output.flush()
 
+    logging.basicConfig(level=logging.INFO, handlers=[_Relay(emit)])
     try:
         worker = Worker(PipelineOptions.from_json(sys.argv[1]), emit)
         emit({"ready": True})

@@ -1,0 +1,115 @@
+"""What admins are told of, and in which words; pure but for its types."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from bot.health import Check
+from bot.reports import sentence
+from storage.alert_facts import EndedCanary, Facts, FailedRound
+from storage.alerts import EVERYBODY, Alert, Trouble
+from storage.wording import count
+
+TroubleSource = Callable[[], Awaitable[Sequence[Trouble]]]
+"""Returns what troubles this bot now; it is asked every half minute and must not take long."""
+
+CANARY_NEWS_FOR = timedelta(days=1)
+TOKEN = Trouble(
+    "token",
+    "Discord did not accept the bot's token, so the bot was away",
+    "if nobody reset it on purpose, reset it again (Discord developer portal, your application, Bot, Reset Token): "
+    "it may have leaked",
+)
+DATABASE_AWAY = Trouble(
+    "database",
+    "the database is away; votes wait in memory, and nothing is answered",
+    "start it again, or see `reactune doctor` for what is wrong with it",
+)
+
+
+def shared_troubles(facts: Iterable[Facts], now: datetime) -> list[Trouble]:
+    """Return what the database tells, the same for every bot on it."""
+    return [trouble for personality in facts for trouble in _of(personality, now)]
+
+
+def _of(facts: Facts, now: datetime) -> Iterator[Trouble]:
+    if facts.failed_round:
+        yield _round(facts, facts.failed_round)
+    if facts.held_votes:
+        yield Trouble(
+            f"votes:{facts.personality_id}",
+            f"{count(facts.held_votes, 'vote')} of {facts.name} came in a burst and are held back",
+            "look at them with `/votes review`, and count them or leave them out",
+        )
+    if facts.rolled_back and now - facts.rolled_back.ended_at < CANARY_NEWS_FOR:
+        yield _canary(facts, facts.rolled_back)
+
+
+def _round(facts: Facts, failed: FailedRound) -> Trouble:
+    return Trouble(
+        f"round:{facts.personality_id}",
+        f"round {failed.round_id} of {facts.name} is {failed.status}: {failed.reason}",
+        "mend what it names, then ask for another one with `/model train`; the trainer's log has the details",
+    )
+
+
+def _canary(facts: Facts, canary: EndedCanary) -> Trouble:
+    return Trouble(
+        f"canary:{canary.canary_id}",
+        f"the canary of {canary.challenger} of {facts.name} was rolled back: {canary.reason}",
+        f"see what members disliked with `/model lineage {canary.challenger}` before the next round",
+        lasts=False,
+    )
+
+
+def local_troubles(disk: Check, engine: str, champions: Iterable[str]) -> list[Trouble]:
+    """Return what troubles this bot alone; `champions` are sentences on versions whose files cannot be used."""
+    found = []
+    if not disk.is_well:
+        found.append(
+            Trouble(
+                "disk",
+                f"the disk of the data folder is almost full: {disk.says}",
+                "make room, or set data.directory to another disk; votes and rounds stop when it is full",
+            )
+        )
+    if engine:
+        found.append(Trouble("engine", f"the model cannot answer: {engine}", "see `reactune doctor` and the bot's log"))
+    problems = list(champions)
+    if problems:
+        found.append(
+            Trouble(
+                "adapters",
+                f"files of versions cannot be used: {'; '.join(problems)}",
+                "mount or restore the folder of adapters; an older version or the base answers meanwhile",
+            )
+        )
+    return found
+
+
+def describe_alert(alert: Alert) -> str:
+    """Return what the channel is told: the trouble with its remedy, or its end."""
+    remedy = f" What to do: {sentence(alert.remedy)}"
+    if alert.ended_at is None:
+        return f"⚠️ {sentence(alert.says)}{remedy}"
+    over = f"✅ Resolved: {sentence(alert.says)} It began <t:{int(alert.raised_at.timestamp())}:R>."
+    return over if alert.told else over + remedy
+
+
+def describe_away(since: datetime, *, over: bool) -> str:
+    """Return the same of the database, whose trouble cannot be written down."""
+    return describe_alert(
+        Alert(
+            0,
+            EVERYBODY,
+            "database",
+            DATABASE_AWAY.says,
+            DATABASE_AWAY.remedy,
+            lasts=True,
+            raised_at=since,
+            ended_at=since if over else None,
+            told=over,
+            end_told=False,
+        )
+    )

@@ -1,0 +1,221 @@
+"""For those who run the bot: its numbers and health over HTTP, and trouble told to admins once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+
+import aiohttp
+import discord
+from aiohttp import web
+from discord.ext import commands, tasks
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from bot.alerts import describe_alert, describe_away, local_troubles, shared_troubles
+from bot.app import ReactuneBot
+from bot.health import Gateway, Health, disk_check, examine_health
+from bot.measuring import engine_trouble, measure
+from bot.pages import open_pages
+from bot.splitting import MAX_MESSAGE_CHARS
+from storage.alert_facts import read_facts
+from storage.alerts import (
+    EVERYBODY,
+    Alert,
+    Trouble,
+    give_back,
+    has_alert,
+    has_changed,
+    note_troubles,
+    take_alert,
+)
+from storage.personalities import list_personalities
+from storage.processes import worker_name
+from storage.schema import utc_now
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S = 30.0
+DELAY_INTERVAL_S = 0.5
+REFUSED = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
+
+
+class Operations(commands.Cog):
+    """Metrics and health pages."""
+
+    def __init__(self, bot: ReactuneBot, gateway: Gateway) -> None:
+        self.bot = bot
+        self._gateway = gateway
+        self._pages: web.AppRunner | None = None
+        self._due_at: float | None = None
+
+    async def cog_load(self) -> None:
+        if not self.bot.settings.metrics.port:
+            return
+        self._pages = await open_pages(self.bot.settings.metrics, self.bot.metrics.registry, self._examine)
+        if self._pages is not None:
+            measure(self.bot, self._gateway)
+            self.bot.spawn(self._start_measuring(), "measure the event loop")
+
+    async def _start_measuring(self) -> None:
+        self._measure_delay.start()
+
+    async def cog_unload(self) -> None:
+        self._measure_delay.cancel()
+        if self._pages is not None:
+            await self._pages.cleanup()
+
+    async def _examine(self) -> Health:
+        return await examine_health(self.bot, self._gateway)
+
+    @tasks.loop(seconds=0)
+    async def _measure_delay(self) -> None:
+        began = time.perf_counter()
+        await asyncio.sleep(DELAY_INTERVAL_S)
+        self.bot.metrics.loop_delay.observe(max(0.0, time.perf_counter() - began - DELAY_INTERVAL_S))
+
+    @commands.Cog.listener()
+    async def on_connect(self) -> None:
+        self._gateway.is_connected = True
+
+    @commands.Cog.listener()
+    async def on_resumed(self) -> None:
+        self._gateway.is_connected = True
+
+    @commands.Cog.listener()
+    async def on_ready(self) -> None:
+        self._gateway.is_connected = True
+
+    @commands.Cog.listener()
+    async def on_disconnect(self) -> None:
+        self._gateway.is_connected = False
+
+
+class AlertWatch(commands.Cog):
+    """Looks for trouble, and tells admins of it."""
+
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+        self._scope = worker_name(bot.settings.data.directory)
+        self._away_since: datetime | None = None
+        self._away_is_told = False
+        self._has_warned = False
+
+    async def cog_load(self) -> None:
+        self.bot.spawn(self._start_watching(), "watch for trouble")
+
+    async def _start_watching(self) -> None:
+        # As in ReleaseWatch: the loop lives in the context of the bot's tasks.
+        self._watch.start()
+
+    async def cog_unload(self) -> None:
+        self._watch.cancel()
+
+    @tasks.loop(seconds=LOOK_INTERVAL_S)
+    async def _watch(self) -> None:
+        await self.bot.wait_until_ready()
+        try:
+            await self.look()
+            await self._note_back()
+        except (DBAPIError, PoolTimeout) as error:
+            await self._note_away(error)
+        except Exception:
+            log.exception("Trouble cannot be looked for; trying again.")
+
+    async def look(self) -> None:
+        """Write down what troubles the bot now, and tell what is new; raises DBAPIError where the database is away."""
+        database = self.bot.database
+        shared = shared_troubles(await database.read(read_facts), utc_now())
+        for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
+            if await database.read(has_changed, scope, present):
+                await database.run(note_troubles, scope, present)
+        if await database.read(has_alert):
+            # As in ReleaseWatch: what is marked as told must be told, also when the bot closes.
+            await asyncio.shield(self.bot.spawn(self._tell_all(), "tell alerts"))
+
+    async def _local(self) -> list[Trouble]:
+        settings = self.bot.settings
+        disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
+        engine = engine_trouble(self.bot) if self.bot.loading.done() else ""
+        found = local_troubles(disk, engine, await self._unusable_champions())
+        for source in self.bot.trouble_sources:
+            found += await source()
+        return found
+
+    async def _unusable_champions(self) -> list[str]:
+        """Return why champions cannot answer; asking for each notices it before a member does."""
+        problems = []
+        for personality in await self.bot.database.read(list_personalities):
+            await self.bot.releases.current(personality.id)
+            if problem := self.bot.releases.problem_of(personality.id):
+                problems.append(f"{personality.name} {problem}")
+        return problems
+
+    async def _tell_all(self) -> None:
+        while (alert := await self.bot.database.run(take_alert)) is not None:
+            is_told = False
+            try:
+                is_told = await self._tell(alert)
+            finally:
+                if not is_told:
+                    await self.bot.database.run(give_back, alert)
+            if not is_told:
+                return
+
+    async def _tell(self, alert: Alert) -> bool:
+        """Return False where Discord does not take it and it should be told later."""
+        text = describe_alert(alert)
+        if not await self._send(text):
+            return False
+        log.log(logging.ERROR if alert.ended_at is None else logging.INFO, "Alert: %s", text)
+        return True
+
+    async def _send(self, text: str) -> bool:
+        """Return whether the channel took it, or there is none."""
+        channel_id = self.bot.settings.alerts.channel
+        if not channel_id:
+            return True
+        try:
+            await self.bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
+        except REFUSED as error:
+            self._warn(channel_id, error, text)
+            return False
+        self._has_warned = False
+        return True
+
+    def _warn(self, channel_id: int, error: Exception, text: str) -> None:
+        if not self._has_warned:
+            log.error(
+                "Alerts cannot be told in channel %d (%s): let the bot see it and send messages there, or set "
+                "alerts.channel to another one, or to 0. It is tried again every %g s. Waiting: %s",
+                channel_id,
+                error,
+                LOOK_INTERVAL_S,
+                text,
+            )
+        self._has_warned = True
+
+    async def _note_away(self, error: DBAPIError | PoolTimeout) -> None:
+        """Tell that the database is away; it cannot hold that itself, so each bot tells it for itself."""
+        if self._away_since is None:
+            self._away_since = utc_now()
+            log.error("Alert: the database is away (%s).", getattr(error, "orig", error))
+        if not self._away_is_told:
+            self._away_is_told = await self._send(describe_away(self._away_since, over=False))
+
+    async def _note_back(self) -> None:
+        if self._away_since is None:
+            return
+        since, was_told = self._away_since, self._away_is_told
+        self._away_since, self._away_is_told = None, False
+        log.info("The database is back; it was away since %s.", since.isoformat(timespec="seconds"))
+        if was_told:
+            await self._send(describe_away(since, over=True))
+
+
+async def setup(bot: ReactuneBot) -> None:
+    gateway = Gateway()
+    await bot.add_cog(Operations(bot, gateway))
+    await bot.add_cog(AlertWatch(bot))

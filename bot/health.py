@@ -1,0 +1,93 @@
+"""Whether the bot can do its work: looked at by a supervisor through /health, and by the alerts."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from bot.measuring import engine_trouble
+from storage.processes import TRAINER, is_alive
+
+if TYPE_CHECKING:
+    from bot.app import ReactuneBot
+
+DATABASE_PATIENCE_S = 3.0
+GB = 1e9
+
+
+@dataclass
+class Gateway:
+    """Whether Discord's gateway is connected, as its events tell."""
+
+    is_connected: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    is_well: bool
+    says: str
+    needed: bool = True
+    """Without it no message is answered."""
+
+
+@dataclass(frozen=True)
+class Health:
+    checks: tuple[Check, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        return all(check.is_well for check in self.checks if check.needed)
+
+    @property
+    def status(self) -> str:
+        """Return ready, degraded (it answers, but something else is missing) or unready."""
+        if not self.is_ready:
+            return "unready"
+        return "ready" if all(check.is_well for check in self.checks) else "degraded"
+
+    def as_dict(self) -> dict[str, Any]:
+        checks = {check.name: {k: v for k, v in asdict(check).items() if k != "name"} for check in self.checks}
+        return {"status": self.status, "live": True, "ready": self.is_ready, "checks": checks}
+
+
+async def examine_health(bot: ReactuneBot, gateway: Gateway) -> Health:
+    trouble = engine_trouble(bot)
+    return Health(
+        (
+            Check("gateway", gateway.is_connected, "connected" if gateway.is_connected else "not connected to Discord"),
+            Check("engine", not trouble, trouble or "ready"),
+            *await _database(bot),
+            disk_check(bot.settings.data.directory, bot.settings.alerts.min_free_gb),
+        )
+    )
+
+
+async def _database(bot: ReactuneBot) -> tuple[Check, ...]:
+    try:
+        async with asyncio.timeout(DATABASE_PATIENCE_S):
+            has_trainer = await bot.database.read(_look)
+    except TimeoutError:
+        return (Check("database", False, f"no answer within {DATABASE_PATIENCE_S:g} s"),)
+    except SQLAlchemyError as error:
+        return (Check("database", False, f"away ({type(error).__name__})"),)
+    trainer = "runs" if has_trainer else "no sign of life: `reactune trainer` starts one"
+    return Check("database", True, "answers"), Check("trainer", has_trainer, trainer, needed=False)
+
+
+def _look(session: Session) -> bool:
+    session.execute(select(1))
+    return is_alive(session, TRAINER)
+
+
+def disk_check(directory: Path, min_free_gb: float) -> Check:
+    """Say how much room there is where adapters and an SQLite database grow."""
+    free_gb = shutil.disk_usage(directory).free / GB
+    return Check("disk", free_gb >= min_free_gb, f"{free_gb:.1f} GB free", needed=False)

@@ -1,0 +1,83 @@
+"""What is counted for Prometheus. No label holds a member's id or words: what is counted says nothing of anybody."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from bot.vote_log import StoredVote
+from storage.replies import FinishedReply
+
+ANSWER_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
+SHORT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+TOKENS_PER_SECOND = (2, 5, 10, 20, 40, 80, 160, 320, 640)
+
+
+class Metrics:
+    """The bot's numbers, in a registry of their own: one process may hold several bots, as in tests.
+
+    Counting costs a microsecond. What has to be measured or looked up is attached where somebody reads the numbers.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, CPU and open files, where the system tells them
+        build = self._gauge("reactune_build_info", "Always 1; the label has the program's version.", "version")
+        build.labels(version("reactune")).set(1)
+
+        self.answers = self._counter("reactune_answers_total", "Answers by how they ended.", "outcome")
+        self.answer_tokens = self._counter("reactune_answer_tokens_total", "Tokens of all answers.")
+        self.queued = self._histogram("reactune_answer_queued_seconds", "Wait for a free place.", ANSWER_SECONDS)
+        self.first_token = self._histogram(
+            "reactune_answer_first_token_seconds", "From the request to the first token.", ANSWER_SECONDS
+        )
+        self.total = self._histogram("reactune_answer_seconds", "From the request to the last token.", ANSWER_SECONDS)
+        self.speed = self._histogram(
+            "reactune_answer_tokens_per_second", "Tokens a second of single answers.", TOKENS_PER_SECOND
+        )
+        self.votes = self._counter("reactune_votes_total", "Stored changes of votes: up, down or withdrawn.", "kind")
+        self.refusals = self._counter("reactune_refusals_total", "Requests refused, by the limit.", "limit")
+
+        self.queue_length = self._gauge("reactune_queue_length", "Answers that wait for a free place.")
+        self.engine_ready = self._gauge("reactune_engine_ready", "1 where the model can answer.")
+        self.resident_versions = self._gauge("reactune_engine_resident_versions", "Versions in memory.")
+        self.gateway_connected = self._gauge("reactune_gateway_connected", "1 while Discord's gateway is connected.")
+        self.gateway_latency = self._gauge("reactune_gateway_latency_seconds", "Discord's answer to a heartbeat.")
+
+        self.loop_delay = self._histogram(
+            "reactune_event_loop_delay_seconds", "How late the event loop runs what is due.", SHORT_SECONDS
+        )
+        self.statement = self._histogram(
+            "reactune_database_statement_seconds", "Statements, waits for SQLite's lock included.", SHORT_SECONDS
+        )
+        self.database_errors = self._counter("reactune_database_errors_total", "Errors of the database.", "kind")
+
+    def count_answer(self, finished: FinishedReply) -> None:
+        self.answers.labels(finished.outcome).inc()
+        self.answer_tokens.inc(finished.answer_tokens)
+        if finished.queued_s is not None:
+            self.queued.observe(finished.queued_s)
+        if finished.first_token_s is not None:
+            self.first_token.observe(finished.first_token_s)
+        if finished.total_s is not None:
+            self.total.observe(finished.total_s)
+            speaking_s = finished.total_s - (finished.first_token_s or 0.0)
+            if finished.answer_tokens > 1 and speaking_s > 0:
+                self.speed.observe(finished.answer_tokens / speaking_s)
+
+    def count_vote(self, vote: StoredVote) -> None:
+        self.votes.labels(vote.kind).inc()
+
+    def count_refusal(self, limit: str) -> None:
+        """Count a request that a limit refused; `limit` is its name, such as cooldown, and never a member's."""
+        self.refusals.labels(limit).inc()
+
+    def _counter(self, name: str, help_: str, *labels: str) -> Counter:
+        return Counter(name, help_, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
+        return Gauge(name, help_, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, help_, registry=self.registry, buckets=buckets)

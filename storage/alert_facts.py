@@ -1,0 +1,84 @@
+"""What the database knows that an admin should hear of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from storage.canaries import latest_canary
+from storage.personalities import list_personalities
+from storage.rounds import OPEN
+from storage.schema import CanaryStatus, QuarantinedVoteRow, QuarantineRow, QuarantineStatus, RoundRow, RoundStatus
+from storage.versions import find_version, name_of
+
+
+@dataclass(frozen=True)
+class FailedRound:
+    """The last round that ended, of those that ended badly."""
+
+    round_id: int
+    status: RoundStatus
+    reason: str
+
+
+@dataclass(frozen=True)
+class EndedCanary:
+    """A canary that votes, or damaged files, rolled back."""
+
+    canary_id: int
+    challenger: str
+    ended_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of one personality."""
+
+    personality_id: int
+    name: str
+    failed_round: FailedRound | None
+    held_votes: int
+    """In quarantines that no admin has decided on."""
+    rolled_back: EndedCanary | None
+    """The last canary, if it ended so."""
+
+
+def read_facts(session: Session) -> list[Facts]:
+    """Return what there is to tell of each personality."""
+    held = _held_votes(session)
+    return [
+        Facts(p.id, p.name, _failed_round(session, p.id), held.get(p.id, 0), _rolled_back(session, p.id))
+        for p in list_personalities(session)
+    ]
+
+
+def _failed_round(session: Session, personality_id: int) -> FailedRound | None:
+    last = session.execute(
+        select(RoundRow.id, RoundRow.status, RoundRow.reason)
+        .where(RoundRow.personality_id == personality_id, RoundRow.status.not_in(OPEN))
+        .order_by(RoundRow.id.desc())
+        .limit(1)
+    ).first()
+    return FailedRound(*last) if last and last.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED) else None
+
+
+def _held_votes(session: Session) -> dict[int, int]:
+    """Return {personality id: votes in its open quarantines}."""
+    rows = session.execute(
+        select(QuarantineRow.personality_id, func.count())
+        .join(QuarantinedVoteRow)
+        .where(QuarantineRow.status == QuarantineStatus.OPEN)
+        .group_by(QuarantineRow.personality_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _rolled_back(session: Session, personality_id: int) -> EndedCanary | None:
+    last = latest_canary(session, personality_id)
+    if last is None or last.status is not CanaryStatus.ROLLED_BACK or last.ended_at is None:
+        return None
+    return EndedCanary(last.id, name_of(find_version(session, last.challenger_id)), last.ended_at, last.reason)

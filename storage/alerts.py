@@ -1,0 +1,108 @@
+"""Trouble that admins are told of: once while it lasts, whichever bot notices, and once more when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, and_, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from storage.schema import AlertRow, plain, utc_now
+
+EVERYBODY = ""
+"""Scope of what all bots on the database see alike."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    key: str
+    """The same while it is the same trouble, whatever its words."""
+    says: str
+    remedy: str
+    lasts: bool = True
+    """Its end is news as well; what merely happened has none."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    id: int
+    scope: str
+    key: str
+    says: str
+    remedy: str
+    lasts: bool
+    raised_at: datetime
+    ended_at: datetime | None
+    told: bool
+    end_told: bool
+
+
+def note_troubles(session: Session, scope: str, present: Sequence[Trouble]) -> None:
+    """Raise those that are new in the scope, and end those that are not present any more."""
+    known = {row.key: row for row in _open(session, scope)}
+    for trouble in present:
+        if trouble.key not in known:
+            raise_alert(session, scope, trouble)
+    ended = [row.id for key, row in known.items() if key not in {trouble.key for trouble in present}]
+    if ended:
+        session.execute(
+            update(AlertRow).where(AlertRow.id.in_(ended), AlertRow.ended_at.is_(None)).values(ended_at=utc_now())
+        )
+
+
+def has_changed(session: Session, scope: str, present: Sequence[Trouble]) -> bool:
+    """Return whether `note_troubles` has something to write; nothing is written."""
+    return {row.key for row in _open(session, scope)} != {trouble.key for trouble in present}
+
+
+def raise_alert(session: Session, scope: str, trouble: Trouble) -> None:
+    """Raise it unless it stands already: of two bots that see it at once, one does."""
+    row = AlertRow(scope=scope, key=trouble.key, says=trouble.says, remedy=trouble.remedy, lasts=trouble.lasts)
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return  # another bot was quicker
+
+
+def take_alert(session: Session) -> Alert | None:
+    """Return the oldest whose beginning or end is to be told, and mark it as told; `give_back` takes the mark away."""
+    for row in session.scalars(_untold().order_by(AlertRow.id)).all():
+        alert = plain(Alert, row)
+        if _mark(session, alert, told=True):
+            return alert
+    return None
+
+
+def has_alert(session: Session) -> bool:
+    """Return whether `take_alert` has something to mark; nothing is written."""
+    return session.scalar(_untold().limit(1)) is not None
+
+
+def give_back(session: Session, alert: Alert) -> None:
+    """Note that it could not be told: it is news again."""
+    _mark(session, alert, told=False)
+
+
+def _open(session: Session, scope: str) -> list[AlertRow]:
+    return list(session.scalars(select(AlertRow).where(AlertRow.scope == scope, AlertRow.ended_at.is_(None))))
+
+
+def _untold() -> Any:
+    """Select what began and is not told, and what is over: one line then tells all of it."""
+    begun = and_(AlertRow.ended_at.is_(None), AlertRow.told.is_(False))
+    over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_told.is_(False), AlertRow.lasts)
+    return select(AlertRow).where(or_(begun, over))
+
+
+def _mark(session: Session, alert: Alert, *, told: bool) -> bool:
+    """Return whether the mark changed: of two bots that set it at once, one does."""
+    column = AlertRow.told if alert.ended_at is None else AlertRow.end_told
+    result = session.execute(
+        update(AlertRow).where(AlertRow.id == alert.id, column.is_(not told)).values({column: told})
+    )
+    return cast(CursorResult[Any], result).rowcount == 1

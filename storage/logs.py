@@ -1,0 +1,85 @@
+"""What every process says: one set-up, for people or for a log collector, with the request that a line belongs to."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from pythonjsonlogger.json import JsonFormatter
+
+from storage.errors import SettingsError
+from storage.request_ids import current_request
+from storage.settings import LogSettings
+
+HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
+FIELDS = ("levelname", "name", "message", "request_id")
+NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
+CHATTY = ("alembic", "apscheduler", "filelock", "sentence_transformers")
+
+
+def set_up_logs(settings: LogSettings, process: str, *, least: int = logging.NOTSET) -> None:
+    """Tell records on standard error, and in the file of `process` where one is set; only those from `least` on.
+
+    Where something else has set the root logger up, as a test does, nothing changes. Raises SettingsError where the
+    file cannot be written.
+    """
+    if logging.root.handlers:
+        return
+    level = max(least, logging.getLevelNamesMapping()[settings.level.upper()])
+    logging.basicConfig(level=level, handlers=list(_handlers(settings, process)))
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def log_file(settings: LogSettings, process: str) -> Path | None:
+    """Return the file of a process: rotating one that several processes write to would lose lines."""
+    if not settings.file:
+        return None
+    path = Path(settings.file).expanduser()
+    return path.with_suffix(f".{process}{path.suffix}")
+
+
+def _handlers(settings: LogSettings, process: str) -> Iterator[logging.Handler]:
+    """Yield where records go. What must never be told is taken out here, for all of them."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path := log_file(settings, process):
+        handlers.append(_rotating(path, settings))
+    for handler in handlers:
+        handler.setFormatter(_formatter(settings, process))
+        handler.addFilter(note_request)
+        yield handler
+
+
+def _rotating(path: Path, settings: LogSettings) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return RotatingFileHandler(path, maxBytes=settings.max_bytes, backupCount=settings.keep, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"logs.file: {path} cannot be written ({error.strerror}): choose another place, or leave it empty"
+        ) from error
+
+
+def _formatter(settings: LogSettings, process: str) -> logging.Formatter:
+    if settings.format == "human":
+        return logging.Formatter(HUMAN)
+    return JsonFormatter(
+        FIELDS,
+        style="__sequence__",
+        rename_fields=NAMES,
+        static_fields={"process": process, "pid": os.getpid()},
+        reserved_attrs=[*vars(logging.makeLogRecord({})), "message", "asctime", "request_note"],
+        timestamp="time",
+        json_ensure_ascii=False,
+    )
+
+
+def note_request(record: logging.LogRecord) -> bool:
+    """Add the request to a record, unless it was logged with one."""
+    request_id = getattr(record, "request_id", None) or current_request()
+    record.request_id = request_id
+    record.request_note = f" [{request_id}]" if request_id else ""
+    return True

@@ -1,0 +1,138 @@
+"""Admins hear of trouble in their channel: once, with what to do, and when it is over."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from sqlalchemy import text
+
+from bot.alerts import TOKEN
+from bot.cogs.operations import LOOK_INTERVAL_S
+from storage.alerts import Trouble, raise_alert
+from storage.processes import worker_name
+from storage.schema import AlertRow, QuarantineRow, QuarantineStatus, RoundStatus
+from tests.past import add_round
+
+SOON_S = LOOK_INTERVAL_S + 1
+FAILED = (
+    "⚠️ Round 1 of default is failed: memory ran out. What to do: Mend what it names, then ask for another one with "
+    "`/model train`; the trainer's log has the details."
+)
+
+
+@pytest.fixture
+def channel(place, env, settings):
+    """The admins' channel."""
+    made = env.guild.create_text_channel("admins")
+    alerts = settings.alerts.model_copy(update={"channel": made.id, "min_free_gb": 0.0})
+    env.bot.settings = settings.model_copy(update={"alerts": alerts})
+    return made
+
+
+@pytest.fixture
+def told(channel, env):
+    """Let a minute pass, and return what the channel holds."""
+
+    async def look() -> list[str]:
+        await env.advance_time(SOON_S)
+        return [message.content for message in channel.history()]
+
+    return look
+
+
+@pytest.fixture
+def fail_a_round(query):
+    return lambda: query(lambda session: add_round(session, 1, status=RoundStatus.FAILED, reason="memory ran out"))
+
+
+async def test_a_failed_round_is_told_once_with_its_remedy_and_its_end(told, fail_a_round, query, rows):
+    fail_a_round()
+    assert await told() == [FAILED]
+    assert await told() == [FAILED]
+    query(lambda session: add_round(session, 2))
+    first, second = await told()
+    assert first == FAILED
+    assert second.startswith("✅ Resolved: Round 1 of default is failed: memory ran out. It began <t:")
+    (row,) = rows(AlertRow)
+    assert (row.told, row.end_told, row.ended_at is None) == (True, True, False)
+
+
+async def test_a_restart_tells_nothing_again(told, fail_a_round, env, channel, new_bot):
+    fail_a_round()
+    await told()
+    channel_settings = env.bot.settings
+    await env.restart_bot(new_bot())
+    env.bot.settings = channel_settings
+    assert await told() == [FAILED]
+
+
+async def test_what_discord_refuses_is_told_when_it_takes_it(told, fail_a_round, env, channel, caplog):
+    route = f"/channels/{channel.id}/messages"
+    env.inject_error("POST", route, status=403, code=50001, message="Missing Access", times=1)
+    fail_a_round()
+    await told()
+    assert await told() == [FAILED]
+    assert caplog.text.count("Alerts cannot be told in channel") == 1
+
+
+async def test_without_a_channel_the_log_has_it(env, fail_a_round, caplog, rows):
+    caplog.set_level(logging.INFO)
+    fail_a_round()
+    await env.advance_time(SOON_S)
+    assert f"Alert: {FAILED}" in caplog.text
+    assert all(row.told for row in rows(AlertRow))
+
+
+async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, place):
+    from storage.schema import QuarantinedVoteRow, QuarantineRule, utc_now
+
+    await place.ask("hi")
+
+    def hold_back(session) -> None:
+        row = QuarantineRow(
+            personality_id=1,
+            rule=QuarantineRule.REPLY,
+            subject_id=1,
+            vote="up",
+            first_vote_at=utc_now(),
+            last_vote_at=utc_now(),
+        )
+        session.add(row)
+        session.flush()
+        session.add_all(QuarantinedVoteRow(quarantine_id=row.id, reply_id=1, user_id=user) for user in (1, 2))
+
+    query(hold_back)
+    (alert,) = await told()
+    assert alert.startswith("⚠️ 2 votes of default came in a burst and are held back. What to do: Look at them with")
+    query(lambda session: setattr(session.get_one(QuarantineRow, 1), "status", QuarantineStatus.EXCLUDED))
+    assert (await told())[1].startswith("✅ Resolved: 2 votes of default")
+
+
+async def test_a_full_disk_and_what_others_find_are_told(told, env, channel):
+    alerts = env.bot.settings.alerts.model_copy(update={"min_free_gb": 1e9})
+    env.bot.settings = env.bot.settings.model_copy(update={"alerts": alerts})
+
+    async def replicas() -> list[Trouble]:
+        return [Trouble("replica", "the engine at b is down", "start it again")]
+
+    env.bot.trouble_sources.append(replicas)
+    disk, replica = await told()
+    assert disk.startswith("⚠️ The disk of the data folder is almost full:")
+    assert replica == "⚠️ The engine at b is down. What to do: Start it again."
+
+
+async def test_a_database_that_is_away_is_told_without_one(told, query, rows):
+    query(lambda session: session.execute(text("ALTER TABLE alerts RENAME TO gone")))
+    (away,) = await told()
+    assert away.startswith("⚠️ The database is away; votes wait in memory")
+    query(lambda session: session.execute(text("ALTER TABLE gone RENAME TO alerts")))
+    assert (await told())[1].startswith("✅ Resolved: The database is away")
+    assert rows(AlertRow) == []
+
+
+async def test_a_token_that_was_refused_is_told_when_the_bot_is_back(told, query, settings):
+    query(lambda session: raise_alert(session, worker_name(settings.data.directory), TOKEN))
+    (over,) = await told()
+    assert over.startswith("✅ Resolved: Discord did not accept the bot's token")
+    assert "it may have leaked" in over

@@ -1,0 +1,93 @@
+"""The doctor's look at the machine: packages, memory, files, clocks and ports."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from datetime import timedelta
+from importlib.metadata import requires
+
+import pytest
+
+from bot.checks import Unwell
+from bot.checks.clocks import check_clock, describe_difference
+from bot.checks.machine import check_log_file, check_memory, check_open_files, check_pages, free_memory
+from bot.checks.packages import check_packages, problems
+from storage.settings import LogSettings, MetricsSettings
+
+
+@pytest.fixture
+def distribution(tmp_path, monkeypatch):
+    """A package that needs what is not there, what is too old, and something for an extra."""
+    folder = tmp_path / "hungry-1.0.dist-info"
+    folder.mkdir()
+    needed = [
+        "no-such-package",
+        "sqlalchemy>=99",
+        "pydantic>=2",
+        'no-such-extra; extra == "postgres"',
+        "tomli; python_version < '3'",
+    ]
+    lines = ["Metadata-Version: 2.1", "Name: hungry", "Version: 1.0", *(f"Requires-Dist: {line}" for line in needed)]
+    (folder / "METADATA").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "hungry"
+
+
+def test_what_is_missing_or_too_old_is_told_with_the_command(distribution):
+    with pytest.raises(Unwell) as raised:
+        check_packages(distribution)
+    said = str(raised.value)
+    assert said.startswith("no-such-package is not installed; sqlalchemy 2.")
+    assert said.endswith("is installed, >=99 is needed: run `pip install --upgrade hungry` in this environment")
+    assert list(problems(distribution, "postgres")) == ["no-such-extra is not installed"]
+
+
+def test_our_own_packages_are_there():
+    assert requires("reactune")
+    assert check_packages().startswith("all that is needed")
+
+
+def test_a_model_larger_than_the_memory_is_told(tmp_path):
+    assert "GB free" in check_memory(tmp_path)
+    with (tmp_path / "model.safetensors").open("wb") as weights:
+        weights.truncate(int(free_memory() or 0) + 1)  # a hole: it takes no room
+    with pytest.raises(Unwell, match=r"choose a smaller model\.base"):
+        check_memory(tmp_path)
+
+
+def test_few_open_files_are_told():
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        with pytest.raises(Unwell, match=r"only 512 files open, 1024 are needed: raise `ulimit -n`"):
+            check_open_files()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_clock_that_is_wrong_is_told():
+    assert describe_difference("Discord", timedelta(seconds=-2)) == "2 s from that of Discord"
+    with pytest.raises(Unwell, match="this machine's clock is 90 s behind that of Discord: set it by the network"):
+        describe_difference("Discord", timedelta(seconds=90))
+
+
+def test_sqlite_has_no_clock(settings):
+    assert check_clock(settings) == "nothing to compare it with"
+
+
+def test_a_port_that_another_program_has_is_told():
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Unwell, match=f"127.0.0.1 port {port} cannot be opened"):
+            check_pages(MetricsSettings(port=port))
+    assert check_pages(MetricsSettings(port=port)) == f"http://127.0.0.1:{port} is free for them"
+    assert check_pages(MetricsSettings(port=0)) == "off: metrics.port is 0"
+
+
+def test_a_log_file_that_cannot_be_written_is_told(tmp_path):
+    assert check_log_file(LogSettings(file=str(tmp_path / "new" / "reactune.log"))).endswith("reactune.bot.log")
+    (tmp_path / "taken").touch()
+    with pytest.raises(Unwell, match=r"logs\.file: .*choose another place"):
+        check_log_file(LogSettings(file=str(tmp_path / "taken" / "reactune.log")))

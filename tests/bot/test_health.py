@@ -1,0 +1,115 @@
+"""Numbers and health over HTTP: every number is documented, none names a member, and a supervisor learns the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from bot.health import Check, Health
+from bot.metrics import Metrics
+from bot.pages import open_pages
+from storage.processes import TRAINER, beat
+from storage.settings import MetricsSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def overrides(port) -> dict[str, str]:
+    return {"REACTUNE_METRICS__PORT": str(port), "REACTUNE_ALERTS__MIN_FREE_GB": "0"}
+
+
+@pytest.fixture
+def get(port):
+    async def fetch(path: str) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{port}{path}") as response:
+            return response.status, await response.text()
+
+    return fetch
+
+
+@pytest.fixture
+def scrape(get):
+    async def samples() -> dict[str, float]:
+        status, said = await get("/metrics")
+        assert status == 200
+        families = list(text_string_to_metric_families(said))
+        return {
+            s.name + "".join(f" {value}" for key, value in s.labels.items() if key != "le"): s.value
+            for family in families
+            for s in family.samples
+        }
+
+    return samples
+
+
+async def test_what_happens_is_counted(place, engine, scrape):
+    await place.bo.react(await place.ask("hi"), "👍")
+    engine.full = True
+    await place.ask("are you there?")
+    numbers = await scrape()
+    assert numbers["reactune_answers_total complete"] == 1
+    assert numbers["reactune_answer_tokens_total"] == 2
+    assert numbers["reactune_answer_seconds_count"] == 1
+    assert numbers["reactune_votes_total up"] == 1
+    assert numbers["reactune_refusals_total queue"] == 1
+    assert (numbers["reactune_engine_ready"], numbers["reactune_gateway_connected"]) == (1, 1)
+    assert numbers["reactune_database_statement_seconds_count"] > 10
+    assert numbers["process_open_fds"] > 0
+
+
+async def test_no_number_names_anybody(place, scrape):
+    await place.bo.react(await place.ask("a secret question"), "👍")
+    told = set(re.split(r"\W", " ".join(await scrape())))
+    assert not told & {"secret", "ada", str(place.ada.id), str(place.bo.id), str(place.channel.id)}
+
+
+async def test_health_says_what_is_missing_and_whether_it_matters(env, get, query):
+    status, said = await get("/health")
+    assert status == 200
+    assert '"status": "degraded"' in said
+    assert "no sign of life: `reactune trainer` starts one" in said
+    query(lambda session: beat(session, TRAINER, "here"))
+    assert '"status": "ready"' in (await get("/health"))[1]
+    env.bot.dispatch("disconnect")
+    await asyncio.sleep(0)
+    status, said = await get("/health")
+    assert status == 503
+    assert "not connected to Discord" in said
+    assert await get("/health/live") == (200, '{"live": true}')
+
+
+async def test_a_database_that_cannot_be_read_is_unready(env, get, query, scrape):
+    query(lambda session: session.execute(text("DROP TABLE heartbeats")))
+    status, said = await get("/health")
+    assert status == 503
+    assert "away (OperationalError)" in said
+    assert (await scrape())["reactune_database_errors_total OperationalError"] == 1
+
+
+async def test_a_taken_port_is_a_warning_and_no_more(env, port, caplog):
+    settings = MetricsSettings(port=port)
+    assert await open_pages(settings, Metrics().registry, lambda: None) is None
+    assert f"127.0.0.1 port {port} cannot be opened" in caplog.text
+    assert "set metrics.port to a free one" in caplog.text
+
+
+def test_what_only_degrades_is_no_reason_to_restart():
+    needed, nice = Check("engine", True, "ready"), Check("disk", False, "0.1 GB free", needed=False)
+    assert Health((needed, nice)).status == "degraded"
+    assert Health((needed, nice)).is_ready
+    assert Health((Check("engine", False, "loads"),)).status == "unready"

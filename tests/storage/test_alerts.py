@@ -1,0 +1,121 @@
+"""Trouble is told once while it lasts, whichever bot sees it, and once more when it is over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.orm import Session
+
+from storage.alert_facts import read_facts
+from storage.alerts import (
+    EVERYBODY,
+    Alert,
+    Trouble,
+    give_back,
+    has_alert,
+    has_changed,
+    note_troubles,
+    take_alert,
+)
+from storage.database import Database
+from storage.personalities import ensure_personality
+from storage.schema import AlertRow, CanaryRow, CanaryStatus, RoundStatus, utc_now
+from tests.past import add_round, add_version
+from tests.storage.together import together
+
+DISK = Trouble("disk", "the disk is almost full", "make room")
+CANARY = Trouble("canary:1", "the canary was rolled back", "see why", lasts=False)
+
+
+def told(session: Session) -> list[tuple[str, bool]]:
+    """Take all there is to tell: (key, whether it is over)."""
+    taken: list[Alert] = []
+    while (alert := take_alert(session)) is not None:
+        taken.append(alert)
+    assert not has_alert(session)
+    return [(alert.key, alert.ended_at is not None) for alert in taken]
+
+
+def test_it_is_told_once_while_it_lasts_and_once_when_it_is_over(session):
+    for says in ("1.9 GB free", "1.8 GB free"):
+        note_troubles(session, "here", [replace(DISK, says=says)])
+        session.expire_all()
+    assert told(session) == [("disk", False)]
+    note_troubles(session, "here", [DISK])
+    assert told(session) == []
+    note_troubles(session, "here", [])
+    assert told(session) == [("disk", True)]
+    note_troubles(session, "here", [DISK])
+    assert told(session) == [("disk", False)]
+
+
+def test_what_was_over_before_it_could_be_told_is_one_message(session):
+    note_troubles(session, "here", [DISK])
+    note_troubles(session, "here", [])
+    assert told(session) == [("disk", True)]
+
+
+def test_what_merely_happened_has_no_end(session):
+    note_troubles(session, "here", [CANARY])
+    assert told(session) == [("canary:1", False)]
+    note_troubles(session, "here", [])
+    assert told(session) == []
+
+
+def test_what_could_not_be_told_is_told_later(session):
+    note_troubles(session, "here", [DISK])
+    alert = take_alert(session)
+    assert take_alert(session) is None
+    give_back(session, alert)
+    assert told(session) == [("disk", False)]
+
+
+def test_one_bots_silence_does_not_end_the_trouble_of_another(session):
+    note_troubles(session, "here", [DISK])
+    assert not has_changed(session, "here", [DISK])
+    assert has_changed(session, "there", [DISK])
+    note_troubles(session, "there", [])
+    assert told(session) == [("disk", False)]
+
+
+def test_of_bots_that_look_at_once_one_tells(database: Database):
+    found: list[tuple[str, bool]] = []
+
+    def look(_: int) -> None:
+        with database.transaction() as session:
+            note_troubles(session, EVERYBODY, [DISK])
+        with database.transaction() as session:
+            found.extend(told(session) if has_alert(session) else [])
+
+    together(4, look)
+    with database.transaction() as session:
+        found.extend(told(session))
+        assert session.query(AlertRow).count() == 1
+    assert found == [("disk", False)]
+
+
+@pytest.fixture
+def facts(session):
+    ensure_personality(session)
+    return lambda: read_facts(session)[0]
+
+
+def test_a_failed_round_is_a_fact_until_another_one_ends_well(session, facts):
+    assert facts().failed_round is None
+    add_round(session, 1, status=RoundStatus.FAILED, reason="memory ran out")
+    add_round(session, 2, status=RoundStatus.RUNNING)
+    assert facts().failed_round.reason == "memory ran out"
+    add_round(session, 3, status=RoundStatus.SKIPPED)
+    assert facts().failed_round is None
+
+
+def test_a_canary_that_was_rolled_back_is_a_fact_until_another_one_begins(session, facts):
+    version = add_version(session, None)
+    row = CanaryRow(personality_id=1, challenger_id=version.id, share=0.1, alpha=0.05, max_votes=10, started_by="grace")
+    session.add(row)
+    session.flush()
+    assert facts().rolled_back is None
+    row.status, row.ended_at, row.reason = CanaryStatus.ROLLED_BACK, utc_now(), "members like it less"
+    session.flush()
+    assert (facts().rolled_back.challenger, facts().rolled_back.reason) == ("v1", "members like it less")

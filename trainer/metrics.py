@@ -1,0 +1,87 @@
+"""The trainer's numbers for Prometheus: read from the database at each scrape, so that a restart loses none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import DBAPIError
+
+from storage.database import Database
+from storage.rounds import OPEN, RoundNumbers, read_numbers
+from storage.schema import utc_now
+from storage.settings import MetricsSettings
+
+log = logging.getLogger(__name__)
+
+
+class RoundsCollector(Collector):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterable[Metric]:
+        try:
+            with self._database.snapshot() as session:
+                numbers = read_numbers(session)
+        except DBAPIError as error:
+            log.warning("The database is away (%s): no numbers of rounds.", error.orig)
+            return []
+        return list(_families(numbers))
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # or registering would read the database
+
+
+def _families(numbers: RoundNumbers) -> Iterator[Metric]:
+    rounds = CounterMetricFamily("reactune_rounds", "Rounds that ended, by outcome.", labels=["outcome"])
+    for status, number in numbers.by_status.items():
+        if status not in OPEN:
+            rounds.add_metric([status], number)
+    yield rounds
+    took = numbers.took_time, numbers.seconds
+    yield SummaryMetricFamily("reactune_round_seconds", "How long rounds took.", *took)
+    waiting = sum(numbers.by_status[status] for status in OPEN) - (numbers.running_since is not None)
+    yield GaugeMetricFamily("reactune_rounds_waiting", "Rounds that were asked for and wait.", waiting)
+    since = numbers.running_since
+    running_s = (utc_now() - since).total_seconds() if since else 0.0
+    yield GaugeMetricFamily("reactune_round_running_seconds", "Since the running round began; 0 is none.", running_s)
+    yield GaugeMetricFamily(
+        "reactune_round_progress_ratio", "Share of the running round's steps that are done.", numbers.progress
+    )
+    if numbers.last_published_at:
+        yield GaugeMetricFamily(
+            "reactune_round_last_success_timestamp_seconds",
+            "When a round last published a version.",
+            numbers.last_published_at.timestamp(),
+        )
+
+
+@contextmanager
+def served_metrics(settings: MetricsSettings, database: Database) -> Iterator[None]:
+    """Serve /metrics on a thread of its own, unless the port is 0 or not to be had."""
+    server = None
+    if settings.trainer_port:
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        registry.register(RoundsCollector(database))
+        try:
+            server, thread = start_http_server(settings.trainer_port, settings.address, registry)
+        except OSError as error:
+            log.warning(
+                "No metrics: %s port %d cannot be opened (%s). Another trainer may have it: set metrics.trainer_port "
+                "to a free one, or to 0 for none.",
+                settings.address,
+                settings.trainer_port,
+                error.strerror,
+            )
+    try:
+        yield
+    finally:
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
