@@ -42,7 +42,7 @@ from storage.replies import (
     start_reply,
 )
 from storage.schema import Basis, Origin, Outcome, utc_now
-from storage.settings import GenerationSettings
+from storage.settings import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ class Answerer:
         base: BaseModel,
         generation: GenerationSettings,
         edit_interval_s: float,
+        output: OutputSettings,
         fixed_basis: Basis | None,
         on_recorded: Callable[[int], None],
     ) -> None:
@@ -110,6 +111,7 @@ class Answerer:
         self._base = base
         self._generation = generation
         self._edit_interval_s = edit_interval_s
+        self._output = output
         self._fixed_basis = fixed_basis
         self._on_recorded = on_recorded
 
@@ -176,7 +178,13 @@ class Answerer:
             await self._database.run(add_message, reply_id, message.id, ask.channel_id, position)
             self._on_recorded(message.id)
 
-        return MessageStream(ask.channel, _reference(ask), edit_interval_s=self._edit_interval_s, on_message=record)
+        return MessageStream(
+            ask.channel,
+            _reference(ask),
+            edit_interval_s=self._edit_interval_s,
+            output=self._output,
+            on_message=record,
+        )
 
     async def _stream(self, generation: Generation, stream: MessageStream, ask: Ask, release: Release) -> FinishedReply:
         try:

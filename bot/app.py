@@ -11,12 +11,14 @@ from typing import Any
 import discord
 from discord.ext import commands
 
+from bot.access import Door, how_to_serve
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
 from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
-from bot.failures import ErrorTranslatingTree
+from bot.failures import GuardedTree
 from bot.library import Library
+from bot.patience import Patience
 from bot.releases import Releases
 from bot.vote_log import VoteLog
 from bot.warming import Warming
@@ -102,12 +104,14 @@ class ReactuneBot(commands.Bot):
             help_command=None,
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
-            tree_cls=ErrorTranslatingTree,
+            tree_cls=GuardedTree,
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
         )
         self.settings = settings
         self.fixed_basis = fixed_basis
+        self.door = Door(self)
+        self.patience = Patience(settings)
         self._given_engine = engine
         self._given_base = base
         self._load_encoder = load_encoder
@@ -133,6 +137,7 @@ class ReactuneBot(commands.Bot):
             base=self.base,
             generation=settings.generation,
             edit_interval_s=settings.chat.edit_interval_s,
+            output=settings.output,
             fixed_basis=self.fixed_basis,
             on_recorded=self.vote_log.recorded,
         )
@@ -186,8 +191,14 @@ class ReactuneBot(commands.Bot):
         return asyncio.get_running_loop().create_task(work, name=name)
 
     async def on_ready(self) -> None:
-        """Tell that the model has loaded, as it may have done while Discord let the bot in."""
+        """Tell that the model has loaded, as it may have done while Discord let the bot in, and who is not served."""
         await self._show_status()
+        for sentence in how_to_serve(self.guilds, self.settings.access):
+            log.warning(sentence)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        for sentence in how_to_serve([guild], self.settings.access):
+            log.warning(sentence)
 
     async def _show_status(self) -> None:
         if self.is_ready() and self.activity is None:

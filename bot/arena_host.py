@@ -99,7 +99,9 @@ class ArenaHost:
     async def show(self, arena: Arena) -> None:
         """Show an open arena; raises discord.HTTPException. The caller holds `editing`."""
         answers = await self._bot.database.read(read_answers, arena.id)
-        await self._edit(arena, blind_board(arena, answers), self._buttons(arena.id, len(answers)))
+        await self._edit(
+            arena, blind_board(arena, answers, self._bot.settings.output), self._buttons(arena.id, len(answers))
+        )
 
     async def finish(self, arena_id: int) -> None:
         """Show the results of an arena that takes no more picks, then end it.
@@ -112,7 +114,7 @@ class ArenaHost:
             if arena.status is not ArenaStatus.OPEN:
                 return
             try:
-                await self._edit(arena, results_board(arena, answers), None)
+                await self._edit(arena, results_board(arena, answers, self._bot.settings.output), None)
             except discord.HTTPException as error:
                 await self.on_refusal(arena, error)
             else:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import secrets
+from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
 
+from bot.access import ALWAYS_SERVED, lets_in
 from bot.errors import UserFacingError
+from bot.patience import TooMany
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from bot.app import ReactuneBot
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +65,9 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
 class Form(discord.ui.Modal):
     """A form that waits as long as its reader does, and answers an error with a sentence."""
 
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        return await lets_in(interaction)
+
     def __init__(self, *, title: str) -> None:
         super().__init__(title=title, timeout=None)
 
@@ -66,7 +75,23 @@ class Form(discord.ui.Modal):
         await answer_privately(interaction, tell(error))
 
 
-class ErrorTranslatingTree(app_commands.CommandTree[discord.Client]):
+class GuardedTree(app_commands.CommandTree[discord.Client]):
+    """Asks for everybody who calls a command at the door, and translates errors."""
+
+    async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
+        bot: ReactuneBot = interaction.client  # type: ignore[assignment]
+        completes = interaction.type is discord.InteractionType.autocomplete
+        if (interaction.data or {}).get("name") not in ALWAYS_SERVED and not await lets_in(interaction):
+            return False
+        try:
+            if not completes:
+                bot.patience.require(interaction.user.id, interaction.channel_id or 0, interaction.guild_id)
+        except TooMany as error:
+            if bot.patience.may_tell(interaction.user.id, interaction.channel_id or 0):
+                await answer_privately(interaction, tell(error))
+            return False
+        return True
+
     async def on_error(
         self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
     ) -> None:

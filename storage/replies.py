@@ -92,6 +92,7 @@ class ReplyMessage:
     message_id: int
     reply_id: int
     channel_id: int
+    guild_id: int | None
 
 
 def digest_prompt(prompt: str) -> str:
@@ -232,7 +233,7 @@ def was_called_into(session: Session, channel_id: int) -> bool:
 def recent_messages(session: Session, since: datetime) -> list[ReplyMessage]:
     """Return the messages of replies created at or after `since`, newest first."""
     rows = session.execute(
-        select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id, ReplyMessageRow.channel_id)
+        select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id, ReplyMessageRow.channel_id, ReplyRow.guild_id)
         .join(ReplyRow)
         .where(ReplyRow.created_at >= since)
         .order_by(ReplyRow.id.desc(), ReplyMessageRow.position)

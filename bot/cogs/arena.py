@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot import arena_board
+from bot.access import Served
 from bot.app import ReactuneBot
 from bot.arena_host import ArenaHost, Channel, Plan, as_channel
 from bot.arena_schedule import arena_trigger, schedule_arenas
@@ -239,7 +240,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
                 continue
             for kind in discord.ReactionType:
                 async for user in reaction.users(type=kind):
-                    if not user.bot:
+                    if not user.bot and await self.bot.door.admits(arena.guild_id, user.id):
                         with contextlib.suppress(ArenaClosed):  # its message was deleted meanwhile
                             await self.picks.take(arena.id, user.id, place, gesture, reread=True)
                         await self._take_away(arena.channel_id, shown.id, user.id, place)
@@ -276,7 +277,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         by_a_bot = payload.member is not None and payload.member.bot
-        if not by_a_bot:
+        if not by_a_bot and self.bot.door.may_react(payload):
             self._on_number(payload, Gesture.REACTED)
 
     @commands.Cog.listener()
@@ -319,6 +320,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
 
 
 class PickButton(
+    Served,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:arena:(?P<arena>\d+):(?P<place>\d+)",
 ):

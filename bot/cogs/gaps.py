@@ -12,6 +12,7 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
+from bot.access import Served
 from bot.app import ReactuneBot
 from bot.card_form import FIELD_CHARS
 from bot.cogs.knowledge import Knowledge, Wish, require_curator
@@ -21,6 +22,7 @@ from bot.gaps import GapGroup, group_gaps, question_of
 from bot.permissions import is_admin, named
 from bot.quoting import MAX_TITLE_CHARS
 from bot.splitting import MAX_MESSAGE_CHARS, shorten
+from bot.untrusted import show_words
 from storage.gaps import Gap, open_gaps, settle_gaps
 from storage.knowledge import titles_of
 from storage.wording import count
@@ -126,15 +128,13 @@ def _describe(session: Session, group: GapGroup, place: int, of: int) -> str:
         answer = " ".join(gap.answer.split())
         shown = shorten(answer, ANSWER_CHARS)
         where = f" · [answer](<{gap.link}>)" if gap.link else ""
-        lines.append(
-            f"- “{question_of(gap)}”{where}\n  → {discord.utils.escape_markdown(shown)}{_sources(session, gap)}"
-        )
+        lines.append(f"- “{show_words(question_of(gap))}”{where}\n  → {show_words(shown)}{_sources(session, gap)}")
     rest = len(group.gaps) - SHOWN_QUESTIONS
     return "\n".join([*lines, *([f"- and {rest} more"] if rest > 0 else [])])
 
 
 def _sources(session: Session, gap: Gap) -> str:
-    titles = ", ".join(title for title, _ in titles_of(session, gap.document_ids))
+    titles = ", ".join(show_words(title) for title, _ in titles_of(session, gap.document_ids))
     return f"\n  -# it quoted: {titles}" if titles else "\n  -# it quoted no document"
 
 
@@ -146,6 +146,7 @@ def _buttons(group: GapGroup, of: int) -> discord.ui.View:
 
 
 class GapButton(
+    Served,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:gap:(?P<act>add|settle|next):(?P<key>\d+)",
 ):
@@ -184,7 +185,7 @@ class GapButton(
             return
         group = await find_group(interaction, bot, self.key)
         await _settle(bot, group, named(interaction.user))
-        await show_page(interaction, bot, note=f"Settled without a document: “{group.question}”.")
+        await show_page(interaction, bot, note=f"Settled without a document: “{show_words(group.question)}”.")
 
 
 class GapForm(Form):

@@ -20,6 +20,7 @@ from bot.permissions import named, require_admin
 from bot.quoting import MAX_TITLE_CHARS, cite_one
 from bot.sources import Channel, from_file, from_link, from_pins, from_text
 from bot.splitting import shorten
+from bot.untrusted import show_safely, show_words
 from bot.voices import CHOICES, offer_personalities, voice_in
 from storage.errors import DocumentRefused
 from storage.knowledge import Document, SearchScope, find_document, list_documents, read_text, remove_document
@@ -128,7 +129,7 @@ class Knowledge(
             return found, read_text(session, found.id)
 
         found, text = await self.bot.database.read(read)
-        lines = [describe_document(found), *text.splitlines()]
+        lines = [describe_document(found), *show_safely(text, self.bot.settings.output).splitlines()]
         await answer_in_full(interaction, lines, text, f"document-{found.id}.txt")
 
     @app_commands.command()
@@ -293,9 +294,7 @@ def describe_passage(passage: Passage, *, is_quoted: bool) -> str:
     quoted = "quoted" if is_quoted else "not quoted"
     words = " ".join(passage.text.split())
     excerpt = shorten(words, EXCERPT_CHARS)
-    return (
-        f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {discord.utils.escape_markdown(excerpt)}"
-    )
+    return f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {show_words(excerpt)}"
 
 
 def _plain(title: str) -> str:

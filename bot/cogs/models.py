@@ -296,7 +296,9 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             generation=settings.generation,
             report=report,
         )
-        await interaction.edit_original_response(content=None, embed=lay_side_by_side(contestants, comparisons))
+        await interaction.edit_original_response(
+            content=None, embed=lay_side_by_side(contestants, comparisons, self.bot.settings.output)
+        )
 
     async def _open_two(self, whose: Personality, *names: str) -> list[Release]:
         def read(session: Session) -> list[Version | None]:

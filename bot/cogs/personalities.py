@@ -20,6 +20,7 @@ from bot.failures import Form, answer_privately
 from bot.long_answers import answer_in_full
 from bot.permissions import is_admin, named, require_admin
 from bot.reports import describe_import
+from bot.untrusted import show_safely, show_words
 from bot.voices import offer, offer_personalities, places_of
 from storage.bindings import AS_TRAINED, MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind, unbind_server
 from storage.cards import (
@@ -292,7 +293,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
             return
         if isinstance(channel, discord.abc.Messageable):
             try:
-                await channel.send(personality.card.greeting)
+                await channel.send(show_safely(personality.card.greeting, self.bot.settings.output))
             except discord.HTTPException as error:
                 log.warning("%s could not greet: %s", personality.name, error)
 
@@ -384,7 +385,7 @@ def _list_lines(session: Session, guild_id: int) -> list[str]:
         speaks = ", ".join(_where(binding) for binding in bound) or (
             "where nothing else is bound" if personality.is_default else "nowhere yet"
         )
-        about = f" · {personality.card.description}" if personality.card.description else ""
+        about = f" · {show_words(personality.card.description)}" if personality.card.description else ""
         examples = count(len(personality.card.examples), "example")
         lines.append(f"**{personality.name}**{about} · {champion} answers · {examples} · speaks {speaks}")
     return lines
@@ -395,14 +396,17 @@ def _card_lines(session: Session, personality: Personality, guild_id: int) -> li
     champion = read_alias(session, personality.id).target
     bound = list_bindings(session, guild_id=guild_id, personality_id=personality.id)
     lines = [f"**{personality.name}** · {champion} answers"]
-    lines += [card.description] if card.description else []
+    lines += [show_words(card.description)] if card.description else []
     lines += ["⚠️ It is archived."] if personality.archived_at else []
     lines.append(f"**Speaks:** {', '.join(map(_where, bound)) or 'nowhere that it is bound to'}")
-    lines.append(f"**System prompt:** {card.system_prompt or 'that of the settings'}")
-    lines += [f"**Greeting:** {card.greeting}"] if card.greeting else []
+    lines.append(f"**System prompt:** {show_words(card.system_prompt) or 'that of the settings'}")
+    lines += [f"**Greeting:** {show_words(card.greeting)}"] if card.greeting else []
     lines.append(f"**Sampling:** {format_sampling(card.sampling) or 'that of the settings'}")
     lines.append(f"**Examples:** {len(card.examples)}")
-    lines += [f"> {example.dialogue[0]}\n{example.dialogue[1]}" for example in card.examples[:SHOWN_EXAMPLES]]
+    lines += [
+        f"> {show_words(example.dialogue[0])}\n{show_words(example.dialogue[1])}"
+        for example in card.examples[:SHOWN_EXAMPLES]
+    ]
     return lines
 
 

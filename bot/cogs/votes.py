@@ -15,12 +15,14 @@ from discord.ext import commands
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bot.access import Served
 from bot.app import ReactuneBot
 from bot.bursts import hold_back_bursts
 from bot.failures import Form, answer_privately, tell
 from bot.lineage import SIGNS
 from bot.permissions import NotAnAdmin, is_admin, named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.untrusted import show_reason
 from storage.errors import QuarantineConflict
 from storage.lineage import message_links
 from storage.personalities import list_personalities
@@ -221,7 +223,7 @@ def describe_decision(shown: Shown) -> str:
     held = shown.quarantine
     decided = "Counted" if held.status is QuarantineStatus.COUNTED else "Left out"
     when = f", <t:{int(held.decided_at.timestamp())}:f>" if held.decided_at else ""
-    why = f": {held.reason}" if held.reason else ""
+    why = f": {show_reason(held.reason)}" if held.reason else ""
     return f"**{decided}:** {describe_votes(shown)} by {_accounts(held)} · {held.decided_by}{when}{why}"
 
 
@@ -252,6 +254,7 @@ def _whole_lines(lines: Iterable[str], most_chars: int = MAX_MESSAGE_CHARS) -> s
 
 
 class DecisionButton(
+    Served,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:votes:(?P<status>counted|excluded):(?P<scope>one|all):(?P<id>\d+):(?P<votes>\d+)",
 ):
@@ -286,7 +289,7 @@ class DecisionButton(
 
 
 class NextButton(
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:votes:after:(?P<id>\d+)"
+    Served, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:votes:after:(?P<id>\d+)"
 ):
     """Leaves this one undecided, and shows the next."""
 
