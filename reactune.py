@@ -16,7 +16,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -30,6 +30,7 @@ from sqlalchemy.orm import Session
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
 from storage.adapters import open_store
+from storage.audit import Deed, Entry, Wanted, note_deed, read_trail
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
@@ -53,7 +54,7 @@ from storage.personalities import (
 )
 from storage.personalities import Personality as StoredPersonality
 from storage.processes import BOT, sole_process
-from storage.schema import Lesson
+from storage.schema import AuditOutcome, Lesson
 from storage.settings import Settings, VoteSettings, load_settings
 from storage.versions import (
     Alias,
@@ -211,6 +212,7 @@ def train(
     _log_to_stderr(logging.WARNING)
     with _progress() as say:
         settings, by = load_settings(config), _who()
+        _note(config, personality, _deed("model train", f"learn_from: {lesson}"))
         round_ = train_now(settings, personality, by, lambda r: say(_plain(describe_round(r))), lesson=lesson)
     _show(asdict(round_), describe_round(round_), as_json)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
@@ -334,7 +336,8 @@ def promote_model(
 ) -> None:
     """Make a version, or "base", the one that answers."""
     champion = _read(config, personality, read_alias)
-    target = _releasable(config, personality, version, override=override, reason=reason)
+    deed = _deed("model promote", f"version: {version}, override: {override}", reason)
+    target = _releasable(config, personality, version, deed, override=override)
 
     def move(session: Session, personality_id: int) -> Alias:
         return promote(
@@ -347,7 +350,7 @@ def promote_model(
             override=override,
         )
 
-    _show_champion(_change(config, personality, move), as_json)
+    _show_champion(_change(config, personality, move, deed), as_json)
 
 
 @model.command("rollback")
@@ -363,7 +366,7 @@ def roll_back_model(
     def move(session: Session, personality_id: int) -> Alias:
         return roll_back(session, personality_id, expected_generation=champion.generation, by=_who(), reason=reason)
 
-    _show_champion(_change(config, personality, move), as_json)
+    _show_champion(_change(config, personality, move, _deed("model rollback", reason=reason)), as_json)
 
 
 @model.command("lineage")
@@ -491,6 +494,7 @@ def export_personality(
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
     export_version(open_store(settings), base, origin, folder)
     exported = origin.versions[0]
+    _note(config, name, _deed("personality export", f"version: {exported.name}"))
     data = {"personality": name, "version": exported.name, "folder": str(folder), "digest": exported.digest}
     _show(data, f"**{name} {exported.name}** is in {folder}; its README.md says what made it.", as_json)
 
@@ -522,6 +526,7 @@ def import_personality(
             model_base=settings.model.base,
             by=_who(),
         )
+    _note(config, imported.personality.name, _deed("personality import", f"file: {path.name}"))
     version = imported.version
     data = {
         "personality": imported.personality.name,
@@ -546,7 +551,8 @@ def start_model_canary(
     from storage.canaries import start_canary
 
     settings = load_settings(config).release
-    target = _releasable(config, personality, version, override=override, reason=reason)
+    deed = _deed("model canary start", f"version: {version}, share: {share}, override: {override}", reason)
+    target = _releasable(config, personality, version, deed, override=override)
 
     def start(session: Session, personality_id: int) -> None:
         start_canary(
@@ -560,7 +566,7 @@ def start_model_canary(
             override=override,
         )
 
-    _change(config, personality, start)
+    _change(config, personality, start, deed)
     _show_canary(config, personality, as_json)
 
 
@@ -571,7 +577,8 @@ def stop_model_canary(
     """End the canary: the champion answers everywhere."""
     from storage.canaries import stop_canary
 
-    _change(config, personality, lambda session, id_: stop_canary(session, id_, by=_who(), reason=reason))
+    deed = _deed("model canary stop", reason=reason)
+    _change(config, personality, lambda session, id_: stop_canary(session, id_, by=_who(), reason=reason), deed)
     _show_canary(config, personality, as_json)
 
 
@@ -591,6 +598,7 @@ def import_pairs(
     from trainer.exchange import import_file
 
     counts = import_file(load_settings(config), file, personality)
+    _note(config, personality, _deed("import", f"file: {file.name}, {counts.imported} pairs"))
     _show(asdict(counts), f"{counts.imported} pairs imported, {counts.known} were there already.", as_json)
 
 
@@ -602,7 +610,29 @@ def export_pairs(
     from trainer.exchange import export_file
 
     count = export_file(load_settings(config), file, personality)
+    _note(config, personality, _deed("export", f"file: {file.name}, {count} pairs"))
     _show({"pairs": count, "file": str(file)}, f"{count} pairs written to {file}.", as_json)
+
+
+@app.command("audit")
+def show_audit(
+    config: Config = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many lines, newest first.")] = 50,
+    action: Annotated[str, typer.Option(help='A command such as "model promote", or "model" for all of them.')] = "",
+    member: Annotated[int | None, typer.Option(help="A member's Discord id; 0 is the command line.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what with an admin's rights, when and why."""
+    with contextlib.closing(open_database(load_settings(config))) as database, database.snapshot() as session:
+        entries = read_trail(session, Wanted(limit, action=action, actor_id=member))
+    lines = [_audit_line(entry) for entry in entries] or ["Nothing stands in the audit trail for that."]
+    _show_plain({"entries": [asdict(entry) for entry in entries]}, "\n".join(lines), as_json)
+
+
+def _audit_line(entry: Entry) -> str:
+    where = f"in {entry.guild_id}" if entry.guild_id else ""
+    parts = [entry.action, f"by {entry.actor}", where, entry.subject, entry.reason, entry.outcome, entry.note]
+    return " · ".join([f"{entry.happened_at:%Y-%m-%d %H:%M:%S}", *filter(None, parts)])
 
 
 @app.command()
@@ -799,17 +829,21 @@ def _canary_status(session: Session, personality_id: int, settings: VoteSettings
     return data, describe_last_canary(last, challenger)
 
 
-def _releasable(config: Path | None, personality: str, version: str, *, override: bool, reason: str) -> Version | None:
+def _releasable(config: Path | None, personality: str, version: str, deed: Deed, *, override: bool) -> Version | None:
     """Return the version if the gate, or an admin in its place, lets it answer and its files are sound."""
 
     def find(session: Session, personality_id: int) -> Version | None:
         found = version_named(session, personality_id, version)
-        ask_gate(session, found, override=override, reason=reason)
+        ask_gate(session, found, override=override, reason=deed.reason)
         return found
 
-    target = _read(config, personality, find)
-    if target is not None:
-        open_store(load_settings(config)).path(target.digest)
+    try:
+        target = _read(config, personality, find)
+        if target is not None:
+            open_store(load_settings(config)).path(target.digest)
+    except StorageError as error:
+        _note(config, personality, deed, AuditOutcome.REFUSED, str(error))
+        raise
     return target
 
 
@@ -818,8 +852,40 @@ def _read(config: Path | None, personality: str, work: Callable[[Session, int], 
     return _call(config, personality, work, Database.snapshot)
 
 
-def _change(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
-    return _call(config, personality, work, Database.transaction)
+def _change(config: Path | None, personality: str, work: Callable[[Session, int], T], deed: Deed) -> T:
+    """Return what `work` changes, with a line of the audit trail in its transaction; a refusal has a line as well."""
+
+    def changing(session: Session, personality_id: int) -> T:
+        result = work(session, personality_id)
+        note_deed(session, replace(deed, personality_id=personality_id))
+        return result
+
+    try:
+        return _call(config, personality, changing, Database.transaction)
+    except StorageError as error:
+        _note(config, personality, deed, AuditOutcome.REFUSED, str(error))
+        raise
+
+
+def _note(
+    config: Path | None,
+    personality: str,
+    deed: Deed,
+    outcome: AuditOutcome = AuditOutcome.DONE,
+    note: str = "",
+) -> None:
+    """Add a line to the audit trail; of a personality or database that is not there nothing is written."""
+    with contextlib.suppress(StorageError):
+        _call(
+            config,
+            personality,
+            lambda session, id_: note_deed(session, replace(deed, personality_id=id_), outcome, note),
+            Database.transaction,
+        )
+
+
+def _deed(action: str, subject: str = "", reason: str = "") -> Deed:
+    return Deed(actor=_who(), action=action, subject=subject, reason=reason)
 
 
 def _call(

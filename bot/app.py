@@ -9,11 +9,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import discord
+from discord import app_commands
 from discord.ext import commands
 
 from bot.access import Door, how_to_serve
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
+from bot.audit import deed_of, is_for_admins, note_done
 from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
 from bot.failures import GuardedTree
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 
 COGS = (
     "bot.cogs.arena",
+    "bot.cogs.audit",
     "bot.cogs.causes",
     "bot.cogs.chat",
     "bot.cogs.feedback",
@@ -203,6 +206,12 @@ class ReactuneBot(commands.Bot):
     async def _show_status(self) -> None:
         if self.is_ready() and self.activity is None:
             await self.change_presence(status=self.status)
+
+    async def on_app_command_completion(
+        self, interaction: discord.Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu
+    ) -> None:
+        if is_for_admins(command):
+            await note_done(interaction, deed_of(interaction))
 
     async def on_message(self, message: discord.Message) -> None:
         """There are no prefix commands: the chat cog listens."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import discord
 from discord import app_commands
 
 from bot.access import ALWAYS_SERVED, lets_in
+from bot.audit import deed_of, is_for_admins, note_error
 from bot.errors import UserFacingError
 from bot.patience import TooMany
 from bot.reports import sentence
@@ -65,14 +66,31 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
 class Form(discord.ui.Modal):
     """A form that waits as long as its reader does, and answers an error with a sentence."""
 
+    action: ClassVar[str] = ""
+    """What it does with an admin's rights, for the audit trail; empty for members' forms."""
+
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        return await lets_in(interaction)
+        if not await lets_in(interaction):
+            return False
+        self.require(interaction)
+        return True
+
+    def require(self, interaction: discord.Interaction) -> None:
+        """Raise unless whoever sends it may: a right may have gone since the form was opened."""
 
     def __init__(self, *, title: str) -> None:
         super().__init__(title=title, timeout=None)
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
-        await answer_privately(interaction, tell(error))
+        await refuse(interaction, error, self.action)
+
+
+async def refuse(interaction: discord.Interaction, error: Exception, action: str) -> None:
+    """Answer an error with a sentence; one of an admin's action is written down."""
+    told = tell(error)
+    await answer_privately(interaction, told)
+    if action:
+        await note_error(interaction, deed_of(interaction, action), told, is_foreseen=is_foreseen(error))
 
 
 class GuardedTree(app_commands.CommandTree[discord.Client]):
@@ -81,7 +99,8 @@ class GuardedTree(app_commands.CommandTree[discord.Client]):
     async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
         bot: ReactuneBot = interaction.client  # type: ignore[assignment]
         completes = interaction.type is discord.InteractionType.autocomplete
-        if (interaction.data or {}).get("name") not in ALWAYS_SERVED and not await lets_in(interaction):
+        name = interaction.data.get("name") if interaction.data else None
+        if name not in ALWAYS_SERVED and not await lets_in(interaction):
             return False
         try:
             if not completes:
@@ -95,4 +114,5 @@ class GuardedTree(app_commands.CommandTree[discord.Client]):
     async def on_error(
         self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
     ) -> None:
-        await answer_privately(interaction, tell(error))
+        command = interaction.command
+        await refuse(interaction, error, command.qualified_name if command and is_for_admins(command) else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -95,10 +95,10 @@ def read_trail(session: Session, wanted: Wanted) -> list[Entry]:
     A server's admins see what was done in their server, and what the operator did with personalities that they share.
     """
     rows = _select(wanted).order_by(AuditRow.id.desc()).limit(wanted.limit)
-    return [plain(Entry, row) for row in session.scalars(rows)]
+    return [plain(Entry, row) for row in session.scalars(rows).all()]
 
 
-def _select(wanted: Wanted) -> Select[tuple[AuditRow]]:
+def _select(wanted: Wanted) -> Select[AuditRow]:
     rows = select(AuditRow)
     if wanted.guild_id is not None:
         whose = select(PersonalityRow.id).where(
@@ -112,10 +112,6 @@ def _select(wanted: Wanted) -> Select[tuple[AuditRow]]:
     if wanted.actor_id is not None:
         rows = rows.where(AuditRow.actor_id == wanted.actor_id)
     return rows if wanted.before_id is None else rows.where(AuditRow.id < wanted.before_id)
-
-
-def about(deed: Deed, personality_id: int | None) -> Deed:
-    return replace(deed, personality_id=personality_id)
 
 
 def _storable(text: str) -> str:

@@ -20,6 +20,7 @@ from bot.access import Served
 from bot.app import ReactuneBot
 from bot.arena_host import ArenaHost, Channel, Plan, as_channel
 from bot.arena_schedule import arena_trigger, schedule_arenas
+from bot.audit import NOTED, change, deed_of
 from bot.errors import UserFacingError
 from bot.failures import answer_privately, is_foreseen, tell
 from bot.permissions import named, require_admin
@@ -121,8 +122,10 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             answers=answers or defaults.answers,
             minutes=minutes or defaults.minutes,
             started_by=named(interaction.user),
+            deed=deed_of(interaction),
         )
         arena = await self._host.start(plan)
+        interaction.extras[NOTED] = True
         await answer_privately(interaction, arena_board.describe_start(arena))
 
     @app_commands.command()
@@ -131,7 +134,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         """Close an arena now and show its results."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         place = as_channel(channel or interaction.channel)
-        arena = await self.bot.database.run(stop_arena, place.id, named(interaction.user))
+        arena = await change(interaction, stop_arena, place.id, named(interaction.user))
         if arena.status is ArenaStatus.OPEN:
             await self._host.finish(arena.id)
         else:

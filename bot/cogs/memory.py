@@ -7,6 +7,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.app import ReactuneBot
+from bot.audit import NOTED, change
 from bot.failures import answer_privately
 from bot.permissions import require_admin
 from bot.untrusted import show_words
@@ -62,11 +63,17 @@ class Forget(commands.GroupCog, group_name="forget", group_description="Begin an
     @app_commands.command()
     async def conversation(self, interaction: discord.Interaction) -> None:
         """Leave what was said here so far out of our conversation."""
-        if not _owns(interaction):
+        owns = _owns(interaction)
+        if not owns:
             require_admin(interaction.user, self.bot.settings.discord)
         await interaction.response.defer(ephemeral=True)
         # An interaction's id is newer than every message before it.
-        await self.bot.database.run(forget_conversation, interaction.channel_id or 0, interaction.id)
+        where = interaction.channel_id or 0
+        if owns:
+            await self.bot.database.run(forget_conversation, where, interaction.id)
+            interaction.extras[NOTED] = True  # it took no admin's right
+        else:
+            await change(interaction, forget_conversation, where, interaction.id)
         await answer_privately(interaction, FORGOTTEN)
 
 

@@ -14,6 +14,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.audit import change, change_as, deed_of
 from bot.card_form import EXAMPLES_HELP, FIELD_CHARS, SAMPLING_HELP, card_from_form, format_examples, format_sampling
 from bot.errors import UserFacingError
 from bot.failures import Form, answer_privately
@@ -201,7 +202,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
         require_own(self.bot, interaction, whose)
-        await self.bot.database.run(archive_personality, whose)
+        await change(interaction, archive_personality, whose)
         log.info("%s archived the personality %s", named(interaction.user), whose.name)
         await answer_privately(
             interaction, f"**{whose.name}** is archived. `/personality restore {whose.name}` brings it back."
@@ -214,7 +215,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
         require_own(self.bot, interaction, whose)
-        await self.bot.database.run(restore_personality, whose)
+        await change(interaction, restore_personality, whose)
         log.info("%s restored the personality %s", named(interaction.user), whose.name)
         await answer_privately(interaction, f"**{whose.name}** is back. {NEXT_STEP.format(name=whose.name)}")
 
@@ -251,7 +252,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
             before = bind(session, where, whose, guild_id=guild_id, strength=strength, by=by)
             return _who(session, before)
 
-        before = await self.bot.database.run(write)
+        before = await change(interaction, write)
         log.info("%s bound %s to %s %d at strength %g", by, whose.name, where.scope, where.id, strength)
         await answer_privately(
             interaction,
@@ -269,15 +270,15 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         where = _place(interaction, place, server=server)
 
-        def write(session: Session) -> str | None:
+        def write(session: Session) -> str:
             before = unbind(session, where)
-            return None if before is None else read_personality(session, before.personality_id).name
+            if before is None:
+                raise UserFacingError(
+                    f"Nothing is bound {_mention(where)} itself: `/personality list` shows what is bound."
+                )
+            return read_personality(session, before.personality_id).name
 
-        before = await self.bot.database.run(write)
-        if before is None:
-            raise UserFacingError(
-                f"Nothing is bound {_mention(where)} itself: `/personality list` shows what is bound."
-            )
+        before = await change(interaction, write)
         log.info("%s unbound %s from %s %d", named(interaction.user), before, where.scope, where.id)
         await answer_privately(
             interaction,
@@ -300,6 +301,11 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
 
 class CardForm(Form):
     """Writes a new personality's card, or a changed one; examples that a form cannot hold stay as they are."""
+
+    action = "personality card"
+
+    def require(self, interaction: discord.Interaction) -> None:
+        require_admin(interaction.user, self._bot.settings.discord)
 
     def __init__(self, bot: ReactuneBot, name: str, before: Personality | None) -> None:
         super().__init__(title=f"{'Edit' if before else 'Create'} {name}")
@@ -339,7 +345,7 @@ class CardForm(Form):
                 return f"**{self._name}** is made. {NEXT_STEP.format(name=self._name)}"
             return _describe_change(before.name, changed=change_card(session, before, card, by=by))
 
-        outcome = await self._bot.database.run(write)
+        outcome = await change_as(interaction, deed_of(interaction, self.action, self._name), write)
         log.info("%s wrote the card of %s", by, self._name)
         await answer_privately(interaction, outcome)
 
