@@ -15,10 +15,11 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -54,6 +55,7 @@ from storage.personalities import (
 )
 from storage.personalities import Personality as StoredPersonality
 from storage.processes import BOT, sole_process
+from storage.safekeeping import keep_safe
 from storage.schema import AuditOutcome, Lesson
 from storage.settings import Settings, VoteSettings, load_settings
 from storage.versions import (
@@ -88,6 +90,7 @@ USAGE_ERRORS = (
     UnknownTaste,
     VersionNotFound,
 )
+NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 RESTART_PAUSE_S = 10.0
 STOP_S = 20.0
 DEMO_DIRECTORY = Path("demo-data")
@@ -136,7 +139,7 @@ def demo(
     _import_from_here()
     taste = find_taste(community) if community else None
     overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)
-    settings = load_settings(config, overrides=overrides)
+    settings = _settings(config, overrides=overrides)
 
     def announce(url: str) -> None:
         say("Ready.")
@@ -162,7 +165,7 @@ def run(config: Config = None) -> None:
     from trainer.schedule import SETTING
 
     _log_to_stderr(logging.INFO)
-    settings = load_settings(config)
+    settings = _settings(config)
     parse_schedule(SETTING, settings.training.schedule)
     require_token(settings)
     with _progress() as say:
@@ -177,7 +180,7 @@ def bot(config: Config = None) -> None:
     from bot.runner import run_bot
 
     _log_to_stderr(logging.INFO)
-    run_bot(load_settings(config))
+    run_bot(_settings(config))
 
 
 @app.command()
@@ -192,7 +195,7 @@ def trainer(
     with stopped_by_signals() as stop:
         if until_stdin_closes:
             threading.Thread(target=_stop_with_stdin, args=[stop], daemon=True).start()
-        run_trainer(load_settings(config), stop)
+        run_trainer(_settings(config), stop)
 
 
 @app.command()
@@ -211,7 +214,7 @@ def train(
 
     _log_to_stderr(logging.WARNING)
     with _progress() as say:
-        settings, by = load_settings(config), _who()
+        settings, by = _settings(config), _who()
         _note(config, personality, _deed("model train", f"learn_from: {lesson}"))
         round_ = train_now(settings, personality, by, lambda r: say(_plain(describe_round(r))), lesson=lesson)
     _show(asdict(round_), describe_round(round_), as_json)
@@ -238,7 +241,7 @@ def compare_offline_answers(
     from storage.base_model import resolve_base_model
     from storage.cards import settings_of
 
-    settings = load_settings(config)
+    settings = _settings(config)
     whose, champion = _with_cards(settings, lambda session: _answering(session, personality))
     settings = settings_of(settings, whose.card)
     with _progress() as say:
@@ -421,7 +424,7 @@ def show_fate(
     from storage.base_model import resolve_base_model
     from storage.fates import VoteFate, fate_of_votes
 
-    settings = load_settings(config)
+    settings = _settings(config)
     with _progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
 
@@ -445,7 +448,7 @@ def list_all_personalities(config: Config = None, as_json: AsJson = False) -> No
         data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
         return {"personalities": data}, "\n".join(f"- {line}" for line in lines)
 
-    _show(*_with_cards(load_settings(config), read), as_json)
+    _show(*_with_cards(_settings(config), read), as_json)
 
 
 @personality_app.command("show")
@@ -462,7 +465,7 @@ def show_personality(
         data = {"name": found.name, "champion": read_alias(session, found.id).target, "card": found.card.as_dict()}
         return data, format_card(found.card)
 
-    _show_plain(*_with_cards(load_settings(config), read), as_json)
+    _show_plain(*_with_cards(_settings(config), read), as_json)
 
 
 @personality_app.command("export")
@@ -477,7 +480,7 @@ def export_personality(
     from storage.base_model import resolve_base_model
     from storage.exports import Provenance, export_version, read_provenance
 
-    settings = load_settings(config)
+    settings = _settings(config)
 
     def read(session: Session) -> Provenance:
         found = personality_named(session, name)
@@ -511,7 +514,7 @@ def import_personality(
     from storage.base_model import resolve_base_model
     from storage.imports import take_import
 
-    settings = load_settings(config)
+    settings = _settings(config)
     store = open_store(settings)
     with _progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
@@ -550,7 +553,7 @@ def start_model_canary(
     """Let a version answer a share of conversations, until votes decide whether it stays."""
     from storage.canaries import start_canary
 
-    settings = load_settings(config).release
+    settings = _settings(config).release
     deed = _deed("model canary start", f"version: {version}, share: {share}, override: {override}", reason)
     target = _releasable(config, personality, version, deed, override=override)
 
@@ -597,7 +600,7 @@ def import_pairs(
     """Read preference pairs from JSON lines (prompt, chosen, rejected), as TRL writes them."""
     from trainer.exchange import import_file
 
-    counts = import_file(load_settings(config), file, personality)
+    counts = import_file(_settings(config), file, personality)
     _note(config, personality, _deed("import", f"file: {file.name}, {counts.imported} pairs"))
     _show(asdict(counts), f"{counts.imported} pairs imported, {counts.known} were there already.", as_json)
 
@@ -609,7 +612,7 @@ def export_pairs(
     """Write the pairs that a round would train on now as JSON lines (prompt, chosen, rejected)."""
     from trainer.exchange import export_file
 
-    count = export_file(load_settings(config), file, personality)
+    count = export_file(_settings(config), file, personality)
     _note(config, personality, _deed("export", f"file: {file.name}, {count} pairs"))
     _show({"pairs": count, "file": str(file)}, f"{count} pairs written to {file}.", as_json)
 
@@ -623,7 +626,7 @@ def show_audit(
     as_json: AsJson = False,
 ) -> None:
     """Show who did what with an admin's rights, when and why."""
-    with contextlib.closing(open_database(load_settings(config))) as database, database.snapshot() as session:
+    with contextlib.closing(open_database(_settings(config))) as database, database.snapshot() as session:
         entries = read_trail(session, Wanted(limit, action=action, actor_id=member))
     lines = [_audit_line(entry) for entry in entries] or ["Nothing stands in the audit trail for that."]
     _show_plain({"entries": [asdict(entry) for entry in entries]}, "\n".join(lines), as_json)
@@ -640,7 +643,7 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
     """Check settings, database, models, suites, channels, token and disk, and say what to do."""
     from bot.doctor import examine
 
-    settings = load_settings(config)
+    settings = _settings(config)
     findings = examine(settings, [("Suites", lambda: _describe_suites(settings))])
     lines = [f"{'✓' if f.is_well else '✗'} **{f.what}:** {f.says}" for f in findings]
     _show({"findings": [asdict(f) for f in findings]}, "\n\n".join(lines), as_json)
@@ -810,7 +813,7 @@ def _show_champion(alias: Alias, as_json: bool) -> None:
 
 
 def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
-    status = partial(_canary_status, settings=load_settings(config).votes)
+    status = partial(_canary_status, settings=_settings(config).votes)
     _show(*_read(config, personality, status), as_json)
 
 
@@ -840,7 +843,7 @@ def _releasable(config: Path | None, personality: str, version: str, deed: Deed,
     try:
         target = _read(config, personality, find)
         if target is not None:
-            open_store(load_settings(config)).path(target.digest)
+            open_store(_settings(config)).path(target.digest)
     except StorageError as error:
         _note(config, personality, deed, AuditOutcome.REFUSED, str(error))
         raise
@@ -894,7 +897,7 @@ def _call(
     work: Callable[[Session, int], T],
     begin: Callable[[Database], contextlib.AbstractContextManager[Session]],
 ) -> T:
-    database = open_database(load_settings(config))
+    database = open_database(_settings(config))
     with contextlib.closing(database), begin(database) as session:
         return work(session, personality_named(session, personality).id)
 
@@ -905,6 +908,12 @@ def _with_cards(settings: Settings, work: Callable[[Session], T]) -> T:
     with contextlib.closing(database), database.transaction() as session:
         open_personality(session, settings, DEFAULT_PERSONALITY)
         return work(session)
+
+
+def _settings(config: Path | None, overrides: Mapping[str, str] = NO_OVERRIDES) -> Settings:
+    settings = load_settings(config, overrides=overrides)
+    keep_safe(settings)
+    return settings
 
 
 def _who() -> str:

@@ -12,6 +12,7 @@ from multiprocessing.context import SpawnProcess
 
 from tqdm import tqdm
 
+from storage.safekeeping import keep_safe
 from storage.settings import Settings
 from trainer.logs import log_to_stderr
 
@@ -76,6 +77,7 @@ def _run(settings: Settings, round_id: int, log_level: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the trainer decides
     os.nice(settings.training.niceness)
     log_to_stderr(log_level)
+    keep_safe(settings)
 
     from trainer.rounds import run_round
 
