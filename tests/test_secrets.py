@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -54,4 +53,3 @@ def test_the_trainer_beside_the_bot_gets_its_secrets_from_the_environment() -> N
     source = (Path(__file__).parents[1] / "reactune.py").read_text(encoding="utf-8")
     command = source.partition("def _trainer_beside")[2].partition("def keep_running")[0]
     assert "settings" not in command
-    assert json.dumps(TOKEN) not in source
