@@ -11,7 +11,7 @@ from bot.reports import sentence
 from storage.audit import Deed, Wanted, audited, note_deed, read_trail
 from storage.database import open_database
 from storage.personalities import ensure_personality
-from storage.schema import AuditOutcome, AuditRow, BindingRow
+from storage.schema import AuditOutcome, AuditRow, BindingRow, PersonalityRow
 from tests.word_encoder import WordEncoder
 
 # What each admin command is given; every one of the tree is here, or the first test fails.
@@ -99,6 +99,20 @@ async def test_a_change_leaves_a_line_that_says_what_and_by_whom(place, rows):
         binding.bound_by,
         "personality: default, strength: 0.5",
     )
+
+
+async def test_a_form_that_is_sent_after_the_right_has_gone_changes_nothing(place, env, rows):
+    form = await place.grace.slash(place.channel, "personality create", name="owl")
+    (role_id,) = env.backend.guilds[env.guild.id].members[place.grace.id].role_ids
+    env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
+    await env.settle()
+    sent = await place.grace.submit_modal(form, {"description": "I stayed too long."})
+    assert "Only admins may do this" in sent.response.content
+    assert [row.name for row in rows(PersonalityRow)] == ["default"]
+    assert [(row.action, row.outcome) for row in rows(AuditRow)] == [
+        ("personality create", AuditOutcome.DONE),
+        ("personality card", AuditOutcome.REFUSED),
+    ]
 
 
 def test_a_change_that_fails_leaves_nothing(settings, place, rows):
