@@ -61,6 +61,12 @@ def serves_server(server_id: int, access: AccessSettings) -> bool:
     return server_id in access.servers or EVERY_SERVER in access.servers
 
 
+NO_SERVER = (
+    "The bot is in no server yet: invite it with the link in the README (Host it). Its log then names the server, with "
+    "the line to write into config.toml."
+)
+
+
 def how_to_serve(guilds: Iterable[discord.Guild], access: AccessSettings) -> list[str]:
     """Return a sentence for each server that is not served, with the line that lets it be."""
     return [
@@ -142,6 +148,8 @@ class Door:
         return known[1]
 
     async def _is_member(self, user_id: int) -> bool:
+        if EVERY_SERVER in self._access.servers and not self._access.roles:
+            return True  # Discord delivers messages of those alone who share a server with the bot
         for guild in self._bot.guilds:
             if serves_server(guild.id, self._access) and await self._is_served_in(guild, user_id):
                 return True
@@ -170,6 +178,13 @@ class Served:
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         return await lets_in(interaction)
+
+
+class AlwaysServed:
+    """Comes before DynamicItem, for buttons about people's own data."""
+
+    async def interaction_check(self, _interaction: discord.Interaction, /) -> bool:
+        return True
 
 
 async def lets_in(interaction: discord.Interaction) -> bool:

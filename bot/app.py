@@ -12,7 +12,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.access import Door, how_to_serve
+from bot.access import NO_SERVER, Door, how_to_serve
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
 from bot.audit import deed_of, is_for_admins, note_done
@@ -196,7 +196,7 @@ class ReactuneBot(commands.Bot):
     async def on_ready(self) -> None:
         """Tell that the model has loaded, as it may have done while Discord let the bot in, and who is not served."""
         await self._show_status()
-        for sentence in how_to_serve(self.guilds, self.settings.access):
+        for sentence in how_to_serve(self.guilds, self.settings.access) if self.guilds else [NO_SERVER]:
             log.warning(sentence)
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
