@@ -47,7 +47,7 @@ from storage.replies import (
 )
 from storage.request_ids import take_up
 from storage.schema import Basis, Origin, Outcome, utc_now
-from storage.settings import GenerationSettings
+from storage.settings import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class Answerer:
         base: BaseModel,
         generation: GenerationSettings,
         edit_interval_s: float,
+        output: OutputSettings,
         fixed_basis: Basis | None,
         on_recorded: Callable[[int], None],
         deletions: Deletions,
@@ -120,6 +121,7 @@ class Answerer:
         self._base = base
         self._generation = generation
         self._edit_interval_s = edit_interval_s
+        self._output = output
         self._fixed_basis = fixed_basis
         self._on_recorded = on_recorded
         self._deletions = deletions
@@ -207,6 +209,7 @@ class Answerer:
             ask.channel,
             _reference(ask),
             edit_interval_s=self._edit_interval_s,
+            output=self._output,
             on_message=record,
             on_surplus=forget,
         )

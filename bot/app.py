@@ -9,17 +9,21 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import discord
+from discord import app_commands
 from discord.ext import commands
 
+from bot.access import NO_SERVER, Door, how_to_serve
 from bot.alerts import TroubleSource
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
+from bot.audit import deed_of, is_for_admins, note_done
 from bot.deletions import Deletions
 from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
-from bot.failures import ErrorTranslatingTree
+from bot.failures import GuardedTree
 from bot.library import Library
 from bot.metrics import Metrics
+from bot.patience import Patience
 from bot.presence import Presence
 from bot.releases import Releases
 from bot.vote_log import VoteLog
@@ -41,6 +45,7 @@ log = logging.getLogger(__name__)
 
 COGS = (
     "bot.cogs.arena",
+    "bot.cogs.audit",
     "bot.cogs.causes",
     "bot.cogs.chat",
     "bot.cogs.deletions",
@@ -118,8 +123,8 @@ class ReactuneBot(commands.AutoShardedBot):
             help_command=None,
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
-            tree_cls=ErrorTranslatingTree,
             chunk_guilds_at_startup=False,  # the members intent is for those who leave: nobody else is listed
+            tree_cls=GuardedTree,
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
             shard_count=settings.discord.shard_count or None,
@@ -131,6 +136,8 @@ class ReactuneBot(commands.AutoShardedBot):
         self.trouble_sources: list[TroubleSource] = []
         """What is asked, every half minute, whether an admin should hear of something."""
         self.fixed_basis = fixed_basis
+        self.door = Door(self)
+        self.patience = Patience(settings)
         self._given_engine = engine
         self._given_base = base
         self._load_encoder = load_encoder
@@ -159,6 +166,7 @@ class ReactuneBot(commands.AutoShardedBot):
             base=self.base,
             generation=settings.generation,
             edit_interval_s=settings.chat.edit_interval_s,
+            output=settings.output,
             fixed_basis=self.fixed_basis,
             on_recorded=self.vote_log.recorded,
             deletions=self.deletions,
@@ -219,12 +227,24 @@ class ReactuneBot(commands.AutoShardedBot):
         return asyncio.get_running_loop().create_task(work, name=name)
 
     async def on_ready(self) -> None:
-        """Tell that the model has loaded, as it may have done while Discord let the bot in."""
+        """Tell that the model has loaded, as it may have done while Discord let the bot in, and who is not served."""
         await self._show_status()
+        for sentence in how_to_serve(self.guilds, self.settings.access) if self.guilds else [NO_SERVER]:
+            log.warning(sentence)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        for sentence in how_to_serve([guild], self.settings.access):
+            log.warning(sentence)
 
     async def _show_status(self) -> None:
         if self.is_ready() and self.activity is None:
             await self.change_presence(status=self.status)
+
+    async def on_app_command_completion(
+        self, interaction: discord.Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu
+    ) -> None:
+        if is_for_admins(command):
+            await note_done(interaction, deed_of(interaction))
 
     async def on_message(self, message: discord.Message) -> None:
         """There are no prefix commands: the chat cog listens."""

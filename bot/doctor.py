@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -32,10 +33,12 @@ from storage.personalities import ensure_personality, list_personalities, take_c
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
 from storage.retention import count_past, keeps_until
+from storage.safekeeping import OWNER_ONLY
 from storage.sentence_encoder import encoder_name
-from storage.settings import ArenaSettings, Settings
+from storage.settings import EVERY_SERVER, ArenaSettings, Settings
 from storage.vectors import has_pgvector
 from storage.versions import Version, read_alias
+from storage.wording import count
 
 LEAST_FREE_BYTES = 2_000_000_000
 DISCORD_PATIENCE_S = 15.0
@@ -72,6 +75,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Open files", check_open_files
     yield "Logs", lambda: check_log_file(settings.logs)
     yield "Metrics", lambda: check_pages(settings.metrics)
+    yield "Permissions", lambda: _permissions(settings.data.directory)
+    yield "Access", lambda: _access(settings)
     yield "Database", lambda: _database(settings)
     yield "Clock", lambda: check_clock(settings)
     yield "Base model", lambda: _base_model(settings)
@@ -103,6 +108,45 @@ def _disk(directory: Path) -> str:
     if free < LEAST_FREE_BYTES:
         raise Unwell(f"{free / 1e9:.1f} GB are free in {directory}: make room, or set data.directory to another disk")
     return f"{free / 1e9:.1f} GB free in {directory}"
+
+
+def _permissions(directory: Path) -> str:
+    """Say whether other users of this machine may read what members wrote; Windows has no such modes."""
+    if os.name != "posix":
+        return "not checked on this system"
+    own = [directory, *directory.glob("*.db*"), *directory.glob("adapters")]
+    open_to_others = [path for path in own if stat.S_IMODE(path.stat().st_mode) & OWNER_ONLY]
+    if open_to_others:
+        raise Unwell(
+            f"other users of this machine may read {open_to_others[0]}, where members' words are kept: "
+            f"run `chmod -R go= {directory}`"
+        )
+    return "only this user may read the data folder"
+
+
+def _access(settings: Settings) -> str:
+    access = settings.access
+    named = {
+        "access.servers": [server for server in access.servers if server != EVERY_SERVER],
+        "access.channels": access.channels,
+        "access.roles": access.roles,
+    }
+    for key, ids in named.items():
+        for id_ in ids:
+            if len(str(id_)) not in ID_DIGITS:
+                raise Unwell(
+                    f"{key} holds {id_}, which is no id: those have {ID_DIGITS[0]} to {ID_DIGITS[-1]} digits "
+                    "(in Discord: Developer Mode, right click, Copy ID)"
+                )
+    if not access.servers:
+        raise Unwell(
+            "nobody is served: access.servers is empty. Start the bot and invite it; its log names each server with "
+            "the line to write into config.toml"
+        )
+    whom = "every server that invites it" if EVERY_SERVER in access.servers else count(len(access.servers), "server")
+    limits = [count(len(ids), word) for ids, word in ((access.channels, "channel"), (access.roles, "role")) if ids]
+    direct = "direct messages of their members too" if access.direct_messages else "no direct messages"
+    return ", ".join([whom, *(f"only {limit}" for limit in limits), direct])
 
 
 def _open(settings: Settings) -> closing[Database]:

@@ -120,6 +120,7 @@ class ReplyMessage:
     message_id: int
     reply_id: int
     channel_id: int
+    guild_id: int | None
 
 
 def digest_prompt(prompt: str) -> str:
@@ -292,7 +293,7 @@ def was_called_into(session: Session, channel_id: int) -> bool:
 def recent_messages(session: Session, since: datetime, shards: Shards = ALL) -> list[ReplyMessage]:
     """Return the messages of the shards' replies created at or after `since`, newest first."""
     rows = session.execute(
-        select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id, ReplyMessageRow.channel_id)
+        select(ReplyMessageRow.message_id, ReplyMessageRow.reply_id, ReplyMessageRow.channel_id, ReplyRow.guild_id)
         .join(ReplyRow)
         .where(ReplyRow.created_at >= since, shards.of(ReplyRow.guild_id))
         .order_by(ReplyRow.id.desc(), ReplyMessageRow.position)

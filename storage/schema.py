@@ -205,6 +205,16 @@ class DocumentKind(StrEnum):
     PINS = "pins"
 
 
+class AuditOutcome(StrEnum):
+    """What became of what somebody wanted to do with an admin's rights."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    """They had no right to, or things were not as the command needs them."""
+    FAILED = "failed"
+    """Something unforeseen went wrong; the log has it."""
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -235,6 +245,7 @@ class Base(DeclarativeBase):
         Lesson: values_of(Lesson),
         Scope: values_of(Scope),
         DocumentKind: values_of(DocumentKind),
+        AuditOutcome: values_of(AuditOutcome),
     }
 
 
@@ -797,3 +808,26 @@ class ChunkRow(Base):
     """Name of the encoder that embedded it; empty means that it waits."""
     embedding: Mapped[bytes | None] = mapped_column(LargeBinary)
     """Its vector of length 1, in little-endian float32."""
+
+
+class AuditRow(Base):
+    """What somebody did with an admin's rights; append-only, and a member's deletion leaves it as it is."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_guild", "guild_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    happened_at: Mapped[datetime] = mapped_column(default=utc_now)
+    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    """Where it was said; none for the command line."""
+    actor: Mapped[str] = mapped_column(String(64))
+    actor_id: Mapped[int] = mapped_column(BigInteger)
+    """The member's id; 0 for the command line."""
+    action: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(Text, default="")
+    personality_id: Mapped[int | None]
+    """Whom it concerned; no foreign key, so that the trail outlives everything."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    outcome: Mapped[AuditOutcome]
+    note: Mapped[str] = mapped_column(Text, default="")
+    """Why it was refused, or the reference id of a failure."""

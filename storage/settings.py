@@ -30,6 +30,8 @@ ENV_SEPARATOR = "__"
 TOKEN_VARIABLE = "DISCORD_TOKEN"
 TOKEN_MISPLACED = {"discord_token", "token", "discord.discord_token", "discord.token", "reactune_discord__token"}
 MOST_NAMES_LISTED = 25
+EVERY_SERVER = 0
+"""In access.servers: all servers that the bot is in."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -89,6 +91,45 @@ class DiscordSettings(Section):
     """Numbers of the connections that this process serves, from 0; empty is all. Others are for other processes."""
     members_intent: bool = False
     """Ask Discord for the privileged server members intent: who leaves is noticed at once, otherwise once a day."""
+
+
+class AccessSettings(Section):
+    """Who is served; what is not named here is refused."""
+
+    servers: Ids = ()
+    """Ids of the servers that are served; empty is none, and 0 is every server that invites the bot."""
+    channels: Ids = ()
+    """Ids of channels or categories that are served, their threads included; empty is all of a served server."""
+    roles: Ids = ()
+    """Ids of roles whose members are served, beside admins; empty is everyone there."""
+    direct_messages: bool = True
+    """Serve members of a served server in direct messages too."""
+
+
+class LimitSettings(Section):
+    """Most requests, each an answer or a command, in a minute and in an hour; 0 is no limit."""
+
+    member_per_minute: Annotated[int, Field(ge=0)] = 10
+    """Of one member; admins' commands count as well."""
+    member_per_hour: Annotated[int, Field(ge=0)] = 120
+    """Of one member."""
+    channel_per_minute: Annotated[int, Field(ge=0)] = 30
+    """In one channel or thread."""
+    channel_per_hour: Annotated[int, Field(ge=0)] = 600
+    """In one channel or thread."""
+    server_per_minute: Annotated[int, Field(ge=0)] = 120
+    """In one server; all direct messages together count as one."""
+    server_per_hour: Annotated[int, Field(ge=0)] = 3_000
+    """In one server; all direct messages together count as one."""
+
+
+class OutputSettings(Section):
+    """What the bot's messages may hold of words that nobody vouches for."""
+
+    allow_masked_links: bool = False
+    """Let answers hide a link behind other words; off spells its target out."""
+    allow_invites: bool = False
+    """Let answers hold invitations to Discord servers; off removes them."""
 
 
 class ModelSettings(Section):
@@ -410,6 +451,9 @@ class Settings(Section):
     data: DataSettings = DataSettings()
     database: DatabaseSettings = DatabaseSettings()
     discord: DiscordSettings = DiscordSettings()
+    access: AccessSettings = AccessSettings()
+    limits: LimitSettings = LimitSettings()
+    output: OutputSettings = OutputSettings()
     model: ModelSettings = Field(default_factory=ModelSettings)
     generation: GenerationSettings = GenerationSettings()
     chat: ChatSettings = ChatSettings()

@@ -566,3 +566,15 @@ class TestPersonalities:
         (line,) = load_dataset("json", data_files=str(tmp_path / "keeper.jsonl"), split="train")
         assert "You keep a lighthouse." in line["prompt"]
         assert (line["chosen"], line["rejected"]) == ("Evening.", "Hello!")
+
+
+def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
+    reactune("model", "promote", "v1", "--reason", "votes like it")
+    reactune("model", "promote", "v1")
+    code, out, _ = reactune("audit", "--json")
+    refused, done = json.loads(out)["entries"]
+    assert code == 0
+    assert (done["action"], done["outcome"], done["reason"]) == ("model promote", "done", "votes like it")
+    assert (refused["outcome"], refused["note"]) == ("refused", "the champion is v1 already: nothing was changed")
+    assert done["actor"].endswith("(command line)")
+    assert reactune("audit", "--action", "votes")[1] == "Nothing stands in the audit trail for that.\n"

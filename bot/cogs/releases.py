@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.audit import change
 from bot.bursts import hold_back_bursts
 from bot.cogs.models import offer_versions
 from bot.message_stream import is_passing
@@ -79,7 +80,8 @@ class Canaries(app_commands.Group):
         challenger = await bot.database.read(version_named, whose.id, version)
         await bot.database.read(ask_gate, challenger, override=override, reason=reason)
         await asyncio.to_thread(bot.releases.open, challenger)
-        canary = await bot.database.run(
+        canary = await change(
+            interaction,
             start_canary,
             whose.id,
             challenger,
@@ -107,7 +109,7 @@ class Canaries(app_commands.Group):
         """End the canary: the champion answers everywhere."""
         await interaction.response.defer()
         whose, by = await chosen_personality(self.bot, interaction, personality), named(interaction.user)
-        await self.bot.database.run(stop_canary, whose.id, by=by, reason=reason)
+        await change(interaction, stop_canary, whose.id, by=by, reason=reason)
         log.info("%s stopped the canary of %s", by, whose.name)
         release = await self.bot.releases.current(whose.id)
         text = f"The canary is stopped: **{release.name}** answers everywhere."

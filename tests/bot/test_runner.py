@@ -263,6 +263,7 @@ def killed_while_streaming(settings) -> None:
     environment = os.environ | {
         "REACTUNE_DATA__DIRECTORY": str(settings.data.directory),
         "REACTUNE_CHAT__EDIT_INTERVAL_S": "0",
+        "REACTUNE_ACCESS__SERVERS": "0",
         "REACTUNE_CHAT__COOLDOWN_S": "0",
     }
     killed = subprocess.run([sys.executable, "-c", DIE_WHILE_STREAMING], env=environment, timeout=60, check=False)
