@@ -11,6 +11,7 @@ from typing import Any
 import discord
 from discord.ext import commands
 
+from bot.adapters_at_hand import AdaptersAtHand
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
 from bot.engine import Engine
@@ -77,6 +78,7 @@ class ReactuneBot(commands.Bot):
     library: Library
     vote_log: VoteLog
     warming: Warming
+    at_hand: AdaptersAtHand
     loading: asyncio.Task[None]
     """Ends when the model is there, or cannot be had."""
     personality_id: int
@@ -145,6 +147,8 @@ class ReactuneBot(commands.Bot):
         self.spawn(self.library.prepare(), "documents that wait")
         self.warming = Warming(self.engine, self.releases, self.database)
         await self.warming.start()
+        self.at_hand = AdaptersAtHand(self.adapters, self.database)
+        self.at_hand.start()
         self.loading = self.spawn(self._load_model(), "the model loads")
 
     async def _sync_commands(self) -> None:
@@ -203,6 +207,8 @@ class ReactuneBot(commands.Bot):
         self._is_leaving = True
         if hasattr(self, "warming"):
             self.warming.close()
+        if hasattr(self, "at_hand"):
+            self.at_hand.close()
         if hasattr(self, "engine"):
             await self.engine.close(self.settings.chat.drain_s)
         if hasattr(self, "library"):

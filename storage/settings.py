@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -46,6 +47,15 @@ Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Files = Annotated[tuple[Folder, ...], BeforeValidator(_split_commas)]
 
 
+def _require_address(value: str) -> str:
+    address = urlsplit(value)
+    if value and not (address.scheme and value.startswith(f"{address.scheme}://")):
+        raise ValueError("write an address such as s3://bucket/folder or file:///folder")
+    if address.password is not None:
+        raise ValueError("credentials belong into the environment, not into the address")
+    return value
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -61,6 +71,10 @@ class DataSettings(Section):
 
     directory: Folder = Path("data")
     """Folder for the database, adapters, the converted base model and locks."""
+    adapters: Annotated[str, AfterValidator(_require_address), Field(repr=False)] = ""
+    """Shared store of adapters, s3://bucket/folder or file:///folder; empty is the data folder (docs/scaling.md)."""
+    adapter_cache_bytes: Count = 4_000_000_000
+    """Bytes in the data folder for adapters of a shared store; those that an alias names stay in any case."""
 
 
 class DatabaseSettings(Section):
@@ -503,5 +517,6 @@ def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
     section, name = (str(part) for part in first["loc"][:2])
     secret = not sections()[section].model_fields[name].repr
     value = "(hidden)" if secret else repr(first["input"])
-    message = (first["msg"][0].lower() + first["msg"][1:]).replace("tuple", "list")
+    said = first["msg"].removeprefix("Value error, ")
+    message = (said[0].lower() + said[1:]).replace("tuple", "list")
     return f"{origins[f'{section}.{name}']}: {section}.{name} = {value} does not fit: {message}"
