@@ -26,7 +26,7 @@ from storage.graphs.support import UnsupportedModel
 from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
-from storage.processes import TRAINER, is_alive
+from storage.processes import TRAINER, signs_of_life
 from storage.sentence_encoder import encoder_name
 from storage.settings import ArenaSettings, ReleaseSettings, Settings
 from storage.versions import Version, read_alias
@@ -70,6 +70,7 @@ def _find(what: str, check: Callable[[], str]) -> Finding:
 def _checks(settings: Settings) -> Iterator[Check]:
     yield "Disk", lambda: _disk(settings.data.directory)
     yield "Database", lambda: _database(settings)
+    yield "Adapter store", lambda: open_store(settings).examine()
     yield "Base model", lambda: _base_model(settings)
     yield "Engine", lambda: _engine(settings)
     yield "Coherence model", lambda: _coherence_model(settings)
@@ -169,9 +170,10 @@ def _champion(settings: Settings, version: Version | None) -> str:
 
 def _trainer(settings: Settings) -> str:
     with _open(settings) as database, database.snapshot() as session:
-        if not is_alive(session, TRAINER):
-            raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
-    return "runs"
+        signs = signs_of_life(session, TRAINER)
+    if not signs:
+        raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
+    return ", ".join(f"{sign.place} ({sign.age_s:.0f} s ago)" for sign in signs)
 
 
 def _arenas(settings: ArenaSettings) -> str:

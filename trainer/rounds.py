@@ -18,8 +18,10 @@ from storage.canaries import release_passed
 from storage.cards import settings_of
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
-from storage.errors import RoundConflict, StorageError
+from storage.errors import LeaseRanOut, RoundConflict, StorageError
+from storage.leases import require_lease
 from storage.personalities import read_personality, take_cards
+from storage.processes import HEARTBEAT_S
 from storage.rounds import finish_round, report_progress, require_round
 from storage.schema import GateVerdict, Lesson, RoundStatus
 from storage.settings import Settings
@@ -36,6 +38,7 @@ from trainer.training import TrainingMetrics
 from trainer.vote_material import prepare_votes
 
 PROGRESS_S = 1.0
+RENEWAL_S = 3 * HEARTBEAT_S
 FORESEEN = (TrainerError, StorageError)
 
 log = logging.getLogger(__name__)
@@ -78,8 +81,7 @@ def run_round(settings: Settings, round_id: int) -> None:
     with closing(open_database(settings)) as database:
         try:
             result = _train(settings, database, round_id)
-            with database.transaction() as session:
-                _conclude(session, settings, round_id, result)
+            _conclude_held(database, settings, round_id, result)
         except RoundConflict as conflict:
             log.warning("Nothing is published: %s.", conflict)
         except Exception as error:
@@ -143,6 +145,21 @@ def _json(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _json(part) for name, part in value.items()}
     return [_json(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _conclude_held(database: Database, settings: Settings, round_id: int, result: Result) -> None:
+    """End the round while it is held; a lease that ran out without its database or host gets a moment to be renewed."""
+    give_up_at = time.monotonic() + RENEWAL_S
+    while True:
+        try:
+            with database.transaction() as session:
+                require_lease(session, round_id)
+                _conclude(session, settings, round_id, result)
+            return
+        except LeaseRanOut:
+            if time.monotonic() > give_up_at:
+                raise
+        time.sleep(PROGRESS_S)
 
 
 def _conclude(session: Session, settings: Settings, round_id: int, result: Result) -> None:

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, resolve_base_model
 from storage.corrections import withdraw
 from storage.database import Database, open_database
+from storage.leases import renew_lease
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.rounds import (
@@ -26,12 +28,13 @@ from storage.rounds import (
     claim_round,
     digest_manifest,
     finish_round,
+    interrupt_rounds,
     read_manifest,
     read_voters,
     request_round,
     require_round,
 )
-from storage.schema import Basis, GateVerdict, PairSource, ReplyRow, RoundStatus, Split
+from storage.schema import Basis, GateVerdict, PairSource, ReplyRow, RoundRow, RoundStatus, Split, utc_now
 from storage.settings import Settings
 from storage.versions import Version, list_versions, promote, read_alias
 from storage.votes import Vote
@@ -573,6 +576,28 @@ def test_a_round_ended_while_it_trains_stops_and_publishes_nothing(
     assert not thread.is_alive()
     assert look(database, round_.id).reason == "stopped"
     assert published_folders(settings) == []
+
+
+@pytest.mark.parametrize("in_time", [True, False], ids=["renewed", "ended by another trainer"])
+def test_a_round_whose_lease_ran_out_publishes_only_once_it_is_renewed(
+    database: Database, revision: str, settings: Settings, in_time: bool
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    round_ = start(database)
+    with database.transaction() as session:
+        session.get_one(RoundRow, round_.id).lease_until = utc_now() - timedelta(seconds=1)
+    thread = threading.Thread(target=run_round, args=(settings, round_.id))
+    thread.start()
+    while look(database, round_.id).progress.get("phase") != "publishing":
+        assert thread.is_alive()
+        time.sleep(0.02)
+    time.sleep(0.3)  # it has tried to end the round, and waits
+    assert look(database, round_.id).is_open
+    assert versions(database) == []
+    seed(database, lambda session: renew_lease(session, round_.id) if in_time else interrupt_rounds(session, "other"))
+    thread.join(timeout=30)
+    assert look(database, round_.id).status is (RoundStatus.PUBLISHED if in_time else RoundStatus.INTERRUPTED)
+    assert len(versions(database)) == in_time
 
 
 def test_a_version_whose_round_was_ended_at_the_last_moment_gets_no_row(
