@@ -27,6 +27,7 @@ from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, signs_of_life
+from storage.quantization import require_quantization
 from storage.sentence_encoder import encoder_name
 from storage.settings import ArenaSettings, ReleaseSettings, Settings
 from storage.versions import Version, read_alias
@@ -78,6 +79,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Personalities", lambda: _personalities(settings)
     yield "Champions", lambda: _champions(settings)
     yield "Trainer", lambda: _trainer(settings)
+    yield "Training", lambda: _training(settings)
     yield "Token", lambda: asyncio.run(_token(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: _arenas(settings.arena)
@@ -174,6 +176,13 @@ def _trainer(settings: Settings) -> str:
     if not signs:
         raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
     return ", ".join(f"{sign.place} ({sign.age_s:.0f} s ago)" for sign in signs)
+
+
+def _training(settings: Settings) -> str:
+    training = settings.training
+    require_quantization(training.quantization)
+    together = f", {training.processes} processes ({training.parallelism})" if training.processes > 1 else ""
+    return f"in {training.quantization or training.number_format}, on the {'GPU' if has_gpu() else 'CPU'}{together}"
 
 
 def _arenas(settings: ArenaSettings) -> str:

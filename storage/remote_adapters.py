@@ -151,9 +151,10 @@ class RemoteAdapters:
 
     def _modified(self, path: str) -> datetime | None:
         try:
-            return self._read(lambda: self._files.modified(path))
+            since: datetime = self._read(lambda: self._files.modified(path))
         except FileNotFoundError:
             return None  # another host swept meanwhile
+        return since
 
     def _now(self) -> datetime:
         """Return the time by the store's own clock, since those of hosts differ and jump."""

@@ -246,6 +246,12 @@ class TrainingSettings(Section):
     """Scale of a new adapter; its effect is alpha / rank."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Number format of the frozen weights while training; "auto": bfloat16 if the machine has it."""
+    quantization: Literal["", "4bit"] = ""
+    """"4bit": frozen weights in four bits (QLoRA), for large models on an NVIDIA GPU with the extra `qlora`."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that train together, one for each GPU of the machine; they share `batch_size`."""
+    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    """What the processes share: "ddp" the pairs of a step, "fsdp" also the frozen weights (GPUs only, never run yet)."""
     seed: Annotated[int, Field(ge=0)] = 17
     """Seed of the split, the new adapter and the order of pairs."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 1
@@ -396,6 +402,20 @@ class Settings(Section):
             raise ValueError(
                 f"knowledge.overlap_tokens = {self.knowledge.overlap_tokens} repeats more than half of a passage: "
                 f"it must be at most half of knowledge.chunk_tokens = {self.knowledge.chunk_tokens}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _share_a_step(self) -> Settings:
+        training = self.training
+        if training.batch_size % training.processes:
+            raise ValueError(
+                f"training.batch_size = {training.batch_size} cannot be shared by training.processes = "
+                f"{training.processes}: it must be a multiple of it"
+            )
+        if training.quantization and training.parallelism == "fsdp" and training.processes > 1:
+            raise ValueError(
+                'training.quantization = "4bit" does not go together with training.parallelism = "fsdp": set "ddp"'
             )
         return self
 

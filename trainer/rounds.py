@@ -22,6 +22,7 @@ from storage.errors import LeaseRanOut, RoundConflict, StorageError
 from storage.leases import require_lease
 from storage.personalities import read_personality, take_cards
 from storage.processes import HEARTBEAT_S
+from storage.quantization import require_quantization
 from storage.rounds import finish_round, report_progress, require_round
 from storage.schema import GateVerdict, Lesson, RoundStatus
 from storage.settings import Settings
@@ -33,6 +34,7 @@ from trainer.judge import Judgement, judge
 from trainer.material import Material
 from trainer.preparation import Skip, open_adapter
 from trainer.progress import Progress
+from trainer.ranks import train_on_all
 from trainer.suites import load_suites
 from trainer.training import TrainingMetrics
 from trainer.vote_material import prepare_votes
@@ -98,6 +100,7 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
     report(Progress("gathering"))
     # What the gate needs is looked for now: a mistake must not come to light after an hour of training.
     load_suites(settings.gate)
+    require_quantization(settings.training.quantization)
     resolve_coherence_model(settings.gate.coherence_model, settings.data.directory, log.info)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     store = open_store(settings)
@@ -116,7 +119,9 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
     with store.stage() as staging:
         parent = open_adapter(store, material.parent, base)
         parent_path = parent.path if parent else None
-        metrics = material.train(base=base, parent=parent_path, output=staging, report=report)
+        metrics = train_on_all(
+            material, settings.training, base=base, parent=parent_path, output=staging, report=report
+        )
         adapter = AdapterRef(store.seal(staging), staging)
         judgement = judge(base, adapter, settings=settings, report=report)
         verdict = decide(
