@@ -255,3 +255,13 @@ def _reply(session: Session, row: ReplyRow) -> Reply:
     speakers = session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id))
     retrieved = tuple(Retrieved(**passage) for passage in row.retrieved)
     return plain(Reply, row, message_ids=tuple(message_ids), speakers=tuple(speakers), retrieved=retrieved)
+
+
+def newest_base(session: Session, personality_id: int) -> str | None:
+    """Return the revision of the base that gave the personality's newest answer, or None before the first."""
+    return session.scalar(
+        select(ReplyRow.base_revision)
+        .where(ReplyRow.personality_id == personality_id)
+        .order_by(ReplyRow.id.desc())
+        .limit(1)
+    )

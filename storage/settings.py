@@ -251,7 +251,7 @@ class TrainingSettings(Section):
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that train together, one for each GPU of the machine; they share `batch_size`."""
     parallelism: Literal["ddp", "fsdp"] = "ddp"
-    """What the processes share: "ddp" the pairs of a step, "fsdp" also the frozen weights (GPUs only, never run yet)."""
+    """What the processes share: "ddp" the pairs of a step, "fsdp" also the frozen weights (on GPUs, never run)."""
     seed: Annotated[int, Field(ge=0)] = 17
     """Seed of the split, the new adapter and the order of pairs."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 1

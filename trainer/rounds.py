@@ -23,6 +23,7 @@ from storage.leases import require_lease
 from storage.personalities import read_personality, take_cards
 from storage.processes import HEARTBEAT_S
 from storage.quantization import require_quantization
+from storage.replies import newest_base
 from storage.rounds import finish_round, report_progress, require_round
 from storage.schema import GateVerdict, Lesson, RoundStatus
 from storage.settings import Settings
@@ -115,7 +116,7 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
         else prepare_votes(database, settings, round_, base=base, store=store, report=report)
     )
     if isinstance(material, str):
-        return Skipped(material)
+        return Skipped(material + _other_base(database, round_.personality_id, base))
     with store.stage() as staging:
         parent = open_adapter(store, material.parent, base)
         parent_path = parent.path if parent else None
@@ -137,6 +138,18 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
             return Rejected(verdict, measured)
         report(Progress("publishing"))
         return Judged(store.publish(staging), base, material, verdict, measured)
+
+
+def _other_base(database: Database, personality_id: int, base: BaseModel) -> str:
+    """Return what to add where members talk to a base that is not this trainer's, else nothing."""
+    with database.snapshot() as session:
+        served = newest_base(session, personality_id)
+    if served in (None, base.revision):
+        return ""
+    return (
+        f"; the newest answers are of a base of revision {served}, and this trainer has {base.name} ({base.revision}): "
+        "set model.base on its host to what the bot uses"
+    )
 
 
 def _measured(metrics: TrainingMetrics, judgement: Judgement) -> dict[str, Any]:

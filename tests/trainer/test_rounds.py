@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, resolve_base_model
+from storage.cards import Card
 from storage.corrections import withdraw
 from storage.database import Database, open_database
 from storage.leases import renew_lease
-from storage.personalities import ensure_personality
+from storage.personalities import create_personality, ensure_personality, list_personalities
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.rounds import (
     ManifestPair,
@@ -546,6 +547,32 @@ def test_a_champion_whose_files_are_damaged_stops_the_round(
     assert ended.status is RoundStatus.FAILED
     assert "truncated or altered" in ended.reason
     assert len(versions(database)) == 1
+
+
+def test_a_host_without_cards_takes_them_from_the_database(
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+) -> None:
+    def prepare(session: Session) -> None:
+        add_siblings(session, 2, base_revision=revision)
+        create_personality(session, "pirate", Card(system_prompt="Arr."), by="grace")
+
+    seed(database, prepare)
+    elsewhere = settings.personalities.model_copy(update={"directory": settings.data.directory / "nowhere"})
+    assert run(settings.model_copy(update={"personalities": elsewhere})).status is RoundStatus.PUBLISHED
+    with database.snapshot() as session:
+        known = list_personalities(session, archived=None)
+    assert [(who.name, who.card.system_prompt, who.archived_at) for who in known] == [
+        ("default", "", None),
+        ("pirate", "Arr.", None),
+    ]
+
+
+def test_a_trainer_with_another_base_than_the_bots_says_so(database: Database, run: Callable[..., Round]) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision="f" * 16))
+    ended = run()
+    assert ended.status is RoundStatus.SKIPPED
+    assert f"the newest answers are of a base of revision {'f' * 16}, and this trainer has tiny (" in ended.reason
+    assert ended.reason.endswith("set model.base on its host to what the bot uses")
 
 
 def test_a_round_ended_by_somebody_else_publishes_nothing(
