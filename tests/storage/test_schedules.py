@@ -12,8 +12,8 @@ from storage.schedules import begin_schedule, take_due
 from storage.schema import ScheduleRow
 from tests.storage.together import together
 
-MINUTELY = parse_schedule("training.schedule", "* * * * *")
-assert MINUTELY is not None
+YEARLY = parse_schedule("training.schedule", "0 0 1 7 *")
+assert YEARLY is not None
 
 
 def ago(**span: float) -> datetime:
@@ -27,7 +27,7 @@ def begin(database: Database, since: datetime | None) -> None:
 
 def look(database: Database) -> bool:
     with database.transaction() as session:
-        return take_due(session, "rounds", MINUTELY)
+        return take_due(session, "rounds", YEARLY)
 
 
 def seen_until(database: Database) -> datetime:
@@ -39,7 +39,7 @@ def test_many_that_begin_and_look_at_once_are_told_once(database: Database) -> N
     told: list[bool] = []
 
     def trainer(_: int) -> None:
-        begin(database, ago(hours=3))
+        begin(database, ago(days=800))
         told.append(look(database))
 
     together(4, trainer)
@@ -47,11 +47,11 @@ def test_many_that_begin_and_look_at_once_are_told_once(database: Database) -> N
 
 
 def test_the_latest_look_counts(database: Database) -> None:
-    begin(database, ago(hours=3))
+    begin(database, ago(days=800))
     begin(database, None)
-    assert look(database), "nobody has looked for three hours"
-    begin(database, ago(hours=2))
-    assert not look(database) or seen_until(database).second == 0
+    assert look(database), "nobody has looked for two years"
+    begin(database, ago(days=400))
+    assert not look(database)
 
 
 def test_a_clock_that_is_set_back_makes_nothing_due_twice(database: Database) -> None:
