@@ -13,6 +13,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.access import NO_SERVER, Door, how_to_serve
+from bot.adapters_at_hand import AdaptersAtHand
 from bot.alerts import TroubleSource
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
@@ -97,6 +98,7 @@ class ReactuneBot(commands.AutoShardedBot):
     own_shards: Shards
     """Those that this process serves."""
     presence: Presence
+    at_hand: AdaptersAtHand
     loading: asyncio.Task[None]
     """Ends when the model is there, or cannot be had."""
     personality_id: int
@@ -181,6 +183,8 @@ class ReactuneBot(commands.AutoShardedBot):
         self.spawn(self.library.prepare(), "documents that wait")
         self.warming = Warming(self.engine, self.releases, self.database)
         await self.warming.start()
+        self.at_hand = AdaptersAtHand(self.adapters, self.database)
+        self.at_hand.start()
         self.loading = self.spawn(self._load_model(), "the model loads")
 
     async def _sync_commands(self) -> None:
@@ -256,6 +260,8 @@ class ReactuneBot(commands.AutoShardedBot):
         self._is_leaving = True
         if hasattr(self, "warming"):
             self.warming.close()
+        if hasattr(self, "at_hand"):
+            self.at_hand.close()
         if hasattr(self, "engine"):
             await self.engine.close(self.settings.chat.drain_s)
         if hasattr(self, "library"):

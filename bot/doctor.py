@@ -31,7 +31,8 @@ from storage.graphs.support import UnsupportedModel
 from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
-from storage.processes import TRAINER, is_alive
+from storage.processes import TRAINER, signs_of_life
+from storage.quantization import require_quantization
 from storage.retention import count_past, keeps_until
 from storage.safekeeping import OWNER_ONLY
 from storage.sentence_encoder import encoder_name
@@ -79,6 +80,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Access", lambda: _access(settings)
     yield "Database", lambda: _database(settings)
     yield "Clock", lambda: check_clock(settings)
+    yield "Adapter store", lambda: open_store(settings).examine()
     yield "Base model", lambda: _base_model(settings)
     yield "Memory", lambda: check_memory(resolve_base_model(settings.model.base, settings.data.directory).path)
     yield "GPU", check_gpu
@@ -88,6 +90,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Personalities", lambda: _personalities(settings)
     yield "Champions", lambda: _champions(settings)
     yield "Trainer", lambda: _trainer(settings)
+    yield "Training", lambda: _training(settings)
     yield "Token", lambda: asyncio.run(_token(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: _arenas(settings.arena)
@@ -224,9 +227,17 @@ def _champion(settings: Settings, version: Version | None) -> str:
 
 def _trainer(settings: Settings) -> str:
     with _open(settings) as database, database.snapshot() as session:
-        if not is_alive(session, TRAINER):
-            raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
-    return "runs"
+        signs = signs_of_life(session, TRAINER)
+    if not signs:
+        raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
+    return ", ".join(f"{sign.place} ({sign.age_s:.0f} s ago)" for sign in signs)
+
+
+def _training(settings: Settings) -> str:
+    training = settings.training
+    require_quantization(training.quantization)
+    together = f", {training.processes} processes ({training.parallelism})" if training.processes > 1 else ""
+    return f"in {training.quantization or training.number_format}, on the {'GPU' if has_gpu() else 'CPU'}{together}"
 
 
 def _retention(settings: Settings) -> str:

@@ -51,6 +51,6 @@ class Presence:
         """Let another process take the shards at once."""
         self._beat.cancel()
         try:
-            await self._database.run(leave_shards, self.worker)
+            await self._database.run(leave_shards, self._shards, self.worker)
         except DBAPIError as error:
             log.warning("Another process can take these shards in %.0f s (%s).", SILENT_AFTER_S, error.orig)

@@ -11,6 +11,7 @@ from bot.untrusted import show_reason
 from storage.canaries import Reading, share_of_votes
 from storage.evidence import Evidence
 from storage.imports import Imported
+from storage.processes import Sign
 from storage.rounds import Round
 from storage.schema import CHALLENGER, GateVerdict, RoundStatus
 from storage.versions import Alias, AliasMove, Version, name_of
@@ -47,7 +48,10 @@ class Status:
     pairs_needed: int
     bases: str
     latest_round: Round | None
-    trainer_alive: bool
+    trainers: Sequence[Sign]
+    """Those that live."""
+    running: Sequence[Round]
+    """The rounds of all personalities that train now."""
     schedule: str
 
 
@@ -78,9 +82,16 @@ def _canary(reading: Reading) -> str:
 
 
 def _trainer(status: Status) -> str:
-    if not status.trainer_alive:
+    if not status.trainers:
         return "not running; start it with `reactune trainer`"
-    return f"running, scheduled at `{status.schedule}` UTC" if status.schedule else "running, no schedule"
+    schedule = f"scheduled at `{status.schedule}` UTC" if status.schedule else "no schedule"
+    return f"{describe_trainers(status.trainers, status.running)}; {schedule}"
+
+
+def describe_trainers(trainers: Sequence[Sign], running: Sequence[Round]) -> str:
+    """Return which trainers live, and what each of them does."""
+    rounds = {round_.worker: f" trains round {round_.id}" for round_ in running}
+    return ", ".join(f"`{sign.place}`{rounds.get(sign.worker, ' waits')}" for sign in trainers)
 
 
 def describe_round(round_: Round) -> str:

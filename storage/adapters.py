@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from pathlib import Path
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
 
+from storage.adapter_files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, Stamp, read_config, seal, stamp_of, verify
 from storage.base_model import BaseModel
 from storage.conversion import sync_names, sync_to_disk
 from storage.errors import AdapterError
 from storage.settings import Settings
 
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
-CHECKSUMS_FILE = "SHA256SUMS"
-"""Lines as `sha256sum` writes them; the digest of this file names the adapter."""
-DROPPED_FILES = frozenset({"README.md", CHECKSUMS_FILE})  # PEFT's model card names the machine's paths
+__all__ = [
+    "CHECKSUMS_FILE",
+    "CONFIG_FILE",
+    "UNREGISTERED_PREFIX",
+    "WEIGHTS_FILE",
+    "AdapterRef",
+    "AdapterStore",
+    "open_store",
+    "require_base",
+]
+
 DIGEST = re.compile(r"[0-9a-f]{64}")
 STAGING_PREFIX = ".staging-"
 UNREGISTERED_PREFIX = ".unregistered-"
 """A file of this name and the digest lies beside an adapter until `sweep` hears of its version's row."""
-
-Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,17 @@ class AdapterRef:
 
 
 def open_store(settings: Settings) -> AdapterStore:
-    """Return the store in the data folder."""
-    return AdapterStore(settings.data.directory / "adapters")
+    """Return the store in the data folder, or the shared one of `data.adapters` with its cache there.
+
+    Raises SettingsError where nothing is installed that reads such an address.
+    """
+    folder = settings.data.directory / "adapters"
+    if not settings.data.adapters:
+        return AdapterStore(folder)
+    from storage.remote_adapters import RemoteAdapters
+    from storage.shared_adapters import SharedAdapterStore  # a kind of store, so it imports this module
+
+    return SharedAdapterStore(folder, RemoteAdapters(settings.data.adapters), settings.data.adapter_cache_bytes)
 
 
 class AdapterStore:
@@ -93,9 +103,7 @@ class AdapterStore:
     def seal(self, staging: Path) -> str:
         """Make of a staged folder what publishing would make of it, and return the digest; raises as `publish` does."""
         with self._explaining_disk_errors():
-            _keep_adapter_files(staging)
-            _normalise_config(staging / CONFIG_FILE)
-            return hashlib.sha256(_write_checksums(staging).encode()).hexdigest()
+            return seal(staging)
 
     @contextlib.contextmanager
     def _explaining_disk_errors(self) -> Iterator[None]:
@@ -111,10 +119,22 @@ class AdapterStore:
         """Return the folder of a complete, unaltered adapter; raises AdapterError naming what is wrong otherwise."""
         if DIGEST.fullmatch(digest) is None:
             raise AdapterError(f"{digest!r} is no adapter digest: 64 hexadecimal digits are expected")
+        return self._checked(digest)
+
+    def keep(self, _digests: Collection[str]) -> list[str]:
+        """Have these adapters at hand without a network; return a sentence for each that cannot be had."""
+        return []
+
+    def examine(self) -> str:
+        """Say where adapters are kept, once it is known that they can be written there; raises AdapterError."""
+        with self._explaining_disk_errors(), self.stage():
+            return f"the folder {self._directory}"
+
+    def _checked(self, digest: str) -> Path:
         folder = self._directory / digest
-        stamp = _stamp(folder)
+        stamp = stamp_of(folder)
         if self._verified.get(digest) != stamp:
-            _verify(folder, digest)
+            verify(folder, digest)
             self._verified[digest] = stamp
         return folder
 
@@ -156,19 +176,23 @@ class AdapterStore:
 
     def _publish(self, staging: Path) -> str:
         digest = self.seal(staging)
-        sync_to_disk(staging)
-        final = self._directory / digest
         if not self._is_sound(digest):
             (self._directory / f"{UNREGISTERED_PREFIX}{digest}").touch()
-            shutil.rmtree(final, ignore_errors=True)
-            staging.replace(final)
-        sync_names(self._directory)
+            self._take_in(staging, digest)
         return digest
+
+    def _take_in(self, staging: Path, digest: str) -> None:
+        """Move a staged folder to its final place, in one step."""
+        final = self._directory / digest
+        sync_to_disk(staging)
+        shutil.rmtree(final, ignore_errors=True)
+        staging.replace(final)
+        sync_names(self._directory)
 
     def _is_sound(self, digest: str) -> bool:
         """Return whether the adapter is published, complete and unaltered."""
         try:
-            self.path(digest)
+            self._checked(digest)
         except AdapterError:
             return False
         return True
@@ -179,7 +203,7 @@ class AdapterStore:
 
 def require_base(adapter: Path, base: BaseModel) -> None:
     """Raise AdapterError unless the adapter was trained on this base, byte for byte."""
-    config = _read_config(adapter / CONFIG_FILE)
+    config = read_config(adapter / CONFIG_FILE)
     if config.get("revision") != base.revision:
         trained_on = config.get("base_model_name_or_path") or "an unnamed base"
         raise AdapterError(
@@ -191,92 +215,3 @@ def require_base(adapter: Path, base: BaseModel) -> None:
 
 def _lock_path(staging: Path) -> Path:
     return staging.with_name(f"{staging.name}.lock")
-
-
-def _keep_adapter_files(staging: Path) -> None:
-    for path in sorted(staging.iterdir()):
-        if path.name in DROPPED_FILES:
-            path.unlink()
-        elif path.name not in (CONFIG_FILE, WEIGHTS_FILE) or path.is_symlink() or not path.is_file():
-            raise AdapterError(
-                f"an adapter may not hold {path.name}: only {CONFIG_FILE} and {WEIGHTS_FILE} are accepted, "
-                "because other formats can run code when they are loaded"
-            )
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (staging / name).exists():
-            raise AdapterError(f"the adapter has no {name}: save it again with PEFT as safetensors")
-    _require_safetensors(staging / WEIGHTS_FILE)
-
-
-def _require_safetensors(path: Path) -> None:
-    try:
-        with safe_open(path, framework="numpy"):
-            pass
-    except SafetensorError as error:
-        raise AdapterError(f"{path.name} is truncated or no safetensors file ({error}): save it again") from error
-
-
-def _normalise_config(path: Path) -> None:
-    """Rewrite PEFT's configuration so that equal adapters have equal bytes on every machine."""
-    config = _read_config(path) | {"inference_mode": True}
-    if isinstance(config.get("target_modules"), list):  # a set in PEFT, saved in the order of a random hash
-        config["target_modules"] = sorted(config["target_modules"])
-    config["base_model_name_or_path"] = _without_folders(config.get("base_model_name_or_path"))
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _without_folders(name: str | None) -> str | None:
-    if name is None or not (PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()):
-        return name
-    return PureWindowsPath(name).name
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{path} cannot be read ({error}): restore the adapter from a backup") from error
-    if not isinstance(config, dict):
-        raise AdapterError(f"{path} holds no JSON object: restore the adapter from a backup")
-    return config
-
-
-def _write_checksums(folder: Path) -> str:
-    checksums = "".join(f"{_digest(folder / name)}  {name}\n" for name in (CONFIG_FILE, WEIGHTS_FILE))
-    (folder / CHECKSUMS_FILE).write_text(checksums, encoding="ascii")
-    return checksums
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _stamp(folder: Path) -> Stamp:
-    """Return name, size and modification time of each file; raises AdapterError on a missing one."""
-    stamp = []
-    for name in (CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE):
-        try:
-            status = (folder / name).stat()
-        except OSError as error:
-            missing = name if folder.is_dir() else "the folder"
-            raise _damaged(folder, f"{missing} is missing") from error
-        stamp.append((name, status.st_size, status.st_mtime_ns))
-    return tuple(stamp)
-
-
-def _verify(folder: Path, digest: str) -> None:
-    checksums = (folder / CHECKSUMS_FILE).read_bytes()
-    if hashlib.sha256(checksums).hexdigest() != digest:
-        raise _damaged(folder, f"{CHECKSUMS_FILE} was altered")
-    for line in checksums.decode("ascii").splitlines():
-        expected, name = line.split("  ", 1)
-        if _digest(folder / name) != expected:
-            raise _damaged(folder, f"{name} was truncated or altered")
-
-
-def _damaged(folder: Path, what: str) -> AdapterError:
-    return AdapterError(
-        f"the adapter {folder.name[:12]} cannot be used, {what} in {folder.parent}: "
-        "restore it from a backup, or roll back to another version"
-    )

@@ -15,8 +15,10 @@ from typing import Any
 from filelock import FileLock
 
 from storage.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
+from storage.devices import own_gpu
 from storage.errors import BaseModelError
 from storage.gemma import GEMMA, chat_copy, chat_revision
+from storage.quantization import loading_options
 from storage.quiet import quiet_transformers
 from storage.settings import ModelSettings
 
@@ -83,13 +85,19 @@ def load_tokenizer(base: BaseModel) -> Any:
     return tokenizer
 
 
-def load_model(base: BaseModel, dtype: str) -> Any:
-    """Return the base (a transformers PreTrainedModel) in evaluation mode; `dtype` is bfloat16 or float32."""
+def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
+    """Return the base (a transformers PreTrainedModel) in evaluation mode; `dtype` is bfloat16 or float32.
+
+    With a `quantization` ("4bit") it is on this process's GPU, and SettingsError is raised where that cannot be.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     with quiet_transformers():
-        model = AutoModelForCausalLM.from_pretrained(base.path, dtype=getattr(torch, dtype), local_files_only=True)
+        options = loading_options(quantization, dtype, own_gpu())
+        model = AutoModelForCausalLM.from_pretrained(
+            base.path, dtype=getattr(torch, dtype), local_files_only=True, **options
+        )
     return model.eval()
 
 

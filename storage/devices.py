@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,20 @@ def has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def gpu_count() -> int:
+    """Return how many graphics processors PyTorch can compute on."""
+    if not has_gpu():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def own_gpu() -> int:
+    """Return the number of the GPU that belongs to this process: one of several that train together has its own."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def torch_device() -> str:

@@ -50,6 +50,16 @@ class AdapterError(StorageError):
     """An adapter directory is missing, incomplete, altered or not allowed."""
 
 
+class StoreUnreachable(AdapterError):
+    def __init__(self, url: str, error: Exception) -> None:
+        detail = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        super().__init__(
+            f"the adapter store {url} cannot be used ({detail}): check the network, data.adapters and the store's "
+            "credentials in the environment (docs/scaling.md); versions in the cache can be used meanwhile"
+        )
+        self.url = url
+
+
 class BaseModelError(StorageError):
     """The base model cannot be found, fetched, converted or matched."""
 
@@ -110,6 +120,12 @@ class CanaryRefused(ReleaseRefused):
 
 class RoundConflict(StorageError):
     """A round is not in the state that the step needs."""
+
+
+class LeaseRanOut(RoundConflict):
+    def __init__(self, round_id: int) -> None:
+        super().__init__(f"the lease of round {round_id} has run out, so another trainer may end it")
+        self.round_id = round_id
 
 
 class CorrectionRefused(StorageError):

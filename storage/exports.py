@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, AdapterStore
+from storage.adapter_files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters import AdapterStore
 from storage.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.cards import format_card, settings_of
 from storage.errors import ExportRefused

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from storage.clock import database_now
 from storage.errors import DataDirectoryInUse, SettingsError, TokenInUse
-from storage.schema import HeartbeatRow, utc_now
+from storage.schema import HeartbeatRow
 
 CREATE_NEW_PROCESS_GROUP = 0x200  # Windows' number; subprocess has the name there alone
 # Ctrl-C reaches every process of a terminal; those that a longer-lived one will end itself are kept out of it.
@@ -28,6 +31,22 @@ BOT = "bot"
 TRAINER = "trainer"
 HEARTBEAT_S = 5.0
 SILENT_AFTER_S = 30.0
+WORKER_FILE = "worker"
+MARK = "#"
+"""Stands between a worker's place and what was drawn for it."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A worker that lives."""
+
+    worker: str
+    age_s: float
+    """Seconds since its last sign of life."""
+
+    @property
+    def place(self) -> str:
+        return place_of(self.worker)
 
 
 @contextmanager
@@ -71,22 +90,48 @@ def sole_token(token: str, shard: str = BOT) -> Iterator[None]:
 
 
 def worker_name(data_directory: Path) -> str:
-    """Name this installation: the machine and the data folder, the same at every start."""
-    return f"{socket.gethostname()}:{data_directory.resolve()}"[-255:]
+    """Name this installation: the machine, the data folder and what tells it from its like, the same at every start.
+
+    Containers may have one name and one path on several hosts, so that a mark in the folder is part of it.
+    """
+    mark = f"{MARK}{_mark_of(data_directory)}"
+    return f"{socket.gethostname()}:{data_directory.resolve()}"[: 255 - len(mark)] + mark
+
+
+def place_of(worker: str) -> str:
+    """Return the machine and the folder of a worker, which say to people which one it is."""
+    return worker.rpartition(MARK)[0] or worker
+
+
+def _mark_of(data_directory: Path) -> str:
+    """Return what was drawn by chance when the folder was first used."""
+    path = data_directory / WORKER_FILE
+    data_directory.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            path.write_text(secrets.token_hex(4), encoding="ascii")
+    return path.read_text(encoding="ascii")
 
 
 def beat(session: Session, process: str, worker: str) -> None:
     """Note that the process lives."""
-    session.merge(HeartbeatRow(process=process, worker=worker, beat_at=utc_now()))
+    session.merge(HeartbeatRow(process=process, worker=worker, beat_at=database_now(session)))
 
 
 def is_alive(session: Session, process: str, worker: str | None = None) -> bool:
     """Return whether the process gave a sign of life lately, on any machine or as `worker`."""
-    last = select(func.max(HeartbeatRow.beat_at)).where(HeartbeatRow.process == process)
-    if worker is not None:
-        last = last.where(HeartbeatRow.worker == worker)
-    beat_at = session.scalar(last)
-    return beat_at is not None and utc_now() - beat_at < timedelta(seconds=SILENT_AFTER_S)
+    return any(worker in (None, sign.worker) for sign in signs_of_life(session, process))
+
+
+def signs_of_life(session: Session, process: str) -> list[Sign]:
+    """Return the workers that gave a sign of life lately, by name."""
+    now = database_now(session)
+    rows = session.scalars(
+        select(HeartbeatRow)
+        .where(HeartbeatRow.process == process, HeartbeatRow.beat_at > now - timedelta(seconds=SILENT_AFTER_S))
+        .order_by(HeartbeatRow.worker)
+    )
+    return [Sign(row.worker, max(0.0, (now - row.beat_at).total_seconds())) for row in rows]
 
 
 def last_beat(session: Session, process: str, worker: str) -> datetime | None:

@@ -331,3 +331,13 @@ def _sources(session: Session, row: ReplyRow) -> Sources:
     )
     summary = None if row.summary_from is None or row.summary_to is None else (row.summary_from, row.summary_to)
     return Sources({source.message_id: source.user_id for source in found}, summary)
+
+
+def newest_base(session: Session, personality_id: int) -> str | None:
+    """Return the revision of the base that gave the personality's newest answer, or None before the first."""
+    return session.scalar(
+        select(ReplyRow.base_revision)
+        .where(ReplyRow.personality_id == personality_id)
+        .order_by(ReplyRow.id.desc())
+        .limit(1)
+    )

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.orm import Session
 
+from storage.clock import database_now
 from storage.errors import RoundConflict
+from storage.leases import new_lease
 from storage.personalities import hold_personality, read_personality, require_active
-from storage.processes import TRAINER, is_alive
 from storage.schema import (
     CorrectionRow,
     Lesson,
@@ -27,7 +28,6 @@ from storage.schema import (
     Split,
     VersionRow,
     plain,
-    utc_now,
 )
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
@@ -103,28 +103,36 @@ def request_round(
                 f"round {open_row.id}, which learns from {open_row.lesson}, has not ended: ask again when it has"
             )
         return plain(Round, open_row), False
-    row = RoundRow(personality_id=personality_id, requested_by=requested_by, lesson=lesson)
+    row = RoundRow(
+        personality_id=personality_id,
+        requested_by=requested_by,
+        requested_at=database_now(session),
+        lesson=lesson,
+    )
     session.add(row)
     session.flush()
     return plain(Round, row), True
 
 
 def claim_round(session: Session, worker: str) -> Round | None:
-    """Take the oldest requested round for `worker`, or None; two workers never get the same one."""
-    wanted = session.scalar(
-        select(RoundRow.id).where(RoundRow.status == RoundStatus.REQUESTED).order_by(RoundRow.id).limit(1)
+    """Take the oldest requested round for `worker`, or None; two workers never get the same one.
+
+    What another worker is taking at this moment is passed over. The worker has to renew the lease.
+    """
+    row = session.scalar(
+        select(RoundRow)
+        .where(RoundRow.status == RoundStatus.REQUESTED)
+        .order_by(RoundRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
     )
-    if wanted is None:
+    if row is None:
         return None
-    claimed = _advance(
-        session,
-        wanted,
-        RoundStatus.REQUESTED,
-        status=RoundStatus.RUNNING,
-        worker=worker,
-        started_at=utc_now(),
-    )
-    return find_round(session, wanted) if claimed else None
+    row.status, row.worker = RoundStatus.RUNNING, worker
+    row.started_at, row.lease_until = database_now(session), new_lease(session)
+    session.flush()
+    return plain(Round, row)
 
 
 def set_manifest(
@@ -226,29 +234,38 @@ def finish_round(
         reason=reason,
         metrics=metrics or {},
         gate=gate or {},
-        finished_at=utc_now(),
+        finished_at=database_now(session),
     )
 
 
-def interrupt_rounds(session: Session, worker: str) -> list[Round]:
-    """Mark running rounds whose trainer is gone: our own earlier life, or a worker without a sign of life."""
+def interrupt_rounds(session: Session, worker: str, *, others: bool = True) -> list[Round]:
+    """End running rounds whose trainer is gone: of `worker`'s earlier life, and of `others` whose lease ran out.
+
+    What was published meanwhile stays published.
+    """
     running = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING)).all()
-    orphaned = [row for row in running if row.worker in (None, worker) or not is_alive(session, TRAINER, row.worker)]
-    interrupted = [row for row in orphaned if _interrupt(session, row.id)]
+    now = database_now(session)
+    orphaned = [row for row in running if row.worker == worker or (others and _ran_out(row, now))]
+    interrupted = [row for row in orphaned if _interrupt(session, row, now)]
     for row in interrupted:
         session.refresh(row)
     return [plain(Round, row) for row in interrupted]
 
 
-def _interrupt(session: Session, round_id: int) -> bool:
-    """End the round and return True, unless it ended since it was read."""
+def _ran_out(row: RoundRow, now: datetime) -> bool:
+    return row.lease_until is None or row.lease_until <= now
+
+
+def _interrupt(session: Session, row: RoundRow, now: datetime) -> bool:
+    """End the round and return True, unless it ended or its lease was renewed since it was read."""
     return _advance(
         session,
-        round_id,
+        row.id,
         RoundStatus.RUNNING,
+        RoundRow.lease_until.is_not_distinct_from(row.lease_until),
         status=RoundStatus.INTERRUPTED,
         reason="the trainer stopped during this round and nothing was published: ask for a new one",
-        finished_at=utc_now(),
+        finished_at=now,
     )
 
 
@@ -282,6 +299,12 @@ def require_round(session: Session, round_id: int) -> Round:
     round_ = find_round(session, round_id)
     assert round_ is not None, f"round {round_id} is gone"
     return round_
+
+
+def running_rounds(session: Session) -> list[Round]:
+    """Return the rounds of all personalities that train now."""
+    rows = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING).order_by(RoundRow.id))
+    return [plain(Round, row) for row in rows]
 
 
 def latest_round(session: Session, personality_id: int) -> Round | None:
@@ -336,8 +359,10 @@ def _require_running(session: Session, round_id: int, **values: Any) -> None:
         raise RoundConflict(f"round {round_id} is not running any more")
 
 
-def _advance(session: Session, round_id: int, expected: RoundStatus, **values: Any) -> bool:
+def _advance(
+    session: Session, round_id: int, expected: RoundStatus, *conditions: ColumnElement[bool], **values: Any
+) -> bool:
     result = session.execute(
-        update(RoundRow).where(RoundRow.id == round_id, RoundRow.status == expected).values(**values)
+        update(RoundRow).where(RoundRow.id == round_id, RoundRow.status == expected, *conditions).values(**values)
     )
     return cast(CursorResult[Any], result).rowcount == 1

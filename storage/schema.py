@@ -493,6 +493,8 @@ class RoundRow(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     worker: Mapped[str | None] = mapped_column(String(255))
+    lease_until: Mapped[datetime | None]
+    """Until when the worker holds the running round, by the database's clock; without one anybody may end it."""
     parent_version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id", use_alter=True))
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -634,6 +636,15 @@ class AlertRow(Base):
     ended_at: Mapped[datetime | None]
     told: Mapped[bool] = mapped_column(default=False)
     end_told: Mapped[bool] = mapped_column(default=False)
+
+
+class ScheduleRow(Base):
+    """Up to when a schedule was looked at, by the database's clock; whoever moves it does what fell due before."""
+
+    __tablename__ = "schedules"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    seen_until: Mapped[datetime]
 
 
 class RoundVoterRow(Base):

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -48,6 +49,15 @@ Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Files = Annotated[tuple[Folder, ...], BeforeValidator(_split_commas)]
 
 
+def _require_address(value: str) -> str:
+    address = urlsplit(value)
+    if value and not (address.scheme and value.startswith(f"{address.scheme}://")):
+        raise ValueError("write an address such as s3://bucket/folder or file:///folder")
+    if address.password is not None:
+        raise ValueError("credentials belong into the environment, not into the address")
+    return value
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -63,6 +73,10 @@ class DataSettings(Section):
 
     directory: Folder = Path("data")
     """Folder for the database, adapters, the converted base model and locks."""
+    adapters: Annotated[str, AfterValidator(_require_address), Field(repr=False)] = ""
+    """Shared store of adapters, s3://bucket/folder or file:///folder; empty is the data folder (docs/scaling.md)."""
+    adapter_cache_bytes: Count = 4_000_000_000
+    """Bytes in the data folder for adapters of a shared store; those that an alias names stay in any case."""
 
 
 class DatabaseSettings(Section):
@@ -279,6 +293,12 @@ class TrainingSettings(Section):
     """Scale of a new adapter; its effect is alpha / rank."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Number format of the frozen weights while training; "auto": bfloat16 if the machine has it."""
+    quantization: Literal["", "4bit"] = ""
+    """"4bit": frozen weights in four bits (QLoRA), for large models on an NVIDIA GPU with the extra `qlora`."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that train together, one for each GPU of the machine; they share `batch_size`."""
+    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    """What the processes share: "ddp" the pairs of a step, "fsdp" also the frozen weights (on GPUs, never run)."""
     seed: Annotated[int, Field(ge=0)] = 17
     """Seed of the split, the new adapter and the order of pairs."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 1
@@ -491,6 +511,20 @@ class Settings(Section):
             raise ValueError(
                 f"knowledge.overlap_tokens = {self.knowledge.overlap_tokens} repeats more than half of a passage: "
                 f"it must be at most half of knowledge.chunk_tokens = {self.knowledge.chunk_tokens}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _share_a_step(self) -> Settings:
+        training = self.training
+        if training.batch_size % training.processes:
+            raise ValueError(
+                f"training.batch_size = {training.batch_size} cannot be shared by training.processes = "
+                f"{training.processes}: it must be a multiple of it"
+            )
+        if training.quantization and training.parallelism == "fsdp" and training.processes > 1:
+            raise ValueError(
+                'training.quantization = "4bit" does not go together with training.parallelism = "fsdp": set "ddp"'
             )
         return self
 

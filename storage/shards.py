@@ -8,9 +8,10 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, delete, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from storage.clock import database_now
 from storage.errors import ShardTaken
-from storage.processes import BOT, SILENT_AFTER_S, beat
-from storage.schema import HeartbeatRow, utc_now
+from storage.processes import BOT, SILENT_AFTER_S, beat, place_of
+from storage.schema import HeartbeatRow
 from storage.settings import DiscordSettings
 
 ID_STEP = (
@@ -67,13 +68,13 @@ def take_shards(session: Session, shards: Shards, worker: str) -> None:
 
     Processes that count other numbers of shards share servers out in another way, so they exclude each other too.
     """
-    alive = utc_now() - timedelta(seconds=SILENT_AFTER_S)
+    alive = database_now(session) - timedelta(seconds=SILENT_AFTER_S)
     others = select(HeartbeatRow).where(
         HeartbeatRow.process.startswith(BOT), HeartbeatRow.worker != worker, HeartbeatRow.beat_at > alive
     )
     for other in session.scalars(others.order_by(HeartbeatRow.process)):
         if other.process in shards.names or _count_of(other.process) != shards.count:
-            raise ShardTaken(other.process, other.worker)
+            raise ShardTaken(other.process, place_of(other.worker))
     beat_shards(session, shards, worker)
 
 
@@ -83,9 +84,9 @@ def beat_shards(session: Session, shards: Shards, worker: str) -> None:
         beat(session, name, worker)
 
 
-def leave_shards(session: Session, worker: str) -> None:
+def leave_shards(session: Session, shards: Shards, worker: str) -> None:
     """Let another process take the shards at once."""
-    session.execute(delete(HeartbeatRow).where(HeartbeatRow.process.startswith(BOT), HeartbeatRow.worker == worker))
+    session.execute(delete(HeartbeatRow).where(HeartbeatRow.process.in_(shards.names), HeartbeatRow.worker == worker))
 
 
 def _count_of(name: str) -> int:

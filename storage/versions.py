@@ -166,6 +166,12 @@ def learned_from_deleted_data(session: Session, digest: str) -> bool:
     return session.scalar(found.limit(1)) is not None
 
 
+def aliased_digests(session: Session) -> set[str]:
+    """Return the digests of the versions that an alias of any personality names: those that may have to answer."""
+    query = select(VersionRow.digest).join(AliasRow, AliasRow.version_id == VersionRow.id)
+    return set(session.scalars(query))
+
+
 def all_digests(session: Session) -> set[str]:
     """Return the digests of every personality's adapters."""
     return set(session.scalars(select(VersionRow.digest)))

@@ -21,6 +21,7 @@ from trainer.training import (
     cpu_threads,
     fitting,
     longest_row,
+    own_share,
     preference_options,
     save_adapter,
     summarise,
@@ -93,7 +94,7 @@ def train_dpo(
         course = trainer.learn()
         report(Progress("evaluating"))
         margins = trainer.pair_margins(holdout_rows)
-        save_adapter(trainer.model, base, output)
+        save_adapter(trainer, base, output)
     return summarise(
         "robust" if settings.objective == "robust" else "dpo",
         course,
@@ -139,6 +140,6 @@ def _dpo_config(output: Path, settings: TrainingSettings, label_noise: float, _l
         loss_type=list(used),
         loss_weights=list(used.values()),
         label_smoothing=min(label_noise, MAX_LABEL_NOISE),
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
+        per_device_train_batch_size=own_share(settings.batch_size, settings),
+        per_device_eval_batch_size=own_share(settings.batch_size, settings),
     )

@@ -35,7 +35,8 @@ def open_speaker(settings: Settings, base: BaseModel, adapter: AdapterRef | None
     """Return who answers as this version does when it is served here."""
     graphs = find_graphs(settings, base)
     if graphs is None:
-        return Sampler.load(base, adapter.path if adapter else None, settings.training.number_format)
+        training = settings.training
+        return Sampler.load(base, adapter.path if adapter else None, training.number_format, training.quantization)
     return GraphSampler(settings, base, adapter, graphs)
 
 

@@ -95,7 +95,7 @@ def judge(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report: R
     report(Progress("judging"))
     graphs = find_graphs(settings, base)
     with cpu_threads(training.threads), quiet_transformers():
-        sampler = Sampler.load(base, adapter.path, training.number_format)
+        sampler = Sampler.load(base, adapter.path, training.number_format, training.quantization)
         critic = _Critic(sampler, coherence_model, training.number_format)
         examiner = _Examiner(sampler, critic, suites, settings.generation, training.seed)
 
@@ -107,7 +107,7 @@ def judge(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report: R
         found_with = {
             "base": base.revision,
             "speaker": f"{graphs.name}-{settings.model.number_format}" if graphs else "transformers",
-            "dtype": training.number_format,
+            "dtype": training.quantization or training.number_format,
             "device": sampler.model.device.type,
             "coherence_model": coherence_model.revision if coherence_model else "",
             **examiner.questions,

@@ -24,6 +24,7 @@ from trainer.training import (
     fitting,
     longest_row,
     micro_batch,
+    own_share,
     preference_options,
     save_adapter,
     summarise,
@@ -108,7 +109,7 @@ def train_kto(
         course = trainer.learn()
         report(Progress("evaluating"))
         margins = trainer.pair_margins(holdout_rows) if holdout else trainer.single_margins(single_rows)
-        save_adapter(trainer.model, base, output)
+        save_adapter(trainer, base, output)
     return summarise(
         "kto",
         course,
@@ -168,7 +169,7 @@ def _mismatch(rows: Sequence[Row]) -> list[Row]:
 def _kto_config(output: Path, settings: TrainingSettings, balance: Balance, longest: int, *, validates: bool) -> Any:
     from trl import KTOConfig
 
-    step = 2 * settings.batch_size
+    step = own_share(2 * settings.batch_size, settings)
     at_once = micro_batch(step, longest, MIN_AT_ONCE)
     return KTOConfig(
         **preference_options(output, settings, validates=validates),

@@ -143,7 +143,13 @@ class PreferenceTrainer(_WeighingTrainer, DPOTrainer):  # type: ignore[misc]
         return torch.dot(inputs[WEIGHT], torch.stack(losses))
 
     def _split(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the pairs of a batch in runs that are computed at once."""
+        """Yield the pairs of a batch in runs that are computed at once.
+
+        Of several ranks each computes its share whole: they wait for each other at every backward pass.
+        """
+        if self.accelerator.num_processes > 1:
+            yield inputs
+            return
         texts = [
             ids[is_token].tolist()
             for ids, is_token in zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True)

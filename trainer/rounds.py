@@ -18,8 +18,12 @@ from storage.canaries import release_passed
 from storage.cards import settings_of
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
-from storage.errors import RoundConflict, StorageError
+from storage.errors import LeaseRanOut, RoundConflict, StorageError
+from storage.leases import require_lease
 from storage.personalities import read_personality, take_cards
+from storage.processes import HEARTBEAT_S
+from storage.quantization import require_quantization
+from storage.replies import newest_base
 from storage.rounds import finish_round, report_progress, require_round
 from storage.schema import GateVerdict, Lesson, RoundStatus
 from storage.settings import Settings
@@ -31,11 +35,13 @@ from trainer.judge import Judgement, judge
 from trainer.material import Material
 from trainer.preparation import Skip, open_adapter
 from trainer.progress import Progress
+from trainer.ranks import train_on_all
 from trainer.suites import load_suites
 from trainer.training import TrainingMetrics
 from trainer.vote_material import prepare_votes
 
 PROGRESS_S = 1.0
+RENEWAL_S = 3 * HEARTBEAT_S
 FORESEEN = (TrainerError, StorageError)
 
 log = logging.getLogger(__name__)
@@ -78,8 +84,7 @@ def run_round(settings: Settings, round_id: int) -> None:
     with closing(open_database(settings)) as database:
         try:
             result = _train(settings, database, round_id)
-            with database.transaction() as session:
-                _conclude(session, settings, round_id, result)
+            _conclude_held(database, settings, round_id, result)
         except RoundConflict as conflict:
             log.warning("Nothing is published: %s.", conflict)
         except Exception as error:
@@ -96,6 +101,7 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
     report(Progress("gathering"))
     # What the gate needs is looked for now: a mistake must not come to light after an hour of training.
     load_suites(settings.gate)
+    require_quantization(settings.training.quantization)
     resolve_coherence_model(settings.gate.coherence_model, settings.data.directory, log.info)
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     store = open_store(settings)
@@ -110,11 +116,13 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
         else prepare_votes(database, settings, round_, base=base, store=store, report=report)
     )
     if isinstance(material, str):
-        return Skipped(material)
+        return Skipped(material + _other_base(database, round_.personality_id, base))
     with store.stage() as staging:
         parent = open_adapter(store, material.parent, base)
         parent_path = parent.path if parent else None
-        metrics = material.train(base=base, parent=parent_path, output=staging, report=report)
+        metrics = train_on_all(
+            material, settings.training, base=base, parent=parent_path, output=staging, report=report
+        )
         adapter = AdapterRef(store.seal(staging), staging)
         judgement = judge(base, adapter, settings=settings, report=report)
         verdict = decide(
@@ -132,6 +140,18 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
         return Judged(store.publish(staging), base, material, verdict, measured)
 
 
+def _other_base(database: Database, personality_id: int, base: BaseModel) -> str:
+    """Return what to add where members talk to a base that is not this trainer's, else nothing."""
+    with database.snapshot() as session:
+        served = newest_base(session, personality_id)
+    if served in (None, base.revision):
+        return ""
+    return (
+        f"; the newest answers are of a base of revision {served}, and this trainer has {base.name} ({base.revision}): "
+        "set model.base on its host to what the bot uses"
+    )
+
+
 def _measured(metrics: TrainingMetrics, judgement: Judgement) -> dict[str, Any]:
     """Return all numbers by name; JSON has no NaN and PostgreSQL refuses it, so such a number is None."""
     return {name: _json(value) for name, value in (asdict(metrics) | asdict(judgement)).items()}
@@ -143,6 +163,21 @@ def _json(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _json(part) for name, part in value.items()}
     return [_json(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _conclude_held(database: Database, settings: Settings, round_id: int, result: Result) -> None:
+    """End the round while it is held; a lease that ran out without its database or host gets a moment to be renewed."""
+    give_up_at = time.monotonic() + RENEWAL_S
+    while True:
+        try:
+            with database.transaction() as session:
+                require_lease(session, round_id)
+                _conclude(session, settings, round_id, result)
+            return
+        except LeaseRanOut:
+            if time.monotonic() > give_up_at:
+                raise
+        time.sleep(PROGRESS_S)
 
 
 def _conclude(session: Session, settings: Settings, round_id: int, result: Result) -> None:

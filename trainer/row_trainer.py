@@ -108,7 +108,7 @@ def build_trainer(
     validation_rows = validation_rows if settings.patience else []
     longest = longest_row([*rows, *validation_rows])
     return kind(
-        model=load_policy(base, parent, settings.number_format, longest),
+        model=load_policy(base, parent, settings, longest),
         peft_config=None if parent else new_adapter(settings),
         processing_class=tokenizer,
         args=configure(longest, validates=bool(validation_rows)),

@@ -58,10 +58,10 @@ class Sampler:
         self._end_ids = sorted(ends)
 
     @classmethod
-    def load(cls, base: BaseModel, adapter: Path | None, dtype: str) -> Sampler:
+    def load(cls, base: BaseModel, adapter: Path | None, dtype: str, quantization: str = "") -> Sampler:
         """Load the base, and the adapter upon it where there is one, onto the GPU where there is one."""
         with quiet_transformers():
-            model = load_model(base, dtype)
+            model = load_model(base, dtype, quantization)
             if adapter is not None:
                 from peft import PeftModel
 
@@ -69,7 +69,8 @@ class Sampler:
                 # PEFT freezes the head; PyTorch copies a frozen one for every row of a batch on a CPU.
                 model.get_output_embeddings().weight.requires_grad_(True)
         tokenizer = load_tokenizer(base)
-        return cls(model.to(torch_device()), tokenizer, end_ids(base.path, tokenizer))
+        # Weights in four bits are where they belong, and do not let themselves be moved.
+        return cls(model if quantization else model.to(torch_device()), tokenizer, end_ids(base.path, tokenizer))
 
     def answer(
         self,

@@ -1,51 +1,56 @@
-"""The scheduled round: a cron expression that asks for rounds, late rather than never."""
+"""The scheduled round: a cron expression that asks for rounds, late rather than never, and once for all trainers."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.schedulers.base import BaseScheduler
+from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from storage.cron import parse_schedule
 from storage.database import Database
 from storage.errors import RoundConflict
 from storage.personalities import ensure_personality, list_personalities
 from storage.rounds import request_round
+from storage.schedules import begin_schedule, take_due
 
 SCHEDULE = "schedule"
 """Who asked for a round, where it was the clock."""
 SETTING = "training.schedule"
-JOB_ID = "scheduled-round"
-RETRY_S = 30.0
+NAME = "rounds"
+LOOK_S = 10.0
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def scheduled_rounds(database: Database, schedule: str, last_life: datetime | None) -> Iterator[None]:
-    """Ask for rounds as scheduled while the context lasts; one that was missed since `last_life` is asked for at once.
+    """Ask for rounds as scheduled while the context lasts; one that all trainers missed is asked for at once.
 
-    Raises SettingsError on a schedule that is no cron expression.
+    `last_life` is when it was looked at last, where no trainer ever noted that. The database's clock counts, so that it
+    does not matter whose host is fast. Raises SettingsError on a schedule that is no cron expression.
     """
     trigger = parse_schedule(SETTING, schedule)
     if trigger is None:
         yield
         return
+    with database.transaction() as session:
+        begin_schedule(session, NAME, last_life)
     scheduler = BackgroundScheduler(timezone=UTC)
     scheduler.add_job(
         ask_for_rounds,
-        trigger,
-        args=[scheduler, database],
-        id=JOB_ID,
-        next_run_time=trigger.get_next_fire_time(None, last_life or datetime.now(UTC)),
+        "interval",
+        seconds=LOOK_S,
+        args=[database, trigger],
+        next_run_time=datetime.now(UTC),
         coalesce=True,
         max_instances=1,
-        misfire_grace_time=None,  # the default drops a round that is a second late
+        misfire_grace_time=None,  # the default drops a look that is a second late
     )
     scheduler.start()
     try:
@@ -54,23 +59,23 @@ def scheduled_rounds(database: Database, schedule: str, last_life: datetime | No
         scheduler.shutdown()
 
 
-def ask_for_rounds(scheduler: BaseScheduler, database: Database) -> None:
-    """Ask for a round of every personality; where the database is away, do it again in RETRY_S seconds."""
+def ask_for_rounds(database: Database, trigger: BaseTrigger) -> None:
+    """Ask for a round of every personality where that fell due; without a database the next look makes up for it."""
     try:
-        request_rounds(database)
+        with database.transaction() as session:
+            if take_due(session, NAME, trigger):
+                request_rounds(session)
     except DBAPIError as error:
-        log.warning("The scheduled round cannot be asked for (%s); trying again in %.0f s.", error.orig, RETRY_S)
-        scheduler.modify_job(JOB_ID, next_run_time=datetime.now(UTC) + timedelta(seconds=RETRY_S))
+        log.warning("The schedule cannot be looked at (%s); trying again in %.0f s.", error.orig, LOOK_S)
 
 
-def request_rounds(database: Database) -> None:
-    with database.transaction() as session:
-        ensure_personality(session)
-        for personality in list_personalities(session):
-            try:
-                round_, is_new = request_round(session, personality.id, SCHEDULE)
-            except RoundConflict as conflict:
-                log.info("The schedule asks for no round of %s: %s.", personality.name, conflict)
-                continue
-            known = "" if is_new else ", which is open already"
-            log.info("The schedule asks for round %d of %s%s.", round_.id, personality.name, known)
+def request_rounds(session: Session) -> None:
+    ensure_personality(session)
+    for personality in list_personalities(session):
+        try:
+            round_, is_new = request_round(session, personality.id, SCHEDULE)
+        except RoundConflict as conflict:
+            log.info("The schedule asks for no round of %s: %s.", personality.name, conflict)
+            continue
+        known = "" if is_new else ", which is open already"
+        log.info("The schedule asks for round %d of %s%s.", round_.id, personality.name, known)

@@ -22,6 +22,7 @@ from trainer.training import (
     fitting,
     longest_row,
     micro_batch,
+    own_share,
     save_adapter,
     summarise,
     token_ids,
@@ -91,7 +92,7 @@ def train_sft(
             raise TrainingDiverged(error.step, "demonstration.learning_rate") from error
         report(Progress("evaluating"))
         after = trainer.token_logps(holdout_rows)
-        save_adapter(trainer.model, base, output)
+        save_adapter(trainer, base, output)
     return summarise(
         "sft",
         course,
@@ -127,10 +128,11 @@ def _row(demonstration: Demonstration, tokenizer: Any) -> Row:
 def _sft_config(output: Path, settings: TrainingSettings, longest: int, *, validates: bool) -> Any:
     from trl import SFTConfig
 
-    at_once = micro_batch(settings.batch_size, longest)
+    step = own_share(settings.batch_size, settings)
+    at_once = micro_batch(step, longest)
     return SFTConfig(
         **training_options(output, settings, validates=validates),
         per_device_train_batch_size=at_once,
         per_device_eval_batch_size=at_once,
-        gradient_accumulation_steps=settings.batch_size // at_once,
+        gradient_accumulation_steps=step // at_once,
     )

@@ -115,6 +115,8 @@ class SharedPromptScorer:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        # Of several ranks each has the model inside of what makes their gradients one.
+        self._inner = getattr(model, "module", model)
 
     def __call__(
         self, *, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, fused_lm_head: bool, **_inputs: Any
@@ -143,7 +145,7 @@ class SharedPromptScorer:
 
     def _masks(self, visible: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the mask, or one for each kind of layer; a window counts positions, not columns of the tree."""
-        config = self._model.config.get_text_config()
+        config = self._inner.config.get_text_config()
         window = getattr(config, "sliding_window", None)
         is_near = positions[:, None] - positions < (window or len(positions))
         kinds = set(getattr(config, "layer_types", None) or ())
@@ -156,7 +158,7 @@ class SharedPromptScorer:
 
     def _additive(self, visible: Tensor) -> Tensor:
         """Return a mask that every implementation of attention understands, (1, 1, columns, columns)."""
-        dtype = self._model.dtype
+        dtype = self._inner.dtype
         hidden = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
         return hidden.masked_fill_(~visible, torch.finfo(dtype).min)[None, None]
 

@@ -151,14 +151,14 @@ def micro_batch(step: int, tokens: int, least: int = 1) -> int:
     return max((size for size in sizes if size * tokens <= MAX_BATCH_TOKENS), default=sizes[0])
 
 
-def load_policy(base: BaseModel, parent: Path | None, dtype: str, longest: int) -> Any:
+def load_policy(base: BaseModel, parent: Path | None, settings: TrainingSettings, longest: int) -> Any:
     """Return the base, or the base under a trainable copy of the parent, which TRL then takes as the reference.
 
     `longest` is that of the rows to train and validate on, in tokens.
     """
     from peft import PeftModel
 
-    model = load_model(base, dtype)
+    model = load_model(base, settings.number_format, settings.quantization)
     if longest <= MAX_EAGER_TOKENS and not has_gpu():
         # PyTorch's fused attention is slow backwards on a CPU: a step on short rows takes a sixth longer with it.
         model.set_attn_implementation("eager")
@@ -184,8 +184,8 @@ def preference_options(output: Path, settings: TrainingSettings, *, validates: b
 
 def training_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
     """Return the settings that all of TRL's trainers have in common."""
-
     return {
+        **(parallel_options(settings) if settings.processes > 1 else {}),
         "output_dir": str(output),
         "learning_rate": settings.learning_rate,
         "num_train_epochs": settings.epochs,
@@ -206,8 +206,28 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
     }
 
 
-def save_adapter(model: Any, base: BaseModel, output: Path) -> None:
+def parallel_options(settings: TrainingSettings) -> dict[str, Any]:
+    """Return what tells accelerate how the ranks share a training."""
+    options: dict[str, Any] = {"ddp_backend": "nccl" if has_gpu() else "gloo"}
+    if settings.parallelism == "fsdp":
+        # Version 2 shards each parameter by itself, so that frozen and trained ones may stand side by side.
+        return {**options, "fsdp": True, "fsdp_config": {"version": 2, "reshard_after_forward": True}}
+    return {**options, "ddp_find_unused_parameters": False, "ddp_broadcast_buffers": False}
+
+
+def own_share(step: int, settings: TrainingSettings) -> int:
+    """Return how many of a step's items one rank takes."""
+    return step // settings.processes
+
+
+def save_adapter(trainer: Any, base: BaseModel, output: Path) -> None:
+    """Write the adapter in training; of several ranks all have to call it, and the first one writes."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    # Where the weights lie in shards, the ranks put them together first.
+    weights = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    if not trainer.is_world_process_zero():
+        return
     config = model.peft_config[ADAPTER]
     config.base_model_name_or_path, config.revision = base.name, base.revision
     # Without save_embedding_layers=False PEFT may ask the hub about the base.
-    model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
+    model.save_pretrained(output, state_dict=weights, selected_adapters=[ADAPTER], save_embedding_layers=False)

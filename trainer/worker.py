@@ -15,13 +15,23 @@ from sqlalchemy.exc import DBAPIError
 
 from storage.adapters import open_store
 from storage.database import Database, open_database
-from storage.errors import DataDirectoryInUse
+from storage.errors import DataDirectoryInUse, RoundConflict
+from storage.leases import renew_lease
 from storage.personalities import open_personality
-from storage.processes import HEARTBEAT_S, TRAINER, beat, last_beat, sole_process, worker_name
+from storage.processes import (
+    HEARTBEAT_S,
+    SILENT_AFTER_S,
+    TRAINER,
+    beat,
+    last_beat,
+    signs_of_life,
+    sole_process,
+    worker_name,
+)
 from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, request_round, require_round
 from storage.schema import Lesson, RoundStatus
 from storage.settings import Settings
-from storage.versions import all_digests
+from storage.versions import aliased_digests, all_digests
 from trainer.metrics import served_metrics
 from trainer.round_process import describe_exit, end_process, start_process
 from trainer.schedule import scheduled_rounds
@@ -69,8 +79,8 @@ def train_now(
 ) -> Round:
     """Ask for a round (or join one that is open), wait for its end, and return it; `report` gets it while it is open.
 
-    A trainer that runs on the data folder does the work, else this process does. Once stopped, by `stop` or a signal,
-    a round that runs here is interrupted and one that runs elsewhere goes on. Raises PersonalityNotFound.
+    A trainer that lives does the work, on this host or another, else this process does. Once stopped, by `stop` or a
+    signal, a round that runs here is interrupted and one that runs elsewhere goes on. Raises PersonalityNotFound.
     """
     if stop is None:
         with stopped_by_signals() as signalled:
@@ -113,6 +123,7 @@ class Worker:
         self._name = worker_name(settings.data.directory)
         self._store = open_store(settings)
         self._next_beat = 0.0
+        self._patient_until = 0.0
 
     def last_life(self) -> datetime | None:
         """Return when a trainer last gave a sign of life here, or None."""
@@ -127,6 +138,7 @@ class Worker:
                     self._stop.wait(POLL_S)
             except DBAPIError as error:
                 log.warning("The database is away (%s); trying again in %.0f s.", error.orig, RETRY_S)
+                self._await_others()
                 self._stop.wait(RETRY_S)
 
     def run_next(self) -> bool:
@@ -143,50 +155,57 @@ class Worker:
     def end_orphans(self) -> None:
         """End rounds whose trainer died; none of ours runs at this moment, so those under our name are orphans too."""
         with self._database.transaction() as session:
-            orphans = interrupt_rounds(session, self._name)
+            orphans = interrupt_rounds(session, self._name, others=time.monotonic() >= self._patient_until)
         for orphan in orphans:
             log.warning("Round %d was interrupted: %s.", orphan.id, orphan.reason)
 
+    def _await_others(self) -> None:
+        """Let other trainers renew their leases first: a database that was away for us was away for them."""
+        self._patient_until = time.monotonic() + SILENT_AFTER_S
+
     def sweep(self) -> None:
-        """Remove the files of rounds that ended without a version; only while none runs.
+        """Remove the files of rounds that ended without a version, and have at hand what may answer; while none runs.
 
         A process that outlived its trainer registers nothing any more, since its round was ended as an orphan.
         """
         with self._database.snapshot() as session:
-            known = all_digests(session)
+            known, aliased = all_digests(session), aliased_digests(session)
         removed = self._store.sweep(known)
         if removed:
             log.info("Removed the files of %d round(s) that ended without a version.", removed)
+        for problem in self._store.keep(aliased):
+            log.warning("An adapter is not at hand: %s.", problem)
 
     def _run(self, round_: Round) -> None:
         log.info("Round %d, asked for by %s, begins.", round_.id, round_.requested_by)
         process = start_process(self._settings, round_.id)
         try:
-            self._watch(process)
+            self._watch(process, round_.id)
         finally:
             end_process(process)
         self.sweep()
         self._settle(round_.id, process.exitcode)
 
-    def _watch(self, process: SpawnProcess) -> None:
-        """Give signs of life until the process ends or the trainer is stopped."""
+    def _watch(self, process: SpawnProcess, round_id: int) -> None:
+        """Give signs of life until the process ends, the trainer is stopped or somebody ended the round."""
         while process.is_alive() and not self._stop.is_set():
             process.join(POLL_S)
             try:
-                self._beat()
+                if not self._hold(round_id):
+                    return
                 self._on_tick()
             except DBAPIError as error:
+                self._await_others()
                 log.warning("The database is away (%s); the round goes on.", error.orig)
 
     def _settle(self, round_id: int, exit_code: int | None) -> None:
         """End a round whose process did not live to do so, and log how the round ended."""
-        with self._database.transaction() as session:
-            is_open = require_round(session, round_id).is_open
-            if is_open and self._stop.is_set():
+        with suppress(RoundConflict), self._database.transaction() as session:  # another trainer was quicker
+            if self._stop.is_set():
                 finish_round(session, round_id, RoundStatus.INTERRUPTED, STOPPED)
-            elif is_open:
+            else:
                 finish_round(session, round_id, RoundStatus.FAILED, describe_exit(exit_code))
-            round_ = require_round(session, round_id)
+        round_ = _look(self._database, round_id)
         log.info("Round %d is %s: %s.", round_.id, round_.status, round_.reason)
 
     def _beat(self) -> None:
@@ -194,6 +213,14 @@ class Worker:
             with self._database.transaction() as session:
                 beat(session, TRAINER, self._name)
             self._next_beat = time.monotonic() + HEARTBEAT_S
+
+    def _hold(self, round_id: int) -> bool:
+        """Give a sign of life and renew the round's lease, now and then; return False where the round has ended."""
+        if time.monotonic() < self._next_beat:
+            return True
+        self._beat()
+        with self._database.transaction() as session:
+            return renew_lease(session, round_id)
 
 
 def _end_orphans(settings: Settings, database: Database, stop: threading.Event) -> None:
@@ -212,17 +239,25 @@ def _request(database: Database, settings: Settings, personality: str, requested
 def _run_here_or_wait(
     settings: Settings, database: Database, stop: threading.Event, on_tick: Callable[[], None]
 ) -> None:
-    """Run the oldest request where no trainer does it; the lock tells, at once and also after a crash."""
-    try:
-        with sole_process(TRAINER, settings.data.directory):
+    """Run the oldest request where no trainer does it.
+
+    Of this data folder the lock tells, at once and also after a crash; of others, their signs of life.
+    """
+    worked = False
+    with suppress(DataDirectoryInUse), sole_process(TRAINER, settings.data.directory):
+        if not _lives_elsewhere(settings, database):
             worker = Worker(settings, database, stop, on_tick)
             worker.end_orphans()
             worker.sweep()
             worked = worker.run_next()
-    except DataDirectoryInUse:
-        worked = False
     if not worked:
         stop.wait(POLL_S)
+
+
+def _lives_elsewhere(settings: Settings, database: Database) -> bool:
+    own = worker_name(settings.data.directory)
+    with database.snapshot() as session:
+        return any(sign.worker != own for sign in signs_of_life(session, TRAINER))
 
 
 def _look(database: Database, round_id: int) -> Round:

@@ -33,12 +33,13 @@ from storage.evidence import count_evidence
 from storage.lineage import Lineage, votes_behind
 from storage.personalities import Personality, read_personality
 from storage.privacy import describe_bases
-from storage.processes import TRAINER, is_alive
+from storage.processes import TRAINER, is_alive, signs_of_life
 from storage.rounds import (
     Round,
     find_round,
     latest_round,
     request_round,
+    running_rounds,
     show_progress_in,
     shown_rounds,
     stop_showing_progress,
@@ -110,7 +111,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             pairs_needed=settings.training.min_pairs,
             bases=describe_bases(settings.privacy),
             latest_round=latest_round(session, personality),
-            trainer_alive=is_alive(session, TRAINER),
+            trainers=signs_of_life(session, TRAINER),
+            running=running_rounds(session),
             schedule=settings.training.schedule,
         )
 

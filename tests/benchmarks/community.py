@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -25,9 +26,10 @@ from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
+from storage.leases import renew_lease
 from storage.members import note_members
 from storage.personalities import ensure_personality
-from storage.processes import worker_name
+from storage.processes import HEARTBEAT_S, worker_name
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.rounds import Round, claim_round, read_voters, request_round, require_round
 from storage.schema import CHAMPION, Basis, GateVerdict, Outcome
@@ -273,7 +275,8 @@ class Simulation:
             request_round(session, self._personality, "the simulation")
             round_ = claim_round(session, worker_name(self._settings.data.directory))
         assert round_ is not None, "the round was just asked for"
-        run_round(self._settings, round_.id)
+        with _held(database, round_.id):
+            run_round(self._settings, round_.id)
         with database.snapshot() as session:
             return require_round(session, round_.id)
 
@@ -451,3 +454,22 @@ def _summary(rows: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
         "pairs": sum(row.get("pairs", 0) for row in rows),
         "seconds": seconds,
     }
+
+
+@contextmanager
+def _held(database: Database, round_id: int) -> Iterator[None]:
+    """Renew the round's lease meanwhile, as its trainer does."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(HEARTBEAT_S):
+            with database.transaction() as session:
+                renew_lease(session, round_id)
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        renewing.join()

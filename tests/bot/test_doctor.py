@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from contextlib import closing
 
 import pytest
 
 from bot.doctor import examine
+from storage.database import open_database
 from storage.errors import SettingsError
+from storage.processes import TRAINER, beat
 from tests.tiny_model import build_tiny_base
 
 
@@ -125,3 +129,30 @@ def test_a_data_folder_that_others_may_read_is_told_with_the_remedy(find, settin
     assert not found.is_well
     assert f"may read {folder / 'reactune.db'}" in found.says
     assert f"chmod -R go= {folder}" in found.says
+
+
+class TestAdapterStore:
+    def test_a_store_that_can_be_written_is_named(self, find, settings, tmp_path):
+        assert find()["Adapter store"].says == f"the folder {settings.data.directory / 'adapters'}"
+        url = (tmp_path / "shared").as_uri()
+        shared = find(data={"adapters": url})["Adapter store"]
+        assert (shared.is_well, shared.says) == (
+            True,
+            f"{url}, which can be written; the cache is {settings.data.directory / 'adapters'}",
+        )
+        assert list((tmp_path / "shared").iterdir()) == []
+
+    def test_a_store_that_cannot_be_used_is_told_with_a_remedy(self, find, tmp_path):
+        (tmp_path / "file").touch()
+        found = find(data={"adapters": (tmp_path / "file").as_uri()})["Adapter store"]
+        assert not found.is_well
+        assert "check the network, data.adapters and the store's credentials" in found.says
+
+
+class TestTrainer:
+    def test_those_that_live_are_named_with_their_age(self, find, settings):
+        assert find()["Trainer"].says.startswith("no trainer runs")
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            for name in ("gpu1:/data#01ab", "gpu2:/data#23cd"):
+                beat(session, TRAINER, name)
+        assert re.fullmatch(r"gpu1:/data \(\d s ago\), gpu2:/data \(\d s ago\)", find()["Trainer"].says)

@@ -80,12 +80,15 @@ class TestStatus:
         assert "Trainer:** not running; start it with `reactune trainer`" in text
         assert "privacy.discord_training_permission = false" in text
 
-    async def test_it_names_the_trainer_and_the_latest_round(self, place, query):
-        query(lambda session: beat(session, TRAINER, "here"))
+    async def test_it_names_the_trainers_and_the_latest_round(self, place, query):
+        query(lambda session: [beat(session, TRAINER, name) for name in ("gpu1:/data#01ab", "here")])
         query(lambda session: request_round(session, 1, "somebody"))
         text = (await place.grace.slash(place.channel, "model status")).response.content
-        assert "running, scheduled at `0 4 * * *` UTC" in text
+        assert "**Trainer:** `gpu1:/data` waits, `here` waits; scheduled at `0 4 * * *` UTC" in text
         assert "Waiting for the trainer** (round 1)" in text
+        query(lambda session: claim_round(session, "gpu1:/data#01ab"))
+        text = (await place.grace.slash(place.channel, "model status")).response.content
+        assert "**Trainer:** `gpu1:/data` trains round 1, `here` waits" in text
 
 
 class TestTrain:

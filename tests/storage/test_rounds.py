@@ -10,10 +10,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.orm import Session
 
+from storage.clock import database_now
 from storage.database import Database
-from storage.errors import RoundConflict
+from storage.errors import LeaseRanOut, RoundConflict
+from storage.leases import renew_lease, require_lease
 from storage.personalities import ensure_personality
-from storage.processes import SILENT_AFTER_S, TRAINER, beat
 from storage.rounds import (
     ManifestPair,
     Round,
@@ -35,7 +36,7 @@ from storage.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from storage.schema import HeartbeatRow, Lesson, PairSource, RoundStatus, Split, utc_now
+from storage.schema import Lesson, PairSource, RoundRow, RoundStatus, Split
 from storage.versions import Version, register
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply
 from tests.storage.together import together
@@ -315,14 +316,13 @@ def test_two_that_end_a_round_at_once_do_it_once(database: Database, personality
 # A trainer that died
 
 
-def beat_ago(session: Session, worker: str, seconds: float) -> None:
-    session.merge(HeartbeatRow(process=TRAINER, worker=worker, beat_at=utc_now() - timedelta(seconds=seconds)))
+def lapse(session: Session, round_id: int, seconds: float = 1.0) -> None:
+    session.get_one(RoundRow, round_id).lease_until = database_now(session) - timedelta(seconds=seconds)
     session.flush()
 
 
 def test_a_restarted_trainer_interrupts_the_round_of_its_earlier_life(session: Session, personality_id: int) -> None:
     round_ = running(session, personality_id)
-    beat(session, TRAINER, WORKER)
     assert [orphan.id for orphan in interrupt_rounds(session, WORKER)] == [round_.id]
     ended = find_round(session, round_.id)
     assert ended is not None
@@ -331,22 +331,80 @@ def test_a_restarted_trainer_interrupts_the_round_of_its_earlier_life(session: S
     assert ended.finished_at is not None
 
 
-def test_a_round_of_a_silent_worker_is_interrupted(session: Session, personality_id: int) -> None:
+def test_a_round_whose_lease_ran_out_is_interrupted(session: Session, personality_id: int) -> None:
     round_ = running(session, personality_id, worker="elsewhere:/data")
-    beat_ago(session, "elsewhere:/data", SILENT_AFTER_S + 1)
+    assert interrupt_rounds(session, WORKER) == []
+    lapse(session, round_.id)
+    assert interrupt_rounds(session, WORKER, others=False) == []
     assert [orphan.id for orphan in interrupt_rounds(session, WORKER)] == [round_.id]
 
 
-def test_a_round_of_a_worker_never_heard_is_interrupted(session: Session, personality_id: int) -> None:
+def test_a_round_without_a_lease_is_interrupted(session: Session, personality_id: int) -> None:
+    """As one that ran while the program was upgraded."""
     round_ = running(session, personality_id, worker="elsewhere:/data")
+    session.get_one(RoundRow, round_.id).lease_until = None
+    session.flush()
     assert [orphan.id for orphan in interrupt_rounds(session, WORKER)] == [round_.id]
 
 
-def test_a_round_of_a_living_worker_goes_on(session: Session, personality_id: int) -> None:
+def test_a_lease_that_is_renewed_holds_the_round(session: Session, personality_id: int) -> None:
     round_ = running(session, personality_id, worker="elsewhere:/data")
-    beat_ago(session, "elsewhere:/data", SILENT_AFTER_S / 2)
+    lapse(session, round_.id)
+    with pytest.raises(LeaseRanOut, match=f"the lease of round {round_.id} has run out"):
+        require_lease(session, round_.id)
+    assert renew_lease(session, round_.id)
+    require_lease(session, round_.id)
     assert interrupt_rounds(session, WORKER) == []
     assert status(session, round_.id) is RoundStatus.RUNNING
+
+
+def test_a_trainer_that_wakes_after_its_round_was_ended_holds_nothing(session: Session, personality_id: int) -> None:
+    round_ = running(session, personality_id, worker="elsewhere:/data")
+    lapse(session, round_.id)
+    interrupt_rounds(session, WORKER)
+    assert not renew_lease(session, round_.id)
+    with pytest.raises(RoundConflict, match="is not running any more"):
+        require_lease(session, round_.id)
+
+
+def test_a_round_is_either_renewed_or_ended(database: Database, personality_id: int) -> None:
+    for _ in range(5):
+        with database.transaction() as session:
+            round_ = running(session, personality_id, worker="elsewhere:/data")
+            lapse(session, round_.id)
+        outcomes: list[bool] = []
+
+        def act(i: int, round_id: int = round_.id, outcomes: list[bool] = outcomes) -> None:
+            with database.transaction() as session:
+                outcomes.append(renew_lease(session, round_id) if i else bool(interrupt_rounds(session, WORKER)))
+
+        together(2, act)
+        assert sorted(outcomes) == [False, True]
+        with database.transaction() as session:
+            if status(session, round_.id) is RoundStatus.RUNNING:
+                finish_round(session, round_.id, RoundStatus.SKIPPED, "the end")
+
+
+def test_trainers_at_once_take_different_rounds(database: Database, personality_id: int) -> None:
+    with database.transaction() as session:
+        asked = {
+            request_round(session, ensure_personality(session, name), "alice")[0].id
+            for name in ("a1", "b2", "c3", "d4")
+        }
+    claims: list[tuple[str, int]] = []
+
+    def trainer(i: int) -> None:
+        while True:
+            with database.transaction() as session:
+                claimed = claim_round(session, f"worker {i}")
+            if claimed is None:
+                return
+            claims.append((f"worker {i}", claimed.id))
+
+    together(4, trainer)
+    assert sorted(round_id for _, round_id in claims) == sorted(asked)
+    with database.snapshot() as session:
+        assert {(found.worker, id_) for id_ in asked if (found := find_round(session, id_))} == set(claims)
 
 
 def test_requested_and_ended_rounds_are_left_alone(session: Session, personality_id: int) -> None:

@@ -89,5 +89,5 @@ class TestTaken:
 
     def test_one_that_leaves_makes_room_at_once(self, session: Session) -> None:
         take_shards(session, ALL, HERE)
-        leave_shards(session, HERE)
+        leave_shards(session, ALL, HERE)
         take_shards(session, ALL, ELSEWHERE)

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, resolve_base_model
+from storage.cards import Card
 from storage.corrections import withdraw
 from storage.database import Database, open_database
-from storage.personalities import ensure_personality
+from storage.leases import renew_lease
+from storage.personalities import create_personality, ensure_personality, list_personalities
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.rounds import (
     ManifestPair,
@@ -26,12 +29,13 @@ from storage.rounds import (
     claim_round,
     digest_manifest,
     finish_round,
+    interrupt_rounds,
     read_manifest,
     read_voters,
     request_round,
     require_round,
 )
-from storage.schema import Basis, GateVerdict, PairSource, ReplyRow, RoundStatus, Split
+from storage.schema import Basis, GateVerdict, PairSource, ReplyRow, RoundRow, RoundStatus, Split, utc_now
 from storage.settings import Settings
 from storage.versions import Version, list_versions, promote, read_alias
 from storage.votes import Vote
@@ -545,6 +549,32 @@ def test_a_champion_whose_files_are_damaged_stops_the_round(
     assert len(versions(database)) == 1
 
 
+def test_a_host_without_cards_takes_them_from_the_database(
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+) -> None:
+    def prepare(session: Session) -> None:
+        add_siblings(session, 2, base_revision=revision)
+        create_personality(session, "pirate", Card(system_prompt="Arr."), by="grace")
+
+    seed(database, prepare)
+    elsewhere = settings.personalities.model_copy(update={"directory": settings.data.directory / "nowhere"})
+    assert run(settings.model_copy(update={"personalities": elsewhere})).status is RoundStatus.PUBLISHED
+    with database.snapshot() as session:
+        known = list_personalities(session, archived=None)
+    assert [(who.name, who.card.system_prompt, who.archived_at) for who in known] == [
+        ("default", "", None),
+        ("pirate", "Arr.", None),
+    ]
+
+
+def test_a_trainer_with_another_base_than_the_bots_says_so(database: Database, run: Callable[..., Round]) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision="f" * 16))
+    ended = run()
+    assert ended.status is RoundStatus.SKIPPED
+    assert f"the newest answers are of a base of revision {'f' * 16}, and this trainer has tiny (" in ended.reason
+    assert ended.reason.endswith("set model.base on its host to what the bot uses")
+
+
 def test_a_round_ended_by_somebody_else_publishes_nothing(
     database: Database, revision: str, settings: Settings
 ) -> None:
@@ -573,6 +603,28 @@ def test_a_round_ended_while_it_trains_stops_and_publishes_nothing(
     assert not thread.is_alive()
     assert look(database, round_.id).reason == "stopped"
     assert published_folders(settings) == []
+
+
+@pytest.mark.parametrize("in_time", [True, False], ids=["renewed", "ended by another trainer"])
+def test_a_round_whose_lease_ran_out_publishes_only_once_it_is_renewed(
+    database: Database, revision: str, settings: Settings, in_time: bool
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    round_ = start(database)
+    with database.transaction() as session:
+        session.get_one(RoundRow, round_.id).lease_until = utc_now() - timedelta(seconds=1)
+    thread = threading.Thread(target=run_round, args=(settings, round_.id))
+    thread.start()
+    while look(database, round_.id).progress.get("phase") != "publishing":
+        assert thread.is_alive()
+        time.sleep(0.02)
+    time.sleep(0.3)  # it has tried to end the round, and waits
+    assert look(database, round_.id).is_open
+    assert versions(database) == []
+    seed(database, lambda session: renew_lease(session, round_.id) if in_time else interrupt_rounds(session, "other"))
+    thread.join(timeout=30)
+    assert look(database, round_.id).status is (RoundStatus.PUBLISHED if in_time else RoundStatus.INTERRUPTED)
+    assert len(versions(database)) == in_time
 
 
 def test_a_version_whose_round_was_ended_at_the_last_moment_gets_no_row(

@@ -6,17 +6,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import text as sql
 
 from storage.cron import parse_schedule
 from storage.database import Database, open_database
 from storage.errors import SettingsError
 from storage.personalities import ensure_personality
-from storage.rounds import Round, latest_round
+from storage.rounds import Round, claim_round, finish_round, latest_round
+from storage.schedules import begin_schedule
 from storage.schema import RoundStatus
 from storage.settings import DataSettings, Settings
-from trainer.schedule import JOB_ID, RETRY_S, SETTING, ask_for_rounds, request_rounds, scheduled_rounds
+from trainer.schedule import NAME, SETTING, ask_for_rounds, request_rounds, scheduled_rounds
 
 DAILY = "0 4 * * *"
 
@@ -64,27 +65,54 @@ def test_a_round_missed_while_the_trainer_was_down_is_asked_for_at_once(database
 def test_nothing_is_asked_for_before_its_time(database: Database, last_life: datetime | None) -> None:
     in_half_a_year = datetime.now(UTC) + timedelta(days=180)
     with scheduled_rounds(database, f"0 4 {in_half_a_year.day} {in_half_a_year.month} *", last_life):
-        time.sleep(0.3)
+        time.sleep(0.2)
     assert latest(database) is None
 
 
 def test_every_personality_gets_a_round_and_an_open_one_is_not_doubled(database: Database) -> None:
     assert latest(database, "pirate") is None
-    request_rounds(database)
-    request_rounds(database)
+    for _ in range(2):
+        with database.transaction() as session:
+            request_rounds(session)
     first, second = latest(database), latest(database, "pirate")
     assert first is not None
     assert second is not None
     assert {first.id, second.id} == {1, 2}
 
 
-def test_a_round_that_cannot_be_asked_for_is_tried_again_soon(database: Database) -> None:
+def test_a_round_that_cannot_be_asked_for_is_asked_for_later(database: Database) -> None:
     with database.transaction() as session:
+        begin_schedule(session, NAME, datetime.now(UTC) - timedelta(days=3))
         session.execute(sql("ALTER TABLE rounds RENAME TO rounds_away"))
-    scheduler = BackgroundScheduler(timezone=UTC)
-    scheduler.add_job(ask_for_rounds, parse_schedule(SETTING, DAILY), args=[scheduler, database], id=JOB_ID)
-    scheduler.start(paused=True)
-    ask_for_rounds(scheduler, database)
-    wait = scheduler.get_job(JOB_ID).next_run_time - datetime.now(UTC)
-    scheduler.shutdown()
-    assert timedelta() < wait <= timedelta(seconds=RETRY_S)
+    ask_for_rounds(database, trigger())
+    with database.transaction() as session:
+        session.execute(sql("ALTER TABLE rounds_away RENAME TO rounds"))
+    ask_for_rounds(database, trigger())
+    assert latest(database) is not None
+
+
+def test_a_round_that_was_missed_is_asked_for_once_by_all_trainers(database: Database) -> None:
+    asked = []
+    for _ in range(2):  # the first trainer's round has ended when the second one, which was away as well, comes back
+        with scheduled_rounds(database, DAILY, datetime.now(UTC) - timedelta(days=3)):
+            time.sleep(0.2)
+        with database.transaction() as session:
+            round_ = claim_round(session, "here")
+            if round_ is not None:
+                asked.append(round_.id)
+                finish_round(session, round_.id, RoundStatus.SKIPPED, "nothing to do")
+    assert asked == [1]
+
+
+def test_a_schedule_that_is_set_again_makes_up_for_nothing(database: Database) -> None:
+    with database.transaction() as session:
+        begin_schedule(session, NAME, datetime.now(UTC) - timedelta(days=90))
+    with scheduled_rounds(database, DAILY, datetime.now(UTC)):  # the trainer lived all the time, without a schedule
+        time.sleep(0.2)
+    assert latest(database) is None
+
+
+def trigger() -> CronTrigger:
+    found = parse_schedule(SETTING, DAILY)
+    assert found is not None
+    return found

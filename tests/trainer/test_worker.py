@@ -19,8 +19,8 @@ from storage.base_model import resolve_base_model
 from storage.database import Database, open_database
 from storage.errors import DataDirectoryInUse, PersonalityNotFound, SettingsError
 from storage.personalities import ensure_personality
-from storage.processes import TRAINER, is_alive, last_beat, sole_process, worker_name
-from storage.rounds import Round, claim_round, find_round, request_round
+from storage.processes import TRAINER, beat, is_alive, last_beat, sole_process, worker_name
+from storage.rounds import Round, claim_round, find_round, finish_round, request_round
 from storage.schema import RoundStatus
 from storage.settings import GenerationSettings, Settings
 from storage.versions import list_versions
@@ -276,6 +276,25 @@ def test_the_command_line_waits_for_a_trainer_that_runs(database: Database, sett
         joined = request(database)
         round_ = train_now(settings, "default", "command line", lambda _: None, threading.Event())
     assert (round_.id, round_.status) == (joined, RoundStatus.PUBLISHED)
+
+
+def test_the_command_line_waits_for_a_trainer_on_another_host(database: Database, settings: Settings) -> None:
+    with database.transaction() as session:
+        beat(session, TRAINER, "gpu1:/data#01ab")
+    seen: list[Round] = []
+    stop = threading.Event()
+
+    def train_there(round_: Round) -> None:
+        seen.append(round_)
+        with database.transaction() as session:
+            if round_.status is RoundStatus.REQUESTED:
+                claim_round(session, "gpu1:/data#01ab")
+            else:
+                finish_round(session, round_.id, RoundStatus.SKIPPED, "3 pairs, 8 needed")
+
+    round_ = train_now(settings, "default", "command line", train_there, stop)
+    assert [report.worker for report in seen] == [None, "gpu1:/data#01ab"]
+    assert (round_.status, round_.worker) == (RoundStatus.SKIPPED, "gpu1:/data#01ab")
 
 
 def test_the_command_line_leaves_when_it_is_stopped(database: Database, settings: Settings) -> None:

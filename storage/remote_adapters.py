@@ -1,0 +1,221 @@
+"""Adapters as objects of any file system that fsspec reaches: S3, Google's and Azure's stores, a shared folder.
+
+Objects cannot be renamed in one step, so the file of checksums is written last: an adapter without it is not there.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+
+from storage.adapter_files import CHECKSUMS_FILE, FILES, damaged
+from storage.adapters import UNREGISTERED_PREFIX
+from storage.errors import SettingsError, StoreUnreachable
+
+T = TypeVar("T")
+
+READ_PATIENCE_S = 3.0
+WRITE_PATIENCE_S = 120.0
+"""Longer: what a round made in hours must not be lost to a minute without a network."""
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 15.0
+LEFTOVER_AGE = timedelta(days=1)
+"""Age from which an adapter without a version is left over: a host may be about to write its row before that."""
+BLOCK_BYTES = 8 * 1024 * 1024
+LOCAL_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a disk says of itself; the disk is on our side."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "file": {"auto_mkdir": True},
+    "s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 30}},  # botocore waits a minute for each
+}
+EXTRAS = {"s3": "reactune[s3]", "s3a": "reactune[s3]", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+
+log = logging.getLogger(__name__)
+
+
+class RemoteAdapters:
+    """The objects under one address. Every host may write at once: equal digests are equal bytes."""
+
+    def __init__(
+        self,
+        url: str,
+        read_patience_s: float = READ_PATIENCE_S,
+        write_patience_s: float = WRITE_PATIENCE_S,
+        leftover_age: timedelta = LEFTOVER_AGE,
+    ) -> None:
+        """Raises SettingsError where nothing is installed that reads such an address; nothing is connected yet."""
+        self.url = url.rstrip("/")
+        self._files, self._root = _open(self.url)
+        self._read_patience_s = read_patience_s
+        self._write_patience_s = write_patience_s
+        self._leftover_age = leftover_age
+
+    def upload(self, folder: Path, digest: str) -> None:
+        """Store the adapter unless it is there, whole; raises StoreUnreachable, AdapterError where it arrives altered.
+
+        It is marked as unregistered first, until `sweep` hears of its version's row.
+        """
+        if not self._write(lambda: self._upload(folder, digest)):
+            raise damaged(digest, "its files read back otherwise than they were written", self.url)
+
+    def download(self, digest: str, folder: Path) -> None:
+        """Copy the adapter's files, unchecked; raises AdapterError on a missing one, StoreUnreachable."""
+        for name in reversed(FILES):  # what was never completed is told by the file that is written last
+            try:
+                self._read(lambda name=name: self._files.get_file(self._at(digest, name), str(folder / name)))  # type: ignore[misc]
+            except FileNotFoundError as error:
+                raise damaged(digest, f"{name} is missing", self.url) from error
+
+    def holds(self, digest: str) -> bool:
+        """Say whether the adapter was stored to its end; raises StoreUnreachable."""
+        try:
+            checksums = self._read(lambda: self._files.cat_file(self._at(digest, CHECKSUMS_FILE)))
+        except FileNotFoundError:
+            return False
+        return hashlib.sha256(checksums).hexdigest() == digest
+
+    def remove(self, digest: str) -> None:
+        """Remove the adapter's objects, the file that completes it first; raises StoreUnreachable."""
+        for name in reversed(FILES):
+            self._remove(self._at(digest, name))
+        self._remove(self._at(f"{UNREGISTERED_PREFIX}{digest}"))
+
+    def sweep(self, known: Collection[str]) -> int:
+        """Remove adapters without a version that are old enough, and return how many; raises StoreUnreachable.
+
+        No lock holds off other hosts: whoever publishes writes the row within that age.
+        """
+        marked = self._unregistered()
+        for digest in marked.keys() & set(known):
+            self._remove(self._at(f"{UNREGISTERED_PREFIX}{digest}"))
+        unknown = marked.keys() - set(known)
+        if not unknown:
+            return 0
+        oldest = self._now() - self._leftover_age
+        left_over = [digest for digest in unknown if marked[digest] < oldest]
+        for digest in left_over:
+            self.remove(digest)
+        return len(left_over)
+
+    def probe(self) -> None:
+        """Write and remove an object; raises StoreUnreachable."""
+        self._now()
+
+    def _upload(self, folder: Path, digest: str) -> bool:
+        """Return whether the adapter reads back as it should; where it does already, nothing is written."""
+        if self._is_sound(digest):
+            return True
+        self._files.pipe_file(self._at(f"{UNREGISTERED_PREFIX}{digest}"), b"")
+        for name in FILES:
+            self._files.put_file(str(folder / name), self._at(digest, name))
+        return self._is_sound(digest)
+
+    def _is_sound(self, digest: str) -> bool:
+        """Read the adapter back and compare: entity tags mean something else in every store."""
+        try:
+            checksums = self._files.cat_file(self._at(digest, CHECKSUMS_FILE))
+            if hashlib.sha256(checksums).hexdigest() != digest:
+                return False
+            lines = [line.split("  ", 1) for line in checksums.decode("ascii").splitlines()]
+            return all(self._digest(self._at(digest, name)) == expected for expected, name in lines)
+        except FileNotFoundError:
+            return False
+
+    def _digest(self, path: str) -> str:
+        digest = hashlib.sha256()
+        with self._files.open(path, "rb", block_size=BLOCK_BYTES) as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _unregistered(self) -> dict[str, datetime]:
+        """Return the digests marked so, and since when by the store's clock."""
+        try:
+            names = [path.rpartition("/")[2] for path in self._read(lambda: self._files.ls(self._root, detail=False))]
+        except FileNotFoundError:
+            return {}
+        found = {}
+        for name in names:
+            if name.startswith(UNREGISTERED_PREFIX) and (since := self._modified(self._at(name))) is not None:
+                found[name.removeprefix(UNREGISTERED_PREFIX)] = since
+        return found
+
+    def _modified(self, path: str) -> datetime | None:
+        try:
+            since: datetime = self._read(lambda: self._files.modified(path))
+        except FileNotFoundError:
+            return None  # another host swept meanwhile
+        return since
+
+    def _now(self) -> datetime:
+        """Return the time by the store's own clock, since those of hosts differ and jump."""
+        path = self._at(f".probe-{secrets.token_hex(8)}")
+
+        def ask() -> datetime:
+            self._files.pipe_file(path, b"now")
+            now: datetime = self._files.modified(path)
+            self._files.rm_file(path)
+            return now
+
+        return self._write(ask, self._read_patience_s)
+
+    def _remove(self, path: str) -> None:
+        try:
+            self._read(lambda: self._files.rm_file(path))
+        except FileNotFoundError:
+            return
+
+    def _at(self, *names: str) -> str:
+        return "/".join([self._root, *names])
+
+    def _read(self, work: Callable[[], T]) -> T:
+        return self._try(work, self._read_patience_s)
+
+    def _write(self, work: Callable[[], T], patience_s: float | None = None) -> T:
+        try:
+            return self._try(work, self._write_patience_s if patience_s is None else patience_s)
+        except FileNotFoundError as error:  # of the bucket or folder around
+            raise StoreUnreachable(self.url, error) from error
+
+    def _try(self, work: Callable[[], T], patience_s: float) -> T:
+        """Return what `work` does, tried again for `patience_s`; raises FileNotFoundError and StoreUnreachable."""
+        give_up_at, pause_s = time.monotonic() + patience_s, FIRST_PAUSE_S
+        while True:
+            try:
+                return work()
+            except FileNotFoundError:
+                raise
+            except Exception as error:  # every file system has errors of its own
+                if isinstance(error, OSError) and error.errno in LOCAL_FAILURES:
+                    raise
+                if isinstance(error, PermissionError) or time.monotonic() + pause_s > give_up_at:
+                    raise StoreUnreachable(self.url, error) from error
+                log.warning("The adapter store %s does not answer (%s); trying again.", self.url, error)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    protocol = url.partition("://")[0]
+    try:
+        # No lists of names are kept: what other hosts write must be seen.
+        files, root = fsspec.url_to_fs(url, use_listings_cache=False, **OPTIONS.get(protocol, {}))
+    except ImportError as error:
+        package = EXTRAS.get(protocol, f"what reads {protocol}:// with fsspec")
+        raise SettingsError(
+            f"data.adapters = {url!r} needs a package that is not installed: run `pip install '{package}'`"
+        ) from error
+    except ValueError as error:
+        raise SettingsError(
+            f"data.adapters = {url!r} cannot be used ({error}): write an address such as s3://bucket/folder"
+        ) from error
+    return files, root.rstrip("/")

@@ -1,0 +1,131 @@
+"""A store that several hosts share, with the adapters that this one needs in a folder of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from storage.adapter_files import verify
+from storage.adapters import DIGEST, AdapterStore
+from storage.errors import AdapterError, StoreUnreachable
+from storage.remote_adapters import RemoteAdapters
+
+IN_USE_S = 3600.0
+"""Time since its last use in which an adapter is not dropped: a process may be about to load it."""
+RETRY_S = 30.0
+"""Time in which an adapter that could not be fetched is not asked for again, so that answers do not wait for it."""
+
+log = logging.getLogger(__name__)
+
+
+class SharedAdapterStore(AdapterStore):
+    """Publishes into the shared store and reads from the cache; what is cached needs no network."""
+
+    def __init__(self, cache: Path, remote: RemoteAdapters, cache_bytes: int) -> None:
+        super().__init__(cache)
+        self._remote = remote
+        self._cache_bytes = cache_bytes
+        self._failures: dict[str, tuple[float, AdapterError]] = {}
+        """{digest: (when, why it could not be fetched)}"""
+
+    def publish(self, staging: Path) -> str:
+        digest = super().publish(staging)
+        with self._explaining_disk_errors():
+            self._remote.upload(self._checked(digest), digest)
+        return digest
+
+    def sweep(self, known: Collection[str]) -> int:
+        return super().sweep(known) + self._sweep_shared(known)
+
+    def keep(self, digests: Collection[str]) -> list[str]:
+        """Fetch these, and make room by dropping others, the least recently used first."""
+        problems = []
+        for digest in digests:
+            try:
+                self.path(digest)
+            except AdapterError as error:
+                problems.append(str(error))
+        with suppress(StoreUnreachable):  # nothing is dropped that cannot be fetched again
+            self._make_room(digests)
+        return problems
+
+    def examine(self) -> str:
+        self._remote.probe()
+        super().examine()
+        return f"{self._remote.url}, which can be written; the cache is {self._directory}"
+
+    def _checked(self, digest: str) -> Path:
+        """Return the adapter in the cache, fetched where it is missing or damaged."""
+        try:
+            folder = super()._checked(digest)
+        except AdapterError:
+            self._fetch(digest)
+            folder = super()._checked(digest)
+        with suppress(OSError):
+            os.utime(folder)  # the last use
+        return folder
+
+    def _is_sound(self, digest: str) -> bool:
+        try:
+            super()._checked(digest)
+        except AdapterError:
+            return False
+        return True
+
+    def _fetch(self, digest: str) -> None:
+        when, failure = self._failures.get(digest, (0.0, None))
+        if failure is not None and time.monotonic() < when + RETRY_S:
+            raise AdapterError(str(failure)) from failure
+        try:
+            with self._explaining_disk_errors():
+                self._directory.mkdir(parents=True, exist_ok=True)
+                with FileLock(self._directory.with_name(f"{self._directory.name}.fetch.lock")):
+                    self._download(digest)
+        except AdapterError as error:
+            self._failures[digest] = (time.monotonic(), error)
+            raise
+        self._failures.pop(digest, None)
+
+    def _download(self, digest: str) -> None:
+        if self._is_sound(digest):
+            return  # another process fetched it meanwhile
+        with self.stage() as staging:
+            self._remote.download(digest, staging)
+            verify(staging, digest, self._remote.url)
+            self._take_in(staging, digest)
+
+    def _make_room(self, kept: Collection[str]) -> None:
+        cached = sorted(self._cached())
+        too_much = sum(size for _, size, _ in cached) - self._cache_bytes
+        for used_at, size, folder in cached:
+            if too_much <= 0:
+                return
+            is_idle = used_at < time.time() - IN_USE_S
+            if folder.name not in kept and is_idle and self._remote.holds(folder.name):
+                self._drop(folder)
+                too_much -= size
+
+    def _cached(self) -> Iterator[tuple[float, int, Path]]:
+        """Yield when each cached adapter was used last, its bytes and its folder."""
+        for folder in self._directory.glob("*") if self._directory.is_dir() else ():
+            with suppress(OSError):  # dropped by another process
+                if DIGEST.fullmatch(folder.name):
+                    yield folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir()), folder
+
+    def _drop(self, folder: Path) -> None:
+        """Remove an adapter from the cache in one step, as seen by other processes."""
+        with suppress(FileNotFoundError), self.stage() as staging:
+            folder.replace(staging / folder.name)
+
+    def _sweep_shared(self, known: Collection[str]) -> int:
+        try:
+            return self._remote.sweep(known)
+        except StoreUnreachable as error:
+            log.warning("Nothing was swept: %s.", error)
+            return 0
