@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.app import ReactuneBot
 from storage.departures import complete_departure, departed_before
-from storage.retention import Pruned, keeps_until, prune_replies, prune_rest
+from storage.retention import Pruned, keeps_until, past_replies, prune_replies, prune_rest
 from storage.wording import count
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ class Retention(commands.Cog):
 
     async def _prune_replies(self, before: datetime) -> Pruned:
         total = Pruned()
-        while (batch := await self.bot.database.run(prune_replies, before)).replies:
-            total += batch
+        while due := await self.bot.database.read(past_replies, before):
+            total += await self.bot.database.run(prune_replies, before, due)
             await asyncio.sleep(PAUSE_S)
         return total
 
