@@ -27,7 +27,8 @@ class Retention(commands.Cog):
         self.bot = bot
 
     async def cog_load(self) -> None:
-        self._prune.start()
+        if self.bot.fixed_basis is None:  # what is said outside Discord is kept
+            self._prune.start()
 
     async def cog_unload(self) -> None:
         self._prune.cancel()
