@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -29,7 +30,7 @@ from storage.schema import (
 )
 from storage.settings import PrivacySettings
 
-BATCH = 200
+BATCH = 100
 """Answers that go in one transaction: few enough that no vote waits for them."""
 
 
@@ -95,12 +96,15 @@ def is_past(before: datetime) -> ColumnElement[bool]:
     )
 
 
-def prune_replies(session: Session, before: datetime, limit: int = BATCH) -> Pruned:
-    """Delete the oldest answers that have been kept long enough, with the votes, corrections and messages on them."""
+def past_replies(session: Session, before: datetime, limit: int = BATCH) -> list[int]:
+    """Return the ids of the oldest answers that have been kept long enough; looking for them holds nobody up."""
+    return list(session.scalars(select(ReplyRow.id).where(is_past(before)).order_by(ReplyRow.id).limit(limit)))
+
+
+def prune_replies(session: Session, before: datetime, reply_ids: Collection[int]) -> Pruned:
+    """Delete those of the answers that may still go, with the votes, corrections and messages on them."""
     hold_personalities(session)  # or a round that is being planned would name what goes
-    ids = session.scalars(select(ReplyRow.id).where(is_past(before)).order_by(ReplyRow.id).limit(limit)).all()
-    if not ids:
-        return Pruned()
+    ids = session.scalars(select(ReplyRow.id).where(ReplyRow.id.in_(reply_ids), is_past(before))).all()
     votes, corrections = (
         session.scalar(select(func.count()).select_from(table).where(table.reply_id.in_(ids))) or 0
         for table in (VoteEventRow, CorrectionRow)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.app import ReactuneBot
 from storage.departures import complete_departure, departed_before
-from storage.retention import Pruned, keeps_until, prune_replies, prune_rest
+from storage.retention import Pruned, keeps_until, past_replies, prune_replies, prune_rest
 from storage.wording import count
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ class Retention(commands.Cog):
         self.bot = bot
 
     async def cog_load(self) -> None:
-        self._prune.start()
+        if self.bot.fixed_basis is None:  # what is said outside Discord is kept
+            self._prune.start()
 
     async def cog_unload(self) -> None:
         self._prune.cancel()
@@ -55,8 +56,8 @@ class Retention(commands.Cog):
 
     async def _prune_replies(self, before: datetime) -> Pruned:
         total = Pruned()
-        while (batch := await self.bot.database.run(prune_replies, before)).replies:
-            total += batch
+        while due := await self.bot.database.read(past_replies, before):
+            total += await self.bot.database.run(prune_replies, before, due)
             await asyncio.sleep(PAUSE_S)
         return total
 

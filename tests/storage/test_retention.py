@@ -21,7 +21,7 @@ from storage.memory import Memory, add_note, read_memory, write_summary
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent
 from storage.privacy_report import report_privacy
-from storage.retention import Pruned, count_past, keeps_until, prune_replies, prune_rest
+from storage.retention import Pruned, count_past, keeps_until, past_replies, prune_replies, prune_rest
 from storage.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.schema import (
     ArenaAnswerRow,
@@ -120,14 +120,14 @@ def prune_all(session: Session) -> Pruned:
     before = keeps_until(PrivacySettings())
     assert before is not None
     total = Pruned()
-    while (batch := prune_replies(session, before, limit=2)).replies:
-        total += batch
+    while due := past_replies(session, before, limit=2):
+        total += prune_replies(session, before, due)
     session.expire_all()
     return total
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(answers=st.lists(ANSWERS, max_size=6))
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answers=st.lists(ANSWERS, max_size=5))
 def test_all_that_is_old_goes_but_for_what_a_version_names(session: Session, answers: list[Old]) -> None:
     undo = session.begin_nested()
     ids = [put(session, old) for old in answers]
@@ -146,6 +146,17 @@ def test_the_version_of_a_round_keeps_its_answers_whatever_became_of_the_round(s
     for reply_id in (hers, other):
         age(session, reply_id, 100)
     assert prune_all(session) == Pruned()
+
+
+def test_what_was_named_since_it_was_looked_for_stays(session: Session) -> None:
+    hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
+    for reply_id in (hers, other):
+        age(session, reply_id, 100)
+    before = utc_now() - timedelta(days=KEPT_DAYS)
+    due = past_replies(session, before)
+    train_on(session, [(hers, None, None)])
+    assert prune_replies(session, before, due).replies == 1
+    assert session.scalars(select(ReplyRow.id)).all() == [hers]
 
 
 def test_nothing_goes_where_all_is_kept() -> None:
