@@ -52,7 +52,7 @@ def test_a_model_larger_than_the_memory_is_told(tmp_path):
     assert "GB free" in check_memory(tmp_path)
     with (tmp_path / "model.safetensors").open("wb") as weights:
         weights.truncate(int(free_memory() or 0) + 1)  # a hole: it takes no room
-    with pytest.raises(Unwell, match="choose a smaller model.base"):
+    with pytest.raises(Unwell, match=r"choose a smaller model\.base"):
         check_memory(tmp_path)
 
 
