@@ -31,13 +31,14 @@ coverage: $(VENV)/.dev ## Run every test, a fifth slower, and say which lines no
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: $(VENV)/.dev ## Lint, format, types, and who may import whom
+check: $(VENV)/.dev ## Lint, format, types, who may import whom, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python -m tests.advisories
 
-bench: $(VENV)/.bench ## Measure; BENCH=votes, loop, community, demonstration, knowledge, serving, startup, soak or training
+bench: $(VENV)/.bench ## Measure; BENCH=votes, loop, community, demonstration, knowledge, serving, startup, soak, capacity or training
 	@$(BIN)/reactune bench $(BENCH) $(ARGS) --json
 
 clean: ## Remove the environment and caches; data stays

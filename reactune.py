@@ -15,10 +15,11 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -30,6 +31,7 @@ from sqlalchemy.orm import Session
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
 from storage.adapters import open_store
+from storage.audit import Deed, Entry, Wanted, note_deed, read_trail
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
@@ -54,7 +56,8 @@ from storage.personalities import (
 )
 from storage.personalities import Personality as StoredPersonality
 from storage.processes import BOT, TRAINER, sole_process
-from storage.schema import Lesson
+from storage.safekeeping import keep_safe
+from storage.schema import AuditOutcome, Lesson
 from storage.settings import Settings, VoteSettings, load_settings
 from storage.versions import (
     Alias,
@@ -88,6 +91,7 @@ USAGE_ERRORS = (
     UnknownTaste,
     VersionNotFound,
 )
+NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 RESTART_PAUSE_S = 10.0
 STOP_S = 20.0
 DEMO_DIRECTORY = Path("demo-data")
@@ -106,6 +110,8 @@ canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of con
 model.add_typer(canary, name="canary")
 votes = typer.Typer(no_args_is_help=True, help="Votes: what became of them.")
 app.add_typer(votes, name="votes")
+privacy_app = typer.Typer(no_args_is_help=True, help="Privacy: what is stored of members.")
+app.add_typer(privacy_app, name="privacy")
 personality_app = typer.Typer(no_args_is_help=True, help="Personalities: list, show, export, import.")
 app.add_typer(personality_app, name="personality")
 
@@ -135,8 +141,8 @@ def demo(
     _import_from_here()
     taste = find_taste(community) if community else None
     overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)
-    settings = load_settings(config, overrides=overrides)
-    set_up_logs(settings.logs, BOT, least=logging.WARNING)
+    settings = _settings(config, overrides=overrides)
+    set_up_logs(settings, BOT, least=logging.WARNING)
 
     def announce(url: str) -> None:
         say("Ready.")
@@ -161,8 +167,8 @@ def run(config: Config = None) -> None:
     from storage.cron import parse_schedule
     from trainer.schedule import SETTING
 
-    settings = load_settings(config)
-    set_up_logs(settings.logs, BOT)
+    settings = _settings(config)
+    set_up_logs(settings, BOT)
     parse_schedule(SETTING, settings.training.schedule)
     require_token(settings)
     with _progress() as say:
@@ -176,8 +182,8 @@ def bot(config: Config = None) -> None:
     """Serve Discord without a trainer."""
     from bot.runner import run_bot
 
-    settings = load_settings(config)
-    set_up_logs(settings.logs, BOT)
+    settings = _settings(config)
+    set_up_logs(settings, BOT)
     run_bot(settings)
 
 
@@ -189,8 +195,8 @@ def trainer(
     """Run the trainer alone: scheduled rounds and those asked for."""
     from trainer.worker import run_trainer, stopped_by_signals
 
-    settings = load_settings(config)
-    set_up_logs(settings.logs, TRAINER)
+    settings = _settings(config)
+    set_up_logs(settings, TRAINER)
     with stopped_by_signals() as stop:
         if until_stdin_closes:
             threading.Thread(target=_stop_with_stdin, args=[stop], daemon=True).start()
@@ -211,9 +217,10 @@ def train(
     from storage.schema import RoundStatus
     from trainer.worker import train_now
 
-    settings, by = load_settings(config), _who()
-    set_up_logs(settings.logs, "train", least=logging.WARNING)
+    settings, by = _settings(config), _who()
+    set_up_logs(settings, "train", least=logging.WARNING)
     with _progress() as say:
+        _note(config, personality, _deed("model train", f"learn_from: {lesson}"))
         round_ = train_now(settings, personality, by, lambda r: say(_plain(describe_round(r))), lesson=lesson)
     _show(asdict(round_), describe_round(round_), as_json)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
@@ -239,7 +246,7 @@ def compare_offline_answers(
     from storage.base_model import resolve_base_model
     from storage.cards import settings_of
 
-    settings = load_settings(config)
+    settings = _settings(config)
     whose, champion = _with_cards(settings, lambda session: _answering(session, personality))
     settings = settings_of(settings, whose.card)
     with _progress() as say:
@@ -337,7 +344,8 @@ def promote_model(
 ) -> None:
     """Make a version, or "base", the one that answers."""
     champion = _read(config, personality, read_alias)
-    target = _releasable(config, personality, version, override=override, reason=reason)
+    deed = _deed("model promote", f"version: {version}, override: {override}", reason)
+    target = _releasable(config, personality, version, deed, override=override)
 
     def move(session: Session, personality_id: int) -> Alias:
         return promote(
@@ -350,7 +358,7 @@ def promote_model(
             override=override,
         )
 
-    _show_champion(_change(config, personality, move), as_json)
+    _show_champion(_change(config, personality, move, deed), as_json)
 
 
 @model.command("rollback")
@@ -366,7 +374,7 @@ def roll_back_model(
     def move(session: Session, personality_id: int) -> Alias:
         return roll_back(session, personality_id, expected_generation=champion.generation, by=_who(), reason=reason)
 
-    _show_champion(_change(config, personality, move), as_json)
+    _show_champion(_change(config, personality, move, _deed("model rollback", reason=reason)), as_json)
 
 
 @model.command("lineage")
@@ -421,7 +429,7 @@ def show_fate(
     from storage.base_model import resolve_base_model
     from storage.fates import VoteFate, fate_of_votes
 
-    settings = load_settings(config)
+    settings = _settings(config)
     with _progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
 
@@ -462,7 +470,7 @@ def list_all_personalities(config: Config = None, as_json: AsJson = False) -> No
         data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
         return {"personalities": data}, "\n".join(f"- {line}" for line in lines)
 
-    _show(*_with_cards(load_settings(config), read), as_json)
+    _show(*_with_cards(_settings(config), read), as_json)
 
 
 @personality_app.command("show")
@@ -479,7 +487,7 @@ def show_personality(
         data = {"name": found.name, "champion": read_alias(session, found.id).target, "card": found.card.as_dict()}
         return data, format_card(found.card)
 
-    _show_plain(*_with_cards(load_settings(config), read), as_json)
+    _show_plain(*_with_cards(_settings(config), read), as_json)
 
 
 @personality_app.command("export")
@@ -494,7 +502,7 @@ def export_personality(
     from storage.base_model import resolve_base_model
     from storage.exports import Provenance, export_version, read_provenance
 
-    settings = load_settings(config)
+    settings = _settings(config)
 
     def read(session: Session) -> Provenance:
         found = personality_named(session, name)
@@ -511,6 +519,7 @@ def export_personality(
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
     export_version(open_store(settings), base, origin, folder)
     exported = origin.versions[0]
+    _note(config, name, _deed("personality export", f"version: {exported.name}"))
     data = {"personality": name, "version": exported.name, "folder": str(folder), "digest": exported.digest}
     _show(data, f"**{name} {exported.name}** is in {folder}; its README.md says what made it.", as_json)
 
@@ -527,7 +536,7 @@ def import_personality(
     from storage.base_model import resolve_base_model
     from storage.imports import take_import
 
-    settings = load_settings(config)
+    settings = _settings(config)
     store = open_store(settings)
     with _progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
@@ -542,6 +551,7 @@ def import_personality(
             model_base=settings.model.base,
             by=_who(),
         )
+    _note(config, imported.personality.name, _deed("personality import", f"file: {path.name}"))
     version = imported.version
     data = {
         "personality": imported.personality.name,
@@ -565,8 +575,9 @@ def start_model_canary(
     """Let a version answer a share of conversations, until votes decide whether it stays."""
     from storage.canaries import start_canary
 
-    settings = load_settings(config).release
-    target = _releasable(config, personality, version, override=override, reason=reason)
+    settings = _settings(config).release
+    deed = _deed("model canary start", f"version: {version}, share: {share}, override: {override}", reason)
+    target = _releasable(config, personality, version, deed, override=override)
 
     def start(session: Session, personality_id: int) -> None:
         start_canary(
@@ -580,7 +591,7 @@ def start_model_canary(
             override=override,
         )
 
-    _change(config, personality, start)
+    _change(config, personality, start, deed)
     _show_canary(config, personality, as_json)
 
 
@@ -591,7 +602,8 @@ def stop_model_canary(
     """End the canary: the champion answers everywhere."""
     from storage.canaries import stop_canary
 
-    _change(config, personality, lambda session, id_: stop_canary(session, id_, by=_who(), reason=reason))
+    deed = _deed("model canary stop", reason=reason)
+    _change(config, personality, lambda session, id_: stop_canary(session, id_, by=_who(), reason=reason), deed)
     _show_canary(config, personality, as_json)
 
 
@@ -603,6 +615,20 @@ def show_model_canary(
     _show_canary(config, personality, as_json)
 
 
+@privacy_app.command("report")
+def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
+    """Show what is stored of members, by basis and age, and what was agreed, deleted and marked."""
+    from bot.privacy_texts import report_lines
+    from storage.privacy_report import report_privacy
+    from storage.schema import utc_now
+
+    settings = load_settings(config)
+    database = open_database(settings)
+    with contextlib.closing(database), database.snapshot() as session:
+        report = report_privacy(session, settings.privacy, utc_now())
+    _show_plain(asdict(report), "\n".join(report_lines(report)), as_json)
+
+
 @app.command("import")
 def import_pairs(
     file: Path, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
@@ -610,7 +636,8 @@ def import_pairs(
     """Read preference pairs from JSON lines (prompt, chosen, rejected), as TRL writes them."""
     from trainer.exchange import import_file
 
-    counts = import_file(load_settings(config), file, personality)
+    counts = import_file(_settings(config), file, personality)
+    _note(config, personality, _deed("import", f"file: {file.name}, {counts.imported} pairs"))
     _show(asdict(counts), f"{counts.imported} pairs imported, {counts.known} were there already.", as_json)
 
 
@@ -621,8 +648,30 @@ def export_pairs(
     """Write the pairs that a round would train on now as JSON lines (prompt, chosen, rejected)."""
     from trainer.exchange import export_file
 
-    count = export_file(load_settings(config), file, personality)
+    count = export_file(_settings(config), file, personality)
+    _note(config, personality, _deed("export", f"file: {file.name}, {count} pairs"))
     _show({"pairs": count, "file": str(file)}, f"{count} pairs written to {file}.", as_json)
+
+
+@app.command("audit")
+def show_audit(
+    config: Config = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many lines, newest first.")] = 50,
+    action: Annotated[str, typer.Option(help='A command such as "model promote", or "model" for all of them.')] = "",
+    member: Annotated[int | None, typer.Option(help="A member's Discord id; 0 is the command line.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what with an admin's rights, when and why."""
+    with contextlib.closing(open_database(_settings(config))) as database, database.snapshot() as session:
+        entries = read_trail(session, Wanted(limit, action=action, actor_id=member))
+    lines = [_audit_line(entry) for entry in entries] or ["Nothing stands in the audit trail for that."]
+    _show_plain({"entries": [asdict(entry) for entry in entries]}, "\n".join(lines), as_json)
+
+
+def _audit_line(entry: Entry) -> str:
+    where = f"in {entry.guild_id}" if entry.guild_id else ""
+    parts = [entry.action, f"by {entry.actor}", where, entry.subject, entry.reason, entry.outcome, entry.note]
+    return " · ".join([f"{entry.happened_at:%Y-%m-%d %H:%M:%S}", *filter(None, parts)])
 
 
 @app.command()
@@ -630,7 +679,7 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
     """Check settings, database, models, suites, channels, token and disk, and say what to do."""
     from bot.doctor import examine
 
-    settings = load_settings(config)
+    settings = _settings(config)
     findings = examine(settings, [("Suites", lambda: _describe_suites(settings))])
     lines = [f"{'✓' if f.is_well else '✗'} **{f.what}:** {f.says}" for f in findings]
     _show({"findings": [asdict(f) for f in findings]}, "\n\n".join(lines), as_json)
@@ -731,6 +780,19 @@ def bench_startup(as_json: AsJson = False) -> None:
     _run_bench("startup", as_json)
 
 
+@bench.command("capacity")
+def bench_capacity(
+    *,
+    votes_per_day: Annotated[int, typer.Option(min=1, help="Votes of all servers in a day.")] = 1_000_000,
+    answers_per_day: Annotated[int, typer.Option(min=1, help="Answers of all servers in a day.")] = 2_000_000,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of the bot.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """What database and gateway carry of a bot in thousands of servers. Takes a quarter of an hour."""
+    load = {"votes_per_day": votes_per_day, "answers_per_day": answers_per_day}
+    _run_bench("capacity", as_json, processes=processes, **load)
+
+
 @bench.command("soak")
 def bench_soak(
     *,
@@ -800,7 +862,7 @@ def _show_champion(alias: Alias, as_json: bool) -> None:
 
 
 def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
-    status = partial(_canary_status, settings=load_settings(config).votes)
+    status = partial(_canary_status, settings=_settings(config).votes)
     _show(*_read(config, personality, status), as_json)
 
 
@@ -819,17 +881,21 @@ def _canary_status(session: Session, personality_id: int, settings: VoteSettings
     return data, describe_last_canary(last, challenger)
 
 
-def _releasable(config: Path | None, personality: str, version: str, *, override: bool, reason: str) -> Version | None:
+def _releasable(config: Path | None, personality: str, version: str, deed: Deed, *, override: bool) -> Version | None:
     """Return the version if the gate, or an admin in its place, lets it answer and its files are sound."""
 
     def find(session: Session, personality_id: int) -> Version | None:
         found = version_named(session, personality_id, version)
-        ask_gate(session, found, override=override, reason=reason)
+        ask_gate(session, found, override=override, reason=deed.reason)
         return found
 
-    target = _read(config, personality, find)
-    if target is not None:
-        open_store(load_settings(config)).path(target.digest)
+    try:
+        target = _read(config, personality, find)
+        if target is not None:
+            open_store(_settings(config)).path(target.digest)
+    except StorageError as error:
+        _note(config, personality, deed, AuditOutcome.REFUSED, str(error))
+        raise
     return target
 
 
@@ -838,8 +904,40 @@ def _read(config: Path | None, personality: str, work: Callable[[Session, int], 
     return _call(config, personality, work, Database.snapshot)
 
 
-def _change(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
-    return _call(config, personality, work, Database.transaction)
+def _change(config: Path | None, personality: str, work: Callable[[Session, int], T], deed: Deed) -> T:
+    """Return what `work` changes, with a line of the audit trail in its transaction; a refusal has a line as well."""
+
+    def changing(session: Session, personality_id: int) -> T:
+        result = work(session, personality_id)
+        note_deed(session, replace(deed, personality_id=personality_id))
+        return result
+
+    try:
+        return _call(config, personality, changing, Database.transaction)
+    except StorageError as error:
+        _note(config, personality, deed, AuditOutcome.REFUSED, str(error))
+        raise
+
+
+def _note(
+    config: Path | None,
+    personality: str,
+    deed: Deed,
+    outcome: AuditOutcome = AuditOutcome.DONE,
+    note: str = "",
+) -> None:
+    """Add a line to the audit trail; of a personality or database that is not there nothing is written."""
+    with contextlib.suppress(StorageError):
+        _call(
+            config,
+            personality,
+            lambda session, id_: note_deed(session, replace(deed, personality_id=id_), outcome, note),
+            Database.transaction,
+        )
+
+
+def _deed(action: str, subject: str = "", reason: str = "") -> Deed:
+    return Deed(actor=_who(), action=action, subject=subject, reason=reason)
 
 
 def _call(
@@ -848,7 +946,7 @@ def _call(
     work: Callable[[Session, int], T],
     begin: Callable[[Database], contextlib.AbstractContextManager[Session]],
 ) -> T:
-    database = open_database(load_settings(config))
+    database = open_database(_settings(config))
     with contextlib.closing(database), begin(database) as session:
         return work(session, personality_named(session, personality).id)
 
@@ -859,6 +957,12 @@ def _with_cards(settings: Settings, work: Callable[[Session], T]) -> T:
     with contextlib.closing(database), database.transaction() as session:
         open_personality(session, settings, DEFAULT_PERSONALITY)
         return work(session)
+
+
+def _settings(config: Path | None, overrides: Mapping[str, str] = NO_OVERRIDES) -> Settings:
+    settings = load_settings(config, overrides=overrides)
+    keep_safe(settings)
+    return settings
 
 
 def _who() -> str:

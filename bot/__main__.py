@@ -9,6 +9,7 @@ from bot.runner import run_bot
 from storage.errors import DataDirectoryInUse, SettingsError, StorageError, TokenInUse
 from storage.logs import set_up_logs
 from storage.processes import BOT
+from storage.safekeeping import keep_safe
 from storage.settings import load_settings
 
 NEEDS_A_PERSON = (ConnectionRefused, DataDirectoryInUse, SettingsError, TokenInUse)
@@ -18,7 +19,8 @@ NEEDS_A_PERSON = (ConnectionRefused, DataDirectoryInUse, SettingsError, TokenInU
 def main() -> int:
     try:
         settings = load_settings()
-        set_up_logs(settings.logs, BOT)
+        keep_safe(settings)
+        set_up_logs(settings, BOT)
         run_bot(settings)
     except (BotError, StorageError) as error:
         print(error, file=sys.stderr)

@@ -9,16 +9,22 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import discord
+from discord import app_commands
 from discord.ext import commands
 
+from bot.access import NO_SERVER, Door, how_to_serve
 from bot.alerts import TroubleSource
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
+from bot.audit import deed_of, is_for_admins, note_done
+from bot.deletions import Deletions
 from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
-from bot.failures import ErrorTranslatingTree
+from bot.failures import GuardedTree
 from bot.library import Library
 from bot.metrics import Metrics
+from bot.patience import Patience
+from bot.presence import Presence
 from bot.releases import Releases
 from bot.vote_log import VoteLog
 from bot.warming import Warming
@@ -27,18 +33,23 @@ from storage.base_model import BaseModel, resolve_base_model
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
+from storage.processes import worker_name
 from storage.replies import Reply, interrupt_unfinished
 from storage.request_ids import current_request, new_request_id, working_on
 from storage.schema import Basis
 from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings
+from storage.shards import Shards, shards_of
 
 log = logging.getLogger(__name__)
 
 COGS = (
     "bot.cogs.arena",
+    "bot.cogs.audit",
     "bot.cogs.causes",
     "bot.cogs.chat",
+    "bot.cogs.deletions",
+    "bot.cogs.departures",
     "bot.cogs.feedback",
     "bot.cogs.insight",
     "bot.cogs.knowledge",
@@ -49,6 +60,7 @@ COGS = (
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.releases",
+    "bot.cogs.retention",
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
@@ -73,7 +85,7 @@ def create_bot(
     return ReactuneBot(settings, engine=engine, base=base, fixed_basis=fixed_basis, load_encoder=load_encoder)
 
 
-class ReactuneBot(commands.Bot):
+class ReactuneBot(commands.AutoShardedBot):
     database: Database
     engine: Engine
     base: BaseModel
@@ -82,6 +94,9 @@ class ReactuneBot(commands.Bot):
     library: Library
     vote_log: VoteLog
     warming: Warming
+    own_shards: Shards
+    """Those that this process serves."""
+    presence: Presence
     loading: asyncio.Task[None]
     """Ends when the model is there, or cannot be had."""
     personality_id: int
@@ -102,37 +117,47 @@ class ReactuneBot(commands.Bot):
     ) -> None:
         intents = discord.Intents.default()
         intents.message_content = settings.discord.message_content_intent
+        intents.members = settings.discord.members_intent
         super().__init__(
             command_prefix=(),
             help_command=None,
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
-            tree_cls=ErrorTranslatingTree,
+            chunk_guilds_at_startup=False,  # the members intent is for those who leave: nobody else is listed
+            tree_cls=GuardedTree,
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
+            shard_count=settings.discord.shard_count or None,
+            **_served(settings),
         )
         self.settings = settings
+        self.own_shards = shards_of(settings.discord)
         self.metrics = Metrics()
         self.trouble_sources: list[TroubleSource] = []
         """What is asked, every half minute, whether an admin should hear of something."""
         self.fixed_basis = fixed_basis
+        self.door = Door(self)
+        self.patience = Patience(settings)
         self._given_engine = engine
         self._given_base = base
         self._load_encoder = load_encoder
         self._tasks: set[asyncio.Task[None]] = set()
+        self.deletions = Deletions()
         self._is_leaving = False
 
     async def setup_hook(self) -> None:
         settings = self.settings
         arena_trigger(settings.arena)  # a bad schedule is refused before anything is opened
         self.database = await asyncio.to_thread(open_database, settings)
+        self.presence = Presence(self.database, self.own_shards, worker_name(settings.data.directory))
+        await self.presence.begin()
         self.personality_id = await self.database.run(ensure_personality)
         await self.database.run(take_cards, settings)
         self.base = await asyncio.to_thread(self._resolve_base)
         self.engine = self._given_engine or ChosenEngine(settings, self.base)
         self.adapters = open_store(settings)
         self.releases = Releases(self.database, self.adapters, self.base)
-        self.library = Library(self.database, settings.knowledge, self._load_encoder)
+        self.library = Library(self.database, settings.knowledge, self._load_encoder, self.deletions)
         self.vote_log = VoteLog(self.database, self.spawn, self.metrics.count_vote)
         self.answerer = Answerer(
             engine=self.engine,
@@ -141,14 +166,16 @@ class ReactuneBot(commands.Bot):
             base=self.base,
             generation=settings.generation,
             edit_interval_s=settings.chat.edit_interval_s,
+            output=settings.output,
             fixed_basis=self.fixed_basis,
             on_recorded=self.vote_log.recorded,
+            deletions=self.deletions,
             on_finished=self.metrics.count_answer,
         )
         for cog in COGS:
             # Not load_extension: it compiles and runs each module anew for every bot of a process.
             await importlib.import_module(cog).setup(self)
-        self.interrupted = await self.database.run(interrupt_unfinished)
+        self.interrupted = await self.database.run(interrupt_unfinished, self.own_shards)
         if settings.discord.sync_commands:
             await self._sync_commands()
         self.spawn(self.library.prepare(), "documents that wait")
@@ -200,12 +227,24 @@ class ReactuneBot(commands.Bot):
         return asyncio.get_running_loop().create_task(work, name=name)
 
     async def on_ready(self) -> None:
-        """Tell that the model has loaded, as it may have done while Discord let the bot in."""
+        """Tell that the model has loaded, as it may have done while Discord let the bot in, and who is not served."""
         await self._show_status()
+        for sentence in how_to_serve(self.guilds, self.settings.access) if self.guilds else [NO_SERVER]:
+            log.warning(sentence)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        for sentence in how_to_serve([guild], self.settings.access):
+            log.warning(sentence)
 
     async def _show_status(self) -> None:
         if self.is_ready() and self.activity is None:
             await self.change_presence(status=self.status)
+
+    async def on_app_command_completion(
+        self, interaction: discord.Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu
+    ) -> None:
+        if is_for_admins(command):
+            await note_done(interaction, deed_of(interaction))
 
     async def on_message(self, message: discord.Message) -> None:
         """There are no prefix commands: the chat cog listens."""
@@ -227,8 +266,15 @@ class ReactuneBot(commands.Bot):
         if hasattr(self, "vote_log"):
             await self.vote_log.flush(FLUSH_S)
         await super().close()
+        if hasattr(self, "presence"):
+            await self.presence.end()
         if hasattr(self, "database"):
             self.database.close()
+
+
+def _served(settings: Settings) -> dict[str, Any]:
+    """Return the options that let this process serve some shards; without them it serves all."""
+    return {"shard_ids": list(settings.discord.shards)} if settings.discord.shards else {}
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -10,8 +10,10 @@ import discord
 
 from bot.reports import bar, sentence
 from bot.splitting import split_message
+from bot.untrusted import show_safely, show_words
 from storage.arenas import Arena, ArenaAnswer
 from storage.schema import ArenaStatus
+from storage.settings import OutputSettings
 from storage.wording import count
 
 ROOM_CHARS = 5_200  # all embeds of a message hold 6,000 characters, the titles and bars included
@@ -57,26 +59,26 @@ def describe_stop(arena: Arena) -> str:
     return CLOSED if arena.status is ArenaStatus.CLOSED else failed(arena.reason)
 
 
-def blind_board(arena: Arena, answers: Sequence[ArenaAnswer]) -> Board:
+def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> Board:
     """Return the open arena: the answers by their numbers, without versions and counts."""
     content = (
         f"**Which answer is best?** Press its number. Closes {relative(arena.closes_at)}.\n"
         "-# Who gave which answer, and how many picked it, is shown when it closes.\n"
-        f">>> {arena.prompt}"
+        f">>> {show_safely(arena.prompt, output)}"
     )
     embeds = [
         discord.Embed(title=str(answer.position), description=text, colour=BLIND)
-        for answer, text in zip(answers, fit_fairly([answer.text for answer in answers]), strict=True)
+        for answer, text in zip(answers, _shown(answers, output), strict=True)
     ]
     return Board(content, embeds)
 
 
-def results_board(arena: Arena, answers: Sequence[ArenaAnswer]) -> Board:
+def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> Board:
     """Return the closed arena: who gave which answer, and how many picked it."""
     winners = best_of(answers)
-    texts = fit_fairly([answer.text for answer in answers])
+    texts = _shown(answers, output)
     embeds = [_result(answer, text, answers, winners) for answer, text in zip(answers, texts, strict=True)]
-    return Board(f"**{CLOSED}** {outcome(answers)}\n>>> {arena.prompt}", embeds)
+    return Board(f"**{CLOSED}** {outcome(answers)}\n>>> {show_safely(arena.prompt, output)}", embeds)
 
 
 def outcome(answers: Sequence[ArenaAnswer]) -> str:
@@ -101,7 +103,7 @@ def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
 def describe_arena(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
     """Return a line for admins; of an open arena it tells how many voted, not for what."""
     quoted = arena.prompt if len(arena.prompt) <= QUOTED_CHARS else arena.prompt[: QUOTED_CHARS - 2] + ELLIPSIS
-    return f"<#{arena.channel_id}> · {discord.utils.escape_markdown(quoted)} · {_state(arena, answers)}"
+    return f"<#{arena.channel_id}> · {show_words(quoted)} · {_state(arena, answers)}"
 
 
 def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
@@ -115,6 +117,10 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
 
 def relative(moment: datetime) -> str:
     return discord.utils.format_dt(moment, "R")
+
+
+def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:
+    return fit_fairly([show_safely(answer.text, output) for answer in answers])
 
 
 def fit_fairly(texts: Sequence[str]) -> list[str]:

@@ -35,6 +35,7 @@ from storage.arenas import (
     read_answers,
     read_results,
 )
+from storage.audit import Deed, audited
 from storage.cards import settings_of, tuned
 from storage.personalities import Personality
 from storage.replies import NewReply
@@ -57,6 +58,8 @@ class Plan:
     answers: int
     minutes: float
     started_by: str
+    deed: Deed | None = None
+    """For the audit trail; the schedule leaves no line."""
 
 
 class ArenaHost:
@@ -78,7 +81,7 @@ class ArenaHost:
         personality = (await voice_in(self._bot, plan.channel)).personality
         prompt, rendered = await self._choose_prompt(plan.prompt, personality)
         arena = await self._bot.database.run(
-            prepare_arena,
+            audited(plan.deed, prepare_arena) if plan.deed else prepare_arena,
             personality_id=personality.id,
             guild_id=plan.channel.guild.id,
             channel_id=plan.channel.id,
@@ -99,7 +102,9 @@ class ArenaHost:
     async def show(self, arena: Arena) -> None:
         """Show an open arena; raises discord.HTTPException. The caller holds `editing`."""
         answers = await self._bot.database.read(read_answers, arena.id)
-        await self._edit(arena, blind_board(arena, answers), self._buttons(arena.id, len(answers)))
+        await self._edit(
+            arena, blind_board(arena, answers, self._bot.settings.output), self._buttons(arena.id, len(answers))
+        )
 
     async def finish(self, arena_id: int) -> None:
         """Show the results of an arena that takes no more picks, then end it.
@@ -112,7 +117,7 @@ class ArenaHost:
             if arena.status is not ArenaStatus.OPEN:
                 return
             try:
-                await self._edit(arena, results_board(arena, answers), None)
+                await self._edit(arena, results_board(arena, answers, self._bot.settings.output), None)
             except discord.HTTPException as error:
                 await self.on_refusal(arena, error)
             else:

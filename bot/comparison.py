@@ -15,7 +15,8 @@ from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.prompt_bank import PromptBank, bank_messages
 from bot.releases import Release
-from storage.settings import GenerationSettings
+from bot.untrusted import show_safely
+from storage.settings import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)
 
@@ -120,19 +121,21 @@ async def _listen(generation: Generation) -> str:
     return f"{text} *({note})*" if note else text
 
 
-def lay_side_by_side(contestants: Sequence[Contestant], comparisons: Sequence[Comparison]) -> discord.Embed:
+def lay_side_by_side(
+    contestants: Sequence[Contestant], comparisons: Sequence[Comparison], output: OutputSettings
+) -> discord.Embed:
     """Return a row for each prompt with a column for each contestant; a phone shows the columns below each other."""
     names = [contestant.name for contestant in contestants]
     embed = discord.Embed(title=" and ".join(names))
     embed.set_footer(text=SMALL_PRINT)
-    prompts = [_cut(comparison.prompt, PROMPT_CHARS) for comparison in comparisons]
+    prompts = [_cut(show_safely(comparison.prompt, output), PROMPT_CHARS) for comparison in comparisons]
     labels = sum(len(f"Prompt {i}") + sum(map(len, names)) for i, _ in enumerate(prompts, start=1))
     room = EMBED_CHARS - len(embed) - labels - sum(map(len, prompts))
     limit = min(FIELD_CHARS, room // (len(names) * len(comparisons)))
     for i, (prompt, comparison) in enumerate(zip(prompts, comparisons, strict=True), start=1):
         embed.add_field(name=f"Prompt {i}", value=prompt, inline=False)  # it also ends the row above
         for name, answer in zip(names, comparison.answers, strict=True):
-            embed.add_field(name=name, value=_cut(answer, limit))
+            embed.add_field(name=name, value=_cut(show_safely(answer, output), limit))
     return embed
 
 

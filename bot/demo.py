@@ -32,7 +32,7 @@ from storage.base_model import BaseModel
 from storage.database import open_database
 from storage.replies import FINISHED_WHOLE, Reply, recent_replies
 from storage.schema import Basis
-from storage.settings import Settings, variable_name
+from storage.settings import EVERY_SERVER, LimitSettings, OutputSettings, Settings, variable_name
 from storage.versions import find_version, name_of
 from storage.votes import Thumb, standing_thumbs
 
@@ -74,6 +74,10 @@ def _common_overrides(directory: str, channel_id: int) -> dict[str, str]:
         variable_name("discord", "free_response_channels"): str(channel_id),
         variable_name("metrics", "port"): "0",
         variable_name("metrics", "trainer_port"): "0",
+        variable_name("access", "servers"): str(EVERY_SERVER),
+        variable_name("access", "channels"): "",
+        variable_name("access", "roles"): "",
+        **{variable_name("limits", window): "0" for window in LimitSettings.model_fields},
         variable_name("chat", "cooldown_s"): "0",
         variable_name("chat", "drain_s"): "1",
         variable_name("generation", "max_new_tokens"): "160",
@@ -230,7 +234,7 @@ def _restore(settings: Settings, backend: Backend, world: World, advice: str) ->
         versions = {id_: name_of(find_version(session, id_)) for id_ in {reply.version_id for reply in replies}}
     database.close()
     backend.create_message(channel_id, backend.bot_user.id, WELCOME + advice)
-    for message in _messages(replies, versions, backend.bot_user.id):
+    for message in _messages(replies, versions, backend.bot_user.id, settings.output):
         _put(backend, channel_id, message)
     for reply in replies:
         _react(backend, channel_id, reply, thumbs)
@@ -244,7 +248,9 @@ class Restored:
     replies_to: int | None = None
 
 
-def _messages(replies: Iterable[Reply], versions: dict[int | None, str], bot_id: int) -> list[Restored]:
+def _messages(
+    replies: Iterable[Reply], versions: dict[int | None, str], bot_id: int, output: OutputSettings
+) -> list[Restored]:
     """Return every message behind the replies, in their order on Discord."""
     found: dict[int, Restored] = {}
     for reply in replies:
@@ -252,7 +258,7 @@ def _messages(replies: Iterable[Reply], versions: dict[int | None, str], bot_id:
         if asked is not None and asked not in found:
             found[asked] = Restored(asked, reply.author_id, reply.messages[-1]["content"])
         prompt = RenderedPrompt(reply.prompt, (), reply.prompt_tokens, reply.dropped_turns, shortened=False)
-        contents = lay_out(reply.answer, small_print(versions[reply.version_id], prompt, Finish.STOP))
+        contents = lay_out(reply.answer, small_print(versions[reply.version_id], prompt, Finish.STOP), output)
         for id_, content in zip(reply.message_ids, contents, strict=False):
             found[id_] = Restored(id_, bot_id, content, asked if id_ == reply.message_ids[0] else None)
     return [found[id_] for id_ in sorted(found)]

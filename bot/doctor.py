@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from bot.checks.machine import check_gpu, check_log_file, check_memory, check_op
 from bot.checks.packages import check_packages
 from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
-from bot.runner import BAD_TOKEN, NO_INTENT, require_token
+from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from storage.adapters import open_store, require_base
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
@@ -31,10 +32,13 @@ from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
+from storage.retention import count_past, keeps_until
+from storage.safekeeping import OWNER_ONLY
 from storage.sentence_encoder import encoder_name
-from storage.settings import ArenaSettings, Settings
+from storage.settings import EVERY_SERVER, ArenaSettings, Settings
 from storage.vectors import has_pgvector
 from storage.versions import Version, read_alias
+from storage.wording import count
 
 LEAST_FREE_BYTES = 2_000_000_000
 DISCORD_PATIENCE_S = 15.0
@@ -71,6 +75,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Open files", check_open_files
     yield "Logs", lambda: check_log_file(settings.logs)
     yield "Metrics", lambda: check_pages(settings.metrics)
+    yield "Permissions", lambda: _permissions(settings.data.directory)
+    yield "Access", lambda: _access(settings)
     yield "Database", lambda: _database(settings)
     yield "Clock", lambda: check_clock(settings)
     yield "Base model", lambda: _base_model(settings)
@@ -85,6 +91,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Token", lambda: asyncio.run(_token(settings))
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: _arenas(settings.arena)
+    yield "Retention", lambda: _retention(settings)
     yield "Announcements", lambda: _channel("release.announce_channel", settings.release.announce_channel)
     yield "Alerts", lambda: _channel("alerts.channel", settings.alerts.channel)
     yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
@@ -101,6 +108,45 @@ def _disk(directory: Path) -> str:
     if free < LEAST_FREE_BYTES:
         raise Unwell(f"{free / 1e9:.1f} GB are free in {directory}: make room, or set data.directory to another disk")
     return f"{free / 1e9:.1f} GB free in {directory}"
+
+
+def _permissions(directory: Path) -> str:
+    """Say whether other users of this machine may read what members wrote; Windows has no such modes."""
+    if os.name != "posix":
+        return "not checked on this system"
+    own = [directory, *directory.glob("*.db*"), *directory.glob("adapters")]
+    open_to_others = [path for path in own if stat.S_IMODE(path.stat().st_mode) & OWNER_ONLY]
+    if open_to_others:
+        raise Unwell(
+            f"other users of this machine may read {open_to_others[0]}, where members' words are kept: "
+            f"run `chmod -R go= {directory}`"
+        )
+    return "only this user may read the data folder"
+
+
+def _access(settings: Settings) -> str:
+    access = settings.access
+    named = {
+        "access.servers": [server for server in access.servers if server != EVERY_SERVER],
+        "access.channels": access.channels,
+        "access.roles": access.roles,
+    }
+    for key, ids in named.items():
+        for id_ in ids:
+            if len(str(id_)) not in ID_DIGITS:
+                raise Unwell(
+                    f"{key} holds {id_}, which is no id: those have {ID_DIGITS[0]} to {ID_DIGITS[-1]} digits "
+                    "(in Discord: Developer Mode, right click, Copy ID)"
+                )
+    if not access.servers:
+        raise Unwell(
+            "nobody is served: access.servers is empty. Start the bot and invite it; its log names each server with "
+            "the line to write into config.toml"
+        )
+    whom = "every server that invites it" if EVERY_SERVER in access.servers else count(len(access.servers), "server")
+    limits = [count(len(ids), word) for ids, word in ((access.channels, "channel"), (access.roles, "role")) if ids]
+    direct = "direct messages of their members too" if access.direct_messages else "no direct messages"
+    return ", ".join([whom, *(f"only {limit}" for limit in limits), direct])
 
 
 def _open(settings: Settings) -> closing[Database]:
@@ -183,6 +229,16 @@ def _trainer(settings: Settings) -> str:
     return "runs"
 
 
+def _retention(settings: Settings) -> str:
+    before = keeps_until(settings.privacy)
+    if before is None:
+        return "all is kept until members delete it: privacy.retention_days is 0"
+    with _open(settings) as database, database.snapshot() as session:
+        past = count_past(session, before)
+    waiting = f"; the bot, while it runs, lets {past:,} go today" if past else ""
+    return f"what no version was trained on goes after {settings.privacy.retention_days:g} days{waiting}"
+
+
 def _arenas(settings: ArenaSettings) -> str:
     if arena_trigger(settings) is None:
         return "started by admins alone"
@@ -216,4 +272,6 @@ async def _token(settings: Settings) -> str:
         flags.gateway_message_content or flags.gateway_message_content_limited
     ):
         raise Unwell(NO_INTENT)
+    if settings.discord.members_intent and not (flags.gateway_guild_members or flags.gateway_guild_members_limited):
+        raise Unwell(NO_MEMBERS_INTENT)
     return "accepted by Discord"

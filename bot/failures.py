@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, ClassVar
 
 import discord
 from discord import app_commands
 
+from bot.access import ALWAYS_SERVED, lets_in
+from bot.audit import deed_of, is_for_admins, note_error
 from bot.errors import UserFacingError
+from bot.patience import TooMany
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.errors import StorageError
 from storage.request_ids import begin_request, take_up
+
+if TYPE_CHECKING:
+    from bot.app import ReactuneBot
 
 log = logging.getLogger(__name__)
 
@@ -59,23 +66,55 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
 class Form(discord.ui.Modal):
     """A form that waits as long as its reader does, and answers an error with a sentence."""
 
-    def __init__(self, *, title: str) -> None:
-        super().__init__(title=title, timeout=None)
+    action: ClassVar[str] = ""
+    """What it does with an admin's rights, for the audit trail; empty for members' forms."""
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         begin_request()
-        return await super().interaction_check(interaction)
+        if not await lets_in(interaction):
+            return False
+        self.require(interaction)
+        return True
+
+    def require(self, interaction: discord.Interaction) -> None:
+        """Raise unless whoever sends it may: a right may have gone since the form was opened."""
+
+    def __init__(self, *, title: str) -> None:
+        super().__init__(title=title, timeout=None)
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
-        await answer_privately(interaction, tell(error))
+        await refuse(interaction, error, self.action)
 
 
-class ErrorTranslatingTree(app_commands.CommandTree[discord.Client]):
+async def refuse(interaction: discord.Interaction, error: Exception, action: str) -> None:
+    """Answer an error with a sentence; one of an admin's action is written down."""
+    told = tell(error)
+    await answer_privately(interaction, told)
+    if action:
+        await note_error(interaction, deed_of(interaction, action), told, is_foreseen=is_foreseen(error))
+
+
+class GuardedTree(app_commands.CommandTree[discord.Client]):
+    """Asks for everybody who calls a command at the door, and translates errors."""
+
     async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
         begin_request()  # discord.py runs each command in a task of its own
-        return await super().interaction_check(interaction)
+        bot: ReactuneBot = interaction.client  # type: ignore[assignment]
+        completes = interaction.type is discord.InteractionType.autocomplete
+        name = interaction.data.get("name") if interaction.data else None
+        if name not in ALWAYS_SERVED and not await lets_in(interaction):
+            return False
+        try:
+            if not completes:
+                bot.patience.require(interaction.user.id, interaction.channel_id or 0, interaction.guild_id)
+        except TooMany as error:
+            if bot.patience.may_tell(interaction.user.id, interaction.channel_id or 0):
+                await answer_privately(interaction, tell(error))
+            return False
+        return True
 
     async def on_error(
         self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
     ) -> None:
-        await answer_privately(interaction, tell(error))
+        command = interaction.command
+        await refuse(interaction, error, command.qualified_name if command and is_for_admins(command) else "")

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from discord.utils import escape_markdown
-
+from bot.untrusted import show_words
 from storage.fates import Fate, Obstacle, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
 from storage.personalities import DEFAULT_PERSONALITY
@@ -61,7 +60,7 @@ class Style:
     quote: Callable[[str], str]
 
 
-MARKDOWN = Style(lambda text, url: f"[{text}](<{url}>)" if url else text, escape_markdown)
+MARKDOWN = Style(lambda text, url: f"[{text}](<{url}>)" if url else text, show_words)
 """For messages on Discord; the brackets keep it from showing previews."""
 PLAIN = Style(lambda text, url: f"{text} {url}" if url else text, str)
 """For files and terminals."""
@@ -95,7 +94,7 @@ def lineage_lines(lineage: Lineage, named: Names, style: Style) -> list[str]:
     if without:
         lines.append(f"No round is known for {', '.join(without)}.")
     for round_ in lineage.rounds:
-        lines += _round_lines(round_, lambda user_id: style.quote(named(user_id)), style)
+        lines += _round_lines(round_, named, style)
     return lines
 
 

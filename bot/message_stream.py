@@ -11,6 +11,8 @@ import discord
 
 from bot.errors import BotError
 from bot.splitting import MAX_MESSAGE_CHARS, split_message
+from bot.untrusted import show_safely
+from storage.settings import OutputSettings
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ PASSING = (408, 429)
 SERVER_TROUBLE = 500
 
 OnMessage = Callable[[discord.Message, int], Awaitable[None]]
+OnSurplus = Callable[[discord.Message], Awaitable[None]]
 
 
 class AnswerDeleted(BotError):
@@ -34,11 +37,17 @@ def is_passing(error: discord.HTTPException | discord.RateLimited) -> bool:
     return isinstance(error, discord.RateLimited) or error.status in PASSING or error.status >= SERVER_TROUBLE
 
 
-def lay_out(text: str, small_print: str) -> list[str]:
+def lay_out(text: str, small_print: str, output: OutputSettings) -> list[str]:
     """Return the contents of the messages that carry a whole answer; small print too long for the last has its own."""
-    parts = split_message(text, PART_CHARS) or ["(no words)"]
+    parts = _split_safely(text, output) or ["(no words)"]
     last = f"{parts[-1]}\n{small_print}"
     return [*parts[:-1], last] if len(last) <= MAX_MESSAGE_CHARS else [*parts, small_print[:MAX_MESSAGE_CHARS]]
+
+
+def _split_safely(text: str, output: OutputSettings, cursor: str = "") -> list[str]:
+    # Once more after the cut: it may have put at the start of a line what was harmless within one.
+    parts = split_message(show_safely(text, output) + cursor, PART_CHARS)
+    return [show_safely(part, output)[:MAX_MESSAGE_CHARS] for part in parts]
 
 
 class MessageStream:
@@ -50,12 +59,17 @@ class MessageStream:
         reference: discord.MessageReference | None,
         *,
         edit_interval_s: float,
+        output: OutputSettings,
         on_message: OnMessage,
+        on_surplus: OnSurplus,
     ) -> None:
+        """`on_surplus` gets a message that the text does not need any more, before it is taken back."""
         self._channel = channel
         self._reference = reference
         self._edit_interval_s = edit_interval_s
+        self._output = output
         self._on_message = on_message
+        self._on_surplus = on_surplus
         self._messages: list[discord.Message] = []
         self._shown: list[str] = []
         self._last_shown_s = -float("inf")
@@ -75,7 +89,7 @@ class MessageStream:
             return
         self._last_shown_s = now_s
         try:
-            await self._write(split_message(text + CURSOR, PART_CHARS))
+            await self._write(_split_safely(text, self._output, CURSOR))
         except (discord.HTTPException, discord.RateLimited) as error:
             if not is_passing(error):
                 raise
@@ -83,7 +97,7 @@ class MessageStream:
 
     async def finish(self, text: str, small_print: str) -> None:
         """Show the whole text with its small print, trying again while Discord has trouble."""
-        parts = lay_out(text, small_print)
+        parts = lay_out(text, small_print, self._output)
         for pause_s in FINISH_PAUSES_S:
             try:
                 return await self._write(parts)
@@ -101,6 +115,7 @@ class MessageStream:
             elif part != self._shown[position]:
                 await self._edit(position, part)
         for message in self._messages[len(parts) :]:
+            await self._on_surplus(message)
             await message.delete()
         del self._messages[len(parts) :], self._shown[len(parts) :]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bot.reports import VERDICTS, describe_metrics, sentence
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.untrusted import show_reason
 from storage.announcements import CanaryStory, MoveStory
 from storage.canaries import Canary, Reading, Trial
 from storage.schema import CanaryStatus
@@ -29,9 +30,10 @@ def describe_canary(reading: Reading, now: datetime) -> str:
     canary, comparison = reading.canary, reading.comparison
     challenger, champion = reading.challenger.name, name_of(reading.champion)
     left = max(0, canary.max_votes - reading.tried.votes)
+    why = show_reason(canary.start_reason)
     lines = [
         f"**Canary:** {challenger} answers {canary.share:.0%} of conversations, {champion} the others, "
-        f"for {_duration(now - canary.started_at)} (started by {canary.started_by}: {canary.start_reason})",
+        f"for {_duration(now - canary.started_at)} (started by {canary.started_by}: {why})",
         _trial_line(challenger, reading.tried),
         _trial_line(champion, reading.kept),
         f"Evidence that {challenger} is better: {comparison.better:.2g} of {comparison.needed:g}, that it is worse: "
@@ -39,7 +41,7 @@ def describe_canary(reading: Reading, now: datetime) -> str:
         f"on {challenger}",
     ]
     if canary.overrides_gate:
-        lines.append(f"⚠️ {canary.started_by} overrode the gate ({reading.challenger.verdict}): {canary.start_reason}")
+        lines.append(f"⚠️ {canary.started_by} overrode the gate ({reading.challenger.verdict}): {why}")
     return "\n".join(lines)
 
 
@@ -74,7 +76,7 @@ def describe_last_canary(canary: Canary | None, challenger: str) -> str:
     """Return that none is running, and how the last one ended."""
     if canary is None:
         return NO_CANARY
-    return f"{NO_CANARY}\nThe last one, of {challenger}, {CANARY_ENDS[canary.status]}: {canary.reason}."
+    return f"{NO_CANARY}\nThe last one, of {challenger}, {CANARY_ENDS[canary.status]}: {show_reason(canary.reason)}."
 
 
 def describe_news(story: MoveStory | CanaryStory) -> str:
@@ -85,7 +87,7 @@ def describe_news(story: MoveStory | CanaryStory) -> str:
 
 def _canary_news(story: CanaryStory) -> str:
     challenger, canary = name_of(story.challenger), story.canary
-    text = f"🐤 The canary of **{challenger}** {CANARY_ENDS[canary.status]}: {canary.reason}."
+    text = f"🐤 The canary of **{challenger}** {CANARY_ENDS[canary.status]}: {show_reason(canary.reason)}."
     if canary.status is not CanaryStatus.STOPPED:
         text += f" {name_of(story.champion)} answers everywhere."
     if canary.status is CanaryStatus.INCONCLUSIVE:
@@ -108,7 +110,7 @@ def _move_news(story: MoveStory) -> str:
 
 
 def _why(story: MoveStory) -> str:
-    return sentence(f"By {story.move.moved_by}: {story.move.reason}")
+    return sentence(f"By {story.move.moved_by}: {show_reason(story.move.reason)}")
 
 
 def _learned(story: MoveStory) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import discord
-
 from bot.prompting import ChatMessage, sanitize
 from bot.splitting import shorten
+from bot.untrusted import show_words
 from storage.search import Passage
 
 MARGIN = "> "
@@ -55,7 +54,6 @@ def cite(sources: Sequence[tuple[str, str]]) -> str:
 
 def cite_one(title: str, link: str) -> str:
     """Return a title on one line as Markdown that links and does nothing else."""
-    words = " ".join(title.split())
-    shown = discord.utils.escape_mentions(discord.utils.escape_markdown(shorten(words, MAX_TITLE_CHARS)))
+    shown = show_words(shorten(" ".join(title.split()), MAX_TITLE_CHARS))
     shown = shown.replace("[", "(").replace("]", ")")  # or the title could end its link and begin another
     return f"[{shown}](<{UNSAFE_IN_LINKS.sub('', link)}>)" if link else shown

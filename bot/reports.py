@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bot.untrusted import show_reason
 from storage.canaries import Reading, share_of_votes
 from storage.evidence import Evidence
 from storage.imports import Imported
@@ -210,7 +211,9 @@ def describe_version(
         lines += describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
         lines.append("⚠️ It learned from data that was deleted since: train a new version from an older one.")
-    lines += [f"{_day(m.moved_at)}: {describe_move(m, version)} by {m.moved_by}: {m.reason}" for m in moves[:5]]
+    lines += [
+        f"{_day(m.moved_at)}: {describe_move(m, version)} by {m.moved_by}: {show_reason(m.reason)}" for m in moves[:5]
+    ]
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -20,8 +20,9 @@ from bot.errors import ConnectionRefused, DiscordUnreachable
 from storage.alerts import raise_alert
 from storage.database import open_database
 from storage.errors import DatabaseError
-from storage.processes import BOT, sole_process, sole_token, worker_name
+from storage.processes import sole_process, sole_token, worker_name
 from storage.settings import TOKEN_VARIABLE, Settings
+from storage.shards import shards_of
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,13 @@ NO_INTENT = (
     "that ping it. Enable it (Discord developer portal, your application, Bot, Message Content Intent) and restart, "
     "or set discord.message_content_intent = false to stop this warning."
 )
+
+
+NO_MEMBERS_INTENT = (
+    "The server members intent is not enabled for this bot, so who leaves a server is noticed once a day. Enable it "
+    "(Discord developer portal, your application, Bot, Server Members Intent) and restart, or set "
+    "discord.members_intent = false to stop this warning."
+)
 UNREACHABLE = "Discord cannot be reached: check this machine's network, then start again"
 
 
@@ -50,15 +58,24 @@ def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = crea
     Raises ConnectionRefused, DiscordUnreachable or a StorageError, each with what to do.
     """
     token = require_token(settings)
-    with sole_process(BOT, settings.data.directory), sole_token(token):
+    with _locks(settings, token):
         try:
             asyncio.run(_serve(create(settings), token))
         except discord.PrivilegedIntentsRequired:
-            log.warning(NO_INTENT)
-            asyncio.run(_serve(create(_without_content(settings)), token))
+            asyncio.run(_serve_without(settings, create, token))
         except ConnectionRefused:
             _note_refusal(settings)
             raise
+
+
+@contextlib.contextmanager
+def _locks(settings: Settings, token: str) -> Iterator[None]:
+    """Hold the locks of this process's shards, in the data folder and on this machine."""
+    with contextlib.ExitStack() as stack:
+        for shard in shards_of(settings.discord).names:
+            stack.enter_context(sole_process(shard.replace("/", "-of-"), settings.data.directory))
+            stack.enter_context(sole_token(token, shard))
+        yield
 
 
 def _note_refusal(settings: Settings) -> None:
@@ -120,6 +137,19 @@ async def _serve(bot: ReactuneBot, token: str) -> None:
             raise bot.failure
 
 
-def _without_content(settings: Settings) -> Settings:
-    plain = settings.discord.model_copy(update={"message_content_intent": False})
+async def _serve_without(settings: Settings, create: Callable[[Settings], ReactuneBot], token: str) -> None:
+    """Serve with fewer intents: Discord does not say which one it misses, so the one that matters less goes first."""
+    if settings.discord.members_intent:
+        log.warning(NO_MEMBERS_INTENT)
+        settings = _without(settings, "members_intent")
+        try:
+            return await _serve(create(settings), token)
+        except discord.PrivilegedIntentsRequired:
+            pass
+    log.warning(NO_INTENT)
+    return await _serve(create(_without(settings, "message_content_intent")), token)
+
+
+def _without(settings: Settings, intent: str) -> Settings:
+    plain = settings.discord.model_copy(update={intent: False})
     return settings.model_copy(update={"discord": plain})

@@ -19,6 +19,7 @@ from storage.members import note_members
 from storage.personalities import hold_personalities, hold_personality
 from storage.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.schema import ArenaAnswerRow, ArenaRow, ArenaStatus, ReplyRow, VoteEventRow, plain, utc_now
+from storage.shards import ALL, Shards
 from storage.versions import find_version, name_of
 from storage.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on
 
@@ -140,9 +141,10 @@ def fail_arena(session: Session, arena_id: int, reason: str) -> bool:
     return any(_advance(session, arena_id, status, **values) for status in UNFINISHED)
 
 
-def fail_unprepared(session: Session) -> list[Arena]:
-    """Mark arenas that a dead process was preparing, and return them."""
-    prepared = session.scalars(select(ArenaRow.id).where(ArenaRow.status == ArenaStatus.PREPARING)).all()
+def fail_unprepared(session: Session, shards: Shards = ALL) -> list[Arena]:
+    """Mark arenas that a dead process of these shards was preparing, and return them."""
+    preparing = select(ArenaRow.id).where(ArenaRow.status == ArenaStatus.PREPARING, shards.of(ArenaRow.guild_id))
+    prepared = session.scalars(preparing).all()
     for arena_id in prepared:
         fail_arena(session, arena_id, "the bot was restarted while it was prepared")
     return [find_arena(session, arena_id) for arena_id in prepared]
@@ -160,9 +162,10 @@ def unfinished_arena(session: Session, channel_id: int) -> Arena | None:
     return plain(Arena, row) if row else None
 
 
-def open_arenas(session: Session, due_at: datetime | None = None) -> list[Arena]:
+def open_arenas(session: Session, due_at: datetime | None = None, shards: Shards = ALL) -> list[Arena]:
     """Return the arenas whose results were not shown yet, oldest first; with `due_at` those that close by then."""
-    query = select(ArenaRow).where(ArenaRow.status == ArenaStatus.OPEN).order_by(ArenaRow.id)
+    unshown = select(ArenaRow).where(ArenaRow.status == ArenaStatus.OPEN, shards.of(ArenaRow.guild_id))
+    query = unshown.order_by(ArenaRow.id)
     if due_at is not None:
         query = query.where(ArenaRow.closes_at <= due_at)
     return [plain(Arena, row) for row in session.scalars(query)]

@@ -199,14 +199,26 @@ def _validate_chat_model(folder: Path) -> str:
 
 
 def _validate(folder: Path, setting: str) -> str:
-    architectures = _read_json(folder / CONFIG_FILE).get("architectures")
+    config = _read_json(folder / CONFIG_FILE)
+    architectures = config.get("architectures")
     if not architectures:
         raise BaseModelError(f"{folder / CONFIG_FILE} names no architecture: {setting} needs a complete model")
+    if "auto_map" in config and not _is_known(config.get("model_type")):
+        raise BaseModelError(
+            f"{folder} needs Python code of its own (auto_map in {CONFIG_FILE}), which is never run: set "
+            f"{setting} to a model whose architecture transformers knows by itself"
+        )
     if not _weights(folder):
         raise BaseModelError(f"{folder} holds no safetensors weights: convert the model to safetensors first")
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
         raise BaseModelError(f"{folder} holds no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
     return str(architectures[0])
+
+
+def _is_known(model_type: object) -> bool:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # it takes a second
+
+    return model_type in CONFIG_MAPPING_NAMES
 
 
 def _weights(folder: Path) -> list[Path]:

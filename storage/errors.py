@@ -34,6 +34,18 @@ class TokenInUse(StorageError):
         )
 
 
+class ShardTaken(StorageError):
+    """Two processes would answer the same servers."""
+
+    def __init__(self, shard: str, worker: str) -> None:
+        super().__init__(
+            f"{worker} runs as {shard!r} on this database, and both would answer the same servers: stop it, or give "
+            "each process its own discord.shards and all of them the same discord.shard_count"
+        )
+        self.shard = shard
+        self.worker = worker
+
+
 class AdapterError(StorageError):
     """An adapter directory is missing, incomplete, altered or not allowed."""
 

@@ -12,7 +12,8 @@ from pythonjsonlogger.json import JsonFormatter
 
 from storage.errors import SettingsError
 from storage.request_ids import current_request
-from storage.settings import LogSettings
+from storage.safekeeping import Redactor, hide_in_logs, secrets_of
+from storage.settings import LogSettings, Settings
 
 HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
 FIELDS = ("levelname", "name", "message", "request_id")
@@ -20,16 +21,17 @@ NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack
 CHATTY = ("alembic", "apscheduler", "filelock", "sentence_transformers")
 
 
-def set_up_logs(settings: LogSettings, process: str, *, least: int = logging.NOTSET) -> None:
+def set_up_logs(settings: Settings, process: str, *, least: int = logging.NOTSET) -> None:
     """Tell records on standard error, and in the file of `process` where one is set; only those from `least` on.
 
-    Where something else has set the root logger up, as a test does, nothing changes. Raises SettingsError where the
-    file cannot be written.
+    Secrets of the settings are never told. Where something else has set the root logger up, as a test does, nothing
+    changes. Raises SettingsError where the file cannot be written.
     """
     if logging.root.handlers:
         return
-    level = max(least, logging.getLevelNamesMapping()[settings.level.upper()])
-    logging.basicConfig(level=level, handlers=list(_handlers(settings, process)))
+    level = max(least, logging.getLevelNamesMapping()[settings.logs.level.upper()])
+    logging.basicConfig(level=level, handlers=list(_handlers(settings.logs, process)))
+    hide_in_logs(Redactor(secrets_of(settings)))
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
@@ -43,7 +45,7 @@ def log_file(settings: LogSettings, process: str) -> Path | None:
 
 
 def _handlers(settings: LogSettings, process: str) -> Iterator[logging.Handler]:
-    """Yield where records go. What must never be told is taken out here, for all of them."""
+    """Yield where records go."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if path := log_file(settings, process):
         handlers.append(_rotating(path, settings))

@@ -51,9 +51,9 @@ def sole_process(process: str, data_directory: Path, wait_s: float = 0.0) -> Ite
 
 
 @contextmanager
-def sole_token(token: str) -> Iterator[None]:
-    """Hold this machine's lock for a bot token; raises TokenInUse while another bot uses it."""
-    name = hashlib.sha256(token.encode()).hexdigest()[:16]
+def sole_token(token: str, shard: str = BOT) -> Iterator[None]:
+    """Hold this machine's lock for a shard of a bot token; raises TokenInUse while another bot uses it."""
+    name = hashlib.sha256((token if shard == BOT else f"{token} {shard}").encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"reactune-{name}.lock"
     lock = FileLock(path, timeout=0, mode=0o600)
     try:

@@ -205,6 +205,16 @@ class DocumentKind(StrEnum):
     PINS = "pins"
 
 
+class AuditOutcome(StrEnum):
+    """What became of what somebody wanted to do with an admin's rights."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    """They had no right to, or things were not as the command needs them."""
+    FAILED = "failed"
+    """Something unforeseen went wrong; the log has it."""
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -235,6 +245,7 @@ class Base(DeclarativeBase):
         Lesson: values_of(Lesson),
         Scope: values_of(Scope),
         DocumentKind: values_of(DocumentKind),
+        AuditOutcome: values_of(AuditOutcome),
     }
 
 
@@ -343,6 +354,8 @@ class ReplyRow(Base):
     __table_args__ = (
         Index("ix_replies_prompt", "personality_id", "prompt_digest"),
         Index("ix_replies_channel", "channel_id", "id"),
+        Index("ix_replies_guild", "guild_id", "id"),
+        Index("ix_replies_summary", "channel_id", "summary_to"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -372,9 +385,23 @@ class ReplyRow(Base):
     origin: Mapped[Origin] = mapped_column(default=Origin.CHAT)
     retrieved: Mapped[list[dict[str, int]]] = mapped_column(default=list)
     """The passages quoted in the prompt, in order: chunk_id, and document_id because chunks go with their document."""
+    summary_from: Mapped[int | None] = mapped_column(BigInteger)
+    summary_to: Mapped[int | None] = mapped_column(BigInteger)
+    """Ids of the first and the last message that the summary in the prompt tells; null without a summary."""
+    edited_at: Mapped[datetime | None]
+    """When a message in the prompt was edited, since which it is neither answered again nor trained on."""
     request_id: Mapped[str | None] = mapped_column(String(16), index=True)
     """Of the message, reaction or command that it answers; log lines and members name it."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+
+
+class ReplyIdRow(Base):
+    """The highest id that an answer ever had; one row."""
+
+    __tablename__ = "reply_ids"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    highest: Mapped[int] = mapped_column(default=0)
 
 
 class ReplyMessageRow(Base):
@@ -395,6 +422,17 @@ class ReplySpeakerRow(Base):
 
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+
+
+class ReplySourceRow(Base):
+    """A Discord message whose text stands in a reply's prompt; its deletion reaches the reply."""
+
+    __tablename__ = "reply_sources"
+
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
+    message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, default=NOBODY)
+    """Who wrote it; nobody for the bot's own answers, and for messages that a quoted document was made of."""
 
 
 class VoteEventRow(Base):
@@ -504,6 +542,25 @@ class ErasureRow(Base):
     erased_at: Mapped[datetime]
 
 
+class GreetingRow(Base):
+    """A member who was told once what is kept of them."""
+
+    __tablename__ = "greetings"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    greeted_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class DepartureRow(Base):
+    """A member who left a server, or a server (nobody) that the bot left; what is kept of them goes some time later."""
+
+    __tablename__ = "departures"
+
+    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    left_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+
+
 class ConversationRow(Base):
     """What is remembered of the conversation in a channel beside its messages."""
 
@@ -511,6 +568,8 @@ class ConversationRow(Base):
 
     channel_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     summary: Mapped[str] = mapped_column(Text, default="")
+    summarised_from: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Id of the first message that the summary tells."""
     summarised_to: Mapped[int] = mapped_column(BigInteger, default=0)
     forgotten_to: Mapped[int] = mapped_column(BigInteger, default=0)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -722,6 +781,16 @@ class DocumentSpeakerRow(Base):
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
 
 
+class DocumentSourceRow(Base):
+    """A Discord message that a document was made of; its deletion reaches the document."""
+
+    __tablename__ = "document_sources"
+
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    channel_id: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
 class ChunkRow(Base):
     """A passage of a document; beside it, outside these models, stands what each database searches words by."""
 
@@ -739,3 +808,26 @@ class ChunkRow(Base):
     """Name of the encoder that embedded it; empty means that it waits."""
     embedding: Mapped[bytes | None] = mapped_column(LargeBinary)
     """Its vector of length 1, in little-endian float32."""
+
+
+class AuditRow(Base):
+    """What somebody did with an admin's rights; append-only, and a member's deletion leaves it as it is."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_guild", "guild_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    happened_at: Mapped[datetime] = mapped_column(default=utc_now)
+    guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    """Where it was said; none for the command line."""
+    actor: Mapped[str] = mapped_column(String(64))
+    actor_id: Mapped[int] = mapped_column(BigInteger)
+    """The member's id; 0 for the command line."""
+    action: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(Text, default="")
+    personality_id: Mapped[int | None]
+    """Whom it concerned; no foreign key, so that the trail outlives everything."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    outcome: Mapped[AuditOutcome]
+    note: Mapped[str] = mapped_column(Text, default="")
+    """Why it was refused, or the reference id of a failure."""

@@ -30,6 +30,8 @@ ENV_SEPARATOR = "__"
 TOKEN_VARIABLE = "DISCORD_TOKEN"
 TOKEN_MISPLACED = {"discord_token", "token", "discord.discord_token", "discord.token", "reactune_discord__token"}
 MOST_NAMES_LISTED = 25
+EVERY_SERVER = 0
+"""In access.servers: all servers that the bot is in."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -83,6 +85,51 @@ class DiscordSettings(Section):
     """Ask Discord for the privileged message content intent; without it the bot serves mentions and direct messages."""
     sync_commands: bool = True
     """Register the slash commands with Discord at start-up."""
+    shard_count: Annotated[int, Field(ge=0)] = 1
+    """Connections that share the servers out; Discord wants several beyond 2,500. 0 is as many as it recommends."""
+    shards: Ids = ()
+    """Numbers of the connections that this process serves, from 0; empty is all. Others are for other processes."""
+    members_intent: bool = False
+    """Ask Discord for the privileged server members intent: who leaves is noticed at once, otherwise once a day."""
+
+
+class AccessSettings(Section):
+    """Who is served; what is not named here is refused."""
+
+    servers: Ids = ()
+    """Ids of the servers that are served; empty is none, and 0 is every server that invites the bot."""
+    channels: Ids = ()
+    """Ids of channels or categories that are served, their threads included; empty is all of a served server."""
+    roles: Ids = ()
+    """Ids of roles whose members are served, beside admins; empty is everyone there."""
+    direct_messages: bool = True
+    """Serve members of a served server in direct messages too."""
+
+
+class LimitSettings(Section):
+    """Most requests, each an answer or a command, in a minute and in an hour; 0 is no limit."""
+
+    member_per_minute: Annotated[int, Field(ge=0)] = 10
+    """Of one member; admins' commands count as well."""
+    member_per_hour: Annotated[int, Field(ge=0)] = 120
+    """Of one member."""
+    channel_per_minute: Annotated[int, Field(ge=0)] = 30
+    """In one channel or thread."""
+    channel_per_hour: Annotated[int, Field(ge=0)] = 600
+    """In one channel or thread."""
+    server_per_minute: Annotated[int, Field(ge=0)] = 120
+    """In one server; all direct messages together count as one."""
+    server_per_hour: Annotated[int, Field(ge=0)] = 3_000
+    """In one server; all direct messages together count as one."""
+
+
+class OutputSettings(Section):
+    """What the bot's messages may hold of words that nobody vouches for."""
+
+    allow_masked_links: bool = False
+    """Let answers hide a link behind other words; off spells its target out."""
+    allow_invites: bool = False
+    """Let answers hold invitations to Discord servers; off removes them."""
 
 
 class ModelSettings(Section):
@@ -348,6 +395,12 @@ class KnowledgeSettings(Section):
     """Seconds after which reading an attachment is given up."""
 
 
+def _only_opt_in(value: Any) -> Any:
+    if value != "opt_in":
+        raise ValueError('set it to "opt_in", the only value: nobody\'s words are trained on unless they said so')
+    return value
+
+
 class LogSettings(Section):
     """What the program says about itself, and where."""
 
@@ -384,16 +437,23 @@ class AlertSettings(Section):
 
 
 class PrivacySettings(Section):
-    """What may be trained on."""
+    """What may be trained on, and how long it is kept."""
 
     discord_training_permission: bool = False
     """You attest that Discord granted express permission to train on message content (Developer Policy, rule 21)."""
+    consent: Annotated[Literal["opt_in"], BeforeValidator(_only_opt_in)] = "opt_in"
+    """Whose live messages may be trained on: of members who said so. "opt_in" is the policy, and the only value."""
+    retention_days: Annotated[float, Field(ge=0.0)] = 30.0
+    """Days that what no version was trained on is kept, as is what is left of who or what left; 0 is for ever."""
 
 
 class Settings(Section):
     data: DataSettings = DataSettings()
     database: DatabaseSettings = DatabaseSettings()
     discord: DiscordSettings = DiscordSettings()
+    access: AccessSettings = AccessSettings()
+    limits: LimitSettings = LimitSettings()
+    output: OutputSettings = OutputSettings()
     model: ModelSettings = Field(default_factory=ModelSettings)
     generation: GenerationSettings = GenerationSettings()
     chat: ChatSettings = ChatSettings()
@@ -413,6 +473,17 @@ class Settings(Section):
     privacy: PrivacySettings = PrivacySettings()
     discord_token: SecretStr | None = Field(default=None, exclude=True)
     """The bot's token, from DISCORD_TOKEN; never from a file that is committed."""
+
+    @model_validator(mode="after")
+    def _number_the_shards(self) -> Settings:
+        count = self.discord.shard_count
+        beyond = [number for number in self.discord.shards if not 0 <= number < count]
+        if beyond:
+            raise ValueError(
+                f"discord.shards holds {beyond[0]}, but discord.shard_count = {count}: shards are numbered from 0, "
+                "and discord.shard_count must say how many there are where a process serves some of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _keep_passages_apart(self) -> Settings:
@@ -541,5 +612,6 @@ def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
     section, name = (str(part) for part in first["loc"][:2])
     secret = not sections()[section].model_fields[name].repr
     value = "(hidden)" if secret else repr(first["input"])
-    message = (first["msg"][0].lower() + first["msg"][1:]).replace("tuple", "list")
+    said = first["msg"].removeprefix("Value error, ")
+    message = (said[0].lower() + said[1:]).replace("tuple", "list")
     return f"{origins[f'{section}.{name}']}: {section}.{name} = {value} does not fit: {message}"

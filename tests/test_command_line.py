@@ -266,6 +266,19 @@ def voted_version(seeded, revision):
     seeded(write)
 
 
+def test_privacy_report_counts_what_is_stored(reactune, settings) -> None:
+    database = open_database(settings)
+    with database.transaction() as session:
+        add_reply(session, basis=None)
+    database.close()
+    code, out, _ = reactune("privacy", "report", "--json")
+    report = json.loads(out)
+    assert (code, report["answers"], report["rows"]["replies"]) == (0, {"none": {"under 1 day": 1}}, 1)
+    lines = reactune("privacy", "report")[1].splitlines()
+    assert "Answers, basis none: 1 (1 under 1 day)." in lines
+    assert "Versions trained on data that was deleted since: none." in lines
+
+
 def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_version):
     code, out, _ = reactune("model", "lineage", "v1", "--json")
     lineage = json.loads(out)
@@ -553,3 +566,15 @@ class TestPersonalities:
         (line,) = load_dataset("json", data_files=str(tmp_path / "keeper.jsonl"), split="train")
         assert "You keep a lighthouse." in line["prompt"]
         assert (line["chosen"], line["rejected"]) == ("Evening.", "Hello!")
+
+
+def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
+    reactune("model", "promote", "v1", "--reason", "votes like it")
+    reactune("model", "promote", "v1")
+    code, out, _ = reactune("audit", "--json")
+    refused, done = json.loads(out)["entries"]
+    assert code == 0
+    assert (done["action"], done["outcome"], done["reason"]) == ("model promote", "done", "votes like it")
+    assert (refused["outcome"], refused["note"]) == ("refused", "the champion is v1 already: nothing was changed")
+    assert done["actor"].endswith("(command line)")
+    assert reactune("audit", "--action", "votes")[1] == "Nothing stands in the audit trail for that.\n"

@@ -36,6 +36,7 @@ def settings(bundled_data) -> Settings:
     return load_settings(
         environment={
             "REACTUNE_DATA__DIRECTORY": str(bundled_data),
+            "REACTUNE_ACCESS__SERVERS": "0",
             "REACTUNE_CHAT__COOLDOWN_S": "0",
             "REACTUNE_CHAT__SYSTEM_PROMPT": "Answer in one short sentence.",
             "REACTUNE_GENERATION__MAX_NEW_TOKENS": "12",

@@ -7,6 +7,7 @@ import sys
 from storage.errors import DataDirectoryInUse, SettingsError, StorageError
 from storage.logs import set_up_logs
 from storage.processes import TRAINER
+from storage.safekeeping import keep_safe
 from storage.settings import load_settings
 from trainer.worker import run_trainer
 
@@ -14,7 +15,8 @@ from trainer.worker import run_trainer
 def main() -> int:
     try:
         settings = load_settings()
-        set_up_logs(settings.logs, TRAINER)
+        keep_safe(settings)
+        set_up_logs(settings, TRAINER)
         run_trainer(settings)
     except StorageError as error:
         print(error, file=sys.stderr)

@@ -13,6 +13,7 @@ from multiprocessing.context import SpawnProcess
 from tqdm import tqdm
 
 from storage.logs import set_up_logs
+from storage.safekeeping import keep_safe
 from storage.settings import Settings
 
 ENDING_S = 10.0
@@ -75,7 +76,8 @@ def _run(settings: Settings, round_id: int, log_level: int) -> None:
     keep_locks_inside()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the trainer decides
     os.nice(settings.training.niceness)
-    set_up_logs(settings.logs, "round", least=log_level)
+    keep_safe(settings)
+    set_up_logs(settings, "round", least=log_level)
 
     from trainer.rounds import run_round
 

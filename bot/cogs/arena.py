@@ -16,9 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot import arena_board
+from bot.access import Served
 from bot.app import ReactuneBot
 from bot.arena_host import ArenaHost, Channel, Plan, as_channel
 from bot.arena_schedule import arena_trigger, schedule_arenas
+from bot.audit import NOTED, change, deed_of
 from bot.errors import UserFacingError
 from bot.failures import answer_privately, is_foreseen, tell
 from bot.permissions import named, require_admin
@@ -70,8 +72,8 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
 
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(PickButton)
-        self._dead = await self.bot.database.run(fail_unprepared)
-        for arena in await self.bot.database.read(open_arenas):
+        self._dead = await self.bot.database.run(fail_unprepared, self.bot.own_shards)
+        for arena in await self.bot.database.read(open_arenas, shards=self.bot.own_shards):
             self._host.unfinished[arena.message_id or 0] = arena.id
         trigger = arena_trigger(self.bot.settings.arena)
         if trigger is not None:
@@ -120,8 +122,10 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             answers=answers or defaults.answers,
             minutes=minutes or defaults.minutes,
             started_by=named(interaction.user),
+            deed=deed_of(interaction),
         )
         arena = await self._host.start(plan)
+        interaction.extras[NOTED] = True
         await answer_privately(interaction, arena_board.describe_start(arena))
 
     @app_commands.command()
@@ -130,7 +134,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         """Close an arena now and show its results."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         place = as_channel(channel or interaction.channel)
-        arena = await self.bot.database.run(stop_arena, place.id, named(interaction.user))
+        arena = await change(interaction, stop_arena, place.id, named(interaction.user))
         if arena.status is ArenaStatus.OPEN:
             await self._host.finish(arena.id)
         else:
@@ -173,6 +177,8 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         settings = self.bot.settings.arena
         try:
             channel = await self._scheduled_channel(settings.channel)
+            if not self.bot.own_shards.serve(channel.guild.id):
+                return  # the process that hears of the picks starts it
             arena = await self._host.start(Plan(channel, None, settings.answers, settings.minutes, SCHEDULE))
         except Exception as error:
             log.warning("The scheduled arena did not start: %s", error if is_foreseen(error) else tell(error))
@@ -189,7 +195,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     async def _clock(self) -> None:
         """Close the arenas whose time has come."""
         try:
-            for arena in await self.bot.database.read(open_arenas, utc_now()):
+            for arena in await self.bot.database.read(open_arenas, utc_now(), self.bot.own_shards):
                 await self._host.finish(arena.id)
         except SQLAlchemyError as error:
             log.warning("Arenas cannot be closed (%s); trying again.", error)
@@ -202,6 +208,11 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         self.bot.spawn(self._take_up(), "take up arenas")
 
     @commands.Cog.listener()
+    async def on_shard_ready(self, _shard_id: int) -> None:
+        if self.bot.is_ready():
+            self.bot.spawn(self._take_up(), "take up arenas")
+
+    @commands.Cog.listener()
     async def on_resumed(self) -> None:
         self.bot.spawn(self._take_up(), "take up arenas")
 
@@ -210,7 +221,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         try:
             while self._dead:
                 await self._host.show_failed(self._dead.pop())
-            for arena in await self.bot.database.read(open_arenas):
+            for arena in await self.bot.database.read(open_arenas, shards=self.bot.own_shards):
                 await self._take_up_one(arena.id)
         finally:
             if not self._clock.is_running():
@@ -239,7 +250,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
                 continue
             for kind in discord.ReactionType:
                 async for user in reaction.users(type=kind):
-                    if not user.bot:
+                    if not user.bot and await self.bot.door.admits(arena.guild_id, user.id):
                         with contextlib.suppress(ArenaClosed):  # its message was deleted meanwhile
                             await self.picks.take(arena.id, user.id, place, gesture, reread=True)
                         await self._take_away(arena.channel_id, shown.id, user.id, place)
@@ -276,7 +287,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         by_a_bot = payload.member is not None and payload.member.bot
-        if not by_a_bot:
+        if not by_a_bot and self.bot.door.may_react(payload):
             self._on_number(payload, Gesture.REACTED)
 
     @commands.Cog.listener()
@@ -319,6 +330,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
 
 
 class PickButton(
+    Served,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:arena:(?P<arena>\d+):(?P<place>\d+)",
 ):

@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.access import Served
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
@@ -54,6 +55,7 @@ class Causes(commands.Cog):
 
 
 class CauseButton(
+    Served,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:cause:(?P<reply>\d+):(?P<cause>[a-z_]+)",
 ):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import discord
 from discord import app_commands
@@ -19,18 +21,20 @@ from bot.conversation import SPOKEN, Conversation, Reader, goes_on, own_words
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
+from bot.greeting import greet_once
 from bot.message_stream import CURSOR, PART_CHARS
+from bot.patience import TooMany
 from bot.prompting import ChatMessage, to_messages, with_memory
 from bot.retrieval import Informed, render_informed
 from bot.summaries import Summaries
 from bot.voices import voice_in
 from storage.bindings import Voice
 from storage.cards import settings_of
-from storage.knowledge import SearchScope, speakers_of
+from storage.knowledge import SearchScope, messages_behind, speakers_of
 from storage.memory import list_notes
 from storage.personalities import read_personality
 from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
-from storage.schema import Origin, utc_now
+from storage.schema import NOBODY, Origin, utc_now
 from storage.search import Passage
 
 log = logging.getLogger(__name__)
@@ -42,6 +46,7 @@ COMMAND_AS_TEXT = (
     "That was sent as a message, not as a command. Type `{command}`, choose the command from the list that opens, then "
     "fill in its fields. Some commands are for admins only."
 )
+EDITED = "A message that I answered there was edited since. Please ask anew."
 BLIND_LABELS = ("A · rate both", "B · rate both")
 TOO_SMALL = "I cannot fit that message into my memory, not even a part of it."
 INTERRUPTED = "-# interrupted by a restart · press 🔁 for another answer"
@@ -51,10 +56,7 @@ class Chat(commands.Cog):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
         self._reader = Reader(bot, bot.database, bot.settings.chat.history_messages)
-        self._summaries = Summaries(bot.engine, bot.database, self._reader)
-        self._cooldown = commands.CooldownMapping[int](
-            commands.Cooldown(1, max(bot.settings.chat.cooldown_s, 1e-3)), lambda user_id: user_id
-        )
+        self._summaries = Summaries(bot.engine, bot.database, self._reader, bot.deletions)
         self._menu = app_commands.ContextMenu(name="Another answer", callback=self.another_answer)
 
     async def cog_load(self) -> None:
@@ -69,19 +71,27 @@ class Chat(commands.Cog):
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
-        if message.type in SPOKEN and not message.author.bot and await self._is_called(message):
-            self.bot.spawn(self._serve(message, self._respond(message)), f"answer to {message.id}")
+        if message.type not in SPOKEN or message.author.bot:
+            return
+        guild_id = message.guild.id if message.guild else None
+        refusal = await self.bot.door.refusal(message.author, guild_id, message.channel)
+        if refusal is not None:
+            if self._is_spoken_to(message) and self.bot.door.may_say_so(message.channel.id):
+                await self._notify(message.channel, refusal.value)
+        elif await self._is_called(message):
+            # Before anything is read or written: a flood costs a look into memory for each message.
+            await self._when_patient(message, message.author.id, guild_id, partial(self._respond, message), "answer to")
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
-        if str(payload.emoji) != REGENERATE or _by_a_bot(payload, self.bot):
+        if str(payload.emoji) != REGENERATE or _by_a_bot(payload, self.bot) or not self.bot.door.may_react(payload):
             return
         reply = await self.bot.database.read(find_by_message, payload.message_id)
         if reply is not None:
             channel = self.bot.get_partial_messageable(payload.channel_id)
             message = channel.get_partial_message(payload.message_id)
-            work = self._regenerate(reply, channel, payload.user_id)
-            self.bot.spawn(self._serve(message, work), f"another answer to {payload.message_id}")
+            work = partial(self._regenerate, reply, channel, payload.user_id)
+            await self._when_patient(message, payload.user_id, payload.guild_id, work, "another answer to")
 
     async def another_answer(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Give another answer to the same prompt."""
@@ -91,11 +101,39 @@ class Chat(commands.Cog):
             raise UserFacingError(NOT_MINE)
         await answer_privately(interaction, "Another answer is on its way.")
         work = self._regenerate(reply, message.channel, interaction.user.id)
-        self.bot.spawn(self._serve(message, work), f"another answer to {message.id}")
+        self.bot.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
+
+    async def _when_patient(
+        self,
+        message: discord.Message | discord.PartialMessage,
+        member_id: int,
+        guild_id: int | None,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        name: str,
+    ) -> None:
+        """Do the work in the background, unless it is one too many; a refusal is told now and then."""
+        try:
+            self.bot.patience.require(member_id, message.channel.id, guild_id)
+        except TooMany as error:
+            self.bot.metrics.count_refusal("cooldown")
+            await self._ask_to_wait(message.channel, member_id, error)
+            return
+        self.bot.spawn(self._serve(message, member_id, work()), f"{name} {message.id}")
+
+    async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: TooMany) -> None:
+        if self.bot.patience.may_tell(member_id, channel.id):
+            await self._notify(channel, tell(error))
+
+    async def _notify(self, channel: discord.abc.MessageableChannel, text: str) -> None:
+        with contextlib.suppress(discord.HTTPException):
+            await channel.send(text, delete_after=NOTICE_S)
+
+    def _is_spoken_to(self, message: discord.Message) -> bool:
+        return isinstance(message.channel, discord.DMChannel) or self.bot.user in message.mentions
 
     async def _is_called(self, message: discord.Message) -> bool:
         channel = message.channel
-        if isinstance(channel, discord.DMChannel) or self.bot.user in message.mentions:
+        if self._is_spoken_to(message):
             return True
         if {channel.id, getattr(channel, "parent_id", None)} & set(self.bot.settings.discord.free_response_channels):
             return True
@@ -112,17 +150,21 @@ class Chat(commands.Cog):
         replied_to = reference.message_id
         return await self.bot.database.read(find_by_message, replied_to) is not None
 
-    async def _serve(self, message: discord.Message | discord.PartialMessage, work: Awaitable[None]) -> None:
+    async def _serve(
+        self, message: discord.Message | discord.PartialMessage, member_id: int, work: Awaitable[None]
+    ) -> None:
         """Do the work; whatever goes wrong reaches the member as a sentence that goes away again."""
         try:
             await work
         except discord.Forbidden as error:
             log.warning("may not answer in channel %s: %s", message.channel.id, error)
+        except TooMany as error:
+            self.bot.metrics.count_refusal("cooldown")
+            await self._ask_to_wait(message.channel, member_id, error)
         except Exception as error:
             if isinstance(error, EngineBusy):
                 self.bot.metrics.count_refusal("queue")
-            with contextlib.suppress(discord.HTTPException):
-                await message.channel.send(tell(error), delete_after=NOTICE_S)
+            await self._notify(message.channel, tell(error))
 
     async def _respond(self, message: discord.Message) -> None:
         asked_at = utc_now()
@@ -134,13 +176,15 @@ class Chat(commands.Cog):
             if self.bot.user in message.mentions or isinstance(message.channel, discord.DMChannel):
                 raise UserFacingError(NOTHING_ASKED)
             return
-        self._require_patience(message.author.id)
+        self.bot.patience.require_pause(message.author.id)
+        await greet_once(self.bot, message)
         async with _typing(message.channel):
             voice = await voice_in(self.bot, message.channel)
             notes = [note.text for note in await self.bot.database.read(list_notes, message.author.id)]
             informed = await self._render(message, conversation, voice, notes)
             told_of = {message.author.id} if notes else set()
             quoted = [passage.document_id for passage in informed.retrieved]
+            quoted_messages = await self.bot.database.read(messages_behind, quoted)
             ask = Ask(
                 prompt=informed.prompt,
                 voice=voice,
@@ -152,6 +196,10 @@ class Chat(commands.Cog):
                 asked_at=asked_at,
                 source_message_id=message.id,
                 retrieved=informed.retrieved,
+                sources=replace(
+                    conversation.sources,
+                    messages=dict.fromkeys(quoted_messages, NOBODY) | dict(conversation.sources.messages),
+                ),
             )
             explores = random.random() < self.bot.settings.arena.exploration_share
             if explores:
@@ -220,7 +268,9 @@ class Chat(commands.Cog):
         """Answer the reply's prompt again, byte for byte, in the voice that answered it."""
         if reply.base_revision != self.bot.base.revision:
             raise UserFacingError(OTHER_BASE)
-        self._require_patience(user_id)
+        if reply.edited_at is not None:
+            raise UserFacingError(EDITED)
+        self.bot.patience.require_pause(user_id)
         limit = self.bot.settings.chat.siblings_per_prompt
         if await self.bot.database.read(count_siblings, reply) >= limit:
             raise UserFacingError(f"That question has {limit} answers already, which is the most I give.")
@@ -239,14 +289,9 @@ class Chat(commands.Cog):
                     speakers=frozenset(reply.speakers),
                     source_message_id=reply.source_message_id,
                     retrieved=reply.retrieved,
+                    sources=reply.sources,
                 )
             )
-
-    def _require_patience(self, user_id: int) -> None:
-        retry_after_s = self._cooldown.update_rate_limit(user_id)
-        if retry_after_s:
-            self.bot.metrics.count_refusal("cooldown")
-            raise UserFacingError(f"One moment, please: you can ask me again in {retry_after_s:.0f} s.")
 
     async def _mend_interrupted(self) -> None:
         """Say under answers that an earlier life of the bot left unfinished that nothing more will come."""

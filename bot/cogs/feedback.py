@@ -13,6 +13,7 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
+from bot.access import Served
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, Form, answer_privately
@@ -84,7 +85,7 @@ class Feedback(commands.Cog):
     def _observe(self, payload: discord.RawReactionActionEvent, *, standing: bool) -> None:
         own = self.bot.user is not None and payload.user_id == self.bot.user.id
         emoji = str(payload.emoji)
-        if own or thumb(emoji) is None:
+        if own or thumb(emoji) is None or (standing and not self.bot.door.may_react(payload)):
             return
         self.bot.vote_log.put(
             Reacted(
@@ -97,6 +98,12 @@ class Feedback(commands.Cog):
     @commands.Cog.listener()
     async def on_ready(self) -> None:
         self._start_reconciling()
+
+    @commands.Cog.listener()
+    async def on_shard_ready(self, _shard_id: int) -> None:
+        """Discord says that the bot is ready once for all shards, also where one begins a new session later."""
+        if self.bot.is_ready():
+            self._start_reconciling()
 
     @commands.Cog.listener()
     async def on_resumed(self) -> None:
@@ -113,8 +120,9 @@ class Feedback(commands.Cog):
     async def _reconcile(self) -> None:
         """Re-read the reactions of recent replies: a gateway gap loses events, not reactions."""
         since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
-        for message in await self.bot.database.read(recent_messages, since):
-            await self._reconcile_message(message)
+        for message in await self.bot.database.read(recent_messages, since, self.bot.own_shards):
+            if self.bot.door.is_open(message.guild_id, message.channel_id):
+                await self._reconcile_message(message)
         await self._meet_strangers(since)
 
     async def _reconcile_message(self, message: ReplyMessage) -> None:
@@ -126,11 +134,19 @@ class Feedback(commands.Cog):
                     log.debug("reactions of message %s cannot be read: %s", message.message_id, error)
                     return
                 stored = await self.bot.database.read(stored_thumbs, message.reply_id, message.message_id)
+                thumbs = await self._admitted(thumbs, stored, message.guild_id)
                 # A reaction that arrived while Discord was asked is newer than the answer: ask again.
                 if not has_changed():
                     if stored != thumbs:
                         self.bot.vote_log.put(Seen(message.message_id, thumbs))
                     return
+
+    async def _admitted(
+        self, thumbs: frozenset[Thumb], stored: frozenset[Thumb], guild_id: int | None
+    ) -> frozenset[Thumb]:
+        """Leave out what people who are not served put there meanwhile; what counted goes on counting."""
+        admits = self.bot.door.admits
+        return frozenset([one for one in thumbs if one in stored or await admits(guild_id, one.user_id)])
 
     async def _read_thumbs(self, message: ReplyMessage) -> frozenset[Thumb]:
         message_id = message.message_id
@@ -264,7 +280,7 @@ def _thank(usable: Sequence[WrittenCorrection]) -> str:
 
 
 class WithdrawButton(
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:withdraw:(?P<id>\d+)"
+    Served, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:withdraw:(?P<id>\d+)"
 ):
     """Works after a restart as well: its id holds all it needs."""
 

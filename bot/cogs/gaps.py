@@ -12,15 +12,18 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
+from bot.access import Served
 from bot.app import ReactuneBot
+from bot.audit import change_as, deed_of
 from bot.card_form import FIELD_CHARS
 from bot.cogs.knowledge import Knowledge, Wish, require_curator
 from bot.errors import UserFacingError
-from bot.failures import Form, answer_privately, tell
+from bot.failures import Form, refuse
 from bot.gaps import GapGroup, group_gaps, question_of
 from bot.permissions import is_admin, named
 from bot.quoting import MAX_TITLE_CHARS
 from bot.splitting import MAX_MESSAGE_CHARS, shorten
+from bot.untrusted import show_words
 from storage.gaps import Gap, open_gaps, settle_gaps
 from storage.knowledge import titles_of
 from storage.wording import count
@@ -126,15 +129,13 @@ def _describe(session: Session, group: GapGroup, place: int, of: int) -> str:
         answer = " ".join(gap.answer.split())
         shown = shorten(answer, ANSWER_CHARS)
         where = f" · [answer](<{gap.link}>)" if gap.link else ""
-        lines.append(
-            f"- “{question_of(gap)}”{where}\n  → {discord.utils.escape_markdown(shown)}{_sources(session, gap)}"
-        )
+        lines.append(f"- “{show_words(question_of(gap))}”{where}\n  → {show_words(shown)}{_sources(session, gap)}")
     rest = len(group.gaps) - SHOWN_QUESTIONS
     return "\n".join([*lines, *([f"- and {rest} more"] if rest > 0 else [])])
 
 
 def _sources(session: Session, gap: Gap) -> str:
-    titles = ", ".join(title for title, _ in titles_of(session, gap.document_ids))
+    titles = ", ".join(show_words(title) for title, _ in titles_of(session, gap.document_ids))
     return f"\n  -# it quoted: {titles}" if titles else "\n  -# it quoted no document"
 
 
@@ -146,6 +147,7 @@ def _buttons(group: GapGroup, of: int) -> discord.ui.View:
 
 
 class GapButton(
+    Served,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:gap:(?P<act>add|settle|next):(?P<key>\d+)",
 ):
@@ -171,7 +173,7 @@ class GapButton(
             require_curator(interaction.user, bot.settings)
             await self._act(interaction, bot)
         except Exception as error:
-            await answer_privately(interaction, tell(error))
+            await refuse(interaction, error, f"gap {self.act.value}")
 
     async def _act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
         if self.act is Act.ADD:
@@ -183,12 +185,17 @@ class GapButton(
             await show_page(interaction, bot, after=self.key)
             return
         group = await find_group(interaction, bot, self.key)
-        await _settle(bot, group, named(interaction.user))
-        await show_page(interaction, bot, note=f"Settled without a document: “{group.question}”.")
+        await _settle(interaction, group, f"gap {self.act.value}")
+        await show_page(interaction, bot, note=f"Settled without a document: “{show_words(group.question)}”.")
 
 
 class GapForm(Form):
     """Writes the document that a group of questions asks for, and settles the group."""
+
+    action = "gap add"
+
+    def require(self, interaction: discord.Interaction) -> None:
+        require_curator(interaction.user, self._bot.settings)
 
     def __init__(self, bot: ReactuneBot, gap: Gap) -> None:
         super().__init__(title="Add a document")
@@ -211,12 +218,14 @@ class GapForm(Form):
         wish = Wish(text=self.text.value, title=self.name.value)
         added = await cog.store_wish(interaction, wish, channel_id=None, personality_id=None)
         # Only now: what cannot be added leaves the gap open.
-        await _settle(self._bot, group, named(interaction.user))
+        await _settle(interaction, group, self.action)
         await show_page(interaction, self._bot, note=f"Added: {added}")
 
 
-async def _settle(bot: ReactuneBot, group: GapGroup, by: str) -> None:
-    await bot.database.run(settle_gaps, [gap.reply_id for gap in group.gaps], by)
+async def _settle(interaction: discord.Interaction, group: GapGroup, action: str) -> None:
+    by = named(interaction.user)
+    deed = deed_of(interaction, action, ", ".join(f"answer {gap.reply_id}" for gap in group.gaps))
+    await change_as(interaction, deed, settle_gaps, [gap.reply_id for gap in group.gaps], by)
     log.info("%s settled a gap: %s", by, group.question)
 
 

@@ -11,6 +11,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.audit import change, deed_of, note_done
 from bot.card_form import FIELD_CHARS
 from bot.errors import UserFacingError
 from bot.failures import Form, answer_privately
@@ -20,6 +21,7 @@ from bot.permissions import named, require_admin
 from bot.quoting import MAX_TITLE_CHARS, cite_one
 from bot.sources import Channel, from_file, from_link, from_pins, from_text
 from bot.splitting import shorten
+from bot.untrusted import show_safely, show_words
 from bot.voices import CHOICES, offer_personalities, voice_in
 from storage.errors import DocumentRefused
 from storage.knowledge import Document, SearchScope, find_document, list_documents, read_text, remove_document
@@ -128,7 +130,7 @@ class Knowledge(
             return found, read_text(session, found.id)
 
         found, text = await self.bot.database.read(read)
-        lines = [describe_document(found), *text.splitlines()]
+        lines = [describe_document(found), *show_safely(text, self.bot.settings.output).splitlines()]
         await answer_in_full(interaction, lines, text, f"document-{found.id}.txt")
 
     @app_commands.command()
@@ -167,7 +169,7 @@ class Knowledge(
     async def remove(self, interaction: discord.Interaction, document: int) -> None:
         """Delete a document's text at once; earlier answers keep its title."""
         await interaction.response.defer(ephemeral=True)
-        removed = await self.bot.database.run(remove_document, _guild_id(interaction), document)
+        removed = await change(interaction, remove_document, _guild_id(interaction), document)
         log.info("%s removed document %s (%s)", named(interaction.user), removed.id, removed.title)
         await answer_privately(interaction, f"Removed **{_plain(removed.title)}**. No answer quotes it from now on.")
 
@@ -249,6 +251,11 @@ class Knowledge(
 class TextForm(Form):
     """For a text of several lines, which a command's field cannot hold."""
 
+    action = "knowledge text"
+
+    def require(self, interaction: discord.Interaction) -> None:
+        require_curator(interaction.user, self._cog.bot.settings)
+
     def __init__(self, cog: Knowledge, wish: Wish, channel_id: int | None, personality_id: int | None) -> None:
         super().__init__(title="Add a document")
         self._cog = cog
@@ -267,6 +274,7 @@ class TextForm(Form):
         await interaction.response.defer(ephemeral=True, thinking=True)
         wish = Wish(text=self.text.value, title=self.name.value, link=self._wish.link)
         await self._cog.add_wish(interaction, wish, *self._where)
+        await note_done(interaction, deed_of(interaction, self.action, self.name.value))
 
 
 def require_curator(user: discord.User | discord.Member, settings: Settings) -> None:
@@ -293,9 +301,7 @@ def describe_passage(passage: Passage, *, is_quoted: bool) -> str:
     quoted = "quoted" if is_quoted else "not quoted"
     words = " ".join(passage.text.split())
     excerpt = shorten(words, EXCERPT_CHARS)
-    return (
-        f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {discord.utils.escape_markdown(excerpt)}"
-    )
+    return f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {show_words(excerpt)}"
 
 
 def _plain(title: str) -> str:

@@ -7,8 +7,10 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.app import ReactuneBot
+from bot.audit import NOTED, change
 from bot.failures import answer_privately
 from bot.permissions import require_admin
+from bot.untrusted import show_words
 from storage.memory import MAX_NOTE_CHARS, MAX_NOTES, add_note, drop_notes, forget_conversation, list_notes
 from storage.wording import count
 
@@ -30,7 +32,7 @@ class Me(commands.GroupCog, group_name="me", group_description="What I remember 
         kept = await self.bot.database.run(add_note, interaction.user.id, note)
         await answer_privately(
             interaction,
-            f"Noted: “{kept.text}”. I use it only when I answer you, and whoever reads along may notice. "
+            f"Noted: “{show_words(kept.text)}”. I use it only when I answer you, and whoever reads along may notice. "
             "`/me show` lists your notes, `/me forget` drops them.",
         )
 
@@ -39,7 +41,7 @@ class Me(commands.GroupCog, group_name="me", group_description="What I remember 
         """Show what I remember of you."""
         await interaction.response.defer(ephemeral=True)
         notes = await self.bot.database.read(list_notes, interaction.user.id)
-        lines = [f"{number}. {note.text}" for number, note in enumerate(notes, start=1)]
+        lines = [f"{number}. {show_words(note.text)}" for number, note in enumerate(notes, start=1)]
         await answer_privately(interaction, "\n".join(lines) or NOTHING)
 
     @app_commands.command()
@@ -61,11 +63,17 @@ class Forget(commands.GroupCog, group_name="forget", group_description="Begin an
     @app_commands.command()
     async def conversation(self, interaction: discord.Interaction) -> None:
         """Leave what was said here so far out of our conversation."""
-        if not _owns(interaction):
+        owns = _owns(interaction)
+        if not owns:
             require_admin(interaction.user, self.bot.settings.discord)
         await interaction.response.defer(ephemeral=True)
         # An interaction's id is newer than every message before it.
-        await self.bot.database.run(forget_conversation, interaction.channel_id or 0, interaction.id)
+        where = interaction.channel_id or 0
+        if owns:
+            await self.bot.database.run(forget_conversation, where, interaction.id)
+            interaction.extras[NOTED] = True  # it took no admin's right
+        else:
+            await change(interaction, forget_conversation, where, interaction.id)
         await answer_privately(interaction, FORGOTTEN)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.audit import change
 from bot.charts.report import describe_report, draw_report
 from bot.comparison import Contestant, choose_prompts, compare, lay_side_by_side
 from bot.errors import UserFacingError
@@ -127,7 +128,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         """Train a new version on the votes and suggestions so far, or on a card's examples."""
         await interaction.response.defer()
         whose, by = await chosen_personality(self.bot, interaction, personality), named(interaction.user)
-        round_, _ = await self.bot.database.run(request_round, whose.id, by, Lesson(learn_from))
+        round_, _ = await change(interaction, request_round, whose.id, by, Lesson(learn_from))
         message = await interaction.edit_original_response(content=await self._progress_text(round_))
         await self.bot.database.run(show_progress_in, round_.id, message.channel.id, message.id)
 
@@ -191,7 +192,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         await self.bot.database.read(ask_gate, target, override=override, reason=reason)
         await asyncio.to_thread(self.bot.releases.open, target)
         by = named(interaction.user)
-        await self.bot.database.run(
+        await change(
+            interaction,
             promote,
             whose.id,
             target,
@@ -215,7 +217,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         champion = await self._champion(whose)
         await interaction.response.defer()
         by = named(interaction.user)
-        after = await self.bot.database.run(
+        after = await change(
+            interaction,
             roll_back,
             whose.id,
             expected_generation=champion.generation,
@@ -296,7 +299,9 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             generation=settings.generation,
             report=report,
         )
-        await interaction.edit_original_response(content=None, embed=lay_side_by_side(contestants, comparisons))
+        await interaction.edit_original_response(
+            content=None, embed=lay_side_by_side(contestants, comparisons, self.bot.settings.output)
+        )
 
     async def _open_two(self, whose: Personality, *names: str) -> list[Release]:
         def read(session: Session) -> list[Version | None]:
@@ -333,7 +338,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     async def _follow(self) -> None:
         """Bring the messages that show a round up to date."""
         try:
-            for round_ in await self.bot.database.read(shown_rounds):
+            for round_ in await self.bot.database.read(shown_rounds) if self.bot.own_shards.lead else ():
                 await self._show_progress(round_)
         except DBAPIError as error:
             log.warning("The progress of rounds cannot be read (%s); trying again.", error.orig)

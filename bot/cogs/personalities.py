@@ -14,12 +14,14 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.audit import change, change_as, deed_of
 from bot.card_form import EXAMPLES_HELP, FIELD_CHARS, SAMPLING_HELP, card_from_form, format_examples, format_sampling
 from bot.errors import UserFacingError
 from bot.failures import Form, answer_privately
 from bot.long_answers import answer_in_full
 from bot.permissions import is_admin, named, require_admin
 from bot.reports import describe_import
+from bot.untrusted import show_safely, show_words
 from bot.voices import offer, offer_personalities, places_of
 from storage.bindings import AS_TRAINED, MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind, unbind_server
 from storage.cards import (
@@ -200,7 +202,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
         require_own(self.bot, interaction, whose)
-        await self.bot.database.run(archive_personality, whose)
+        await change(interaction, archive_personality, whose)
         log.info("%s archived the personality %s", named(interaction.user), whose.name)
         await answer_privately(
             interaction, f"**{whose.name}** is archived. `/personality restore {whose.name}` brings it back."
@@ -213,7 +215,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
         require_own(self.bot, interaction, whose)
-        await self.bot.database.run(restore_personality, whose)
+        await change(interaction, restore_personality, whose)
         log.info("%s restored the personality %s", named(interaction.user), whose.name)
         await answer_privately(interaction, f"**{whose.name}** is back. {NEXT_STEP.format(name=whose.name)}")
 
@@ -250,7 +252,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
             before = bind(session, where, whose, guild_id=guild_id, strength=strength, by=by)
             return _who(session, before)
 
-        before = await self.bot.database.run(write)
+        before = await change(interaction, write)
         log.info("%s bound %s to %s %d at strength %g", by, whose.name, where.scope, where.id, strength)
         await answer_privately(
             interaction,
@@ -268,15 +270,15 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         where = _place(interaction, place, server=server)
 
-        def write(session: Session) -> str | None:
+        def write(session: Session) -> str:
             before = unbind(session, where)
-            return None if before is None else read_personality(session, before.personality_id).name
+            if before is None:
+                raise UserFacingError(
+                    f"Nothing is bound {_mention(where)} itself: `/personality list` shows what is bound."
+                )
+            return read_personality(session, before.personality_id).name
 
-        before = await self.bot.database.run(write)
-        if before is None:
-            raise UserFacingError(
-                f"Nothing is bound {_mention(where)} itself: `/personality list` shows what is bound."
-            )
+        before = await change(interaction, write)
         log.info("%s unbound %s from %s %d", named(interaction.user), before, where.scope, where.id)
         await answer_privately(
             interaction,
@@ -292,13 +294,18 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
             return
         if isinstance(channel, discord.abc.Messageable):
             try:
-                await channel.send(personality.card.greeting)
+                await channel.send(show_safely(personality.card.greeting, self.bot.settings.output))
             except discord.HTTPException as error:
                 log.warning("%s could not greet: %s", personality.name, error)
 
 
 class CardForm(Form):
     """Writes a new personality's card, or a changed one; examples that a form cannot hold stay as they are."""
+
+    action = "personality card"
+
+    def require(self, interaction: discord.Interaction) -> None:
+        require_admin(interaction.user, self._bot.settings.discord)
 
     def __init__(self, bot: ReactuneBot, name: str, before: Personality | None) -> None:
         super().__init__(title=f"{'Edit' if before else 'Create'} {name}")
@@ -338,7 +345,7 @@ class CardForm(Form):
                 return f"**{self._name}** is made. {NEXT_STEP.format(name=self._name)}"
             return _describe_change(before.name, changed=change_card(session, before, card, by=by))
 
-        outcome = await self._bot.database.run(write)
+        outcome = await change_as(interaction, deed_of(interaction, self.action, self._name), write)
         log.info("%s wrote the card of %s", by, self._name)
         await answer_privately(interaction, outcome)
 
@@ -361,7 +368,7 @@ def require_own(bot: ReactuneBot, interaction: discord.Interaction, personality:
 
     Its own it may; the operator's only where the bot serves no other server, which would find itself changed.
     """
-    if personality.guild_id is None and len(bot.guilds) > 1:
+    if personality.guild_id is None and (len(bot.guilds) > 1 or not bot.own_shards.are_all):
         raise UserFacingError(
             f"{personality.name} is the operator's and speaks in other servers too, so only its file changes it. "
             "`/personality export` and `import` under another name give this server a copy."
@@ -384,7 +391,7 @@ def _list_lines(session: Session, guild_id: int) -> list[str]:
         speaks = ", ".join(_where(binding) for binding in bound) or (
             "where nothing else is bound" if personality.is_default else "nowhere yet"
         )
-        about = f" · {personality.card.description}" if personality.card.description else ""
+        about = f" · {show_words(personality.card.description)}" if personality.card.description else ""
         examples = count(len(personality.card.examples), "example")
         lines.append(f"**{personality.name}**{about} · {champion} answers · {examples} · speaks {speaks}")
     return lines
@@ -395,14 +402,17 @@ def _card_lines(session: Session, personality: Personality, guild_id: int) -> li
     champion = read_alias(session, personality.id).target
     bound = list_bindings(session, guild_id=guild_id, personality_id=personality.id)
     lines = [f"**{personality.name}** · {champion} answers"]
-    lines += [card.description] if card.description else []
+    lines += [show_words(card.description)] if card.description else []
     lines += ["⚠️ It is archived."] if personality.archived_at else []
     lines.append(f"**Speaks:** {', '.join(map(_where, bound)) or 'nowhere that it is bound to'}")
-    lines.append(f"**System prompt:** {card.system_prompt or 'that of the settings'}")
-    lines += [f"**Greeting:** {card.greeting}"] if card.greeting else []
+    lines.append(f"**System prompt:** {show_words(card.system_prompt) or 'that of the settings'}")
+    lines += [f"**Greeting:** {show_words(card.greeting)}"] if card.greeting else []
     lines.append(f"**Sampling:** {format_sampling(card.sampling) or 'that of the settings'}")
     lines.append(f"**Examples:** {len(card.examples)}")
-    lines += [f"> {example.dialogue[0]}\n{example.dialogue[1]}" for example in card.examples[:SHOWN_EXAMPLES]]
+    lines += [
+        f"> {show_words(example.dialogue[0])}\n{show_words(example.dialogue[1])}"
+        for example in card.examples[:SHOWN_EXAMPLES]
+    ]
     return lines
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.audit import change
 from bot.bursts import hold_back_bursts
 from bot.cogs.models import offer_versions
 from bot.message_stream import is_passing
@@ -79,7 +80,8 @@ class Canaries(app_commands.Group):
         challenger = await bot.database.read(version_named, whose.id, version)
         await bot.database.read(ask_gate, challenger, override=override, reason=reason)
         await asyncio.to_thread(bot.releases.open, challenger)
-        canary = await bot.database.run(
+        canary = await change(
+            interaction,
             start_canary,
             whose.id,
             challenger,
@@ -107,7 +109,7 @@ class Canaries(app_commands.Group):
         """End the canary: the champion answers everywhere."""
         await interaction.response.defer()
         whose, by = await chosen_personality(self.bot, interaction, personality), named(interaction.user)
-        await self.bot.database.run(stop_canary, whose.id, by=by, reason=reason)
+        await change(interaction, stop_canary, whose.id, by=by, reason=reason)
         log.info("%s stopped the canary of %s", by, whose.name)
         release = await self.bot.releases.current(whose.id)
         text = f"The canary is stopped: **{release.name}** answers everywhere."
@@ -154,6 +156,8 @@ class ReleaseWatch(commands.Cog):
     @tasks.loop(seconds=LOOK_INTERVAL_S)
     async def _watch(self) -> None:
         """Look at every personality's canary and tell what is new; after a failure, again a little later."""
+        if not self.bot.own_shards.lead:
+            return
         try:
             personalities = await self.bot.database.read(list_personalities, archived=None)
         except DBAPIError as error:
@@ -209,10 +213,12 @@ class ReleaseWatch(commands.Cog):
     async def _tell(self, personality: Personality, news: News) -> bool:
         """Return False where Discord is in trouble and the news should be told later."""
         channel_id = self.bot.settings.release.announce_channel
-        if not channel_id or not self._concerns(channel_id, personality):
+        if not channel_id:
             return True
         text = signed(personality, describe_news(await self.bot.database.read(tell_story, news)))
         try:
+            if not await self._concerns(channel_id, personality):
+                return True
             await self.bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
             if not isinstance(error, discord.HTTPException) or is_passing(error):
@@ -221,12 +227,14 @@ class ReleaseWatch(commands.Cog):
             self._warn(channel_id, error)
         return True
 
-    def _concerns(self, channel_id: int, personality: Personality) -> bool:
+    async def _concerns(self, channel_id: int, personality: Personality) -> bool:
         """Return whether the channel's members may hear of the personality: another server's own is none of theirs."""
-        channel = self.bot.get_channel(channel_id)
-        return personality.guild_id is None or getattr(channel, "guild", None) == self.bot.get_guild(
-            personality.guild_id
-        )
+        if personality.guild_id is None:
+            return True
+        # Asked of Discord where another process serves the channel's server.
+        channel = self.bot.get_channel(channel_id) or await self.bot.fetch_channel(channel_id)
+        guild = getattr(channel, "guild", None)
+        return guild is not None and guild.id == personality.guild_id
 
     def _warn(self, channel_id: int, error: discord.HTTPException) -> None:
         if not self._has_warned:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,12 +15,15 @@ from discord.ext import commands
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bot.access import Served
 from bot.app import ReactuneBot
+from bot.audit import change_as, deed_of, note_error
 from bot.bursts import hold_back_bursts
-from bot.failures import Form, answer_privately, tell
+from bot.failures import Form, answer_privately, refuse, tell
 from bot.lineage import SIGNS
 from bot.permissions import NotAnAdmin, is_admin, named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.untrusted import show_reason
 from storage.errors import QuarantineConflict
 from storage.lineage import message_links
 from storage.personalities import list_personalities
@@ -221,7 +224,7 @@ def describe_decision(shown: Shown) -> str:
     held = shown.quarantine
     decided = "Counted" if held.status is QuarantineStatus.COUNTED else "Left out"
     when = f", <t:{int(held.decided_at.timestamp())}:f>" if held.decided_at else ""
-    why = f": {held.reason}" if held.reason else ""
+    why = f": {show_reason(held.reason)}" if held.reason else ""
     return f"**{decided}:** {describe_votes(shown)} by {_accounts(held)} · {held.decided_by}{when}{why}"
 
 
@@ -252,6 +255,7 @@ def _whole_lines(lines: Iterable[str], most_chars: int = MAX_MESSAGE_CHARS) -> s
 
 
 class DecisionButton(
+    Served,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:votes:(?P<status>counted|excluded):(?P<scope>one|all):(?P<id>\d+):(?P<votes>\d+)",
 ):
@@ -280,13 +284,13 @@ class DecisionButton(
         bot = interaction.client
         assert isinstance(bot, ReactuneBot)
         if not is_admin(interaction.user, bot.settings.discord):
-            await answer_privately(interaction, tell(NotAnAdmin()))
+            await refuse(interaction, NotAnAdmin(), DecisionForm.action)
             return
         await interaction.response.send_modal(DecisionForm(bot, self.choice))
 
 
 class NextButton(
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:votes:after:(?P<id>\d+)"
+    Served, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:votes:after:(?P<id>\d+)"
 ):
     """Leaves this one undecided, and shows the next."""
 
@@ -308,10 +312,15 @@ class NextButton(
             await interaction.response.defer()
             await show_page(interaction, bot, after=self.quarantine_id)
         except Exception as error:
-            await answer_privately(interaction, tell(error))
+            await refuse(interaction, error, "votes review")
 
 
 class DecisionForm(Form):
+    action = "votes decide"
+
+    def require(self, interaction: discord.Interaction) -> None:
+        require_admin(interaction.user, self._bot.settings.discord)
+
     def __init__(self, bot: ReactuneBot, choice: Choice) -> None:
         super().__init__(title=choice.words[1])
         self._bot = bot
@@ -324,11 +333,14 @@ class DecisionForm(Form):
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
         known = await known_personalities(interaction, self._bot)
-        note = await self._decide(named(interaction.user), known)
+        note = await self._decide(interaction, known)
         await show_page(interaction, self._bot, after=self._choice.quarantine_id, note=note)
 
-    async def _decide(self, by: str, personality_ids: Collection[int]) -> str:
+    async def _decide(self, interaction: discord.Interaction, personality_ids: Collection[int]) -> str:
         """Return what came of it, in words; another admin may have been quicker."""
+        by, reason = named(interaction.user), " ".join(self.reason.value.split())
+        which = f"{'all up to ' if self._choice.every else ''}burst {self._choice.quarantine_id}"
+        deed = replace(deed_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)
 
         def decide(session: Session) -> list[Shown]:
             decided = decide_quarantines(
@@ -337,14 +349,16 @@ class DecisionForm(Form):
                 self._choice.status,
                 votes=self._choice.votes,
                 by=by,
-                reason=" ".join(self.reason.value.split()),
+                reason=reason,
             )
             return [_show(session, quarantine) for quarantine in decided]
 
         try:
-            decided = await self._bot.database.run(decide)
+            decided = await change_as(interaction, deed, decide)
         except QuarantineConflict as error:
-            return tell(error)
+            told = tell(error)
+            await note_error(interaction, deed, told, is_foreseen=True)
+            return told
         log.info("%s decided about quarantines: %s", by, self._choice)
         return _whole_lines((describe_decision(shown) for shown in decided), most_chars=NOTE_CHARS)
 

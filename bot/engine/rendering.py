@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,15 +48,26 @@ class Renderer:
         """`budget` is the most tokens of a prompt; raises what a missing or too strict chat template raises."""
         self._tokenizer = tokenizer
         self._budget = budget
+        self._specials = _specials_of(tokenizer)
         self._lock = threading.Lock()
         self._count_tokens(PROBE)
 
     def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         """Return the prompt; raises ValueError where the newest message does not fit even in part."""
         with self._lock:
-            fitted = fit_to_window(messages, self._count_tokens, self._budget)
+            fitted = fit_to_window([self._harmless(message) for message in messages], self._count_tokens, self._budget)
             text, tokens = self._template(fitted.messages), self._count_tokens(fitted.messages)
         return RenderedPrompt(text, fitted.messages, tokens, fitted.dropped, fitted.shortened)
+
+    def _harmless(self, message: ChatMessage) -> ChatMessage:
+        """Return the message with a space inside each of this tokenizer's special tokens, so that it opens no turn.
+
+        `sanitize` breaks those of well-known models where words come in; this is for all the others.
+        """
+        if self._specials is None:
+            return message
+        content = self._specials.sub(lambda token: f"{token[0][0]} {token[0][1:]}", message["content"])
+        return {"role": message["role"], "content": content}
 
     def _template(self, messages: Sequence[ChatMessage]) -> str:
         text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
@@ -63,3 +75,12 @@ class Renderer:
 
     def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
         return len(self._tokenizer(self._template(messages), add_special_tokens=False)["input_ids"])
+
+
+def _specials_of(tokenizer: Any) -> re.Pattern[str] | None:
+    """Return what finds the texts that the tokenizer reads as one special token."""
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    found = sorted(
+        {token for token in {*added, *tokenizer.all_special_tokens} if len(token) > 1}, key=len, reverse=True
+    )
+    return re.compile("|".join(map(re.escape, found))) if found else None

@@ -10,7 +10,7 @@ import simcord
 import reactune  # noqa: F401  # the command line loads it before the bot
 from bot.app import create_bot
 from storage.schema import Basis
-from storage.settings import load_settings
+from storage.settings import EVERY_SERVER, load_settings, variable_name
 
 CONNECTED, FIRST_TEXT, ANSWERED = "connected", "first text", "answered"
 MESSAGE = "Hello! How are you today?"
@@ -18,7 +18,9 @@ PATIENCE_S = 300.0
 
 
 async def _start_and_ask() -> None:
-    bot = create_bot(load_settings(), fixed_basis=Basis.LOCAL)
+    bot = create_bot(
+        load_settings(overrides={variable_name("access", "servers"): str(EVERY_SERVER)}), fixed_basis=Basis.LOCAL
+    )
     env = simcord.Env(bot, settle_timeout=PATIENCE_S)
     guild = env.create_guild("Server")
     channel = guild.create_text_channel("general")

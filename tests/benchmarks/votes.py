@@ -66,22 +66,25 @@ def run(events: int = 1_000_000, writers: int = 8) -> dict[str, Any]:
 
 @contextmanager
 def _sqlite() -> Iterator[Database]:
-    with tempfile.TemporaryDirectory() as folder, closing(_open(f"sqlite:///{Path(folder) / 'votes.db'}")) as database:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(open_at(f"sqlite:///{Path(folder) / 'votes.db'}")) as database,
+    ):
         yield database
 
 
 @contextmanager
 def _postgres() -> Iterator[Database]:
-    with running_postgres() as server, closing(_open(server.create("votes"))) as database:
+    with running_postgres() as server, closing(open_at(server.create("votes"))) as database:
         yield database
 
 
-def _open(url: str) -> Database:
+def open_at(url: str) -> Database:
     return open_database(Settings(database=DatabaseSettings(url=url)))
 
 
 def _measure(name: str, database: Database, events: int, writers: int, progress: Progress) -> list[Row]:
-    filled = _fill(name, database, events, progress)
+    filled = fill(name, database, events, progress)
     reading = progress.add_task(f"{name}: reading", total=2)
     rows = [_read_all(filled)]
     progress.advance(reading)
@@ -95,7 +98,7 @@ def _measure(name: str, database: Database, events: int, writers: int, progress:
 # Filling
 
 
-def _fill(name: str, database: Database, events: int, progress: Progress) -> Filled:
+def fill(name: str, database: Database, events: int, progress: Progress) -> Filled:
     """Insert the events in bulk, as members would have set them: thumbs of one hour's replies come in any order."""
     rng = random.Random(17)
     reply_ids = _add_replies(database, max(1, events // EVENTS_PER_REPLY))

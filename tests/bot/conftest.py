@@ -19,7 +19,7 @@ from storage.base_model import BaseModel
 from storage.database import Database, open_database
 from storage.schema import Base, Basis
 from storage.sentence_encoder import BundledEncoder, Encoder
-from storage.settings import Settings, load_settings
+from storage.settings import LimitSettings, Settings, load_settings, variable_name
 from storage.votes import Vote, votes_on
 from tests.bot.scripted_engine import ScriptedEngine
 
@@ -37,6 +37,7 @@ def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> 
     quick = {
         "REACTUNE_DATA__DIRECTORY": str(tmp_path / "data"),
         "REACTUNE_PERSONALITIES__DIRECTORY": str(tmp_path / "personalities"),
+        "REACTUNE_ACCESS__SERVERS": "0",
         "REACTUNE_CHAT__EDIT_INTERVAL_S": "0",
         "REACTUNE_CHAT__COOLDOWN_S": "0",
         "REACTUNE_CHAT__DRAIN_S": "1",
@@ -44,6 +45,8 @@ def settings(tmp_path: Path, migrated_file: Path, overrides: dict[str, str]) -> 
         "REACTUNE_METRICS__PORT": "0",
         "REACTUNE_METRICS__TRAINER_PORT": "0",
     }
+    for window in LimitSettings.model_fields:
+        quick[variable_name("limits", window)] = "0"
     return load_settings(environment=quick | overrides)
 
 

@@ -737,10 +737,9 @@ class TestSchedule:
 
     @pytest.mark.parametrize(("schedule", "channel"), [("daily", 7), ("0 4 * * *", 0)])
     async def test_a_schedule_that_cannot_be_kept_is_refused_at_the_start(self, place, scheduled, schedule, channel):
-        bot = scheduled(channel, schedule)
-        with pytest.raises(SettingsError, match=r"arena\.(schedule|channel)"):
-            await bot.setup_hook()
-        await bot.close()
+        async with scheduled(channel, schedule) as bot:
+            with pytest.raises(SettingsError, match=r"arena\.(schedule|channel)"):
+                await bot.setup_hook()
 
 
 class TestExploration:
@@ -780,7 +779,7 @@ class TestExploration:
 
     async def test_the_basis_of_both_is_that_of_chat(self, place, rows):
         await place.ask("hi")
-        await place.ada.slash(place.channel, "privacy allow")
+        await place.ada.slash(place.channel, "privacy opt-in")
         await place.ask("hi again")
         assert [row.basis for row in rows(ReplyRow)] == [None, None, Basis.LIVE_CHAT, Basis.LIVE_CHAT]
 

@@ -20,6 +20,7 @@ from bot.arena_board import (
 )
 from storage.arenas import Arena, ArenaAnswer
 from storage.schema import ArenaStatus
+from storage.settings import OutputSettings
 
 NOON = datetime(2026, 11, 4, 12, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ def answers(*picks: int, texts: tuple[str, ...] = ("tea", "coffee", "both", "non
 
 
 def test_an_open_arena_shows_prompt_answers_and_when_it_closes_but_no_version_and_no_count() -> None:
-    board = blind_board(arena(), answers(5, 2, 0))
+    board = blind_board(arena(), answers(5, 2, 0), OutputSettings())
     assert board.content.endswith(">>> Tea or coffee?")
     assert f"<t:{NOON.timestamp():.0f}:R>" in board.content
     assert [(embed.title, embed.description) for embed in board.embeds] == [
@@ -47,7 +48,7 @@ def test_an_open_arena_shows_prompt_answers_and_when_it_closes_but_no_version_an
 
 
 def test_a_closed_arena_shows_versions_counts_bars_and_the_winner() -> None:
-    board = results_board(arena(), answers(1, 3, 0))
+    board = results_board(arena(), answers(1, 3, 0), OutputSettings())
     assert board.content == (
         "**This arena is closed.** Answer 2 by **base** won with 3 of 4 votes.\n>>> Tea or coffee?"
     )
@@ -89,8 +90,8 @@ def test_a_short_answer_stays_whole_beside_long_ones_which_are_cut_alike() -> No
 def test_the_longest_prompt_and_answers_fit_into_a_message() -> None:
     long = ("word " * 2_000, "a" * 9_000, "```py\n" + "x = 1\n" * 2_000, "🙂" * 5_000)
     for board in (
-        blind_board(arena(prompt="p" * 1_000), answers(9, 9, 9, 9, texts=long)),
-        results_board(arena(prompt="p" * 1_000), answers(99_999, 9, 9, 99_999, texts=long)),
+        blind_board(arena(prompt="p" * 1_000), answers(9, 9, 9, 9, texts=long), OutputSettings()),
+        results_board(arena(prompt="p" * 1_000), answers(99_999, 9, 9, 99_999, texts=long), OutputSettings()),
     ):
         assert len(board.content) <= 2_000
         assert sum(len(embed) for embed in board.embeds) <= 6_000

@@ -18,6 +18,7 @@ from bot.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
 from bot.releases import BASE_RELEASE, Release
 from storage.adapters import WEIGHTS_FILE, AdapterStore
 from storage.schema import ReplyRow, VoteEventRow
+from storage.settings import OutputSettings
 from storage.versions import register
 from tests.storage.test_adapters import publish
 
@@ -151,13 +152,13 @@ class TestLayout:
     def test_the_longest_answers_and_prompts_fit_an_embed(self, prompts):
         releases = [BASE_RELEASE, Release(None, None)]
         answers = ("word " * 2_000, "x" * 10_000)
-        embed = lay_side_by_side(releases, [Comparison("p" * MAX_PROMPT_CHARS, answers)] * prompts)
+        embed = lay_side_by_side(releases, [Comparison("p" * MAX_PROMPT_CHARS, answers)] * prompts, OutputSettings())
         assert len(embed) <= EMBED_CHARS
         assert all(field.value is not None and len(field.value) <= FIELD_CHARS for field in embed.fields)
         assert all(str(field.value).endswith(SHORTENED) for field in embed.fields)
 
     def test_short_answers_are_whole(self):
-        embed = lay_side_by_side([BASE_RELEASE, BASE_RELEASE], [Comparison("p", ("one", "two"))])
+        embed = lay_side_by_side([BASE_RELEASE, BASE_RELEASE], [Comparison("p", ("one", "two"))], OutputSettings())
         assert [field.value for field in embed.fields] == ["p", "one", "two"]
 
 

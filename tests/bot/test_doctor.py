@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -93,3 +94,34 @@ def test_the_caller_may_look_at_more(find):
     found = find([("Suites", wrong), ("Weather", lambda: "fine")])
     assert (found["Suites"].is_well, found["Suites"].says) == (False, "cases.jsonl, line 3: this is no JSON")
     assert (found["Weather"].is_well, found["Weather"].says) == (True, "fine")
+
+
+class TestAccess:
+    ID = 1456074443980800017
+
+    def test_an_operator_reads_that_nobody_is_served_yet(self, find):
+        found = find(access={"servers": ()})["Access"]
+        assert not found.is_well
+        assert found.says.startswith("nobody is served: access.servers is empty. Start the bot and invite it; its log")
+
+    def test_whom_it_serves_is_told(self, find):
+        found = find(access={"servers": (self.ID,), "roles": (self.ID,)})["Access"]
+        assert (found.is_well, found.says) == (True, "1 server, only 1 role, direct messages of their members too")
+
+    def test_what_is_no_id_is_named(self, find):
+        found = find(access={"servers": (self.ID,), "channels": (12,)})["Access"]
+        assert not found.is_well
+        assert found.says.startswith("access.channels holds 12, which is no id")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_a_data_folder_that_others_may_read_is_told_with_the_remedy(find, settings):
+    folder = settings.data.directory
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    assert find()["Permissions"].is_well
+    (folder / "reactune.db").chmod(0o644)
+    found = find()["Permissions"]
+    assert not found.is_well
+    assert f"may read {folder / 'reactune.db'}" in found.says
+    assert f"chmod -R go= {folder}" in found.says

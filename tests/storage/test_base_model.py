@@ -176,3 +176,13 @@ def test_a_data_folder_that_cannot_be_used_is_refused_in_a_sentence(folder, tmp_
         BaseModelError, match=r"cannot be used for the base model .*set data\.directory to another folder"
     ):
         resolve_base_model(str(folder) if base == "tiny" else base, tmp_path / "data")
+
+
+def test_a_model_that_needs_code_of_its_own_is_refused(folder, tmp_path):
+    config = json.loads((folder / "config.json").read_text())
+    own = config | {"auto_map": {"AutoConfig": "configuration_evil.EvilConfig"}}
+    (folder / "config.json").write_text(json.dumps(own))
+    assert resolve_base_model(str(folder), tmp_path / "data").architecture == "LlamaForCausalLM"
+    (folder / "config.json").write_text(json.dumps(own | {"model_type": "evil"}))
+    with pytest.raises(BaseModelError, match=r"needs Python code of its own \(auto_map in config.json\)"):
+        resolve_base_model(str(folder), tmp_path / "data")

@@ -12,7 +12,7 @@ import pytest
 from storage.errors import SettingsError
 from storage.logs import log_file, set_up_logs
 from storage.request_ids import working_on
-from storage.settings import LogSettings
+from storage.settings import LogSettings, Settings
 
 log = logging.getLogger("reactune.test")
 
@@ -25,7 +25,7 @@ def told(monkeypatch, capsys):
 
     def tell(work, process="bot", *, least=logging.NOTSET, **settings) -> list[str]:
         logging.root.handlers = []
-        set_up_logs(LogSettings(**settings), process, least=least)
+        set_up_logs(Settings(logs=LogSettings(**settings)), process, least=least)
         work()
         for handler in logging.root.handlers:
             handler.close()

@@ -95,7 +95,8 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         ("[chat]\ntemperature = 1", "chat.temperature is not a setting: did you mean generation.temperature?"),
         (
             "[privacy]\nq = 1",
-            "privacy.q is not a setting: it must be one of privacy.discord_training_permission",
+            "privacy.q is not a setting: it must be one of privacy.discord_training_permission, privacy.consent, "
+            "privacy.retention_days",
         ),
         ("model = 5", "model must be a table: write [model] above its settings"),
         ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),
@@ -265,9 +266,16 @@ def test_every_variable_in_the_docs_is_accepted(config: Path) -> None:
         variable: str(value) if not isinstance(value := tomllib.loads(f"v = {default}")["v"], list) else "1,2"
         for _, _, default, _, variable in documented_in_docs()
     }
-    settings = load_settings(config, values)
-    assert settings.discord.admin_roles == (1, 2)
+    settings = load_settings(config, values | {variable_name("discord", "shard_count"): "3"})
+    assert settings.discord.admin_roles == settings.discord.shards == (1, 2)
     assert settings.training == Settings().training
+
+
+@pytest.mark.parametrize("count", ["0", "1", "2"])
+def test_shards_must_be_among_those_that_there_are(config: Path, count: str) -> None:
+    config.touch()
+    with pytest.raises(SettingsError, match=rf"discord.shards holds 2, but discord.shard_count = {count}: "):
+        load_settings(config, {"REACTUNE_DISCORD__SHARDS": "2", "REACTUNE_DISCORD__SHARD_COUNT": count})
 
 
 def test_an_answer_must_leave_room_for_its_prompt() -> None:
@@ -276,3 +284,11 @@ def test_an_answer_must_leave_room_for_its_prompt() -> None:
     ) as raised:
         load_settings(environment={"REACTUNE_GENERATION__MAX_NEW_TOKENS": "4096"})
     assert "model.context_tokens = 2048" in str(raised.value)
+
+
+def test_consent_has_one_value_and_says_why(config: Path) -> None:
+    sentence = refusal(config, '[privacy]\nconsent = "opt_out"')
+    assert sentence.endswith(
+        "privacy.consent = 'opt_out' does not fit: set it to \"opt_in\", the only value: nobody's words are trained on "
+        "unless they said so"
+    )

@@ -1,0 +1,197 @@
+"""Who is served: servers, channels and roles that the operator named, and nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import discord
+
+from bot.permissions import is_admin
+from storage.settings import EVERY_SERVER, AccessSettings
+
+if TYPE_CHECKING:
+    from bot.app import ReactuneBot
+
+log = logging.getLogger(__name__)
+
+ALWAYS_SERVED = frozenset({"privacy"})
+"""Commands for people's own data, which nobody may be refused."""
+MEMBERSHIP_S = 600.0
+"""Seconds for which it is remembered whom Discord called a member of which server."""
+NOTICE_PAUSE_S = 3_600.0
+MOST_REMEMBERED = 10_000
+
+
+class Refusal(StrEnum):
+    SERVER = "I do not serve this server: its operator has not named it yet."
+    CHANNEL = "I do not serve this channel."
+    ROLE = "I serve only members with certain roles here."
+    DIRECT = "I answer direct messages only of members of a server that I serve."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where somebody acts in a server, and as whom; unknown roles are None, as with a reaction that is taken away."""
+
+    server_id: int
+    channel_ids: frozenset[int]
+    """The channel, and what it stands in."""
+    role_ids: frozenset[int] | None
+    is_admin: bool = False
+
+
+def refusal_in(place: Place, access: AccessSettings) -> Refusal | None:
+    """Return why somebody is not served in a server, or None."""
+    if not serves_server(place.server_id, access):
+        return Refusal.SERVER
+    if access.channels and place.channel_ids.isdisjoint(access.channels):
+        return Refusal.CHANNEL
+    if access.roles and not place.is_admin and place.role_ids is not None and place.role_ids.isdisjoint(access.roles):
+        return Refusal.ROLE
+    return None
+
+
+def serves_server(server_id: int, access: AccessSettings) -> bool:
+    return server_id in access.servers or EVERY_SERVER in access.servers
+
+
+NO_SERVER = (
+    "The bot is in no server yet: invite it with the link in the README (Host it). Its log then names the server, with "
+    "the line to write into config.toml."
+)
+
+
+def how_to_serve(guilds: Iterable[discord.Guild], access: AccessSettings) -> list[str]:
+    """Return a sentence for each server that is not served, with the line that lets it be."""
+    return [
+        f'The server "{guild.name}" ({guild.id}) is not served. To serve it, write '
+        f"servers = {sorted({*access.servers, guild.id})} in the section [access] of config.toml and start again."
+        for guild in guilds
+        if not serves_server(guild.id, access)
+    ]
+
+
+class Door:
+    """Asks who may come in; what Discord said about members is remembered for a while."""
+
+    def __init__(self, bot: ReactuneBot) -> None:
+        self._bot = bot
+        self._members: dict[int, tuple[float, bool]] = {}
+        self._noticed: dict[int, float] = {}
+
+    async def refusal(
+        self, user: discord.User | discord.Member, guild_id: int | None, channel: object
+    ) -> Refusal | None:
+        """Return why somebody who writes, presses or calls a command is not served, or None."""
+        if guild_id is None:
+            return None if await self._may_write_directly(user.id) else Refusal.DIRECT
+        return refusal_in(self._place(user, guild_id, channel), self._access)
+
+    def may_react(self, payload: discord.RawReactionActionEvent) -> bool:
+        """Return whether a reaction counts; in direct messages there is one only below an answer that was given."""
+        if payload.guild_id is None:
+            return self._access.direct_messages
+        channel = self._bot.get_channel(payload.channel_id)
+        place = self._place(payload.member, payload.guild_id, channel, payload.channel_id)
+        return refusal_in(place, self._access) is None
+
+    def is_open(self, guild_id: int | None, channel_id: int) -> bool:
+        """Return whether the place itself is served, whoever comes."""
+        if guild_id is None:
+            return self._access.direct_messages
+        place = self._place(None, guild_id, self._bot.get_channel(channel_id), channel_id)
+        return refusal_in(place, self._access) is None
+
+    async def admits(self, guild_id: int | None, user_id: int) -> bool:
+        """Return whether somebody whose reaction is found later has a role that is served."""
+        guild = self._bot.get_guild(guild_id) if guild_id else None
+        return guild is None or not self._access.roles or await self._is_served_in(guild, user_id)
+
+    def may_say_so(self, channel_id: int) -> bool:
+        """Return whether a refusal may be told in the channel now: once in an hour."""
+        now_s = time.monotonic()
+        if now_s - self._noticed.get(channel_id, -NOTICE_PAUSE_S) < NOTICE_PAUSE_S:
+            return False
+        _forget_oldest(self._noticed)
+        self._noticed[channel_id] = now_s
+        return True
+
+    @property
+    def _access(self) -> AccessSettings:
+        return self._bot.settings.access
+
+    def _place(
+        self, user: discord.User | discord.Member | None, guild_id: int, channel: object, channel_id: int = 0
+    ) -> Place:
+        around = (getattr(channel, name, None) for name in ("id", "parent_id", "category_id"))
+        member = user if isinstance(user, discord.Member) else None
+        return Place(
+            server_id=guild_id,
+            channel_ids=frozenset(id_ for id_ in (channel_id, *around) if id_),
+            role_ids=frozenset(role.id for role in member.roles) if member else None,
+            is_admin=member is not None and is_admin(member, self._bot.settings.discord),
+        )
+
+    async def _may_write_directly(self, user_id: int) -> bool:
+        if not self._access.direct_messages:
+            return False
+        known = self._members.get(user_id)
+        if known is None or time.monotonic() > known[0]:
+            _forget_oldest(self._members)
+            known = self._members[user_id] = (time.monotonic() + MEMBERSHIP_S, await self._is_member(user_id))
+        return known[1]
+
+    async def _is_member(self, user_id: int) -> bool:
+        if EVERY_SERVER in self._access.servers and not self._access.roles:
+            return True  # Discord delivers messages of those alone who share a server with the bot
+        for guild in self._bot.guilds:
+            if serves_server(guild.id, self._access) and await self._is_served_in(guild, user_id):
+                return True
+        return False
+
+    async def _is_served_in(self, guild: discord.Guild, user_id: int) -> bool:
+        try:
+            member = guild.get_member(user_id) or await guild.fetch_member(user_id)
+        except discord.NotFound:
+            return False
+        except discord.HTTPException as error:
+            log.warning("Discord did not say whether %s is a member of %s: %s", user_id, guild.id, error)
+            return False
+        has_role = not self._access.roles or any(role.id in self._access.roles for role in member.roles)
+        return has_role or is_admin(member, self._bot.settings.discord)
+
+
+def _forget_oldest(remembered: dict[int, tuple[float, bool]] | dict[int, float]) -> None:
+    """Make room in what is remembered, so that strangers cannot fill the memory."""
+    while len(remembered) >= MOST_REMEMBERED:
+        del remembered[next(iter(remembered))]
+
+
+class Served:
+    """Comes before DynamicItem: whoever presses is asked for at the door."""
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        return await lets_in(interaction)
+
+
+class AlwaysServed:
+    """Comes before DynamicItem, for buttons about people's own data."""
+
+    async def interaction_check(self, _interaction: discord.Interaction, /) -> bool:
+        return True
+
+
+async def lets_in(interaction: discord.Interaction) -> bool:
+    """Return whether whoever acts is served; else tell them why not."""
+    bot: ReactuneBot = interaction.client  # type: ignore[assignment]
+    refusal = await bot.door.refusal(interaction.user, interaction.guild_id, interaction.channel)
+    if refusal is not None and interaction.type is not discord.InteractionType.autocomplete:
+        with contextlib.suppress(discord.HTTPException):
+            await interaction.response.send_message(refusal.value, ephemeral=True)
+    return refusal is None

@@ -1,0 +1,109 @@
+"""Writes down what people do with an admin's rights in Discord, refused attempts included."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import discord
+from discord import app_commands
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from bot.permissions import named
+from bot.splitting import shorten
+from storage.audit import Deed, audited, note_deed
+from storage.schema import AuditOutcome
+
+if TYPE_CHECKING:
+    from bot.app import ReactuneBot
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+VALUE_CHARS = 60
+NOTED = "reactune:audited"
+ALSO_FOR_ADMINS = frozenset({"forget conversation"})
+"""Commands that members may give in their own conversation, and admins everywhere."""
+
+AnyCommand = app_commands.Command[Any, ..., Any] | app_commands.ContextMenu | None
+
+
+def is_for_admins(command: AnyCommand) -> bool:
+    """Return whether a command uses an admin's rights."""
+    if not isinstance(command, app_commands.Command):
+        return False
+    root = command.root_parent or command
+    return root.default_permissions is not None or command.qualified_name in ALSO_FOR_ADMINS
+
+
+def deed_of(interaction: discord.Interaction, action: str = "", subject: str = "") -> Deed:
+    """Return what somebody does: a command with its options, or the action that a button or form stands for."""
+    command = interaction.command
+    options = dict(iter(interaction.namespace)) if command is not None else {}
+    reason = str(options.pop("reason", None) or "")
+    given = ", ".join(f"{name}: {_value(value)}" for name, value in options.items() if value is not None)
+    return Deed(
+        actor=named(interaction.user),
+        actor_id=interaction.user.id,
+        guild_id=interaction.guild_id,
+        action=action or (command.qualified_name if command else "unknown"),
+        subject=subject or given,
+        reason=reason,
+    )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, discord.Attachment):
+        return shorten(value.filename, VALUE_CHARS)
+    return str(id_) if (id_ := getattr(value, "id", None)) else shorten(" ".join(str(value).split()), VALUE_CHARS)
+
+
+async def change(
+    interaction: discord.Interaction,
+    work: Callable[Concatenate[Session, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run `work` like `Database.run`, with a line of the audit trail in its transaction."""
+    return await change_as(interaction, deed_of(interaction), work, *args, **kwargs)
+
+
+async def change_as(
+    interaction: discord.Interaction,
+    deed: Deed,
+    work: Callable[Concatenate[Session, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Like `change`, for a button or a form."""
+    bot: ReactuneBot = interaction.client  # type: ignore[assignment]
+    result = await bot.database.run(audited(deed, work), *args, **kwargs)
+    interaction.extras[NOTED] = True
+    return result
+
+
+async def note_done(interaction: discord.Interaction, deed: Deed) -> None:
+    """Write down what was done, unless it is written down already."""
+    if not interaction.extras.get(NOTED):
+        await _note(interaction, deed, AuditOutcome.DONE, "")
+
+
+async def note_error(interaction: discord.Interaction, deed: Deed, told: str, *, is_foreseen: bool) -> None:
+    """Write down why something was not done; an error after it was done changes nothing about that."""
+    if not interaction.extras.get(NOTED):
+        await _note(interaction, deed, AuditOutcome.REFUSED if is_foreseen else AuditOutcome.FAILED, told)
+
+
+async def _note(interaction: discord.Interaction, deed: Deed, outcome: AuditOutcome, note: str) -> None:
+    bot: ReactuneBot = interaction.client  # type: ignore[assignment]
+    interaction.extras[NOTED] = True
+    try:
+        await bot.database.run(note_deed, deed, outcome, note)
+    except SQLAlchemyError as error:
+        log.error("The audit trail lacks a line (%s): %s by %s, %s", error, deed.action, deed.actor, outcome)

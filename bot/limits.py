@@ -1,0 +1,82 @@
+"""How much of the bot one member, channel or server gets: sliding windows; pure, time is passed in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+from storage.settings import LimitSettings
+
+MINUTE_S, HOUR_S = 60.0, 3_600.0
+SWEEP_EVERY = 1_000
+DIRECT = 0
+"""Stands for the server of all direct messages together."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """At most `most` requests of one key within `seconds`."""
+
+    key: Hashable
+    most: int
+    seconds: float
+
+
+class SlidingWindows:
+    """Remembers when requests came, as many as the windows need and no more.
+
+    `limits` on PyPI reads the wall clock, which jumps, and starts a thread; discord.py's cooldowns count in fixed
+    windows, twice the rate at their edge, and cannot ask several of them at once before one is charged.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[Window, deque[float]] = {}
+        self._until_sweep = SWEEP_EVERY
+
+    def wait_s(self, windows: Iterable[Window], now_s: float) -> float:
+        """Return after how many seconds every window has room; 0 is now. Nothing is charged."""
+        return max((self._wait_s(window, now_s) for window in windows), default=0.0)
+
+    def take(self, windows: Iterable[Window], now_s: float) -> float:
+        """Charge every window with a request where all have room; return what `wait_s` does."""
+        windows = list(windows)
+        wait_s = self.wait_s(windows, now_s)
+        if not wait_s:
+            self._sweep(now_s)
+            for window in windows:
+                self._taken.setdefault(window, deque(maxlen=window.most)).append(now_s)
+        return wait_s
+
+    def __len__(self) -> int:
+        """Return of how many windows something is remembered."""
+        return len(self._taken)
+
+    def _wait_s(self, window: Window, now_s: float) -> float:
+        taken = self._taken.get(window)
+        if taken is None or len(taken) < window.most:
+            return 0.0
+        return max(0.0, taken[0] + window.seconds - now_s)
+
+    def _sweep(self, now_s: float) -> None:
+        """Forget windows in which nothing stands any more, now and then: members come and go."""
+        self._until_sweep -= 1
+        if self._until_sweep <= 0:
+            self._until_sweep = SWEEP_EVERY
+            stale = [window for window, taken in self._taken.items() if taken[-1] + window.seconds <= now_s]
+            for window in stale:
+                del self._taken[window]
+
+
+def windows_of(member_id: int, channel_id: int, server_id: int | None, limits: LimitSettings) -> list[Window]:
+    """Return the windows that a request stands in; a limit of 0 makes none."""
+    server = DIRECT if server_id is None else server_id
+    windows = [
+        Window(("member", member_id), limits.member_per_minute, MINUTE_S),
+        Window(("member", member_id), limits.member_per_hour, HOUR_S),
+        Window(("channel", channel_id), limits.channel_per_minute, MINUTE_S),
+        Window(("channel", channel_id), limits.channel_per_hour, HOUR_S),
+        Window(("server", server), limits.server_per_minute, MINUTE_S),
+        Window(("server", server), limits.server_per_hour, HOUR_S),
+    ]
+    return [window for window in windows if window.most]

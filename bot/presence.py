@@ -1,0 +1,56 @@
+"""Tells the other processes of the bot which shards this one serves, for as long as it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from discord.ext import tasks
+from sqlalchemy.exc import DBAPIError
+
+from storage.database import Database
+from storage.errors import ShardTaken
+from storage.processes import HEARTBEAT_S, SILENT_AFTER_S
+from storage.shards import Shards, beat_shards, leave_shards, take_shards
+
+log = logging.getLogger(__name__)
+
+
+class Presence:
+    def __init__(self, database: Database, shards: Shards, worker: str) -> None:
+        self._database = database
+        self._shards = shards
+        self.worker = worker
+
+    async def begin(self, patience_s: float = SILENT_AFTER_S + HEARTBEAT_S) -> None:
+        """Take the shards and give signs of life from now on.
+
+        A process that died a moment ago, on another machine, seems alive until it has been silent for long enough, so
+        taken shards are asked for again for `patience_s` seconds; ShardTaken is raised then.
+        """
+        give_up_at_s = asyncio.get_running_loop().time() + patience_s
+        while True:
+            try:
+                await self._database.run(take_shards, self._shards, self.worker)
+                break
+            except ShardTaken as error:
+                if asyncio.get_running_loop().time() >= give_up_at_s:
+                    raise
+                log.warning("Waiting for the other to end: %s.", error)
+            await asyncio.sleep(HEARTBEAT_S)
+        self._beat.start()
+
+    @tasks.loop(seconds=HEARTBEAT_S)
+    async def _beat(self) -> None:
+        try:
+            await self._database.run(beat_shards, self._shards, self.worker)
+        except DBAPIError as error:
+            log.warning("The bot cannot give a sign of life (%s); trying again.", error.orig)
+
+    async def end(self) -> None:
+        """Let another process take the shards at once."""
+        self._beat.cancel()
+        try:
+            await self._database.run(leave_shards, self.worker)
+        except DBAPIError as error:
+            log.warning("Another process can take these shards in %.0f s (%s).", SILENT_AFTER_S, error.orig)

@@ -1,0 +1,121 @@
+"""Makes words that nobody vouches for safe to show on Discord: a model's, a document's, a member's.
+
+Nothing here tells code from prose as one client does: clients differ, and what one shows as code another may link.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from discord.utils import escape_markdown
+
+from storage.settings import OutputSettings
+
+NO_INVITE = "(invite removed)"
+
+# England, Scotland and Wales are a black flag with hidden letters; any other run of such letters is a hidden message.
+_HIDDEN_IN_FLAGS = re.compile(r"(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f)")
+# Marks of direction, blank letters, tags and variation selectors beyond those of emoji.
+_HIDDEN = re.compile(
+    "[\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+# Scripts and emoji need joiners, but only between two visible characters.
+_LOOSE_JOINERS = re.compile(r"(?<!\S)[\u200c\u200d]+|[\u200c\u200d]+(?=[\s\u200c\u200d]|$)")
+_LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+_LINK = re.compile(r"\](?=\()")
+_LINK_IN_CODE = re.compile(r"\](?=\(\s*<?\s*[a-z\\]+:[\\/])", re.IGNORECASE)
+
+_DISCORD = r"(?:discord(?:app)?\s?\.\s?com[/\\]+(?:#[/\\]+)?invite|discord\s?\.\s?gg|dsc\s?\.\s?gg|discord\s?\.\s?me)"
+_INVITE = re.compile(rf"(?:https?:[/\\]+)?(?:[\w-]{{1,63}}\.){{0,5}}{_DISCORD}[/\\]+[^\s()<>\[\]]+", re.IGNORECASE)
+_DISCORD_NAME = re.compile("discord|dsc", re.IGNORECASE)
+
+_MENTION = re.compile(r"<(?=@[!&]?\d|#\d)([@#])[!&]?(\d+)>?")
+_COMMAND = re.compile(r"<(/[^\n:<>]{1,100}):\d+>?")
+_PLACE = re.compile(r"<id:(\w+)>")
+_EVERYONE = re.compile(r"@(?=everyone|here)", re.IGNORECASE)
+
+_LEAD = r"^(?P<lead>[ \t]*(?:(?:>{1,3}|[*+-]|\d{1,9}[.)])[ \t]+)*)"
+_SMALL = re.compile(rf"{_LEAD}(?=-#)", re.MULTILINE)
+_LOUD = re.compile(rf"{_LEAD}(?=#{{1,6}}(?:[ \t]|$)|>>>)", re.MULTILINE)
+_BLOCK = re.compile(r"^```[\w+#.-]*\n.*?(?:^```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+
+
+def show_safely(text: str, settings: OutputSettings) -> str:
+    """Return the text without hidden characters, mentions and invites, its links spelled out, its lines of one size.
+
+    Idempotent. Plain words stay as they are, and so does code, unless it holds a link, a mention or small print.
+    """
+    return _settled(text, lambda one: _clean(one, settings))
+
+
+def show_reason(text: str) -> str:
+    """Return what an admin of some server gave as a reason, for people of any server."""
+    return show_safely(text, OutputSettings())
+
+
+def show_words(text: str) -> str:
+    """Return untrusted words, such as a title or a note, on one line that shows as it was written, without Markdown."""
+    words = _settled(text, lambda one: _without_mentions(_without_invites(" ".join(_without_hidden(one).split()))))
+    return re.sub(r"(?<!\\)-#", r"\-#", escape_markdown(_LINK.sub("] ", words), ignore_links=False))
+
+
+def _settled(text: str, clean: Callable[[str], str]) -> str:
+    """Return what cleaning leaves as it is: what it takes away may have stood between two halves."""
+    before = None
+    while text != before:
+        before, text = text, clean(text)
+    return text
+
+
+def _clean(text: str, settings: OutputSettings) -> str:
+    text = _without_hidden(text)
+    if not settings.allow_invites:
+        text = _without_invites(text)
+    text = _without_mentions(text)
+    text = _SMALL.sub(r"\g<lead>\\", text)
+    parts: list[str] = []
+    end = 0
+    for block in _BLOCK.finditer(text):
+        parts += [_clean_prose(text[end : block.start()], settings), _clean_code(block[0], settings)]
+        end = block.end()
+    return "".join([*parts, _clean_prose(text[end:], settings)])
+
+
+def _clean_prose(text: str, settings: OutputSettings) -> str:
+    if not settings.allow_masked_links:
+        text = _LINK.sub("] ", text)
+    return _LOUD.sub(r"\g<lead>\\", text)
+
+
+def _clean_code(text: str, settings: OutputSettings) -> str:
+    # `handlers[i](x)` is code and stays; a link is none, whatever stands around it.
+    return text if settings.allow_masked_links else _LINK_IN_CODE.sub("] ", text)
+
+
+def _without_hidden(text: str) -> str:
+    parts = _HIDDEN_IN_FLAGS.split(_LINE_ENDS.sub("\n", text))
+    shown = "".join(part if _HIDDEN_IN_FLAGS.fullmatch(part) else _HIDDEN.sub("", part) for part in parts)
+    return shown if shown.isascii() else _LOOSE_JOINERS.sub("", shown)
+
+
+def _without_mentions(text: str) -> str:
+    text = _MENTION.sub(r"\1\2", text)
+    text = _PLACE.sub(r"\1", _COMMAND.sub(r"\1", text))
+    return _EVERYONE.sub("@ ", text)
+
+
+def _without_invites(text: str) -> str:
+    if _DISCORD_NAME.search(text):
+        text = _INVITE.sub(NO_INVITE, text)
+    return text if text.isascii() and "%" not in text else re.sub(r"\S+", lambda word: _read(word[0]), text)
+
+
+def _read(word: str) -> str:
+    """Return the word, or a notice in its place where browsers read an invite into it."""
+    read = unicodedata.normalize("NFKC", unquote(word)).replace("\u3002", ".")
+    return NO_INVITE if _INVITE.search(read) else word

@@ -1,0 +1,119 @@
+"""The audit trail: who did what with the bot's rights, when and why, refused attempts included; append-only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Select, and_, or_, select
+from sqlalchemy.orm import Session
+
+from storage.schema import NOBODY, AuditOutcome, AuditRow, PersonalityRow, plain
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ACTOR_CHARS, ACTION_CHARS, TEXT_CHARS = 64, 64, 500
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What somebody does with an admin's rights; on the command line there is no server and no member."""
+
+    actor: str
+    action: str
+    """The command in words, such as "model promote"."""
+    subject: str = ""
+    reason: str = ""
+    actor_id: int = NOBODY
+    guild_id: int | None = None
+    personality_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the trail."""
+
+    id: int
+    happened_at: datetime
+    guild_id: int | None
+    actor: str
+    actor_id: int
+    action: str
+    subject: str
+    personality_id: int | None
+    reason: str
+    outcome: AuditOutcome
+    note: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which lines: of one action and those below it, of one member, of a server."""
+
+    limit: int
+    action: str = ""
+    actor_id: int | None = None
+    guild_id: int | None = None
+    """Lines of this server, and those of the command line; none is all lines."""
+    before_id: int | None = None
+
+
+def note_deed(session: Session, deed: Deed, outcome: AuditOutcome = AuditOutcome.DONE, note: str = "") -> None:
+    """Add a line; in the transaction of a change, both are there or neither is."""
+    session.add(
+        AuditRow(
+            guild_id=deed.guild_id,
+            actor=deed.actor[:ACTOR_CHARS],
+            actor_id=deed.actor_id,
+            action=deed.action[:ACTION_CHARS],
+            subject=_storable(deed.subject),
+            personality_id=deed.personality_id,
+            reason=_storable(deed.reason),
+            outcome=outcome,
+            note=_storable(note),
+        )
+    )
+
+
+def audited(deed: Deed, work: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
+    """Return `work` with a line of the trail in its transaction."""
+
+    def noted(session: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        result = work(session, *args, **kwargs)
+        note_deed(session, deed)
+        return result
+
+    return noted
+
+
+def read_trail(session: Session, wanted: Wanted) -> list[Entry]:
+    """Return the lines that are wanted, newest first.
+
+    A server's admins see what was done in their server, and what the operator did with personalities that they share.
+    """
+    rows = _select(wanted).order_by(AuditRow.id.desc()).limit(wanted.limit)
+    return [plain(Entry, row) for row in session.scalars(rows).all()]
+
+
+def _select(wanted: Wanted) -> Select[AuditRow]:
+    rows = select(AuditRow)
+    if wanted.guild_id is not None:
+        whose = select(PersonalityRow.id).where(
+            or_(PersonalityRow.guild_id.is_(None), PersonalityRow.guild_id == wanted.guild_id)
+        )
+        by_operator = and_(AuditRow.guild_id.is_(None), AuditRow.personality_id.in_(whose))
+        rows = rows.where(or_(AuditRow.guild_id == wanted.guild_id, by_operator))
+    if wanted.action:
+        below = f"{wanted.action} "
+        rows = rows.where(or_(AuditRow.action == wanted.action, AuditRow.action.startswith(below, autoescape=True)))
+    if wanted.actor_id is not None:
+        rows = rows.where(AuditRow.actor_id == wanted.actor_id)
+    return rows if wanted.before_id is None else rows.where(AuditRow.id < wanted.before_id)
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL stores no NUL.
+    return text.replace("\0", "")[:TEXT_CHARS]

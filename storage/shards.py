@@ -1,0 +1,92 @@
+"""Which servers a process of the bot answers for, where several processes share them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, delete, func, select, true
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from storage.errors import ShardTaken
+from storage.processes import BOT, SILENT_AFTER_S, beat
+from storage.schema import HeartbeatRow, utc_now
+from storage.settings import DiscordSettings
+
+ID_STEP = (
+    1 << 22
+)  # ids of one millisecond; https://discord.com/developers/docs/events/gateway#sharding-sharding-formula
+FIRST = 0
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards that a process serves, of all that the bot has."""
+
+    count: int
+    own: frozenset[int]
+
+    def serve(self, guild_id: int | None) -> bool:
+        """Return whether this process hears of the server; direct messages come to the first shard."""
+        return (guild_id or 0) // ID_STEP % self.count in self.own
+
+    def of(self, guild_id: InstrumentedAttribute[int | None]) -> ColumnElement[bool]:
+        """Select the rows of the servers that this process hears of."""
+        if self.are_all:
+            return true()
+        return (func.coalesce(guild_id, 0) // ID_STEP % self.count).in_(sorted(self.own))
+
+    @property
+    def are_all(self) -> bool:
+        return len(self.own) == self.count
+
+    @property
+    def lead(self) -> bool:
+        """Return whether this process does what is to be done once, whoever serves the server."""
+        return FIRST in self.own
+
+    @property
+    def names(self) -> list[str]:
+        """Return a name for each shard, as its locks and signs of life have it; a single one needs no number."""
+        return [f"{BOT} {number}/{self.count}" if self.count > 1 else BOT for number in sorted(self.own)]
+
+
+ALL = Shards(1, frozenset({FIRST}))
+"""One process serves everything."""
+
+
+def shards_of(settings: DiscordSettings) -> Shards:
+    """Return what the settings give this process; where Discord chooses the number, one process serves all of them."""
+    if settings.shard_count < 2:
+        return ALL
+    return Shards(settings.shard_count, frozenset(settings.shards or range(settings.shard_count)))
+
+
+def take_shards(session: Session, shards: Shards, worker: str) -> None:
+    """Give signs of life of these shards; raises ShardTaken while another process serves one of them.
+
+    Processes that count other numbers of shards share servers out in another way, so they exclude each other too.
+    """
+    alive = utc_now() - timedelta(seconds=SILENT_AFTER_S)
+    others = select(HeartbeatRow).where(
+        HeartbeatRow.process.startswith(BOT), HeartbeatRow.worker != worker, HeartbeatRow.beat_at > alive
+    )
+    for other in session.scalars(others.order_by(HeartbeatRow.process)):
+        if other.process in shards.names or _count_of(other.process) != shards.count:
+            raise ShardTaken(other.process, other.worker)
+    beat_shards(session, shards, worker)
+
+
+def beat_shards(session: Session, shards: Shards, worker: str) -> None:
+    """Note that the process of these shards lives."""
+    for name in shards.names:
+        beat(session, name, worker)
+
+
+def leave_shards(session: Session, worker: str) -> None:
+    """Let another process take the shards at once."""
+    session.execute(delete(HeartbeatRow).where(HeartbeatRow.process.startswith(BOT), HeartbeatRow.worker == worker))
+
+
+def _count_of(name: str) -> int:
+    return int(name.rpartition("/")[2]) if "/" in name else 1

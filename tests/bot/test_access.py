@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import bot.app
+from bot.access import AlwaysServed, Refusal, Served, refusal_in
+from bot.access import Place as Where
+from bot.failures import Form
+from storage.schema import ReplyRow, VoteEventRow
+from storage.settings import EVERY_SERVER, AccessSettings
+
+HERE, ELSEWHERE, CATEGORY, CHANNEL, ROLE = 1, 2, 3, 4, 5
+
+
+def where(**changes: Any) -> Where:
+    return Where(
+        **{"server_id": HERE, "channel_ids": frozenset({CHANNEL, CATEGORY}), "role_ids": frozenset()} | changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("access", "place", "refusal"),
+    [
+        ({}, where(), Refusal.SERVER),
+        ({"servers": (ELSEWHERE,)}, where(), Refusal.SERVER),
+        ({"servers": (ELSEWHERE,)}, where(is_admin=True), Refusal.SERVER),
+        ({"servers": (HERE,)}, where(), None),
+        ({"servers": (EVERY_SERVER,)}, where(), None),
+        ({"servers": (HERE,), "channels": (9,)}, where(), Refusal.CHANNEL),
+        ({"servers": (HERE,), "channels": (9,)}, where(is_admin=True), Refusal.CHANNEL),
+        ({"servers": (HERE,), "channels": (9, CATEGORY)}, where(), None),
+        ({"servers": (HERE,), "roles": (ROLE,)}, where(), Refusal.ROLE),
+        ({"servers": (HERE,), "roles": (ROLE,)}, where(role_ids=frozenset({ROLE, 8})), None),
+        ({"servers": (HERE,), "roles": (ROLE,)}, where(is_admin=True), None),
+        ({"servers": (HERE,), "roles": (ROLE,)}, where(role_ids=None), None),
+    ],
+)
+def test_only_what_the_operator_named_is_served(access: dict[str, Any], place: Where, refusal: Refusal | None) -> None:
+    assert refusal_in(place, AccessSettings(**access)) is refusal
+
+
+IDS = st.integers(1, 6)
+
+
+@given(IDS, st.frozensets(IDS), st.frozensets(IDS), st.booleans())
+def test_without_settings_nobody_is_served(
+    server: int, channels: frozenset[int], roles: frozenset[int], admin: bool
+) -> None:
+    assert refusal_in(Where(server, channels, roles, is_admin=admin), AccessSettings()) is Refusal.SERVER
+
+
+def test_every_button_and_form_asks_at_the_door() -> None:
+    import discord
+
+    def below(cls: type) -> set[type]:
+        return {cls}.union(*(below(sub) for sub in cls.__subclasses__()))
+
+    assert bot.app.COGS
+    ours = [cls for cls in below(discord.ui.DynamicItem) | below(discord.ui.Modal) if cls.__module__.startswith("bot.")]
+    assert ours
+    assert all(issubclass(cls, Served | AlwaysServed | Form) for cls in ours)
+
+
+class TestNobodyNamed:
+    @pytest.fixture
+    def overrides(self) -> dict[str, str]:
+        return {"REACTUNE_ACCESS__SERVERS": ""}
+
+    async def test_a_mention_is_refused_once_in_an_hour_and_leaves_no_row(self, place, engine, rows):
+        await place.ada.send(place.channel, f"{place.mention} hi")
+        await place.bo.send(place.channel, f"{place.mention} hello?")
+        await place.ada.send(place.channel, "nobody is asked")
+        assert place.contents.count(Refusal.SERVER.value) == 1
+        assert rows(ReplyRow) == []
+        assert engine.requests == []
+
+    async def test_commands_and_menus_are_refused_but_not_those_for_ones_own_data(self, place, rows):
+        refused = await place.grace.slash(place.channel, "model status")
+        assert refused.response.content == Refusal.SERVER.value
+        shown = await place.ada.slash(place.channel, "privacy show")
+        assert "I keep my answers" in shown.response.content
+
+    async def test_direct_messages_of_strangers_are_refused(self, place, engine):
+        await place.ada.send_dm("hi")
+        assert engine.requests == []
+
+    async def test_the_operator_reads_which_line_to_add(self, place, env, caplog):
+        with caplog.at_level(logging.WARNING):
+            guild = env.create_guild("Another")
+            await env.bot.on_ready()
+        assert f'The server "Another" ({guild.id}) is not served' in caplog.text
+        assert "servers = [" in caplog.text
+        assert "in the section [access] of config.toml" in caplog.text
+
+
+class TestRoles:
+    @pytest.fixture
+    def overrides(self) -> dict[str, str]:
+        return {"REACTUNE_ACCESS__ROLES": "12345"}
+
+    async def test_members_without_the_role_neither_talk_nor_vote_and_admins_do(self, place, rows, votes):
+        await place.ada.send(place.channel, f"{place.mention} hi")
+        assert Refusal.ROLE.value in place.contents
+        answer = await place.ask("hi", who=place.grace)
+        await place.ada.react(answer, "👍")
+        await place.ada.react(answer, "🔁")
+        assert rows(VoteEventRow) == []
+        await place.grace.react(answer, "👍")
+        assert list(votes(1)) == [place.grace.id]
+        assert len(rows(ReplyRow)) == 1
+
+    async def test_a_vote_from_outside_is_not_found_after_a_restart_either(self, place, env, rows, new_bot):
+        answer = await place.ask("hi", who=place.grace)
+        await place.ada.react(answer, "👍")
+        await place.grace.react(answer, "👎")
+        await env.restart_bot(new_bot())
+        assert {row.user_id for row in rows(VoteEventRow)} == {place.grace.id}
+
+    async def test_a_direct_message_needs_the_role_as_well(self, place, engine):
+        await place.ada.send_dm("hi")
+        assert engine.requests == []
+        await place.grace.send_dm("hi")
+        assert len(engine.requests) == 1
+
+
+class TestChannels:
+    @pytest.fixture
+    def overrides(self) -> dict[str, str]:
+        return {"REACTUNE_ACCESS__CHANNELS": "12345"}
+
+    async def test_other_channels_are_not_served(self, place, engine):
+        await place.ada.send(place.channel, f"{place.mention} hi")
+        assert Refusal.CHANNEL.value in place.contents
+        assert engine.requests == []
+
+
+async def test_members_of_a_served_server_may_write_directly(place, engine):
+    await place.ada.send_dm("hi")
+    assert len(engine.requests) == 1
+
+
+class TestNoDirectMessages:
+    @pytest.fixture
+    def overrides(self) -> dict[str, str]:
+        return {"REACTUNE_ACCESS__DIRECT_MESSAGES": "false"}
+
+    async def test_nobody_is_answered_directly(self, place, engine):
+        await place.ada.send_dm("hi")
+        assert engine.requests == []

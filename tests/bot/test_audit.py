@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from discord import app_commands
+
+from bot.audit import is_for_admins
+from bot.permissions import NotAnAdmin
+from bot.reports import sentence
+from storage.audit import Deed, Wanted, audited, note_deed, read_trail
+from storage.database import open_database
+from storage.personalities import ensure_personality
+from storage.schema import AuditOutcome, AuditRow, BindingRow, PersonalityRow
+from tests.word_encoder import WordEncoder
+
+# What each admin command is given; every one of the tree is here, or the first test fails.
+OPTIONS = {
+    "arena start": {"prompt": "Say hi."},
+    "arena status": {},
+    "arena stop": {},
+    "audit": {},
+    "forget conversation": {},
+    "knowledge add": {"text": "The office is in Room 5.", "title": "Office"},
+    "knowledge gaps": {},
+    "knowledge list": {},
+    "knowledge refresh": {"document": 99},
+    "knowledge remove": {"document": 99},
+    "knowledge search": {"question": "Where?"},
+    "knowledge show": {"document": 99},
+    "model canary start": {"version": "v9", "reason": "why not"},
+    "model canary status": {},
+    "model canary stop": {"reason": "enough"},
+    "model compare": {"a": "v8", "b": "v9"},
+    "model lineage": {"version": "base"},
+    "model list": {},
+    "model promote": {"version": "v9", "reason": "it is nicer"},
+    "model report": {},
+    "model rollback": {"reason": "rude"},
+    "model show": {"version": "base"},
+    "model status": {},
+    "model train": {},
+    "personality archive": {"personality": "nobody"},
+    "personality bind": {"personality": "default"},
+    "personality create": {"name": "owl"},
+    "personality edit": {"personality": "nobody"},
+    "personality export": {"personality": "default"},
+    "personality import": {"file": ("owl.toml", b"?")},
+    "personality list": {},
+    "personality restore": {"personality": "nobody"},
+    "personality show": {"personality": "default"},
+    "personality unbind": {},
+    "votes history": {},
+    "votes review": {},
+}
+
+
+def admin_commands(env) -> set[str]:
+    found = (command for command in env.bot.tree.walk_commands() if isinstance(command, app_commands.Command))
+    return {command.qualified_name for command in found if is_for_admins(command)}
+
+
+@pytest.fixture
+def load_encoder():
+    return WordEncoder
+
+
+@pytest.fixture
+def open_to_all(env) -> None:
+    """Discord shows every command to everybody, as a server's owner may set it."""
+    for root in env.backend.commands[None].values():
+        root.update(default_member_permissions=None)
+
+
+def test_every_admin_command_is_tried_here(env) -> None:
+    assert admin_commands(env) == set(OPTIONS)
+
+
+@pytest.mark.usefixtures("open_to_all")
+async def test_every_admin_command_leaves_a_line_and_a_refusal_where_no_admin_calls_it(place, env):
+    newest = 0
+    for name, options in OPTIONS.items():
+        for who in (place.grace, place.ada):
+            await who.slash(place.channel, name, **options)
+            trail = await env.bot.database.read(read_trail, Wanted(100))
+            new = [entry for entry in trail if entry.id > newest]
+            newest = trail[0].id
+            assert [row.action for row in new] == [name], (name, who)
+            assert (new[0].actor_id, new[0].guild_id) == (who.id, place.channel.guild.id)
+            if who is place.ada:
+                assert (new[0].outcome, new[0].note) == (AuditOutcome.REFUSED, sentence(str(NotAnAdmin())))
+
+
+async def test_a_change_leaves_a_line_that_says_what_and_by_whom(place, rows):
+    await place.grace.slash(place.channel, "personality bind", personality="default", strength=0.5)
+    (binding,), (line,) = rows(BindingRow), rows(AuditRow)
+    assert (line.outcome, line.actor, line.subject) == (
+        AuditOutcome.DONE,
+        binding.bound_by,
+        "personality: default, strength: 0.5",
+    )
+
+
+async def test_a_form_that_is_sent_after_the_right_has_gone_changes_nothing(place, env, rows):
+    form = await place.grace.slash(place.channel, "personality create", name="owl")
+    (role_id,) = env.backend.guilds[env.guild.id].members[place.grace.id].role_ids
+    env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
+    await env.settle()
+    sent = await place.grace.submit_modal(form, {"description": "I stayed too long."})
+    assert "Only admins may do this" in sent.response.content
+    assert [row.name for row in rows(PersonalityRow)] == ["default"]
+    assert [(row.action, row.outcome) for row in rows(AuditRow)] == [
+        ("personality create", AuditOutcome.DONE),
+        ("personality card", AuditOutcome.REFUSED),
+    ]
+
+
+def test_a_change_that_fails_leaves_nothing(settings, place, rows):
+    def work(session):
+        session.add(BindingRow(scope="server", place_id=1, guild_id=1, personality_id=1, bound_by="grace"))
+        raise RuntimeError("no")
+
+    database = open_database(settings)
+    with contextlib.closing(database), pytest.raises(RuntimeError), database.transaction() as session:
+        audited(Deed("grace", "personality bind"), work)(session)
+    assert rows(AuditRow) == rows(BindingRow) == []
+
+
+class TestTrail:
+    @pytest.fixture(autouse=True)
+    def lines(self, env, place, query):
+        here = place.channel.guild.id
+
+        def write(session):
+            shared = ensure_personality(session)
+            for number in range(12):
+                note_deed(session, Deed("grace (7)", "model promote", f"version: v{number}", actor_id=7, guild_id=here))
+            note_deed(session, Deed("root (command line)", "model rollback", personality_id=shared))
+            note_deed(session, Deed("eve (9)", "votes decide", actor_id=9, guild_id=here + 1))
+            note_deed(
+                session,
+                Deed("mallory (8)", "arena start", "prompt: [x](https://evil.example) <@1>", actor_id=8, guild_id=here),
+                AuditOutcome.REFUSED,
+                "Only admins may do this.",
+            )
+
+        query(write)
+
+    async def test_admins_page_through_their_servers_lines_and_the_operators(self, place):
+        first = (await place.grace.slash(place.channel, "audit", limit=10)).response
+        assert first.ephemeral
+        lines = first.content.splitlines()
+        assert len(lines) == 10
+        assert "mallory" in lines[0]
+        assert "](" not in lines[0]
+        assert "root (command line)" in first.content
+        assert "eve" not in first.content
+        older = await place.grace.click(first, label="Older")
+        assert "version: v2" in older.response.content
+        assert "mallory" not in older.response.content
+
+    async def test_lines_of_one_action_or_member(self, place, env):
+        shown = (await place.grace.slash(place.channel, "audit", action="arena")).response.content
+        assert shown.count("\n") == 0
+        assert "mallory" in shown
+        shown = (await place.grace.slash(place.channel, "audit", action="model roll")).response.content
+        assert shown == "Nothing stands in the audit trail for that."
+
+    @pytest.mark.usefixtures("open_to_all")
+    async def test_members_see_nothing(self, place):
+        shown = (await place.ada.slash(place.channel, "audit")).response.content
+        assert shown == sentence(str(NotAnAdmin()))

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from storage.audit import Deed, Wanted, note_deed, read_trail
+from storage.cards import Card
+from storage.personalities import create_personality, ensure_personality
+from storage.privacy import delete_member
+from storage.schema import AuditOutcome
+
+HERE, THERE = 11, 12
+
+
+def actions(session: Session, **wanted: object) -> list[str]:
+    return [entry.action for entry in read_trail(session, Wanted(50, **wanted))]  # type: ignore[arg-type]
+
+
+def test_lines_come_back_whole_and_newest_first(database):
+    with database.transaction() as session:
+        note_deed(session, Deed("grace (7)", "model promote", "v1", "why not", 7, HERE))
+        note_deed(session, Deed("x" * 99, "votes decide", "\0" + "y" * 999), AuditOutcome.REFUSED, "no")
+    with database.snapshot() as session:
+        newest, oldest = read_trail(session, Wanted(9))
+    assert (newest.outcome, newest.note, newest.actor, newest.subject) == (
+        AuditOutcome.REFUSED,
+        "no",
+        "x" * 64,
+        "y" * 500,
+    )
+    assert (oldest.actor, oldest.subject, oldest.reason, oldest.guild_id) == ("grace (7)", "v1", "why not", HERE)
+
+
+def test_a_server_sees_its_own_lines_and_the_operators_on_what_it_shares(database):
+    with database.transaction() as session:
+        shared = ensure_personality(session)
+        foreign = create_personality(session, "owl", Card(), by="eve", guild_id=THERE).id
+        for action, guild, personality in (
+            ("own", HERE, None),
+            ("foreign", THERE, None),
+            ("operator shared", None, shared),
+            ("operator foreign", None, foreign),
+            ("operator alone", None, None),
+        ):
+            note_deed(session, Deed("a", action, guild_id=guild, personality_id=personality))
+        assert actions(session, guild_id=HERE) == ["operator shared", "own"]
+        assert len(actions(session)) == 5
+
+
+def test_an_action_stands_for_those_below_it_and_not_for_longer_words(database):
+    with database.transaction() as session:
+        for action in ("model", "model promote", "models", "model_x"):
+            note_deed(session, Deed("a", action, actor_id=5))
+        assert actions(session, action="model") == ["model promote", "model"]
+        assert actions(session, actor_id=6) == []
+
+
+def test_a_members_deletion_leaves_the_trail(database):
+    with database.transaction() as session:
+        ensure_personality(session)
+        note_deed(session, Deed("grace (7)", "model promote", actor_id=7, guild_id=HERE))
+        delete_member(session, 7)
+        assert actions(session) == ["model promote"]

@@ -1,0 +1,49 @@
+"""No library tells its makers anything, in no process of ours."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage.settings import TrainingSettings
+from storage.telemetry import SENDERS, SWITCHES
+from trainer.training import training_options
+
+ROOT = Path(__file__).parent.parent.parent
+ASKED = (
+    "import sys, os; import {room}; from storage.telemetry import SENDERS, SWITCHES; "
+    "assert all(os.environ[name] == value for name, value in SWITCHES.items()); "
+    "assert all(sys.modules[sender] is None for sender in SENDERS)"
+)
+
+
+@pytest.mark.parametrize("room", ["storage", "bot", "trainer", "reactune"])
+def test_every_room_switches_it_off_however_it_is_entered(room: str) -> None:
+    """Even where the environment asks for it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_TELEMETRY": "0", "DO_NOT_TRACK": "0"}
+    subprocess.run([sys.executable, "-c", ASKED.format(room=room)], env=environment, check=True)
+
+
+def test_libraries_see_it() -> None:
+    from huggingface_hub import constants
+
+    assert constants.HF_HUB_DISABLE_TELEMETRY
+    assert os.environ.items() >= SWITCHES.items()
+    for sender in SENDERS:
+        with pytest.raises(ImportError):
+            importlib.import_module(sender)
+
+
+def test_openvino_reports_to_a_stub() -> None:
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_rounds_report_to_no_tracker(tmp_path: Path) -> None:
+    assert training_options(tmp_path, TrainingSettings(), validates=False)["report_to"] == "none"

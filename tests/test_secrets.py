@@ -1,0 +1,76 @@
+"""A secret that is planted comes out nowhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from bot.doctor import _find, _open
+from storage.settings import load_settings
+
+TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
+PASSWORD = "hunter2-hunter2"
+
+ENTRIES = ("bot/__main__.py", "trainer/__main__.py")
+
+CRASH = """
+import logging, os, sys, threading
+from pathlib import Path
+from storage.safekeeping import keep_safe
+from storage.settings import load_settings
+from trainer.logs import log_to_stderr
+log_to_stderr(logging.INFO)
+settings = load_settings()
+keep_safe(settings)
+print(repr(settings), settings)
+logging.getLogger("x").error("the token is %s", settings.discord_token.get_secret_value())
+print(Path("/proc/self/cmdline").read_text() if os.path.exists("/proc/self/cmdline") else sys.argv)
+thread = threading.Thread(target=lambda: 1 / len("" if settings.database_url else "x"))
+thread.start(); thread.join()
+raise RuntimeError("no database at " + settings.database_url + " for " + settings.discord_token.get_secret_value())
+"""
+
+
+def test_logs_reprs_arguments_and_tracebacks_hold_no_secret(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("REACTUNE_")},
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "DISCORD_TOKEN": TOKEN,
+            "REACTUNE_DATABASE__URL": f"postgresql+psycopg://bot:{PASSWORD}@127.0.0.1:1/none",
+        },
+        timeout=60,
+        check=False,
+    )
+    everything = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "the token is ***" in everything
+    assert "ZeroDivisionError" in everything
+    assert "RuntimeError: no database at postgresql+psycopg://bot:***@127.0.0.1:1/none for ***" in everything
+    assert TOKEN not in everything
+    assert PASSWORD not in everything
+
+
+def test_an_unreachable_database_is_told_without_its_password() -> None:
+    settings = load_settings(
+        environment={"REACTUNE_DATABASE__URL": f"postgresql+psycopg://bot:{PASSWORD}@127.0.0.1:1/none"}
+    )
+    finding = _find("Database", lambda: str(_open(settings)))
+    assert not finding.is_well
+    assert "127.0.0.1:1" in finding.says
+    assert PASSWORD not in finding.says
+
+
+def test_every_program_keeps_its_settings_safe_and_hands_none_to_a_child_by_argument() -> None:
+    root = Path(__file__).parents[1]
+    programs = {name: (root / name).read_text(encoding="utf-8") for name in ("reactune.py", *ENTRIES)}
+    for name, source in programs.items():
+        assert source.count("load_settings(") == source.count("keep_safe(settings)") == 1, name
+    command = programs["reactune.py"].partition("def _trainer_beside")[2].partition("def keep_running")[0]
+    assert "settings" not in command
