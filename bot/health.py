@@ -59,13 +59,14 @@ class Health:
 
 
 async def examine_health(bot: ReactuneBot, gateway: Gateway) -> Health:
-    trouble = engine_trouble(bot)
+    trouble, settings = engine_trouble(bot), bot.settings
+    disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
     return Health(
         (
             Check("gateway", gateway.is_connected, "connected" if gateway.is_connected else "not connected to Discord"),
             Check("engine", not trouble, trouble or "ready"),
             *await _database(bot),
-            disk_check(bot.settings.data.directory, bot.settings.alerts.min_free_gb),
+            disk,
         )
     )
 
