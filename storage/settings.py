@@ -31,7 +31,13 @@ ENV_SEPARATOR = "__"
 TOKEN_VARIABLE = "DISCORD_TOKEN"
 TOKEN_MISPLACED = {"discord_token", "token", "discord.discord_token", "discord.token", "reactune_discord__token"}
 KEY_VARIABLE = "REMOTE_API_KEY"
-KEY_MISPLACED = {"remote_api_key", "remote.api_key", "remote.key", "reactune_remote__api_key", "reactune_remote_api_key"}
+KEY_MISPLACED = {
+    "remote_api_key",
+    "remote.api_key",
+    "remote.key",
+    "reactune_remote__api_key",
+    "reactune_remote_api_key",
+}
 MOST_NAMES_LISTED = 25
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
