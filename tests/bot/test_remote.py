@@ -570,7 +570,7 @@ async def test_a_server_that_says_it_is_ill_or_lacks_the_model_gets_nothing(
     other = await start(well, model="gpt")
     with pytest.raises(ServersUnreachable):
         other.submit(request())
-    assert f"it lists {BASE_NAME}, not remote.model = 'gpt': set that to one of them" in caplog.text
+    assert f"lists {BASE_NAME}, not remote.model = 'gpt': set that to one of them" in caplog.text
 
 
 async def test_what_any_server_would_refuse_is_asked_once(start: StartEngine) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bot.engine.remote.errors import Overloaded, Refused, ServerError
 from bot.engine.remote.replicas import Replica
-from bot.engine.remote.versions import NOT_FOUND, Versions
+from bot.engine.remote.versions import Versions
 from storage.settings import KEY_VARIABLE, RemoteSettings
 
 log = logging.getLogger(__name__)
@@ -57,11 +57,12 @@ class Watch:
 
     async def _list_models(self, replica: Replica) -> tuple[str, ...]:
         """Return the names of its models; raises ServerError where it is not well, or lacks ours."""
-        await is_healthy(replica)
+        await require_health(replica)
         models = names_in(await replica.server.get("/v1/models"))
         wanted = self._settings.model
-        if wanted and self._settings.kind != "llama.cpp" and wanted not in models:
-            raise Refused(replica.server.url, NOT_FOUND, unknown_model(wanted, models))
+        # Others list what they like: llama.cpp a path, gateways and transformers not all that they answer as.
+        if self._settings.kind == "vllm" and wanted and wanted not in models:
+            raise ServerError(replica.server.url, unknown_model(wanted, models))
         return models
 
     def _tell(self, replica: Replica) -> None:
@@ -71,7 +72,7 @@ class Watch:
             log.warning("%s.", replica.problem)
 
 
-async def is_healthy(replica: Replica) -> None:
+async def require_health(replica: Replica) -> None:
     """Raise ServerError where the server says that it is not; not every server says so."""
     try:
         await replica.server.get("/health")
@@ -88,7 +89,7 @@ def problem_of(error: ServerError) -> str:
 
 
 def unknown_model(wanted: str, models: Sequence[str]) -> str:
-    return f"it lists {', '.join(models) or 'no model'}, not remote.model = {wanted!r}: set that to one of them"
+    return f"lists {', '.join(models) or 'no model'}, not remote.model = {wanted!r}: set that to one of them"
 
 
 def names_in(listed: Any) -> tuple[str, ...]:
