@@ -13,10 +13,11 @@ from pathlib import Path
 import discord
 
 from bot.arena_schedule import arena_trigger
+from bot.engine.remote.examination import ServersUnwell, examine_servers
 from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, require_token
-from storage.adapters import open_store, require_base
+from storage.adapters import AdapterRef, open_store, require_base
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
@@ -27,8 +28,10 @@ from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
+from storage.schema import utc_now
 from storage.sentence_encoder import encoder_name
 from storage.settings import ArenaSettings, ReleaseSettings, Settings
+from storage.spend import describe_spend, is_used_up, spent_on
 from storage.versions import Version, read_alias
 
 LEAST_FREE_BYTES = 2_000_000_000
@@ -63,7 +66,7 @@ def examine(settings: Settings, further: Iterable[Check] = ()) -> list[Finding]:
 def _find(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, check())
-    except (Unwell, StorageError, ConnectionRefused) as error:
+    except (Unwell, ServersUnwell, StorageError, ConnectionRefused) as error:
         return Finding(what, False, str(error))
 
 
@@ -72,6 +75,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Database", lambda: _database(settings)
     yield "Base model", lambda: _base_model(settings)
     yield "Engine", lambda: _engine(settings)
+    if settings.model.engine == "remote":
+        yield "Spending", lambda: _spending(settings)
     yield "Coherence model", lambda: _coherence_model(settings)
     yield "Sentence encoder", encoder_name
     yield "Personalities", lambda: _personalities(settings)
@@ -120,6 +125,8 @@ def _engine(settings: Settings) -> str:
 
 
 def _who_answers(base: BaseModel, settings: Settings) -> str:
+    if settings.model.engine == "remote":
+        return examine_servers(settings, _answering(settings))
     transformers = f"transformers, in {settings.model.number_format}, on the {'GPU' if has_gpu() else 'CPU'}"
     if not prefers_graphs(settings.model):
         return transformers
@@ -132,6 +139,26 @@ def _who_answers(base: BaseModel, settings: Settings) -> str:
     if reason:
         return f"{transformers}: OpenVINO cannot serve this base ({reason})"
     return "OpenVINO" + ("" if reason == "" else "; the next start first compares it with transformers")
+
+
+def _answering(settings: Settings) -> list[AdapterRef]:
+    """Return the versions that answer now, whether their files are sound or not."""
+    with _open(settings) as database, database.transaction() as session:
+        ensure_personality(session)
+        versions = [read_alias(session, personality.id).version for personality in list_personalities(session)]
+    folder = settings.data.directory
+    return [AdapterRef(version.digest, folder) for version in versions if version is not None]
+
+
+def _spending(settings: Settings) -> str:
+    with _open(settings) as database, database.snapshot() as session:
+        spent = spent_on(session, utc_now().date())
+    if is_used_up(spent, settings.remote):
+        raise Unwell(
+            f"{describe_spend(spent, settings.remote)}: nothing is answered before midnight UTC; raise "
+            "remote.tokens_per_day to go on, and start the bot again"
+        )
+    return describe_spend(spent, settings.remote)
 
 
 def _coherence_model(settings: Settings) -> str:

@@ -48,6 +48,8 @@ class Status:
     latest_round: Round | None
     trainer_alive: bool
     schedule: str
+    spend: str = ""
+    """What remote servers have cost today; empty without them."""
 
 
 def describe_status(status: Status) -> str:
@@ -59,6 +61,8 @@ def describe_status(status: Status) -> str:
         f"**Trainer:** {_trainer(status)}",
         status.bases,
     ]
+    if status.spend:
+        lines.insert(2, f"**Spent:** {status.spend}")
     if status.canary:
         lines.insert(1, _canary(status.canary))
     if status.problem:

@@ -49,18 +49,21 @@ def write_gguf(adapter: AdapterRef, base: BaseModel, file: Path) -> None:
     architecture = _architecture(base)
     heads = _heads(base) if architecture == "llama" else {}
     config = json.loads((adapter.path / CONFIG_FILE).read_text(encoding="utf-8"))
-    writer = GGUFWriter(str(file), architecture)
+    tensors = {_name(key): tensor for key, tensor in read_tensors([adapter.path / WEIGHTS_FILE]).items()}
+    staging = file.with_name(f".{file.name}.part")
+    writer = GGUFWriter(str(staging), architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", _alpha(adapter, config))
-    for key, tensor in read_tensors([adapter.path / WEIGHTS_FILE]).items():
-        number, layer, side = _place(key)
+    for name, tensor in tensors.items():
+        layer, side = name.split(".")[2], name.rpartition(".")[2]
         rows = _interleaved(tensor, heads[layer]) if side == "lora_b" and layer in heads else tensor
-        writer.add_tensor(f"blk.{number}.{layer}.weight.{side}", np.ascontiguousarray(rows, dtype=np.float32))
+        writer.add_tensor(name, np.ascontiguousarray(rows, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    staging.replace(file)
 
 
 def _architecture(base: BaseModel) -> str:
@@ -88,13 +91,13 @@ def _alpha(adapter: AdapterRef, config: Mapping[str, Any]) -> float:
     return float(config["lora_alpha"]) * stabilised * adapter.strength
 
 
-def _place(key: str) -> tuple[int, str, str]:
-    """Return the number of the block, GGUF's name of the layer, and which of the two matrices it is."""
+def _name(key: str) -> str:
+    """Return what llama.cpp calls one of PEFT's tensors, such as blk.0.attn_q.weight.lora_a."""
     number, _, rest = key.partition("layers.")[2].partition(".")
     module, _, matrix = rest.partition(".lora_")
     if module not in LAYERS:
         raise AdapterError(f"the adapter changes {key}, which this program cannot name for llama.cpp")
-    return int(number), LAYERS[module], "lora_a" if matrix.startswith("A") else "lora_b"
+    return f"blk.{number}.{LAYERS[module]}.weight.lora_{'a' if matrix.startswith('A') else 'b'}"
 
 
 def _interleaved(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ LOADING_S = 120.0
 NOT_FOUND = 404
 ALREADY_LOADED = "already been loaded"
 NO_ROUTE = "Not Found"
+NO_UPDATES = "takes no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 MOST_STOPS = 4
 """OpenAI's limit."""
 
@@ -175,7 +176,7 @@ class VllmVersions(BaseAlone):
 
 def _remedy(says: str, name: str, path: str) -> str:
     if says == NO_ROUTE:
-        return "takes no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+        return NO_UPDATES
     return (
         f"cannot load {name} from {path} ({says}): let it see the folder `served` of the data folder, set "
         "remote.adapter_path to where it does, and start vLLM with --max-lora-rank of at least training.lora_rank"
@@ -213,20 +214,27 @@ class LlamaCppVersions(BaseAlone):
         }
 
 
-def _number_of(adapter: AdapterRef, listed: Sequence[Mapping[str, Any]], replica: Replica) -> int:
-    wanted = Path(gguf_name(adapter)).stem
-    for entry in listed:
-        if wanted in _file_name(str(entry.get("path", ""))):
-            return int(entry["id"])
-    raise VersionRefused(
-        replica.server.url,
-        f"has no adapter {wanted}: write it with `reactune model gguf`, and start llama-server again with "
-        f"`--lora FOLDER/{gguf_name(adapter)} --lora-init-without-apply`",
+def is_file_of(adapter: AdapterRef, entry: Mapping[str, Any]) -> bool:
+    """Say whether an adapter that llama.cpp's server lists is this version: it tells no more than the file's name."""
+    path = str(entry.get("path", ""))
+    name = PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
+    return Path(gguf_name(adapter)).stem in name
+
+
+def lacks(url: str, adapter: AdapterRef) -> VersionRefused:
+    name = gguf_name(adapter)
+    return VersionRefused(
+        url,
+        f"has no adapter {Path(name).stem}: write it with `reactune model gguf`, and start llama-server again with "
+        f"`--lora FOLDER/{name} --lora-init-without-apply`",
     )
 
 
-def _file_name(path: str) -> str:
-    return PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
+def _number_of(adapter: AdapterRef, listed: Sequence[Mapping[str, Any]], replica: Replica) -> int:
+    for entry in listed:
+        if is_file_of(adapter, entry):
+            return int(entry["id"])
+    raise lacks(replica.server.url, adapter)
 
 
 def _common(request: GenerationRequest) -> Fields:
