@@ -85,9 +85,9 @@ def settings_for(data: Path, *servers: RemoteServer, **changes: object) -> Setti
         "REACTUNE_MODEL__ENGINE": "remote",
         "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
         "REACTUNE_REMOTE__SERVERS": ",".join(server.url for server in servers),
-        "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "0.3",
-        "REACTUNE_REMOTE__IDLE_TIMEOUT_S": "0.15",
-        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "0.5",
+        "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "1",
+        "REACTUNE_REMOTE__IDLE_TIMEOUT_S": "0.5",
+        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "5",
         "REACTUNE_REMOTE__HEALTH_INTERVAL_S": "0.1",
         "REMOTE_API_KEY": str(changes.pop("key", "")),
     }
@@ -197,6 +197,18 @@ async def test_cancelling_closes_the_connection_so_that_the_server_stops(start: 
     assert completion.text
     assert completion.answer_tokens > 0
     await until(lambda: server.left == 1)
+
+
+async def test_answers_that_are_cancelled_at_once_leave_their_places(start: StartEngine) -> None:
+    server = RemoteServer()
+    engine = await start(server, generation__batch_size=2)
+    for _ in range(6):
+        generation = engine.submit(request())
+        generation.cancel()
+        assert (await finished(generation)).finish is Finish.CANCELLED
+    assert await answer(engine, request()) == OF_BASE
+    await asyncio.sleep(0)
+    assert [replica.busy for replica in engine._replicas] == [0]
 
 
 async def test_an_answer_ends_at_its_timeout_running_or_waiting(start: StartEngine) -> None:

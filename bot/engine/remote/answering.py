@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 
 from bot.engine.protocol import Finish, GenerationRequest
 from bot.engine.remote.errors import Faulty, Refused
@@ -88,13 +89,14 @@ async def _attempt(
     finish: str | None = None
     async with versions.naming(replica, so_far.request.adapter) as names:
         so_far.model = names["model"]
-        async for piece in replica.server.complete(body | names):
-            if isinstance(versions, VllmVersions) and piece.model != so_far.model:
-                raise Faulty(replica.server.url, f"answers as {piece.model}, and was asked for {names['model']}")
-            replica.heard_at = time.perf_counter()
-            so_far.take(piece.text, piece.usage)
-            extend(piece.text)
-            finish = piece.finish or finish
+        async with aclosing(replica.server.complete(body | names)) as pieces:
+            async for piece in pieces:
+                if isinstance(versions, VllmVersions) and piece.model != so_far.model:
+                    raise Faulty(replica.server.url, f"answers as {piece.model}, and was asked for {so_far.model}")
+                replica.heard_at = time.perf_counter()
+                so_far.take(piece.text, piece.usage)
+                extend(piece.text)
+                finish = piece.finish or finish
     if finish not in FINISHES:
         raise Faulty(replica.server.url, f"ended an answer for a reason of its own ({finish})")
     _compare_counts(so_far, replica)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queued import QueuedGeneration, Turns, require_room
+from bot.engine.queued import Turns, require_room
 from bot.engine.remote.answering import Answer, answer
 from bot.engine.remote.beginnings import blocks_of
 from bot.engine.remote.errors import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
+from bot.engine.remote.generation import RemoteGeneration
 from bot.engine.remote.replicas import Replica, choose, next_chance
 from bot.engine.remote.server import Server, open_session
 from bot.engine.remote.spending import Spending
@@ -31,22 +33,6 @@ log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3
 """Servers asked for an answer before it is given up; those that have too much to do do not count."""
-
-
-class RemoteGeneration(QueuedGeneration):
-    """An answer with how often it was tried, and where."""
-
-    def __init__(
-        self, request: GenerationRequest, blocks: tuple[int, ...], on_cancel: Callable[[QueuedGeneration], None]
-    ) -> None:
-        super().__init__(request, on_cancel)
-        self.blocks = blocks
-        self.attempts = 0
-        self.avoided: set[Replica] = set()
-        """Servers that failed it."""
-        self.task: asyncio.Task[None] | None = None
-        self.answer: Answer | None = None
-        """What has come of it since it was asked for last."""
 
 
 class RemoteEngine:
@@ -69,9 +55,10 @@ class RemoteEngine:
         self._waiting: list[RemoteGeneration] = []
         self._turns = Turns()
         self._timers: dict[RemoteGeneration, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        """Answers under way, and what follows them."""
-        self._watches: list[asyncio.Task[None]] = []
+        self._answers: set[asyncio.Task[None]] = set()
+        """Under way, and the counting of their tokens: closing waits for them."""
+        self._chores: set[asyncio.Task[None]] = set()
+        """What closing ends: looks at servers, and versions that are loaded ahead."""
         self._alarm: asyncio.TimerHandle | None = None
         """Rings when a server's rest is over."""
         self._session: Any = None
@@ -97,15 +84,13 @@ class RemoteEngine:
         key = self._settings.remote_api_key
         self._session = open_session(self._remote, key.get_secret_value().strip() if key else None)
         self._replicas = [Replica(Server(url, self._session, self._remote)) for url in self._remote.servers]
-        looks = [self._spawn(self._watch.look(one), f"look at {one.server.url}") for one in self._replicas]
-        await asyncio.gather(self._spending.look(), *looks)
+        looks = [self._look(replica) for replica in self._replicas]
+        await asyncio.gather(self._spending.look(), *looks, return_exceptions=True)
         if self._is_closing:
             return
-        self._watches = [
-            asyncio.create_task(self._watch.watch(replica), name=f"watch {replica.server.url}")
-            for replica in self._replicas
-        ]
-        self._spawn(self._tidy(), "unused copies of versions")
+        for replica in self._replicas:
+            _spawn(self._chores, self._watch.watch(replica), f"watch {replica.server.url}")
+        _spawn(self._chores, self._tidy(), "unused copies of versions")
         self._is_open = True
         for adapter in self._wanted:
             self.prepare(adapter)
@@ -126,9 +111,10 @@ class RemoteEngine:
         except TimeoutError:
             for generation in list(self._timers):
                 self._end(generation, Finish.CANCELLED)
-        for watch in self._watches:
-            watch.cancel()
-        await asyncio.gather(*self._watches, *self._tasks, return_exceptions=True)
+        for chore in self._chores:
+            chore.cancel()
+        while self._answers or self._chores:  # an answer that ends has its tokens counted
+            await asyncio.gather(*self._answers, *self._chores, return_exceptions=True)
         if self._alarm:
             self._alarm.cancel()
         if self._session is not None:
@@ -146,7 +132,7 @@ class RemoteEngine:
         elif adapter is not None and not self._is_closing:
             for replica in self._replicas:
                 if replica.problem is None:
-                    self._spawn(self._prepare(replica, adapter), f"prepare {served_name(adapter)}")
+                    _spawn(self._chores, self._prepare(replica, adapter), f"prepare {served_name(adapter)}")
 
     async def _prepare(self, replica: Replica, adapter: AdapterRef) -> None:
         try:
@@ -240,7 +226,14 @@ class RemoteEngine:
         self._turns.take(generation.request.lane)
         replica.busy += 1
         replica.beginnings.note(generation.blocks)
-        generation.task = self._spawn(self._serve(generation, replica), f"answer of {replica.server.url}")
+        generation.task = _spawn(self._answers, self._serve(generation, replica), f"answer of {replica.server.url}")
+        # Not in the task: one that is cancelled before it begins runs none of its lines.
+        generation.task.add_done_callback(partial(self._leave, generation, replica))
+
+    def _leave(self, generation: RemoteGeneration, replica: Replica, _task: asyncio.Task[None]) -> None:
+        generation.task = None
+        replica.busy -= 1
+        self._settle()
 
     async def _serve(self, generation: RemoteGeneration, replica: Replica) -> None:
         assert self._renderer is not None, "nothing is asked for before the start"
@@ -250,8 +243,9 @@ class RemoteEngine:
             await self._spending.look()
             self._spending.require()
             finish = await answer(so_far, generation.extend, replica, self._versions)
-        except asyncio.CancelledError:
-            pass  # it was completed before
+        except asyncio.CancelledError:  # it was completed before
+            if generation.completion.finish is Finish.TIMEOUT and so_far.model and not so_far.text:
+                replica.failed(time.perf_counter())
         except Exception as error:
             costs = bool(so_far.text) or isinstance(error, Slow)
             self._blame(replica, error)
@@ -259,12 +253,8 @@ class RemoteEngine:
         else:
             replica.succeeded()
             self._complete(generation, finish)
-        finally:
-            generation.task = None
-            replica.busy -= 1
-            if costs and so_far.model:
-                self._spawn(self._count(replica, so_far), "count tokens")
-            self._settle()
+        if costs and so_far.model:
+            _spawn(self._answers, self._count(replica, so_far), "count tokens")
 
     async def _count(self, replica: Replica, so_far: Answer) -> None:
         await self._spending.add(replica.server.url, so_far.model, so_far.prompt_tokens, await so_far.billed_tokens())
@@ -309,10 +299,15 @@ class RemoteEngine:
         elif isinstance(error, ServerError) and not isinstance(error, (Refused, VersionRefused)):
             replica.failed(now)
             if isinstance(error, Unreachable) and replica.failures == 1:
-                self._spawn(self._watch.look(replica), f"look at {replica.server.url}")
+                self._look(replica)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def _look(self, replica: Replica) -> asyncio.Task[None]:
+        return _spawn(self._chores, self._watch.look(replica), f"look at {replica.server.url}")
+
+
+def _spawn(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Begin a task that `tasks` holds until it ends."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task

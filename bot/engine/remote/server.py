@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -76,6 +77,8 @@ class Server:
             ):
                 await self._require_success(response)
                 text = await response.text(errors="replace")
+        except aiohttp.ConnectionTimeoutError as error:
+            raise self._no_connection() from error
         except TimeoutError as error:
             raise Slow(self.url, f"says nothing at {path} for {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -85,17 +88,18 @@ class Server:
         except ValueError:
             return None
 
-    async def complete(self, body: Json) -> AsyncIterator[Piece]:
+    async def complete(self, body: Json) -> AsyncGenerator[Piece, None]:
         """Yield the answer as it comes; raises ServerError, also where it ends before its end."""
         has_ended = False
-        async for event in self._events("/v1/completions", body):
-            piece = self._piece(event)
-            has_ended = has_ended or piece.finish is not None
-            yield piece
+        async with aclosing(self._events("/v1/completions", body)) as events:
+            async for event in events:
+                piece = self._piece(event)
+                has_ended = has_ended or piece.finish is not None
+                yield piece
         if not has_ended:
             raise Unreachable(self.url, "broke off in the middle of an answer")
 
-    async def _events(self, path: str, body: Json) -> AsyncIterator[Json]:
+    async def _events(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
         deadline = _now() + self._settings.first_token_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
@@ -115,12 +119,17 @@ class Server:
                     if _says_something(event):
                         deadline = _now() + self._settings.idle_timeout_s
                     yield event
+        except aiohttp.ConnectionTimeoutError as error:
+            raise self._no_connection() from error
         except TimeoutError as error:
             raise Slow(self.url, "says nothing more") from error
         except ValueError as error:
             raise Faulty(self.url, f"sends an event that is too long ({error})") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(self.url, f"is lost ({_reason(error)})") from error
+
+    def _no_connection(self) -> Unreachable:
+        return Unreachable(self.url, f"takes no connection for {self._settings.connect_timeout_s:g} s")
 
     def _event(self, data: bytes) -> Json:
         try:
