@@ -306,8 +306,14 @@ class RemoteEngine:
 
 
 def _spawn(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Begin a task that `tasks` holds until it ends."""
+    """Begin a task that `tasks` holds until it ends; its failure is logged."""
     task = asyncio.get_running_loop().create_task(work, name=name)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
+    task.add_done_callback(_log_failure)
     return task
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("background task %r failed", task.get_name(), exc_info=task.exception())

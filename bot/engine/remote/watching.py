@@ -28,18 +28,14 @@ class Watch:
 
     async def watch(self, replica: Replica) -> None:
         """Look again and again; a server that is lost at first sooner, then less and less often."""
-        pause_s = FIRST_PAUSE_S
+        interval_s, pause_s = self._settings.health_interval_s, FIRST_PAUSE_S
         while True:
             is_well = replica.problem is None
-            pause_s = FIRST_PAUSE_S if is_well else pause_s * 2
-            await asyncio.sleep(self._settings.health_interval_s if is_well else min(pause_s, self._longest_s))
+            pause_s = FIRST_PAUSE_S if is_well else min(pause_s * 2, interval_s)
+            await asyncio.sleep(interval_s if is_well else pause_s)
             # One that is answering is well, and may be too busy to say so.
-            if time.perf_counter() - replica.heard_at >= self._settings.health_interval_s or not is_well:
+            if not is_well or time.perf_counter() - replica.heard_at >= interval_s:
                 await self.look(replica)
-
-    @property
-    def _longest_s(self) -> float:
-        return self._settings.health_interval_s
 
     async def look(self, replica: Replica) -> None:
         """Ask once, and say in the log what has changed."""
@@ -95,4 +91,6 @@ def unknown_model(wanted: str, models: Sequence[str]) -> str:
 def names_in(listed: Any) -> tuple[str, ...]:
     """Return the ids of /v1/models."""
     models = listed.get("data") if isinstance(listed, dict) else None
-    return tuple(str(model["id"]) for model in models or () if isinstance(model, dict) and "id" in model)
+    if not isinstance(models, list):
+        return ()
+    return tuple(str(model["id"]) for model in models if isinstance(model, dict) and "id" in model)
