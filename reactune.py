@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
-from storage.adapters import open_store
+from storage.adapters import open_store, require_base
 from storage.audit import Deed, Entry, Wanted, note_deed, read_trail
 from storage.database import Database, open_database
 from storage.errors import (
@@ -415,6 +415,61 @@ def draw_model_report(
     except OSError as error:
         raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error
     _show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The picture is {file}.", as_json)
+
+
+@model.command("gguf")
+def write_model_gguf(
+    version: str,
+    folder: Annotated[Path, typer.Argument(help="Where to write the file; its name says which version it is.")],
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    as_json: AsJson = False,
+) -> None:
+    """Write a version as the GGUF file that llama.cpp's server is started with."""
+    from storage.adapters import AdapterRef
+    from storage.base_model import resolve_base_model
+    from storage.gguf_adapters import gguf_name, write_gguf
+
+    settings = load_settings(config)
+    found = _read(config, personality, lambda session, id_: version_named(session, id_, version))
+    if found is None:
+        raise SettingsError("base has no adapter, so there is nothing to write: name a version such as v3")
+    adapter = AdapterRef(found.digest, open_store(settings).path(found.digest))
+    with _progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    require_base(adapter.path, base)
+    file = folder / gguf_name(adapter)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_gguf(adapter, base, file)
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error
+    data = {"version": found.name, "digest": found.digest, "file": str(file)}
+    _show(
+        data,
+        f"**{found.name}** is in {file}: start llama-server with `--lora {file} --lora-init-without-apply`.",
+        as_json,
+    )
+
+
+@model.command("slim")
+def write_slim_base(
+    folder: Annotated[Path, typer.Argument(help="A new folder, to be copied to the bot's host as its model.base.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the base model without its weights, for a bot whose servers are elsewhere."""
+    from storage.base_model import resolve_base_model, without_weights
+
+    settings = load_settings(config)
+    with _progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    try:
+        without_weights(base, folder)
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be written ({error.strerror}): choose another place") from error
+    data = {"base": base.name, "revision": base.revision, "folder": str(folder)}
+    _show(data, f"**{base.name}** ({base.revision}) is in {folder}, without its weights.", as_json)
 
 
 @votes.command("fate")

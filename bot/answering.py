@@ -222,7 +222,8 @@ class Answerer:
                 await stream.show(text)
         except (GenerationFailed, EngineStopped) as error:
             log.error("An answer failed: %s.", error)
-            await stream.finish(FAILED, f"-# {label_of(ask.voice.personality, release)}")
+            words = str(error.__cause__) if isinstance(error.__cause__, UserFacingError) else FAILED
+            await stream.finish(words, f"-# {label_of(ask.voice.personality, release)}")
             return FinishedReply(answer="", outcome=Outcome.FAILED)
         completion = generation.completion
         finished = finished_reply(completion)

@@ -156,7 +156,7 @@ class ReactuneBot(commands.AutoShardedBot):
         self.personality_id = await self.database.run(ensure_personality)
         await self.database.run(take_cards, settings)
         self.base = await asyncio.to_thread(self._resolve_base)
-        self.engine = self._given_engine or ChosenEngine(settings, self.base)
+        self.engine = self._given_engine or ChosenEngine(settings, self.base, self.database)
         self.adapters = open_store(settings)
         self.releases = Releases(self.database, self.adapters, self.base)
         self.library = Library(self.database, settings.knowledge, self._load_encoder, self.deletions)

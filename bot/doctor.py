@@ -18,10 +18,11 @@ from bot.checks import Check, Unwell
 from bot.checks.clocks import check_clock
 from bot.checks.machine import check_gpu, check_log_file, check_memory, check_open_files, check_pages
 from bot.checks.packages import check_packages
+from bot.engine.remote.examination import ServersUnwell, examine_servers
 from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
-from storage.adapters import open_store, require_base
+from storage.adapters import AdapterRef, open_store, require_base
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
@@ -35,8 +36,10 @@ from storage.processes import TRAINER, signs_of_life
 from storage.quantization import require_quantization
 from storage.retention import count_past, keeps_until
 from storage.safekeeping import OWNER_ONLY
+from storage.schema import utc_now
 from storage.sentence_encoder import encoder_name
 from storage.settings import EVERY_SERVER, ArenaSettings, Settings
+from storage.spend import describe_spend, is_used_up, spent_on
 from storage.vectors import has_pgvector
 from storage.versions import Version, read_alias
 from storage.wording import count
@@ -66,7 +69,7 @@ def examine(settings: Settings, further: Iterable[Check] = ()) -> list[Finding]:
 def _find(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, check())
-    except (Unwell, StorageError, ConnectionRefused) as error:
+    except (Unwell, ServersUnwell, StorageError, ConnectionRefused) as error:
         return Finding(what, False, str(error))
 
 
@@ -85,6 +88,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Memory", lambda: check_memory(resolve_base_model(settings.model.base, settings.data.directory).path)
     yield "GPU", check_gpu
     yield "Engine", lambda: _engine(settings)
+    if settings.model.engine == "remote":
+        yield "Spending", lambda: _spending(settings)
     yield "Coherence model", lambda: _coherence_model(settings)
     yield "Sentence encoder", encoder_name
     yield "Personalities", lambda: _personalities(settings)
@@ -178,6 +183,8 @@ def _engine(settings: Settings) -> str:
 
 
 def _who_answers(base: BaseModel, settings: Settings) -> str:
+    if settings.model.engine == "remote":
+        return examine_servers(settings, _answering(settings))
     transformers = f"transformers, in {settings.model.number_format}, on the {'GPU' if has_gpu() else 'CPU'}"
     if not prefers_graphs(settings.model):
         return transformers
@@ -190,6 +197,26 @@ def _who_answers(base: BaseModel, settings: Settings) -> str:
     if reason:
         return f"{transformers}: OpenVINO cannot serve this base ({reason})"
     return "OpenVINO" + ("" if reason == "" else "; the next start first compares it with transformers")
+
+
+def _answering(settings: Settings) -> list[AdapterRef]:
+    """Return the versions that answer now, whether their files are sound or not."""
+    with _open(settings) as database, database.transaction() as session:
+        ensure_personality(session)
+        versions = [read_alias(session, personality.id).version for personality in list_personalities(session)]
+    folder = settings.data.directory
+    return [AdapterRef(version.digest, folder) for version in versions if version is not None]
+
+
+def _spending(settings: Settings) -> str:
+    with _open(settings) as database, database.snapshot() as session:
+        spent = spent_on(session, utc_now().date())
+    if is_used_up(spent, settings.remote):
+        raise Unwell(
+            f"{describe_spend(spent, settings.remote)}: nothing is answered before midnight UTC; raise "
+            "remote.tokens_per_day to go on, and start the bot again"
+        )
+    return describe_spend(spent, settings.remote)
 
 
 def _coherence_model(settings: Settings) -> str:

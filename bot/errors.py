@@ -22,6 +22,16 @@ class EngineClosed(UserFacingError):
         super().__init__("I am restarting. Please ask again in a minute.")
 
 
+class ServersUnreachable(UserFacingError):
+    def __init__(self) -> None:
+        super().__init__("I cannot reach the servers that I think with. Please try again in a few minutes.")
+
+
+class SpentForToday(UserFacingError):
+    def __init__(self) -> None:
+        super().__init__("I have used up what I may think today. I answer again after midnight UTC.")
+
+
 class EngineStopped(BotError):
     """The model cannot be loaded, or its thread or process died."""
 

@@ -53,6 +53,8 @@ class Status:
     running: Sequence[Round]
     """The rounds of all personalities that train now."""
     schedule: str
+    spend: str = ""
+    """What remote servers have cost today; empty without them."""
 
 
 def describe_status(status: Status) -> str:
@@ -64,6 +66,8 @@ def describe_status(status: Status) -> str:
         f"**Trainer:** {_trainer(status)}",
         status.bases,
     ]
+    if status.spend:
+        lines.insert(2, f"**Spent:** {status.spend}")
     if status.canary:
         lines.insert(1, _canary(status.canary))
     if status.problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -842,3 +842,16 @@ class AuditRow(Base):
     outcome: Mapped[AuditOutcome]
     note: Mapped[str] = mapped_column(Text, default="")
     """Why it was refused, or the reference id of a failure."""
+
+
+class SpendRow(Base):
+    """What a model of a remote server read and wrote on one UTC day, of all bot processes together."""
+
+    __tablename__ = "spend"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    server: Mapped[str] = mapped_column(String(255), primary_key=True)
+    model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    answers: Mapped[int]
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    answer_tokens: Mapped[int] = mapped_column(BigInteger)

@@ -30,6 +30,14 @@ ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"
 TOKEN_VARIABLE = "DISCORD_TOKEN"
 TOKEN_MISPLACED = {"discord_token", "token", "discord.discord_token", "discord.token", "reactune_discord__token"}
+KEY_VARIABLE = "REMOTE_API_KEY"
+KEY_MISPLACED = {
+    "remote_api_key",
+    "remote.api_key",
+    "remote.key",
+    "reactune_remote__api_key",
+    "reactune_remote_api_key",
+}
 MOST_NAMES_LISTED = 25
 EVERY_SERVER = 0
 """In access.servers: all servers that the bot is in."""
@@ -44,7 +52,18 @@ def _split_commas(value: Any) -> Any:
     return [part for part in value.replace(",", " ").split() if part] if isinstance(value, str) else value
 
 
+def _server_address(text: str) -> str:
+    """Return the address of a server without what clients often add to it; raises ValueError on what is none."""
+    parts = urlsplit(text)
+    if parts.username or parts.password:
+        raise ValueError(f"an address may hold no password: put the servers' key into the variable {KEY_VARIABLE}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{text!r} is no address of a server: write http://host:port or https://host")
+    return text.rstrip("/").removesuffix("/v1")
+
+
 Ids = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
+Servers = Annotated[tuple[Annotated[str, AfterValidator(_server_address)], ...], BeforeValidator(_split_commas)]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 Files = Annotated[tuple[Folder, ...], BeforeValidator(_split_commas)]
 
@@ -151,8 +170,8 @@ class ModelSettings(Section):
 
     base: str = "bundled"
     """The base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a hub id."""
-    engine: Literal["auto", "openvino", "transformers"] = "auto"
-    """What runs it: "openvino" (fast on CPUs), "transformers" (any model, GPUs), or "auto", the first where it can."""
+    engine: Literal["auto", "openvino", "transformers", "remote"] = "auto"
+    """What runs it: "openvino" (CPUs), "transformers" (any model, GPUs), "auto" (of these), "remote" (see [remote])."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Number format of answering: transformers' weights, OpenVINO's factors; "auto": bfloat16 if the machine has it."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
@@ -166,6 +185,35 @@ class ModelSettings(Section):
     def number_format(self) -> str:
         """`dtype`, decided for this machine; PyTorch is asked only where there is a GPU that may be used."""
         return number_format(self.dtype, may_use_gpu=self.engine != "openvino")
+
+
+class RemoteSettings(Section):
+    """Servers that answer in place of this machine, where model.engine is "remote" (docs/remote.md)."""
+
+    servers: Servers = Field(default=(), repr=False)  # what is refused may hold a password
+    """Addresses of servers that hold the same base model, such as http://gpu-1:8000; answers are spread over them."""
+    kind: Literal["vllm", "llama.cpp", "openai"] = "vllm"
+    """What they run, which decides how versions get in; "openai" is any other server of that API, the base alone."""
+    model: str = ""
+    """Name by which the servers know the base model; empty is the first that they list."""
+    adapter_path: str = ""
+    """Where vLLM's servers see the folder `served` of the data folder; empty is the same path as here."""
+    max_adapters: Count = 8
+    """Versions that the bot keeps loaded on each of vLLM's servers; the least recently used one leaves first."""
+    connect_timeout_s: Positive = 5.0
+    """Seconds that a server has to take a connection, or to answer whether it is well."""
+    first_token_timeout_s: Positive = 60.0
+    """Seconds without a first word after which an answer is asked of another server."""
+    idle_timeout_s: Positive = 20.0
+    """Seconds without a further word after which an answer ends with what it has."""
+    health_interval_s: Positive = 10.0
+    """Seconds between two looks at a server; one that is lost is looked at sooner."""
+    tokens_per_day: Annotated[int, Field(ge=0)] = 0
+    """Tokens of prompts and answers after which nothing more is answered until midnight UTC; 0 is no such limit."""
+    prompt_price: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million tokens of prompts, in your currency, for /model status; 0 is none."""
+    answer_price: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million tokens of answers, in your currency, for /model status; 0 is none."""
 
 
 class GenerationSettings(Section):
@@ -182,7 +230,7 @@ class GenerationSettings(Section):
     timeout_s: Positive = 120.0
     """Seconds after which an unfinished answer is given up."""
     batch_size: Count = 8
-    """Most answers generated together."""
+    """Most answers generated together; with remote servers, by each of them."""
     queue_size: Count = 32
     """Most answers of one personality waiting; beyond it the bot says that it is busy."""
 
@@ -475,6 +523,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     output: OutputSettings = OutputSettings()
     model: ModelSettings = Field(default_factory=ModelSettings)
+    remote: RemoteSettings = RemoteSettings()
     generation: GenerationSettings = GenerationSettings()
     chat: ChatSettings = ChatSettings()
     personalities: PersonalitySettings = PersonalitySettings()
@@ -493,6 +542,8 @@ class Settings(Section):
     privacy: PrivacySettings = PrivacySettings()
     discord_token: SecretStr | None = Field(default=None, exclude=True)
     """The bot's token, from DISCORD_TOKEN; never from a file that is committed."""
+    remote_api_key: SecretStr | None = Field(default=None, exclude=True)
+    """What the servers of [remote] want to be shown, from REMOTE_API_KEY; never from a file that is committed."""
 
     @model_validator(mode="after")
     def _number_the_shards(self) -> Settings:
@@ -525,6 +576,14 @@ class Settings(Section):
         if training.quantization and training.parallelism == "fsdp" and training.processes > 1:
             raise ValueError(
                 'training.quantization = "4bit" does not go together with training.parallelism = "fsdp": set "ddp"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _name_a_server(self) -> Settings:
+        if self.model.engine == "remote" and not self.remote.servers:
+            raise ValueError(
+                'model.engine = "remote" needs servers: set remote.servers to their addresses (docs/remote.md)'
             )
         return self
 
@@ -571,7 +630,11 @@ def load_settings(
         table.setdefault(section, {})[key] = environment[variable]
         origins[f"{section}.{key}"] = variable
     try:
-        return Settings.model_validate({**table, "discord_token": environment.get(TOKEN_VARIABLE) or None})
+        secrets = {
+            "discord_token": environment.get(TOKEN_VARIABLE) or None,
+            "remote_api_key": environment.get(KEY_VARIABLE) or None,
+        }
+        return Settings.model_validate(table | secrets)
     except ValidationError as error:
         raise SettingsError(_sentence(error, origins)) from error
 
@@ -633,6 +696,8 @@ def variable_name(section: str, key: str) -> str:
 def _suggestion(name: str, known: Collection[str]) -> str:
     if name.lower() in TOKEN_MISPLACED:
         return f": the bot's token is read from the variable {TOKEN_VARIABLE}, in the environment or in .env"
+    if name.lower() in KEY_MISPLACED:
+        return f": the servers' key is read from the variable {KEY_VARIABLE}, in the environment or in .env"
     close = get_close_matches(name, known, n=1, cutoff=0.7)
     if close:
         return f": did you mean {close[0]}?"

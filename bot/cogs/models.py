@@ -45,6 +45,8 @@ from storage.rounds import (
     stop_showing_progress,
 )
 from storage.schema import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson, utc_now
+from storage.settings import Settings
+from storage.spend import describe_spend, is_used_up, spent_on
 from storage.statistics import read_report
 from storage.versions import (
     BASE_NAME,
@@ -114,6 +116,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             trainers=signs_of_life(session, TRAINER),
             running=running_rounds(session),
             schedule=settings.training.schedule,
+            spend=_spend(session, settings),
         )
 
     @app_commands.command()
@@ -405,6 +408,15 @@ def _advice(session: Session, round_: Round) -> str:
     if made.verdict is not GateVerdict.PASS:
         return f"\nOnly with override and a reason does `/model promote {made.name}` make {made.name} answer, {tells}"
     return f"\n`/model promote {made.name}` makes {made.name} answer, {tells}"
+
+
+def _spend(session: Session, settings: Settings) -> str:
+    """Return what remote servers have cost today, and what a spent day means; nothing without them."""
+    if settings.model.engine != "remote":
+        return ""
+    spent = spent_on(session, utc_now().date())
+    ending = "; ⚠️ nothing is answered before midnight UTC" if is_used_up(spent, settings.remote) else ""
+    return describe_spend(spent, settings.remote) + ending
 
 
 def _shortened(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which engine answers: the fast one where it can, transformers where not."""
+"""Which engine answers: the fast one where it can, transformers where not, and servers where they are asked for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from bot.engine.local import LocalEngine
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.protocol import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt, engine_state
+from bot.engine.remote.engine import RemoteEngine
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
+from storage.database import Database, open_database
 from storage.graphs.verdict import prefers_graphs
 from storage.settings import Settings
 
@@ -22,9 +24,12 @@ log = logging.getLogger(__name__)
 class ChosenEngine:
     """The engine of `model.engine`; until it has started, everybody who renders a prompt waits."""
 
-    def __init__(self, settings: Settings, base: BaseModel) -> None:
+    def __init__(self, settings: Settings, base: BaseModel, database: Database | None = None) -> None:
+        """`database` is where a remote engine counts tokens; without one it opens its own."""
         self._settings = settings
         self._base = base
+        self._database = database
+        self._own_database: Database | None = None
         self._engine: Engine | None = None
         self._has_begun = asyncio.Event()
         """It has started, or failed to."""
@@ -55,6 +60,8 @@ class ChosenEngine:
         self._is_closing = True
         if self._engine:
             await self._engine.close(drain_s)
+        if self._own_database:
+            self._own_database.close()
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
         """Fit and render as every engine does, once it has started; raises EngineClosed, or why it did not start."""
@@ -80,6 +87,10 @@ class ChosenEngine:
 
     async def _choose(self) -> None:
         settings, base = self._settings, self._base
+        if settings.model.engine == "remote":
+            # Whoever set servers wants them to answer: nothing takes their place.
+            await self._begin(RemoteEngine(base, settings, self._database or await self._open_database()))
+            return
         if await asyncio.to_thread(prefers_graphs, settings.model):
             try:
                 await self._begin(OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation))
@@ -89,6 +100,10 @@ class ChosenEngine:
                     raise EngineStopped(f'{error}; set model.engine = "transformers"') from error
                 log.warning("Answering with transformers: %s.", error)
         await self._begin(LocalEngine(base.path, settings.model, settings.generation))
+
+    async def _open_database(self) -> Database:
+        self._own_database = await asyncio.to_thread(open_database, self._settings)
+        return self._own_database
 
     async def _begin(self, engine: Engine) -> None:
         if not self._is_closing:

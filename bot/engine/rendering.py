@@ -59,6 +59,11 @@ class Renderer:
             text, tokens = self._template(fitted.messages), self._count_tokens(fitted.messages)
         return RenderedPrompt(text, fitted.messages, tokens, fitted.dropped, fitted.shortened)
 
+    def ids(self, text: str) -> list[int]:
+        """Return the tokens of a rendered prompt, or of an answer."""
+        with self._lock:
+            return self._ids(text)
+
     def _harmless(self, message: ChatMessage) -> ChatMessage:
         """Return the message with a space inside each of this tokenizer's special tokens, so that it opens no turn.
 
@@ -74,7 +79,11 @@ class Renderer:
         return text
 
     def _count_tokens(self, messages: Sequence[ChatMessage]) -> int:
-        return len(self._tokenizer(self._template(messages), add_special_tokens=False)["input_ids"])
+        return len(self._ids(self._template(messages)))
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
 
 def _specials_of(tokenizer: Any) -> re.Pattern[str] | None:

@@ -1,4 +1,4 @@
-"""llama.cpp's own server, from the wheels of xllamacpp, with an adapter rewritten as it wants it."""
+"""llama.cpp's own server, from the wheels of xllamacpp, asked for what it has at its start."""
 
 from __future__ import annotations
 
@@ -6,66 +6,19 @@ import asyncio
 import json
 import os
 import time
-from importlib.metadata import distribution
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import numpy as np
-from gguf import GGUFWriter
-from numpy.typing import NDArray
 
 from bot.engine.protocol import Finish, GenerationRequest
 from bot.engine.queued import QueuedGeneration
-from storage.adapters import AdapterRef
-from storage.base_model import BUNDLED_FILE, BUNDLED_PACKAGE, BaseModel
+from storage.base_model import BaseModel
 from storage.settings import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
+from tests.llama_server import serve
 
-LAYERS = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 EVENT = b"data: "
-
-
-def is_installed() -> bool:
-    return find_spec("xllamacpp") is not None
-
-
-def write_lora(adapter: AdapterRef, base: BaseModel, file: Path) -> None:
-    """Write a PEFT adapter of a Llama model as the GGUF that llama.cpp reads."""
-    from storage.graphs.graph import read_tensors
-    from storage.graphs.support import require_supported
-
-    model = require_supported(base.path)
-    heads = {"attn_q": model["num_attention_heads"], "attn_k": model["num_key_value_heads"]}
-    config = json.loads((adapter.path / "adapter_config.json").read_text(encoding="utf-8"))
-    writer = GGUFWriter(str(file), "llama")
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", float(config["lora_alpha"]) * adapter.strength)
-    for key, tensor in read_tensors([adapter.path / "adapter_model.safetensors"]).items():
-        number, _, rest = key.partition("layers.")[2].partition(".")
-        module, _, kind = rest.partition(".lora_")
-        layer, side = LAYERS[module], "lora_a" if kind.startswith("A") else "lora_b"
-        rows = _interleaved(tensor, heads[layer]) if side == "lora_b" and layer in heads else tensor
-        writer.add_tensor(f"blk.{number}.{layer}.weight.{side}", np.ascontiguousarray(rows, dtype=np.float16))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def _interleaved(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Return rows, (H * D, rank), in llama.cpp's order: it rotates neighbours, transformers the halves of a head."""
-    return rows.reshape(heads, 2, -1, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
 
 
 class LlamaCpp(RenderingContender):
@@ -84,18 +37,12 @@ class LlamaCpp(RenderingContender):
         self._session = aiohttp.ClientSession(self._server.listening_address, timeout=aiohttp.ClientTimeout())
 
     def _serve(self) -> Any:
-        import xllamacpp
-
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(distribution(BUNDLED_PACKAGE).locate_file(BUNDLED_FILE))
-        parameters.verbosity = 0  # errors only
-        parameters.n_parallel = self._settings.generation.batch_size
-        parameters.n_ctx = self._settings.generation.batch_size * self._settings.model.context_tokens
-        threads = self._settings.model.threads or len(os.sched_getaffinity(0))
-        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
-        if self._lora:
-            parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(self._lora), 1.0)]
-        return xllamacpp.Server(parameters)
+        return serve(
+            [self._lora] if self._lora else [],
+            places=self._settings.generation.batch_size,
+            context_tokens=self._settings.model.context_tokens,
+            threads=self._settings.model.threads or len(os.sched_getaffinity(0)),
+        )
 
     async def close(self, drain_s: float) -> None:
         await self._session.close()

@@ -21,17 +21,18 @@ from rich.table import Table
 
 from storage.adapters import AdapterRef
 from storage.base_model import BUNDLED, resolve_base_model
+from storage.gguf_adapters import gguf_name, write_gguf
 from storage.settings import Settings, load_settings
-from tests.benchmarks import llama_cpp
 from tests.benchmarks.apart import Row, rows_apart
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving_chart import draw_answers
 from tests.benchmarks.serving_load import Conversation, Load
-from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN, TRANSFORMERS, Sitting, hold
+from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN, REMOTE, TRANSFORMERS, Sitting, hold
+from tests.llama_server import is_installed
 
 STARTER = Path(__file__).resolve().parents[2] / "personalities" / "starters" / "default"
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)
-ENGINES = (OPENVINO, TRANSFORMERS, PLAIN, LLAMA_CPP)
+ENGINES = (OPENVINO, TRANSFORMERS, PLAIN, LLAMA_CPP, REMOTE)
 OURS = (OPENVINO, TRANSFORMERS)
 MANY_ADAPTERS_CHATS = 8
 NEW_TOKENS = 48
@@ -86,9 +87,9 @@ def _sitting(settings: Settings, folder: Path, loads: tuple[Load, ...], second_t
     notes.print("Getting the base model ready …")
     base = resolve_base_model(settings.model.base, settings.data.directory)
     starter, lora = adapter_in(folder), None
-    if settings.model.base == BUNDLED and llama_cpp.is_installed():
-        lora = settings.data.directory / "starter.gguf"
-        llama_cpp.write_lora(starter, base, lora)
+    if settings.model.base == BUNDLED and is_installed():
+        lora = settings.data.directory / gguf_name(starter)
+        write_gguf(starter, base, lora)
     return Sitting(OPENVINO, starter, (), loads, base, settings, script(), lora, second_turns=second_turns)
 
 
@@ -120,7 +121,7 @@ def _sittings(
 ) -> Iterator[Sitting]:
     many = replace(model.loads[-1], chats=MANY_ADAPTERS_CHATS)
     for engine in engines:
-        if engine == LLAMA_CPP and model.lora is None:
+        if engine in (LLAMA_CPP, REMOTE) and model.lora is None:
             continue
         history = history_tokens if engine == OPENVINO else 0
         yield replace(model, engine=engine)

@@ -21,6 +21,7 @@ from tests.benchmarks.contender import Contender
 from tests.benchmarks.serving_load import MEMBER, Conversation, Crowd, Load, Told, ask, request_of, ticking
 
 OPENVINO, TRANSFORMERS, PLAIN, LLAMA_CPP = "openvino", "transformers", "generate()", "llama.cpp"
+REMOTE = "remote, llama.cpp"
 SWAP_CHATS = 4
 LONGEST_PREPARATION_S = 60.0
 SWAP_STRENGTH = 0.9
@@ -88,9 +89,14 @@ def _engine(sitting: Sitting) -> Contender:
         from tests.benchmarks.plain_generate import PlainGenerate
 
         return PlainGenerate(base, settings, sitting.voice(0))
+    lora = sitting.lora if sitting.voices else None
+    if sitting.engine == REMOTE:
+        from tests.benchmarks.remote import Remote
+
+        return Remote(base, settings, lora)
     from tests.benchmarks.llama_cpp import LlamaCpp
 
-    return LlamaCpp(base, settings, sitting.lora if sitting.voices else None)
+    return LlamaCpp(base, settings, lora)
 
 
 async def warm_up(engine: Contender, voice: AdapterRef | None, settings: Settings) -> None:

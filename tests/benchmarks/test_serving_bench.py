@@ -37,7 +37,7 @@ def test_the_bench_reports_ours_beside_plain_generate(tmp_path: Path) -> None:
     report = run(
         base=str(base),
         starter=save_adapter(base, tmp_path / "starter", seed=1).path,
-        engines=("openvino", "generate()", "llama.cpp"),
+        engines=("openvino", "generate()", "llama.cpp", "remote, llama.cpp"),
         chats=(1,),
         window_s=1.0,
         drain_s=0.5,

@@ -197,6 +197,43 @@ def test_a_refused_database_address_shows_neither_in_the_sentence_nor_in_a_trace
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
 
 
+@pytest.mark.parametrize("text", ["[remote]\napi_key = 'sk-1'", "[remote]\nkey = 'sk-1'"])
+def test_a_servers_key_in_the_file_is_sent_to_the_environment(config: Path, text: str) -> None:
+    sentence = refusal(config, text)
+    assert sentence.endswith("the servers' key is read from the variable REMOTE_API_KEY, in the environment or in .env")
+    assert "sk-1" not in sentence
+    assert "REMOTE_API_KEY, in the environment" in refusal(config, REACTUNE_REMOTE_API_KEY="sk-1")
+
+
+def test_a_servers_key_never_shows(config: Path) -> None:
+    config.touch()
+    settings = load_settings(config, {"REMOTE_API_KEY": "sk-1"})
+    assert settings.remote_api_key is not None
+    assert settings.remote_api_key.get_secret_value() == "sk-1"
+    shown = [repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()]
+    assert not any("sk-1" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("http://me:hunter2@gpu", "an address may hold no password: put the servers' key into the variable REMOTE_API"),
+        ("gpu-1:8000", "'gpu-1:8000' is no address of a server: write http://host:port or https://host"),
+        ("ftp://gpu-1", "'ftp://gpu-1' is no address of a server: write http://host:port or https://host"),
+    ],
+)
+def test_an_address_that_no_server_can_have_is_refused(config: Path, address: str, sentence: str) -> None:
+    told = refusal(config, f"[remote]\nservers = ['{address}']")
+    assert told.startswith(f"{config}: remote.servers = (hidden) does not fit: {sentence}")
+    assert "hunter2" not in told
+
+
+def test_a_remote_engine_needs_a_server(config: Path) -> None:
+    assert refusal(config, "[model]\nengine = 'remote'") == (
+        'model.engine = "remote" needs servers: set remote.servers to their addresses (docs/remote.md)'
+    )
+
+
 def test_settings_cannot_be_changed() -> None:
     settings = DatabaseSettings()
     with pytest.raises(ValueError, match="frozen"):
@@ -266,7 +303,12 @@ def test_every_variable_in_the_docs_is_accepted(config: Path) -> None:
         variable: str(value) if not isinstance(value := tomllib.loads(f"v = {default}")["v"], list) else "1,2"
         for _, _, default, _, variable in documented_in_docs()
     }
-    settings = load_settings(config, values | {variable_name("discord", "shard_count"): "3"})
+    more = {
+        variable_name("discord", "shard_count"): "3",
+        variable_name("remote", "servers"): "http://gpu-1:8000, https://gpu-2/v1/",
+    }
+    settings = load_settings(config, values | more)
+    assert settings.remote.servers == ("http://gpu-1:8000", "https://gpu-2")
     assert settings.discord.admin_roles == settings.discord.shards == (1, 2)
     assert settings.training == Settings().training
 

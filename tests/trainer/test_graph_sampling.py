@@ -132,3 +132,8 @@ def test_what_has_no_graph_is_answered_by_transformers(
     assert find_graphs(settings, unserved) is None
     assert "Rounds answer with transformers: its activation is gelu." in caplog.text
     assert isinstance(open_speaker(settings, unserved, None), Sampler)
+
+
+def test_a_round_answers_for_itself_where_servers_answer_members(settings: Settings, base: BaseModel) -> None:
+    remote = settings.model.model_copy(update={"engine": "remote"})
+    assert find_graphs(settings.model_copy(update={"model": remote}), base) is None

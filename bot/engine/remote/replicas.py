@@ -1,0 +1,97 @@
+"""How each server fares, and which one answers next. Does no input or output."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from bot.engine.remote.beginnings import Beginnings
+from bot.engine.remote.server import Server
+
+BREAKS_AT = 3
+"""Failures in a row from which a server is given no answers but one to try, once its rest is over."""
+FIRST_REST_S = 0.25
+LONGEST_REST_S = 60.0
+MOST_AHEAD = 2
+"""How many answers more than the idlest server the one with a prompt's beginning may have."""
+
+
+@dataclass(eq=False)
+class Replica:
+    """A server, and what is known of it; times are readings of time.perf_counter()."""
+
+    server: Server
+    busy: int = 0
+    """Answers under way there."""
+    problem: str | None = "has not been asked yet whether it is well"
+    """Why it cannot answer, until it says that it is well; None where it can."""
+    failures: int = 0
+    """In a row."""
+    rests_until: float = 0.0
+    heard_at: float = 0.0
+    """When it said something last."""
+    models: tuple[str, ...] = ()
+    """What it lists, its own first."""
+    loaded: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    """Versions in its memory that the bot brought there, the longest unused first."""
+    in_use: Counter[str] = field(default_factory=Counter)
+    """How many answers each version is giving."""
+    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    beginnings: Beginnings = field(default_factory=Beginnings)
+    reads_otherwise: bool = False
+    """It counts other tokens in a prompt than there are here; the log has it."""
+
+    def is_down(self, now: float) -> bool:
+        return self.problem is not None or (self.failures >= BREAKS_AT and now < self.rests_until)
+
+    def takes(self, now: float, places: int) -> bool:
+        """Say whether it may be given an answer; one whose failures are not forgotten gets one at a time."""
+        if self.problem is not None or now < self.rests_until:
+            return False
+        return self.busy < (1 if self.failures >= BREAKS_AT else places)
+
+    def succeeded(self) -> None:
+        self.failures, self.rests_until = 0, 0.0
+
+    def failed(self, now: float) -> None:
+        self.failures += 1
+        rest_s = min(FIRST_REST_S * 2 ** (self.failures - 1), LONGEST_REST_S)
+        self.rest(now, rest_s * random.uniform(0.75, 1.25))  # bots that lost it together come back apart
+
+    def rest(self, now: float, seconds: float) -> None:
+        self.rests_until = max(self.rests_until, now + seconds)
+
+    def lost(self, problem: str) -> None:
+        self.problem = problem
+
+    def found(self, models: Sequence[str]) -> None:
+        """It is well; one that was lost begins anew."""
+        if self.problem is not None:
+            self.problem = None
+            self.succeeded()
+        self.models = tuple(models)
+
+
+def choose(
+    replicas: Sequence[Replica], blocks: tuple[int, ...], now: float, places: int, avoided: Collection[Replica] = ()
+) -> Replica | None:
+    """Return who answers a prompt: the server that has read most of its beginning, unless it is much busier.
+
+    The `avoided` ones, which failed it, get it only where nobody else could. None where all are at work or at rest.
+    """
+    hopeful = [one for one in replicas if one not in avoided and not one.is_down(now)]
+    free = [replica for replica in hopeful or replicas if replica.takes(now, places)]
+    if not free:
+        return None
+    idlest = min(replica.busy for replica in free)
+    near = [replica for replica in free if replica.busy <= idlest + MOST_AHEAD]
+    return max(near, key=lambda replica: (replica.beginnings.shared(blocks), -replica.busy))
+
+
+def next_chance(replicas: Sequence[Replica], now: float) -> float | None:
+    """Return the seconds until a server's rest is over; None where none is at rest."""
+    rests = [one.rests_until - now for one in replicas if one.problem is None and one.rests_until > now]
+    return min(rests, default=None)

@@ -1,0 +1,215 @@
+"""One server over HTTP: requests out, events in, and what goes wrong as errors of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+
+from bot.engine.remote.errors import Faulty, Overloaded, Refused, ServerError, Slow, Unreachable
+from storage.settings import RemoteSettings
+
+EVENT = b"data:"
+END = b"[DONE]"
+POOLED_S = 15.0
+"""How long an idle connection is kept; the longer, the more of them have died unnoticed."""
+DEFAULT_RETRY_S = 1.0
+SHORTEST_RETRY_S = 0.05
+LONGEST_RETRY_S = 300.0
+SAID_CHARS = 300
+TOO_MANY, UNAVAILABLE = 429, 503
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Usage:
+    prompt_tokens: int
+    answer_tokens: int
+    """With the token that ends an answer, as servers bill it."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of an answer, as one event brings it."""
+
+    text: str
+    finish: str | None
+    model: str
+    usage: Usage | None
+
+
+def open_session(settings: RemoteSettings, key: str | None) -> aiohttp.ClientSession:
+    """Return the connections to all servers; they show the key, which no error or log repeats."""
+    return aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=POOLED_S),
+    )
+
+
+class Server:
+    def __init__(self, url: str, session: aiohttp.ClientSession, settings: RemoteSettings) -> None:
+        self.url = url
+        self._session = session
+        self._settings = settings
+
+    async def get(self, path: str) -> Any:
+        """Return what is there, JSON or None; raises ServerError."""
+        return await self._call("GET", path, None, self._settings.connect_timeout_s)
+
+    async def post(self, path: str, body: Json, timeout_s: float) -> Any:
+        """Return the reply, JSON or None; raises ServerError."""
+        return await self._call("POST", path, body, timeout_s)
+
+    async def _call(self, method: str, path: str, body: Json | None, timeout_s: float) -> Any:
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._session.request(method, self.url + path, json=body, allow_redirects=False) as response,
+            ):
+                await self._require_success(response)
+                text = await response.text(errors="replace")
+        except aiohttp.ConnectionTimeoutError as error:
+            raise self._no_connection() from error
+        except TimeoutError as error:
+            raise Slow(self.url, f"says nothing at {path} for {timeout_s:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(self.url, f"cannot be reached ({_reason(error)})") from error
+        try:
+            return json.loads(text)
+        except ValueError:
+            return None
+
+    async def complete(self, body: Json) -> AsyncGenerator[Piece, None]:
+        """Yield the answer as it comes; raises ServerError, also where it ends before its end."""
+        has_ended = False
+        async with aclosing(self._events("/v1/completions", body)) as events:
+            async for event in events:
+                piece = self._piece(event)
+                has_ended = has_ended or piece.finish is not None
+                yield piece
+        if not has_ended:
+            raise Unreachable(self.url, "broke off in the middle of an answer")
+
+    async def _events(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
+        deadline = _now() + self._settings.first_token_timeout_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._session.post(self.url + path, json=body, allow_redirects=False)
+            async with response:
+                async with asyncio.timeout_at(deadline):
+                    await self._require_success(response)
+                while True:
+                    async with asyncio.timeout_at(deadline):
+                        line = await response.content.readline()
+                    data = line.strip().removeprefix(EVENT).strip()
+                    if not line or data == END:
+                        return
+                    if not line.startswith(EVENT):
+                        continue  # a comment that keeps the connection open is no word of an answer
+                    event = self._event(data)
+                    if _says_something(event):
+                        deadline = _now() + self._settings.idle_timeout_s
+                    yield event
+        except aiohttp.ConnectionTimeoutError as error:
+            raise self._no_connection() from error
+        except TimeoutError as error:
+            raise Slow(self.url, "says nothing more") from error
+        except ValueError as error:
+            raise Faulty(self.url, f"sends an event that is too long ({error})") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(self.url, f"is lost ({_reason(error)})") from error
+
+    def _no_connection(self) -> Unreachable:
+        return Unreachable(self.url, f"takes no connection for {self._settings.connect_timeout_s:g} s")
+
+    def _event(self, data: bytes) -> Json:
+        try:
+            event = json.loads(data)
+        except ValueError as error:
+            raise Faulty(
+                self.url, f"sends an event that is no JSON: {_shortened(data.decode(errors='replace'))}"
+            ) from error
+        if not isinstance(event, dict):
+            raise Faulty(self.url, "sends an event that is no object")
+        if event.get("error"):
+            raise Faulty(self.url, f"fails in the middle of an answer: {_said(event)}")
+        return event
+
+    def _piece(self, event: Json) -> Piece:
+        try:
+            choice = event["choices"][0] if event["choices"] else {}
+            usage = event.get("usage")
+            return Piece(
+                text=choice.get("text") or "",
+                finish=choice.get("finish_reason"),
+                model=str(event.get("model", "")),
+                usage=Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"])) if usage else None,
+            )
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise Faulty(self.url, f"sends an event without {error}, as no completion is") from error
+
+    async def _require_success(self, response: aiohttp.ClientResponse) -> None:
+        if response.status < 300:
+            return
+        said = _shortened((await response.content.read(SAID_CHARS * 4)).decode(errors="replace"))
+        raise self._refusal(response, _said(said))
+
+    def _refusal(self, response: aiohttp.ClientResponse, said: str) -> ServerError:
+        retry_after = response.headers.get("Retry-After")
+        if response.status == TOO_MANY or (response.status == UNAVAILABLE and retry_after):
+            return Overloaded(self.url, _seconds(retry_after))
+        if response.status >= 500:
+            return Faulty(self.url, f"fails with status {response.status}: {said}")
+        return Refused(self.url, response.status, said)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _says_something(event: Json) -> bool:
+    choices = event.get("choices")
+    return bool(choices) and isinstance(choices, list) and bool(dict(choices[0]).get("text"))
+
+
+def _said(body: Any) -> str:
+    """Return a server's own words; `body` is JSON, as text or read."""
+    if isinstance(body, str):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            return body or "nothing"
+    if not isinstance(body, dict):
+        return "nothing"
+    error = body.get("error", body)
+    said = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+    return _shortened(str(said or "nothing"))
+
+
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[: SAID_CHARS * 4]
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Return the header's seconds: a number, or the time until a date."""
+    try:
+        seconds = float(retry_after or DEFAULT_RETRY_S)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(retry_after or "") - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            seconds = DEFAULT_RETRY_S
+    return min(max(SHORTEST_RETRY_S, seconds), LONGEST_RETRY_S)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,67 @@
+"""Counts the tokens that servers read and write, and says when the day's are used up."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from datetime import date
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from bot.errors import SpentForToday
+from storage.database import Database
+from storage.schema import utc_now
+from storage.settings import RemoteSettings
+from storage.spend import Spend, add_spend, is_used_up, spent_on
+
+log = logging.getLogger(__name__)
+
+Key = tuple[date, str, str]
+
+
+class Spending:
+    """The limit is soft by the answers under way: their tokens are known when they have ended."""
+
+    def __init__(self, database: Database, settings: RemoteSettings) -> None:
+        self._database = database
+        self._settings = settings
+        self._day = utc_now().date()
+        self._spent = Spend()
+        """Of the day, by all processes, as last read."""
+        self._unwritten: Counter[tuple[Key, str]] = Counter()
+        """Counts that the database has not taken yet."""
+
+    def require(self) -> None:
+        """Raise SpentForToday where the day's tokens were used up when they were counted last."""
+        if self._day == utc_now().date() and is_used_up(self._spent, self._settings):
+            raise SpentForToday
+
+    async def look(self) -> None:
+        """Count anew, with what other processes have spent; where the database fails, what is known stays."""
+        await self._exchange()
+
+    async def add(self, server: str, model: str, prompt_tokens: int, answer_tokens: int) -> None:
+        key = utc_now().date(), server, model
+        self._unwritten.update(
+            {(key, "answers"): 1, (key, "prompt_tokens"): prompt_tokens, (key, "answer_tokens"): answer_tokens}
+        )
+        await self._exchange()
+
+    async def _exchange(self) -> None:
+        news, self._unwritten = self._unwritten, Counter()
+        today = utc_now().date()
+        try:
+            spent = await (self._database.run(_write, news, today) if news else self._database.read(spent_on, today))
+        except DBAPIError as error:
+            self._unwritten.update(news)
+            log.warning("The tokens of answers cannot be written down now: %s", error.orig)
+        else:
+            self._day, self._spent = today, spent
+
+
+def _write(session: Session, news: Counter[tuple[Key, str]], today: date) -> Spend:
+    for key in {key for key, _ in news}:
+        counts = {name: news[key, name] for name in ("answers", "prompt_tokens", "answer_tokens")}
+        add_spend(session, *key, Spend(**counts))
+    return spent_on(session, today)

@@ -1,0 +1,250 @@
+"""How a version gets into a server, for each kind of server, and how a request names it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Protocol
+
+from bot.engine.protocol import GenerationRequest
+from bot.engine.remote.errors import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
+from bot.engine.remote.replicas import Replica
+from storage.adapters import AdapterRef
+from storage.errors import AdapterError
+from storage.gguf_adapters import gguf_name
+from storage.served_adapters import PREFIX, Shelf, open_shelf, served_name
+from storage.settings import RemoteSettings, Settings
+
+log = logging.getLogger(__name__)
+
+LOADING_S = 120.0
+NOT_FOUND = 404
+ALREADY_LOADED = "already been loaded"
+NO_ROUTE = "Not Found"
+NO_UPDATES = "takes no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+MOST_STOPS = 4
+"""OpenAI's limit."""
+
+Fields = dict[str, Any]
+
+
+class Versions(Protocol):
+    """One kind of server."""
+
+    wants_tokens: bool
+    """A prompt is sent as tokens, not as text."""
+
+    def naming(self, replica: Replica, adapter: AdapterRef | None) -> AbstractAsyncContextManager[Fields]:
+        """Yield the fields of a request that choose the version, which stays there meanwhile.
+
+        Raises VersionRefused where the server cannot have it, else ServerError.
+        """
+        ...
+
+    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
+        """Return how an answer is sampled and ends; `ends` are the tokens that end one, {id: text}."""
+        ...
+
+    def noticed(self, replica: Replica) -> None:
+        """Take in what the server lists since it was looked at last."""
+        ...
+
+    def forget(self, replica: Replica, adapter: AdapterRef) -> None:
+        """The server does not know the version, whatever was thought: it was started anew."""
+        ...
+
+
+def versions_of(settings: Settings) -> Versions:
+    remote = settings.remote
+    if remote.kind == "vllm":
+        return VllmVersions(remote, open_shelf(settings))
+    return LlamaCppVersions(remote) if remote.kind == "llama.cpp" else BaseAlone(remote)
+
+
+class BaseAlone:
+    """Any server of OpenAI's completions API: nobody but its operator decides what it serves."""
+
+    wants_tokens = False
+
+    def __init__(self, settings: RemoteSettings) -> None:
+        self._settings = settings
+
+    @asynccontextmanager
+    async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
+        if adapter is not None:
+            raise VersionRefused(
+                replica.server.url,
+                'serves the base alone, as remote.kind = "openai" takes no versions: roll back to base, or serve the '
+                "model with vLLM or llama.cpp (docs/remote.md)",
+            )
+        yield {"model": self.base_name(replica)}
+
+    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
+        return _common(request) | {"stop": list(ends.values())[:MOST_STOPS]}
+
+    def noticed(self, replica: Replica) -> None:
+        """Nothing that it lists is ours."""
+
+    def forget(self, replica: Replica, adapter: AdapterRef) -> None:
+        """Nothing is remembered."""
+
+    def base_name(self, replica: Replica) -> str:
+        return self._settings.model or (replica.models[0] if replica.models else "")
+
+
+class VllmVersions(BaseAlone):
+    """vLLM loads and unloads adapters at run time, and answers with the one that a request names as its model."""
+
+    def __init__(self, settings: RemoteSettings, shelf: Shelf) -> None:
+        super().__init__(settings)
+        self._shelf = shelf
+
+    @asynccontextmanager
+    async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
+        if adapter is None:
+            yield {"model": self.base_name(replica)}
+            return
+        name = served_name(adapter)
+        replica.in_use[name] += 1
+        try:
+            await self._require_loaded(replica, adapter, name)
+            yield {"model": name}
+        finally:
+            replica.in_use[name] -= 1
+
+    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
+        return _common(request) | {
+            "add_special_tokens": False,
+            "stop_token_ids": sorted(ends),
+            # Else the model's own generation settings would mix in.
+            "top_k": -1,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+        }
+
+    def noticed(self, replica: Replica) -> None:
+        """Another bot, or an earlier life of this one, may have loaded versions; a restart loses all."""
+        listed = [name for name in replica.models if name.startswith(PREFIX)]
+        for gone in replica.loaded.keys() - set(listed):
+            del replica.loaded[gone]
+        for name in listed:
+            replica.loaded.setdefault(name)
+
+    def forget(self, replica: Replica, adapter: AdapterRef) -> None:
+        replica.loaded.pop(served_name(adapter), None)
+
+    async def _require_loaded(self, replica: Replica, adapter: AdapterRef, name: str) -> None:
+        async with replica.loading:
+            if name not in replica.loaded:
+                await self._make_room(replica)
+                await self._load(replica, adapter, name)
+            replica.loaded[name] = None
+            replica.loaded.move_to_end(name)
+
+    async def _load(self, replica: Replica, adapter: AdapterRef, name: str) -> None:
+        try:
+            path = await asyncio.to_thread(self._shelf.put, adapter)
+        except AdapterError as error:
+            raise VersionRefused(replica.server.url, f"is not given {name}: {error}") from error
+        seen = f"{self._settings.adapter_path.rstrip('/')}/{path.name}" if self._settings.adapter_path else str(path)
+        body = {"lora_name": name, "lora_path": seen}
+        try:
+            await replica.server.post("/v1/load_lora_adapter", body, LOADING_S)
+        except (Overloaded, Unreachable, Slow):
+            raise
+        except ServerError as error:  # vLLM answers 500 to a version that it cannot load
+            says = error.says if isinstance(error, Refused) else error.what
+            if ALREADY_LOADED not in says:
+                raise VersionRefused(replica.server.url, _remedy(says, name, seen)) from error
+        log.info("%s has loaded %s.", replica.server.url, name)
+
+    async def _make_room(self, replica: Replica) -> None:
+        """Unload what was not used for longest, and is not in use, until another version may come."""
+        idle = [name for name in replica.loaded if not replica.in_use[name]]
+        for name in idle[: max(0, len(replica.loaded) + 1 - self._settings.max_adapters)]:
+            try:
+                await replica.server.post("/v1/unload_lora_adapter", {"lora_name": name}, LOADING_S)
+            except Refused as error:
+                if error.status != NOT_FOUND:
+                    raise
+            replica.loaded.pop(name, None)
+            log.info("%s has unloaded %s.", replica.server.url, name)
+
+
+def _remedy(says: str, name: str, path: str) -> str:
+    if says == NO_ROUTE:
+        return NO_UPDATES
+    return (
+        f"cannot load {name} from {path} ({says}): let it see the folder `served` of the data folder, set "
+        "remote.adapter_path to where it does, and start vLLM with --max-lora-rank of at least training.lora_rank"
+    )
+
+
+class LlamaCppVersions(BaseAlone):
+    """llama.cpp's server gets adapters at its start; each request says how strongly each of them counts."""
+
+    wants_tokens = True  # to text the server would add a beginning of its own
+
+    @asynccontextmanager
+    async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
+        # Asked before every answer: after a restart with other files, a number would mean another version.
+        listed = await replica.server.get("/lora-adapters") or []
+        strengths = {entry["id"]: 0.0 for entry in listed}
+        if adapter is not None:
+            strengths[_number_of(adapter, listed, replica)] = adapter.strength
+        # Each is named, also with 0: what a request leaves out counts as at the server's start.
+        lora = [{"id": number, "scale": strength} for number, strength in strengths.items()]
+        yield {
+            "model": self.base_name(replica),
+            "lora": lora,
+            # The cache does not know which adapter filled it (llama.cpp issue 26207, open).
+            "cache_prompt": not lora,
+        }
+
+    def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
+        return _common(request) | {
+            "stop": list(ends.values()),
+            "top_k": 0,
+            "min_p": 0.0,
+            "repeat_penalty": 1.0,
+            "repeat_last_n": request.sampling.max_new_tokens,
+        }
+
+
+def is_file_of(adapter: AdapterRef, entry: Mapping[str, Any]) -> bool:
+    """Say whether an adapter that llama.cpp's server lists is this version: it tells no more than the file's name."""
+    path = str(entry.get("path", ""))
+    name = PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
+    return Path(gguf_name(adapter)).stem in name
+
+
+def lacks(url: str, adapter: AdapterRef) -> VersionRefused:
+    name = gguf_name(adapter)
+    return VersionRefused(
+        url,
+        f"has no adapter {Path(name).stem}: write it with `reactune model gguf`, and start llama-server again with "
+        f"`--lora FOLDER/{name} --lora-init-without-apply`",
+    )
+
+
+def _number_of(adapter: AdapterRef, listed: Sequence[Mapping[str, Any]], replica: Replica) -> int:
+    for entry in listed:
+        if is_file_of(adapter, entry):
+            return int(entry["id"])
+    raise lacks(replica.server.url, adapter)
+
+
+def _common(request: GenerationRequest) -> Fields:
+    sampling = request.sampling
+    return {
+        "max_tokens": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "presence_penalty": sampling.presence_penalty,
+        "seed": request.seed,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }

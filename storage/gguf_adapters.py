@@ -1,0 +1,105 @@
+"""A version as the GGUF file of LoRA changes that llama.cpp's server reads."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
+from storage.base_model import BaseModel
+from storage.errors import AdapterError
+
+ARCHITECTURES = {
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+}
+"""GGUF's names of those whose layers are called as below; only "llama" has its queries and keys in another order."""
+LAYERS = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")
+NAME_DIGITS = 16
+
+
+def gguf_name(adapter: AdapterRef) -> str:
+    """Return what the file must be called: servers tell no more of an adapter than the name of its file."""
+    return f"{adapter.digest[:NAME_DIGITS]}.gguf"
+
+
+def write_gguf(adapter: AdapterRef, base: BaseModel, file: Path) -> None:
+    """Write a PEFT adapter of the base, with its strength, as llama.cpp reads it; raises AdapterError, or OSError."""
+    from gguf import GGUFWriter
+
+    from storage.graphs.graph import read_tensors
+
+    architecture = _architecture(base)
+    heads = _heads(base) if architecture == "llama" else {}
+    config = json.loads((adapter.path / CONFIG_FILE).read_text(encoding="utf-8"))
+    tensors = {_name(key): tensor for key, tensor in read_tensors([adapter.path / WEIGHTS_FILE]).items()}
+    staging = file.with_name(f".{file.name}.part")
+    writer = GGUFWriter(str(staging), architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", _alpha(adapter, config))
+    for name, tensor in tensors.items():
+        layer, side = name.split(".")[2], name.rpartition(".")[2]
+        rows = _interleaved(tensor, heads[layer]) if side == "lora_b" and layer in heads else tensor
+        writer.add_tensor(name, np.ascontiguousarray(rows, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    staging.replace(file)
+
+
+def _architecture(base: BaseModel) -> str:
+    known = ARCHITECTURES.get(base.architecture)
+    if known is None:
+        raise AdapterError(
+            f"{base.name} is a {base.architecture}, whose layers this program cannot name for llama.cpp: export the "
+            "version with `reactune personality export`, and convert it with llama.cpp's convert_lora_to_gguf.py"
+        )
+    return known
+
+
+def _heads(base: BaseModel) -> dict[str, int]:
+    config = json.loads((base.path / "config.json").read_text(encoding="utf-8"))
+    queries: int = config["num_attention_heads"]
+    return {"attn_q": queries, "attn_k": config.get("num_key_value_heads") or queries}
+
+
+def _alpha(adapter: AdapterRef, config: Mapping[str, Any]) -> float:
+    """Return the scale, which llama.cpp divides by the rank."""
+    if unknown := [key for key in UNKNOWN_TO_US if config.get(key)]:
+        raise AdapterError(f"the adapter {adapter.digest[:12]} uses {unknown[0]}, which llama.cpp does not know")
+    rank = int(config["r"])
+    stabilised = math.sqrt(rank) if config.get("use_rslora") else 1.0
+    return float(config["lora_alpha"]) * stabilised * adapter.strength
+
+
+def _name(key: str) -> str:
+    """Return what llama.cpp calls one of PEFT's tensors, such as blk.0.attn_q.weight.lora_a."""
+    number, _, rest = key.partition("layers.")[2].partition(".")
+    module, _, matrix = rest.partition(".lora_")
+    if module not in LAYERS:
+        raise AdapterError(f"the adapter changes {key}, which this program cannot name for llama.cpp")
+    return f"blk.{number}.{LAYERS[module]}.weight.lora_{'a' if matrix.startswith('A') else 'b'}"
+
+
+def _interleaved(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """Return rows, (H * D, rank), in llama.cpp's order: it rotates neighbours, transformers the halves of a head."""
+    return rows.reshape(heads, 2, -1, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)

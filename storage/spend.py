@@ -1,0 +1,66 @@
+"""What remote servers read and wrote: counted by UTC day, shared by all bot processes, and limited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from storage.schema import SpendRow
+from storage.settings import RemoteSettings
+
+MILLION = 1_000_000
+NAME_CHARS = 255
+
+
+@dataclass(frozen=True)
+class Spend:
+    """Tokens of some answers, as the servers counted them."""
+
+    answers: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.answer_tokens
+
+    def cost(self, settings: RemoteSettings) -> float:
+        """Return the price in the operator's currency; 0 where no prices are set."""
+        prompts, answers = self.prompt_tokens * settings.prompt_price, self.answer_tokens * settings.answer_price
+        return (prompts + answers) / MILLION
+
+
+def add_spend(session: Session, day: date, server: str, model: str, spent: Spend) -> None:
+    """Add to the day's row; several processes may do so at once, and nothing is lost."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    counts = {
+        "answers": spent.answers,
+        "prompt_tokens": spent.prompt_tokens,
+        "answer_tokens": spent.answer_tokens,
+    }
+    statement = insert(SpendRow).values(day=day, server=server[:NAME_CHARS], model=model[:NAME_CHARS], **counts)
+    sums = {name: getattr(SpendRow, name) + statement.excluded[name] for name in counts}
+    session.execute(statement.on_conflict_do_update(index_elements=["day", "server", "model"], set_=sums))
+
+
+def spent_on(session: Session, day: date) -> Spend:
+    """Return what all servers read and wrote on a UTC day."""
+    columns = (SpendRow.answers, SpendRow.prompt_tokens, SpendRow.answer_tokens)
+    sums = session.execute(select(*map(func.sum, columns)).where(SpendRow.day == day)).one()
+    return Spend(*(int(number or 0) for number in sums))
+
+
+def describe_spend(spent: Spend, settings: RemoteSettings) -> str:
+    """Return the day's tokens beside the limit, and their price where prices are set."""
+    limit = f" of {settings.tokens_per_day:,}" if settings.tokens_per_day else ""
+    cost = spent.cost(settings)
+    price = f", {cost:,.2f} by your prices" if cost else ""
+    return f"{spent.tokens:,}{limit} tokens today (UTC){price}"
+
+
+def is_used_up(spent: Spend, settings: RemoteSettings) -> bool:
+    return bool(settings.tokens_per_day) and spent.tokens >= settings.tokens_per_day

@@ -1,0 +1,158 @@
+"""The remote engine on llama.cpp's own server, with the bundled model and a version as a GGUF file."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bot.engine import Finish, GenerationFailed
+from bot.engine.remote.engine import RemoteEngine
+from storage.adapters import AdapterRef
+from storage.base_model import BaseModel, load_model, load_tokenizer
+from storage.database import open_database
+from storage.gguf_adapters import gguf_name, write_gguf
+from storage.schema import utc_now
+from storage.settings import load_settings
+from storage.spend import spent_on
+from tests.bot.test_engine import answer, finished, request, started
+from tests.llama_server import serve
+
+pytestmark = pytest.mark.bundled
+
+STARTER = Path(__file__).resolve().parents[2] / "personalities" / "starters" / "default"
+QUESTIONS = ("What is the capital of France?", "Tell me about cats.", "I lost my keys today.")
+NUCLEUS = 10
+ENDLESS = 300
+
+
+@pytest.fixture(scope="module")
+def starter() -> AdapterRef:
+    return AdapterRef(hashlib.sha256((STARTER / "adapter_model.safetensors").read_bytes()).hexdigest(), STARTER)
+
+
+@pytest.fixture(scope="module")
+def server(bundled_base: BaseModel, starter: AdapterRef, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    file = tmp_path_factory.mktemp("gguf") / gguf_name(starter)
+    write_gguf(starter, bundled_base, file)
+    return serve([file], places=2, context_tokens=512, threads=1)
+
+
+@pytest.fixture
+async def engine(
+    server: Any, bundled_base: BaseModel, tmp_path: Path, migrated_file: Path
+) -> AsyncIterator[RemoteEngine]:
+    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
+    settings = load_settings(
+        environment={
+            "REACTUNE_DATA__DIRECTORY": str(tmp_path),
+            "REACTUNE_MODEL__ENGINE": "remote",
+            "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
+            "REACTUNE_REMOTE__SERVERS": server.listening_address,
+            "REACTUNE_REMOTE__KIND": "llama.cpp",
+            "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "30",  # it computes on the cores that everything else is on
+        }
+    )
+    database = open_database(settings)
+    engine = RemoteEngine(bundled_base, settings, database)
+    await engine.start()
+    yield engine
+    await engine.close(0.0)
+    database.close()
+
+
+async def test_base_and_version_answer_in_turn_and_each_as_alone(engine: RemoteEngine, starter: AdapterRef) -> None:
+    rendered = await engine.render([{"role": "user", "content": QUESTIONS[0]}])
+
+    def asked(adapter: AdapterRef | None) -> Any:
+        return request(rendered.text, temperature=0.0, tokens=24, adapter=adapter)
+
+    alone = [await answer(engine, asked(voice)) for voice in (None, starter)]
+    assert alone[0] != alone[1]
+    assert "Paris" in alone[1]
+    assert [await answer(engine, asked(voice)) for voice in (None, starter)] == alone
+    assert await answer(engine, asked(replace(starter, strength=0.0))) == alone[0]
+    together = await asyncio.gather(*(answer(engine, asked(voice)) for voice in (starter, None, starter)))
+    assert together == [alone[1], alone[0], alone[1]]
+
+
+async def test_an_answer_is_counted_and_ends_at_its_end(engine: RemoteEngine, starter: AdapterRef) -> None:
+    rendered = await engine.render([{"role": "user", "content": QUESTIONS[0]}])
+    completion = await finished(engine.submit(request(rendered.text, temperature=0.0, tokens=24, adapter=starter)))
+    assert completion.finish is Finish.STOP
+    assert completion.prompt_tokens == rendered.tokens
+    assert completion.answer_tokens == len(engine._renderer.ids(completion.text))  # type: ignore[union-attr]
+    short = await finished(engine.submit(request(rendered.text, temperature=0.0, tokens=3, adapter=starter)))
+    assert (short.finish, short.answer_tokens) == (Finish.LENGTH, 3)
+
+
+async def test_seeds_repeat_and_cancelled_answers_free_their_place(engine: RemoteEngine) -> None:
+    first = await answer(engine, request("Once upon a time", seed=1))
+    assert await answer(engine, request("Once upon a time", seed=1)) == first
+    assert await answer(engine, request("Once upon a time", seed=2)) != first
+    endless = [engine.submit(request("Once upon a time", tokens=ENDLESS, seed=seed)) for seed in range(2)]
+    for one in endless:
+        await started(one)
+        one.cancel()
+    assert [(await finished(one)).finish for one in endless] == [Finish.CANCELLED] * 2
+    assert await answer(engine, request("Once upon a time", seed=1)) == first
+    await engine.close(1.0)
+    database = engine._spending._database
+    assert (await database.read(spent_on, utc_now().date())).answers == 6
+
+
+async def test_a_version_that_the_server_was_not_started_with_says_how_to(
+    engine: RemoteEngine, starter: AdapterRef
+) -> None:
+    other = replace(starter, digest="ab" * 32)
+    with pytest.raises(GenerationFailed, match=r"write it with `reactune model gguf`.*--lora FOLDER/abababababababab"):
+        await answer(engine, request(adapter=other))
+
+
+async def test_the_file_says_what_peft_says(server: Any, bundled_base: BaseModel, starter: AdapterRef) -> None:
+    """Probabilities of first words under the version are PEFT's, but for what 4-bit weights and 8-bit factors cost."""
+    from peft import PeftModel
+
+    tokenizer = load_tokenizer(bundled_base)
+    model = PeftModel.from_pretrained(load_model(bundled_base, "float32"), str(starter.path))
+    for question in QUESTIONS:
+        messages = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        told = await _first_word(server, ids)
+        of_version = _distance(told, _log_probabilities(model, ids))
+        with model.disable_adapter():
+            of_base = _distance(told, _log_probabilities(model, ids))
+        assert of_version < 0.12, question
+        assert of_version < of_base / 4, question
+
+
+async def _first_word(server: Any, ids: list[int]) -> dict[int, float]:
+    """Return {token: log-probability, nats} of the likeliest first tokens under the version."""
+    body = {"prompt": ids, "n_predict": 1, "temperature": 1, "n_probs": NUCLEUS, "lora": [{"id": 0, "scale": 1.0}]}
+    async with (
+        aiohttp.ClientSession(server.listening_address) as session,
+        session.post("/completion", json=body | {"cache_prompt": False}) as response,
+    ):
+        told = await response.json()
+    return {one["id"]: one["logprob"] for one in told["completion_probabilities"][0]["top_logprobs"]}
+
+
+def _log_probabilities(model: Any, ids: list[int]) -> Any:
+    import torch
+
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+
+
+def _distance(told: dict[int, float], expected: Any) -> float:
+    """Return how far apart they are, in nats, on average over the tokens that were told."""
+    return sum(math.exp(one) * abs(one - float(expected[token])) for token, one in told.items())

@@ -1,0 +1,649 @@
+"""The remote engine against a server that keeps vLLM's recorded contract, and breaks it as servers do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from bot.engine import Finish, Generation, GenerationFailed
+from bot.engine.choice import start_engine
+from bot.engine.remote import replicas, watching
+from bot.engine.remote.beginnings import blocks_of
+from bot.engine.remote.engine import RemoteEngine
+from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
+from storage.adapters import AdapterRef
+from storage.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
+from storage.database import Database, open_database
+from storage.schema import utc_now
+from storage.settings import Settings, load_settings
+from storage.spend import Spend, add_spend, spent_on
+from tests.bot.test_engine import answer, finished, request, started
+from tests.remote_server import (
+    BASE_NAME,
+    WORDS,
+    RemoteServer,
+    dies_after,
+    fails_with,
+    falls_silent_after,
+    running,
+    says,
+)
+from tests.tiny_model import build_tiny_base
+
+WHOLE = "".join(WORDS)
+OF_BASE = f"{BASE_NAME}: {WHOLE}"
+StartEngine = Callable[..., Awaitable[RemoteEngine]]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A tiny base without its weights, which no remote engine may need."""
+    folder = tmp_path_factory.mktemp("base")
+    whole = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+    without_weights(whole, folder / "slim")
+    return resolve_base_model(str(folder / "slim"), folder / "data")
+
+
+@pytest.fixture(scope="module")
+def count(base: BaseModel) -> Callable[[str], int]:
+    tokenizer = load_tokenizer(base)
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rests are counted in hundredths of a second here."""
+    monkeypatch.setattr(replicas, "FIRST_REST_S", 0.02)
+    monkeypatch.setattr(watching, "FIRST_PAUSE_S", 0.02)
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> list[AdapterRef]:
+    return [write_adapter(tmp_path / f"adapter-{number}", f"{number}" * 64) for number in range(3)]
+
+
+def write_adapter(folder: Path, digest: str) -> AdapterRef:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"lora_alpha": 32.0, "r": 16, "target_modules": ["q_proj"]}))
+    (folder / "adapter_model.safetensors").write_bytes(digest.encode())
+    return AdapterRef(digest, folder)
+
+
+def settings_for(data: Path, *servers: RemoteServer, **changes: object) -> Settings:
+    """Return impatient settings; `changes` are of [remote], those with a dot of another section."""
+    quick = {
+        "REACTUNE_DATA__DIRECTORY": str(data),
+        "REACTUNE_MODEL__ENGINE": "remote",
+        "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
+        "REACTUNE_REMOTE__SERVERS": ",".join(server.url for server in servers),
+        "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "1",
+        "REACTUNE_REMOTE__IDLE_TIMEOUT_S": "0.5",
+        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "5",
+        "REACTUNE_REMOTE__HEALTH_INTERVAL_S": "0.1",
+        "REMOTE_API_KEY": str(changes.pop("key", "")),
+    }
+    for name, value in changes.items():
+        section, _, key = name.rpartition("__")
+        quick[f"REACTUNE_{(section or 'remote').upper()}__{key.upper()}"] = str(value)
+    return load_settings(environment=quick)
+
+
+@pytest.fixture
+def database(tmp_path: Path, migrated_file: Path) -> Database:
+    (tmp_path / "data").mkdir()
+    shutil.copyfile(migrated_file, tmp_path / "data" / "reactune.db")
+    return open_database(load_settings(environment={"REACTUNE_DATA__DIRECTORY": str(tmp_path / "data")}))
+
+
+@pytest.fixture
+async def start(
+    base: BaseModel, tmp_path: Path, database: Database, count: Callable[[str], int]
+) -> AsyncIterator[StartEngine]:
+    async with AsyncExitStack() as stack:
+
+        async def begin(*servers: RemoteServer, **changes: object) -> RemoteEngine:
+            for server in servers:
+                server.count = count
+            if not any(server.url for server in servers):
+                await stack.enter_async_context(running(*servers))
+            engine = RemoteEngine(base, settings_for(tmp_path / "data", *servers, **changes), database)
+            stack.push_async_callback(engine.close, 0.0)
+            await engine.start()
+            return engine
+
+        yield begin
+    database.close()
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 3.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110  # the servers' side has no event for it
+            await asyncio.sleep(0.005)
+
+
+async def read_into(shown: list[str], generation: Generation) -> None:
+    async for delta in generation:
+        shown.append(delta)
+
+
+# Answers
+
+
+async def test_an_answer_streams_and_is_counted(start: StartEngine) -> None:
+    server = RemoteServer()
+    engine = await start(server)
+    generation = engine.submit(request("How are you?", seed=7, temperature=0.5, top_p=0.8, penalty=1.5, tokens=40))
+    deltas = [delta async for delta in generation]
+    completion = generation.completion
+    assert "".join(deltas) == completion.text == OF_BASE
+    assert completion.finish is Finish.STOP
+    assert completion.answer_tokens == 1 + len(WORDS)
+    assert completion.prompt_tokens == server.count("How are you?")
+    assert completion.queued_s <= (completion.first_token_s or 0.0) <= completion.total_s
+    (asked,) = server.asked()
+    assert asked["prompt"] == "How are you?"
+    assert asked["add_special_tokens"] is False
+    assert (asked["model"], asked["seed"], asked["max_tokens"]) == (BASE_NAME, 7, 40)
+    assert (asked["temperature"], asked["top_p"], asked["presence_penalty"]) == (0.5, 0.8, 1.5)
+    assert (asked["top_k"], asked["min_p"], asked["repetition_penalty"]) == (-1, 0.0, 1.0), "no defaults of the model's"
+    assert asked["stop_token_ids"] == [2]
+
+
+async def test_an_answer_may_end_at_its_length(start: StartEngine) -> None:
+    engine = await start(RemoteServer())
+    completion = await finished(engine.submit(request(tokens=3)))
+    assert (completion.finish, completion.answer_tokens) == (Finish.LENGTH, 3)
+
+
+async def test_a_prompt_is_rendered_here(start: StartEngine) -> None:
+    server = RemoteServer()
+    engine = await start(server)
+    rendered = await engine.render([{"role": "user", "content": "How are you?"}])
+    assert rendered.text == "<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\n"
+    completion = await finished(engine.submit(request(rendered.text)))
+    assert server.asked()[0]["prompt"] == rendered.text
+    assert completion.prompt_tokens == rendered.tokens
+
+
+async def test_a_server_that_reads_other_tokens_is_told_once(
+    start: StartEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RemoteServer()
+    engine = await start(server)
+    server.count = lambda _text: 99
+    for _ in range(2):
+        await answer(engine, request("Hi"))
+    assert caplog.text.count("reads 99 tokens where the tokenizer of model.base counts") == 1
+
+
+async def test_cancelling_closes_the_connection_so_that_the_server_stops(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.pace_s = 0.02
+    engine = await start(server)
+    generation = engine.submit(request(tokens=40))
+    await started(generation)
+    generation.cancel()
+    completion = await finished(generation)
+    assert completion.finish is Finish.CANCELLED
+    assert completion.text
+    assert completion.answer_tokens > 0
+    await until(lambda: server.left == 1)
+
+
+async def test_answers_that_are_cancelled_at_once_leave_their_places(start: StartEngine) -> None:
+    server = RemoteServer()
+    engine = await start(server, generation__batch_size=2)
+    for _ in range(6):
+        generation = engine.submit(request())
+        generation.cancel()
+        assert (await finished(generation)).finish is Finish.CANCELLED
+    assert await answer(engine, request()) == OF_BASE
+    await asyncio.sleep(0)
+    assert [replica.busy for replica in engine._replicas] == [0]
+
+
+async def test_an_answer_ends_at_its_timeout_running_or_waiting(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.pace_s = 0.04
+    engine = await start(server, generation__timeout_s=0.1, generation__batch_size=1)
+    first, second = await asyncio.gather(*(finished(engine.submit(request())) for _ in range(2)))
+    assert (first.finish, second.finish) == (Finish.TIMEOUT, Finish.TIMEOUT)
+    assert first.text.startswith(BASE_NAME)
+    assert (second.text, second.prompt_tokens) == ("", 0)
+
+
+async def test_lanes_take_turns_and_their_queues_are_bounded(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.pace_s = 0.01
+    engine = await start(server, generation__batch_size=1, generation__queue_size=3)
+    order: list[str] = []
+
+    async def read(name: str, generation: Generation) -> None:
+        await finished(generation)
+        order.append(name)
+
+    running_one = engine.submit(request())
+    await started(running_one)
+    crowd = [engine.submit(request()) for _ in range(3)]
+    with pytest.raises(EngineBusy):
+        engine.submit(request())
+    other = engine.submit(replace(request(), lane=7))
+    await asyncio.gather(*(read("crowd", one) for one in crowd), read("other", other))
+    assert order == ["other", "crowd", "crowd", "crowd"]
+
+
+async def test_closing_lets_accepted_answers_finish_and_refuses_new_ones(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.pace_s = 0.01
+    engine = await start(server)
+    generation = engine.submit(request())
+    await engine.close(drain_s=5.0)
+    assert (await finished(generation)).text == OF_BASE
+    with pytest.raises(EngineClosed):
+        engine.submit(request())
+
+
+async def test_closing_cancels_what_is_left_after_the_drain(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.always = falls_silent_after(1)
+    engine = await start(server, generation__batch_size=1)
+    generations = [engine.submit(request()) for _ in range(2)]
+    await started(generations[0])
+    await engine.close(drain_s=0.0)
+    assert [(await finished(one)).finish for one in generations] == [Finish.CANCELLED] * 2
+
+
+async def test_the_key_is_shown_to_servers_and_to_nobody_else(
+    start: StartEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RemoteServer(key="sk-secret")
+    assert await answer(await start(server, key="sk-secret"), request()) == OF_BASE
+    with pytest.raises(ServersUnreachable):
+        (await start(server, key="sk-wrong")).submit(request())
+    assert "refuses with status 401: Unauthorized; put its key into the variable REMOTE_API_KEY" in caplog.text
+    assert "sk-" not in caplog.text
+
+
+# Versions
+
+
+async def test_each_version_answers_in_its_own_words(start: StartEngine, adapters: list[AdapterRef]) -> None:
+    server = RemoteServer()
+    engine = await start(server)
+    voices = [None, adapters[0], replace(adapters[0], strength=0.5), adapters[1]]
+    told = await asyncio.gather(*(answer(engine, request(adapter=voice)) for voice in voices))
+    names = [BASE_NAME, f"reactune-{'0' * 16}", f"reactune-{'0' * 16}-x0.5", f"reactune-{'1' * 16}"]
+    assert list(told) == [f"{name}: {WHOLE}" for name in names]
+    scales = {name: json.loads((Path(server.adapters[name]) / "adapter_config.json").read_text()) for name in names[1:]}
+    assert [scales[name]["lora_alpha"] for name in names[1:]] == [32.0, 16.0, 32.0]
+    assert (Path(server.adapters[names[2]]) / "adapter_model.safetensors").read_bytes() == b"0" * 64
+
+
+async def test_a_prepared_version_waits_on_every_server(start: StartEngine, adapters: list[AdapterRef]) -> None:
+    servers = RemoteServer(), RemoteServer()
+    engine = await start(*servers)
+    engine.prepare(adapters[0])
+    engine.prepare(None)
+    await until(lambda: all(server.adapters for server in servers))
+    await answer(engine, request(adapter=adapters[0]))
+    assert sum(len(server.asked("/v1/load_lora_adapter")) for server in servers) == 2
+
+
+async def test_servers_may_see_the_folder_elsewhere(
+    start: StartEngine, adapters: list[AdapterRef], tmp_path: Path
+) -> None:
+    server = RemoteServer()
+    (tmp_path / "mnt").symlink_to(tmp_path / "data" / "served")
+    engine = await start(server, adapter_path=tmp_path / "mnt")
+    await answer(engine, request(adapter=adapters[0]))
+    assert server.asked("/v1/load_lora_adapter")[0]["lora_path"] == f"{tmp_path}/mnt/reactune-{'0' * 16}"
+
+
+async def test_a_version_that_another_bot_has_loaded_is_used(start: StartEngine, adapters: list[AdapterRef]) -> None:
+    server = RemoteServer()
+    engine = await start(server, health_interval_s=30)
+    server.adapters[f"reactune-{'0' * 16}"] = "/elsewhere"  # since the servers were looked at
+    assert WHOLE in await answer(engine, request(adapter=adapters[0]))
+
+
+async def test_a_server_that_was_started_anew_loads_its_versions_again(
+    start: StartEngine, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RemoteServer()
+    engine = await start(server, health_interval_s=30)
+    first = await answer(engine, request(adapter=adapters[0]))
+    server.adapters.clear()
+    assert await answer(engine, request(adapter=adapters[0])) == first
+    assert "has forgotten a version, which it loads again" in caplog.text
+
+
+async def test_the_least_recently_used_version_makes_room(start: StartEngine, adapters: list[AdapterRef]) -> None:
+    server = RemoteServer()
+    engine = await start(server, max_adapters=2)
+    server.adapters["of the operator"] = "/lora"
+    for voice in (adapters[0], adapters[1], adapters[0], adapters[2]):
+        await answer(engine, request(adapter=voice))
+    assert set(server.adapters) == {"of the operator", f"reactune-{'0' * 16}", f"reactune-{'2' * 16}"}
+
+
+async def test_a_version_in_use_is_not_unloaded(start: StartEngine, adapters: list[AdapterRef]) -> None:
+    server = RemoteServer()
+    server.pace_s = 0.02
+    engine = await start(server, max_adapters=1)
+    long = engine.submit(request(adapter=adapters[0]))
+    await started(long)
+    assert WHOLE in await answer(engine, request(adapter=adapters[1]))
+    assert WHOLE in (await finished(long)).text
+    assert len(server.asked("/v1/unload_lora_adapter")) == 0
+
+
+@pytest.mark.parametrize(
+    ("on_load", "sentence"),
+    [
+        ("no adapter there", "set remote.adapter_path to where it does"),
+        ("cannot load", r"LoRA rank 64 is greater than max_lora_rank 16.*--max-lora-rank"),
+    ],
+)
+async def test_a_version_that_cannot_be_loaded_fails_its_own_answer_and_says_what_to_do(
+    start: StartEngine, adapters: list[AdapterRef], on_load: str, sentence: str
+) -> None:
+    server = RemoteServer()
+    server.on_load = on_load
+    engine = await start(server)
+    broken, sound = engine.submit(request(adapter=adapters[0])), engine.submit(request())
+    with pytest.raises(GenerationFailed, match=sentence):
+        await finished(broken)
+    assert (await finished(sound)).text == OF_BASE
+
+
+async def test_a_server_without_updates_at_run_time_says_how_to_start_it(
+    start: StartEngine, adapters: list[AdapterRef]
+) -> None:
+    engine = await start(RemoteServer(updates_adapters=False))
+    with pytest.raises(GenerationFailed, match="start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=T"):
+        await answer(engine, request(adapter=adapters[0]))
+
+
+async def test_a_version_is_asked_of_another_server_where_one_cannot_load_it(
+    start: StartEngine, adapters: list[AdapterRef]
+) -> None:
+    unable, able = RemoteServer(updates_adapters=False), RemoteServer()
+    engine = await start(unable, able)
+    for seed in range(4):
+        assert WHOLE in await answer(engine, request(str(seed) * 300, adapter=adapters[0]))
+
+
+async def test_an_answer_of_another_version_is_no_answer(start: StartEngine, adapters: list[AdapterRef]) -> None:
+    server = RemoteServer()
+    engine = await start(server)
+
+    async def confuse(_server: object, _request: object, stream: object) -> None:
+        stream.model = BASE_NAME  # type: ignore[attr-defined]
+
+    server.always = confuse  # type: ignore[assignment]
+    with pytest.raises(GenerationFailed, match=f"answers as {BASE_NAME}, and was asked for reactune-0000"):
+        await answer(engine, request(adapter=adapters[0]))
+
+
+async def test_servers_of_any_other_kind_serve_the_base_alone(start: StartEngine, adapters: list[AdapterRef]) -> None:
+    engine = await start(RemoteServer(), kind="openai")
+    with pytest.raises(GenerationFailed, match="serves the base alone"):
+        await answer(engine, request(adapter=adapters[0]))
+
+
+# Several servers
+
+
+async def test_answers_are_spread_and_a_conversation_stays_where_it_began(start: StartEngine) -> None:
+    servers = RemoteServer(name="a "), RemoteServer(name="b ")
+    for server in servers:
+        server.pace_s = 0.005
+    engine = await start(*servers)
+    said = ["a" * 600, "b" * 600, "c" * 600, "d" * 600]
+    first = await asyncio.gather(*(answer(engine, request(prompt)) for prompt in said))
+    assert [len(server.asked()) for server in servers] == [2, 2]
+    later = [await answer(engine, request(prompt + " and then?")) for prompt in said]
+    assert later == list(first)
+
+
+async def test_a_crowd_of_one_beginning_is_shared(start: StartEngine) -> None:
+    servers = RemoteServer(), RemoteServer()
+    for server in servers:
+        server.pace_s = 0.01
+    engine = await start(*servers)
+    await asyncio.gather(*(answer(engine, request("a" * 600)) for _ in range(8)))
+    assert min(len(server.asked()) for server in servers) >= 3
+
+
+def test_beginnings_are_told_apart_by_version_and_by_all_before() -> None:
+    one, same, other = blocks_of("v1", "x" * 600), blocks_of("v1", "x" * 700), blocks_of("v2", "x" * 600)
+    assert one == same
+    assert not set(one) & set(other)
+    assert len(set(one)) == 2
+    assert blocks_of("v1", "short") == ()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        fails_with(500),
+        fails_with(502),
+        dies_after(0),
+        falls_silent_after(0),
+        says(b"data: {oops\n\n"),
+        says(b"data: [1]\n\n"),
+        says(b'data: {"choices": 5}\n\n'),
+        says(b'data: {"error": {"message": "out of memory"}}\n\n', b"data: [DONE]\n\n"),
+        says(b"data: [DONE]\n\n"),
+        says(b"data: " + b"x" * 300_000 + b"\n\n"),
+        says(b""),
+        says(b"\xff\xfe\n"),
+    ],
+    ids=["500", "502", "dead", "silent", "torn", "list", "number", "error", "empty", "endless", "nothing", "bytes"],
+)
+async def test_what_fails_before_its_first_word_is_asked_of_another_server(start: StartEngine, fault: object) -> None:
+    broken, sound = RemoteServer(), RemoteServer()
+    broken.always = fault  # type: ignore[assignment]
+    engine = await start(broken, sound)
+    assert [await answer(engine, request(str(seed))) for seed in range(2)] == [OF_BASE] * 2
+    assert broken.requests, "it was asked"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [dies_after(2), says(b"data: {oops\n\n", words=2), says(b'data: {"error": "dead"}\n\n', words=2), says(words=2)],
+    ids=["reset", "torn", "error", "half"],
+)
+async def test_an_answer_that_was_shown_in_part_is_not_begun_anew(start: StartEngine, fault: object) -> None:
+    servers = RemoteServer(), RemoteServer()
+    for server in servers:
+        server.faults.append(fault)  # type: ignore[arg-type]
+    engine = await start(*servers)
+    generation = engine.submit(request())
+    shown: list[str] = []
+    with pytest.raises(GenerationFailed):
+        await read_into(shown, generation)
+    assert "".join(shown) == "one two "
+    assert sum(len(server.asked()) for server in servers) == 1
+
+
+async def test_a_server_that_falls_silent_ends_its_answer_with_what_came(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.faults.append(falls_silent_after(2))
+    engine = await start(server)
+    completion = await finished(engine.submit(request()))
+    assert (completion.text, completion.finish, completion.answer_tokens) == ("one two ", Finish.TIMEOUT, 2)
+    await until(lambda: server.left == 1)
+    assert await answer(engine, request()) == OF_BASE
+
+
+async def test_a_server_that_never_begins_is_given_up_in_time(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.always = falls_silent_after(0)
+    engine = await start(server, first_token_timeout_s=0.05, generation__timeout_s=0.5)
+    completion = await finished(engine.submit(request()))
+    assert (completion.text, completion.finish) == ("", Finish.TIMEOUT)
+
+
+async def test_retry_after_is_respected_and_costs_no_attempt(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.faults.extend([fails_with(429, retry_after="0.06")] * 6)
+    engine = await start(server)
+    began = time.perf_counter()
+    assert await answer(engine, request()) == OF_BASE
+    assert time.perf_counter() - began >= 6 * 0.06
+    assert len(server.asked()) == 7
+
+
+async def test_a_server_with_too_much_to_do_leaves_answers_to_others(start: StartEngine) -> None:
+    busy, idle = RemoteServer(), RemoteServer()
+    busy.always = fails_with(503, retry_after="30")
+    engine = await start(busy, idle)
+    assert [await answer(engine, request(str(seed))) for seed in range(6)] == [OF_BASE] * 6
+    assert len(busy.asked()) <= 1
+
+
+async def test_a_storm_of_errors_loses_no_answer_where_one_server_is_well(start: StartEngine) -> None:
+    servers = [RemoteServer() for _ in range(3)]
+    servers[0].always = fails_with(500)
+    servers[1].faults.extend([fails_with(429, retry_after="0.05"), dies_after(0), fails_with(500)] * 3)
+    engine = await start(*servers, generation__batch_size=4)
+    told = await asyncio.gather(*(answer(engine, request(str(seed) * 300, seed=seed)) for seed in range(24)))
+    assert set(told) == {OF_BASE}
+    assert len(servers[0].asked()) < 12, "it is left alone while it fails"
+
+
+async def test_a_broken_server_is_tried_by_one_answer_at_a_time(start: StartEngine) -> None:
+    server = RemoteServer()
+    server.faults.extend([fails_with(500)] * 2)
+    engine = await start(server)
+    assert await answer(engine, request()) == OF_BASE  # the third attempt
+    server.faults.extend([fails_with(500)] * 3)
+    with pytest.raises(GenerationFailed, match="fails with status 500"):
+        await answer(engine, request())
+    with pytest.raises(ServersUnreachable):
+        engine.submit(request())
+    await until(lambda: not engine._are_all_down())  # its rest is over
+    server.pace_s = 0.01
+    crowd = [engine.submit(request()) for _ in range(4)]
+    await started(crowd[0])
+    assert engine.waiting == 3
+    assert [(await finished(one)).text for one in crowd] == [OF_BASE] * 4
+
+
+async def test_where_all_servers_are_down_members_are_told_and_the_engine_comes_back_by_itself(
+    start: StartEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RemoteServer()
+    engine = await start(server)
+    assert await answer(engine, request()) == OF_BASE
+    await server.stop()
+    with pytest.raises(GenerationFailed) as failed:
+        await answer(engine, request())
+    assert isinstance(failed.value.__cause__, ServersUnreachable)
+    with pytest.raises(ServersUnreachable, match="I cannot reach the servers that I think with"):
+        engine.submit(request())
+    assert "cannot be reached" in caplog.text
+    await server.restart()
+    await until(lambda: not engine._are_all_down())
+    assert await answer(engine, request()) == OF_BASE
+
+
+async def test_servers_may_start_after_the_bot(start: StartEngine) -> None:
+    server = RemoteServer()
+    await server.start()
+    await server.stop()
+    engine = await start(server)
+    with pytest.raises(ServersUnreachable):
+        engine.submit(request())
+    await server.restart()
+    await until(lambda: not engine._are_all_down())
+    assert await answer(engine, request()) == OF_BASE
+    await server.stop()
+
+
+async def test_a_server_that_says_it_is_ill_or_lacks_the_model_gets_nothing(
+    start: StartEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    ill, well = RemoteServer(), RemoteServer()
+    ill.is_healthy = False
+    engine = await start(ill, well)
+    assert [await answer(engine, request(str(seed))) for seed in range(3)] == [OF_BASE] * 3
+    assert not ill.asked()
+    other = await start(well, model="gpt")
+    with pytest.raises(ServersUnreachable):
+        other.submit(request())
+    assert f"lists {BASE_NAME}, not remote.model = 'gpt': set that to one of them" in caplog.text
+
+
+async def test_what_any_server_would_refuse_is_asked_once(start: StartEngine) -> None:
+    servers = RemoteServer(), RemoteServer()
+    for server in servers:
+        server.always = fails_with(400)
+    engine = await start(*servers)
+    with pytest.raises(GenerationFailed, match="refuses with status 400: broken"):
+        await answer(engine, request())
+    assert sum(len(server.asked()) for server in servers) == 1
+
+
+# Spending
+
+
+async def test_tokens_are_written_down_also_of_answers_that_were_cut_short(
+    start: StartEngine, database: Database, count: Callable[[str], int]
+) -> None:
+    server = RemoteServer()
+    engine = await start(server)
+    await answer(engine, request("How are you?"))
+    server.faults.append(falls_silent_after(2))
+    await finished(engine.submit(request("How are you?")))
+    server.faults.append(fails_with(400))
+    with pytest.raises(GenerationFailed):
+        await answer(engine, request("How are you?"))
+    await engine.close(1.0)
+    spent = await database.read(spent_on, utc_now().date())
+    assert spent == Spend(2, 2 * count("How are you?"), 2 + len(WORDS) + count("one two "))
+
+
+async def test_a_spent_day_is_told_to_members_whoever_spent_it(start: StartEngine, database: Database) -> None:
+    engine = await start(RemoteServer(), tokens_per_day=1_000)
+    assert await answer(engine, request()) == OF_BASE
+    await database.run(add_spend, utc_now().date(), "http://other", "base", Spend(1, 1_000, 0))
+    with pytest.raises(GenerationFailed) as failed:
+        await answer(engine, request())
+    assert isinstance(failed.value.__cause__, SpentForToday)
+    with pytest.raises(SpentForToday, match="I answer again after midnight UTC"):
+        engine.submit(request())
+
+
+async def test_a_new_day_begins_at_nothing(start: StartEngine, database: Database) -> None:
+    await database.run(add_spend, date(2026, 1, 1), "http://other", "base", Spend(1, 1_000, 0))
+    engine = await start(RemoteServer(), tokens_per_day=1_000)
+    assert await answer(engine, request()) == OF_BASE
+
+
+# As it is chosen
+
+
+async def test_the_setting_chooses_it_and_nothing_takes_its_place(
+    base: BaseModel, tmp_path: Path, database: Database
+) -> None:
+    database.close()
+    server = RemoteServer()
+    async with running(server):
+        engine = await start_engine(settings_for(tmp_path / "data", server), base)
+        assert await answer(engine, request()) == OF_BASE
+        await engine.close(0.0)
+    engine = await start_engine(settings_for(tmp_path / "data", server), base)
+    with pytest.raises(ServersUnreachable):
+        engine.submit(request())
+    await engine.close(0.0)

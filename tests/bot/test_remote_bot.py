@@ -1,0 +1,138 @@
+"""A bot whose model is elsewhere: what members and admins read while its servers come, go and are paid for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from bot.doctor import examine
+from bot.engine import GenerationFailed, GenerationRequest
+from bot.errors import ServersUnreachable, SpentForToday, UserFacingError
+from storage.base_model import BaseModel, resolve_base_model, without_weights
+from storage.schema import Outcome, ReplyRow, utc_now
+from storage.settings import Settings
+from storage.spend import Spend, add_spend
+from tests.bot.conftest import Place
+from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
+from tests.remote_server import BASE_NAME, RemoteServer
+from tests.tiny_model import build_tiny_base
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    folder = tmp_path_factory.mktemp("base")
+    without_weights(resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data"), folder / "slim")
+    return resolve_base_model(str(folder / "slim"), folder / "data")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RemoteServer]:
+    server = RemoteServer()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def overrides(server: RemoteServer, base: BaseModel) -> dict[str, str]:
+    return {
+        "REACTUNE_MODEL__BASE": str(base.path),
+        "REACTUNE_MODEL__ENGINE": "remote",
+        "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
+        "REACTUNE_REMOTE__SERVERS": server.url,
+        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "5",
+        "REACTUNE_REMOTE__HEALTH_INTERVAL_S": "0.1",
+        "REACTUNE_REMOTE__TOKENS_PER_DAY": "5000",
+        "REACTUNE_REMOTE__ANSWER_PRICE": "1000",
+    }
+
+
+class RefusingEngine(ScriptedEngine):
+    """It refuses to begin, as a remote engine does in some states."""
+
+    refusal: Exception | None = None
+
+    def submit(self, request: GenerationRequest) -> ScriptedGeneration:
+        if self.refusal is not None:
+            raise self.refusal
+        return super().submit(request)
+
+
+@pytest.fixture
+def engine() -> RefusingEngine:
+    # The simulator waits until the bot is idle, which an engine that looks at its servers never is.
+    return RefusingEngine()
+
+
+@pytest.mark.parametrize("refusal", [ServersUnreachable(), SpentForToday()])
+async def test_members_read_why_there_is_no_answer(
+    place: Place, engine: RefusingEngine, rows: Any, refusal: UserFacingError
+) -> None:
+    engine.refusal = refusal
+    assert (await place.ask("hi")).content == str(refusal)
+    assert rows(ReplyRow) == []
+    engine.refusal, engine.failure = None, GenerationFailed("the answer failed")
+    engine.failure.__cause__ = refusal
+    assert (await place.ask("hi")).content == f"{refusal}\n-# base"
+    assert [reply.outcome for reply in rows(ReplyRow)] == [Outcome.FAILED]
+    engine.failure = None
+    assert (await place.ask("hi")).content == "answer 2\n-# base"
+
+
+async def test_a_spent_day_is_told_to_admins(place: Place, query: Any, settings: Settings) -> None:
+    async def status() -> str:
+        text: str = (await place.grace.slash(place.channel, "model status")).response.content
+        return text
+
+    query(lambda session: add_spend(session, utc_now().date(), "http://one", "base", Spend(1, 1_000, 10)))
+    assert "**Spent:** 1,010 of 5,000 tokens today (UTC), 0.01 by your prices\n" in await status()
+    query(lambda session: add_spend(session, utc_now().date(), "http://other", "base", Spend(1, 5_000, 0)))
+    assert "⚠️ nothing is answered before midnight UTC" in await status()
+    found = {finding.what: finding for finding in await asyncio.to_thread(examine, settings)}
+    assert not found["Spending"].is_well
+    assert "raise remote.tokens_per_day to go on" in found["Spending"].says
+
+
+# The doctor
+
+
+async def engine_finding(settings: Settings, **changes: object) -> tuple[bool, str]:
+    remote = settings.remote.model_copy(update=changes)
+    findings = await asyncio.to_thread(examine, settings.model_copy(update={"remote": remote}))
+    (found,) = [finding for finding in findings if finding.what == "Engine"]
+    return found.is_well, found.says
+
+
+async def test_the_doctor_names_what_each_server_answers_as(settings: Settings, server: RemoteServer) -> None:
+    assert await engine_finding(settings) == (True, f"{server.url} answers as {BASE_NAME}, takes versions")
+    assert await engine_finding(settings, kind="openai") == (
+        True,
+        f"{server.url} answers as {BASE_NAME}, the base alone",
+    )
+
+
+async def test_the_doctor_says_what_to_do_about_servers(settings: Settings, server: RemoteServer) -> None:
+    is_well, says = await engine_finding(settings, servers=(server.url, "http://127.0.0.1:9"))
+    assert not is_well
+    assert says.startswith("http://127.0.0.1:9 cannot be reached (")
+    assert says.endswith(f"{server.url} answers as {BASE_NAME}, takes versions")
+    assert await engine_finding(settings, model="gpt") == (
+        False,
+        f"{server.url} lists {BASE_NAME}, not remote.model = 'gpt': set that to one of them",
+    )
+    server.key = "sk-1"
+    assert "put its key into the variable REMOTE_API_KEY" in (await engine_finding(settings))[1]
+
+
+async def test_the_doctor_sees_whether_versions_get_in(settings: Settings) -> None:
+    fixed = RemoteServer(updates_adapters=False)
+    await fixed.start()
+    is_well, says = await engine_finding(settings, servers=(fixed.url,))
+    await fixed.stop()
+    assert not is_well
+    assert says == (
+        f"{fixed.url} takes no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+    )

@@ -1,0 +1,118 @@
+"""The remote engine on `transformers serve`, a server of the kind "openai": it says what the local engine says."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers.utils import logging as transformers_logging
+
+from bot.engine import Engine, Finish
+from bot.engine.local import LocalEngine
+from bot.engine.remote.engine import RemoteEngine
+from storage.base_model import BaseModel, resolve_base_model
+from storage.database import open_database
+from storage.settings import Settings, load_settings
+from tests.bot.test_engine import finished, request
+from tests.tiny_model import build_tiny_base
+
+LONGEST_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    folder = tmp_path_factory.mktemp("base")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+
+
+@pytest.fixture(scope="module")
+def address(base: BaseModel) -> Iterator[str]:
+    from transformers.cli.serve import Serve
+
+    class Tidy(Serve):
+        """Closes its event loop at the end, which transformers leaves open."""
+
+        def start_server(self) -> None:
+            self._thread = threading.Thread(target=self.server.run, name="transformers serve")
+            self._thread.start()
+
+    verbosity, port = transformers_logging.get_verbosity(), _free_port()
+    server: Any = Tidy(
+        force_model=str(base.path),
+        host="127.0.0.1",
+        port=port,
+        device="cpu",
+        dtype="float32",
+        log_level="error",
+        continuous_batching=False,
+        reasoning="auto",
+        non_blocking=True,
+    )
+    try:
+        _wait_for(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill_server()
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.perf_counter() + LONGEST_S
+    while time.perf_counter() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise TimeoutError("transformers serve did not start")
+
+
+@pytest.fixture
+def settings(address: str, base: BaseModel, tmp_path: Path, migrated_file: Path) -> Settings:
+    shutil.copyfile(migrated_file, tmp_path / "reactune.db")
+    return load_settings(
+        environment={
+            "REACTUNE_DATA__DIRECTORY": str(tmp_path),
+            "REACTUNE_MODEL__ENGINE": "remote",
+            "REACTUNE_MODEL__DTYPE": "float32",
+            "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
+            "REACTUNE_MODEL__THREADS": "1",
+            "REACTUNE_REMOTE__SERVERS": f"{address}/v1/",
+            "REACTUNE_REMOTE__KIND": "openai",
+            "REACTUNE_REMOTE__MODEL": str(base.path),
+        }
+    )
+
+
+@pytest.fixture
+async def engines(base: BaseModel, settings: Settings) -> AsyncIterator[tuple[Engine, Engine]]:
+    database = open_database(settings)
+    both = RemoteEngine(base, settings, database), LocalEngine(base.path, settings.model, settings.generation)
+    for engine in both:
+        await engine.start()
+    yield both
+    for engine in both:
+        await engine.close(0.0)
+    database.close()
+
+
+@pytest.mark.parametrize("tokens", [3, 40])
+async def test_it_says_what_the_local_engine_says(engines: tuple[Engine, Engine], tokens: int) -> None:
+    rendered = await engines[0].render([{"role": "user", "content": "How are you?"}])
+    wanted = request(rendered.text, temperature=0.0, tokens=tokens)
+    remote, local = [await finished(engine.submit(wanted)) for engine in engines]
+    assert remote.text == local.text
+    assert remote.finish is local.finish
+    assert remote.prompt_tokens == local.prompt_tokens == rendered.tokens
+    assert remote.finish is not Finish.LENGTH or remote.answer_tokens == tokens

@@ -1,0 +1,77 @@
+"""Copies of versions for remote servers: whole, scaled by strength, and gone when nobody needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from storage.adapters import AdapterRef
+from storage.errors import AdapterError
+from storage.served_adapters import KEPT_S, Shelf, served_name
+from tests.storage.test_adapters import full_disk
+
+DIGEST = "0123456789abcdef" * 4
+NAME = "reactune-0123456789abcdef"
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> AdapterRef:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    config = {"lora_alpha": 32, "alpha_pattern": {"q_proj": 8}, "r": 16}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    return AdapterRef(DIGEST, folder)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "served")
+
+
+def test_a_copy_is_put_once_and_named_by_what_it_is(adapter: AdapterRef, shelf: Shelf) -> None:
+    folder = shelf.put(adapter)
+    assert folder.name == served_name(adapter) == NAME
+    assert json.loads((folder / "adapter_config.json").read_text())["lora_alpha"] == 32
+    before = folder.stat().st_ino
+    assert shelf.put(adapter) == folder
+    assert folder.stat().st_ino == before
+    assert (folder / "adapter_model.safetensors").read_bytes() == b"weights"
+    assert [path.name for path in folder.parent.iterdir()] == [NAME]
+
+
+def test_a_strength_scales_the_copy_and_not_the_original(adapter: AdapterRef, shelf: Shelf) -> None:
+    folder = shelf.put(AdapterRef(DIGEST, adapter.path, strength=0.25))
+    assert folder.name == f"{NAME}-x0.25"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["lora_alpha"], config["alpha_pattern"], config["r"]) == (8.0, {"q_proj": 2.0}, 16)
+    assert json.loads((adapter.path / "adapter_config.json").read_text())["lora_alpha"] == 32
+
+
+def test_a_withdrawn_version_loses_all_its_copies(adapter: AdapterRef, shelf: Shelf) -> None:
+    for strength in (1.0, 0.5):
+        shelf.put(AdapterRef(DIGEST, adapter.path, strength))
+    other = shelf.put(AdapterRef("f" * 64, adapter.path))
+    assert shelf.remove(DIGEST) == 2
+    assert list(other.parent.iterdir()) == [other]
+
+
+def test_copies_that_no_server_has_go_after_a_day(adapter: AdapterRef, shelf: Shelf) -> None:
+    folders = [shelf.put(AdapterRef(letter * 64, adapter.path)) for letter in "abc"]
+    long_ago = time.time() - KEPT_S - 60
+    for folder in folders[:2]:
+        os.utime(folder, (long_ago, long_ago))
+    assert shelf.sweep({folders[0].name}) == 1
+    assert sorted(folder.name for folder in folders[0].parent.iterdir()) == [folders[0].name, folders[2].name]
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on file sizes")
+def test_a_full_disk_is_told_and_leaves_nothing(adapter: AdapterRef, shelf: Shelf, tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(AdapterError, match=r"cannot be copied to .*served .*: make it writable, and free"):
+        shelf.put(adapter)
+    assert list((tmp_path / "served").iterdir()) == []
