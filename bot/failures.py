@@ -7,15 +7,18 @@ import secrets
 
 import discord
 from discord import app_commands
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.errors import UserFacingError
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
+from storage.connections import is_passing
 from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 
 NO_SUCH_VALUE = "I cannot use one of those values: choose it from the list that Discord offers, or one that I can see."
+AWAY = "My memory is out of reach at the moment. Please look in a minute whether it was done, else do it again."
 NOT_MINE = "That message is not one of my answers."
 
 
@@ -24,6 +27,9 @@ def tell(error: BaseException) -> str:
     cause = _cause(error)
     if isinstance(cause, app_commands.TransformerError):
         return NO_SUCH_VALUE
+    if isinstance(cause, SQLAlchemyError) and is_passing(cause):
+        log.error("the database could not be used: %s", cause)
+        return AWAY
     if is_foreseen(error):
         return sentence(str(cause) or "you may not do this here")
     reference = secrets.token_hex(4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -78,8 +78,8 @@ def run_round(settings: Settings, round_id: int) -> None:
     with closing(open_database(settings)) as database:
         try:
             result = _train(settings, database, round_id)
-            with database.transaction() as session:
-                _conclude(session, settings, round_id, result)
+            # Tried again where the database goes away: an hour of training stands behind it.
+            database.call(_conclude, settings, round_id, result)
         except RoundConflict as conflict:
             log.warning("Nothing is published: %s.", conflict)
         except Exception as error:
@@ -87,8 +87,8 @@ def run_round(settings: Settings, round_id: int) -> None:
                 log.error("Round %d failed: %s.", round_id, error)
             else:
                 log.exception("Round %d failed.", round_id)
-            with database.transaction() as session:
-                _conclude(session, settings, round_id, Failed(_describe(error)))
+            with suppress(RoundConflict):  # a commit whose answer was lost did happen
+                database.call(_conclude, settings, round_id, Failed(_describe(error)))
 
 
 def _train(settings: Settings, database: Database, round_id: int) -> Result:

@@ -81,7 +81,7 @@ def downgrade(database: Database, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    from storage.database import MIGRATIONS
+    from storage.migrating import MIGRATIONS
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
