@@ -1,0 +1,200 @@
+"""Copies every row of one database into another, SQLite or PostgreSQL, in one transaction that proves itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Column, Connection, Integer, Table, bindparam, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from storage.database import Database
+from storage.errors import CopyRefused
+from storage.migrating import MIGRATION_LOCK, lift_limits
+from storage.schema import Base
+
+BATCH_ROWS = 2_000
+DIGEST_BITS = 256
+Say = Callable[[str], None]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TableCopy:
+    """A table on both sides: the digests are equal, whatever the order of the rows."""
+
+    table: str
+    rows: int
+    digest: str
+    """Sum of the rows' SHA-256, 64 hex digits."""
+
+
+class Digest:
+    """Counts rows and sums their hashes, so that it does not matter in which order they come."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum = 0
+
+    def add(self, table: Table, rows: Sequence[Row]) -> None:
+        names = [column.name for column in table.columns]
+        for row in rows:
+            line = json.dumps([_canonical(row[name]) for name in names], ensure_ascii=False).encode(errors="replace")
+            self._sum += int.from_bytes(hashlib.sha256(line).digest())
+        self.rows += len(rows)
+
+    @property
+    def hex(self) -> str:
+        return f"{self._sum % (1 << DIGEST_BITS):0{DIGEST_BITS // 4}x}"
+
+
+def _canonical(value: Any) -> Any:
+    """Return the value as JSON holds it: equal in both databases, and different for different values."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.value if isinstance(value, Enum) else value
+
+
+def tables() -> list[Table]:
+    """Return every table, each after those that its rows point at."""
+    return list(Base.metadata.sorted_tables)
+
+
+def copy_rows(source: Database, target: Database, say: Say, *, replace: bool = False) -> list[TableCopy]:
+    """Copy one state of `source` into `target`, both of the newest schema, while others read and write `source`.
+
+    It is one transaction of the target: one that is interrupted leaves nothing there. Raises CopyRefused where the target
+    holds rows, unless it is told to `replace` them, and where it holds other rows than the source in the end.
+    """
+    with source.snapshot() as reader, target.transaction() as writer:
+        into = writer.connection()
+        if into.dialect.name == "postgresql":
+            lift_limits(into)
+            into.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        if replace:
+            _empty(into)
+        else:
+            refuse_rows(into)
+        copied = [_copy(table, reader.connection(), into, say) for table in tables()]
+        _set_counters(reader.connection(), into)
+        for done in copied:
+            _prove(done, into, say)
+        return copied
+
+
+def refuse_rows(connection: Connection) -> None:
+    """Raise CopyRefused unless every table is empty."""
+    for table in tables():
+        if connection.execute(select(text("1")).select_from(table).limit(1)).first() is not None:
+            raise CopyRefused(table.name)
+
+
+def _empty(connection: Connection) -> None:
+    """Delete every row."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables())} CASCADE"))
+        return
+    connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+    for table in reversed(tables()):
+        connection.execute(table.delete())
+
+
+def _copy(table: Table, source: Connection, target: Connection, say: Say) -> TableCopy:
+    digest = Digest()
+    late = _late_columns(table)
+    pointing: list[dict[str, Any]] = []
+    for rows in _batches(table, source):
+        digest.add(table, rows)
+        pointing += [_late_values(table, row, late) for row in rows if any(row[name] is not None for name in late)]
+        _insert(table, target, [{**row, **dict.fromkeys(late)} for row in rows] if late else rows)
+        say(f"{table.name}: {digest.rows} rows")
+    if pointing:
+        keys = [column == bindparam(f"key_{column.name}") for column in table.primary_key.columns]
+        target.execute(update(table).where(*keys).values({name: bindparam(f"late_{name}") for name in late}), pointing)
+    return TableCopy(table.name, digest.rows, digest.hex)
+
+
+def _batches(table: Table, connection: Connection) -> Iterator[list[dict[str, Any]]]:
+    query = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=BATCH_ROWS)
+    for rows in connection.execute(query).mappings().partitions():
+        yield [dict(row) for row in rows]
+
+
+def _insert(table: Table, connection: Connection, rows: Sequence[Row]) -> None:
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(table), rows)
+    except DBAPIError as error:
+        detail = next(iter(str(error.orig).splitlines()), type(error.orig).__name__)
+        raise CopyRefused(table.name, f"the target does not take its rows ({detail})") from error
+
+
+def _late_columns(table: Table) -> list[str]:
+    """Return the columns that point at rows which may not be there yet: of the same table, or of a later one."""
+    order = {known.name: place for place, known in enumerate(tables())}
+    return [
+        key.parent.name
+        for key in sorted(table.foreign_keys, key=lambda key: key.parent.name)
+        if order[key.column.table.name] >= order[table.name]
+    ]
+
+
+def _late_values(table: Table, row: Row, late: Sequence[str]) -> dict[str, Any]:
+    keys = {f"key_{column.name}": row[column.name] for column in table.primary_key.columns}
+    return keys | {f"late_{name}": row[name] for name in late}
+
+
+def _prove(copied: TableCopy, target: Connection, say: Say) -> None:
+    """Read the table back, and raise CopyRefused where it is not what was written."""
+    say(f"{copied.table}: reading back")
+    table, digest = Base.metadata.tables[copied.table], Digest()
+    for rows in _batches(table, target):
+        digest.add(table, rows)
+    if (digest.rows, digest.hex) != (copied.rows, copied.digest):
+        raise CopyRefused(
+            copied.table,
+            f"the target holds {digest.rows} rows with digest {digest.hex[:12]}, the source {copied.rows} with "
+            f"{copied.digest[:12]}",
+        )
+
+
+# Counters: the next row gets an id that no row has, nor had where the source still knows that
+
+
+def _set_counters(source: Connection, target: Connection) -> None:
+    for table in tables():
+        column = _counted(table)
+        if column is None:
+            continue
+        last = max(target.scalar(select(func.max(column))) or 0, _last_id(table, column, source))
+        if target.dialect.name == "postgresql":
+            target.execute(select(func.setval(_sequence(table, column), max(last, 1), last > 0)))
+        elif table.dialect_options["sqlite"]["autoincrement"]:
+            target.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": table.name})
+            target.execute(text("INSERT INTO sqlite_sequence VALUES (:name, :last)"), {"name": table.name, "last": last})
+
+
+def _counted(table: Table) -> Column[Any] | None:
+    column = table.autoincrement_column
+    return column if column is not None and type(column.type) is Integer and not column.foreign_keys else None
+
+
+def _last_id(table: Table, column: Column[Any], source: Connection) -> int:
+    if source.dialect.name == "postgresql":
+        sequence = source.scalar(select(_sequence(table, column)))
+        last, is_called = source.execute(text(f"SELECT last_value, is_called FROM {sequence}")).one()
+        return int(last) if is_called else 0
+    if table.dialect_options["sqlite"]["autoincrement"]:
+        return source.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name}) or 0
+    return 0
+
+
+def _sequence(table: Table, column: Column[Any]) -> Any:
+    return func.pg_get_serial_sequence(table.name, column.name)
