@@ -25,15 +25,18 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
 from storage.adapters import open_store
+from storage.connections import explain, is_passing
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
     CardError,
+    DatabaseError,
     DataDirectoryInUse,
     ExportRefused,
     NothingToRollBack,
@@ -950,6 +953,10 @@ def main() -> None:
         _fail(error, 2)
     except (StorageError, BotError, TrainerError) as error:
         _fail(error, 1)
+    except SQLAlchemyError as error:
+        if not is_passing(error):
+            raise
+        _fail(DatabaseError(explain(error)), 1)
 
 
 def _fail(error: Exception, code: int) -> None:

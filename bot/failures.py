@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.errors import UserFacingError
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
-from storage.connections import is_passing
+from storage.connections import explain, is_passing
 from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def tell(error: BaseException) -> str:
     if isinstance(cause, app_commands.TransformerError):
         return NO_SUCH_VALUE
     if isinstance(cause, SQLAlchemyError) and is_passing(cause):
-        log.error("the database could not be used: %s", cause)
+        log.error("A member was asked to come back: %s.", explain(cause))
         return AWAY
     if is_foreseen(error):
         return sentence(str(cause) or "you may not do this here")

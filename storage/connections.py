@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import DatabaseError
@@ -179,32 +186,34 @@ def sql_state(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 
 
-def explain(url: URL, error: DBAPIError) -> str:
+def explain(error: SQLAlchemyError, url: URL | None = None) -> str:
     """Return a sentence: what is wrong with the database, and what to do."""
-    where = shown(url)
-    sqlite = url.get_backend_name() == "sqlite"
+    where = f"the database {shown(url)}" if url else "the database"
+    if not isinstance(error, DBAPIError):
+        remedy = "raise database.pool_size or database.pool_overflow"
+        return f"{where} has no connection left for us ({str(error).splitlines()[0]}): {remedy}"
     detail = next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)
+    return f"{where} {_what_happened(error, detail)}"
+
+
+def _what_happened(error: DBAPIError, detail: str) -> str:
+    sqlite = isinstance(error.orig, sqlite3.Error)
     if "readonly" in detail or "read-only" in detail:
-        remedy = "make its file and folder writable for this user" if sqlite else "use the primary server and a writer"
-        return f"the database {where} is read-only: {remedy}"
+        return "is read-only: " + (
+            "make its file and folder writable for this user" if sqlite else "use the primary server and a writer"
+        )
     if "locked" in detail:
-        return f"the database {where} stayed locked by another program: close it, or raise database.busy_timeout_s"
+        return "stayed locked by another program: close it, or raise database.busy_timeout_s"
     if "not a database" in detail or "malformed" in detail:
-        return f"the database {where} is damaged ({detail}): restore a backup"
+        return f"is damaged ({detail}): move its file away, then restore a backup"
     if "unable to open" in detail:
-        return f"the database {where} cannot be opened: it must be a file that this user may read and write"
-    if sql_state(error) in WAITED_TOO_LONG:
-        return f"the database {where} took too long ({detail}): raise database.statement_timeout_s or lock_timeout_s"
+        return "cannot be opened: it must be a file that this user may read and write"
     if isinstance(error, OperationalError):
-        remedy = "the disk" if sqlite else "database.url and that the server runs"
-        return f"the database {where} cannot be used ({detail}): check {remedy}"
-    return f"the database {where} refused a statement ({detail})"
+        return f"cannot be used ({detail}): {_remedy(error, is_sqlite=sqlite)}"
+    return f"refused a statement ({detail})"
 
 
-def explain_pool(settings: DatabaseSettings) -> str:
-    """Return a sentence for work that found every connection taken."""
-    most = settings.pool_size + settings.pool_overflow
-    return (
-        f"all {most} connections to the database were busy for {settings.pool_timeout_s:g} s: "
-        "raise database.pool_size or database.pool_overflow, and the server's max_connections with them"
-    )
+def _remedy(error: DBAPIError, *, is_sqlite: bool) -> str:
+    if sql_state(error) in WAITED_TOO_LONG:
+        return "raise database.statement_timeout_s or database.lock_timeout_s"
+    return "check the disk" if is_sqlite else "check database.url and that the server runs"

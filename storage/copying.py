@@ -67,11 +67,39 @@ def tables() -> list[Table]:
     return list(Base.metadata.sorted_tables)
 
 
+class Pointers:
+    """What a table's rows point at in the same table or in a later one: it can be set once all rows are there."""
+
+    def __init__(self, table: Table) -> None:
+        order = {known.name: place for place, known in enumerate(tables())}
+        self._table = table
+        self._columns = [
+            key.parent.name for key in table.foreign_keys if order[key.column.table.name] >= order[table.name]
+        ]
+        self._changes: list[dict[str, Any]] = []
+
+    def take_from(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return the rows without these pointers, which are kept."""
+        if not self._columns:
+            return rows
+        keys = [column.name for column in self._table.primary_key.columns]
+        for row in rows:
+            if any(row[name] is not None for name in self._columns):
+                self._changes.append({f"key_{name}": row[name] for name in keys} | {n: row[n] for n in self._columns})
+        return [{**row, **dict.fromkeys(self._columns)} for row in rows]
+
+    def set(self, target: Connection) -> None:
+        if self._changes:
+            keys = [column == bindparam(f"key_{column.name}") for column in self._table.primary_key.columns]
+            change = update(self._table).where(*keys).values({name: bindparam(name) for name in self._columns})
+            target.execute(change, self._changes)
+
+
 def copy_rows(source: Database, target: Database, say: Say, *, replace: bool = False) -> list[TableCopy]:
     """Copy one state of `source` into `target`, both of the newest schema, while others read and write `source`.
 
-    It is one transaction of the target: one that is interrupted leaves nothing there. Raises CopyRefused where the target
-    holds rows, unless it is told to `replace` them, and where it holds other rows than the source in the end.
+    It is one transaction of the target: one that is interrupted leaves nothing there. Raises CopyRefused where the
+    target holds rows, unless it is told to `replace` them, and where it holds other rows than the source in the end.
     """
     with source.snapshot() as reader, target.transaction() as writer:
         into = writer.connection()
@@ -82,7 +110,10 @@ def copy_rows(source: Database, target: Database, say: Say, *, replace: bool = F
             _empty(into)
         else:
             refuse_rows(into)
-        copied = [_copy(table, reader.connection(), into, say) for table in tables()]
+        pointers: list[Pointers] = []
+        copied = [_copy(table, reader.connection(), into, say, pointers) for table in tables()]
+        for late in pointers:
+            late.set(into)
         _set_counters(reader.connection(), into)
         for done in copied:
             _prove(done, into, say)
@@ -106,18 +137,14 @@ def _empty(connection: Connection) -> None:
         connection.execute(table.delete())
 
 
-def _copy(table: Table, source: Connection, target: Connection, say: Say) -> TableCopy:
+def _copy(table: Table, source: Connection, target: Connection, say: Say, pointers: list[Pointers]) -> TableCopy:
     digest = Digest()
-    late = _late_columns(table)
-    pointing: list[dict[str, Any]] = []
+    late = Pointers(table)
+    pointers.append(late)
     for rows in _batches(table, source):
         digest.add(table, rows)
-        pointing += [_late_values(table, row, late) for row in rows if any(row[name] is not None for name in late)]
-        _insert(table, target, [{**row, **dict.fromkeys(late)} for row in rows] if late else rows)
+        _insert(table, target, late.take_from(rows))
         say(f"{table.name}: {digest.rows} rows")
-    if pointing:
-        keys = [column == bindparam(f"key_{column.name}") for column in table.primary_key.columns]
-        target.execute(update(table).where(*keys).values({name: bindparam(f"late_{name}") for name in late}), pointing)
     return TableCopy(table.name, digest.rows, digest.hex)
 
 
@@ -134,21 +161,6 @@ def _insert(table: Table, connection: Connection, rows: Sequence[Row]) -> None:
     except DBAPIError as error:
         detail = next(iter(str(error.orig).splitlines()), type(error.orig).__name__)
         raise CopyRefused(table.name, f"the target does not take its rows ({detail})") from error
-
-
-def _late_columns(table: Table) -> list[str]:
-    """Return the columns that point at rows which may not be there yet: of the same table, or of a later one."""
-    order = {known.name: place for place, known in enumerate(tables())}
-    return [
-        key.parent.name
-        for key in sorted(table.foreign_keys, key=lambda key: key.parent.name)
-        if order[key.column.table.name] >= order[table.name]
-    ]
-
-
-def _late_values(table: Table, row: Row, late: Sequence[str]) -> dict[str, Any]:
-    keys = {f"key_{column.name}": row[column.name] for column in table.primary_key.columns}
-    return keys | {f"late_{name}": row[name] for name in late}
 
 
 def _prove(copied: TableCopy, target: Connection, say: Say) -> None:
@@ -178,7 +190,9 @@ def _set_counters(source: Connection, target: Connection) -> None:
             target.execute(select(func.setval(_sequence(table, column), max(last, 1), last > 0)))
         elif table.dialect_options["sqlite"]["autoincrement"]:
             target.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": table.name})
-            target.execute(text("INSERT INTO sqlite_sequence VALUES (:name, :last)"), {"name": table.name, "last": last})
+            target.execute(
+                text("INSERT INTO sqlite_sequence VALUES (:name, :last)"), {"name": table.name, "last": last}
+            )
 
 
 def _counted(table: Table) -> Column[Any] | None:

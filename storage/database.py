@@ -105,7 +105,7 @@ class _Attempt(Generic[T]):
 
     def _prepare(self, error: DBAPIError) -> None:
         if not self.pause_s:
-            log.warning("The database did not answer (%s); trying again.", explain(self._engine.url, error))
+            log.warning("A transaction is tried again: %s.", explain(error))
         if sql_state(error) == READ_ONLY:
             self._engine.dispose()  # what was the primary is a standby now: ask the address for the new one
         longest_s = min(2 * self.pause_s or SHORTEST_PAUSE_S, LONGEST_PAUSE_S)
@@ -140,7 +140,7 @@ def migrated(address: str, settings: DatabaseSettings, name: str = SETTING) -> t
         before = migrate(engine)
     except DBAPIError as error:
         engine.dispose()
-        raise DatabaseError(explain(url, error)) from error
+        raise DatabaseError(explain(error, url)) from error
     except DatabaseError:
         engine.dispose()
         raise
