@@ -134,6 +134,14 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
+def copy_file(connection: Connection, target: Path) -> None:
+    """Write one state of an SQLite database to a new file that only its owner may read, while others use it."""
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    raw.execute("VACUUM INTO ?", (str(target),))
+    target.chmod(0o600)
+
+
 def make_parent(url: URL) -> None:
     """Make the folder of an SQLite file."""
     if url.get_backend_name() != "sqlite" or url.database is None or url.database.startswith("file:"):

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, Table, bindparam, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from storage.database import Database
 from storage.errors import CopyRefused
@@ -95,11 +96,19 @@ class Pointers:
             target.execute(change, self._changes)
 
 
-def copy_rows(source: Database, target: Database, say: Say, *, replace: bool = False) -> list[TableCopy]:
+def copy_rows(
+    source: Database,
+    target: Database,
+    say: Say,
+    *,
+    replace: bool = False,
+    then: Callable[[Session], None] = lambda _session: None,
+) -> list[TableCopy]:
     """Copy one state of `source` into `target`, both of the newest schema, while others read and write `source`.
 
-    It is one transaction of the target: one that is interrupted leaves nothing there. Raises CopyRefused where the
-    target holds rows, unless it is told to `replace` them, and where it holds other rows than the source in the end.
+    It is one transaction of the target, in which `then` comes last: an interrupted one leaves nothing there. Raises
+    CopyRefused where the target holds rows, unless it is told to `replace` them, and where it holds other rows than the
+    source in the end.
     """
     with source.snapshot() as reader, target.transaction() as writer:
         into = writer.connection()
@@ -108,8 +117,8 @@ def copy_rows(source: Database, target: Database, say: Say, *, replace: bool = F
             into.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         if replace:
             _empty(into)
-        else:
-            refuse_rows(into)
+        elif taken := _first_table_with_rows(into):
+            raise CopyRefused(taken)
         pointers: list[Pointers] = []
         copied = [_copy(table, reader.connection(), into, say, pointers) for table in tables()]
         for late in pointers:
@@ -117,14 +126,20 @@ def copy_rows(source: Database, target: Database, say: Say, *, replace: bool = F
         _set_counters(reader.connection(), into)
         for done in copied:
             _prove(done, into, say)
+        then(writer)
         return copied
 
 
-def refuse_rows(connection: Connection) -> None:
-    """Raise CopyRefused unless every table is empty."""
+def has_rows(connection: Connection) -> bool:
+    """Return whether any table holds a row."""
+    return _first_table_with_rows(connection) is not None
+
+
+def _first_table_with_rows(connection: Connection) -> str | None:
     for table in tables():
         if connection.execute(select(text("1")).select_from(table).limit(1)).first() is not None:
-            raise CopyRefused(table.name)
+            return table.name
+    return None
 
 
 def _empty(connection: Connection) -> None:

@@ -126,18 +126,20 @@ def open_database(settings: Settings) -> Database:
     return open_address(settings.database_url, settings.database)
 
 
-def open_address(address: str, settings: DatabaseSettings, name: str = SETTING) -> Database:
+def open_address(address: str, settings: DatabaseSettings, name: str = SETTING, *, keep_copy: bool = True) -> Database:
     """Do what `open_database` does with another address, which errors call by `name`."""
-    return migrated(address, settings, name)[0]
+    return open_migrated(address, settings, name, keep_copy=keep_copy)[0]
 
 
-def migrated(address: str, settings: DatabaseSettings, name: str = SETTING) -> tuple[Database, str]:
+def open_migrated(
+    address: str, settings: DatabaseSettings, name: str = SETTING, *, keep_copy: bool = True
+) -> tuple[Database, str]:
     """Return the database and the schema that it had before; empty for a new one."""
     url = parse_address(address, name)
     make_parent(url)
     engine = create(url, settings, name)
     try:
-        before = migrate(engine)
+        before = migrate(engine, keep_copy=keep_copy)
     except DBAPIError as error:
         engine.dispose()
         raise DatabaseError(explain(error, url)) from error

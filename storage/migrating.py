@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, select, text
 
+from storage.connections import copy_file
 from storage.errors import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -33,14 +34,14 @@ def schema_of(connection: Connection) -> str:
     return ", ".join(sorted(MigrationContext.configure(connection).get_current_heads()))
 
 
-def migrate(engine: Engine) -> str:
+def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
     """Bring the database to the newest schema, and return the one that it had; empty for a new database.
 
     All of it is one transaction on either kind of database: a process that dies half-way leaves the old schema whole.
     """
     config = _config()
     with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
+        if keep_copy and engine.dialect.name == "sqlite":
             _keep_copy(connection)
         with connection.begin():
             if engine.dialect.name == "postgresql":
@@ -89,22 +90,21 @@ def _refuse_read_only(connection: Connection) -> None:
 def _keep_copy(connection: Connection) -> None:
     """Write `FILE.before-REVISION` beside an SQLite file of an older schema: downgrading is putting it back."""
     raw = connection.connection.dbapi_connection
-    assert raw is not None
-    file = Path(raw.execute("PRAGMA database_list").fetchone()[2])  # type: ignore[attr-defined]
+    assert isinstance(raw, sqlite3.Connection)
+    file = Path(raw.execute("PRAGMA database_list").fetchone()[2])
     if _schema_in(file) in ("", newest_schema()):
         return
     kept = file.with_name(f"{file.name}.before-{newest_schema()}")
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".before-") as folder:
         copy = Path(folder) / file.name
         try:
-            raw.execute("VACUUM INTO ?", (str(copy),))  # type: ignore[attr-defined]
+            copy_file(connection, copy)
         except sqlite3.OperationalError as error:
             raise DatabaseError(
                 f"{file} cannot be copied before its upgrade ({error}): make room for a second one beside it"
             ) from error
         if _schema_in(copy) == newest_schema():
             return  # another process was quicker, and kept its own
-        copy.chmod(0o600)
         copy.replace(kept)
     log.info(
         "The database gets a new schema; as it was, it stays in %s. Delete that once the new program has proved "
