@@ -35,7 +35,9 @@ from storage.connections import explain, is_passing
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
+    BackupRefused,
     CardError,
+    CopyRefused,
     DatabaseError,
     DataDirectoryInUse,
     ExportRefused,
@@ -78,8 +80,10 @@ T = TypeVar("T")
 
 USAGE_ERRORS = (
     AlreadyChampion,
+    BackupRefused,
     CardError,
     ConnectionRefused,
+    CopyRefused,
     DataDirectoryInUse,
     ExportRefused,
     NothingToRollBack,
@@ -110,6 +114,9 @@ votes = typer.Typer(no_args_is_help=True, help="Votes: what became of them.")
 app.add_typer(votes, name="votes")
 personality_app = typer.Typer(no_args_is_help=True, help="Personalities: list, show, export, import.")
 app.add_typer(personality_app, name="personality")
+
+db = typer.Typer(no_args_is_help=True, help="The database: migrate, copy, partition.")
+app.add_typer(db, name="db")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; config.toml where it is left out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -606,6 +613,108 @@ def export_pairs(
 
     count = export_file(load_settings(config), file, personality)
     _show({"pairs": count, "file": str(file)}, f"{count} pairs written to {file}.", as_json)
+
+
+@db.command("migrate")
+def migrate_database(config: Config = None, as_json: AsJson = False) -> None:
+    """Bring the database to the newest schema, as every start does."""
+    from storage.database import open_migrated
+    from storage.migrating import newest_schema
+
+    _log_to_stderr(logging.INFO)
+    settings = load_settings(config)
+    database, before = open_migrated(settings.database_url, settings.database)
+    database.close()
+    after = newest_schema()
+    text = (
+        f"The schema is {after} already." if before == after else f"The schema went from {before or 'none'} to {after}."
+    )
+    _show({"from": before, "to": after}, text, as_json)
+
+
+@db.command("copy")
+def copy_database(
+    target_url: Annotated[str, typer.Argument(help="Address of an empty database; without it, see --to-env.")] = "",
+    *,
+    to_env: Annotated[
+        str,
+        typer.Option("--to-env", help="Environment variable with the address, which keeps a password out of sight."),
+    ] = "REACTUNE_COPY_TO",
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy everything into another database, SQLite or PostgreSQL; stop bot and trainer first."""
+    from storage.copying import copy_rows, describe_copy
+    from storage.database import open_address
+    from storage.processes import TRAINER
+
+    settings = load_settings(config)
+    address = target_url or os.environ.get(to_env, "")
+    name = "the target" if target_url else to_env
+    if not address:
+        raise SettingsError(f"no target is named: give its address, or put it into the environment as {to_env}")
+    with (
+        sole_process(BOT, settings.data.directory),
+        sole_process(TRAINER, settings.data.directory),
+        contextlib.closing(open_database(settings)) as source,
+        contextlib.closing(open_address(address, settings.database, name)) as target,
+        _progress() as say,
+    ):
+        copied = copy_rows(source, target, say)
+    text = f"{describe_copy(copied)}\n\nEvery row was read back. Set database.url to the new address, then start again."
+    _show_plain({"tables": [asdict(table) for table in copied]}, text, as_json)
+
+
+@db.command("partition")
+def partition_database(config: Config = None, as_json: AsJson = False) -> None:
+    """Split the vote events of a large PostgreSQL database into partitions; votes wait meanwhile, none is lost."""
+    from storage.partitions import partition_votes
+
+    with contextlib.closing(open_database(load_settings(config))) as database, _progress() as say:
+        say("Rebuilding the table of vote events …")
+        done = partition_votes(database)
+    what = "are in partitions now" if done.is_new else "were in partitions already"
+    _show(asdict(done), f"{done.events} vote events {what}, {done.partitions} of them.", as_json)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="A new file, such as reactune-2026-11-26.tar.gz.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write database and adapters to one file, while the bot runs."""
+    from storage.backups import make_backup
+
+    with _progress() as say:
+        made = make_backup(load_settings(config), file, say)
+    lacking = len(made.missing_adapters)
+    warning = f" {lacking} adapters are gone or damaged and not in it: see `reactune doctor`." if lacking else ""
+    text = f"**{file}** holds {sum(made.rows.values())} rows and {len(made.adapters)} adapters, and was read back.{warning}"
+    _show(asdict(made), text, as_json)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `reactune backup` wrote.")],
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let rows that are there make way; they are saved first.")
+    ] = False,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup back, into SQLite or PostgreSQL; stop bot and trainer first."""
+    from storage.backups import restore_backup
+
+    with _progress() as say:
+        done = restore_backup(load_settings(config), file, say, replace=replace)
+    parts = [f"The state of {done.backup.made_at:%Y-%m-%d %H:%M} UTC is back."]
+    if done.saved:
+        parts.append(f"What was there before is in {done.saved}.")
+    if done.kept_deletions:
+        parts.append(f"{done.kept_deletions} members had taken their data or consent back since: that was done again.")
+    _show(asdict(done), " ".join(parts), as_json)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from bot.vote_log import VoteLog
 from bot.warming import Warming
 from storage.adapters import open_store
 from storage.base_model import BaseModel, resolve_base_model
+from storage.bell import can_listen, listen
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
@@ -83,6 +84,8 @@ class ReactuneBot(commands.Bot):
     """Of the default personality."""
     interrupted: list[Reply]
     """Answers that an earlier life of the bot left unfinished."""
+    listening: asyncio.Task[None] | None = None
+    """Hears of changed aliases where PostgreSQL tells of them."""
     failure: Exception | None = None
     """Why there is no model, which ended the bot."""
 
@@ -145,6 +148,8 @@ class ReactuneBot(commands.Bot):
         self.spawn(self.library.prepare(), "documents that wait")
         self.warming = Warming(self.engine, self.releases, self.database)
         await self.warming.start()
+        if can_listen(self.database):
+            self.listening = self.spawn(listen(self.database, self._look_at_releases), "listen to the database")
         self.loading = self.spawn(self._load_model(), "the model loads")
 
     async def _sync_commands(self) -> None:
@@ -152,6 +157,10 @@ class ReactuneBot(commands.Bot):
             await self.tree.sync()
         except discord.HTTPException as error:
             log.warning("Discord did not take the slash commands (%s); those of an earlier start stay.", error)
+
+    async def _look_at_releases(self) -> None:
+        self.dispatch("releases_changed")
+        await self.warming.look()
 
     def _resolve_base(self) -> BaseModel:
         if self._given_base is not None:
@@ -203,6 +212,8 @@ class ReactuneBot(commands.Bot):
         self._is_leaving = True
         if hasattr(self, "warming"):
             self.warming.close()
+        if self.listening is not None:
+            self.listening.cancel()
         if hasattr(self, "engine"):
             await self.engine.close(self.settings.chat.drain_s)
         if hasattr(self, "library"):

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import discord
+from sqlalchemy import select
 
 from bot.arena_schedule import arena_trigger
 from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, require_token
 from storage.adapters import open_store, require_base
+from storage.backups import last_backup
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
+from storage.database_report import describe_database
 from storage.devices import has_gpu
 from storage.errors import StorageError
 from storage.graphs.support import UnsupportedModel
@@ -27,12 +30,14 @@ from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
+from storage.schema import ReplyRow, utc_now
 from storage.sentence_encoder import encoder_name
 from storage.settings import ArenaSettings, ReleaseSettings, Settings
 from storage.versions import Version, read_alias
 
 LEAST_FREE_BYTES = 2_000_000_000
 DISCORD_PATIENCE_S = 15.0
+MOST_BACKUP_DAYS = 7
 ID_DIGITS = range(17, 21)
 """Of anything made on Discord, from its first years to the end of its ids."""
 
@@ -70,6 +75,7 @@ def _find(what: str, check: Callable[[], str]) -> Finding:
 def _checks(settings: Settings) -> Iterator[Check]:
     yield "Disk", lambda: _disk(settings.data.directory)
     yield "Database", lambda: _database(settings)
+    yield "Backups", lambda: _backups(settings)
     yield "Base model", lambda: _base_model(settings)
     yield "Engine", lambda: _engine(settings)
     yield "Coherence model", lambda: _coherence_model(settings)
@@ -103,7 +109,23 @@ def _open(settings: Settings) -> closing[Database]:
 
 def _database(settings: Settings) -> str:
     with _open(settings) as database:
-        return f"{database.engine.dialect.name}, schema up to date"
+        return "; ".join(describe_database(database, settings.database))
+
+
+def _backups(settings: Settings) -> str:
+    with _open(settings) as database, database.snapshot() as session:
+        made_at = last_backup(session)
+        has_answers = session.scalar(select(ReplyRow.id).limit(1)) is not None
+    if made_at is None and not has_answers:
+        return "nothing to back up yet"
+    if made_at is None:
+        raise Unwell("none was made yet: `reactune backup FILE` makes one (docs/backups.md has a timer for it)")
+    days = (utc_now() - made_at).days
+    if days > MOST_BACKUP_DAYS:
+        raise Unwell(
+            f"the last one is {days} days old: run `reactune backup FILE` (docs/backups.md has a timer for it)"
+        )
+    return f"the last one was made {made_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _base_model(settings: Settings) -> str:

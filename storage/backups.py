@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterStore, open_store
@@ -25,7 +25,7 @@ from storage.errors import AdapterError, BackupRefused
 from storage.migrating import newest_schema, refuse_newer
 from storage.privacy import delete_member, withdraw_consent
 from storage.processes import BOT, TRAINER, beat, sole_process, worker_name
-from storage.schema import ConsentRow, ErasureRow, VersionRow, utc_now
+from storage.schema import ConsentRow, ErasureRow, HeartbeatRow, VersionRow, utc_now
 from storage.settings import DatabaseSettings, Settings
 
 DATABASE = "database.sqlite"
@@ -67,6 +67,11 @@ def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
         backup = _write(database, open_store(settings), file, say)
         database.call(beat, BACKUP, worker_name(settings.data.directory))
     return backup
+
+
+def last_backup(session: Session) -> datetime | None:
+    """Return when a backup of this database was made last, on any machine."""
+    return session.scalar(select(func.max(HeartbeatRow.beat_at)).where(HeartbeatRow.process == BACKUP))
 
 
 def _write(database: Database, store: AdapterStore, file: Path, say: Say) -> Backup:

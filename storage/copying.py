@@ -63,6 +63,14 @@ def _canonical(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
+def describe_copy(copied: Sequence[TableCopy]) -> str:
+    """Return a table of what was copied, the same on both sides."""
+    width = max(len(done.table) for done in copied)
+    lines = [f"{'table':{width}}  {'rows':>10}  digest on both sides"]
+    lines += [f"{done.table:{width}}  {done.rows:>10}  {done.digest[:16]}" for done in copied]
+    return "\n".join(lines)
+
+
 def tables() -> list[Table]:
     """Return every table, each after those that its rows point at."""
     return list(Base.metadata.sorted_tables)
