@@ -690,8 +690,8 @@ def backup(
         made = make_backup(load_settings(config), file, say)
     lacking = len(made.missing_adapters)
     warning = f" {lacking} adapters are gone or damaged and not in it: see `reactune doctor`." if lacking else ""
-    text = f"**{file}** holds {sum(made.rows.values())} rows and {len(made.adapters)} adapters, and was read back.{warning}"
-    _show(asdict(made), text, as_json)
+    held = f"{sum(made.rows.values())} rows and {len(made.adapters)} adapters"
+    _show(asdict(made), f"**{file}** holds {held}, and was read back.{warning}", as_json)
 
 
 @app.command()

@@ -46,8 +46,9 @@ def _point_ahead(connection: Connection, table: Table, rows: dict[str, list[Row]
 def _rows(table: Table, others: dict[str, list[Row]], rng: Random) -> list[Row]:
     found: dict[tuple[Any, ...], Row] = {}
     for place in range(rng.randint(0, ROWS_OF_A_TABLE)):
-        row = {column.name: _value(column, place, others, rng) for column in table.columns}
-        if not any(row[column.name] is None and not column.nullable for column in table.columns):
+        columns = [column for column in table.columns if column.computed is None]
+        row = {column.name: _value(column, place, others, rng) for column in columns}
+        if not any(row[column.name] is None and not column.nullable for column in columns):
             found.setdefault(tuple(row[column.name] for column in table.primary_key.columns), row)
     return list(found.values())
 

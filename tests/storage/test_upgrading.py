@@ -15,7 +15,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, create_engine, event, select, text
+from sqlalchemy import Connection, MetaData, Table, create_engine, event, select, text
 from sqlalchemy.engine import Engine
 
 from storage.connections import create, parse_address
@@ -48,21 +48,25 @@ def old_database(url: str, revision: str) -> Rows:
     return rows
 
 
-def known_tables(connection: Any) -> list[Any]:
+def known_tables(connection: Connection) -> list[Table]:
     """Return the tables that the database has, each after those that it points at."""
     metadata = MetaData()
     metadata.reflect(connection, only=lambda name, _: name != "alembic_version" and not name.startswith("chunk_words"))
     for name, columns in BEFORE_KEYS_OF_ROUNDS.items():  # in a circle
         for key in metadata.tables[name].foreign_key_constraints:
             key.use_alter = any(column in columns for column in key.column_keys)
-    return [table for table in metadata.sorted_tables]
+    return list(metadata.sorted_tables)
+
+
+def key_names(table: Table) -> list[str]:
+    return [column.name for column in table.primary_key.columns]
 
 
 def read(engine: Engine) -> Rows:
     with engine.connect() as connection:
         return {
             table.name: {
-                tuple(row[key] for key in table.primary_key.columns.keys()): dict(row)
+                tuple(row[key] for key in key_names(table)): dict(row)
                 for row in connection.execute(select(table)).mappings()
             }
             for table in known_tables(connection)
@@ -92,7 +96,8 @@ def test_an_upgrade_that_is_killed_half_way_is_whole_with_the_next_start(empty_u
     engine.dispose()
     with closing(open_database(settings_for(empty_url))) as database:
         after = read(database.engine)
-    assert {table: rows.keys() for table, rows in before.items()} == {table: after[table].keys() for table in before}
+    for table, rows in before.items():
+        assert rows.keys() <= after[table].keys(), table
 
 
 def _upgrade_and_die(url: str, statements: int) -> None:
