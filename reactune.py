@@ -639,7 +639,7 @@ def copy_database(
     to_env: Annotated[
         str,
         typer.Option("--to-env", help="Environment variable with the address, which keeps a password out of sight."),
-    ] = "REACTUNE_COPY_TO",
+    ] = "COPY_TO_URL",
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:

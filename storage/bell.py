@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from storage.database import Database
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHANNEL = "reactune_releases"
-PROOF = "does anybody hear this?"
 PROOF_S = 5.0
 SHORTEST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
@@ -52,7 +52,7 @@ async def listen(database: Database, wake: Wake) -> None:
         try:
             connection = await _connect(database)
             async with connection:
-                await _require_hearing(connection)
+                await _require_hearing(database, connection)
                 pause_s = SHORTEST_PAUSE_S
                 await wake()  # what happened while nobody listened
                 async for _ in connection.notifies():
@@ -60,7 +60,7 @@ async def listen(database: Database, wake: Wake) -> None:
         except Deaf:
             log.info("The database's notifications do not arrive (PgBouncer?): releases are noticed by looking.")
             return
-        except (Error, OSError, TimeoutError) as error:
+        except (Error, SQLAlchemyError, OSError, TimeoutError) as error:
             log.debug("The database cannot be listened to (%s); trying again in %.0f s.", error, pause_s)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -76,9 +76,9 @@ async def _connect(database: Database) -> AsyncConnection[Any]:
     return connection
 
 
-async def _require_hearing(connection: AsyncConnection[Any]) -> None:
-    """Raise Deaf unless what this connection says comes back to it."""
-    await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, PROOF))
+async def _require_hearing(database: Database, connection: AsyncConnection[Any]) -> None:
+    """Raise Deaf unless this connection hears what another one says."""
+    await database.run(ring)
     async for _ in connection.notifies(timeout=PROOF_S, stop_after=1):
         return
     raise Deaf

@@ -87,12 +87,12 @@ def _postgres(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
         "lock_timeout": settings.lock_timeout_s,
         "idle_in_transaction_session_timeout": settings.idle_transaction_timeout_s,
     }
-    limits = " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in limits_s.items())
+    limits = [f"-c {name}={round(seconds * 1000)}" for name, seconds in limits_s.items() if seconds]
     arguments = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tcp_user_timeout": UNANSWERED_MS,
         "fallback_application_name": APPLICATION_NAME,  # application_name in the address goes before
-        "options": " ".join([limits, *_as_texts(url.query.get("options"))]),  # the last word wins: the operator's
+        "options": " ".join([*limits, *_as_texts(url.query.get("options"))]),  # the last word wins: the operator's
     }
     if url.get_driver_name() == "psycopg":
         # PgBouncer hands each transaction another connection, on which a statement prepared earlier is unknown.

@@ -79,11 +79,11 @@ class DatabaseSettings(Section):
     pool_recycle_s: Positive = 1800.0
     """Age in seconds at which a connection to PostgreSQL is replaced."""
     statement_timeout_s: Annotated[float, Field(ge=0.0, le=2_000_000.0)] = 120.0
-    """Seconds after which PostgreSQL ends a statement; 0 is never."""
+    """Seconds after which PostgreSQL ends a statement; 0 leaves it to the server."""
     lock_timeout_s: Annotated[float, Field(ge=0.0, le=2_000_000.0)] = 30.0
-    """Seconds after which PostgreSQL ends the wait for a lock; 0 is never."""
+    """Seconds after which PostgreSQL ends the wait for a lock; 0 leaves it to the server."""
     idle_transaction_timeout_s: Annotated[float, Field(ge=0.0, le=2_000_000.0)] = 300.0
-    """Seconds after which PostgreSQL closes a connection whose transaction does nothing; 0 is never."""
+    """Seconds after which PostgreSQL ends a transaction that does nothing; 0 leaves it to the server."""
     retry_s: Annotated[float, Field(ge=0.0)] = 30.0
     """Seconds that a transaction is tried again after PostgreSQL went away or refused two at a time; 0 is off."""
 
