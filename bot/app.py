@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import discord
@@ -22,7 +23,7 @@ from bot.vote_log import VoteLog
 from bot.warming import Warming
 from storage.adapters import open_store
 from storage.base_model import BaseModel, resolve_base_model
-from storage.bell import can_listen, listen
+from storage.bell import Listener, can_listen
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
@@ -84,7 +85,7 @@ class ReactuneBot(commands.Bot):
     """Of the default personality."""
     interrupted: list[Reply]
     """Answers that an earlier life of the bot left unfinished."""
-    listening: asyncio.Task[None] | None = None
+    listener: Listener | None = None
     """Hears of changed aliases where PostgreSQL tells of them."""
     failure: Exception | None = None
     """Why there is no model, which ended the bot."""
@@ -149,7 +150,8 @@ class ReactuneBot(commands.Bot):
         self.warming = Warming(self.engine, self.releases, self.database)
         await self.warming.start()
         if can_listen(self.database):
-            self.listening = self.spawn(listen(self.database, self._look_at_releases), "listen to the database")
+            self.listener = Listener(self.database, partial(self.loop.call_soon_threadsafe, self._begin_look))
+            self.listener.start()
         self.loading = self.spawn(self._load_model(), "the model loads")
 
     async def _sync_commands(self) -> None:
@@ -157,6 +159,10 @@ class ReactuneBot(commands.Bot):
             await self.tree.sync()
         except discord.HTTPException as error:
             log.warning("Discord did not take the slash commands (%s); those of an earlier start stay.", error)
+
+    def _begin_look(self) -> None:
+        if not self._is_leaving:
+            self.spawn(self._look_at_releases(), "look at releases")
 
     async def _look_at_releases(self) -> None:
         self.dispatch("releases_changed")
@@ -212,8 +218,8 @@ class ReactuneBot(commands.Bot):
         self._is_leaving = True
         if hasattr(self, "warming"):
             self.warming.close()
-        if self.listening is not None:
-            self.listening.cancel()
+        if self.listener is not None:
+            await asyncio.to_thread(self.listener.stop)
         if hasattr(self, "engine"):
             await self.engine.close(self.settings.chat.drain_s)
         if hasattr(self, "library"):

