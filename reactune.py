@@ -26,16 +26,21 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
 from storage.adapters import open_store, require_base
 from storage.audit import Deed, Entry, Wanted, note_deed, read_trail
+from storage.connections import explain, is_passing
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
+    BackupRefused,
     CardError,
+    CopyRefused,
+    DatabaseError,
     DataDirectoryInUse,
     ExportRefused,
     NothingToRollBack,
@@ -79,8 +84,10 @@ T = TypeVar("T")
 
 USAGE_ERRORS = (
     AlreadyChampion,
+    BackupRefused,
     CardError,
     ConnectionRefused,
+    CopyRefused,
     DataDirectoryInUse,
     ExportRefused,
     NothingToRollBack,
@@ -114,6 +121,9 @@ privacy_app = typer.Typer(no_args_is_help=True, help="Privacy: what is stored of
 app.add_typer(privacy_app, name="privacy")
 personality_app = typer.Typer(no_args_is_help=True, help="Personalities: list, show, export, import.")
 app.add_typer(personality_app, name="personality")
+
+db = typer.Typer(no_args_is_help=True, help="The database: migrate, copy, partition.")
+app.add_typer(db, name="db")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file; config.toml where it is left out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -430,7 +440,7 @@ def write_model_gguf(
     from storage.base_model import resolve_base_model
     from storage.gguf_adapters import gguf_name, write_gguf
 
-    settings = load_settings(config)
+    settings = _settings(config)
     found = _read(config, personality, lambda session, id_: version_named(session, id_, version))
     if found is None:
         raise SettingsError("base has no adapter, so there is nothing to write: name a version such as v3")
@@ -461,7 +471,7 @@ def write_slim_base(
     """Write the base model without its weights, for a bot whose servers are elsewhere."""
     from storage.base_model import resolve_base_model, without_weights
 
-    settings = load_settings(config)
+    settings = _settings(config)
     with _progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
     try:
@@ -508,7 +518,7 @@ def trace_request(
     from bot.traces import trace_lines
     from storage.traces import trace
 
-    with contextlib.closing(open_database(load_settings(config))) as database, database.snapshot() as session:
+    with contextlib.closing(open_database(_settings(config))) as database, database.snapshot() as session:
         replies = trace(session, request.strip("`"))
     _show_plain({"replies": [asdict(reply) for reply in replies]}, "\n".join(trace_lines(replies)), as_json)
     if not replies:
@@ -677,7 +687,7 @@ def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
     from storage.privacy_report import report_privacy
     from storage.schema import utc_now
 
-    settings = load_settings(config)
+    settings = _settings(config)
     database = open_database(settings)
     with contextlib.closing(database), database.snapshot() as session:
         report = report_privacy(session, settings.privacy, utc_now())
@@ -727,6 +737,108 @@ def _audit_line(entry: Entry) -> str:
     where = f"in {entry.guild_id}" if entry.guild_id else ""
     parts = [entry.action, f"by {entry.actor}", where, entry.subject, entry.reason, entry.outcome, entry.note]
     return " · ".join([f"{entry.happened_at:%Y-%m-%d %H:%M:%S}", *filter(None, parts)])
+
+
+@db.command("migrate")
+def migrate_database(config: Config = None, as_json: AsJson = False) -> None:
+    """Bring the database to the newest schema, as every start does."""
+    from storage.database import open_migrated
+    from storage.migrating import newest_schema
+
+    settings = _settings(config)
+    set_up_logs(settings, "db")
+    database, before = open_migrated(settings.database_url, settings.database)
+    database.close()
+    after = newest_schema()
+    text = (
+        f"The schema is {after} already." if before == after else f"The schema went from {before or 'none'} to {after}."
+    )
+    _show({"from": before, "to": after}, text, as_json)
+
+
+@db.command("copy")
+def copy_database(
+    target_url: Annotated[str, typer.Argument(help="Address of an empty database; without it, see --to-env.")] = "",
+    *,
+    to_env: Annotated[
+        str,
+        typer.Option("--to-env", help="Environment variable with the address, which keeps a password out of sight."),
+    ] = "COPY_TO_URL",
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy everything into another database, SQLite or PostgreSQL; stop bot and trainer first."""
+    from storage.copying import copy_rows, describe_copy
+    from storage.database import open_address
+    from storage.processes import TRAINER
+
+    settings = _settings(config)
+    address = target_url or os.environ.get(to_env, "")
+    name = "the target" if target_url else to_env
+    if not address:
+        raise SettingsError(f"no target is named: give its address, or put it into the environment as {to_env}")
+    with (
+        sole_process(BOT, settings.data.directory),
+        sole_process(TRAINER, settings.data.directory),
+        contextlib.closing(open_database(settings)) as source,
+        contextlib.closing(open_address(address, settings.database, name)) as target,
+        _progress() as say,
+    ):
+        copied = copy_rows(source, target, say)
+    text = f"{describe_copy(copied)}\n\nEvery row was read back. Set database.url to the new address, then start again."
+    _show_plain({"tables": [asdict(table) for table in copied]}, text, as_json)
+
+
+@db.command("partition")
+def partition_database(config: Config = None, as_json: AsJson = False) -> None:
+    """Split the vote events of a large PostgreSQL database into partitions; votes wait meanwhile, none is lost."""
+    from storage.partitions import partition_votes
+
+    with contextlib.closing(open_database(_settings(config))) as database, _progress() as say:
+        say("Rebuilding the table of vote events …")
+        done = partition_votes(database)
+    what = "are in partitions now" if done.is_new else "were in partitions already"
+    _show(asdict(done), f"{done.events} vote events {what}, {done.partitions} of them.", as_json)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="A new file, such as reactune-2026-11-26.tar.gz.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write database and adapters to one file, while the bot runs."""
+    from storage.backups import make_backup
+
+    with _progress() as say:
+        made = make_backup(_settings(config), file, say)
+    lacking = len(made.missing_adapters)
+    warning = f" {lacking} adapters are gone or damaged and not in it: see `reactune doctor`." if lacking else ""
+    held = f"{sum(made.rows.values())} rows and {len(made.adapters)} adapters"
+    _show(asdict(made), f"**{file}** holds {held}, and was read back.{warning}", as_json)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `reactune backup` wrote.")],
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let rows that are there make way; they are saved first.")
+    ] = False,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup back, into SQLite or PostgreSQL; stop bot and trainer first."""
+    from storage.backups import restore_backup
+
+    with _progress() as say:
+        done = restore_backup(_settings(config), file, say, replace=replace)
+    parts = [f"The state of {done.backup.made_at:%Y-%m-%d %H:%M} UTC is back."]
+    if done.saved:
+        parts.append(f"What was there before is in {done.saved}.")
+    if done.kept_deletions:
+        parts.append(f"{done.kept_deletions} members had taken their data or consent back since: that was done again.")
+    _show(asdict(done), " ".join(parts), as_json)
 
 
 @app.command()
@@ -1123,6 +1235,10 @@ def main() -> None:
         _fail(error, 2)
     except (StorageError, BotError, TrainerError) as error:
         _fail(error, 1)
+    except SQLAlchemyError as error:
+        if not is_passing(error):
+            raise
+        _fail(DatabaseError(explain(error)), 1)
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import discord
@@ -31,6 +32,7 @@ from bot.vote_log import VoteLog
 from bot.warming import Warming
 from storage.adapters import open_store
 from storage.base_model import BaseModel, resolve_base_model
+from storage.bell import Listener, can_listen
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
@@ -105,6 +107,8 @@ class ReactuneBot(commands.AutoShardedBot):
     """Of the default personality."""
     interrupted: list[Reply]
     """Answers that an earlier life of the bot left unfinished."""
+    listener: Listener | None = None
+    """Hears of changed aliases where PostgreSQL tells of them."""
     failure: Exception | None = None
     """Why there is no model, which ended the bot."""
 
@@ -185,6 +189,9 @@ class ReactuneBot(commands.AutoShardedBot):
         await self.warming.start()
         self.at_hand = AdaptersAtHand(self.adapters, self.database)
         self.at_hand.start()
+        if can_listen(self.database):
+            self.listener = Listener(self.database, partial(self.loop.call_soon_threadsafe, self._begin_look))
+            self.listener.start()
         self.loading = self.spawn(self._load_model(), "the model loads")
 
     async def _sync_commands(self) -> None:
@@ -192,6 +199,14 @@ class ReactuneBot(commands.AutoShardedBot):
             await self.tree.sync()
         except discord.HTTPException as error:
             log.warning("Discord did not take the slash commands (%s); those of an earlier start stay.", error)
+
+    def _begin_look(self) -> None:
+        if not self._is_leaving:
+            self.spawn(self._look_at_releases(), "look at releases")
+
+    async def _look_at_releases(self) -> None:
+        self.dispatch("releases_changed")
+        await self.warming.look()
 
     def _resolve_base(self) -> BaseModel:
         if self._given_base is not None:
@@ -262,6 +277,8 @@ class ReactuneBot(commands.AutoShardedBot):
             self.warming.close()
         if hasattr(self, "at_hand"):
             self.at_hand.close()
+        if self.listener is not None:
+            await asyncio.to_thread(self.listener.stop)
         if hasattr(self, "engine"):
             await self.engine.close(self.settings.chat.drain_s)
         if hasattr(self, "library"):

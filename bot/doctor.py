@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import discord
+from sqlalchemy import select
 
 from bot.arena_schedule import arena_trigger
 from bot.checks import Check, Unwell
@@ -23,9 +24,11 @@ from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from storage.adapters import AdapterRef, open_store, require_base
+from storage.backups import last_backup
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
 from storage.database import Database, open_database
+from storage.database_report import describe_database
 from storage.devices import has_gpu
 from storage.errors import StorageError
 from storage.graphs.support import UnsupportedModel
@@ -36,16 +39,16 @@ from storage.processes import TRAINER, signs_of_life
 from storage.quantization import require_quantization
 from storage.retention import count_past, keeps_until
 from storage.safekeeping import OWNER_ONLY
-from storage.schema import utc_now
+from storage.schema import ReplyRow, utc_now
 from storage.sentence_encoder import encoder_name
 from storage.settings import EVERY_SERVER, ArenaSettings, Settings
 from storage.spend import describe_spend, is_used_up, spent_on
-from storage.vectors import has_pgvector
 from storage.versions import Version, read_alias
 from storage.wording import count
 
 LEAST_FREE_BYTES = 2_000_000_000
 DISCORD_PATIENCE_S = 15.0
+MOST_BACKUP_DAYS = 7
 ID_DIGITS = range(17, 21)
 """Of anything made on Discord, from its first years to the end of its ids."""
 
@@ -82,6 +85,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Permissions", lambda: _permissions(settings.data.directory)
     yield "Access", lambda: _access(settings)
     yield "Database", lambda: _database(settings)
+    yield "Backups", lambda: _backups(settings)
     yield "Clock", lambda: check_clock(settings)
     yield "Adapter store", lambda: open_store(settings).examine()
     yield "Base model", lambda: _base_model(settings)
@@ -162,11 +166,24 @@ def _open(settings: Settings) -> closing[Database]:
 
 
 def _database(settings: Settings) -> str:
+    with _open(settings) as database:
+        return "; ".join(describe_database(database, settings.database))
+
+
+def _backups(settings: Settings) -> str:
     with _open(settings) as database, database.snapshot() as session:
-        if database.engine.dialect.name == "sqlite":
-            return "sqlite, schema up to date"
-        vectors = "pgvector searches documents" if has_pgvector(session) else "documents are searched without pgvector"
-        return f"{database.engine.dialect.name}, schema up to date; {vectors}"
+        made_at = last_backup(session)
+        has_answers = session.scalar(select(ReplyRow.id).limit(1)) is not None
+    if made_at is None and not has_answers:
+        return "nothing to back up yet"
+    if made_at is None:
+        raise Unwell("none was made yet: `reactune backup FILE` makes one (docs/backups.md has a timer for it)")
+    days = (utc_now() - made_at).days
+    if days > MOST_BACKUP_DAYS:
+        raise Unwell(
+            f"the last one is {days} days old: run `reactune backup FILE` (docs/backups.md has a timer for it)"
+        )
+    return f"the last one was made {made_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _base_model(settings: Settings) -> str:

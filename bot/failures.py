@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import discord
 from discord import app_commands
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.access import ALWAYS_SERVED, lets_in
 from bot.audit import deed_of, is_for_admins, note_error
@@ -14,6 +15,7 @@ from bot.errors import UserFacingError
 from bot.patience import TooMany
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
+from storage.connections import explain, is_passing
 from storage.errors import StorageError
 from storage.request_ids import begin_request, take_up
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NO_SUCH_VALUE = "I cannot use one of those values: choose it from the list that Discord offers, or one that I can see."
+AWAY = "My memory is out of reach at the moment. Please look in a minute whether it was done, else do it again."
 NOT_MINE = "That message is not one of my answers."
 
 
@@ -31,6 +34,9 @@ def tell(error: BaseException) -> str:
     cause = _cause(error)
     if isinstance(cause, app_commands.TransformerError):
         return NO_SUCH_VALUE
+    if isinstance(cause, SQLAlchemyError) and is_passing(cause):
+        log.error("A member was asked to come back: %s.", explain(cause))
+        return AWAY
     if is_foreseen(error):
         return sentence(str(cause) or "you may not do this here")
     reference = take_up()  # stands in the log as the request's id, beside all that was logged of it before

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from datetime import datetime
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.vote_log import LONGEST_PAUSE_S, SHORTEST_PAUSE_S
 from storage.arenas import Gesture, pick
+from storage.connections import is_passing
 from storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,9 @@ class PickLog:
                     return await self._database.run(
                         pick, arena_id, user_id, place, gesture, joined_at=joined_at, reread=reread
                     )
-                except (OperationalError, InterfaceError, PoolTimeout):
+                except SQLAlchemyError as error:
+                    if not is_passing(error):
+                        raise
                     log.warning("a pick waits for the database; next try in %.1f s", pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

@@ -28,17 +28,26 @@ class Warming:
         self._releases = releases
         self._database = database
         self._newest_id = 0
+        self._looking = asyncio.Lock()  # a version that is loaded by one look is not loaded by another
 
     async def start(self) -> None:
         """Look for new versions from now on."""
         self._newest_id = await self._database.read(_newest_id)
         self._look.start()
 
+    async def look(self) -> None:
+        """Look at once."""
+        await self._look()
+
     def close(self) -> None:
         self._look.cancel()
 
     @tasks.loop(seconds=LOOK_INTERVAL_S)
     async def _look(self) -> None:
+        async with self._looking:
+            await self._look_safely()
+
+    async def _look_safely(self) -> None:
         try:
             newest_id = await self._database.read(_newest_id)
             if newest_id > self._newest_id:

@@ -174,3 +174,15 @@ class EncoderError(StorageError):
 
 class DocumentRefused(StorageError):
     """A document cannot be added, refreshed or removed as things are; nothing was changed."""
+
+
+class CopyRefused(StorageError):
+    """A database cannot be copied as things are; the target is as it was."""
+
+    def __init__(self, table: str, what: str = "the target holds rows already: give an empty database") -> None:
+        super().__init__(f"{what} (table {table}); nothing was changed there")
+        self.table = table
+
+
+class BackupRefused(StorageError):
+    """A backup cannot be written, or cannot be restored; nothing was changed."""

@@ -105,6 +105,22 @@ class DatabaseSettings(Section):
     """SQLAlchemy URL; empty means SQLite in the data folder. PostgreSQL: postgresql+psycopg://user:password@host/name."""
     busy_timeout_s: Positive = 30.0
     """Seconds that SQLite waits for another writer before it gives up."""
+    pool_size: Count = 5
+    """Connections to PostgreSQL that each process keeps open."""
+    pool_overflow: Annotated[int, Field(ge=0)] = 10
+    """Further connections to PostgreSQL while those are busy; they are closed after use."""
+    pool_timeout_s: Positive = 30.0
+    """Seconds that work waits for one of these connections."""
+    pool_recycle_s: Positive = 1800.0
+    """Age in seconds at which a connection to PostgreSQL is replaced."""
+    statement_timeout_s: Annotated[float, Field(ge=0.0, le=2_000_000.0)] = 120.0
+    """Seconds after which PostgreSQL ends a statement; 0 leaves it to the server."""
+    lock_timeout_s: Annotated[float, Field(ge=0.0, le=2_000_000.0)] = 30.0
+    """Seconds after which PostgreSQL ends the wait for a lock; 0 leaves it to the server."""
+    idle_transaction_timeout_s: Annotated[float, Field(ge=0.0, le=2_000_000.0)] = 300.0
+    """Seconds after which PostgreSQL ends a transaction that does nothing; 0 leaves it to the server."""
+    retry_s: Annotated[float, Field(ge=0.0)] = 30.0
+    """Seconds that a transaction is tried again after PostgreSQL went away or refused two at a time; 0 is off."""
 
 
 class DiscordSettings(Section):

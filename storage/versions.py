@@ -9,6 +9,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from storage.bell import ring
 from storage.errors import (
     AliasConflict,
     AlreadyChampion,
@@ -123,6 +124,7 @@ def register(
     )
     session.add(row)
     session.flush()
+    ring(session)
     return plain(Version, row)
 
 
@@ -201,6 +203,7 @@ def move_alias(
     before = read_alias(session, personality_id, name)
     if before.generation != expected_generation or not _swap(session, personality_id, before, to):
         raise AliasConflict(name, expected_generation, read_alias(session, personality_id, name).generation)
+    ring(session)
     session.add(
         AliasMoveRow(
             personality_id=personality_id,

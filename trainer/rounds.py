@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -92,8 +92,8 @@ def run_round(settings: Settings, round_id: int) -> None:
                 log.error("Round %d failed: %s.", round_id, error)
             else:
                 log.exception("Round %d failed.", round_id)
-            with database.transaction() as session:
-                _conclude(session, settings, round_id, Failed(_describe(error)))
+            with suppress(RoundConflict):  # a commit whose answer was lost did happen
+                database.call(_conclude, settings, round_id, Failed(_describe(error)))
 
 
 def _train(settings: Settings, database: Database, round_id: int) -> Result:
@@ -170,14 +170,18 @@ def _conclude_held(database: Database, settings: Settings, round_id: int, result
     give_up_at = time.monotonic() + RENEWAL_S
     while True:
         try:
-            with database.transaction() as session:
-                require_lease(session, round_id)
-                _conclude(session, settings, round_id, result)
+            # Tried again where the database goes away: an hour of training stands behind it.
+            database.call(_conclude_if_held, settings, round_id, result)
             return
         except LeaseRanOut:
             if time.monotonic() > give_up_at:
                 raise
         time.sleep(PROGRESS_S)
+
+
+def _conclude_if_held(session: Session, settings: Settings, round_id: int, result: Result) -> None:
+    require_lease(session, round_id)
+    _conclude(session, settings, round_id, result)
 
 
 def _conclude(session: Session, settings: Settings, round_id: int, result: Result) -> None:

@@ -139,6 +139,7 @@ class ReleaseWatch(commands.Cog):
         self.bot = bot
         self._canaries = Canaries(bot)
         self._has_warned = False
+        self._watching = asyncio.Lock()
 
     async def cog_load(self) -> None:
         model = self.bot.tree.get_command("model")
@@ -156,6 +157,15 @@ class ReleaseWatch(commands.Cog):
     @tasks.loop(seconds=LOOK_INTERVAL_S)
     async def _watch(self) -> None:
         """Look at every personality's canary and tell what is new; after a failure, again a little later."""
+        async with self._watching:
+            await self._watch_all()
+
+    @commands.Cog.listener()
+    async def on_releases_changed(self) -> None:
+        """Look at once: the database says that something moved."""
+        await self._watch()
+
+    async def _watch_all(self) -> None:
         if not self.bot.own_shards.lead:
             return
         try:

@@ -81,7 +81,7 @@ def downgrade(database: Database, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    from storage.database import MIGRATIONS
+    from storage.migrating import MIGRATIONS
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -311,7 +311,9 @@ def test_a_newer_schema(empty_url: str) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "reactune.db"
     path.write_text("Dear diary, today I opened a file that is no database.\n" * 100)
-    assert refusal(path) == (f"the database sqlite:///{path} is damaged (file is not a database): restore a backup")
+    assert refusal(path) == (
+        f"the database sqlite:///{path} is damaged (file is not a database): move its file away, then restore a backup"
+    )
 
 
 def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""A backup's file: a .tar.gz whose first member lists every other one with its size and digest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from storage.conversion import sync_file, sync_names
+from storage.errors import BackupRefused
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+BLOCK_BYTES = 1 << 20
+MOST_MANIFEST_BYTES = 64 << 20
+COMPRESSION = 6  # adapters hardly shrink, words and votes to a fifth
+
+Manifest = dict[str, Any]
+Take = Callable[[str, Iterable[bytes]], None]
+"""Does something with a member's name and its content, and reads the latter to its end."""
+
+
+def write_archive(file: Path, parts: Mapping[str, Path], about: Mapping[str, Any]) -> None:
+    """Write `parts`, {name inside: file}, and `about` to a new file that only its owner may read.
+
+    It gets its name once it has been read back whole. Raises FileExistsError where the name is taken meanwhile.
+    """
+    draft = file.with_name(f".{file.name}.part")
+    listed = {name: {"bytes": path.stat().st_size, "sha256": _digest_of(path)} for name, path in sorted(parts.items())}
+    manifest = {"format": FORMAT, **about, "files": listed}
+    try:
+        draft.unlink(missing_ok=True)
+        with open_new(draft) as stream:
+            _write(stream, manifest, parts)
+        sync_file(draft)
+        read_archive(draft, _pass_over)
+        os.link(draft, file)  # unlike a rename it takes nobody's place
+        sync_names(file.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _write(stream: IO[bytes], manifest: Manifest, parts: Mapping[str, Path]) -> None:
+    with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=COMPRESSION) as tar:
+        listing = json.dumps(manifest, indent=1, default=str).encode()
+        tar.addfile(_member(MANIFEST, len(listing)), io.BytesIO(listing))
+        for name, path in sorted(parts.items()):
+            with path.open("rb") as part:
+                tar.addfile(_member(name, manifest["files"][name]["bytes"]), part)
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o600
+    return member
+
+
+def unpack_archive(file: Path, folder: Path) -> Manifest:
+    """Write every part into a folder and return the manifest; raises BackupRefused where the archive is not whole."""
+
+    def write(name: str, blocks: Iterable[bytes]) -> None:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open_new(target) as stream:
+            stream.writelines(blocks)
+
+    return read_archive(file, write)
+
+
+def read_archive(file: Path, take: Take) -> Manifest:
+    """Hand every part to `take` and return the manifest; raises BackupRefused where the archive is not whole."""
+    try:
+        with tarfile.open(file, mode="r|gz") as tar:
+            manifest = _read_manifest(tar)
+            missing = dict(manifest["files"])
+            while (member := tar.next()) is not None:  # a loop over it would begin at the manifest again
+                if member.name not in missing or not member.isfile():
+                    raise BackupRefused(f"{file} holds {member.name!r}, which its manifest does not list")
+                _read_member(tar, member, missing.pop(member.name), take)
+    except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError, ValueError, TypeError) as error:
+        raise BackupRefused(f"{file} is damaged or no backup ({error}): use another one") from error
+    if missing:
+        raise BackupRefused(f"{file} lacks {min(missing)}, which its manifest lists: use another backup")
+    return manifest
+
+
+def _read_manifest(tar: tarfile.TarFile) -> Manifest:
+    first = tar.next()
+    stream = tar.extractfile(first) if first is not None and first.name == MANIFEST else None
+    if stream is None or first is None or first.size > MOST_MANIFEST_BYTES:
+        raise ValueError(f"it does not begin with {MANIFEST}")
+    manifest: Manifest = json.load(stream)
+    if manifest["format"] > FORMAT:
+        raise BackupRefused(f"the backup was written by a newer Reactune (format {manifest['format']}): upgrade first")
+    for name in manifest["files"]:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+            raise ValueError(f"{name!r} is no name for a part")
+    return manifest
+
+
+def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo, listed: Mapping[str, Any], take: Take) -> None:
+    stream = tar.extractfile(member)
+    assert stream is not None
+    digest = hashlib.sha256()
+
+    def blocks() -> Iterator[bytes]:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+            yield block
+
+    take(member.name, blocks())
+    if (member.size, digest.hexdigest()) != (listed["bytes"], listed["sha256"]):
+        raise ValueError(f"{member.name} is not as it was written")
+
+
+def _pass_over(_name: str, blocks: Iterable[bytes]) -> None:
+    for _ in blocks:
+        pass
+
+
+def open_new(path: Path) -> IO[bytes]:
+    """Open a file that is not there yet, for its owner alone."""
+    binary: int = getattr(os, "O_BINARY", 0)  # Windows would change line ends without it
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o600), "wb")
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,278 @@
+"""Backups: every row and every adapter in one file, taken while the bot runs, restored into either kind of database."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from storage.adapters import AdapterStore, open_store
+from storage.archives import unpack_archive, write_archive
+from storage.connections import copy_file
+from storage.copying import Say, copy_rows, has_rows, tables
+from storage.database import Database, open_address, open_database
+from storage.errors import AdapterError, BackupRefused
+from storage.migrating import newest_schema, refuse_newer
+from storage.privacy import delete_member, withdraw_consent
+from storage.processes import BOT, TRAINER, beat, sole_process, worker_name
+from storage.schema import ConsentRow, ErasureRow, HeartbeatRow, VersionRow, utc_now
+from storage.settings import DatabaseSettings, Settings
+
+DATABASE = "database.sqlite"
+ADAPTERS = "adapters"
+BACKUP = "backup"
+"""In the table of signs of life: when the last backup was made."""
+SAVED_PREFIX = "before-restore-"
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What a backup holds."""
+
+    file: Path
+    made_at: datetime
+    schema: str
+    rows: Mapping[str, int]
+    adapters: Collection[str]
+    missing_adapters: Collection[str]
+    """Named by versions, but gone or damaged in the store when the backup was made."""
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Restored:
+    backup: Backup
+    saved: Path | None
+    """Backup of what was there before, if anything was."""
+    kept_deletions: int
+    """Members who took something back after the backup was made, and whose wish was carried out again."""
+
+
+# Making one
+
+
+def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
+    """Write the database and the adapters to a new file, while others work with them; raises BackupRefused."""
+    with closing(open_database(settings)) as database:
+        backup = _write(database, open_store(settings), file, say)
+        database.call(beat, BACKUP, worker_name(settings.data.directory))
+    return backup
+
+
+def last_backup(session: Session) -> datetime | None:
+    """Return when a backup of this database was made last, on any machine."""
+    return session.scalar(select(func.max(HeartbeatRow.beat_at)).where(HeartbeatRow.process == BACKUP))
+
+
+def _write(database: Database, store: AdapterStore, file: Path, say: Say) -> Backup:
+    if file.exists():
+        raise BackupRefused(f"{file} exists already: give the backup a name of its own")
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
+            return _write_beside(database, store, file, Path(folder), say)
+    except OSError as error:
+        raise BackupRefused(
+            f"the backup cannot be written to {file} ({error.strerror or error}): "
+            "choose a folder with room that this user may write"
+        ) from error
+
+
+def _write_beside(database: Database, store: AdapterStore, file: Path, folder: Path, say: Say) -> Backup:
+    made_at = utc_now()  # before the snapshot: all that was acknowledged until then is in it
+    snapshot = folder / DATABASE
+    _take_snapshot(database, snapshot, say)
+    _require_sound(snapshot)
+    rows, versions = _read_snapshot(snapshot)
+    parts, missing = {DATABASE: snapshot}, []
+    for digest in sorted({row["digest"] for row in versions}):
+        try:
+            adapter = store.path(digest)
+        except AdapterError:
+            missing.append(digest)
+        else:
+            parts |= {f"{ADAPTERS}/{digest}/{part.name}": part for part in adapter.iterdir() if part.is_file()}
+    about = {
+        "program": _program_version(),
+        "made_at": made_at.isoformat(),
+        "schema": newest_schema(),
+        "from": database.engine.dialect.name,
+        "rows": rows,
+        "versions": versions,
+        "missing_adapters": missing,
+    }
+    say(f"packing {len(parts)} files, and reading them back")
+    write_archive(file, parts, about)
+    return _describe(file, about)
+
+
+def _take_snapshot(database: Database, target: Path, say: Say) -> None:
+    """Write one state of the database to a new SQLite file."""
+    say("reading the database")
+    if database.engine.dialect.name == "sqlite":
+        with database.engine.connect() as connection:
+            copy_file(connection, target)
+        return
+    with closing(open_address(f"sqlite:///{target}", DatabaseSettings())) as copy:
+        copy_rows(database, copy, say)
+
+
+def _require_sound(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        problems = [row[0] for row in connection.execute("PRAGMA integrity_check(1)") if row[0] != "ok"]
+        problems += [f"a row of {row[0]} points nowhere" for row in connection.execute("PRAGMA foreign_key_check")]
+    if problems:
+        raise BackupRefused(f"the database is damaged ({problems[0]}): nothing was written")
+
+
+def _read_snapshot(file: Path) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Return how many rows each table has, and the versions."""
+    with closing(sqlite3.connect(file)) as connection:
+        rows = {t.name: connection.execute(f"SELECT count(*) FROM {t.name}").fetchone()[0] for t in tables()}
+        names = ("digest", "base_name", "base_revision")
+        query = f"SELECT {', '.join(names)} FROM {VersionRow.__tablename__} ORDER BY id"
+        return rows, [dict(zip(names, row, strict=True)) for row in connection.execute(query)]
+
+
+def _program_version() -> str:
+    try:
+        return version("reactune")
+    except PackageNotFoundError:  # run from a checkout
+        return ""
+
+
+def _describe(file: Path, about: Mapping[str, Any]) -> Backup:
+    missing = set(about["missing_adapters"])
+    return Backup(
+        file=file,
+        made_at=datetime.fromisoformat(about["made_at"]),
+        schema=about["schema"],
+        rows=about["rows"],
+        adapters=sorted({v["digest"] for v in about["versions"]} - missing),
+        missing_adapters=sorted(missing),
+        bytes=file.stat().st_size,
+    )
+
+
+# Restoring one
+
+
+def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = False) -> Restored:
+    """Put a backup's rows and adapters into the configured database and store.
+
+    The backup is checked before anything is touched; then come the adapters, each whole or not at all, and last all
+    rows in one transaction. Where `replace` lets rows make way, they are saved to a backup in the data folder first.
+    Raises BackupRefused, DataDirectoryInUse while a bot or trainer runs here, CopyRefused and AdapterError.
+    """
+    directory = settings.data.directory
+    with (
+        sole_process(BOT, directory),
+        sole_process(TRAINER, directory),
+        _unpacked(file, directory, say) as (folder, backup),
+        closing(_open_snapshot(folder / DATABASE)) as source,
+        closing(open_database(settings)) as target,
+    ):
+        return _restore(settings, source, target, folder=folder, backup=backup, say=say, replace=replace)
+
+
+def _restore(
+    settings: Settings, source: Database, target: Database, *, folder: Path, backup: Backup, say: Say, replace: bool
+) -> Restored:
+    with target.snapshot() as session:
+        is_taken = has_rows(session.connection())
+    if is_taken and not replace:
+        raise BackupRefused(
+            "the database holds rows already: add --replace, which first saves them to a backup of their own, or set "
+            "database.url to an empty one"
+        )
+    store = open_store(settings)
+    saved = _save(target, store, settings.data.directory, say) if is_taken else None
+    wishes = _wishes_since(target, source, backup.made_at)
+    with store.registering():
+        for digest in backup.adapters:
+            say(f"adapter {digest[:12]}")
+            _publish(store, folder / ADAPTERS / digest)
+        copy_rows(source, target, say, replace=replace, then=wishes.carry_out)
+    return Restored(backup, saved, wishes.count)
+
+
+@contextmanager
+def _unpacked(file: Path, directory: Path, say: Say) -> Iterator[tuple[Path, Backup]]:
+    """Yield a folder with the backup's parts, none of which differs from what was written."""
+    say("checking the backup")
+    if not file.is_file():
+        raise BackupRefused(f"there is no backup {file}: check its name")
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".restore-") as name:
+        try:
+            manifest = unpack_archive(file, Path(name))
+            backup = _describe(file, manifest)
+        except OSError as error:
+            raise BackupRefused(
+                f"{file} cannot be unpacked in {directory} ({error.strerror}): make room there"
+            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise BackupRefused(f"{file} is no backup of Reactune's ({error}): use another one") from error
+        refuse_newer(backup.schema, str(file))
+        yield Path(name), backup
+
+
+def _open_snapshot(file: Path) -> Database:
+    """Return the backup's database, brought to the newest schema."""
+    database = open_address(f"sqlite:///{file}", DatabaseSettings(), "the backup", keep_copy=False)
+    _require_sound(file)
+    return database
+
+
+def _save(database: Database, store: AdapterStore, directory: Path, say: Say) -> Path:
+    saved = directory / f"{SAVED_PREFIX}{utc_now():%Y%m%dT%H%M%S}.tar.gz"
+    _write(database, store, saved, say)
+    return saved
+
+
+def _publish(store: AdapterStore, adapter: Path) -> None:
+    with store.stage() as staging:
+        for part in adapter.iterdir():
+            shutil.copyfile(part, staging / part.name)
+        if (digest := store.publish(staging)) != adapter.name:
+            raise BackupRefused(
+                f"the backup's adapter {adapter.name[:12]} is another one, {digest[:12]}: use another backup"
+            )
+
+
+# What members took back since
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Members who deleted their data, or withdrew their consent, after a backup was made."""
+
+    erased: Collection[int]
+    withdrawn: Collection[int]
+
+    @property
+    def count(self) -> int:
+        return len({*self.erased, *self.withdrawn})
+
+    def carry_out(self, session: Session) -> None:
+        for user_id in self.erased:
+            delete_member(session, user_id)
+        for user_id in self.withdrawn:
+            withdraw_consent(session, user_id)
+
+
+def _wishes_since(database: Database, backup: Database, made_at: datetime) -> Wishes:
+    with database.snapshot() as now, backup.snapshot() as then:
+        erased = set(now.scalars(select(ErasureRow.user_id).where(ErasureRow.erased_at >= made_at)))
+        if not has_rows(now.connection()):
+            return Wishes((), ())
+        consents = select(ConsentRow.user_id)
+        return Wishes(erased, set(then.scalars(consents)) - set(now.scalars(consents)) - erased)

@@ -1,0 +1,93 @@
+"""PostgreSQL's NOTIFY: a transaction that moves an alias or adds a version wakes every bot once it is committed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from storage.database import Database
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "reactune_releases"
+PROOF_S = 5.0
+STOP_S = 0.5
+"""Longest that the listener takes to stop."""
+SHORTEST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+
+
+class Deaf(Exception):
+    """Notifications do not come through, as behind PgBouncer in transaction mode."""
+
+
+def ring(session: Session) -> None:
+    """Wake those who listen once this transaction is committed; SQLite has nobody to wake."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_notify(CHANNEL, "")))
+
+
+def can_listen(database: Database) -> bool:
+    return database.engine.dialect.name == "postgresql" and database.engine.dialect.driver == "psycopg"
+
+
+class Listener(threading.Thread):
+    """Calls `on_ring` on its thread whenever `ring` was committed, and after each time that it could not hear.
+
+    Whoever listens looks for themselves from time to time too: that is what remains while the connection is away.
+    """
+
+    def __init__(self, database: Database, on_ring: Callable[[], object]) -> None:
+        super().__init__(name="database listener", daemon=True)
+        self._stopping = threading.Event()
+        self._database = database
+        self._on_ring = on_ring
+        self._pause_s = SHORTEST_PAUSE_S
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        from psycopg import Error
+
+        while not self._stopping.is_set():
+            try:
+                self._listen()
+            except Deaf:
+                log.info("The database's notifications do not arrive (PgBouncer?): releases are noticed by looking.")
+                return
+            except (Error, SQLAlchemyError) as error:
+                log.debug("The database cannot be listened to (%s); trying again in %.0f s.", error, self._pause_s)
+                self._stopping.wait(self._pause_s)
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _listen(self) -> None:
+        from psycopg import Connection
+
+        engine = self._database.engine
+        arguments, options = engine.dialect.create_connect_args(engine.url)
+        with Connection.connect(*arguments, **options, autocommit=True) as connection:
+            connection.execute(f"LISTEN {CHANNEL}")
+            self._require_hearing(connection)
+            self._pause_s = SHORTEST_PAUSE_S
+            self._on_ring()  # for what happened while nobody listened
+            while not self._stopping.is_set():
+                for _ in connection.notifies(timeout=STOP_S):
+                    self._on_ring()
+
+    def _require_hearing(self, connection: Connection[Any]) -> None:
+        """Raise Deaf unless this connection hears what another one says."""
+        self._database.call(ring)
+        for _ in connection.notifies(timeout=PROOF_S, stop_after=1):
+            return
+        raise Deaf

@@ -1,0 +1,227 @@
+"""Connections to SQLite and PostgreSQL: addresses, pools, limits, and which failures pass by themselves."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from storage.errors import DatabaseError
+from storage.settings import DatabaseSettings
+
+CONNECT_TIMEOUT_S = 10
+UNANSWERED_MS = 30_000
+"""After which a server that acknowledges nothing is given up: without it a host that vanished is waited for an hour."""
+APPLICATION_NAME = "reactune"
+ADDRESSES = "write sqlite:///folder/file.db or postgresql+psycopg://user:password@host/name"
+SETTING = "database.url"
+
+SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
+READ_ONLY = "25006"
+LOST = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})  # shut down, crashed, starting, idle for too long
+WAITED_TOO_LONG = frozenset({"55P03", "57014"})
+
+
+def parse_address(text: str, name: str = SETTING) -> URL:
+    """Return the address of a database; raises DatabaseError, which calls it by `name`."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # Not chained: a wrongly quoted password would stand in the cause.
+        raise DatabaseError(f"{name} is not a database address: {ADDRESSES}") from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise DatabaseError(f"{name} begins with {url.drivername}, which Reactune does not speak: {ADDRESSES}")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        # Each thread would see a memory of its own.
+        raise DatabaseError(f"{name} names no file: write sqlite:///folder/file.db")
+    return url
+
+
+def create(url: URL, settings: DatabaseSettings, name: str = SETTING) -> Engine:
+    """Return an engine for the address; nothing is connected yet."""
+    try:
+        # Parameters are hidden from errors: a log must not hold what members wrote.
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(url, hide_parameters=True, connect_args={"timeout": settings.busy_timeout_s})
+        else:
+            engine = create_engine(url, hide_parameters=True, **_pool(settings), connect_args=_postgres(url, settings))
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise DatabaseError(
+            f"{name} needs a driver that is not installed ({error}): "
+            "for PostgreSQL run `pip install 'reactune[postgres]'` and write postgresql+psycopg://…"
+        ) from error
+    if engine.dialect.is_async:
+        raise DatabaseError(f"{name} names an asynchronous driver, {url.drivername}: {ADDRESSES}")
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", partial(_configure_sqlite, settings.busy_timeout_s))
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _pool(settings: DatabaseSettings) -> dict[str, Any]:
+    return {
+        "pool_pre_ping": True,  # a connection that a restart or a failover cut is replaced before anything is lost
+        "pool_size": settings.pool_size,
+        "max_overflow": settings.pool_overflow,
+        "pool_timeout": settings.pool_timeout_s,
+        "pool_recycle": settings.pool_recycle_s,
+    }
+
+
+def _postgres(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
+    limits_s = {
+        "statement_timeout": settings.statement_timeout_s,
+        "lock_timeout": settings.lock_timeout_s,
+        "idle_in_transaction_session_timeout": settings.idle_transaction_timeout_s,
+    }
+    limits = [f"-c {name}={round(seconds * 1000)}" for name, seconds in limits_s.items() if seconds]
+    arguments = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "tcp_user_timeout": UNANSWERED_MS,
+        "fallback_application_name": APPLICATION_NAME,  # application_name in the address goes before
+        "options": " ".join([*limits, *_as_texts(url.query.get("options"))]),  # the last word wins: the operator's
+    }
+    if url.get_driver_name() == "psycopg":
+        # PgBouncer hands each transaction another connection, on which a statement prepared earlier is unknown.
+        arguments["prepare_threshold"] = None
+    return {key: value for key, value in arguments.items() if key == "options" or key not in url.query}
+
+
+def _as_texts(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value or ()
+
+
+def _configure_sqlite(busy_timeout_s: float, connection: Any, _record: Any) -> None:
+    # Python's own transaction handling begins too late for BEGIN IMMEDIATE.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    _use_wal(cursor, busy_timeout_s)
+    cursor.execute("PRAGMA foreign_keys = ON")
+    # FULL: a vote that was acknowledged survives a power cut, not only a crash.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _use_wal(cursor: sqlite3.Cursor, busy_timeout_s: float) -> None:
+    """Switch the file to write-ahead logging, which SQLite refuses at once while another process switches it too."""
+    give_up_at_s = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at_s:
+                raise
+        time.sleep(0.02)
+
+
+def _begin(connection: Connection) -> None:
+    # A read that later writes would fail at once with "database is locked"; IMMEDIATE waits its turn instead.
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def copy_file(connection: Connection, target: Path) -> None:
+    """Write one state of an SQLite database to a new file that only its owner may read, while others use it."""
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    raw.execute("VACUUM INTO ?", (str(target),))
+    target.chmod(0o600)
+
+
+def make_parent(url: URL) -> None:
+    """Make the folder of an SQLite file."""
+    if url.get_backend_name() != "sqlite" or url.database is None or url.database.startswith("file:"):
+        return
+    parent = Path(url.database).parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"the folder {parent} for the database cannot be made: {error.strerror}") from error
+
+
+def shown(url: URL) -> str:
+    """Return the address as people may read it."""
+    return url.difference_update_query(["password"]).render_as_string(hide_password=True)
+
+
+# Failures
+
+
+def is_lost(error: DBAPIError) -> bool:
+    """Return whether the server went away, or lets nobody in at the moment."""
+    state = sql_state(error)
+    # libpq gives no state to what failed before the server answered.
+    unanswered = isinstance(error, OperationalError | InterfaceError) and hasattr(error.orig, "sqlstate") and not state
+    return error.connection_invalidated or unanswered or state in LOST or (state or "").startswith("08")
+
+
+def may_repeat(error: DBAPIError, *, committing: bool) -> bool:
+    """Return whether the transaction certainly changed nothing, and has a chance when it is run again.
+
+    A commit whose answer was lost may have happened.
+    """
+    state = sql_state(error)
+    if state in (SERIALIZATION_FAILURE, DEADLOCK):
+        return True
+    return not committing and (is_lost(error) or state == READ_ONLY)
+
+
+def is_passing(error: Exception) -> bool:
+    """Return whether the database was away, locked, busy or full: the same work may succeed later."""
+    if isinstance(error, PoolTimeout | OperationalError | InterfaceError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    return may_repeat(error, committing=False) or sql_state(error) in WAITED_TOO_LONG
+
+
+def sql_state(error: DBAPIError) -> str | None:
+    """Return PostgreSQL's five characters for the error; SQLite has none."""
+    return getattr(error.orig, "sqlstate", None)
+
+
+def explain(error: SQLAlchemyError, url: URL | None = None) -> str:
+    """Return a sentence: what is wrong with the database, and what to do."""
+    where = f"the database {shown(url)}" if url else "the database"
+    if not isinstance(error, DBAPIError):
+        remedy = "raise database.pool_size or database.pool_overflow"
+        return f"{where} has no connection left for us ({str(error).splitlines()[0]}): {remedy}"
+    detail = next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)
+    return f"{where} {_what_happened(error, detail)}"
+
+
+def _what_happened(error: DBAPIError, detail: str) -> str:
+    sqlite = isinstance(error.orig, sqlite3.Error)
+    if "readonly" in detail or "read-only" in detail:
+        return "is read-only: " + (
+            "make its file and folder writable for this user" if sqlite else "use the primary server and a writer"
+        )
+    if "locked" in detail:
+        return "stayed locked by another program: close it, or raise database.busy_timeout_s"
+    if "not a database" in detail or "malformed" in detail:
+        return f"is damaged ({detail}): move its file away, then restore a backup"
+    if "unable to open" in detail:
+        return "cannot be opened: it must be a file that this user may read and write"
+    if isinstance(error, OperationalError):
+        return f"cannot be used ({detail}): {_remedy(error, is_sqlite=sqlite)}"
+    return f"refused a statement ({detail})"
+
+
+def _remedy(error: DBAPIError, *, is_sqlite: bool) -> str:
+    if sql_state(error) in WAITED_TOO_LONG:
+        return "raise database.statement_timeout_s or database.lock_timeout_s"
+    return "check the disk" if is_sqlite else "check database.url and that the server runs"

@@ -1,0 +1,237 @@
+"""Copies every row of one database into another, SQLite or PostgreSQL, in one transaction that proves itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Column, Connection, Integer, Table, bindparam, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from storage.database import Database
+from storage.errors import CopyRefused
+from storage.migrating import MIGRATION_LOCK, lift_limits
+from storage.schema import Base
+
+BATCH_ROWS = 2_000
+DIGEST_BITS = 256
+Say = Callable[[str], None]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TableCopy:
+    """A table on both sides: the digests are equal, whatever the order of the rows."""
+
+    table: str
+    rows: int
+    digest: str
+    """Sum of the rows' SHA-256, 64 hex digits."""
+
+
+class Digest:
+    """Counts rows and sums their hashes, so that it does not matter in which order they come."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum = 0
+
+    def add(self, table: Table, rows: Sequence[Row]) -> None:
+        names = [column.name for column in table.columns]
+        for row in rows:
+            line = json.dumps([_canonical(row[name]) for name in names], ensure_ascii=False).encode(errors="replace")
+            self._sum += int.from_bytes(hashlib.sha256(line).digest())
+        self.rows += len(rows)
+
+    @property
+    def hex(self) -> str:
+        return f"{self._sum % (1 << DIGEST_BITS):0{DIGEST_BITS // 4}x}"
+
+
+def _canonical(value: Any) -> Any:
+    """Return the value as JSON holds it: equal in both databases, and different for different values."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.value if isinstance(value, Enum) else value
+
+
+def describe_copy(copied: Sequence[TableCopy]) -> str:
+    """Return a table of what was copied, the same on both sides."""
+    width = max(len(done.table) for done in copied)
+    lines = [f"{'table':{width}}  {'rows':>10}  digest on both sides"]
+    lines += [f"{done.table:{width}}  {done.rows:>10}  {done.digest[:16]}" for done in copied]
+    return "\n".join(lines)
+
+
+def tables() -> list[Table]:
+    """Return every table, each after those that its rows point at."""
+    return list(Base.metadata.sorted_tables)
+
+
+class Pointers:
+    """What a table's rows point at in the same table or in a later one: it can be set once all rows are there."""
+
+    def __init__(self, table: Table) -> None:
+        order = {known.name: place for place, known in enumerate(tables())}
+        self._table = table
+        self._columns = [
+            key.parent.name for key in table.foreign_keys if order[key.column.table.name] >= order[table.name]
+        ]
+        self._changes: list[dict[str, Any]] = []
+
+    def take_from(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return the rows without these pointers, which are kept."""
+        if not self._columns:
+            return rows
+        keys = [column.name for column in self._table.primary_key.columns]
+        for row in rows:
+            if any(row[name] is not None for name in self._columns):
+                self._changes.append({f"key_{name}": row[name] for name in keys} | {n: row[n] for n in self._columns})
+        return [{**row, **dict.fromkeys(self._columns)} for row in rows]
+
+    def set(self, target: Connection) -> None:
+        if self._changes:
+            keys = [column == bindparam(f"key_{column.name}") for column in self._table.primary_key.columns]
+            change = update(self._table).where(*keys).values({name: bindparam(name) for name in self._columns})
+            target.execute(change, self._changes)
+
+
+def copy_rows(
+    source: Database,
+    target: Database,
+    say: Say,
+    *,
+    replace: bool = False,
+    then: Callable[[Session], None] = lambda _session: None,
+) -> list[TableCopy]:
+    """Copy one state of `source` into `target`, both of the newest schema, while others read and write `source`.
+
+    It is one transaction of the target, in which `then` comes last: an interrupted one leaves nothing there. Raises
+    CopyRefused where the target holds rows, unless it is told to `replace` them, and where it holds other rows than the
+    source in the end.
+    """
+    with source.snapshot() as reader, target.transaction() as writer:
+        into = writer.connection()
+        if into.dialect.name == "postgresql":
+            lift_limits(into)
+            into.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        if replace:
+            _empty(into)
+        elif taken := _first_table_with_rows(into):
+            raise CopyRefused(taken)
+        pointers: list[Pointers] = []
+        copied = [_copy(table, reader.connection(), into, say, pointers) for table in tables()]
+        for late in pointers:
+            late.set(into)
+        _set_counters(reader.connection(), into)
+        for done in copied:
+            _prove(done, into, say)
+        then(writer)
+        return copied
+
+
+def has_rows(connection: Connection) -> bool:
+    """Return whether any table holds a row."""
+    return _first_table_with_rows(connection) is not None
+
+
+def _first_table_with_rows(connection: Connection) -> str | None:
+    for table in tables():
+        if connection.execute(select(text("1")).select_from(table).limit(1)).first() is not None:
+            return table.name
+    return None
+
+
+def _empty(connection: Connection) -> None:
+    """Delete every row."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables())} CASCADE"))
+        return
+    connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+    for table in reversed(tables()):
+        connection.execute(table.delete())
+
+
+def _copy(table: Table, source: Connection, target: Connection, say: Say, pointers: list[Pointers]) -> TableCopy:
+    digest = Digest()
+    late = Pointers(table)
+    pointers.append(late)
+    for rows in _batches(table, source):
+        digest.add(table, rows)
+        _insert(table, target, late.take_from(rows))
+        say(f"{table.name}: {digest.rows} rows")
+    return TableCopy(table.name, digest.rows, digest.hex)
+
+
+def _batches(table: Table, connection: Connection) -> Iterator[list[dict[str, Any]]]:
+    query = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=BATCH_ROWS)
+    for rows in connection.execute(query).mappings().partitions():
+        yield [dict(row) for row in rows]
+
+
+def _insert(table: Table, connection: Connection, rows: Sequence[Row]) -> None:
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(table), rows)
+    except DBAPIError as error:
+        detail = next(iter(str(error.orig).splitlines()), type(error.orig).__name__)
+        raise CopyRefused(table.name, f"the target does not take its rows ({detail})") from error
+
+
+def _prove(copied: TableCopy, target: Connection, say: Say) -> None:
+    """Read the table back, and raise CopyRefused where it is not what was written."""
+    say(f"{copied.table}: reading back")
+    table, digest = Base.metadata.tables[copied.table], Digest()
+    for rows in _batches(table, target):
+        digest.add(table, rows)
+    if (digest.rows, digest.hex) != (copied.rows, copied.digest):
+        raise CopyRefused(
+            copied.table,
+            f"the target holds {digest.rows} rows with digest {digest.hex[:12]}, the source {copied.rows} with "
+            f"{copied.digest[:12]}",
+        )
+
+
+# Counters: the next row gets an id that no row has, nor had where the source still knows that
+
+
+def _set_counters(source: Connection, target: Connection) -> None:
+    for table in tables():
+        column = _counted(table)
+        if column is None:
+            continue
+        last = max(target.scalar(select(func.max(column))) or 0, _last_id(table, column, source))
+        if target.dialect.name == "postgresql":
+            target.execute(select(func.setval(_sequence(table, column), max(last, 1), last > 0)))
+        elif table.dialect_options["sqlite"]["autoincrement"]:
+            target.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": table.name})
+            target.execute(
+                text("INSERT INTO sqlite_sequence VALUES (:name, :last)"), {"name": table.name, "last": last}
+            )
+
+
+def _counted(table: Table) -> Column[Any] | None:
+    column = table.autoincrement_column
+    return column if column is not None and type(column.type) is Integer and not column.foreign_keys else None
+
+
+def _last_id(table: Table, column: Column[Any], source: Connection) -> int:
+    if source.dialect.name == "postgresql":
+        sequence = source.scalar(select(_sequence(table, column)))
+        last, is_called = source.execute(text(f"SELECT last_value, is_called FROM {sequence}")).one()
+        return int(last) if is_called else 0
+    if table.dialect_options["sqlite"]["autoincrement"]:
+        return source.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name}) or 0
+    return 0
+
+
+def _sequence(table: Table, column: Column[Any]) -> Any:
+    return func.pg_get_serial_sequence(table.name, column.name)

@@ -1,0 +1,39 @@
+"""What an operator should know of the database: server, limits that a pooler swallowed, partitions, replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+from storage.database import Database
+from storage.partitions import TABLE, count_partitions
+from storage.settings import DatabaseSettings
+from storage.vectors import has_pgvector
+
+LARGE_EVENTS = 10_000_000
+"""Vote events from which partitions may be worth their while (docs/database.md)."""
+
+
+def describe_database(database: Database, settings: DatabaseSettings) -> Iterator[str]:
+    """Yield a phrase for each thing that is worth knowing."""
+    yield f"{database.engine.dialect.name}, schema up to date"
+    if database.engine.dialect.name == "postgresql":
+        with database.snapshot() as session:
+            yield from _describe_postgres(session.connection(), settings, vectors=has_pgvector(session))
+
+
+def _describe_postgres(connection: Connection, settings: DatabaseSettings, *, vectors: bool) -> Iterator[str]:
+    replicas = connection.scalar(text("SELECT count(*) FROM pg_stat_replication"))
+    yield f"server {connection.scalar(text('SHOW server_version'))}, {replicas} replicas"
+    yield f"{settings.pool_size} to {settings.pool_size + settings.pool_overflow} connections for each process"
+    if settings.statement_timeout_s and connection.scalar(text("SHOW statement_timeout")) == "0":
+        yield "a pooler swallows the time limits: set them with ALTER ROLE (docs/database.md)"
+    yield "pgvector searches documents" if vectors else "documents are searched without pgvector"
+    if parts := count_partitions(connection):
+        yield f"vote events in {parts} partitions"
+        return
+    # The planner's estimate: counting would take seconds.
+    events = connection.scalar(text(f"SELECT reltuples FROM pg_class WHERE oid = '{TABLE}'::regclass")) or 0
+    if events > LARGE_EVENTS:
+        yield f"{events:,.0f} vote events in one table: see `reactune db partition`"

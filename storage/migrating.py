@@ -1,0 +1,123 @@
+"""Brings a database to the newest schema in one transaction, and keeps a copy of an SQLite file that it changes."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, func, select, text
+
+from storage.connections import copy_file
+from storage.errors import DatabaseError
+
+log = logging.getLogger(__name__)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 7_226_538  # any number that nothing else on the server locks
+REVISION = "SELECT version_num FROM alembic_version"
+
+
+def newest_schema() -> str:
+    """Return the schema's name that this program works with."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def schema_of(connection: Connection) -> str:
+    """Return the database's schema; empty where it has none yet."""
+    return ", ".join(sorted(MigrationContext.configure(connection).get_current_heads()))
+
+
+def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
+    """Bring the database to the newest schema, and return the one that it had; empty for a new database.
+
+    All of it is one transaction on either kind of database: a process that dies half-way leaves the old schema whole.
+    """
+    config = _config()
+    with engine.connect() as connection:
+        if keep_copy and engine.dialect.name == "sqlite":
+            _keep_copy(connection)
+        with connection.begin():
+            if engine.dialect.name == "postgresql":
+                lift_limits(connection)
+                # Bot and trainer start together; SQLite's transaction lets one in at a time by itself.
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            before = schema_of(connection)
+            refuse_newer(before)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            _refuse_read_only(connection)
+    if before and before != newest_schema():
+        log.info("The database went from schema %s to %s.", before, newest_schema())
+    return before
+
+
+def lift_limits(connection: Connection) -> None:
+    """Let this PostgreSQL transaction take its time: it works through whole tables."""
+    for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(text(f"SET LOCAL {limit} = 0"))
+
+
+def refuse_newer(schema: str, what: str = "the database") -> None:
+    """Raise DatabaseError where this program does not know the schema."""
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if schema and not set(schema.split(", ")) <= known:
+        raise DatabaseError(
+            f"{what} was written by a newer Reactune (schema {schema}): "
+            "upgrade this program, or restore a backup made before the upgrade"
+        )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def _refuse_read_only(connection: Connection) -> None:
+    """Write and take it back: SQLite lets BEGIN IMMEDIATE pass on a read-only file, and fails with the first vote."""
+    with connection.begin_nested() as attempt:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+        attempt.rollback()
+
+
+def _keep_copy(connection: Connection) -> None:
+    """Write `FILE.before-REVISION` beside an SQLite file of an older schema: downgrading is putting it back."""
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    file = Path(raw.execute("PRAGMA database_list").fetchone()[2])
+    if _schema_in(file) in ("", newest_schema()):
+        return
+    kept = file.with_name(f"{file.name}.before-{newest_schema()}")
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".before-") as folder:
+        copy = Path(folder) / file.name
+        try:
+            copy_file(connection, copy)
+        except sqlite3.OperationalError as error:
+            raise DatabaseError(
+                f"{file} cannot be copied before its upgrade ({error}): make room for a second one beside it"
+            ) from error
+        if _schema_in(copy) == newest_schema():
+            return  # another process was quicker, and kept its own
+        copy.replace(kept)
+    log.info(
+        "The database gets a new schema; as it was, it stays in %s. Delete that once the new program has proved "
+        "itself: it holds what members delete from now on.",
+        kept,
+    )
+
+
+def _schema_in(file: Path) -> str:
+    """Return the schema in an SQLite file; empty for a new or foreign one."""
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            row = connection.execute(REVISION).fetchone()
+        except sqlite3.OperationalError:
+            return ""
+    return str(row[0]) if row else ""
