@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from discord.utils import escape_markdown
 
-from storage.fates import Fate, Obstacle, Role, VoteFate, VoteUse
+from storage.fates import Fate, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
 from storage.personalities import DEFAULT_PERSONALITY
 from storage.schema import NOBODY, GateVerdict, PairSource, RoundStatus, Split
+from storage.trainable import Obstacle
 from storage.votes import Tally, Vote
 from storage.wording import SOURCE_WORDS, count
 

@@ -14,6 +14,7 @@ from storage.causes import wrong_facts
 from storage.knowledge import remove_words_of
 from storage.memory import delete_memories
 from storage.personalities import hold_personalities
+from storage.pseudonyms import Pseudonym, read_pseudonyms
 from storage.schema import (
     NOBODY,
     Basis,
@@ -63,14 +64,14 @@ class Deletion:
 class Agreement:
     """What members allowed, and what they or the rules took back, at one moment."""
 
-    consents: frozenset[int]
+    consents: frozenset[Pseudonym]
     """Who allows training on their live messages."""
-    erasures: frozenset[tuple[int, datetime]]
+    erasures: frozenset[tuple[Pseudonym, datetime]]
     """Who deleted their data, and when they last did."""
     withdrawals: frozenset[int]
     """Ids of the corrections that do not stand any more."""
-    held_back: frozenset[tuple[int, int]]
-    """Reply and user of the votes that must not count."""
+    held_back: frozenset[tuple[int, Pseudonym]]
+    """Reply and voter of the votes that must not count."""
 
     def stands(self, now: Agreement) -> bool:
         """Return whether nothing was taken back since; what was added meanwhile may wait for another round."""
@@ -141,11 +142,13 @@ def read_agreement(session: Session, personality_id: int) -> Agreement:
         .join(ReplyRow)
         .where(ReplyRow.personality_id == personality_id, CorrectionRow.withdrawn_at.is_not(None))
     )
+    kept_out = held_back(session, personality_id) | wrong_facts(session, personality_id)
+    who = read_pseudonyms(session).of
     return Agreement(
-        consents=frozenset(session.scalars(select(ConsentRow.user_id))),
-        erasures=frozenset((user_id, erased_at) for user_id, erased_at in erasures),
+        consents=frozenset(map(who, session.scalars(select(ConsentRow.user_id)))),
+        erasures=frozenset((who(user_id), erased_at) for user_id, erased_at in erasures),
         withdrawals=frozenset(session.scalars(withdrawals)),
-        held_back=frozenset(held_back(session, personality_id) | wrong_facts(session, personality_id)),
+        held_back=frozenset((reply_id, who(user_id)) for reply_id, user_id in kept_out),
     )
 
 
@@ -184,8 +187,9 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))
     documents = remove_words_of(session, user_id)
     corrections = session.execute(delete(CorrectionRow).where(CorrectionRow.author_id == user_id))
-    for table in (MemberRow, QuarantinedVoteRow, RoundVoterRow, VoteCauseRow):
+    for table in (MemberRow, QuarantinedVoteRow, VoteCauseRow):
         session.execute(delete(table).where(table.user_id == user_id))
+    session.execute(delete(RoundVoterRow).where(RoundVoterRow.pseudonym == read_pseudonyms(session).of(user_id)))
     session.execute(
         update(QuarantineRow)
         .where(QuarantineRow.rule == QuarantineRule.AUTHOR, QuarantineRow.subject_id == user_id)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from storage.errors import RoundConflict
 from storage.personalities import hold_personality, read_personality, require_active
 from storage.processes import TRAINER, is_alive
+from storage.pseudonyms import Pseudonym
 from storage.schema import (
     Lesson,
     PairSource,
@@ -29,6 +30,8 @@ from storage.schema import (
 )
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
+TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
+"""Rounds that trained and judged a version; others leave their votes for a later one."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class ManifestPair:
 class RoundVoter:
     """How much of a round a voter carried, and how much of it would change without them; both are shares."""
 
-    user_id: int
+    pseudonym: Pseudonym
     share: float
     influence: float
 
@@ -171,7 +174,7 @@ def read_voters(session: Session, round_id: int) -> list[RoundVoter]:
     rows = session.scalars(
         select(RoundVoterRow)
         .where(RoundVoterRow.round_id == round_id)
-        .order_by(RoundVoterRow.influence.desc(), RoundVoterRow.user_id)
+        .order_by(RoundVoterRow.influence.desc(), RoundVoterRow.pseudonym)
     )
     return [plain(RoundVoter, row) for row in rows]
 
@@ -276,6 +279,17 @@ def require_round(session: Session, round_id: int) -> Round:
 def latest_round(session: Session, personality_id: int) -> Round | None:
     row = session.scalar(
         select(RoundRow).where(RoundRow.personality_id == personality_id).order_by(RoundRow.id.desc()).limit(1)
+    )
+    return plain(Round, row) if row else None
+
+
+def last_trained(session: Session, personality_id: int) -> Round | None:
+    """Return the newest round that trained and judged a version."""
+    row = session.scalar(
+        select(RoundRow)
+        .where(RoundRow.personality_id == personality_id, RoundRow.status.in_(TRAINED))
+        .order_by(RoundRow.id.desc())
+        .limit(1)
     )
     return plain(Round, row) if row else None
 

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from storage.evidence import RatedReply, WrittenCorrection
+from storage.pseudonyms import Pseudonym
 from storage.rounds import ManifestPair, RoundVoter
 from storage.schema import REPLAY, PairSource, Split
 from storage.settings import Settings, TrainingSettings
@@ -70,7 +71,7 @@ class Single:
     side: Side
     liked: bool
     weight: float
-    backers: tuple[tuple[int, float], ...]
+    backers: tuple[tuple[Pseudonym, float], ...]
 
     @property
     def rows(self) -> Rows:
@@ -329,7 +330,7 @@ def _voters(
     """Return who carries the round and whose vote would change its new lessons, the most influential first."""
     carried, changes = shares(capped), influences(taught, survey.corrections, rebuild)
     voters = [RoundVoter(id_, carried.get(id_, 0.0), changes.get(id_, 0.0)) for id_ in carried.keys() | changes.keys()]
-    voters.sort(key=lambda voter: (-voter.influence, -voter.share, voter.user_id))
+    voters.sort(key=lambda voter: (-voter.influence, -voter.share, voter.pseudonym))
     return tuple(voter for voter in voters[:NAMED_VOTERS] if voter.influence or voter.share)
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterRef, AdapterStore, require_base
 from storage.base_model import BaseModel
 from storage.database import Database
-from storage.evidence import read_corrections, read_replies
+from storage.evidence import read_corrections, read_empty_samples, read_replies
 from storage.personalities import hold_personality
 from storage.privacy import Agreement, read_agreement
-from storage.quarantines import hold_back, new_bursts
-from storage.rounds import Round, digest_manifest, read_line, set_manifest
-from storage.samples import DrawnAnswer, read_empty_samples, record_samples
-from storage.schema import RoundRow, RoundStatus, plain
+from storage.quarantines import hold_back_bursts
+from storage.rounds import Round, digest_manifest, last_trained, read_line, set_manifest
+from storage.samples import DrawnAnswer, record_samples
 from storage.settings import Settings
 from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_ballots
 from storage.versions import Version, read_alias
@@ -72,7 +70,7 @@ def prepare_round(
     Database and model are used by turns: no transaction waits for a model, and no writer for a plan. What is taken back
     while the plan is made makes it be made again.
     """
-    _hold_back_bursts(database, round_.personality_id, settings)
+    hold_back_bursts(database, round_.personality_id, settings.votes)
     with database.snapshot() as session:
         first = survey_votes(session, settings, base, round_.personality_id)
     judge, opinion = _fit(first, settings, report)
@@ -85,7 +83,7 @@ def prepare_round(
         with database.snapshot() as session:
             agreed = read_agreement(session, round_.personality_id)
             survey = survey_votes(session, settings, base, round_.personality_id)
-            last = _last_trained(session, round_.personality_id)
+            last = last_trained(session, round_.personality_id)
         if judge is not None:
             opinion = _ask(judge, survey, settings)
         plan = _plan(survey, opinion, settings, first.parent_id)
@@ -128,15 +126,6 @@ def _plan(survey: Survey, opinion: Opinion, settings: Settings, parent_id: int |
     return plan
 
 
-def _hold_back_bursts(database: Database, personality_id: int, settings: Settings) -> None:
-    # Read without a lock: votes that members give meanwhile must not wait.
-    with database.snapshot() as session:
-        bursts = new_bursts(session, personality_id, settings.votes)
-    if bursts:
-        with database.transaction() as session:
-            hold_back(session, personality_id, bursts)
-
-
 def survey_votes(session: Session, settings: Settings, base: BaseModel, personality_id: int) -> Survey:
     ballots = read_ballots(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
@@ -150,7 +139,7 @@ def survey_votes(session: Session, settings: Settings, base: BaseModel, personal
         ballots=ballots,
         parent=parent,
         ledger=open_ledger(line, {reply.id: reply for reply in replies}),
-        empty_samples=read_empty_samples(session, personality_id, base.revision, parent.id if parent else None),
+        empty_samples=read_empty_samples(session, *where, parent.id if parent else None),
     )
 
 
@@ -256,19 +245,6 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
         "pairs": settings.pairs.model_dump(mode="json"),
         "votes": settings.votes.model_dump(mode="json"),
     }
-
-
-def _last_trained(session: Session, personality_id: int) -> Round | None:
-    row = session.scalar(
-        select(RoundRow)
-        .where(
-            RoundRow.personality_id == personality_id,
-            RoundRow.status.in_((RoundStatus.PUBLISHED, RoundStatus.REJECTED)),
-        )
-        .order_by(RoundRow.id.desc())
-        .limit(1)
-    )
-    return plain(Round, row) if row else None
 
 
 def _is_repeated(last: Round, plan: Plan, settings: Settings) -> bool:

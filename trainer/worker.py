@@ -27,6 +27,7 @@ from trainer.schedule import scheduled_rounds
 
 POLL_S = 0.5
 RETRY_S = 5.0
+WITHDRAWAL_S = 600.0
 STOPPED = "the trainer was stopped during this round and nothing was published: ask for a new one"
 
 RoundReport = Callable[[Round], None]
@@ -155,7 +156,7 @@ class Worker:
             log.info("Removed the files of %d round(s) that ended without a version.", removed)
 
     def _run(self, round_: Round) -> None:
-        log.info("Round %d, asked for by %s, begins.", round_.id, round_.requested_by)
+        log.info("Round %d begins.", round_.id)
         process = start_process(self._settings, round_.id)
         try:
             self._watch(process)

@@ -204,7 +204,7 @@ def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, s
     assert leftovers(settings) == []
     assert "Traceback" not in errors
     assert "leaked" not in errors
-    assert f"Round {round_id}, asked for by admin, begins." in errors
+    assert f"Round {round_id} begins." in errors
     assert "The trainer has stopped." in errors
 
 
