@@ -29,6 +29,7 @@ from storage.replies import Reply, interrupt_unfinished
 from storage.schema import Basis
 from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings
+from storage.withdrawal import remove_withdrawn
 
 log = logging.getLogger(__name__)
 
@@ -143,9 +144,14 @@ class ReactuneBot(commands.Bot):
         if settings.discord.sync_commands:
             await self._sync_commands()
         self.spawn(self.library.prepare(), "documents that wait")
+        self.spawn(self._forget_withdrawn(), "what is left of withdrawn versions")
         self.warming = Warming(self.engine, self.releases, self.database)
         await self.warming.start()
         self.loading = self.spawn(self._load_model(), "the model loads")
+
+    async def _forget_withdrawn(self) -> None:
+        """Remove the graphs of withdrawn versions, of which a trainer on another machine knows nothing."""
+        await asyncio.to_thread(remove_withdrawn, self.database, self.adapters, self.settings.data.directory)
 
     async def _sync_commands(self) -> None:
         try:

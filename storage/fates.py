@@ -14,7 +14,7 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
-from storage.lineage import line_of_parents, message_links
+from storage.lineage import message_links
 from storage.members import home_of
 from storage.personalities import Personality, list_personalities
 from storage.pseudonyms import read_pseudonyms
@@ -40,7 +40,7 @@ from storage.schema import (
 from storage.settings import PrivacySettings, Settings
 from storage.trainable import Obstacle, obstacle_to
 from storage.trust import Scales
-from storage.versions import name_of, read_alias
+from storage.versions import line_of_parents, name_of, read_alias
 from storage.vote_history import Hold, Holds, VoteHistory, beginning, read_histories, read_holds
 from storage.votes import Vote
 

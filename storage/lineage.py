@@ -26,7 +26,7 @@ from storage.schema import (
     Split,
     VoteEventRow,
 )
-from storage.versions import Version, find_version, name_of
+from storage.versions import Version, line_of_parents, name_of
 from storage.vote_history import VoteHistory, beginning, read_histories, read_holds
 from storage.votes import Tally, Vote, tally
 
@@ -143,15 +143,6 @@ def votes_behind(session: Session, version_id: int) -> Lineage:
         corrections=len(corrections),
         people=len({user_id for _, user_id in (*votes, *corrections)}),
     )
-
-
-def line_of_parents(session: Session, version_id: int | None) -> list[Version]:
-    """Return the version, its parent and so on; raises VersionNotFound."""
-    chain: list[Version] = []
-    while (version := find_version(session, version_id)) is not None:
-        chain.append(version)
-        version_id = version.parent_id
-    return chain
 
 
 class _ManifestReader:

@@ -284,10 +284,11 @@ def latest_round(session: Session, personality_id: int) -> Round | None:
 
 
 def last_trained(session: Session, personality_id: int) -> Round | None:
-    """Return the newest round that trained and judged a version."""
+    """Return the newest round that trained and judged a version, but for those that learned from data deleted since."""
+    marked = select(VersionRow.round_id).where(VersionRow.trained_on_deleted_data, VersionRow.round_id.is_not(None))
     row = session.scalar(
         select(RoundRow)
-        .where(RoundRow.personality_id == personality_id, RoundRow.status.in_(TRAINED))
+        .where(RoundRow.personality_id == personality_id, RoundRow.status.in_(TRAINED), RoundRow.id.not_in(marked))
         .order_by(RoundRow.id.desc())
         .limit(1)
     )

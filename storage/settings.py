@@ -238,6 +238,8 @@ class TrainingSettings(Section):
     """CPU threads of a round; 0 leaves the choice to PyTorch."""
     niceness: Annotated[int, Field(ge=0, le=19)] = 10
     """How far a round steps back for other processes; 0 is not at all."""
+    keep_versions: Annotated[int, Field(ge=0)] = 0
+    """Newest versions of each personality that keep their files, beside those in use and their parents; 0 keeps all."""
 
     @property
     def number_format(self) -> str:
@@ -353,6 +355,8 @@ class PrivacySettings(Section):
 
     discord_training_permission: bool = False
     """You attest that Discord granted express permission to train on message content (Developer Policy, rule 21)."""
+    withdraw_adapters: Literal["keep", "when_replaced"] = "keep"
+    """Files of versions that learned from data deleted since: "keep" them, or remove them "when_replaced" by others."""
 
 
 class Settings(Section):

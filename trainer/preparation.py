@@ -18,7 +18,7 @@ from storage.rounds import Round, digest_manifest, last_trained, read_line, set_
 from storage.samples import DrawnAnswer, record_samples
 from storage.settings import Settings
 from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_ballots
-from storage.versions import Version, read_alias
+from storage.versions import Version, continuation_of
 from trainer.completion import SampleRequest
 from trainer.errors import TrainerError
 from trainer.graph_sampling import open_speaker
@@ -55,7 +55,7 @@ LIVE_CHAT_COUNTS = "live chat counts where everybody quoted has opted in"
 LIVE_CHAT_DOES_NOT_COUNT = "live chat does not count (privacy.discord_training_permission = false)"
 WRITE_OR_COMPARE = "suggest better answers, or ask for another answer and vote, so that one is preferred to the other"
 REMEDIES = {"dpo": WRITE_OR_COMPARE, "robust": WRITE_OR_COMPARE, KTO: "vote on more answers"}
-UNSCHEDULED = {"schedule", "min_pairs", "niceness", "threads"}
+UNSCHEDULED = {"schedule", "min_pairs", "niceness", "threads", "keep_versions"}
 """Settings of training that do not change what a round gives."""
 
 Skip = str
@@ -131,13 +131,14 @@ def survey_votes(session: Session, settings: Settings, base: BaseModel, personal
     where = (personality_id, settings.privacy, base.revision)
     replies = read_replies(session, *where, ballots.by_reply)
     corrections = read_corrections(session, *where, settings.votes)
-    parent = read_alias(session, personality_id).version
+    continuation = continuation_of(session, personality_id)
+    parent = continuation.parent
     line = read_line(session, parent.id if parent else None)
     return Survey(
         replies=tuple(replies),
         corrections=tuple(corrections),
         ballots=ballots,
-        parent=parent,
+        continuation=continuation,
         ledger=open_ledger(line, {reply.id: reply for reply in replies}),
         empty_samples=read_empty_samples(session, *where, parent.id if parent else None),
     )

@@ -18,7 +18,7 @@ from storage.rounds import ManifestPair, digest_manifest
 from storage.schema import GateVerdict, PairSource, Split
 from storage.settings import PairSettings, Settings, TrainingSettings, VoteSettings
 from storage.trust import Ballots
-from storage.versions import Version
+from storage.versions import Continuation, Version
 from tests.trainer.rated import ANN, BEN, CAT, DAN, crowd, rated, sample, written
 from trainer.ledger import open_ledger
 from trainer.pairs import Pair, Side
@@ -60,7 +60,7 @@ def survey(
         replies=tuple(answers),
         corrections=tuple(corrections),
         ballots=Ballots(by_reply, total, removed or {}),
-        parent=parent,
+        continuation=Continuation(parent),
         ledger=open_ledger(line, {answer.id: answer for answer in answers}),
     )
 
