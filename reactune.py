@@ -387,6 +387,31 @@ def roll_back_model(
     _show_champion(_change(config, personality, move, _deed("model rollback", reason=reason)), as_json)
 
 
+@model.command("prune")
+def prune_models(
+    config: Config = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the adapter files that privacy.withdraw_adapters and training.keep_versions let go."""
+    from storage.withdrawal import choose_withdrawals, withdraw_adapters
+
+    settings = load_settings(config)
+    with contextlib.closing(open_database(settings)) as database:
+        if dry_run:
+            with database.snapshot() as session:
+                gone = choose_withdrawals(session, settings)
+        else:
+            gone = withdraw_adapters(database, open_store(settings), settings)
+    verb = "would be removed" if dry_run else "are removed"
+    lines = [f"- The files of **{g.version.name}** of {g.personality} {verb}: {g.because}." for g in gone]
+    removed = [
+        {"personality": g.personality, "version": g.version.name, "digest": g.version.digest, "because": g.because}
+        for g in gone
+    ]
+    _show({"removed": removed, "dry_run": dry_run}, "\n".join(lines) or "Nothing is to be removed.", as_json)
+
+
 @model.command("lineage")
 def show_lineage(
     version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False

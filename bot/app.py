@@ -43,6 +43,7 @@ from storage.schema import Basis
 from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings
 from storage.shards import Shards, shards_of
+from storage.withdrawal import remove_withdrawn
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +186,7 @@ class ReactuneBot(commands.AutoShardedBot):
         if settings.discord.sync_commands:
             await self._sync_commands()
         self.spawn(self.library.prepare(), "documents that wait")
+        self.spawn(self._forget_withdrawn(), "what is left of withdrawn versions")
         self.warming = Warming(self.engine, self.releases, self.database)
         await self.warming.start()
         self.at_hand = AdaptersAtHand(self.adapters, self.database)
@@ -193,6 +195,10 @@ class ReactuneBot(commands.AutoShardedBot):
             self.listener = Listener(self.database, partial(self.loop.call_soon_threadsafe, self._begin_look))
             self.listener.start()
         self.loading = self.spawn(self._load_model(), "the model loads")
+
+    async def _forget_withdrawn(self) -> None:
+        """Remove the graphs of withdrawn versions, of which a trainer on another machine knows nothing."""
+        await asyncio.to_thread(remove_withdrawn, self.database, self.adapters, self.settings.data.directory)
 
     async def _sync_commands(self) -> None:
         try:

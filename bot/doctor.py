@@ -258,12 +258,17 @@ def _champions(settings: Settings) -> str:
     with _open(settings) as database, database.transaction() as session:
         ensure_personality(session)
         champions = [(p.name, read_alias(session, p.id).version) for p in list_personalities(session)]
-    return "; ".join(f"{name}: {_champion(settings, version)}" for name, version in champions)
+    return "; ".join(f"{name}: {_champion(settings, name, version)}" for name, version in champions)
 
 
-def _champion(settings: Settings, version: Version | None) -> str:
+def _champion(settings: Settings, name: str, version: Version | None) -> str:
     if version is None:
         return "base, no adapter"
+    if version.trained_on_deleted_data:
+        raise Unwell(
+            f"{version.name} of {name} answers and learned from data that was deleted since: run "
+            f"`reactune train --personality {name}`, which goes on from an older version, and promote what it makes"
+        )
     folder = open_store(settings).path(version.digest)
     require_base(folder, resolve_base_model(settings.model.base, settings.data.directory))
     return f"{version.name}, files sound"

@@ -15,7 +15,7 @@ from storage.canaries import CANARY, Canary, canary_in
 from storage.database import Database
 from storage.errors import AdapterError
 from storage.schema import CHAMPION, LAST_GOOD, CanaryStatus
-from storage.versions import Version, end_canary, find_version, name_of, read_alias
+from storage.versions import Version, end_canary, find_version, name_of, read_alias, require_files
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def open_release(
     """Return the version with its files checked; raises AdapterError."""
     if version is None:
         return BASE_RELEASE
+    require_files(version)
     path = store.path(version.digest)
     require_base(path, base)
     return Release(version, AdapterRef(digest=version.digest, path=path, strength=strength))

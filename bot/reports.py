@@ -14,7 +14,7 @@ from storage.imports import Imported
 from storage.processes import Sign
 from storage.rounds import Round
 from storage.schema import CHALLENGER, GateVerdict, RoundStatus
-from storage.versions import Alias, AliasMove, Version, name_of
+from storage.versions import Alias, AliasMove, Continuation, Version, name_of
 from storage.votes import Tally
 from storage.wording import count
 
@@ -47,6 +47,7 @@ class Status:
     evidence: Evidence
     pairs_needed: int
     bases: str
+    continuation: Continuation
     latest_round: Round | None
     trainers: Sequence[Sign]
     """Those that live."""
@@ -72,9 +73,19 @@ def describe_status(status: Status) -> str:
         lines.insert(1, _canary(status.canary))
     if status.problem:
         lines.insert(1, f"⚠️ {status.problem}")
+    if status.continuation.unlearned:
+        lines.insert(1, f"⚠️ {_marked_champion(status.continuation)}")
     if status.latest_round:
         lines.append(describe_round(status.latest_round))
     return "\n".join(lines)
+
+
+def _marked_champion(continuation: Continuation) -> str:
+    champion, parent = continuation.unlearned[0].name, name_of(continuation.parent)
+    return (
+        f"{champion}, which answers, learned from data that was deleted since. The next round goes on from {parent} "
+        "and learns anew what may still be used; promote what it makes."
+    )
 
 
 def _canary(reading: Reading) -> str:
@@ -103,6 +114,7 @@ def describe_round(round_: Round) -> str:
     lines = [f"**{HEADLINES[round_.status]}** (round {round_.id})"]
     if round_.status is RoundStatus.RUNNING:
         lines.append(_progress(round_.progress))
+        lines += map(sentence, round_.evidence.get("notes", ()))
     if round_.reason:
         lines.append(sentence(round_.reason))
     if round_.status is RoundStatus.PUBLISHED:
@@ -200,6 +212,10 @@ def _version_line(
     sign = "👑" if name_of(version) == champion.target else "▫️"
     if challenger.version and name_of(version) == challenger.target:
         sign, note = "🐤", f"answers as a canary · {note}"
+    if version and version.trained_on_deleted_data:
+        note += " · ⚠️ learned from deleted data"
+    if version and version.withdrawn_at:
+        note += " · files withdrawn"
     return f"{sign} **{name_of(version)}** · 👍 {votes.up} 👎 {votes.down} · {note}"
 
 
@@ -225,7 +241,12 @@ def describe_version(
         lines.append(f"Round {round_.id}, asked for by {round_.requested_by}, manifest `{manifest}`")
         lines += describe_votes(round_.evidence)
     if version.trained_on_deleted_data:
-        lines.append("⚠️ It learned from data that was deleted since: train a new version from an older one.")
+        lines.append(
+            "⚠️ It learned from data that was deleted since. While it answers, the next round goes on from an older "
+            "version and learns anew what may still be used."
+        )
+    if version.withdrawn_at:
+        lines.append(f"Its files were withdrawn on {_day(version.withdrawn_at)}: {version.withdrawn_because}.")
     lines += [
         f"{_day(m.moved_at)}: {describe_move(m, version)} by {m.moved_by}: {show_reason(m.reason)}" for m in moves[:5]
     ]

@@ -138,6 +138,19 @@ class AdapterStore:
             self._verified[digest] = stamp
         return folder
 
+    def remove(self, digest: str) -> bool:
+        """Take an adapter's files away, and return whether there were any; who has opened them reads on.
+
+        One that was published again since, and waits for its version's row, stays.
+        """
+        if DIGEST.fullmatch(digest) is None or (self._directory / f"{UNREGISTERED_PREFIX}{digest}").exists():
+            return False
+        # Renamed away at once, so that a reader finds it complete or not at all.
+        with self.stage() as doomed, contextlib.suppress(FileNotFoundError):
+            (self._directory / digest).rename(doomed / digest)
+            return True
+        return False
+
     def sweep(self, known: Collection[str]) -> int:
         """Remove what crashed runs left, and return how many folders that were; staging in use is left alone.
 

@@ -12,7 +12,6 @@ from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.canaries import Canary
-from storage.lineage import line_of_parents
 from storage.schema import (
     CHAMPION,
     AliasMoveRow,
@@ -24,7 +23,7 @@ from storage.schema import (
     plain,
     utc_now,
 )
-from storage.versions import AliasMove, Version, failed_checks, find_version
+from storage.versions import AliasMove, Version, failed_checks, find_version, line_of_parents
 from storage.votes import not_held_back
 
 NEWS_FOR = timedelta(days=1)

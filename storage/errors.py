@@ -114,6 +114,16 @@ class OverrideNeedsReason(ReleaseRefused):
         self.name = name
 
 
+class VersionWithdrawn(ReleaseRefused, AdapterError):
+    """The files of a version were withdrawn; its row and its lineage stay."""
+
+    def __init__(self, name: str, withdrawn_on: str, because: str) -> None:
+        super().__init__(
+            f"the files of {name} were withdrawn on {withdrawn_on} ({because}): choose a version that has its files"
+        )
+        self.name = name
+
+
 class CanaryRefused(ReleaseRefused):
     """A canary cannot be started or stopped as things are."""
 

@@ -1,4 +1,4 @@
-"""What may be trained on: answers, votes and corrections whose basis is open and whose people still agree."""
+"""What there is to learn from: trainable answers, the votes on them and corrections, of people it does not name."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from sqlalchemy import ColumnElement, func, or_, select, true
+from sqlalchemy import func, or_, select, true
 from sqlalchemy.orm import Session
 
 from storage.members import home_of
-from storage.privacy import open_bases
-from storage.replies import FINISHED_WHOLE
-from storage.schema import Basis, ConsentRow, CorrectionRow, Origin, Outcome, ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.pseudonyms import Pseudonym, read_pseudonyms, without_mentions
+from storage.schema import CorrectionRow, Origin, Outcome, ReplyRow, VoteEventRow
 from storage.settings import PrivacySettings, VoteSettings
+from storage.trainable import trainable_corrections, trainable_prompts, trainable_replies
 from storage.trust import Ballot, Scales, held_back
 from storage.votes import Vote, current_votes
 
@@ -52,7 +52,7 @@ class WrittenCorrection:
     id: int
     reply_id: int
     text: str
-    author_id: int
+    author: Pseudonym
     weight: float
     """0 to 1, as a vote of its author's would weigh when it was written."""
 
@@ -82,16 +82,17 @@ def read_replies(
         ReplyRow.id.in_(select(CorrectionRow.reply_id)),
     )
     prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, told)
+    reply = trainable_replies(personality_id, privacy, base_revision)
     rows = session.execute(
-        select(ReplyRow.id, ReplyRow.prompt, ReplyRow.answer, ReplyRow.outcome, ReplyRow.version_id, ReplyRow.origin)
-        .where(*_trainable(personality_id, privacy, base_revision), ReplyRow.prompt_digest.in_(prompts))
-        .order_by(ReplyRow.id)
+        select(reply.id, reply.prompt, reply.answer, reply.outcome, reply.version_id, reply.origin)
+        .where(reply.prompt_digest.in_(prompts))
+        .order_by(reply.id)
     )
     return [
         RatedReply(
             id_,
-            prompt,
-            answer,
+            without_mentions(prompt),
+            without_mentions(answer),
             ballots.get(id_, ()),
             is_cut=outcome is Outcome.LENGTH,
             version_id=version_id,
@@ -111,62 +112,49 @@ def read_corrections(
     only: int | None = None,
 ) -> list[WrittenCorrection]:
     """Return the standing corrections of trainable answers, where their own basis is open too; `only` is an id."""
+    reply = trainable_replies(personality_id, privacy, base_revision)
+    correction = trainable_corrections(reply, privacy)
     rows = session.execute(
-        select(CorrectionRow, ReplyRow.guild_id, ReplyRow.basis)
-        .join(ReplyRow)
-        .where(*_trainable(personality_id, privacy, base_revision), *_trainable_correction(privacy))
-        .where(CorrectionRow.id == only if only is not None else true())
-        .order_by(CorrectionRow.id)
+        select(correction, reply.guild_id, reply.basis)
+        .join(reply, reply.id == correction.reply_id)
+        .where(correction.id == only if only is not None else true())
+        .order_by(correction.id)
     )
     homes = [(row, home_of(guild_id, basis)) for row, guild_id, basis in rows]
     scales = Scales(session, votes, {(home, row.author_id) for row, home in homes})
+    pseudonyms = read_pseudonyms(session)
     return [
         WrittenCorrection(
             row.id,
             row.reply_id,
-            row.text,
-            row.author_id,
+            without_mentions(row.text),
+            pseudonyms.of(row.author_id),
             weight=prod(scales.weights(home, row.author_id, row.created_at)),
         )
         for row, home in homes
     ]
 
 
+def read_empty_samples(
+    session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, version_id: int | None
+) -> tuple[str, ...]:
+    """Return the prompt of each answer without words that the version (None is the base) gave to a round."""
+    sample = trainable_prompts(personality_id, privacy, base_revision)
+    prompts = select(sample.prompt).where(
+        sample.origin == Origin.SAMPLE, sample.answer == "", sample.version_id.is_not_distinct_from(version_id)
+    )
+    return tuple(without_mentions(prompt) for prompt in session.scalars(prompts))
+
+
 def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str) -> Evidence:
     """Count what a round could learn from now; votes that are held back are nothing to learn from."""
-    trainable = _trainable(personality_id, privacy, base_revision)
-    voted = session.scalars(select(ReplyRow.id).where(*trainable, ReplyRow.id.in_(select(VoteEventRow.reply_id))))
+    reply = trainable_replies(personality_id, privacy, base_revision)
+    voted = session.scalars(select(reply.id).where(reply.id.in_(select(VoteEventRow.reply_id))))
     standing, held = current_votes(session, personality_id), held_back(session, personality_id)
     votes = [sum((reply_id, user_id) not in held for user_id in standing.get(reply_id, ())) for reply_id in voted]
-    corrections = select(func.count()).select_from(CorrectionRow).join(ReplyRow)
+    corrections = select(func.count()).select_from(trainable_corrections(reply, privacy))
     return Evidence(
         replies=sum(number > 0 for number in votes),
         votes=sum(votes),
-        corrections=session.scalar(corrections.where(*trainable, *_trainable_correction(privacy))) or 0,
-    )
-
-
-def _trainable(personality_id: int, privacy: PrivacySettings, base_revision: str) -> tuple[ColumnElement[bool], ...]:
-    """Select this base's whole answers with an open basis; in live chat everybody quoted must still agree.
-
-    Prompts of another base are rendered with its template, which this one does not speak.
-    """
-    speakers = select(ReplySpeakerRow.reply_id)
-    silent = speakers.where(ReplySpeakerRow.user_id.not_in(select(ConsentRow.user_id)))
-    return (
-        ReplyRow.personality_id == personality_id,
-        ReplyRow.base_revision == base_revision,
-        ReplyRow.outcome.in_(FINISHED_WHOLE),
-        ReplyRow.answer != "",
-        ReplyRow.basis.in_(open_bases(privacy)),
-        # Consent is asked for again: it may have been withdrawn since the basis was written.
-        or_(ReplyRow.basis != Basis.LIVE_CHAT, ReplyRow.id.in_(speakers) & ReplyRow.id.not_in(silent)),
-    )
-
-
-def _trainable_correction(privacy: PrivacySettings) -> tuple[ColumnElement[bool], ...]:
-    return (
-        CorrectionRow.withdrawn_at.is_(None),
-        CorrectionRow.basis.in_(open_bases(privacy)),
-        or_(CorrectionRow.basis != Basis.LIVE_CHAT, CorrectionRow.author_id.in_(select(ConsentRow.user_id))),
+        corrections=session.scalar(corrections) or 0,
     )

@@ -16,12 +16,11 @@ from storage.adapters import AdapterStore
 from storage.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.cards import format_card, settings_of
 from storage.errors import ExportRefused
-from storage.lineage import line_of_parents
 from storage.personalities import Personality
 from storage.rounds import Round, find_round
 from storage.schema import Lesson
 from storage.settings import Settings
-from storage.versions import Version, name_of
+from storage.versions import Version, line_of_parents, name_of, require_files
 from storage.wording import SOURCE_WORDS, count
 
 CARD_FILE = "card.toml"
@@ -50,6 +49,8 @@ class Provenance:
 
 
 def read_provenance(session: Session, personality: Personality, version: Version, settings: Settings) -> Provenance:
+    """Return where the version comes from; raises VersionWithdrawn."""
+    require_files(version)
     line = tuple(line_of_parents(session, version.id))
     rounds = tuple(find_round(session, v.round_id) if v.round_id else None for v in line)
     return Provenance(personality, settings_of(settings, personality.card).chat.system_prompt, line, rounds)

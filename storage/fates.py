@@ -14,24 +14,21 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
-from storage.lineage import line_of_parents, message_links
+from storage.lineage import message_links
 from storage.members import home_of
 from storage.personalities import Personality, list_personalities
-from storage.privacy import open_bases
-from storage.replies import FINISHED_WHOLE
+from storage.pseudonyms import read_pseudonyms
+from storage.rounds import TRAINED
 from storage.schema import (
     CHAMPION,
     ArenaAnswerRow,
     ArenaRow,
-    Basis,
-    ConsentRow,
     GateVerdict,
     PairSource,
     QuarantinedVoteRow,
     QuarantineStatus,
     ReplyMessageRow,
     ReplyRow,
-    ReplySpeakerRow,
     RoundPairRow,
     RoundRow,
     RoundStatus,
@@ -41,27 +38,16 @@ from storage.schema import (
     VoteEventRow,
 )
 from storage.settings import PrivacySettings, Settings
+from storage.trainable import Obstacle, obstacle_to
 from storage.trust import Scales
-from storage.versions import name_of, read_alias
+from storage.versions import line_of_parents, name_of, read_alias
 from storage.vote_history import Hold, Holds, VoteHistory, beginning, read_histories, read_holds
 from storage.votes import Vote
-
-CONCLUDED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
-"""Rounds that trained and judged a version; others leave their votes for a later one."""
 
 
 class Role(StrEnum):
     CHOSEN = "chosen"
     REJECTED = "rejected"
-
-
-class Obstacle(StrEnum):
-    """Why no round may learn from an answer now."""
-
-    LIVE_CHAT_CLOSED = "live chat is closed"
-    NO_CONSENT = "no consent"
-    OTHER_BASE = "other base"
-    UNFINISHED = "unfinished"
 
 
 class Fate(StrEnum):
@@ -238,7 +224,7 @@ def _kept_out(held: Collection[Hold]) -> Fate | None:
 def _used(uses: Collection[VoteUse]) -> Fate | None:
     if any(use.status is RoundStatus.RUNNING for use in uses):
         return Fate.IN_TRAINING
-    splits = {use.split for use in uses if use.status in CONCLUDED}
+    splits = {use.split for use in uses if use.status in TRAINED}
     if Split.TRAIN in splits:
         return Fate.TRAINED
     return Fate.HELD_OUT if splits else None
@@ -247,30 +233,9 @@ def _used(uses: Collection[VoteUse]) -> Fate | None:
 def _obstacles(
     session: Session, replies: Select[Any], privacy: PrivacySettings, base_revision: str
 ) -> dict[int, Obstacle]:
-    """Return why each of the replies may not be trained on now; those that may are absent.
-
-    The same conditions as those of `storage.evidence`, which a test compares.
-    """
-    speakers = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.reply_id.in_(replies))
-    silent = set(session.scalars(speakers.where(ReplySpeakerRow.user_id.not_in(select(ConsentRow.user_id)))))
-    agreed = set(session.scalars(speakers)) - silent
-    live_chat_open = Basis.LIVE_CHAT in open_bases(privacy)
-    rows = session.execute(
-        select(ReplyRow.id, ReplyRow.basis, ReplyRow.base_revision, ReplyRow.outcome, ReplyRow.answer).where(
-            ReplyRow.id.in_(replies)
-        )
-    )
-    obstacles = {}
-    for reply_id, basis, revision, outcome, answer in rows:
-        if basis in (None, Basis.LIVE_CHAT) and not live_chat_open:
-            obstacles[reply_id] = Obstacle.LIVE_CHAT_CLOSED
-        elif basis is None or (basis is Basis.LIVE_CHAT and reply_id not in agreed):
-            obstacles[reply_id] = Obstacle.NO_CONSENT
-        elif revision != base_revision:
-            obstacles[reply_id] = Obstacle.OTHER_BASE
-        elif outcome not in FINISHED_WHOLE or not answer:
-            obstacles[reply_id] = Obstacle.UNFINISHED
-    return obstacles
+    """Return why each of the replies may not be trained on now; those that may are absent."""
+    found = select(ReplyRow.id, obstacle_to(privacy, base_revision)).where(ReplyRow.id.in_(replies))
+    return {reply_id: Obstacle(obstacle) for reply_id, obstacle in session.execute(found) if obstacle is not None}
 
 
 def _uses(
@@ -320,7 +285,8 @@ class _Results:
         champion = read_alias(session, personality_id, CHAMPION).version
         self._champion = name_of(champion)
         self._in_champion = {v.id for v in line_of_parents(session, champion.id if champion else None)}
-        shares = select(RoundVoterRow.round_id, RoundVoterRow.share).where(RoundVoterRow.user_id == user_id)
+        whose = RoundVoterRow.pseudonym == read_pseudonyms(session).of(user_id)
+        shares = select(RoundVoterRow.round_id, RoundVoterRow.share).where(whose)
         self._shares = {row.round_id: row.share for row in session.execute(shares)}
 
     def use(self, pair: RoundPairRow, round_: RoundRow, role: Role, vote: Vote) -> VoteUse:

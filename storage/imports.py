@@ -31,7 +31,7 @@ from storage.personalities import (
     personality_named,
 )
 from storage.schema import GateVerdict
-from storage.versions import Version, learned_from_deleted_data, register
+from storage.versions import Version, learned_from_deleted_data, register, was_withdrawn_for_deletion
 
 COPIED_BYTES = 1_000_000
 TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
@@ -131,7 +131,8 @@ def register_import(
     """Give the personality the card, and the published adapter as a version that no gate has judged.
 
     A personality of a new name is made where there is a card. Raises PersonalityNotFound where there is none,
-    PersonalityConflict where a name is taken in another server.
+    PersonalityConflict where a name is taken in another server, AdapterError on one that was withdrawn here because of
+    deleted data.
     """
     known = {personality.name for personality in list_personalities(session, guild_id, archived=None)}
     is_new, changed = name not in known, False
@@ -143,6 +144,10 @@ def register_import(
         changed = card is not None and change_card(session, personality, card, by=by)
     if digest is None:
         return Imported(personality, is_new, changed, None)
+    if was_withdrawn_for_deletion(session, digest):
+        raise AdapterError(
+            "this adapter was withdrawn here, because it learned from data that was deleted since: import another one"
+        )
     version = register(
         session,
         personality.id,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import CTE, Select, select, union
 from sqlalchemy.orm import Session
 
+from storage.pseudonyms import read_pseudonyms
 from storage.schema import (
     ArenaAnswerRow,
     ArenaRow,
@@ -25,7 +26,7 @@ from storage.schema import (
     Split,
     VoteEventRow,
 )
-from storage.versions import Version, find_version, name_of
+from storage.versions import Version, line_of_parents, name_of
 from storage.vote_history import VoteHistory, beginning, read_histories, read_holds
 from storage.votes import Tally, Vote, tally
 
@@ -144,15 +145,6 @@ def votes_behind(session: Session, version_id: int) -> Lineage:
     )
 
 
-def line_of_parents(session: Session, version_id: int | None) -> list[Version]:
-    """Return the version, its parent and so on; raises VersionNotFound."""
-    chain: list[Version] = []
-    while (version := find_version(session, version_id)) is not None:
-        chain.append(version)
-        version_id = version.parent_id
-    return chain
-
-
 class _ManifestReader:
     """Reads the manifests of some rounds, with one query for each kind of row behind them."""
 
@@ -163,9 +155,6 @@ class _ManifestReader:
         self._pairs: dict[int, list[RoundPairRow]] = defaultdict(list)
         for pair in session.scalars(pairs.order_by(RoundPairRow.position)):
             self._pairs[pair.round_id].append(pair)
-        self._voters: dict[int, dict[int, RoundVoterRow]] = defaultdict(dict)
-        for voter in session.scalars(select(RoundVoterRow).where(RoundVoterRow.round_id.in_(ids))):
-            self._voters[voter.round_id][voter.user_id] = voter
         written = pairs.with_only_columns(RoundPairRow.correction_id)
         authors = select(CorrectionRow.id, CorrectionRow.author_id).where(CorrectionRow.id.in_(written))
         self._corrections = {id_: CorrectionBehind(id_, author) for id_, author in session.execute(authors)}
@@ -174,6 +163,17 @@ class _ManifestReader:
         self._histories: dict[int, dict[int, VoteHistory]] = defaultdict(dict)
         for (reply_id, user_id), history in read_histories(session, VoteEventRow.reply_id.in_(replies)).items():
             self._histories[reply_id][user_id] = history
+        self._voters: dict[int, dict[int, RoundVoterRow]] = defaultdict(dict)
+        noted = session.scalars(select(RoundVoterRow).where(RoundVoterRow.round_id.in_(ids))).all()
+        users = _users_behind(session, {voter.pseudonym for voter in noted}, self._people())
+        for voter in noted:
+            if voter.pseudonym in users:
+                self._voters[voter.round_id][users[voter.pseudonym]] = voter
+
+    def _people(self) -> set[int]:
+        """Return everyone who voted on these rows or wrote one of them."""
+        authors = {correction.author_id for correction in self._corrections.values()}
+        return authors.union(*self._histories.values())
 
     def read(self, round_: RoundRow, version: Version, parent: Version | None) -> RoundBehind:
         rows = self._pairs[round_.id]
@@ -211,6 +211,17 @@ class _ManifestReader:
             rejected=_found(answers, row.rejected_reply_id),
             was_deleted=_was_deleted(row),
         )
+
+
+def _users_behind(session: Session, pseudonyms: Collection[int], people: Collection[int]) -> dict[int, int]:
+    """Return {pseudonym: user id} of these people, and of all who ever voted or wrote where one is not among them."""
+    name = read_pseudonyms(session).of
+    users: dict[int, int] = {name(user_id): user_id for user_id in people}
+    if any(pseudonym not in users for pseudonym in pseudonyms):
+        # Whose vote would have made other pairs stands behind none of those that were made.
+        everybody = union(select(VoteEventRow.user_id), select(CorrectionRow.author_id))
+        users |= {name(user_id): user_id for user_id in session.scalars(everybody)}
+    return users
 
 
 def _found(rows: Mapping[int, T], id_: int | None) -> T | None:

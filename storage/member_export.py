@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from storage.pseudonyms import read_pseudonyms
 from storage.schema import (
     ConsentRow,
     ConversationRow,
@@ -45,6 +46,7 @@ OF_SHARED_PROMPTS = (
 
 def export_member(session: Session, user_id: int) -> dict[str, Any]:
     """Return everything about the member; moments are in ISO 8601, ids are text because they outgrow JavaScript."""
+    pseudonym = read_pseudonyms(session).of(user_id)
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -72,7 +74,7 @@ def export_member(session: Session, user_id: int) -> dict[str, Any]:
         ],
         "rounds": [
             {"round": row.round_id, "share": row.share, "influence": row.influence}
-            for row in session.scalars(select(RoundVoterRow).where(RoundVoterRow.user_id == user_id))
+            for row in session.scalars(select(RoundVoterRow).where(RoundVoterRow.pseudonym == pseudonym))
         ],
     }
 

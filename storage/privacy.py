@@ -15,6 +15,7 @@ from storage.knowledge import remove_words_of
 from storage.marking import hold_erasures, mark_learned
 from storage.memory import delete_memories
 from storage.personalities import hold_personalities
+from storage.pseudonyms import Pseudonym, read_pseudonyms
 from storage.schema import (
     NOBODY,
     Basis,
@@ -59,15 +60,15 @@ class Deletion:
 class Agreement:
     """What members allowed, and what they or the rules took back, at one moment."""
 
-    consents: frozenset[int]
+    consents: frozenset[Pseudonym]
     """Who allows training on their live messages."""
-    erasures: frozenset[tuple[int, datetime]]
+    erasures: frozenset[tuple[Pseudonym, datetime]]
     """Who deleted their data, and when they last did."""
     withdrawals: frozenset[int]
     """Ids of the corrections that do not stand any more."""
-    held_back: frozenset[tuple[int, int]]
-    """Reply and user of the votes that must not count."""
-    departures: frozenset[tuple[int, int]] = frozenset()
+    held_back: frozenset[tuple[int, Pseudonym]]
+    """Reply and voter of the votes that must not count."""
+    departures: frozenset[tuple[int, Pseudonym]] = frozenset()
     """Server and member of those who left and whose data there is still kept."""
 
     def stands(self, now: Agreement) -> bool:
@@ -135,12 +136,14 @@ def read_agreement(session: Session, personality_id: int) -> Agreement:
         .join(ReplyRow)
         .where(ReplyRow.personality_id == personality_id, CorrectionRow.withdrawn_at.is_not(None))
     )
+    kept_out = held_back(session, personality_id) | wrong_facts(session, personality_id)
+    who = read_pseudonyms(session).of
     return Agreement(
-        consents=frozenset(session.scalars(select(ConsentRow.user_id))),
-        erasures=frozenset((user_id, erased_at) for user_id, erased_at in erasures),
+        consents=frozenset(map(who, session.scalars(select(ConsentRow.user_id)))),
+        erasures=frozenset((who(user_id), erased_at) for user_id, erased_at in erasures),
         withdrawals=frozenset(session.scalars(withdrawals)),
-        held_back=frozenset(held_back(session, personality_id) | wrong_facts(session, personality_id)),
-        departures=frozenset((guild, user) for guild, user in departures),
+        held_back=frozenset((reply_id, who(user_id)) for reply_id, user_id in kept_out),
+        departures=frozenset((guild, who(user)) for guild, user in departures),
     )
 
 
@@ -160,8 +163,9 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))
     documents = remove_words_of(session, user_id)
     corrections = session.execute(delete(CorrectionRow).where(CorrectionRow.author_id == user_id))
-    for table in (MemberRow, QuarantinedVoteRow, RoundVoterRow, VoteCauseRow, GreetingRow, DepartureRow):
+    for table in (MemberRow, QuarantinedVoteRow, VoteCauseRow, GreetingRow, DepartureRow):
         session.execute(delete(table).where(table.user_id == user_id))
+    session.execute(delete(RoundVoterRow).where(RoundVoterRow.pseudonym == read_pseudonyms(session).of(user_id)))
     session.execute(
         update(QuarantineRow)
         .where(QuarantineRow.rule == QuarantineRule.AUTHOR, QuarantineRow.subject_id == user_id)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.bursts import Burst, SuspectVote, find_bursts
+from storage.database import Database
 from storage.errors import QuarantineConflict
 from storage.members import read_talkers
 from storage.personalities import hold_personalities, hold_personality, read_personality
@@ -157,6 +158,16 @@ def hold_back(session: Session, personality_id: int, bursts: Iterable[Burst]) ->
         if loose:
             touched.add(_add(session, personality_id, burst, loose, held))
     return _read(session, QuarantineRow.id.in_(touched))
+
+
+def hold_back_bursts(database: Database, personality_id: int, settings: VoteSettings) -> None:
+    """Hold back what `new_bursts` finds, and tell nobody who is in it."""
+    # Read without a lock: votes that members give meanwhile must not wait.
+    with database.snapshot() as session:
+        bursts = new_bursts(session, personality_id, settings)
+    if bursts:
+        with database.transaction() as session:
+            hold_back(session, personality_id, bursts)
 
 
 def _add(

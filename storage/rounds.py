@@ -16,6 +16,7 @@ from storage.clock import database_now
 from storage.errors import RoundConflict
 from storage.leases import new_lease
 from storage.personalities import hold_personality, read_personality, require_active
+from storage.pseudonyms import Pseudonym
 from storage.schema import (
     CorrectionRow,
     Lesson,
@@ -31,6 +32,8 @@ from storage.schema import (
 )
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
+TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
+"""Rounds that trained and judged a version; others leave their votes for a later one."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class ManifestPair:
 class RoundVoter:
     """How much of a round a voter carried, and how much of it would change without them; both are shares."""
 
-    user_id: int
+    pseudonym: Pseudonym
     share: float
     influence: float
 
@@ -190,7 +193,7 @@ def read_voters(session: Session, round_id: int) -> list[RoundVoter]:
     rows = session.scalars(
         select(RoundVoterRow)
         .where(RoundVoterRow.round_id == round_id)
-        .order_by(RoundVoterRow.influence.desc(), RoundVoterRow.user_id)
+        .order_by(RoundVoterRow.influence.desc(), RoundVoterRow.pseudonym)
     )
     return [plain(RoundVoter, row) for row in rows]
 
@@ -352,6 +355,18 @@ def read_numbers(session: Session) -> RoundNumbers:
 
 def _share_done(progress: dict[str, Any]) -> float:
     return progress.get("step", 0) / progress["steps"] if progress.get("steps") else 0.0
+
+
+def last_trained(session: Session, personality_id: int) -> Round | None:
+    """Return the newest round that trained and judged a version, but for those that learned from data deleted since."""
+    marked = select(VersionRow.round_id).where(VersionRow.trained_on_deleted_data, VersionRow.round_id.is_not(None))
+    row = session.scalar(
+        select(RoundRow)
+        .where(RoundRow.personality_id == personality_id, RoundRow.status.in_(TRAINED), RoundRow.id.not_in(marked))
+        .order_by(RoundRow.id.desc())
+        .limit(1)
+    )
+    return plain(Round, row) if row else None
 
 
 def _require_running(session: Session, round_id: int, **values: Any) -> None:

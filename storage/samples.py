@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.personalities import hold_personalities
 from storage.replies import FinishedReply, NewReply, find_reply, finish_reply, start_reply
-from storage.schema import NOBODY, Origin, Outcome, ReplyRow
+from storage.schema import NOBODY, Origin, Outcome
 
 
 @dataclass(frozen=True)
@@ -62,20 +61,3 @@ def record_samples(
         finish_reply(session, sample_id, FinishedReply(answer=answer.text, outcome=outcome))
         stored += 1
     return stored
-
-
-def read_empty_samples(
-    session: Session, personality_id: int, base_revision: str, version_id: int | None
-) -> tuple[str, ...]:
-    """Return the prompt of each answer without words that the version (None is the base) gave to a round."""
-    return tuple(
-        session.scalars(
-            select(ReplyRow.prompt).where(
-                ReplyRow.personality_id == personality_id,
-                ReplyRow.base_revision == base_revision,
-                ReplyRow.origin == Origin.SAMPLE,
-                ReplyRow.answer == "",
-                ReplyRow.version_id.is_not_distinct_from(version_id),
-            )
-        )
-    )

@@ -314,6 +314,9 @@ class VersionRow(Base):
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)
+    withdrawn_at: Mapped[datetime | None]
+    """Since when its files are gone; the row and its manifest stay."""
+    withdrawn_because: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -653,9 +656,19 @@ class RoundVoterRow(Base):
     __tablename__ = "round_voters"
 
     round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id", ondelete="CASCADE"), primary_key=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    pseudonym: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
     share: Mapped[float]
     influence: Mapped[float]
+
+
+class PseudonymKeyRow(Base):
+    """The key of the pseudonyms: one row, made by a migration. Who has it can tell whose pseudonym is whose."""
+
+    __tablename__ = "pseudonym_keys"
+    __table_args__ = (CheckConstraint("id = 1", name="only"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class MemberRow(Base):

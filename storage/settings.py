@@ -369,6 +369,8 @@ class TrainingSettings(Section):
     """CPU threads of a round; 0 leaves the choice to PyTorch."""
     niceness: Annotated[int, Field(ge=0, le=19)] = 10
     """How far a round steps back for other processes; 0 is not at all."""
+    keep_versions: Annotated[int, Field(ge=0)] = 0
+    """Newest versions of each personality that keep their files, beside those in use and their parents; 0 keeps all."""
 
     @property
     def number_format(self) -> str:
@@ -529,6 +531,8 @@ class PrivacySettings(Section):
     """Whose live messages may be trained on: of members who said so. "opt_in" is the policy, and the only value."""
     retention_days: Annotated[float, Field(ge=0.0)] = 30.0
     """Days that what no version was trained on is kept, as is what is left of who or what left; 0 is for ever."""
+    withdraw_adapters: Literal["keep", "when_replaced"] = "keep"
+    """Files of versions that learned from data deleted since: "keep" them, or remove them "when_replaced" by others."""
 
 
 class Settings(Section):

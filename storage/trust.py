@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
 from storage.members import Member, Memberships, home_of
+from storage.pseudonyms import Pseudonym, read_pseudonyms
 from storage.schema import QuarantineRow, ReplyRow, VoteEventRow
 from storage.settings import VoteSettings
 from storage.votes import Vote, held_back_votes, standing_count
@@ -35,14 +36,14 @@ WRONG_FACT = "wrong fact"
 class Ballot:
     """A vote that counts, with its weight above 0 and up to 1."""
 
-    user_id: int
+    voter: Pseudonym
     vote: Vote
     weight: float
 
 
 @dataclass(frozen=True)
 class Ballots:
-    """The votes of a personality that count, by reply and ordered by user, and what the rules took from the others."""
+    """The votes of a personality that count, by reply and ordered by voter, and what the rules took from the others."""
 
     by_reply: dict[int, tuple[Ballot, ...]]
     total: int
@@ -66,7 +67,6 @@ class WeighedVote(NamedTuple):
         return self.account * self.membership
 
 
-@lru_cache(maxsize=65_536)  # a million votes come from thousands of accounts
 def account_creation(user_id: int) -> datetime:
     """Return when Discord made the account: an id holds the milliseconds since 2015 in its upper bits."""
     return DISCORD_EPOCH + timedelta(milliseconds=user_id >> 22)
@@ -101,6 +101,7 @@ def read_ballots(session: Session, personality_id: int, settings: VoteSettings) 
     a 👎 for a wrong fact, which asks for knowledge.
     """
     held, factual = held_back(session, personality_id), wrong_facts(session, personality_id)
+    pseudonyms = read_pseudonyms(session)
     by_reply: dict[int, list[Ballot]] = defaultdict(list)
     removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT), 0.0)
     total = 0
@@ -117,14 +118,14 @@ def read_ballots(session: Session, personality_id: int, settings: VoteSettings) 
             removed[ACCOUNT_AGE] += 1.0 - vote.account
             removed[MEMBERSHIP] += vote.account * (1.0 - vote.membership)
         if weight > 0.0:
-            by_reply[vote.reply_id].append(_ballot(vote.user_id, vote.vote, weight))
-    ordered = {reply_id: tuple(sorted(found, key=attrgetter("user_id"))) for reply_id, found in by_reply.items()}
+            by_reply[vote.reply_id].append(_ballot(pseudonyms.of(vote.user_id), vote.vote, weight))
+    ordered = {reply_id: tuple(sorted(found, key=attrgetter("voter"))) for reply_id, found in by_reply.items()}
     return Ballots(ordered, total, removed)
 
 
 @lru_cache(maxsize=65_536)  # most ballots of a member are alike
-def _ballot(user_id: int, vote: Vote, weight: float) -> Ballot:
-    return Ballot(user_id, vote, weight)
+def _ballot(voter: Pseudonym, vote: Vote, weight: float) -> Ballot:
+    return Ballot(voter, vote, weight)
 
 
 def held_back(session: Session, personality_id: int) -> set[tuple[int, int]]:
@@ -143,6 +144,8 @@ class Scales:
         self._session = session
         self._settings = settings
         self._members = members
+        # A million votes come from thousands of accounts. The cache goes with the scales: a trainer must keep no ids.
+        self._account_creation = lru_cache(maxsize=65_536)(account_creation)
 
     @cached_property
     def _memberships(self) -> Memberships:
@@ -157,7 +160,7 @@ class Scales:
         joined_at = None
         if home is not None and self._settings.membership_days:
             joined_at = self._memberships.since(home, user_id, given_at)
-        return weights_of(given_at, account_creation(user_id), joined_at, self._settings)
+        return weights_of(given_at, self._account_creation(user_id), joined_at, self._settings)
 
 
 def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[WeighedVote]:

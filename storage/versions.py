@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, func, or_, select, update
@@ -17,6 +18,7 @@ from storage.errors import (
     NothingToRollBack,
     OverrideNeedsReason,
     VersionNotFound,
+    VersionWithdrawn,
 )
 from storage.personalities import hold_personality
 from storage.schema import (
@@ -51,10 +53,18 @@ class Version:
     verdict: GateVerdict
     trained_on_deleted_data: bool
     created_at: datetime
+    withdrawn_at: datetime | None = None
+    """Since when its files are gone."""
+    withdrawn_because: str = ""
 
     @property
     def name(self) -> str:
         return f"v{self.number}"
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the next round may go on from it: its files are there, and nothing it learned was deleted since."""
+        return self.withdrawn_at is None and not self.trained_on_deleted_data
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,27 @@ class Alias:
     @property
     def target(self) -> str:
         return name_of(self.version)
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What the next round goes on from: the champion, or the nearest sound version before it; None is the base."""
+
+    parent: Version | None
+    unlearned: tuple[Version, ...] = ()
+    """The champion and those before it that are passed over, the newest first."""
+
+    @property
+    def note(self) -> str | None:
+        """Say why the champion is passed over and what that means, where it is."""
+        if not self.unlearned:
+            return None
+        champion, parent = self.unlearned[0].name, name_of(self.parent)
+        line = " and ".join(version.name for version in reversed(self.unlearned))
+        return (
+            f"{champion} learned from data that was deleted since, so this round goes on from {parent}, beside which "
+            f"it is judged, and learns anew what {line} knew, without what was deleted"
+        )
 
 
 @dataclass(frozen=True)
@@ -174,9 +205,44 @@ def aliased_digests(session: Session) -> set[str]:
     return set(session.scalars(query))
 
 
+def was_withdrawn_for_deletion(session: Session, digest: str) -> bool:
+    """Return whether the files of the same adapter were withdrawn, and it learned from data that was deleted."""
+    which = (VersionRow.digest == digest, VersionRow.trained_on_deleted_data, VersionRow.withdrawn_at.is_not(None))
+    return session.scalar(select(VersionRow.id).where(*which).limit(1)) is not None
+
+
 def all_digests(session: Session) -> set[str]:
-    """Return the digests of every personality's adapters."""
-    return set(session.scalars(select(VersionRow.digest)))
+    """Return the digests of every personality's adapters, but for those that were withdrawn."""
+    return set(session.scalars(select(VersionRow.digest).where(VersionRow.withdrawn_at.is_(None))))
+
+
+def line_of_parents(session: Session, version_id: int | None) -> list[Version]:
+    """Return the version, its parent and so on; raises VersionNotFound."""
+    chain: list[Version] = []
+    while (version := find_version(session, version_id)) is not None:
+        chain.append(version)
+        version_id = version.parent_id
+    return chain
+
+
+def continuation_of(session: Session, personality_id: int) -> Continuation:
+    """Return what the personality's next round goes on from."""
+    champion = read_alias(session, personality_id).version
+    line = line_of_parents(session, _id(champion))
+    unlearned = tuple(takewhile(lambda version: not version.is_sound, line))
+    return Continuation(line[len(unlearned)] if len(unlearned) < len(line) else None, unlearned)
+
+
+def require_files(version: Version | None) -> None:
+    """Raise VersionWithdrawn where the version's files were withdrawn."""
+    if version is not None and version.withdrawn_at is not None:
+        raise VersionWithdrawn(version.name, f"{version.withdrawn_at:%Y-%m-%d}", version.withdrawn_because)
+
+
+def _with_files(session: Session, version_id: int | None) -> Version | None:
+    """Return the version, or the nearest one before it that has its files; None is the base."""
+    line = line_of_parents(session, version_id)
+    return next((version for version in line if version.withdrawn_at is None), None)
 
 
 def read_alias(session: Session, personality_id: int, name: str = CHAMPION) -> Alias:
@@ -198,11 +264,13 @@ def move_alias(
 ) -> Alias:
     """Point the alias at a version by compare-and-swap, with a line in the audit trail.
 
-    Raises AliasConflict where somebody else moved it since `expected_generation` was read.
+    Raises AliasConflict where somebody else moved it since `expected_generation` was read, VersionWithdrawn.
     """
     before = read_alias(session, personality_id, name)
     if before.generation != expected_generation or not _swap(session, personality_id, before, to):
         raise AliasConflict(name, expected_generation, read_alias(session, personality_id, name).generation)
+    # Read again, now that the alias is ours: a withdrawal looks at it before it takes files away.
+    require_files(find_version(session, _id(to)))
     ring(session)
     session.add(
         AliasMoveRow(
@@ -245,8 +313,9 @@ def failed_checks(session: Session, version: Version) -> list[str]:
 def ask_gate(session: Session, version: Version | None, *, override: bool, reason: str) -> bool:
     """Return whether the version may answer only because an admin overrides the gate; the base model always may.
 
-    Raises GateNotPassed without an override, OverrideNeedsReason with one that gives no reason.
+    Raises GateNotPassed without an override, OverrideNeedsReason with one that gives no reason, VersionWithdrawn.
     """
+    require_files(version)
     if version is None or version.verdict is GateVerdict.PASS:
         return False
     if not override:
@@ -318,15 +387,18 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
 
     Whatever is promoted makes the champion before it last-good. Rolling back goes there, the base promoted or not, and
     makes the parent of the version it arrives at last-good. After promoting v1, v2 and base, where v2 continues v1,
-    roll backs go to v2, v1 and base. Raises NothingToRollBack where champion and last-good are both the base,
-    AliasConflict where the champion moved meanwhile.
+    roll backs go to v2, v1 and base. A version whose files were withdrawn is passed over, and the reason says so.
+
+    Raises NothingToRollBack where champion and last-good are both the base, AliasConflict where the champion moved
+    meanwhile.
     """
     champion = read_alias(session, personality_id).version
     target = read_alias(session, personality_id, LAST_GOOD).version
     if _id(target) == _id(champion):
         if champion is None:
             raise NothingToRollBack
-        target = find_version(session, champion.parent_id)
+        target = _with_files(session, champion.parent_id)
+        reason += _passed_over(find_version(session, champion.parent_id), target)
     after = move_alias(
         session,
         personality_id,
@@ -336,9 +408,15 @@ def roll_back(session: Session, personality_id: int, *, expected_generation: int
         by=by,
         reason=reason,
     )
-    _remember(session, personality_id, find_version(session, target.parent_id) if target else None, by=by)
+    _remember(session, personality_id, _with_files(session, target.parent_id) if target else None, by=by)
     _stop_canary(session, personality_id, by=by, reason=f"{by} rolled back to {name_of(target)}")
     return after
+
+
+def _passed_over(wanted: Version | None, target: Version | None) -> str:
+    if wanted is None or _id(wanted) == _id(target):
+        return ""
+    return f" ({wanted.name}, which came before, has no files any more: {wanted.withdrawn_because})"
 
 
 def _remember(session: Session, personality_id: int, version: Version | None, *, by: str) -> None:

@@ -24,7 +24,7 @@ from storage.schema import (
 )
 from storage.versions import Version, register
 from storage.votes import Vote
-from tests.seeding import EMOJI, message_of
+from tests.seeding import EMOJI, message_of, pseudonyms_of
 
 START = datetime(2026, 10, 1, 12, tzinfo=UTC)
 
@@ -79,7 +79,8 @@ def add_round(
     session.flush()
     session.add_all(RoundPairRow(round_id=row.id, position=i, **line) for i, line in enumerate(pairs))
     for user_id, (share, influence) in (voters or {}).items():
-        session.add(RoundVoterRow(round_id=row.id, user_id=user_id, share=share, influence=influence))
+        (pseudonym,) = pseudonyms_of(session, user_id)
+        session.add(RoundVoterRow(round_id=row.id, pseudonym=pseudonym, share=share, influence=influence))
     session.flush()
     return row.id
 

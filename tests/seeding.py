@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.corrections import suggest
 from storage.personalities import ensure_personality
+from storage.pseudonyms import Pseudonym, read_pseudonyms
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.schema import Basis, Origin, Outcome, utc_now
 from storage.settings import (
@@ -87,6 +88,11 @@ def account(days_old: float) -> int:
     """Return the id of a Discord account of that age."""
     made = utc_now() - timedelta(days=days_old) - DISCORD_EPOCH
     return int(made.total_seconds() * 1000) << 22
+
+
+def pseudonyms_of(session: Session, *user_ids: int) -> list[Pseudonym]:
+    """Return what training calls these users, in the same order."""
+    return [read_pseudonyms(session).of(user_id) for user_id in user_ids]
 
 
 def message_of(reply_id: int) -> int:

@@ -236,6 +236,31 @@ def test_only_a_version_of_this_base_becomes_a_file_for_llama_cpp(reactune, vers
     assert not (tmp_path / "files").exists()
 
 
+def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, seeded):
+    store = AdapterStore(settings.data.directory / "adapters")
+    digests = [publish(store, value=float(value)) for value in range(3)]
+    common = {"base_name": "tiny", "base_revision": "r", "parent_id": None, "round_id": None, "metrics": {}}
+    seeded(lambda session: [register(session, 1, digest=digest, **common) for digest in digests])
+    store.sweep(set(digests))
+    assert json.loads(reactune("model", "prune", "--json")[1]) == {"removed": [], "dry_run": False}
+    assert reactune("model", "prune")[1].strip() == "Nothing is to be removed."
+    expected = {
+        "personality": "default",
+        "version": "v1",
+        "digest": digests[0],
+        "because": "it is older than the newest 2",
+    }
+    keep_two = {"REACTUNE_TRAINING__KEEP_VERSIONS": "2"}
+    tried = json.loads(reactune("model", "prune", "--dry-run", "--json", **keep_two)[1])
+    assert tried == {"removed": [expected], "dry_run": True}
+    assert store.path(digests[0]).is_dir()
+    assert "v1 of default are removed: it is older than the newest 2." in reactune("model", "prune", **keep_two)[1]
+    left = {path.name for path in (settings.data.directory / "adapters").iterdir() if path.is_dir()}
+    assert left == set(digests[1:])
+    code, _, err = reactune("model", "promote", "v1")
+    assert (code, err.startswith("reactune: the files of v1 were withdrawn on ")) == (2, True)
+
+
 @pytest.fixture
 def doubtful(settings: Settings, seeded):
     """A version that the gate did not pass."""

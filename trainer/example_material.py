@@ -11,10 +11,10 @@ from typing import Any
 from storage.base_model import BaseModel, load_tokenizer
 from storage.cards import Card
 from storage.database import Database
-from storage.personalities import read_personality
+from storage.personalities import hold_personality, read_personality
 from storage.rounds import Round, set_manifest
 from storage.settings import Settings, TrainingSettings
-from storage.versions import Version, read_alias
+from storage.versions import Continuation, continuation_of
 from storage.wording import count
 from trainer.gate import EXAMPLES, HeldOut
 from trainer.material import in_brackets, kept_apart, with_margins
@@ -38,7 +38,7 @@ class Split:
 class ExampleMaterial:
     split: Split
     settings: TrainingSettings
-    parent: Version | None
+    continuation: Continuation
     witness = EXAMPLES
 
     def train(self, *, base: BaseModel, parent: Path | None, output: Path, report: Report) -> TrainingMetrics:
@@ -66,8 +66,11 @@ def prepare_examples(database: Database, settings: Settings, round_: Round, base
     `settings` are those of the personality.
     """
     with database.transaction() as session:
+        # A deletion ends before the parent is chosen, or finds the round going on from it.
+        hold_personality(session, round_.personality_id)
         personality = read_personality(session, round_.personality_id)
-        card, parent = personality.card, read_alias(session, round_.personality_id).version
+        card, continuation = personality.card, continuation_of(session, round_.personality_id)
+        parent, note = continuation.parent, continuation.note
         needed = settings.demonstration.min_examples
         if len(card.examples) < needed:
             return (
@@ -81,11 +84,11 @@ def prepare_examples(database: Database, settings: Settings, round_: Round, base
             digest=card.digest,
             parent_version_id=parent.id if parent else None,
             settings=_settings_of_round(settings),
-            evidence={"examples": len(card.examples)},
+            evidence={"examples": len(card.examples)} | ({"notes": [note]} if note else {}),
         )
     training = as_demonstrated(settings.training, settings.demonstration)
     split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training)
-    return ExampleMaterial(split, training, parent)
+    return ExampleMaterial(split, training, continuation)
 
 
 def split_examples(card: Card, system_prompt: str, tokenizer: Any, training: TrainingSettings) -> Split:

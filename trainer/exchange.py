@@ -9,17 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.cards import settings_of
-from storage.corrections import suggest
 from storage.database import open_database
 from storage.evidence import read_corrections, read_replies
+from storage.local_pairs import LocalPair, add_local_pair
 from storage.personalities import DEFAULT_PERSONALITY, open_personality
-from storage.replies import FinishedReply, NewReply, digest_prompt, finish_reply, start_reply
-from storage.schema import NOBODY, Basis, CorrectionRow, Outcome, ReplyRow
 from storage.settings import Settings
 from storage.trust import read_ballots
 from trainer.errors import TrainerError
@@ -35,13 +30,6 @@ class Imported:
     imported: int
     known: int
     """Pairs that the database held already."""
-
-
-@dataclass(frozen=True)
-class Line:
-    prompt: str
-    chosen: str
-    rejected: str
 
 
 def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> int:
@@ -78,7 +66,7 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     with closing(open_database(settings)) as database, database.transaction() as session:
         whose = open_personality(session, settings, personality)
         lines = list(_read(file, Renderer(base, settings_of(settings, whose.card).chat.system_prompt)))
-        new = [line for line in lines if _add(session, whose.id, base, line)]
+        new = [line for line in lines if add_local_pair(session, whose.id, base.revision, line)]
     return Imported(imported=len(new), known=len(lines) - len(new))
 
 
@@ -98,7 +86,7 @@ class Renderer:
         return render(told(self._system_prompt, prompt), self._tokenizer)
 
 
-def _read(file: Path, render: Renderer) -> Iterator[Line]:
+def _read(file: Path, render: Renderer) -> Iterator[LocalPair]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -115,7 +103,7 @@ def _read(file: Path, render: Renderer) -> Iterator[Line]:
                 ) from error
 
 
-def _parse(record: Any, render: Renderer) -> Line:
+def _parse(record: Any, render: Renderer) -> LocalPair:
     if not isinstance(record, dict) or not all(key in record for key in KEYS):
         raise ValueError("prompt, chosen or rejected is missing")
     chosen, rejected = (_answer(record[key]) for key in ("chosen", "rejected"))
@@ -123,7 +111,7 @@ def _parse(record: Any, render: Renderer) -> Line:
         raise ValueError("chosen and rejected must be two different, non-empty answers")
     if not _is_prompt(record["prompt"]):
         raise ValueError("prompt must be text or a list of messages, each with a role and a content")
-    return Line(_storable(render(record["prompt"])), chosen, rejected)
+    return LocalPair(_storable(render(record["prompt"])), chosen, rejected)
 
 
 def _is_prompt(value: Any) -> bool:
@@ -149,47 +137,6 @@ def _storable(text: str) -> str:
     """Return text without NUL characters, which PostgreSQL refuses; raises ValueError on half a surrogate pair."""
     text.encode()
     return text.replace("\0", "")
-
-
-def _add(session: Session, personality_id: int, base: BaseModel, line: Line) -> bool:
-    """Add the pair unless it is there; return whether it was new."""
-    known = session.scalar(
-        select(CorrectionRow.id)
-        .join(ReplyRow)
-        .where(
-            ReplyRow.personality_id == personality_id,
-            ReplyRow.prompt_digest == digest_prompt(line.prompt),
-            ReplyRow.answer == line.rejected,
-            CorrectionRow.text == line.chosen,
-        )
-        .limit(1)
-    )
-    if known is not None:
-        return False
-    reply_id = start_reply(session, _imported_reply(personality_id, base, line))
-    finish_reply(session, reply_id, FinishedReply(answer=line.rejected, outcome=Outcome.COMPLETE))
-    suggest(session, reply_id, NOBODY, line.chosen, Basis.LOCAL)
-    return True
-
-
-def _imported_reply(personality_id: int, base: BaseModel, line: Line) -> NewReply:
-    return NewReply(
-        personality_id=personality_id,
-        version_id=None,
-        base_revision=base.revision,
-        prompt=line.prompt,
-        messages=[],
-        sampling={},
-        seed=0,
-        prompt_tokens=0,
-        dropped_turns=0,
-        guild_id=None,
-        channel_id=NOBODY,
-        author_id=NOBODY,
-        source_message_id=None,
-        basis=Basis.LOCAL,
-        speakers=(),
-    )
 
 
 def _write_whole(file: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storage.base_model import BaseModel
-from storage.versions import Version
+from storage.versions import Continuation
 from trainer.gate import HeldOut, Witness
 from trainer.progress import Report
 from trainer.training import TrainingMetrics
@@ -19,8 +19,8 @@ class Material(Protocol):
     witness: Witness
 
     @property
-    def parent(self) -> Version | None:
-        """The version to go on from; None is the base."""
+    def continuation(self) -> Continuation:
+        """The version to go on from, and those that are passed over."""
         ...
 
     def train(self, *, base: BaseModel, parent: Path | None, output: Path, report: Report) -> TrainingMetrics:

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from storage.evidence import RatedReply, WrittenCorrection
+from storage.pseudonyms import Pseudonym
 from storage.schema import PairSource
 from storage.votes import Vote
 from trainer.degeneration import is_degenerate
@@ -54,7 +55,7 @@ class Pair:
     rejected: Side
     source: PairSource
     weight: float
-    backers: tuple[tuple[int, float], ...]
+    backers: tuple[tuple[Pseudonym, float], ...]
     """(user id, share of the weight), shares summing to 1."""
     replayed: bool = False
 
@@ -119,7 +120,7 @@ def prefer_correction(correction: WrittenCorrection, reply: RatedReply) -> Pair:
         rejected=side_of(reply),
         source=PairSource.CORRECTION if is_own else PairSource.CORRECTED_SAMPLE,
         weight=correction.weight * (CORRECTION_WEIGHT if is_own else CORRECTED_SAMPLE_WEIGHT),
-        backers=((correction.author_id, 1.0),),
+        backers=((correction.author, 1.0),),
     )
 
 
@@ -168,15 +169,15 @@ def _prefer(better: RatedReply, worse: RatedReply, weight: float) -> Pair:
     )
 
 
-def backers(*said: tuple[RatedReply, Vote]) -> tuple[tuple[int, float], ...]:
+def backers(*said: tuple[RatedReply, Vote]) -> tuple[tuple[Pseudonym, float], ...]:
     """Return who cast these votes on these replies, each with their share of the votes' weight."""
-    weights: dict[int, float] = defaultdict(float)
+    weights: dict[Pseudonym, float] = defaultdict(float)
     for reply, vote in said:
         for ballot in reply.ballots:
             if ballot.vote is vote:
-                weights[ballot.user_id] += ballot.weight
+                weights[ballot.voter] += ballot.weight
     total = sum(weights.values())
-    return tuple((user_id, weight / total) for user_id, weight in sorted(weights.items()))
+    return tuple((voter, weight / total) for voter, weight in sorted(weights.items()))
 
 
 def _weight(probability: float) -> float:

@@ -11,11 +11,12 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from storage.evidence import RatedReply, WrittenCorrection
+from storage.pseudonyms import Pseudonym
 from storage.rounds import ManifestPair, RoundVoter
 from storage.schema import REPLAY, PairSource, Split
 from storage.settings import Settings, TrainingSettings
 from storage.trust import Ballots
-from storage.versions import Version
+from storage.versions import Continuation, Version
 from storage.votes import Vote
 from storage.wording import count, tenths
 from trainer.completion import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
@@ -39,10 +40,14 @@ class Survey:
     replies: tuple[RatedReply, ...]
     corrections: tuple[WrittenCorrection, ...]
     ballots: Ballots
-    parent: Version | None
+    continuation: Continuation
     ledger: Ledger
     empty_samples: tuple[str, ...] = ()
     """The prompt of each sample of the parent's without words: it makes no pair, and is not drawn again."""
+
+    @property
+    def parent(self) -> Version | None:
+        return self.continuation.parent
 
     @property
     def parent_id(self) -> int | None:
@@ -70,7 +75,7 @@ class Single:
     side: Side
     liked: bool
     weight: float
-    backers: tuple[tuple[int, float], ...]
+    backers: tuple[tuple[Pseudonym, float], ...]
 
     @property
     def rows(self) -> Rows:
@@ -93,7 +98,11 @@ class Plan:
     label_noise: float
     voters: tuple[RoundVoter, ...]
     evidence: dict[str, Any]
-    parent: Version | None
+    continuation: Continuation
+
+    @property
+    def parent(self) -> Version | None:
+        return self.continuation.parent
 
     @property
     def new_lessons(self) -> int:
@@ -159,7 +168,7 @@ def make_plan(survey: Survey, opinion: Opinion, settings: Settings) -> Plan:
         label_noise=label_noise(survey.replies) or 0.0,
         voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),
         evidence=_evidence(lessons, capped, survey, opinion, settings),
-        parent=survey.parent,
+        continuation=survey.continuation,
     )
 
 
@@ -285,7 +294,7 @@ def _plan_singles(survey: Survey, settings: Settings) -> Plan:
         label_noise=0.0,
         voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),
         evidence=_evidence(train, capped, survey, NO_OPINION, settings),
-        parent=survey.parent,
+        continuation=survey.continuation,
     )
 
 
@@ -329,7 +338,7 @@ def _voters(
     """Return who carries the round and whose vote would change its new lessons, the most influential first."""
     carried, changes = shares(capped), influences(taught, survey.corrections, rebuild)
     voters = [RoundVoter(id_, carried.get(id_, 0.0), changes.get(id_, 0.0)) for id_ in carried.keys() | changes.keys()]
-    voters.sort(key=lambda voter: (-voter.influence, -voter.share, voter.user_id))
+    voters.sort(key=lambda voter: (-voter.influence, -voter.share, voter.pseudonym))
     return tuple(voter for voter in voters[:NAMED_VOTERS] if voter.influence or voter.share)
 
 
@@ -359,8 +368,8 @@ def _evidence(
 
 
 def left_out(survey: Survey, opinion: Opinion) -> list[str]:
-    """Say what is not learned from, and why."""
-    notes = [opinion.note] if opinion.note else []
+    """Say what is not learned from, and why; first of all a champion that the round does not go on from."""
+    notes = [note for note in (survey.continuation.note, opinion.note) if note]
     if unheard := sum(correction.weight == 0 for correction in survey.corrections):
         notes.append(f"{count(unheard, 'suggested answer')} by new accounts or members: they count nothing")
     return notes

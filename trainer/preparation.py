@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterRef, AdapterStore, require_base
 from storage.base_model import BaseModel
 from storage.database import Database
-from storage.evidence import read_corrections, read_replies
+from storage.evidence import read_corrections, read_empty_samples, read_replies
 from storage.personalities import hold_personality
 from storage.privacy import Agreement, read_agreement
-from storage.quarantines import hold_back, new_bursts
-from storage.rounds import Round, digest_manifest, names_deleted, read_line, set_manifest
-from storage.samples import DrawnAnswer, read_empty_samples, record_samples
-from storage.schema import RoundRow, RoundStatus, plain
+from storage.quarantines import hold_back_bursts
+from storage.rounds import Round, digest_manifest, last_trained, names_deleted, read_line, set_manifest
+from storage.samples import DrawnAnswer, record_samples
 from storage.settings import Settings
 from storage.trust import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_ballots
-from storage.versions import Version, read_alias
+from storage.versions import Version, continuation_of
 from trainer.completion import SampleRequest
 from trainer.errors import TrainerError
 from trainer.graph_sampling import open_speaker
@@ -57,7 +55,7 @@ LIVE_CHAT_COUNTS = "live chat counts where everybody quoted has opted in"
 LIVE_CHAT_DOES_NOT_COUNT = "live chat does not count (privacy.discord_training_permission = false)"
 WRITE_OR_COMPARE = "suggest better answers, or ask for another answer and vote, so that one is preferred to the other"
 REMEDIES = {"dpo": WRITE_OR_COMPARE, "robust": WRITE_OR_COMPARE, KTO: "vote on more answers"}
-UNSCHEDULED = {"schedule", "min_pairs", "niceness", "threads", "processes", "parallelism"}
+UNSCHEDULED = {"schedule", "min_pairs", "niceness", "threads", "processes", "parallelism", "keep_versions"}
 """Settings of training that do not change what a round gives."""
 
 Skip = str
@@ -72,7 +70,7 @@ def prepare_round(
     Database and model are used by turns: no transaction waits for a model, and no writer for a plan. What is taken back
     while the plan is made makes it be made again.
     """
-    _hold_back_bursts(database, round_.personality_id, settings)
+    hold_back_bursts(database, round_.personality_id, settings.votes)
     with database.snapshot() as session:
         first = survey_votes(session, settings, base, round_.personality_id)
     judge, opinion = _fit(first, settings, report)
@@ -85,7 +83,7 @@ def prepare_round(
         with database.snapshot() as session:
             agreed = read_agreement(session, round_.personality_id)
             survey = survey_votes(session, settings, base, round_.personality_id)
-            last = _last_trained(session, round_.personality_id)
+            last = last_trained(session, round_.personality_id)
         if judge is not None:
             opinion = _ask(judge, survey, settings)
         plan = _plan(survey, opinion, settings, first.parent_id)
@@ -129,29 +127,21 @@ def _plan(survey: Survey, opinion: Opinion, settings: Settings, parent_id: int |
     return plan
 
 
-def _hold_back_bursts(database: Database, personality_id: int, settings: Settings) -> None:
-    # Read without a lock: votes that members give meanwhile must not wait.
-    with database.snapshot() as session:
-        bursts = new_bursts(session, personality_id, settings.votes)
-    if bursts:
-        with database.transaction() as session:
-            hold_back(session, personality_id, bursts)
-
-
 def survey_votes(session: Session, settings: Settings, base: BaseModel, personality_id: int) -> Survey:
     ballots = read_ballots(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
     replies = read_replies(session, *where, ballots.by_reply)
     corrections = read_corrections(session, *where, settings.votes)
-    parent = read_alias(session, personality_id).version
+    continuation = continuation_of(session, personality_id)
+    parent = continuation.parent
     line = read_line(session, parent.id if parent else None)
     return Survey(
         replies=tuple(replies),
         corrections=tuple(corrections),
         ballots=ballots,
-        parent=parent,
+        continuation=continuation,
         ledger=open_ledger(line, {reply.id: reply for reply in replies}),
-        empty_samples=read_empty_samples(session, personality_id, base.revision, parent.id if parent else None),
+        empty_samples=read_empty_samples(session, *where, parent.id if parent else None),
     )
 
 
@@ -257,19 +247,6 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
         "pairs": settings.pairs.model_dump(mode="json"),
         "votes": settings.votes.model_dump(mode="json"),
     }
-
-
-def _last_trained(session: Session, personality_id: int) -> Round | None:
-    row = session.scalar(
-        select(RoundRow)
-        .where(
-            RoundRow.personality_id == personality_id,
-            RoundRow.status.in_((RoundStatus.PUBLISHED, RoundStatus.REJECTED)),
-        )
-        .order_by(RoundRow.id.desc())
-        .limit(1)
-    )
-    return plain(Round, row) if row else None
 
 
 def _is_repeated(last: Round, plan: Plan, settings: Settings) -> bool:

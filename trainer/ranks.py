@@ -14,9 +14,10 @@ from typing import Any
 from storage.base_model import BaseModel
 from storage.devices import gpu_count
 from storage.errors import StorageError
-from storage.settings import TrainingSettings
+from storage.logs import set_up_logs
+from storage.safekeeping import keep_safe
+from storage.settings import Settings, TrainingSettings
 from trainer.errors import TrainerError
-from trainer.logs import log_to_stderr
 from trainer.material import Material
 from trainer.progress import Progress, Report
 from trainer.round_process import exit_with_parent, keep_locks_inside
@@ -33,6 +34,7 @@ class _Task:
     base: BaseModel
     parent: Path | None
     output: Path
+    settings: Settings
     log_level: int
 
     def run(self, report: Report) -> TrainingMetrics:
@@ -46,33 +48,32 @@ class _Failure:
 
 def train_on_all(
     material: Material,
-    settings: TrainingSettings,
+    settings: Settings,
     *,
     base: BaseModel,
     parent: Path | None,
     output: Path,
     report: Report,
 ) -> TrainingMetrics:
-    """Train here, or on `settings.processes` ranks that learn from the same pairs; raises as `Material.train` does.
+    """Train here, or on `training.processes` ranks that learn from the same pairs; raises as `Material.train` does.
 
     Raises TrainerError as well where there are fewer GPUs than ranks, or where one of them dies: the others end then.
     """
-    if settings.processes == 1:
+    ranks = settings.training.processes
+    if ranks == 1:
         return material.train(base=base, parent=parent, output=output, report=report)
-    _require_devices(settings)
+    _require_devices(settings.training)
     from accelerate.utils import PrepareForLaunch, patch_environment
     from torch.multiprocessing.spawn import start_processes
 
     said: Any = get_context("spawn").SimpleQueue()
-    ranks = PrepareForLaunch(_run_rank, distributed_type="MULTI_GPU" if gpu_count() else "MULTI_CPU")
+    launch = PrepareForLaunch(_run_rank, distributed_type="MULTI_GPU" if gpu_count() else "MULTI_CPU")
     # As `accelerate launch` sets them, so that no file of it has to be written.
-    with patch_environment(
-        world_size=settings.processes, master_addr="127.0.0.1", master_port=_free_port(), nproc=settings.processes
-    ):
+    with patch_environment(world_size=ranks, master_addr="127.0.0.1", master_port=_free_port(), nproc=ranks):
         running = start_processes(  # type: ignore[no-untyped-call]
-            ranks,
-            args=(_Task(material, base, parent, output, logging.getLogger().getEffectiveLevel()), said),
-            nprocs=settings.processes,
+            launch,
+            args=(_Task(material, base, parent, output, settings, logging.getLogger().getEffectiveLevel()), said),
+            nprocs=ranks,
             join=False,
             start_method="spawn",
         )
@@ -123,7 +124,8 @@ def _run_rank(task: _Task, said: Any) -> None:
     exit_with_parent()
     keep_locks_inside()
     is_first = os.environ["RANK"] == "0"
-    log_to_stderr(task.log_level if is_first else logging.ERROR)
+    keep_safe(task.settings)
+    set_up_logs(task.settings, f"round.{os.environ['RANK']}", least=task.log_level if is_first else logging.ERROR)
     try:
         metrics = task.run(said.put if is_first else _unheard)
     except (TrainerError, StorageError) as error:

@@ -27,7 +27,7 @@ from storage.replies import newest_base
 from storage.rounds import finish_round, report_progress, require_round
 from storage.schema import GateVerdict, Lesson, RoundStatus
 from storage.settings import Settings
-from storage.versions import Version, register
+from storage.versions import Continuation, Version, name_of, register
 from trainer.errors import TrainerError
 from trainer.example_material import prepare_examples
 from trainer.gate import Verdict, decide
@@ -118,11 +118,9 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
     if isinstance(material, str):
         return Skipped(material + _other_base(database, round_.personality_id, base))
     with store.stage() as staging:
-        parent = open_adapter(store, material.parent, base)
+        parent = open_adapter(store, material.continuation.parent, base)
         parent_path = parent.path if parent else None
-        metrics = train_on_all(
-            material, settings.training, base=base, parent=parent_path, output=staging, report=report
-        )
+        metrics = train_on_all(material, settings, base=base, parent=parent_path, output=staging, report=report)
         adapter = AdapterRef(store.seal(staging), staging)
         judgement = judge(base, adapter, settings=settings, report=report)
         verdict = decide(
@@ -206,13 +204,14 @@ def _gate(verdict: Verdict) -> dict[str, Any]:
 
 
 def _register(session: Session, round_id: int, judged: Judged) -> Version:
+    parent = judged.material.continuation.parent
     return register(
         session,
         require_round(session, round_id).personality_id,
         digest=judged.digest,
         base_name=judged.base.name,
         base_revision=judged.base.revision,
-        parent_id=judged.material.parent.id if judged.material.parent else None,
+        parent_id=parent.id if parent else None,
         round_id=round_id,
         metrics=judged.metrics,
         verdict=judged.verdict.outcome,
@@ -222,13 +221,26 @@ def _register(session: Session, round_id: int, judged: Judged) -> Version:
 def _describe_version(version: Version, judged: Judged, released: str | None) -> str:
     """Return what it learned and what the gate says; `released` says what was done with it, None that it waits."""
     learned = f"{version.name} learned from {judged.material.describe(judged.metrics)}"
+    anew = _describe_rebuild(version, judged.material.continuation)
     match judged.verdict.outcome:
         case GateVerdict.PASS:
-            return f"{learned} and passed the gate" + (f"; {released}" if released else ": promote it to let it answer")
+            next_step = f"; {released}" if released else ": promote it to let it answer"
+            return f"{learned} and passed the gate{next_step}{anew}"
         case GateVerdict.FAIL:
-            return f"{learned} and did not pass the gate: {judged.verdict.reason}"
+            return f"{learned} and did not pass the gate: {judged.verdict.reason}{anew}"
         case GateVerdict.NOT_ENOUGH_EVIDENCE:
-            return f"{learned}; the gate has not enough evidence: {judged.verdict.reason}"
+            return f"{learned}; the gate has not enough evidence: {judged.verdict.reason}{anew}"
+
+
+def _describe_rebuild(version: Version, continuation: Continuation) -> str:
+    """Say that it takes the place of a champion that learned from deleted data, where it does."""
+    if not continuation.unlearned:
+        return ""
+    champion, parent = continuation.unlearned[0].name, name_of(continuation.parent)
+    return (
+        f"; it is made anew from {parent}, without the deleted data that {champion} had learned from: "
+        f"`/model compare {champion} {version.name}` shows what members lose and gain"
+    )
 
 
 def _describe(error: Exception) -> str:

@@ -12,7 +12,7 @@ from storage.base_model import BaseModel
 from storage.database import Database
 from storage.rounds import Round
 from storage.settings import Settings, TrainingSettings
-from storage.versions import Version
+from storage.versions import Continuation
 from storage.wording import SOURCE_WORDS
 from trainer.dpo import MAX_LABEL_NOISE, PreferencePair, train_dpo
 from trainer.gate import PAIRS, HeldOut
@@ -32,8 +32,8 @@ class VoteMaterial:
     witness = PAIRS
 
     @property
-    def parent(self) -> Version | None:
-        return self.plan.parent
+    def continuation(self) -> Continuation:
+        return self.plan.continuation
 
     def train(self, *, base: BaseModel, parent: Path | None, output: Path, report: Report) -> TrainingMetrics:
         plan = self.plan

@@ -9,6 +9,7 @@ from math import sqrt
 from typing import Protocol, TypeVar
 
 from storage.evidence import RatedReply, WrittenCorrection
+from storage.pseudonyms import Pseudonym
 from storage.schema import NOBODY
 from trainer.pairs import Rows
 
@@ -22,7 +23,7 @@ class Backed(Protocol):
     @property
     def weight(self) -> float: ...
     @property
-    def backers(self) -> tuple[tuple[int, float], ...]: ...
+    def backers(self) -> tuple[tuple[Pseudonym, float], ...]: ...
     @property
     def rows(self) -> Rows: ...
 
@@ -31,10 +32,10 @@ Item = TypeVar("Item", bound=Backed)
 Rebuild = Callable[[Sequence[RatedReply], Sequence[WrittenCorrection]], Sequence[Backed]]
 
 
-def shares(items: Sequence[Backed]) -> dict[int, float]:
-    """Return {user id: share of the items' weight}; what the operator imported is nobody's."""
+def shares(items: Sequence[Backed]) -> dict[Pseudonym, float]:
+    """Return {voter: share of the items' weight}; what the operator imported is nobody's."""
     whole = sum(item.weight for item in items)
-    return {user_id: total / whole for user_id, total in _totals(items).items()}
+    return {voter: total / whole for voter, total in _totals(items).items()}
 
 
 def count_voters(
@@ -45,13 +46,13 @@ def count_voters(
     If new accounts counted in full, a few of them could lower the largest share until everybody had as little to say as
     they have.
     """
-    heaviest: dict[int, float] = defaultdict(float)
+    heaviest: dict[Pseudonym, float] = defaultdict(float)
     for reply in replies:
         for ballot in reply.ballots:
-            heaviest[ballot.user_id] = max(heaviest[ballot.user_id], ballot.weight)
+            heaviest[ballot.voter] = max(heaviest[ballot.voter], ballot.weight)
     for correction in corrections:
-        heaviest[correction.author_id] = max(heaviest[correction.author_id], correction.weight)
-    weights = [heaviest[user_id] for user_id in _totals(items)]
+        heaviest[correction.author] = max(heaviest[correction.author], correction.weight)
+    weights = [heaviest[voter] for voter in _totals(items)]
     full = max(weights, default=1.0)
     return sum(weight / full for weight in weights)
 
@@ -71,17 +72,17 @@ def cap_voters(items: Sequence[Item], max_share: float, voters: float) -> list[I
     if not totals:
         return list(items)
     level = _level(sorted(totals.values()), largest_share(max_share, voters))
-    factors = {user_id: level / total for user_id, total in totals.items() if total > level}
+    factors = {voter: level / total for voter, total in totals.items() if total > level}
     return [_scaled(item, factors) for item in items]
 
 
-def _totals(items: Iterable[Backed]) -> dict[int, float]:
-    """Return {user id: weight} of everyone who carries some."""
-    totals: dict[int, float] = defaultdict(float)
+def _totals(items: Iterable[Backed]) -> dict[Pseudonym, float]:
+    """Return {voter: weight} of everyone who carries some."""
+    totals: dict[Pseudonym, float] = defaultdict(float)
     for item in items:
-        for user_id, share in item.backers:
-            totals[user_id] += item.weight * share
-    return {user_id: total for user_id, total in totals.items() if total > 0 and user_id != NOBODY}
+        for voter, share in item.backers:
+            totals[voter] += item.weight * share
+    return {voter: total for voter, total in totals.items() if total > 0 and voter != NOBODY}
 
 
 def _level(totals: Sequence[float], max_share: float) -> float:
@@ -101,34 +102,34 @@ def _level(totals: Sequence[float], max_share: float) -> float:
     return totals[0]
 
 
-def _scaled(item: Item, factors: Mapping[int, float]) -> Item:
-    if not any(user_id in factors for user_id, _ in item.backers):
+def _scaled(item: Item, factors: Mapping[Pseudonym, float]) -> Item:
+    if not any(voter in factors for voter, _ in item.backers):
         return item
-    kept = [(user_id, share * factors.get(user_id, 1.0)) for user_id, share in item.backers]
+    kept = [(voter, share * factors.get(voter, 1.0)) for voter, share in item.backers]
     factor = sum(share for _, share in kept)
-    backers = tuple((user_id, share / factor) for user_id, share in kept)
+    backers = tuple((voter, share / factor) for voter, share in kept)
     return replace(item, weight=item.weight * factor, backers=backers)  # type: ignore[type-var]  # a dataclass
 
 
 def influences(
     replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection], rebuild: Rebuild
-) -> dict[int, float]:
-    """Return {user id: share of the weight of all items that would come, go or change without that person}.
+) -> dict[Pseudonym, float]:
+    """Return {voter: share of the weight of all items that would come, go or change without that person}.
 
     `rebuild` makes the items of one prompt, and is asked again for each person who had a say in it.
     """
     replies_to, corrections_to = _by_prompt(replies, corrections)
-    changes: dict[int, float] = defaultdict(float)
+    changes: dict[Pseudonym, float] = defaultdict(float)
     whole = 0.0
     for prompt, answers in replies_to.items():
         written = corrections_to[prompt]
         before = _weights(rebuild(answers, written))
         whole += sum(before.values())
-        for user_id in _people(answers, written):
-            remaining = [correction for correction in written if correction.author_id != user_id]
-            after = _weights(rebuild([_without(answer, user_id) for answer in answers], remaining))
-            changes[user_id] += sum(abs(before[rows] - after[rows]) for rows in before.keys() | after.keys())
-    return {user_id: change / whole for user_id, change in changes.items()} if whole else {}
+        for voter in _people(answers, written):
+            remaining = [correction for correction in written if correction.author != voter]
+            after = _weights(rebuild([_without(answer, voter) for answer in answers], remaining))
+            changes[voter] += sum(abs(before[rows] - after[rows]) for rows in before.keys() | after.keys())
+    return {voter: change / whole for voter, change in changes.items()} if whole else {}
 
 
 def _by_prompt(
@@ -145,17 +146,17 @@ def _by_prompt(
     return replies_to, corrections_to
 
 
-def _people(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> set[int]:
-    voters = {ballot.user_id for reply in replies for ballot in reply.ballots}
-    return (voters | {correction.author_id for correction in corrections}) - {NOBODY}
+def _people(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> set[Pseudonym]:
+    voters = {ballot.voter for reply in replies for ballot in reply.ballots}
+    return (voters | {correction.author for correction in corrections}) - {NOBODY}
 
 
 def _weights(items: Iterable[Backed]) -> dict[Rows, float]:
     return defaultdict(float, {item.rows: item.weight for item in items})
 
 
-def _without(reply: RatedReply, user_id: int) -> RatedReply:
-    return replace(reply, ballots=tuple(ballot for ballot in reply.ballots if ballot.user_id != user_id))
+def _without(reply: RatedReply, voter: Pseudonym) -> RatedReply:
+    return replace(reply, ballots=tuple(ballot for ballot in reply.ballots if ballot.voter != voter))
 
 
 def label_noise(replies: Iterable[RatedReply]) -> float | None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from storage.adapters import open_store
 from storage.database import Database, open_database
-from storage.errors import DataDirectoryInUse, RoundConflict
+from storage.errors import DataDirectoryInUse, RoundConflict, StorageError
 from storage.leases import renew_lease
 from storage.personalities import open_personality
 from storage.processes import (
@@ -32,12 +32,14 @@ from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, r
 from storage.schema import Lesson, RoundStatus
 from storage.settings import Settings
 from storage.versions import aliased_digests, all_digests
+from storage.withdrawal import remove_withdrawn, withdraw_adapters
 from trainer.metrics import served_metrics
 from trainer.round_process import describe_exit, end_process, start_process
 from trainer.schedule import scheduled_rounds
 
 POLL_S = 0.5
 RETRY_S = 5.0
+WITHDRAWAL_S = 600.0
 STOPPED = "the trainer was stopped during this round and nothing was published: ask for a new one"
 
 RoundReport = Callable[[Round], None]
@@ -59,6 +61,7 @@ def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None
         worker = Worker(settings, database, stop)
         worker.end_orphans()
         worker.sweep()
+        worker.finish_withdrawals()
         with (
             served_metrics(settings.metrics, database),
             scheduled_rounds(database, settings.training.schedule, worker.last_life()),
@@ -122,7 +125,7 @@ class Worker:
         self._on_tick = on_tick
         self._name = worker_name(settings.data.directory)
         self._store = open_store(settings)
-        self._next_beat = 0.0
+        self._next_beat = self._next_withdrawal = 0.0
         self._patient_until = 0.0
 
     def last_life(self) -> datetime | None:
@@ -135,6 +138,7 @@ class Worker:
         while not self._stop.is_set():
             try:
                 if not self.run_next():
+                    self._withdraw_when_due()
                     self._stop.wait(POLL_S)
             except DBAPIError as error:
                 log.warning("The database is away (%s); trying again in %.0f s.", error.orig, RETRY_S)
@@ -176,8 +180,25 @@ class Worker:
         for problem in self._store.keep(aliased):
             log.warning("An adapter is not at hand: %s.", problem)
 
+    def withdraw(self) -> None:
+        """Remove the adapters that the settings let go, each with a line in the log."""
+        self._next_withdrawal = time.monotonic() + WITHDRAWAL_S
+        with _removals_that_fail_logged():
+            for gone in withdraw_adapters(self._database, self._store, self._settings):
+                log.info("The files of %s of %s are removed: %s.", gone.version.name, gone.personality, gone.because)
+
+    def finish_withdrawals(self) -> None:
+        """Remove what an earlier life withdrew and did not come to remove."""
+        with _removals_that_fail_logged():
+            remove_withdrawn(self._database, self._store, self._settings.data.directory)
+
+    def _withdraw_when_due(self) -> None:
+        # A promotion, of which nobody tells the trainer, is what lets a version go.
+        if time.monotonic() >= self._next_withdrawal:
+            self.withdraw()
+
     def _run(self, round_: Round) -> None:
-        log.info("Round %d, asked for by %s, begins.", round_.id, round_.requested_by)
+        log.info("Round %d begins.", round_.id)
         process = start_process(self._settings, round_.id)
         try:
             self._watch(process, round_.id)
@@ -185,6 +206,7 @@ class Worker:
             end_process(process)
         self.sweep()
         self._settle(round_.id, process.exitcode)
+        self.withdraw()
 
     def _watch(self, process: SpawnProcess, round_id: int) -> None:
         """Give signs of life until the process ends, the trainer is stopped or somebody ended the round."""
@@ -221,6 +243,15 @@ class Worker:
         self._beat()
         with self._database.transaction() as session:
             return renew_lease(session, round_id)
+
+
+@contextmanager
+def _removals_that_fail_logged() -> Iterator[None]:
+    """Rounds go on where a disk or a store does not let files go."""
+    try:
+        yield
+    except (OSError, StorageError) as error:
+        log.error("The files of withdrawn versions cannot be removed (%s); the next start tries again.", error)
 
 
 def _end_orphans(settings: Settings, database: Database, stop: threading.Event) -> None:

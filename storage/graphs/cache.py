@@ -17,6 +17,7 @@ from storage.base_model import BaseModel
 from storage.conversion import sync_to_disk
 from storage.errors import StorageError
 from storage.graphs.graph import MODEL_FILE, build_graph
+from storage.graphs.options import SHOWN_DIGITS, lock_of
 
 BASE_NAME = "base"
 STAGING_SUFFIX = ".staging"
@@ -31,7 +32,7 @@ class GraphNotWritten(StorageError):
 
 def version_name(adapter: AdapterRef | None) -> str:
     """Return what tells a version at a strength from all others of its base."""
-    return f"{adapter.digest[:16]}_{adapter.strength:g}" if adapter else BASE_NAME
+    return f"{adapter.digest[:SHOWN_DIGITS]}_{adapter.strength:g}" if adapter else BASE_NAME
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class GraphCache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _lock(self, name: str, timeout: float = -1) -> FileLock:
-        return FileLock(self.folder / f".{name}.lock", timeout=timeout)
+        return FileLock(lock_of(self.folder / name), timeout=timeout)
 
     def _make(self, adapter: AdapterRef | None, target: Path) -> None:
         model = build_graph(self.base.path, adapter)

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from filelock import FileLock
+
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
 
+GRAPHS = "engine"
+"""Folder of all graphs, in the data folder."""
+SHOWN_DIGITS = 16
+"""Of an adapter's digest, in the name of its graph."""
 RECIPE = "int8-64-2"
 """Names how graphs are made; another recipe makes them anew."""
 
 
+def lock_of(graph: Path) -> Path:
+    """Return the file that is locked while a graph is made or removed."""
+    return graph.with_name(f".{graph.name}.lock")
+
+
+def remove_graphs_of(digests: Collection[str], data_directory: Path) -> None:
+    """Remove the graphs that were made from these adapters at any strength; what has them open reads on."""
+    for digest in digests:
+        for graph in (data_directory / GRAPHS).glob(f"*/{digest[:SHOWN_DIGITS]}_*/"):
+            with FileLock(lock_of(graph)):
+                shutil.rmtree(graph, ignore_errors=True)
+
+
 def graph_folder(base: BaseModel, data_directory: Path) -> Path:
     """Return where the graphs of this base, recipe and release of OpenVINO are."""
-    return data_directory / "engine" / f"{base.revision}-{RECIPE}-{version('openvino-genai')}"
+    return data_directory / GRAPHS / f"{base.revision}-{RECIPE}-{version('openvino-genai')}"
 
 
 @dataclass(frozen=True)

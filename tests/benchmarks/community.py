@@ -30,6 +30,7 @@ from storage.leases import renew_lease
 from storage.members import note_members
 from storage.personalities import ensure_personality
 from storage.processes import HEARTBEAT_S, worker_name
+from storage.pseudonyms import read_pseudonyms
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.rounds import Round, claim_round, read_voters, request_round, require_round
 from storage.schema import CHAMPION, Basis, GateVerdict, Outcome
@@ -304,7 +305,8 @@ class Simulation:
     def _describe(self, database: Database, round_: Round) -> dict[str, Any]:
         with database.snapshot() as session:
             voters = read_voters(session, round_.id)
-        metrics, colluders = round_.metrics, set(_colluders())
+            colluders = set(map(read_pseudonyms(session).of, _colluders()))
+        metrics = round_.metrics
         return {
             "status": round_.status,
             "reason": round_.reason,
@@ -316,7 +318,7 @@ class Simulation:
             "preference_auc": round_.evidence.get("preference_auc"),
             "notes": round_.evidence.get("notes", []),
             "largest_voter_share": max((voter.share for voter in voters), default=0.0),
-            "colluders_share": sum(voter.share for voter in voters if voter.user_id in colluders),
+            "colluders_share": sum(voter.share for voter in voters if voter.pseudonym in colluders),
             "seconds_of_steps": metrics.get("seconds"),
         }
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.lineage import PLAIN, fate_lines
 from bot.long_answers import fit_lines
-from storage.fates import Fate, Obstacle, Role, VoteFate, VoteUse
+from storage.fates import Fate, Role, VoteFate, VoteUse
 from storage.schema import (
     ArenaAnswerRow,
     ArenaRow,
@@ -21,6 +21,7 @@ from storage.schema import (
     RoundStatus,
     Split,
 )
+from storage.trainable import Obstacle
 from storage.versions import promote
 from storage.votes import Vote
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on

@@ -7,12 +7,13 @@ import shutil
 
 import discord
 import pytest
+from sqlalchemy import update
 
 from bot.app import create_bot
 from storage.adapters import WEIGHTS_FILE, AdapterStore
 from storage.processes import TRAINER, beat
 from storage.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
-from storage.schema import AliasMoveRow, ReplyRow, RoundRow, RoundStatus
+from storage.schema import AliasMoveRow, ReplyRow, RoundRow, RoundStatus, VersionRow, utc_now
 from storage.versions import promote, read_alias, register, version_named
 from tests.storage.test_adapters import publish
 
@@ -89,6 +90,45 @@ class TestStatus:
         query(lambda session: claim_round(session, "gpu1:/data#01ab"))
         text = (await place.grace.slash(place.channel, "model status")).response.content
         assert "**Trainer:** `gpu1:/data` trains round 1, `here` waits" in text
+
+
+class TestDeletedData:
+    """A champion that learned from what a member has deleted is marked wherever versions are shown."""
+
+    @pytest.fixture
+    async def marked(self, place, make_version, query):
+        version = make_version()
+        await place.grace.slash(place.channel, "model promote", version="v1")
+        query(lambda session: session.execute(update(VersionRow).values(trained_on_deleted_data=True)))
+        return version
+
+    async def say(self, place, command, **options):
+        return (await place.grace.slash(place.channel, f"model {command}", **options)).response.content
+
+    async def test_status_says_what_the_next_round_does(self, place, marked):
+        assert (
+            "⚠️ v1, which answers, learned from data that was deleted since. The next round goes on from base and "
+            "learns anew what may still be used; promote what it makes."
+        ) in await self.say(place, "status")
+
+    async def test_list_and_show_mark_it(self, place, marked, query):
+        assert "⚠️ learned from deleted data" in await self.say(place, "list")
+        withdrawn = {"withdrawn_at": utc_now(), "withdrawn_because": "it learned from data that was deleted since"}
+        query(lambda session: session.execute(update(VersionRow).values(**withdrawn)))
+        assert "⚠️ learned from deleted data · files withdrawn" in await self.say(place, "list")
+        shown = await self.say(place, "show", version="v1")
+        assert "the next round goes on from an older version" in shown
+        assert "UTC: it learned from data that was deleted since." in shown
+
+    async def test_a_withdrawn_version_is_refused_in_a_sentence(self, place, make_version, query, rows):
+        make_version()
+        withdrawn = {"withdrawn_at": utc_now(), "withdrawn_because": "it is older than the newest 2"}
+        query(lambda session: session.execute(update(VersionRow).values(**withdrawn)))
+        for command, options in (("promote", {"version": "v1"}), ("compare", {"a": "v1", "b": "base", "prompt": "hi"})):
+            said = await self.say(place, command, **options)
+            assert said.startswith("The files of v1 were withdrawn on ")
+            assert said.endswith("(it is older than the newest 2): choose a version that has its files.")
+        assert rows(AliasMoveRow) == []
 
 
 class TestTrain:

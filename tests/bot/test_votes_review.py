@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import discord
 import pytest
+from sqlalchemy import select
 
-from storage.schema import QuarantineRow, QuarantineStatus
+from storage.pseudonyms import read_pseudonyms
+from storage.schema import QuarantineRow, QuarantineStatus, VoteEventRow
 from storage.settings import VoteSettings
 from storage.trust import read_ballots
 
@@ -28,7 +30,9 @@ def counted(query):
 
     def read(session):
         by_reply = read_ballots(session, 1, NO_RULES).by_reply
-        return {reply_id: [ballot.user_id for ballot in ballots] for reply_id, ballots in by_reply.items()}
+        of = read_pseudonyms(session).of
+        known = {of(user_id): user_id for user_id in session.scalars(select(VoteEventRow.user_id))}
+        return {reply_id: sorted(known[ballot.voter] for ballot in found) for reply_id, found in by_reply.items()}
 
     return lambda: query(read)
 

@@ -240,3 +240,27 @@ def test_adapter_of_another_base_is_refused_with_both_names(store):
     other = BaseModel(name="large", path=Path("unused"), revision="f" * 16, architecture="GemmaForCausalLM")
     with pytest.raises(AdapterError, match=r"trained on tiny .*not on large .*GemmaForCausalLM"):
         require_base(store.path(publish(store)), other)
+
+
+def test_a_removed_adapter_is_gone_whole_while_who_has_it_open_reads_on(store, tmp_path):
+    digest = publish(store)
+    store.sweep({digest})
+    with (store.path(digest) / WEIGHTS_FILE).open("rb") as opened:
+        assert store.remove(digest) is True
+        assert len(opened.read()) > 0
+    assert entries(tmp_path) == []
+    assert store.remove(digest) is False
+    with pytest.raises(AdapterError, match="is missing"):
+        store.path(digest)
+
+
+def test_an_adapter_that_waits_for_its_row_is_not_removed(store):
+    digest = publish(store)
+    assert store.remove(digest) is False
+    assert store.path(digest).is_dir()
+
+
+def test_nothing_but_an_adapter_is_removed(store, tmp_path):
+    (tmp_path / "precious").mkdir()
+    assert store.remove("../precious") is False
+    assert (tmp_path / "precious").is_dir()

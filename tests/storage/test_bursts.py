@@ -21,6 +21,7 @@ from storage.errors import QuarantineConflict
 from storage.members import note_members
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member
+from storage.pseudonyms import read_pseudonyms
 from storage.quarantines import (
     Quarantine,
     decide_quarantine,
@@ -531,9 +532,10 @@ def test_a_held_vote_counts_nothing_and_no_vote_is_held_twice(
             .where(QuarantineRow.status != QuarantineStatus.COUNTED)
         ).all()
         ballots = read_ballots(session, personality_id, THREE_IN_TEN_MINUTES).by_reply
-        counted = {(reply_id, ballot.user_id) for reply_id, found in ballots.items() for ballot in found}
+        of = read_pseudonyms(session).of
+        counted = {(reply_id, ballot.voter) for reply_id, found in ballots.items() for ballot in found}
         assert len(held) == len(set(held))
-        assert counted.isdisjoint({tuple(row) for row in held})
+        assert counted.isdisjoint({(reply_id, of(user_id)) for reply_id, user_id in held})
 
 
 def review(session: Session, personality_id: int, decision: QuarantineStatus) -> None:

@@ -18,7 +18,7 @@ from storage.settings import PrivacySettings, VoteSettings
 from storage.trust import Ballot, read_ballots
 from storage.votes import Vote
 from tests.past import quarantine
-from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, account, add_correction, add_reply, vote
+from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, account, add_correction, add_reply, pseudonyms_of, vote
 
 GUILD = 7
 PROMPT = "<|user|>hello<|bot|>"
@@ -28,8 +28,16 @@ VOTES = VoteSettings()
 
 
 def read(session: Session, personality_id: int, privacy: PrivacySettings = CLOSED) -> list[RatedReply]:
-    ballots = read_ballots(session, personality_id, VoteSettings()).by_reply
-    return read_replies(session, personality_id, privacy, BASE_REVISION, ballots)
+    counted = read_ballots(session, personality_id, VoteSettings()).by_reply
+    return read_replies(session, personality_id, privacy, BASE_REVISION, counted)
+
+
+def ballots(session: Session, votes: dict[int, Vote]) -> tuple[Ballot, ...]:
+    """Return the votes, each of full weight, as a round sees them."""
+    people = pseudonyms_of(session, *votes)
+    return tuple(
+        sorted((Ballot(p, v, 1.0) for p, v in zip(people, votes.values(), strict=True)), key=lambda b: b.voter)
+    )
 
 
 def ids(replies: list[RatedReply]) -> list[int]:
@@ -45,7 +53,7 @@ def test_answers_come_with_the_votes_that_stand(session: Session, personality_id
     vote(session, liked, CAROL, Vote.UP)
     vote(session, liked, CAROL, Vote.UP, standing=False)
     assert read(session, personality_id) == [
-        RatedReply(liked, PROMPT, "liked", (Ballot(ALICE, Vote.UP, 1.0), Ballot(BOB, Vote.DOWN, 1.0))),
+        RatedReply(liked, PROMPT, "liked", ballots(session, {ALICE: Vote.UP, BOB: Vote.DOWN})),
         RatedReply(sibling, PROMPT, "sibling"),
     ]
     assert count_evidence(session, personality_id, CLOSED, BASE_REVISION) == Evidence(replies=1, votes=2, corrections=0)
@@ -141,7 +149,7 @@ def test_votes_of_new_accounts_weigh_little_and_come_to_nothing_at_first(session
     for user_id in (young, newborn):
         vote(session, reply, user_id, Vote.UP)
     (read_back,) = read(session, personality_id)
-    assert [ballot.user_id for ballot in read_back.ballots if ballot.weight > 1e-4] == [young]
+    assert [ballot.voter for ballot in read_back.ballots if ballot.weight > 1e-4] == pseudonyms_of(session, young)
     assert read_back.up == pytest.approx(0.5, abs=1e-3)
     assert read_back.net == read_back.up
 
@@ -160,7 +168,8 @@ def test_an_answer_tells_its_version_its_end_and_whether_a_round_drew_it(session
 def test_a_correction_tells_who_wrote_it(session: Session, personality_id: int) -> None:
     correction = add_correction(session, add_reply(session), "better", author_id=CAROL)
     (found,) = read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES)
-    assert (found.id, found.text, found.author_id, found.weight) == (correction, "better", CAROL, 1.0)
+    assert (found.id, found.text, found.weight) == (correction, "better", 1.0)
+    assert [found.author] == pseudonyms_of(session, CAROL)
 
 
 def test_a_correction_weighs_what_a_vote_of_its_author_would(session: Session, personality_id: int) -> None:
@@ -195,7 +204,7 @@ def test_deleted_data_is_no_evidence_any_more(session: Session, personality_id: 
     vote(session, reply, BOB, Vote.DOWN)
     add_correction(session, reply, "better", author_id=BOB)
     delete_member(session, BOB)
-    assert [reply.ballots for reply in read(session, personality_id)] == [(Ballot(ALICE, Vote.UP, 1.0),)]
+    assert [reply.ballots for reply in read(session, personality_id)] == [ballots(session, {ALICE: Vote.UP})]
     assert read_corrections(session, personality_id, CLOSED, BASE_REVISION, VOTES) == []
     delete_member(session, CAROL)
     assert read(session, personality_id) == []

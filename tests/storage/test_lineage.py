@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from storage.errors import VersionNotFound
 from storage.evidence import count_evidence
-from storage.fates import Fate, Obstacle, Role, fate_of_votes, replies_on_message
+from storage.fates import Fate, Role, fate_of_votes, replies_on_message
 from storage.lineage import votes_behind
 from storage.members import note_members
 from storage.personalities import read_personality
@@ -30,6 +30,7 @@ from storage.schema import (
     Split,
 )
 from storage.settings import PrivacySettings, Settings
+from storage.trainable import Obstacle
 from storage.trust import DISCORD_EPOCH
 from storage.versions import promote
 from storage.vote_history import ThumbEvent, VoteHistory

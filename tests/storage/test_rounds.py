@@ -198,8 +198,8 @@ def test_a_round_tells_its_evidence_its_voters_and_its_gate(session: Session, pe
     session.expire_all()
     stored = require_round(session, round_.id)
     assert (stored.evidence, stored.gate, stored.metrics) == (evidence, gate, {"loss": None})
-    assert [voter.user_id for voter in read_voters(session, round_.id)] == [BOB, CAROL, ALICE]
-    assert sorted(read_voters(session, round_.id), key=lambda voter: voter.user_id) == voters
+    assert [voter.pseudonym for voter in read_voters(session, round_.id)] == [BOB, CAROL, ALICE]
+    assert sorted(read_voters(session, round_.id), key=lambda voter: voter.pseudonym) == voters
 
 
 # The line behind a version

@@ -96,7 +96,7 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         (
             "[privacy]\nq = 1",
             "privacy.q is not a setting: it must be one of privacy.discord_training_permission, privacy.consent, "
-            "privacy.retention_days",
+            "privacy.retention_days, privacy.withdraw_adapters",
         ),
         ("model = 5", "model must be a table: write [model] above its settings"),
         ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),

@@ -33,13 +33,13 @@ from storage.trust import (
     MEMBERSHIP,
     QUARANTINE,
     WRONG_FACT,
-    Ballot,
+    Ballots,
     account_creation,
     read_ballots,
     weights_of,
 )
 from storage.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, vote
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, pseudonyms_of, vote
 from tests.storage.together import together
 
 GUILD = 7
@@ -163,7 +163,16 @@ def test_an_older_account_or_membership_never_weighs_less(
 # Ballots
 
 
-def test_ballots_stand_by_reply_in_the_order_of_users(session: Session, personality_id: int) -> None:
+def ballots_by_user(session: Session, ballots: Ballots, *users: int) -> dict[int, dict[int, tuple[Vote, float]]]:
+    """Return {reply id: {user id: (vote, weight)}}."""
+    known = dict(zip(pseudonyms_of(session, *users), users, strict=True))
+    return {
+        reply_id: {known[ballot.voter]: (ballot.vote, ballot.weight) for ballot in found}
+        for reply_id, found in ballots.by_reply.items()
+    }
+
+
+def test_ballots_stand_by_reply_and_name_nobody(session: Session, personality_id: int) -> None:
     first, second, unrated = add_reply(session), add_reply(session), add_reply(session)
     for reply_id, user, value in (
         (first, CAROL, Vote.DOWN),
@@ -174,10 +183,11 @@ def test_ballots_stand_by_reply_in_the_order_of_users(session: Session, personal
     ):
         vote(session, reply_id, user, value)
     ballots = read_ballots(session, personality_id, NO_RULES)
-    assert ballots.by_reply == {
-        first: (Ballot(ALICE, Vote.UP, 1.0), Ballot(CAROL, Vote.DOWN, 1.0)),
-        second: (Ballot(BOB, Vote.UP, 1.0),),
+    assert ballots_by_user(session, ballots, ALICE, BOB, CAROL) == {
+        first: {ALICE: (Vote.UP, 1.0), CAROL: (Vote.DOWN, 1.0)},
+        second: {BOB: (Vote.UP, 1.0)},
     }
+    assert [b.voter for b in ballots.by_reply[first]] == sorted(pseudonyms_of(session, ALICE, CAROL))
     assert ballots.total == 3
     assert ballots.removed == {ACCOUNT_AGE: 0.0, MEMBERSHIP: 0.0, QUARANTINE: 0.0, WRONG_FACT: 0.0}
 
@@ -199,7 +209,8 @@ def test_what_each_rule_removed_and_what_counts_make_the_total(session: Session,
         vote_at(session, reply_id, user, Vote.UP)
     quarantine(session, personality_id, QuarantineStatus.OPEN, (reply_id, BOB))
     ballots = read_ballots(session, personality_id, MONTH_AND_WEEK)
-    assert ballots.by_reply == {reply_id: (Ballot(ALICE, Vote.UP, 1.0), Ballot(half_old, Vote.UP, 0.25))}
+    found = ballots_by_user(session, ballots, ALICE, BOB, half_old, new)
+    assert found == {reply_id: {ALICE: (Vote.UP, 1.0), half_old: (Vote.UP, 0.25)}}
     assert ballots.total == 4
     assert ballots.removed == pytest.approx({ACCOUNT_AGE: 1.5, MEMBERSHIP: 0.25, QUARANTINE: 1.0, WRONG_FACT: 0.0})
 
@@ -225,7 +236,7 @@ def test_the_weight_of_a_vote_does_not_grow_while_it_waits(session: Session, per
 
 def weight(session: Session, personality_id: int, reply_id: int, user_id: int) -> float:
     found = read_ballots(session, personality_id, MONTH_AND_WEEK).by_reply.get(reply_id, ())
-    return next((ballot.weight for ballot in found if ballot.user_id == user_id), 0.0)
+    return next((ballot.weight for ballot in found if [ballot.voter] == pseudonyms_of(session, user_id)), 0.0)
 
 
 def test_membership_is_that_of_the_replys_server(session: Session, personality_id: int) -> None:
@@ -327,8 +338,9 @@ def test_a_vote_in_quarantine_counts_when_an_admin_says_so(
         vote(session, reply, user, Vote.UP)
     quarantine(session, personality_id, status, (reply_id, BOB))
     by_reply = read_ballots(session, personality_id, NO_RULES).by_reply
-    assert [ballot.user_id for ballot in by_reply[reply_id]] == ([BOB, CAROL] if counts else [CAROL])
-    assert [ballot.user_id for ballot in by_reply[other]] == [BOB]
+    counted = pseudonyms_of(session, *((BOB, CAROL) if counts else (CAROL,)))
+    assert {ballot.voter for ballot in by_reply[reply_id]} == set(counted)
+    assert [ballot.voter for ballot in by_reply[other]] == pseudonyms_of(session, BOB)
 
 
 def test_a_vote_that_was_held_back_stays_so_when_it_turns(session: Session, personality_id: int) -> None:

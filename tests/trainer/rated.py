@@ -32,7 +32,7 @@ def rated(
         id_,
         prompt,
         answer or f"answer {id_}",
-        tuple(sorted(ballots, key=lambda ballot: ballot.user_id)),
+        tuple(sorted(ballots, key=lambda ballot: ballot.voter)),
         version_id=version_id,
         is_sample=is_sample,
     )

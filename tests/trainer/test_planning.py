@@ -18,7 +18,7 @@ from storage.rounds import ManifestPair, digest_manifest
 from storage.schema import GateVerdict, PairSource, Split
 from storage.settings import PairSettings, Settings, TrainingSettings, VoteSettings
 from storage.trust import Ballots
-from storage.versions import Version
+from storage.versions import Continuation, Version
 from tests.trainer.rated import ANN, BEN, CAT, DAN, crowd, rated, sample, written
 from trainer.ledger import open_ledger
 from trainer.pairs import Pair, Side
@@ -60,7 +60,7 @@ def survey(
         replies=tuple(answers),
         corrections=tuple(corrections),
         ballots=Ballots(by_reply, total, removed or {}),
-        parent=parent,
+        continuation=Continuation(parent),
         ledger=open_ledger(line, {answer.id: answer for answer in answers}),
     )
 
@@ -385,11 +385,11 @@ def test_influence_is_that_on_what_the_round_learns_anew() -> None:
         answers += [rated(2 * i, up=[CAT], prompt=f"prompt {i}"), rated(2 * i + 1, down=[DAN], prompt=f"prompt {i}")]
     found = survey(answers, line=learned(6), parent=version(1))
     plan = make_plan(found, NO_OPINION, settings(pairs={"replay_share": 0.5}))
-    influences = {voter.user_id: voter.influence for voter in plan.voters}
-    shares = {voter.user_id: voter.share for voter in plan.voters}
+    influences = {voter.pseudonym: voter.influence for voter in plan.voters}
+    shares = {voter.pseudonym: voter.share for voter in plan.voters}
     assert influences == {ANN: 0.0, BEN: 0.0, CAT: 1.0, DAN: 1.0}
     assert shares == pytest.approx(dict.fromkeys((ANN, BEN, CAT, DAN), 0.25))
-    assert [voter.user_id for voter in plan.voters] == [CAT, DAN, ANN, BEN]
+    assert [voter.pseudonym for voter in plan.voters] == [CAT, DAN, ANN, BEN]
 
 
 def test_lone_and_single_votes_have_influence_too() -> None:
@@ -401,9 +401,9 @@ def test_lone_and_single_votes_have_influence_too() -> None:
     ]
     opinion = Opinion({1: 0.1, 2: 0.9, 3: 0.9, 4: 0.1}, 0.9)
     plan = make_plan(survey(answers), opinion, settings())
-    assert {voter.user_id: voter.influence for voter in plan.voters} == {ANN: 0.5, BEN: 0.0, CAT: 0.0}
+    assert {voter.pseudonym: voter.influence for voter in plan.voters} == {ANN: 0.5, BEN: 0.0, CAT: 0.0}
     single = make_plan(survey(answers), NO_OPINION, settings(objective="kto"))
-    assert {voter.user_id: voter.influence for voter in single.voters} == {ANN: 0.5, BEN: 0.0, CAT: 0.0}
+    assert {voter.pseudonym: voter.influence for voter in single.voters} == {ANN: 0.5, BEN: 0.0, CAT: 0.0}
 
 
 def test_the_evidence_tells_numbers_and_nobodys_name() -> None:

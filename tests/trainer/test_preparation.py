@@ -33,7 +33,18 @@ from storage.schema import Basis, Origin, PairSource, QuarantineStatus, ReplyRow
 from storage.settings import DatabaseSettings, Settings
 from storage.versions import promote, register
 from storage.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, account, add_correction, add_reply, add_siblings, tiny_settings, vote
+from tests.seeding import (
+    ALICE,
+    BOB,
+    CAROL,
+    account,
+    add_correction,
+    add_reply,
+    add_siblings,
+    pseudonyms_of,
+    tiny_settings,
+    vote,
+)
 from trainer.planning import Plan
 from trainer.preparation import Skip, prepare_round
 from trainer.progress import Progress
@@ -154,7 +165,7 @@ def test_the_manifest_holds_all_of_the_plan(
     assert manifest == plan.manifest
     assert round_.manifest_digest == digest_manifest(plan.manifest)
     assert round_.evidence == plan.evidence
-    assert sorted(voters, key=lambda voter: voter.user_id) == sorted(plan.voters, key=lambda voter: voter.user_id)
+    assert sorted(voters, key=lambda voter: voter.pseudonym) == sorted(plan.voters, key=lambda voter: voter.pseudonym)
     assert {entry.source for entry in manifest} >= {PairSource.SIBLINGS, PairSource.CORRECTION}
     assert {entry.split for entry in manifest} == {Split.TRAIN, Split.HOLDOUT}
     assert round_.settings["votes"]["max_voter_share"] == 0.1
@@ -197,13 +208,15 @@ def test_lone_votes_are_completed_with_samples_of_the_champion(
     drawn = samples(database)
     assert len(drawn) == 2 * len(ids)
     assert plan.train
+    with database.snapshot() as session:
+        (bob,) = pseudonyms_of(session, BOB)
     for pair in plan.train:
         (voted, other) = (pair.chosen, pair.rejected) if pair.chosen.reply_id in ids else (pair.rejected, pair.chosen)
         assert pair.source is PairSource.LONE_VOTE
         assert voted.reply_id in ids
         assert other.reply_id in drawn
         assert (voted is pair.chosen) == (voted.text == NICE)
-        assert pair.backers == ((BOB, 1.0),)
+        assert pair.backers == ((bob, 1.0),)
     assert plan.evidence["preference_auc"] > 0.9
     assert plan.evidence["pairs_by_source"] == {"lone vote": len(plan.train)}
     assert [phase for i, phase in enumerate(phases) if phase not in phases[:i]] == ["weighing votes", "sampling"]
@@ -305,7 +318,9 @@ def test_a_correction_beats_a_fresh_sample_of_the_champion(
         (PairSource.CORRECTION, correction, 1),
         (PairSource.CORRECTED_SAMPLE, correction, drawn[0]),
     }
-    assert {pair.backers for pair in plan.train} == {((CAROL, 1.0),)}
+    with database.snapshot() as session:
+        (carol,) = pseudonyms_of(session, CAROL)
+    assert {pair.backers for pair in plan.train} == {((carol, 1.0),)}
 
 
 def test_an_answer_that_came_out_empty_is_not_drawn_again_each_round(

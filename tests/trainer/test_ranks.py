@@ -66,7 +66,7 @@ def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetric
     phases: list[str] = []
     metrics = train_on_all(
         Lessons(settings),
-        settings,
+        Settings(training=settings),
         base=base,
         parent=None,
         output=output,

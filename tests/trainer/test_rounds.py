@@ -39,7 +39,7 @@ from storage.schema import Basis, GateVerdict, PairSource, ReplyRow, RoundRow, R
 from storage.settings import Settings
 from storage.versions import Version, list_versions, promote, read_alias
 from storage.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, add_siblings, tiny_settings, vote
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
 from tests.tiny_model import build_tiny_base
 from tests.trainer.test_judge import teach
 from trainer.errors import TrainingDiverged
@@ -174,7 +174,8 @@ def test_a_round_tells_what_it_made_of_the_votes(database: Database, revision: s
         assert re.search(rf"(?<![\d.]){member}(?![\d.])", told) is None
     with database.snapshot() as session:
         voters = read_voters(session, ended.id)
-    assert {voter.user_id for voter in voters} == {BOB, CAROL}
+        expected = set(pseudonyms_of(session, BOB, CAROL))
+    assert {voter.pseudonym for voter in voters} == expected
     assert sum(voter.share for voter in voters) == pytest.approx(1)
 
 
@@ -515,7 +516,8 @@ def test_lone_votes_become_a_version(
     assert {line.source for line in manifest_of(database, ended)} == {PairSource.LONE_VOTE}
     with database.snapshot() as session:
         (voter,) = read_voters(session, ended.id)
-    assert (voter.user_id, voter.share, voter.influence) == (BOB, 1.0, 1.0)
+        (bob,) = pseudonyms_of(session, BOB)
+    assert (voter.pseudonym, voter.share, voter.influence) == (bob, 1.0, 1.0)
 
 
 # What goes wrong

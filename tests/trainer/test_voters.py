@@ -200,10 +200,10 @@ def test_influence_is_what_a_round_without_the_voter_would_differ_by(
     before = {pair.rows: pair.weight for pair in siblings(answers, written_ones)}
     for user_id, influence in found.items():
         remaining = [
-            replace(answer, ballots=tuple(ballot for ballot in answer.ballots if ballot.user_id != user_id))
+            replace(answer, ballots=tuple(ballot for ballot in answer.ballots if ballot.voter != user_id))
             for answer in answers
         ]
-        kept = [correction for correction in written_ones if correction.author_id != user_id]
+        kept = [correction for correction in written_ones if correction.author != user_id]
         after = {pair.rows: pair.weight for pair in siblings(remaining, kept)}
         change = sum(abs(before.get(rows, 0) - after.get(rows, 0)) for rows in before.keys() | after.keys())
         assert influence == pytest.approx(change / sum(before.values()))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -23,8 +24,9 @@ from storage.processes import TRAINER, beat, is_alive, last_beat, sole_process, 
 from storage.rounds import Round, claim_round, find_round, finish_round, request_round
 from storage.schema import RoundStatus
 from storage.settings import GenerationSettings, Settings
-from storage.versions import list_versions
+from storage.versions import list_versions, register
 from tests.seeding import add_siblings
+from tests.storage.test_adapters import publish
 from trainer.round_process import describe_exit
 from trainer.worker import run_trainer, train_now
 
@@ -187,6 +189,22 @@ def test_an_adapter_whose_round_was_ended_at_the_last_moment_is_swept(database: 
     assert check_versions(database, settings) == 1
 
 
+def test_a_trainer_without_rounds_removes_the_files_that_the_settings_let_go(
+    database: Database, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = AdapterStore(settings.data.directory / "adapters")
+    digests = [publish(store, value=float(value)) for value in range(2)]
+    with database.transaction() as session:
+        common = {"base_name": "tiny", "base_revision": "r", "parent_id": None, "round_id": None, "metrics": {}}
+        for digest in digests:
+            register(session, ensure_personality(session), digest=digest, **common)
+    own = settings.model_copy(update={"training": settings.training.model_copy(update={"keep_versions": 1})})
+    with caplog.at_level(logging.INFO), trainer_thread(own):
+        wait_for(lambda: "The files of v1 of default are removed: it is older than the newest 1." in caplog.text)
+    assert not (settings.data.directory / "adapters" / digests[0]).exists()
+    assert store.path(digests[1]).is_dir()
+
+
 def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, settings: Settings) -> None:
     with trainer_process(endless(settings)) as trainer:
         round_id = request(database)
@@ -204,7 +222,7 @@ def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, s
     assert leftovers(settings) == []
     assert "Traceback" not in errors
     assert "leaked" not in errors
-    assert f"Round {round_id}, asked for by admin, begins." in errors
+    assert f"Round {round_id} begins." in errors
     assert "The trainer has stopped." in errors
 
 

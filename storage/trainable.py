@@ -1,0 +1,78 @@
+"""The one door to what people wrote for training: rows with an open basis whose people still agree, and no others.
+
+Whatever training reads, it selects from these instead of from the tables; a test keeps the trainer away from those.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, and_, case, null, or_, select, true
+from sqlalchemy.orm import aliased
+
+from storage.privacy import open_bases
+from storage.replies import FINISHED_WHOLE
+from storage.schema import Basis, ConsentRow, CorrectionRow, ReplyRow, ReplySpeakerRow
+from storage.settings import PrivacySettings
+
+
+class Obstacle(StrEnum):
+    """Why no round may learn from an answer now."""
+
+    LIVE_CHAT_CLOSED = "live chat is closed"
+    NO_CONSENT = "no consent"
+    OTHER_BASE = "other base"
+    UNFINISHED = "unfinished"
+
+
+def trainable_replies(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
+    """Return what to select instead of `ReplyRow`: this base's whole answers that may be trained on."""
+    needed = _requirements(privacy, base_revision).values()
+    return aliased(ReplyRow, select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed).subquery())
+
+
+def trainable_prompts(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
+    """Like `trainable_replies`, with those rows whose prompt may be trained on though they hold no whole answer."""
+    needed = _requirements(privacy, base_revision)
+    del needed[Obstacle.UNFINISHED]
+    rows = select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed.values())
+    return aliased(ReplyRow, rows.subquery())
+
+
+def trainable_corrections(replies: type[ReplyRow], privacy: PrivacySettings) -> type[CorrectionRow]:
+    """Return what to select instead of `CorrectionRow`: those that stand, of these trainable replies.
+
+    A correction needs an open basis of its own, and in live chat its author's consent.
+    """
+    rows = select(CorrectionRow).where(
+        CorrectionRow.reply_id.in_(select(replies.id)),
+        CorrectionRow.withdrawn_at.is_(None),
+        CorrectionRow.basis.in_(open_bases(privacy)),
+        or_(CorrectionRow.basis != Basis.LIVE_CHAT, CorrectionRow.author_id.in_(select(ConsentRow.user_id))),
+    )
+    return aliased(CorrectionRow, rows.subquery())
+
+
+def obstacle_to(privacy: PrivacySettings, base_revision: str) -> ColumnElement[str | None]:
+    """Return the column that says why a reply may not be trained on, null where it may."""
+    needed = _requirements(privacy, base_revision)
+    return case(*((~requirement, obstacle.value) for obstacle, requirement in needed.items()), else_=null())
+
+
+def _requirements(privacy: PrivacySettings, base_revision: str) -> dict[Obstacle, ColumnElement[bool]]:
+    """Return what a reply must fulfil, never null, by what it is called where it does not.
+
+    In live chat everybody quoted must agree, and is asked for again: they may have changed their mind since the basis
+    was written. Prompts of another base are rendered with its template, which this one does not speak.
+    """
+    open_ones = open_bases(privacy)
+    is_open = and_(ReplyRow.basis.is_not(None), ReplyRow.basis.in_(open_ones))
+    speakers = select(ReplySpeakerRow.reply_id)
+    silent = speakers.where(ReplySpeakerRow.user_id.not_in(select(ConsentRow.user_id)))
+    all_agree = and_(ReplyRow.id.in_(speakers), ReplyRow.id.not_in(silent))
+    return {
+        Obstacle.LIVE_CHAT_CLOSED: true() if Basis.LIVE_CHAT in open_ones else is_open,
+        Obstacle.NO_CONSENT: and_(is_open, or_(ReplyRow.basis != Basis.LIVE_CHAT, all_agree)),
+        Obstacle.OTHER_BASE: ReplyRow.base_revision == base_revision,
+        Obstacle.UNFINISHED: and_(ReplyRow.outcome.in_(FINISHED_WHOLE), ReplyRow.answer != ""),
+    }

@@ -1,0 +1,97 @@
+"""Training knows people by a keyed hash of their id."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from storage.database import Database, open_database
+from storage.personalities import ensure_personality
+from storage.privacy import delete_member
+from storage.pseudonyms import Pseudonyms, read_pseudonyms, without_mentions
+from storage.rounds import RoundVoter, claim_round, read_voters, request_round, set_manifest
+from storage.schema import NOBODY, PseudonymKeyRow, RoundVoterRow
+from tests.seeding import ALICE, BOB
+from tests.storage.conftest import settings_for
+from tests.storage.test_database import downgrade
+
+KEY = bytes(range(32))
+
+
+@given(st.integers(1, 2**63 - 1))
+def test_a_pseudonym_is_63_bits_of_an_hmac_and_always_the_same(user_id: int) -> None:
+    digest = hmac.new(KEY, user_id.to_bytes(8, "big"), hashlib.sha256).digest()
+    found = Pseudonyms(KEY).of(user_id)
+    assert found == int.from_bytes(digest, "big") >> (256 - 63)
+    assert found == Pseudonyms(KEY).of(user_id) != user_id
+    assert found != Pseudonyms(b"another").of(user_id)
+
+
+def test_nobody_has_no_pseudonym() -> None:
+    assert Pseudonyms(KEY).of(NOBODY) == NOBODY
+
+
+def test_the_key_shows_nowhere(session: Session, caplog: pytest.LogCaptureFixture) -> None:
+    row = session.get_one(PseudonymKeyRow, 1)
+    pseudonyms = Pseudonyms(row.key)
+    told = f"{pseudonyms!r} {pseudonyms} {row!r} {vars(Pseudonyms)}"
+    with caplog.at_level(logging.DEBUG):
+        read_pseudonyms(session).of(ALICE)
+    assert len(row.key) == 32
+    for form in (repr(row.key)[2:-1], row.key.hex()):
+        assert form not in told + caplog.text
+
+
+def test_there_is_one_key_and_never_a_second(database: Database) -> None:
+    with database.snapshot() as session:
+        assert session.scalars(select(PseudonymKeyRow.id)).all() == [1]
+    for row in (PseudonymKeyRow(id=1, key=b"other"), PseudonymKeyRow(id=2, key=b"other")):
+        with pytest.raises(IntegrityError), database.transaction() as session:
+            session.add(row)
+
+
+def test_an_upgrade_gives_the_voters_of_old_rounds_their_pseudonyms(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database:
+        with database.transaction() as session:
+            request_round(session, ensure_personality(session), "grace")
+        downgrade(database, "0005")
+        insert = "INSERT INTO round_voters (round_id, user_id, share, influence) VALUES (1, :user, :share, 0.25)"
+        with database.engine.begin() as connection:
+            for user, share in ((ALICE, 0.5), (2**62 + 1, 0.125)):
+                connection.execute(text(insert), {"user": user, "share": share})
+    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
+        of = read_pseudonyms(session).of
+        expected = [RoundVoter(of(ALICE), 0.5, 0.25), RoundVoter(of(2**62 + 1), 0.125, 0.25)]
+        assert sorted(read_voters(session, 1), key=lambda voter: -voter.share) == expected
+
+
+def test_deleting_a_member_finds_their_part_in_rounds(session: Session, personality_id: int) -> None:
+    request_round(session, personality_id, "grace")
+    round_ = claim_round(session, "here")
+    assert round_ is not None
+    of = read_pseudonyms(session).of
+    voters = [RoundVoter(of(ALICE), 0.5, 0.5), RoundVoter(of(BOB), 0.5, 0.5)]
+    set_manifest(session, round_.id, [], parent_version_id=None, settings={}, voters=voters)
+    delete_member(session, ALICE)
+    assert session.scalars(select(RoundVoterRow.pseudonym)).all() == [of(BOB)]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("ask <@123> or <@!456>", "ask @somebody or @somebody"),
+        ("in <#789> for <@&12>", "in <#789> for <@&12>"),
+        ("a < b, c@d", "a < b, c@d"),
+    ],
+)
+def test_mentions_of_members_name_nobody(said: str, kept: str) -> None:
+    assert without_mentions(said) == kept

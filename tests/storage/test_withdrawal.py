@@ -1,0 +1,345 @@
+"""Adapter files that go by policy: never those of a version that is used, and their rows stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterStore
+from storage.base_model import BaseModel
+from storage.canaries import start_canary
+from storage.cards import Card
+from storage.database import Database
+from storage.errors import AdapterError, VersionWithdrawn
+from storage.exports import read_provenance
+from storage.imports import register_import
+from storage.personalities import ensure_personality, read_personality
+from storage.rounds import claim_round, request_round, set_manifest
+from storage.schema import CHAMPION, LAST_GOOD, VersionRow
+from storage.settings import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
+from storage.versions import (
+    Version,
+    all_digests,
+    ask_gate,
+    continuation_of,
+    find_version,
+    list_versions,
+    move_alias,
+    moves_of,
+    promote,
+    read_alias,
+    register,
+    roll_back,
+)
+from storage.withdrawal import choose_withdrawals, remove_withdrawn, withdraw_adapters
+from tests.storage.together import together
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AdapterStore:
+    return AdapterStore(tmp_path / "adapters")
+
+
+def settings_with(tmp_path: Path, *, keep: int = 0, when_replaced: bool = True) -> Settings:
+    return Settings(
+        data=DataSettings(directory=tmp_path),
+        training=TrainingSettings(keep_versions=keep),
+        privacy=PrivacySettings(withdraw_adapters="when_replaced" if when_replaced else "keep"),
+    )
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_with(tmp_path)
+
+
+@pytest.fixture
+def add(store: AdapterStore) -> Callable[..., Version]:
+    """Publish an adapter of its own content and register its version; `like` shares the files of another one."""
+
+    def add(
+        session: Session, parent: Version | None = None, *, like: Version | None = None, personality: str = "default"
+    ) -> Version:
+        personality_id = ensure_personality(session, personality)
+        number = len(list_versions(session, personality_id))
+        return register(
+            session,
+            personality_id,
+            digest=like.digest if like else publish(store, f"{personality} {number}"),
+            base_name="tiny",
+            base_revision="r",
+            parent_id=parent.id if parent else None,
+            round_id=None,
+            metrics={},
+        )
+
+    return add
+
+
+def publish(store: AdapterStore, name: str) -> str:
+    with store.stage() as staging:
+        (staging / CONFIG_FILE).write_text(json.dumps({"name": name}), encoding="utf-8")
+        save_file({"weight": np.zeros(1)}, staging / WEIGHTS_FILE)
+        digest = store.publish(staging)
+    store.sweep({digest})
+    return digest
+
+
+def crown(session: Session, *versions: Version | None) -> None:
+    for version in versions:
+        generation = read_alias(session, 1).generation
+        promote(session, 1, version, expected_generation=generation, by="grace", reason="nice")
+
+
+def mark(session: Session, *versions: Version) -> None:
+    ids = [version.id for version in versions]
+    session.execute(update(VersionRow).where(VersionRow.id.in_(ids)).values(trained_on_deleted_data=True))
+    session.expire_all()
+
+
+def names(withdrawals) -> list[str]:
+    return [withdrawal.version.name for withdrawal in withdrawals]
+
+
+def has_files(store: AdapterStore, version: Version) -> bool:
+    try:
+        return store.path(version.digest).is_dir()
+    except AdapterError:
+        return False
+
+
+class TestMarkedVersions:
+    def test_lose_their_files_once_no_alias_names_them(self, database: Database, store, settings, add) -> None:
+        with database.transaction() as session:
+            first = add(session)
+            second = add(session, first)
+            third = add(session, second)
+            rebuilt = add(session, first)
+            crown(session, second, third)
+            mark(session, second, third)
+        assert withdraw_adapters(database, store, settings) == []  # v3 answers, v2 is last-good
+        with database.transaction() as session:
+            crown(session, rebuilt)
+        gone = withdraw_adapters(database, store, settings)
+        assert names(gone) == ["v2"]  # v3 is last-good now
+        assert [has_files(store, v) for v in (first, second, third, rebuilt)] == [True, False, True, True]
+        with database.snapshot() as session:
+            row = find_version(session, second.id)
+            assert row is not None
+            assert (row.withdrawn_at is not None, row.withdrawn_because) == (
+                True,
+                "it learned from data that was deleted since",
+            )
+            assert second.digest not in all_digests(session)
+        assert withdraw_adapters(database, store, settings) == []
+
+    def test_keep_their_files_where_the_policy_says_so(self, database: Database, store, tmp_path, add) -> None:
+        with database.transaction() as session:
+            mark(session, add(session))
+        assert withdraw_adapters(database, store, settings_with(tmp_path, when_replaced=False)) == []
+
+    def test_keep_their_files_while_a_canary_or_a_round_needs_them(self, database, store, settings, add) -> None:
+        with database.transaction() as session:
+            tried, parent, idle = add(session), add(session), add(session)
+            mark(session, tried, parent, idle)
+            start_canary(session, 1, tried, ReleaseSettings(), by="grace", reason="")
+            request_round(session, 1, "grace")
+            round_ = claim_round(session, "here")
+            assert round_ is not None
+            set_manifest(session, round_.id, [], parent_version_id=parent.id, settings={})
+        assert names(withdraw_adapters(database, store, settings)) == ["v3"]
+
+    def test_share_files_with_versions_that_stay(self, database: Database, store, settings, add) -> None:
+        with database.transaction() as session:
+            mine = add(session)
+            theirs = add(session, like=mine, personality="pirate")
+            mark(session, mine)
+        assert withdraw_adapters(database, store, settings) == []
+        with database.transaction() as session:
+            mark(session, theirs)
+        assert names(withdraw_adapters(database, store, settings)) == ["v1", "v1"]
+        assert not has_files(store, mine)
+
+    def test_what_an_earlier_life_left_is_removed(self, database: Database, store, settings, add) -> None:
+        with database.transaction() as session:
+            version = add(session)
+            mark(session, version)
+        withdraw_adapters(database, store, settings)
+        assert publish(store, "default 0") == version.digest
+        remove_withdrawn(database, store, settings.data.directory)
+        assert not has_files(store, version)
+
+    def test_leave_no_graph_behind(self, database: Database, store, settings, add, tmp_path) -> None:
+        with database.transaction() as session:
+            version, other = add(session), add(session)
+            mark(session, version)
+        graphs = tmp_path / "engine" / "tiny-int8"
+        for digest in (version.digest, other.digest):
+            for strength in ("1", "0.5"):
+                (graphs / f"{digest[:16]}_{strength}").mkdir(parents=True)
+        withdraw_adapters(database, store, settings)
+        left = sorted(path.name for path in graphs.iterdir() if not path.name.startswith("."))
+        assert left == [f"{other.digest[:16]}_{strength}" for strength in ("0.5", "1")]
+
+
+class TestWithdrawnVersions:
+    @pytest.fixture
+    def withdrawn(self, database: Database, store, settings, add) -> Version:
+        with database.transaction() as session:
+            first = add(session)
+            second = add(session, first)
+            mark(session, second)
+        withdraw_adapters(database, store, settings)
+        with database.snapshot() as session:
+            found = find_version(session, second.id)
+        assert found is not None
+        return found
+
+    REFUSED = r"the files of v2 were withdrawn on \d{4}-\d\d-\d\d \(it learned from data that was deleted since\)"
+
+    def test_are_neither_promoted_nor_tried_nor_exported(self, database: Database, withdrawn: Version) -> None:
+        refused: list[Callable[[Session], object]] = [
+            lambda session: ask_gate(session, withdrawn, override=True, reason="why not"),
+            lambda session: crown(session, withdrawn),
+            lambda session: start_canary(session, 1, withdrawn, ReleaseSettings(), by="grace", reason=""),
+            lambda session: read_provenance(session, read_personality(session, 1), withdrawn, Settings()),
+        ]
+        for attempt in refused:
+            with pytest.raises(VersionWithdrawn, match=self.REFUSED), database.transaction() as session:
+                attempt(session)
+        with database.snapshot() as session:
+            assert read_alias(session, 1).version is None
+
+    def test_are_not_promoted_by_who_looked_before(self, database: Database, withdrawn: Version, add) -> None:
+        """The check that counts is made under the alias, not on what an admin has read."""
+        stale = replace(withdrawn, withdrawn_at=None)
+        with pytest.raises(VersionWithdrawn), database.transaction() as session:
+            crown(session, stale)
+        with database.snapshot() as session:
+            assert read_alias(session, 1).generation == 0
+
+    def test_are_not_imported_again(self, database: Database, withdrawn: Version) -> None:
+        base = BaseModel("tiny", Path("unused"), "r", "LlamaForCausalLM")
+        refusal = pytest.raises(AdapterError, match="withdrawn here, because it learned from data")
+        with refusal, database.transaction() as session:
+            register_import(session, "fresh", Card(), digest=withdrawn.digest, base=base, by="grace")
+
+    def test_are_no_parents(self, database: Database, store, settings, add) -> None:
+        with database.transaction() as session:
+            first = add(session)
+            second = add(session, first)
+            third = add(session, second)
+            crown(session, third)
+            mark(session, second, third)
+        withdraw_adapters(database, store, settings)
+        with database.snapshot() as session:
+            assert continuation_of(session, 1).parent == find_version(session, first.id)
+
+    def test_are_passed_over_by_a_roll_back_that_says_so(self, database: Database, store, settings, add) -> None:
+        with database.transaction() as session:
+            first = add(session)
+            second = add(session, first)
+            third = add(session, second)
+            crown(session, first, third)
+            mark(session, second, third)
+        assert names(withdraw_adapters(database, store, settings)) == ["v2"]
+        with database.transaction() as session:
+            # The version that a roll back arrives at makes its parent last-good, were it not for the files.
+            crown(session, None, third)
+            crown(session, None)
+            back(session)
+            assert read_alias(session, 1).target == "v3"
+            assert read_alias(session, 1, LAST_GOOD).target == "v1"
+            assert back(session) == "v1"
+
+    def test_a_roll_back_to_the_parent_names_the_one_it_passes_over(self, database: Database, store, settings, add):
+        with database.transaction() as session:
+            first = add(session)
+            second = add(session, first)
+            third = add(session, second)
+            crown(session, third)
+            point_last_good_at(session, third)
+            mark(session, second, third)
+        withdraw_adapters(database, store, settings)
+        with database.transaction() as session:
+            assert back(session) == "v1"
+            found = find_version(session, first.id)
+            assert found is not None
+            assert moves_of(session, found)[0].reason == (
+                "worse (v2, which came before, has no files any more: it learned from data that was deleted since)"
+            )
+
+
+def back(session: Session) -> str:
+    generation = read_alias(session, 1).generation
+    return roll_back(session, 1, expected_generation=generation, by="grace", reason="worse").target
+
+
+def point_last_good_at(session: Session, version: Version) -> None:
+    generation = read_alias(session, 1, LAST_GOOD).generation
+    move_alias(session, 1, LAST_GOOD, version, expected_generation=generation, by="grace", reason="")
+
+
+class TestOldVersions:
+    def test_beyond_the_newest_go_but_for_lines_that_are_used(self, database: Database, store, tmp_path, add) -> None:
+        """v1 <- v2 <- v4 answers; v3, v5, v6 and v7 are tries from v1; the newest two are v6 and v7."""
+        with database.transaction() as session:
+            first = add(session)
+            second = add(session, first)
+            add(session, first)
+            fourth = add(session, second)
+            for _ in range(3):
+                add(session, first)
+            crown(session, fourth)
+            others = [add(session, personality="pirate") for _ in range(2)]
+        pruning = settings_with(tmp_path, keep=2, when_replaced=False)
+        with database.snapshot() as session:
+            assert names(choose_withdrawals(session, pruning)) == ["v3", "v5"]
+        gone = withdraw_adapters(database, store, pruning)
+        assert [(g.version.name, g.because) for g in gone] == [
+            ("v3", "it is older than the newest 2"),
+            ("v5", "it is older than the newest 2"),
+        ]
+        with database.snapshot() as session:
+            kept = {v.name: has_files(store, v) for v in list_versions(session, 1)}
+        assert kept == {"v1": True, "v2": True, "v3": False, "v4": True, "v5": False, "v6": True, "v7": True}
+        assert all(has_files(store, version) for version in others)
+
+    def test_all_stay_by_default(self, database: Database, store, tmp_path, add) -> None:
+        with database.transaction() as session:
+            for _ in range(4):
+                add(session)
+        assert withdraw_adapters(database, store, Settings(data=DataSettings(directory=tmp_path))) == []
+
+
+def test_a_promotion_at_the_same_moment_wins_or_is_refused(database: Database, store, settings, add) -> None:
+    with database.transaction() as session:
+        version = add(session)
+        mark(session, version)
+
+    def act(which: int) -> str:
+        try:
+            if which:
+                withdraw_adapters(database, store, settings)
+            else:
+                with database.transaction() as session:
+                    crown(session, version)
+        except VersionWithdrawn:
+            return "refused"
+        return "done"
+
+    together(2, act)
+    with database.snapshot() as session:
+        answers = read_alias(session, 1, CHAMPION).version
+        row = find_version(session, version.id)
+    assert row is not None
+    assert (answers is None) == (row.withdrawn_at is not None)
+    assert has_files(store, version) == (answers is not None)
