@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 
 import discord
 from sqlalchemy.orm import Session
@@ -22,7 +23,8 @@ from bot.engine import (
     Sampling,
 )
 from bot.errors import EngineStopped, UserFacingError
-from bot.message_stream import AnswerDeleted, MessageStream
+from bot.late_rows import LateRows
+from bot.message_stream import TROUBLE, AnswerDeleted, MessageStream
 from bot.quoting import cite
 from bot.releases import Release, Releases
 from storage.base_model import BaseModel
@@ -94,6 +96,7 @@ class Answerer:
         engine: Engine,
         releases: Releases,
         database: Database,
+        late_rows: LateRows,
         base: BaseModel,
         generation: GenerationSettings,
         edit_interval_s: float,
@@ -107,6 +110,7 @@ class Answerer:
         self._engine = engine
         self._releases = releases
         self._database = database
+        self._late_rows = late_rows
         self._base = base
         self._generation = generation
         self._edit_interval_s = edit_interval_s
@@ -136,7 +140,7 @@ class Answerer:
             finished = FinishedReply(answer="", outcome=Outcome.CANCELLED)
         finally:
             generation.cancel()
-            await self._database.run(finish_reply, reply_id, finished)
+            await self._late_rows.write(partial(finish_reply, reply_id=reply_id, finished=finished))
         if finished.outcome in FINISHED_WHOLE:
             await _seed(stream)
         return finished.outcome
@@ -173,8 +177,10 @@ class Answerer:
 
     def _open_stream(self, ask: Ask, reply_id: int) -> MessageStream:
         async def record(message: discord.Message, position: int) -> None:
-            await self._database.run(add_message, reply_id, message.id, ask.channel_id, position)
-            self._on_recorded(message.id)
+            note = partial(
+                add_message, reply_id=reply_id, message_id=message.id, channel_id=ask.channel_id, position=position
+            )
+            await self._late_rows.write(note, partial(self._on_recorded, message.id))
 
         return MessageStream(ask.channel, _reference(ask), edit_interval_s=self._edit_interval_s, on_message=record)
 
@@ -266,6 +272,6 @@ async def _seed(stream: MessageStream) -> None:
     for emoji in SEEDS:
         try:
             await stream.last_message.add_reaction(emoji)
-        except discord.HTTPException as error:
+        except TROUBLE as error:
             log.warning("could not put %s under an answer: %s", emoji, error)
             return

@@ -16,6 +16,7 @@ from bot.arena_schedule import arena_trigger
 from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
 from bot.failures import ErrorTranslatingTree
+from bot.late_rows import LateRows
 from bot.library import Library
 from bot.releases import Releases
 from bot.vote_log import VoteLog
@@ -130,6 +131,7 @@ class ReactuneBot(commands.Bot):
             engine=self.engine,
             releases=self.releases,
             database=self.database,
+            late_rows=LateRows(self.database, self.spawn),
             base=self.base,
             generation=settings.generation,
             edit_interval_s=settings.chat.edit_interval_s,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import secrets
 
+import aiohttp
 import discord
 from discord import app_commands
 
 from bot.errors import UserFacingError
+from bot.late_rows import is_away
+from bot.message_stream import is_passing
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from storage.errors import StorageError
@@ -16,6 +19,8 @@ from storage.errors import StorageError
 log = logging.getLogger(__name__)
 
 NO_SUCH_VALUE = "I cannot use one of those values: choose it from the list that Discord offers, or one that I can see."
+DISCORD_TROUBLE = "Sorry, Discord did not let me do that just now. Please try again in a minute."
+NO_DATABASE = "Sorry, I cannot reach my database at the moment. Please try again in a minute."
 NOT_MINE = "That message is not one of my answers."
 
 
@@ -26,6 +31,12 @@ def tell(error: BaseException) -> str:
         return NO_SUCH_VALUE
     if is_foreseen(error):
         return sentence(str(cause) or "you may not do this here")
+    if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_passing(cause):
+        log.error("Discord has trouble: %s.", cause)
+        return DISCORD_TROUBLE
+    if is_away(cause):
+        log.error("The database is away: %s.", str(cause).splitlines()[0])
+        return NO_DATABASE
     reference = secrets.token_hex(4)
     log.error("unforeseen error, reference %s", reference, exc_info=cause)
     return f"Sorry, something went wrong. If it happens again, tell the operator this reference: `{reference}`."

@@ -12,10 +12,9 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from bot.late_rows import is_away
 from storage.database import Database
 from storage.members import note_members
 from storage.personalities import hold_personalities
@@ -116,12 +115,12 @@ class VoteLog:
             batch = list(islice(self._waiting, size))
             try:
                 self._early.extend(await self._store(batch))
-            except (OperationalError, InterfaceError, PoolTimeout):
-                log.warning("%d reactions wait for the database; next try in %.1f s", len(self._waiting), pause_s)
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-                continue
-            except Exception:
+            except Exception as error:
+                if is_away(error):
+                    log.warning("%d reactions wait for the database; next try in %.1f s", len(self._waiting), pause_s)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                    continue
                 if size > 1:
                     size = 1  # find the one that cannot be stored, and lose no other
                     continue

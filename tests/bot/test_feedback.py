@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from simcord.backend.errors import SetupError
 
+from bot.cogs.feedback import RECONCILE_PAUSE_S
 from bot.vote_log import Reacted
 from storage.replies import add_message
 from storage.schema import Basis, CorrectionRow, MemberRow, ReplyRow, VoteEventRow, utc_now
@@ -93,6 +94,20 @@ class TestVotes:
         assert votes(1) == {place.ada.id: Vote.UP}
         await env.restart_bot(new_bot())
         assert votes(1) == {place.bo.id: Vote.DOWN}
+        await old.close()
+
+    @pytest.mark.parametrize("status", [500, 503, 429])
+    async def test_reactions_that_discord_does_not_tell_are_asked_for_again(self, place, votes, env, new_bot, status):
+        answer = await place.ask("hi")
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)
+        env.backend.set_reaction(place.channel.id, answer.id, "👍", place.bo.id, True)
+        env.backend.subscribers.append(feed)
+        env.inject_error("GET", "/channels/*/messages/*", status=status, times=2)
+        await env.restart_bot(new_bot())
+        assert votes(1) == {}
+        await env.advance_time(2 * RECONCILE_PAUSE_S)
+        assert votes(1) == {place.bo.id: Vote.UP}
         await old.close()
 
     async def test_a_second_return_changes_nothing(self, place, rows, env, new_bot):
