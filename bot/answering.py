@@ -23,7 +23,7 @@ from bot.engine import (
     Sampling,
 )
 from bot.errors import EngineStopped, UserFacingError
-from bot.late_rows import LateRows
+from bot.late_rows import LateRows, is_away
 from bot.message_stream import TROUBLE, AnswerDeleted, MessageStream
 from bot.quoting import cite
 from bot.releases import Release, Releases
@@ -39,6 +39,7 @@ from storage.replies import (
     FinishedReply,
     NewReply,
     Retrieved,
+    abandon_reply,
     add_message,
     finish_reply,
     start_reply,
@@ -129,8 +130,10 @@ class Answerer:
         generation = self._engine.submit(request)
         try:
             reply_id = await self._database.run(self._start, ask, release, request)
-        except BaseException:
+        except BaseException as error:
             generation.cancel()
+            if is_away(error):
+                await self._late_rows.write(partial(abandon_reply, channel_id=ask.channel_id, seed=request.seed))
             raise
         stream = self._open_stream(ask, reply_id)
         finished = FinishedReply(answer="", outcome=Outcome.FAILED)

@@ -151,6 +151,12 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply) -> No
     )
 
 
+def abandon_reply(session: Session, channel_id: int, seed: int) -> None:
+    """End an answer that may have been started: the commit's own answer was lost, and with it the row's id."""
+    started = (ReplyRow.channel_id == channel_id, ReplyRow.seed == seed, ReplyRow.outcome == Outcome.STREAMING)
+    session.execute(update(ReplyRow).where(*started).values(outcome=Outcome.FAILED))
+
+
 def interrupt_unfinished(session: Session) -> list[Reply]:
     """Mark replies that a dead process left streaming, and return them."""
     rows = session.scalars(select(ReplyRow).where(ReplyRow.outcome == Outcome.STREAMING)).all()

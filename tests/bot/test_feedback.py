@@ -11,7 +11,8 @@ import pytest
 from simcord.backend.errors import SetupError
 
 from bot.cogs.feedback import RECONCILE_PAUSE_S
-from bot.vote_log import Reacted
+from bot.vote_log import Reacted, VoteLog
+from storage.database import Database
 from storage.replies import add_message
 from storage.schema import Basis, CorrectionRow, MemberRow, ReplyRow, VoteEventRow, utc_now
 from storage.votes import Thumb, Vote
@@ -208,6 +209,44 @@ class TestEarlyVotes:
         log.recorded(987_654)
         await asyncio.sleep(0.5)
         assert votes(1) == {place.ada.id: Vote.UP}
+
+    async def test_what_came_before_the_row_comes_before_what_came_after(self, place, votes, env):
+        answer = await place.ask("hi")
+        log, thumb = env.bot.vote_log, Thumb(987_654, place.ada.id, "👍")
+        log.put(Reacted(thumb, standing=True))
+        await log.flush(5)
+        await asyncio.to_thread(_within_transaction, env.bot.database, add_message, 1, 987_654, answer.channel.id, 1)
+        log.put(Reacted(thumb, standing=False))
+        log.recorded(987_654)
+        await log.flush(5)
+        assert votes(1) == {}
+
+    async def test_a_row_written_while_it_is_looked_for_is_found(self, place, votes, env, settings):
+        answer = await place.ask("hi")
+        database = HastyDatabase(env.bot.database.engine)
+        log = VoteLog(database, env.bot.spawn)
+
+        async def record():
+            await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
+            log.recorded(987_654)
+
+        database.meanwhile = record
+        log.put(Reacted(Thumb(987_654, place.ada.id, "👍"), standing=True))
+        await log.flush(5)
+        assert votes(1) == {place.ada.id: Vote.UP}
+
+
+class HastyDatabase(Database):
+    """Somebody writes between a read and its answer."""
+
+    meanwhile = None
+
+    async def read(self, work, /, *args, **kwargs):
+        found = await super().read(work, *args, **kwargs)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return found
 
 
 def _within_transaction(database, work, *arguments):
