@@ -234,7 +234,7 @@ def _without_folders(name: str | None) -> str | None:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{path} cannot be read ({error}): restore the adapter from a backup") from error
     if not isinstance(config, dict):
         raise AdapterError(f"{path} holds no JSON object: restore the adapter from a backup")

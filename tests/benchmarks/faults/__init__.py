@@ -1,7 +1,7 @@
 """`reactune bench faults`: what is lost when things break? It must be nothing.
 
-Each fault is a row: what was tried, how often, what was lost and how long recovery took. The bot runs as its own process
-against a Discord on loopback (`discord_wire`), the members' actions are the truth, and the database is compared with it.
+Each fault is a row: what was tried, how often, what was lost and how long recovery took. The bot is a process of its
+own and talks to a Discord on loopback (`discord_wire`). What members did there is the truth for the database.
 """
 
 from __future__ import annotations

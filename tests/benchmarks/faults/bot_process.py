@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import random
+import signal
 from pathlib import Path
 
 import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.app import ReactuneBot, create_bot
+from bot.app import COGS, ReactuneBot, create_bot
 from bot.engine import GenerationRequest
 from bot.runner import run_bot
 from storage.base_model import BaseModel
@@ -52,7 +54,27 @@ def create(settings: Settings) -> ReactuneBot:
     return create_bot(settings, engine=TalkativeEngine(), base=base, fixed_basis=Basis.LOCAL)
 
 
+def import_all() -> None:
+    """Import what a bot's start imports, so that a fork need not."""
+    import alembic.command
+    import psycopg
+    import sqlalchemy.dialects.postgresql.psycopg
+    import sqlalchemy.dialects.sqlite.pysqlite
+
+    for cog in COGS:
+        importlib.import_module(cog)
+    assert alembic.command
+    assert psycopg
+    assert sqlalchemy
+
+
+def count_tasks(*_: object) -> None:
+    """Write down how many tasks of asyncio there are, when the bench asks by a signal."""
+    Path("tasks").write_text(str(len(asyncio.all_tasks())))
+
+
 def main() -> None:
+    signal.signal(signal.SIGUSR1, count_tasks)
     port = os.environ["FAULTS_DISCORD_PORT"]
     Route.BASE = f"http://127.0.0.1:{port}/api/v10"
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://127.0.0.1:{port}/gateway")

@@ -115,8 +115,9 @@ class WireDiscord:
 
     # The gateway's troubles
 
-    async def drop(self, *, forget: bool, politely: bool = False) -> None:
-        """Break the gateway's connections; a session that is forgotten cannot be resumed."""
+    async def drop(self, *, forget: bool, politely: bool = False) -> int:
+        """Break the gateway's connections, and return how many; a session that is forgotten cannot be resumed."""
+        broken = 0
         sessions = list(self._sessions.values())
         if forget:
             self._sessions.clear()
@@ -124,6 +125,7 @@ class WireDiscord:
             socket, session.socket = session.socket, None
             if socket is None:
                 continue
+            broken += 1
             with suppress(ConnectionError):
                 if politely:
                     await socket.send_str(json.dumps({"op": RECONNECT, "d": None}))
@@ -131,6 +133,7 @@ class WireDiscord:
                     await socket.close(code=RESUMABLE)
                 elif socket._req is not None and socket._req.transport is not None:
                     socket._req.transport.abort()
+        return broken
 
     def hold_silent(self, *, silent: bool) -> None:
         """Refuse new connections to the gateway, or take them again."""

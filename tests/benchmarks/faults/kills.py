@@ -13,7 +13,7 @@ from storage.database import Database, open_database
 from storage.settings import DatabaseSettings, DataSettings, Settings
 from tests.benchmarks.faults.crowd import Crowd
 from tests.benchmarks.faults.discord_wire import WireDiscord
-from tests.benchmarks.faults.oracle import is_unbroken, recovered
+from tests.benchmarks.faults.oracle import PATIENCE_S, is_unbroken, recovered
 from tests.benchmarks.faults.postgres_nodes import Node, new_node
 from tests.benchmarks.faults.processes import BotProcess
 from tests.benchmarks.faults.report import Row, notes, spread
@@ -110,15 +110,18 @@ class Scene:
             await asyncio.wait([self._living])
             self._living = None
 
-    async def settle(self, row: Row, starting_s: float = 0.0) -> None:
+    async def settle(self, row: Row, starting_s: float = 0.0, patience_s: float = PATIENCE_S) -> None:
         """Wait, while nobody acts, until the database holds what Discord shows; then go on."""
         await self.pause()
-        seconds, loss = await recovered(self.database, self.crowd, lambda: self.bot.is_alive)
+        seconds, loss = await recovered(self.database, self.crowd, self._is_there, patience_s)
         row.seen.setdefault("recoveries", []).append(starting_s + seconds)
         row.lost += loss.what[:3]
         if loss:
             row.seen["log"] = self.bot.keep_log()
         self.begin()
+
+    def _is_there(self) -> bool:
+        return self.bot.is_alive and self.crowd.discord.is_connected
 
     async def finish(self, row: Row) -> None:
         """Stop the bot as an operator does, and look a last time."""
@@ -140,12 +143,15 @@ class Scene:
 
 @asynccontextmanager
 async def stage(
-    seed: int, backend: str, *, environment: dict[str, str] | None = None, prefix: list[str] | None = None
+    seed: int, backend: str, *, environment: dict[str, str] | None = None, url: str | None = None
 ) -> AsyncIterator[Scene]:
-    """Yield a scene with its members at work; everything that it started is gone at the end."""
+    """Yield a scene with its members at work; everything that it started is gone at the end.
+
+    `url` is that of another database than a new one.
+    """
     with tempfile.TemporaryDirectory(prefix="reactune-faults-") as name, database_node(backend) as node:
         folder, discord = Path(name), WireDiscord()
-        url = node.create("bot") if node else f"sqlite:///{folder / 'data' / 'reactune.db'}"
+        url = url or (node.create("bot") if node else f"sqlite:///{folder / 'data' / 'reactune.db'}")
         crowd = Crowd(discord, seed=seed)
         settings = Settings(data=DataSettings(directory=folder / "data"), database=DatabaseSettings(url=url))
         more = {"REACTUNE_DATABASE__URL": url, **BOT_ENVIRONMENT, **(environment or {})}

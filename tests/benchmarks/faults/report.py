@@ -12,6 +12,8 @@ from rich.console import Console
 notes = Console(stderr=True)
 log = logging.getLogger(__name__)
 Seen = dict[str, Any]
+SLACK = 6
+"""A pool of database connections, three files each, fills and empties by itself."""
 
 
 @dataclass
@@ -35,14 +37,16 @@ def spread(seconds: list[float]) -> Seen:
     return {"median_s": round(median(seconds), 2), "largest_s": round(max(seconds), 2)}
 
 
-def grew(what: str, footprints: list[Seen], allowance: float) -> list[str]:
-    """Return what the last third of some footprints holds more of than the first, by more than a share."""
+def grew(what: str, footprints: list[Seen], allowance: float = 0.15) -> list[str]:
+    """Return what the last third of some footprints holds more of than the second, after the third that warms up."""
     third = len(footprints) // 3
-    if not third:
+    if third < 2:
         return []
     found = []
     for name in footprints[0]:
-        first, last = (median(one[name] for one in part) for part in (footprints[:third], footprints[-third:]))
-        if last > first * (1 + allowance) + 2:
-            found.append(f"{what}: {name} grew from {first:g} to {last:g}")
+        before, after = (
+            median(one[name] for one in part) for part in (footprints[third : 2 * third], footprints[-third:])
+        )
+        if after > before * (1 + allowance) + SLACK:
+            found.append(f"{what}: {name} grew from {before:g} to {after:g}")
     return found
