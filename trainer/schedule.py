@@ -22,6 +22,7 @@ SCHEDULE = "schedule"
 SETTING = "training.schedule"
 JOB_ID = "scheduled-round"
 RETRY_S = 30.0
+LOOK_S = 20
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ def scheduled_rounds(database: Database, schedule: str, last_life: datetime | No
         max_instances=1,
         misfire_grace_time=None,  # the default drops a round that is a second late
     )
+    # A scheduler sleeps until its next job by a clock that no change of the time of day touches: have it look.
+    scheduler.add_job(lambda: None, "interval", seconds=LOOK_S, coalesce=True, misfire_grace_time=None)
     scheduler.start()
     try:
         yield

@@ -6,6 +6,8 @@ own and talks to a Discord on loopback (`discord_wire`). What members did there 
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,12 +18,22 @@ from storage.errors import SettingsError
 from tests.benchmarks.faults.report import Row, notes
 from tests.benchmarks.report import machine, versions
 
+FULL_DISKS = 20
+CLOCK_JUMPS = 20
+RESTARTS = 30
+FAILOVERS = 5
+GATEWAY_GAPS = 300
+STORMS = 20
+DAMAGED_FILES = 500
+"""Of each kind; a tenth of it for documents, which a process each reads."""
+NO_REMOTE_ENGINE = "there is no remote engine in this version"
 Fault = Callable[[int, int], Iterator[Row]]
 """Takes the number of kills of the whole bench and a seed."""
 
 
 def run(*, kills: int = 210, seed: int = 0, only: str = "") -> dict[str, Any]:
     """Return machine, versions, rows and summary; `only` names one fault."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     faults = _faults()
     if only and only not in faults:
         raise SettingsError(f"there is no fault {only!r}: choose one of {', '.join(faults)}")
@@ -48,7 +60,13 @@ def run(*, kills: int = 210, seed: int = 0, only: str = "") -> dict[str, Any]:
 
 
 def _faults() -> dict[str, Fault]:
+    from tests.benchmarks.faults.clock import jump
+    from tests.benchmarks.faults.corrupt import run_apart
+    from tests.benchmarks.faults.day import STEPS, live_a_day
+    from tests.benchmarks.faults.disk import fill_disk
+    from tests.benchmarks.faults.failover import fail_over, restart_postgres
     from tests.benchmarks.faults.kills import POSTGRES, kill_bots, kill_postgres
+    from tests.benchmarks.faults.network import break_gateway, storm
     from tests.benchmarks.faults.trainer_kills import kill_trainers
 
     def kills(count: int, seed: int) -> Iterator[Row]:
@@ -59,7 +77,24 @@ def _faults() -> dict[str, Fault]:
         yield kill_postgres(fifth, seed + 2)
         yield kill_trainers(fifth, seed + 3)
 
-    return {"kills": kills}
+    def postgres(_: int, seed: int) -> Iterator[Row]:
+        yield restart_postgres(RESTARTS, seed)
+        yield fail_over(FAILOVERS, seed)
+
+    def engines(_: int, seed: int) -> Iterator[Row]:
+        yield Row("slow and dead remote engines", skipped=NO_REMOTE_ENGINE)
+
+    return {
+        "kills": kills,
+        "disk": lambda _, seed: iter([fill_disk(FULL_DISKS, seed)]),
+        "clock": lambda _, seed: iter(jump(CLOCK_JUMPS, seed)),
+        "postgres": postgres,
+        "gateway": lambda _, seed: iter([break_gateway(GATEWAY_GAPS, seed)]),
+        "storms": lambda _, seed: iter([storm(STORMS, seed)]),
+        "engines": engines,
+        "day": lambda _, seed: iter([live_a_day(STEPS, seed)]),
+        "files": lambda *_: iter(run_apart(DAMAGED_FILES)),
+    }
 
 
 def _table(rows: list[Row]) -> Table:

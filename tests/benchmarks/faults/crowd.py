@@ -74,6 +74,19 @@ class Crowd:
             self.discord.backend.set_reaction(answer.channel_id, answer.id, REGENERATE, member, False)
             self.did["asked again"] += 1
 
+    def tidy_up(self) -> None:
+        """Edit or delete a question, or have a moderator delete an answer."""
+        backend, channel_id = self.discord.backend, self.rng.choice(self.channels)
+        questions = [m for m in backend.messages[channel_id].values() if m.author_id != self.discord.bot_id]
+        answers = self.answers(channel_id)
+        if questions and self.rng.random() < 0.5:
+            question = self.rng.choice(questions)
+            backend.edit_message(channel_id, question.id, {"content": question.content + " Please."})
+            self.did["edited"] += 1
+        elif len(answers) > RECENT_ANSWERS:
+            backend.delete_message(channel_id, self.rng.choice(answers).id)
+            self.did["deleted"] += 1
+
     def act(self) -> None:
         chance = self.rng.random()
         if chance < 0.12:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
@@ -143,11 +143,16 @@ class Scene:
 
 @asynccontextmanager
 async def stage(
-    seed: int, backend: str, *, environment: dict[str, str] | None = None, url: str | None = None
+    seed: int,
+    backend: str,
+    *,
+    environment: dict[str, str] | None = None,
+    url: str | None = None,
+    preloaded: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
     """Yield a scene with its members at work; everything that it started is gone at the end.
 
-    `url` is that of another database than a new one.
+    `url` is that of another database than a new one; `preloaded` are variables that the bot's process is made with.
     """
     with tempfile.TemporaryDirectory(prefix="reactune-faults-") as name, database_node(backend) as node:
         folder, discord = Path(name), WireDiscord()
@@ -156,7 +161,7 @@ async def stage(
         settings = Settings(data=DataSettings(directory=folder / "data"), database=DatabaseSettings(url=url))
         more = {"REACTUNE_DATABASE__URL": url, **BOT_ENVIRONMENT, **(environment or {})}
         async with discord.serving():
-            bot = BotProcess(discord, folder, more)
+            bot = BotProcess(discord, folder, more, preloaded or {})
             try:
                 await bot.start_and_wait()
                 with closing(open_database(settings)) as database:
@@ -172,7 +177,7 @@ async def stage(
 
 @contextmanager
 def database_node(backend: str) -> Iterator[Node | None]:
-    if backend == SQLITE:
+    if backend != POSTGRES:
         yield None
         return
     with new_node() as node:

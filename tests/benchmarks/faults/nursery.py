@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from tests.benchmarks.faults import bot_process
 
@@ -16,12 +17,15 @@ from tests.benchmarks.faults import bot_process
 def main() -> None:
     bot_process.import_all()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system takes the dead away
+    pid = 0
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()
         if pid == 0:
             _live(order)
         print(pid, flush=True)
+    with suppress(ProcessLookupError):  # the bench is gone: the last bot must not outlive it
+        os.kill(pid or os.getpid(), signal.SIGKILL)
 
 
 def _live(order: dict[str, object]) -> None:

@@ -120,8 +120,10 @@ class BotProcess(Child):
     _nursery: subprocess.Popen[str] | None = None
     _bot: psutil.Process | None = None
 
-    def __init__(self, discord: WireDiscord, folder: Path, environment: Mapping[str, str]) -> None:
-        super().__init__("-m tests.benchmarks.faults.nursery", folder, {}, "bot")
+    def __init__(
+        self, discord: WireDiscord, folder: Path, environment: Mapping[str, str], preloaded: Mapping[str, str]
+    ) -> None:
+        super().__init__("-m tests.benchmarks.faults.nursery", folder, preloaded, "bot")
         self._order = {
             "environment": {**environment, **discord.environment},
             "folder": str(folder),

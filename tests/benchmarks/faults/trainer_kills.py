@@ -60,7 +60,7 @@ class _Yard:
     def __init__(
         self, folder: Path, settings: Settings, database: Database, base_revision: str, rng: random.Random
     ) -> None:
-        self.trainer = Child("-m trainer", folder, _environment(settings), "trainer")
+        self.trainer = Child("-m trainer", folder, environment_of(settings), "trainer")
         self._settings = settings
         self._database = database
         self._base_revision = base_revision
@@ -173,7 +173,7 @@ class _Yard:
             time.sleep(POLL_S)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
     """Return what makes `load_settings` return these settings in another process."""
     sections = ("data", "model", "generation", "pairs", "training", "gate")
     return {
