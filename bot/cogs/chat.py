@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
 
@@ -244,7 +245,8 @@ class Chat(commands.Cog):
             )
 
     def _require_patience(self, user_id: int) -> None:
-        retry_after_s = self._cooldown.update_rate_limit(user_id)
+        # Not the time of day, which discord.py takes: set back by a day, it would keep members waiting for a day.
+        retry_after_s = self._cooldown.update_rate_limit(user_id, current=time.monotonic())
         if retry_after_s:
             raise UserFacingError(f"One moment, please: you can ask me again in {retry_after_s:.0f} s.")
 

@@ -34,7 +34,7 @@ LONGEST_IN_PHASE_S = 0.6
 PAIRS = 4
 CHILD_SHARE = 0.3
 """Of the kills that take the round's own process, not the trainer."""
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 POLL_S = 0.05
 
 
