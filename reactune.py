@@ -33,7 +33,7 @@ from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
 from storage.adapters import open_store, require_base
 from storage.audit import Deed, Entry, Wanted, note_deed, read_trail
-from storage.connections import explain, is_passing
+from storage.connections import explain, is_away
 from storage.database import Database, open_database
 from storage.errors import (
     AlreadyChampion,
@@ -996,6 +996,19 @@ def bench_soak(
         raise typer.Exit(1)
 
 
+@bench.command("faults")
+def bench_faults(
+    *,
+    kills: Annotated[int, typer.Option(min=6, help="kill -9 of bot, database and trainer, together.")] = 210,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what members do and when things break.")] = 0,
+    only: Annotated[str, typer.Option(help="One fault, such as kills; all where it is left out.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Break everything under load: exits with 1 where anything was lost. Linux; takes an hour."""
+    if _run_bench("faults", as_json, kills=kills, seed=seed, only=only)["summary"]["lost"]:
+        raise typer.Exit(1)
+
+
 def _import_from_here() -> None:
     """Let a taste such as "module:function" name a module in the folder that the command is called in."""
     sys.path.append(str(Path.cwd()))
@@ -1261,7 +1274,7 @@ def main() -> None:
     except (StorageError, BotError, TrainerError) as error:
         _fail(error, 1)
     except SQLAlchemyError as error:
-        if not is_passing(error):
+        if not is_away(error):
             raise
         _fail(DatabaseError(explain(error)), 1)
 

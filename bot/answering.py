@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 
 import discord
 from sqlalchemy.orm import Session
@@ -23,12 +24,14 @@ from bot.engine import (
     Sampling,
 )
 from bot.errors import EngineStopped, UserFacingError
-from bot.message_stream import AnswerDeleted, MessageStream
+from bot.late_rows import LateRows
+from bot.message_stream import TROUBLE, AnswerDeleted, MessageStream
 from bot.quoting import cite
 from bot.releases import Release, Releases
 from storage.base_model import BaseModel
 from storage.bindings import AS_TRAINED, Voice
 from storage.cards import tuned
+from storage.connections import is_away
 from storage.database import Database
 from storage.knowledge import titles_of
 from storage.personalities import Personality
@@ -40,6 +43,7 @@ from storage.replies import (
     NewReply,
     Retrieved,
     Sources,
+    abandon_reply,
     add_message,
     drop_message,
     finish_reply,
@@ -102,6 +106,7 @@ class Answerer:
         engine: Engine,
         releases: Releases,
         database: Database,
+        late_rows: LateRows,
         base: BaseModel,
         generation: GenerationSettings,
         edit_interval_s: float,
@@ -118,6 +123,7 @@ class Answerer:
         self._engine = engine
         self._releases = releases
         self._database = database
+        self._late_rows = late_rows
         self._base = base
         self._generation = generation
         self._edit_interval_s = edit_interval_s
@@ -140,8 +146,10 @@ class Answerer:
         generation = self._engine.submit(request)
         try:
             reply_id = await self._database.run(self._start, ask, release, request)
-        except BaseException:
+        except BaseException as error:
             generation.cancel()
+            if is_away(error):
+                await self._late_rows.write(partial(abandon_reply, channel_id=ask.channel_id, seed=request.seed))
             raise
         stream = self._open_stream(ask, reply_id)
         finished = FinishedReply(answer="", outcome=Outcome.FAILED)
@@ -152,7 +160,7 @@ class Answerer:
         finally:
             generation.cancel()
             self._note_end(reply_id, release, finished)
-            await self._database.run(finish_reply, reply_id, finished)
+            await self._late_rows.write(partial(finish_reply, reply_id=reply_id, finished=finished))
         if finished.outcome in FINISHED_WHOLE:
             await _seed(stream)
         return finished.outcome
@@ -199,8 +207,10 @@ class Answerer:
 
     def _open_stream(self, ask: Ask, reply_id: int) -> MessageStream:
         async def record(message: discord.Message, position: int) -> None:
-            await self._database.run(add_message, reply_id, message.id, ask.channel_id, position)
-            self._on_recorded(message.id)
+            note = partial(
+                add_message, reply_id=reply_id, message_id=message.id, channel_id=ask.channel_id, position=position
+            )
+            await self._late_rows.write(note, partial(self._on_recorded, message.id))
 
         async def forget(message: discord.Message) -> None:
             await self._database.run(drop_message, message.id)
@@ -303,6 +313,6 @@ async def _seed(stream: MessageStream) -> None:
     for emoji in SEEDS:
         try:
             await stream.last_message.add_reaction(emoji)
-        except discord.HTTPException as error:
+        except TROUBLE as error:
             log.warning("could not put %s under an answer: %s", emoji, error)
             return

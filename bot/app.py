@@ -23,6 +23,7 @@ from bot.deletions import Deletions
 from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
 from bot.failures import GuardedTree
+from bot.late_rows import LateRows
 from bot.library import Library
 from bot.metrics import Metrics
 from bot.patience import Patience
@@ -170,6 +171,7 @@ class ReactuneBot(commands.AutoShardedBot):
             engine=self.engine,
             releases=self.releases,
             database=self.database,
+            late_rows=LateRows(self.database, self.spawn),
             base=self.base,
             generation=settings.generation,
             edit_interval_s=settings.chat.edit_interval_s,

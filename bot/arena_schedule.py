@@ -14,6 +14,7 @@ from storage.errors import SettingsError
 from storage.settings import ArenaSettings
 
 JOB_ID = "scheduled-arena"
+LOOK_S = 20
 
 
 def arena_trigger(settings: ArenaSettings) -> CronTrigger | None:
@@ -46,4 +47,6 @@ def schedule_arenas(
         max_instances=1,
         misfire_grace_time=None,  # the default drops an arena that is a second late
     )
+    # A scheduler sleeps until its next job by a clock that no change of the time of day touches: have it look.
+    scheduler.add_job(lambda: None, "interval", seconds=LOOK_S, coalesce=True, misfire_grace_time=None)
     return scheduler

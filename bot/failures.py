@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, ClassVar
 
+import aiohttp
 import discord
 from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,10 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.access import ALWAYS_SERVED, lets_in
 from bot.audit import deed_of, is_for_admins, note_error
 from bot.errors import UserFacingError
+from bot.message_stream import is_passing
 from bot.patience import TooMany
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
-from storage.connections import explain, is_passing
+from storage.connections import explain, is_away
 from storage.errors import StorageError
 from storage.request_ids import begin_request, take_up
 
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 NO_SUCH_VALUE = "I cannot use one of those values: choose it from the list that Discord offers, or one that I can see."
 AWAY = "My memory is out of reach at the moment. Please look in a minute whether it was done, else do it again."
+DISCORD_TROUBLE = "Sorry, Discord did not let me do that just now. Please try again in a minute."
 NOT_MINE = "That message is not one of my answers."
 
 
@@ -34,11 +37,14 @@ def tell(error: BaseException) -> str:
     cause = _cause(error)
     if isinstance(cause, app_commands.TransformerError):
         return NO_SUCH_VALUE
-    if isinstance(cause, SQLAlchemyError) and is_passing(cause):
+    if isinstance(cause, SQLAlchemyError) and is_away(cause):
         log.error("A member was asked to come back: %s.", explain(cause))
         return AWAY
     if is_foreseen(error):
         return sentence(str(cause) or "you may not do this here")
+    if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_passing(cause):
+        log.error("Discord has trouble: %s.", cause)
+        return DISCORD_TROUBLE
     reference = take_up()  # stands in the log as the request's id, beside all that was logged of it before
     log.error("unforeseen error, reference %s", reference, exc_info=cause)
     return f"Sorry, something went wrong. If it happens again, tell the operator this reference: `{reference}`."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 
+import aiohttp
 import discord
 
 from bot.errors import BotError
@@ -21,6 +23,8 @@ SMALL_PRINT_CHARS = 150
 PART_CHARS = MAX_MESSAGE_CHARS - SMALL_PRINT_CHARS  # the last part leaves room for the small print
 FINISH_PAUSES_S = (1.0, 3.0, 9.0)
 
+TROUBLE = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
+"""What a request to Discord can raise: its own answers, and those of a connection that breaks."""
 PASSING = (408, 429)
 SERVER_TROUBLE = 500
 
@@ -32,9 +36,11 @@ class AnswerDeleted(BotError):
     """A message of the answer was deleted while it grew."""
 
 
-def is_passing(error: discord.HTTPException | discord.RateLimited) -> bool:
-    """Return whether Discord may take the same request a little later."""
-    return isinstance(error, discord.RateLimited) or error.status in PASSING or error.status >= SERVER_TROUBLE
+def is_passing(error: Exception) -> bool:
+    """Return whether Discord may take the same request, which ended in TROUBLE, a little later."""
+    if isinstance(error, discord.HTTPException):
+        return error.status in PASSING or error.status >= SERVER_TROUBLE
+    return True
 
 
 def lay_out(text: str, small_print: str, output: OutputSettings) -> list[str]:
@@ -73,6 +79,8 @@ class MessageStream:
         self._messages: list[discord.Message] = []
         self._shown: list[str] = []
         self._last_shown_s = -float("inf")
+        self._attempt: tuple[str, str] | None = None
+        """The nonce and the text of a message that is being sent."""
 
     @property
     def last_message(self) -> discord.Message | None:
@@ -90,7 +98,7 @@ class MessageStream:
         self._last_shown_s = now_s
         try:
             await self._write(_split_safely(text, self._output, CURSOR))
-        except (discord.HTTPException, discord.RateLimited) as error:
+        except TROUBLE as error:
             if not is_passing(error):
                 raise
             log.warning("Discord did not take an edit (%s); the next one will hold its text", error)
@@ -101,7 +109,7 @@ class MessageStream:
         for pause_s in FINISH_PAUSES_S:
             try:
                 return await self._write(parts)
-            except (discord.HTTPException, discord.RateLimited) as error:
+            except TROUBLE as error:
                 if not is_passing(error):
                     raise
                 log.warning("Discord did not take the end of an answer (%s); trying again in %g s", error, pause_s)
@@ -120,10 +128,12 @@ class MessageStream:
         del self._messages[len(parts) :], self._shown[len(parts) :]
 
     async def _send(self, part: str) -> None:
-        message = await self._channel.send(part, reference=self._reference, mention_author=False)  # type: ignore[arg-type]
-        self._reference = None
+        # An attempt that seemed to fail may have come through: Discord answers the same nonce with the same message.
+        nonce, sent = self._attempt = self._attempt or (secrets.token_hex(12), part)
+        message = await self._channel.send(part, reference=self._reference, mention_author=False, nonce=nonce)  # type: ignore[arg-type]
+        self._reference, self._attempt = None, None
         self._messages.append(message)
-        self._shown.append(part)
+        self._shown.append(sent)
         await self._on_message(message, len(self._messages) - 1)
 
     async def _edit(self, position: int, part: str) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.vote_log import LONGEST_PAUSE_S, SHORTEST_PAUSE_S
 from storage.arenas import Gesture, pick
-from storage.connections import is_passing
+from storage.connections import is_away
 from storage.database import Database
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class PickLog:
                         pick, arena_id, user_id, place, gesture, joined_at=joined_at, reread=reread
                     )
                 except SQLAlchemyError as error:
-                    if not is_passing(error):
+                    if not is_away(error):
                         raise
                     log.warning("a pick waits for the database; next try in %.1f s", pause_s)
                 await asyncio.sleep(pause_s)

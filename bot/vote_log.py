@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.connections import is_passing
+from storage.connections import is_away
 from storage.database import Database
 from storage.members import note_members
 from storage.personalities import hold_personalities
@@ -67,7 +67,14 @@ class Seen:
     thumbs: frozenset[Thumb]
 
 
-Observation = Reacted | Cleared | Seen
+@dataclass(frozen=True)
+class Recorded:
+    """The message is known from now on."""
+
+    message_id: int
+
+
+Observation = Reacted | Cleared | Seen | Recorded
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 
@@ -91,6 +98,8 @@ class VoteLog:
         self._on_stored = on_stored
         self._waiting: deque[Observation] = deque()
         self._early: deque[Observation] = deque(maxlen=MOST_EARLY)
+        self._recorded: set[int] = set()
+        """Messages whose rows were written since the last look."""
         self._watched: Counter[int] = Counter()
         self._writing: asyncio.Task[None] | None = None
 
@@ -104,10 +113,9 @@ class VoteLog:
 
     def recorded(self, message_id: int) -> None:
         """Take up what was observed of a message before its row stood: people can be quicker than a busy database."""
-        early = [observation for observation in self._early if observation.message_id == message_id]
-        for observation in early:
-            self._early.remove(observation)
-            self.put(observation)
+        self._recorded.add(message_id)
+        if any(observation.message_id == message_id for observation in self._early):
+            self.put(Recorded(message_id))
 
     @contextmanager
     def watching(self, message_id: int) -> Iterator[Callable[[], bool]]:
@@ -128,9 +136,12 @@ class VoteLog:
         while self._waiting:
             batch = list(islice(self._waiting, size))
             try:
-                self._early.extend(await self._store(batch))
+                reply_ids = await self._reply_ids({observation.message_id for observation in batch})
+                batch = self._ours(batch, reply_ids)
+                if batch:
+                    self._tell(await self._database.run(store, batch, reply_ids))
             except Exception as error:
-                if is_passing(error):
+                if is_away(error):
                     log.warning("%d reactions wait for the database; next try in %.1f s", len(self._waiting), pause_s)
                     await asyncio.sleep(pause_s)
                     pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -143,19 +154,36 @@ class VoteLog:
                 self._waiting.popleft()
             size, pause_s = BATCH_SIZE, SHORTEST_PAUSE_S
 
-    async def _store(self, batch: Sequence[Observation]) -> list[Observation]:
-        """Store the observations of our answers; return those of messages that are unknown, at least so far."""
-        message_ids = {observation.message_id for observation in batch}
-        # Most reactions on a server concern other messages: they cost a read, not a place in the queue of writers.
-        reply_ids = await self._database.read(find_reply_ids, message_ids)
-        ours = [observation for observation in batch if observation.message_id in reply_ids]
-        if ours:
-            for vote in await self._database.run(store, ours, reply_ids):
-                log.info(
-                    "A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra={"request_id": vote.request_id}
-                )
-                self._on_stored(vote)
-        return [observation for observation in batch if observation.message_id not in reply_ids]
+    def _tell(self, votes: Sequence[StoredVote]) -> None:
+        for vote in votes:
+            log.info(
+                "A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra={"request_id": vote.request_id}
+            )
+            self._on_stored(vote)
+
+    async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
+        """Return {message id: reply id}, read anew where a row was written while they were read."""
+        while True:
+            self._recorded.clear()
+            # Most reactions on a server concern other messages: they cost a read, not a place in the queue of writers.
+            reply_ids = await self._database.read(find_reply_ids, message_ids)
+            if not self._recorded & (message_ids - reply_ids.keys()):
+                return reply_ids
+
+    def _ours(self, batch: Sequence[Observation], reply_ids: Mapping[int, int]) -> list[Observation]:
+        """Return the observations of our answers, which head the queue then; those of unknown messages leave it.
+
+        What was observed before a message was known comes before all that was observed of it since.
+        """
+        unknown = [observation for observation in batch if observation.message_id not in reply_ids]
+        for observation in unknown:
+            self._waiting.remove(observation)
+        waited = [observation for observation in self._early if observation.message_id in reply_ids]
+        for observation in waited:
+            self._early.remove(observation)
+        self._waiting.extendleft(reversed(waited))
+        self._early.extend(unknown)
+        return waited + [observation for observation in batch if observation.message_id in reply_ids]
 
 
 def store(session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]) -> list[StoredVote]:
@@ -194,6 +222,8 @@ def stored_thumbs(session: Session, reply_id: int, message_id: int) -> frozenset
 
 
 def _events(session: Session, reply_id: int, observation: Observation) -> Iterator[VoteEvent]:
+    if isinstance(observation, Recorded):
+        return
     if isinstance(observation, Reacted):
         yield VoteEvent(reply_id, observation.thumb, observation.standing)
         return

@@ -110,7 +110,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, which no configuration is: export it again")
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{CONFIG_FILE} cannot be read ({error}): export the adapter again") from error
     if not isinstance(config, dict):
         raise AdapterError(f"{CONFIG_FILE} holds no JSON object: export the adapter again")

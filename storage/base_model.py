@@ -93,8 +93,13 @@ def load_tokenizer(base: BaseModel) -> Any:
     """Return the base's tokenizer (a transformers PreTrainedTokenizerBase), which always has a pad token."""
     from transformers import AutoTokenizer
 
-    with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
+    except Exception as error:  # transformers and tokenizers raise whatever they like on damaged files
+        raise BaseModelError(
+            f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error}): copy the model again"
+        ) from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -277,7 +282,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BaseModelError(f"{path} is missing: a complete model folder is needed") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BaseModelError(f"{path} cannot be read ({error}): copy the model again") from error
     if not isinstance(content, dict):
         raise BaseModelError(f"{path} holds no JSON object: copy the model again")

@@ -115,7 +115,7 @@ def parse_card(content: bytes, source: str) -> Card:
     """Return the card in a TOML file's content; raises CardError in the name of `source`."""
     try:
         table = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the former: no TOML, no UTF-8, or a number of 5,000 digits
         raise CardError(f"{source} is not valid TOML: {error}") from error
     return build_card(table, source)
 

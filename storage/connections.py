@@ -180,7 +180,7 @@ def may_repeat(error: DBAPIError, *, committing: bool) -> bool:
     return not committing and (is_lost(error) or state == READ_ONLY)
 
 
-def is_passing(error: Exception) -> bool:
+def is_away(error: BaseException) -> bool:
     """Return whether the database was away, locked, busy or full: the same work may succeed later."""
     if isinstance(error, PoolTimeout | OperationalError | InterfaceError):
         return True

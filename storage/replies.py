@@ -179,8 +179,9 @@ def add_message(session: Session, reply_id: int, message_id: int, channel_id: in
     """Note a Discord message that carries the reply; `position` counts from 0.
 
     A reply that was deleted meanwhile, because a member's data was, stays so: as in `finish_reply`, nothing is kept.
+    Noting it twice is noting it once.
     """
-    if hold_replies(session, {reply_id}):
+    if hold_replies(session, {reply_id}) and message_id not in find_reply_ids(session, {message_id}):
         session.add(ReplyMessageRow(message_id=message_id, reply_id=reply_id, channel_id=channel_id, position=position))
 
 
@@ -202,6 +203,12 @@ def finish_reply(session: Session, reply_id: int, finished: FinishedReply) -> No
             total_s=finished.total_s,
         )
     )
+
+
+def abandon_reply(session: Session, channel_id: int, seed: int) -> None:
+    """End an answer that may have been started: the commit's own answer was lost, and with it the row's id."""
+    started = (ReplyRow.channel_id == channel_id, ReplyRow.seed == seed, ReplyRow.outcome == Outcome.STREAMING)
+    session.execute(update(ReplyRow).where(*started).values(outcome=Outcome.FAILED))
 
 
 def interrupt_unfinished(session: Session, shards: Shards = ALL) -> list[Reply]:

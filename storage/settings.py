@@ -660,7 +660,10 @@ def load_settings(
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
-    return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    try:
+        return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read ({error}): write it anew as UTF-8 text (.env.example)") from error
 
 
 def _read_toml(path: Path, *, required: bool) -> dict[str, dict[str, Any]]:
@@ -670,7 +673,7 @@ def _read_toml(path: Path, *, required: bool) -> dict[str, dict[str, Any]]:
         return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the former: no TOML, no UTF-8, or a number of 5,000 digits
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
         # A container that mounts a missing file finds a folder in its place.

@@ -53,7 +53,7 @@ def remembered(
 
 
 def _read(file: Path, sizes: Sequence[int]) -> Findings | None:
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         content = json.loads(file.read_text(encoding="utf-8"))
         passed = tuple(tuple(map(bool, cases)) for cases in content["passed"])
         losses = tuple(map(float, content["coherence_losses"]))

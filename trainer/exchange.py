@@ -97,7 +97,7 @@ def _read(file: Path, render: Renderer) -> Iterator[LocalPair]:
         if line.strip():
             try:
                 yield _parse(json.loads(line), render)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise TrainerError(
                     f"{file}, line {number}: {error}; write an object with prompt, chosen and rejected"
                 ) from error

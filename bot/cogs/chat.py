@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import random
@@ -22,7 +23,8 @@ from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
 from bot.greeting import greet_once
-from bot.message_stream import CURSOR, PART_CHARS
+from bot.message_stream import CURSOR, PART_CHARS, TROUBLE
+from bot.orphans import adopt_orphans
 from bot.patience import TooMany
 from bot.prompting import ChatMessage, to_messages, with_memory
 from bot.retrieval import Informed, render_informed
@@ -33,13 +35,14 @@ from storage.cards import settings_of
 from storage.knowledge import SearchScope, messages_behind, speakers_of
 from storage.memory import list_notes
 from storage.personalities import read_personality
-from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
+from storage.replies import FINISHED_WHOLE, Reply, add_message, count_siblings, find_by_message, was_called_into
 from storage.schema import NOBODY, Origin, utc_now
 from storage.search import Passage
 
 log = logging.getLogger(__name__)
 
 NOTICE_S = 20.0
+TYPING_S = 3.0
 NOTHING_ASKED = "You called me, but I see no question. Mention me together with your words, or reply to me."
 OTHER_BASE = "I answered that with another base model, so I cannot try again. Please ask anew."
 COMMAND_AS_TEXT = (
@@ -125,7 +128,7 @@ class Chat(commands.Cog):
             await self._notify(channel, tell(error))
 
     async def _notify(self, channel: discord.abc.MessageableChannel, text: str) -> None:
-        with contextlib.suppress(discord.HTTPException):
+        with contextlib.suppress(*TROUBLE):
             await channel.send(text, delete_after=NOTICE_S)
 
     def _is_spoken_to(self, message: discord.Message) -> bool:
@@ -295,14 +298,26 @@ class Chat(commands.Cog):
 
     async def _mend_interrupted(self) -> None:
         """Say under answers that an earlier life of the bot left unfinished that nothing more will come."""
-        for reply in self.bot.interrupted:
-            if reply.message_ids:
-                with contextlib.suppress(discord.HTTPException):
-                    channel = self.bot.get_partial_messageable(reply.channel_id)
-                    message = await channel.fetch_message(reply.message_ids[-1])
-                    text = message.content.removesuffix(CURSOR)[:PART_CHARS]
-                    await message.edit(content=f"{text}\n{INTERRUPTED}")
-        self.bot.interrupted.clear()
+        while self.bot.interrupted:
+            with contextlib.suppress(*TROUBLE):
+                await self._mend(self.bot.interrupted.pop(0))
+
+    async def _mend(self, reply: Reply) -> None:
+        adopted = await adopt_orphans(self.bot, reply)
+        for orphan in adopted:
+            self.bot.dispatch("answer_adopted", orphan)
+        message_ids = [*reply.message_ids, *(orphan.message_id for orphan in adopted)]
+        channel = self.bot.get_partial_messageable(reply.channel_id)
+        if message_ids:
+            message = await channel.fetch_message(message_ids[-1])
+            text = message.content.removesuffix(CURSOR)[:PART_CHARS]
+            await message.edit(content=f"{text}\n{INTERRUPTED}")
+        elif reply.source_message_id is not None:
+            question = discord.MessageReference(
+                message_id=reply.source_message_id, channel_id=reply.channel_id, fail_if_not_exists=False
+            )
+            message = await channel.send(INTERRUPTED, reference=question, mention_author=False)
+            await self.bot.database.run(add_message, reply.id, message.id, reply.channel_id, 0)
 
 
 def _prompt_of(reply: Reply) -> RenderedPrompt:
@@ -325,8 +340,9 @@ def _by_a_bot(payload: discord.RawReactionActionEvent, bot: ReactuneBot) -> bool
 async def _typing(channel: discord.abc.Messageable) -> AsyncIterator[None]:
     """Show that the bot is typing; where Discord does not take it, the answer comes without."""
     async with contextlib.AsyncExitStack() as stack:
-        with contextlib.suppress(discord.HTTPException):
-            await stack.enter_async_context(channel.typing())
+        with contextlib.suppress(*TROUBLE):
+            async with asyncio.timeout(TYPING_S):  # discord.py tries again for half a minute
+                await stack.enter_async_context(channel.typing())
         yield
 
 

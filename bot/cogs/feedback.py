@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,8 +17,10 @@ from bot.access import Served
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, Form, answer_privately
+from bot.message_stream import TROUBLE, is_passing
 from bot.prompting import sanitize
 from bot.vote_log import Cleared, Membership, Reacted, Seen, stored_thumbs
+from storage.connections import is_away
 from storage.corrections import (
     check_correction,
     latest_correction_in_channel,
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 
 FORM_CHARS = 4_000
 RECONCILE_ATTEMPTS = 3
+RECONCILE_PAUSE_S = 5.0
 STORING_S = 60.0
 MEMBERS_AT_ONCE = 100  # Discord's limit
 THANKS = "Thank you! Your answer counts as the better one in the next round."
@@ -109,6 +112,12 @@ class Feedback(commands.Cog):
     async def on_resumed(self) -> None:
         self._start_reconciling()
 
+    @commands.Cog.listener()
+    async def on_answer_adopted(self, message: ReplyMessage) -> None:
+        """Read the votes under a message that nobody knew to be an answer while the others were read."""
+        if not await self._reconcile_message(message):
+            self._start_reconciling()  # which asks until Discord tells
+
     def _start_reconciling(self) -> None:
         self._stop_reconciling()
         self._reconciling = self.bot.spawn(self._reconcile(), "reconcile votes")
@@ -120,26 +129,46 @@ class Feedback(commands.Cog):
     async def _reconcile(self) -> None:
         """Re-read the reactions of recent replies: a gateway gap loses events, not reactions."""
         since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
-        for message in await self.bot.database.read(recent_messages, since, self.bot.own_shards):
-            if self.bot.door.is_open(message.guild_id, message.channel_id):
-                await self._reconcile_message(message)
-        await self._meet_strangers(since)
+        await self._patiently(self._reconcile_since, since)
+        await self._patiently(self._meet_strangers, since)
 
-    async def _reconcile_message(self, message: ReplyMessage) -> None:
+    async def _patiently(self, work: Callable[[datetime], Awaitable[None]], since: datetime) -> None:
+        """Do the work anew while the database is away."""
+        while True:
+            try:
+                return await work(since)
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                log.warning("The database is away; the reactions are read again in %g s", RECONCILE_PAUSE_S)
+                await asyncio.sleep(RECONCILE_PAUSE_S)
+
+    async def _reconcile_since(self, since: datetime) -> None:
+        recent = await self.bot.database.read(recent_messages, since, self.bot.own_shards)
+        unread = [message for message in recent if self.bot.door.is_open(message.guild_id, message.channel_id)]
+        while unread:
+            unread = [message for message in unread if not await self._reconcile_message(message)]
+            if unread:
+                log.warning("Discord did not tell %d reactions; asking again in %g s", len(unread), RECONCILE_PAUSE_S)
+                await asyncio.sleep(RECONCILE_PAUSE_S)
+
+    async def _reconcile_message(self, message: ReplyMessage) -> bool:
+        """Return False where it is worth asking again a little later."""
         for _ in range(RECONCILE_ATTEMPTS):
             with self.bot.vote_log.watching(message.message_id) as has_changed:
                 try:
                     thumbs = await self._read_thumbs(message)
-                except discord.HTTPException as error:
+                except TROUBLE as error:
                     log.debug("reactions of message %s cannot be read: %s", message.message_id, error)
-                    return
+                    return not is_passing(error)
                 stored = await self.bot.database.read(stored_thumbs, message.reply_id, message.message_id)
                 thumbs = await self._admitted(thumbs, stored, message.guild_id)
                 # A reaction that arrived while Discord was asked is newer than the answer: ask again.
                 if not has_changed():
                     if stored != thumbs:
                         self.bot.vote_log.put(Seen(message.message_id, thumbs))
-                    return
+                    return True
+        return False
 
     async def _admitted(
         self, thumbs: frozenset[Thumb], stored: frozenset[Thumb], guild_id: int | None

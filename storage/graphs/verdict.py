@@ -141,7 +141,7 @@ def _reason_in(verdict: Path) -> str | None:
     try:
         found: dict[str, str] = json.loads(verdict.read_text(encoding="utf-8"))
         return found.get(REFUSED, "")
-    except (FileNotFoundError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
 
 

@@ -126,7 +126,8 @@ class _BotProcess:
         nowhere = Path("nowhere")
         base = BaseModel(name="none", path=nowhere, revision="0" * 16, architecture="none")
         self._releases = Releases(database, AdapterStore(nowhere), base)
-        self._votes = VoteLog(database, lambda work, name: asyncio.get_running_loop().create_task(work, name=name))
+        spawn = lambda work, name: asyncio.get_running_loop().create_task(work, name=name)  # noqa: E731
+        self._votes = VoteLog(database, spawn, lambda _vote: None)
         self._seen = Seen()
 
     async def run(self, all_ready: Barrier) -> Seen:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+
 import discord
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from bot.app import create_bot
 from bot.engine import Finish, GenerationFailed
+from bot.message_stream import CURSOR
 from storage.privacy import delete_member
 from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow
+from storage.votes import Vote
 
 
 async def test_a_mention_is_answered_with_the_version_in_small_print(place, engine, rows):
@@ -366,3 +371,92 @@ async def test_a_command_sent_as_words_is_not_answered_by_the_model(place, engin
 async def test_other_words_with_a_slash_are_answered(place, engine):
     await place.ask("/shrug what now?")
     assert len(engine.requests) == 1
+
+
+async def test_a_message_that_seemed_not_to_be_sent_is_sent_under_the_same_nonce(place, env, rows):
+    env.inject_error("POST", "/channels/*/messages", status=503, times=1)
+    await place.ask("hi")
+    sent = [r.json for r in env.http_requests if r.method == "POST" and r.path.endswith("/messages")]
+    assert len(sent) == 2
+    assert sent[0]["nonce"] == sent[1]["nonce"]
+    assert len(rows(ReplyMessageRow)) == 1
+
+
+class TestKilled:
+    """What a bot that was killed in the middle of an answer left behind."""
+
+    @pytest.fixture
+    def kill(self, env, query, new_bot):
+        """Return a function that leaves the answers as a killed bot does, without the rows of some messages."""
+
+        async def kill_and_restart(*messages):
+            def forget(session):
+                session.execute(update(ReplyRow).values(outcome=Outcome.STREAMING))
+                ids = [message.id for message in messages]
+                session.execute(delete(ReplyMessageRow).where(ReplyMessageRow.message_id.in_(ids)))
+
+            query(forget)
+            old = env.bot
+            await env.restart_bot(new_bot())
+            await old.close()
+
+        return kill_and_restart
+
+    async def test_a_message_sent_without_its_row_is_taken_up_with_its_votes(self, place, kill, rows, votes, env):
+        answer = await place.ask("hi")
+        await place.bo.send(place.channel, "what was that?")
+        await place.bo.react(answer, "👍")
+        await kill(answer)
+        assert [(row.message_id, row.reply_id) for row in rows(ReplyMessageRow)] == [(answer.id, 1)]
+        assert votes(1) == {place.bo.id: Vote.UP}
+        assert "interrupted by a restart" in env.backend.get_message(place.channel.id, answer.id).content
+
+    async def test_a_further_part_without_its_row_is_taken_up(self, place, engine, kill, rows, votes, env):
+        engine.answers = ["word " * 500]
+        second = await place.ask("a long story")
+        env.backend.edit_message(place.channel.id, second.id, {"content": f"word word{CURSOR}"})
+        await place.bo.react(second, "👎")
+        await kill(second)
+        assert [(row.message_id, row.position) for row in rows(ReplyMessageRow)][1:] == [(second.id, 1)]
+        assert votes(1) == {place.bo.id: Vote.DOWN}
+
+    async def test_a_question_whose_answer_never_began_gets_a_sentence(self, place, kill, rows, env):
+        answer = await place.ask("hi")
+        question = answer.reference.message_id
+        env.backend.delete_message(place.channel.id, answer.id)
+        await kill(answer)
+        assert "interrupted by a restart" in place.last.content
+        assert place.last.reference.message_id == question
+        assert [row.message_id for row in rows(ReplyMessageRow)] == [place.last.id]
+
+
+class TestDatabaseAway:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_DATABASE__BUSY_TIMEOUT_S": "0.01"}
+
+    async def test_rows_are_written_when_it_is_back_and_their_votes_too(
+        self, place, engine, env, rows, votes, settings
+    ):
+        other_program = sqlite3.connect(settings.data.directory / "reactune.db", check_same_thread=False)
+
+        async def go_away():
+            engine.interlude = None
+            other_program.execute("BEGIN IMMEDIATE")
+            threading.Timer(0.3, other_program.rollback).start()
+
+        engine.answers, engine.interlude = ["hello there"], go_away
+        answer = await place.ask("hi")
+        await place.bo.react(answer, "👍")
+        assert answer.content == "hello there\n-# base"
+        assert [(row.answer, row.outcome) for row in rows(ReplyRow)] == [("hello there", Outcome.COMPLETE)]
+        assert votes(1) == {place.bo.id: Vote.UP}
+        other_program.close()
+
+    async def test_a_member_reads_that_it_is_away(self, place, rows, settings):
+        other_program = sqlite3.connect(settings.data.directory / "reactune.db")
+        other_program.execute("BEGIN IMMEDIATE")
+        await place.ada.send(place.channel, f"{place.mention} hi")
+        assert "cannot reach my database at the moment" in place.last.content
+        other_program.close()
+        assert rows(ReplyRow) == []

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 import pytest
 from simcord.backend.errors import SetupError
 
-from bot.vote_log import Reacted
+from bot.cogs.feedback import RECONCILE_PAUSE_S
+from bot.vote_log import Reacted, VoteLog
+from storage.database import Database
 from storage.replies import add_message
 from storage.schema import Basis, CorrectionRow, MemberRow, ReplyRow, VoteEventRow, utc_now
 from storage.votes import Thumb, Vote
@@ -93,6 +95,20 @@ class TestVotes:
         assert votes(1) == {place.ada.id: Vote.UP}
         await env.restart_bot(new_bot())
         assert votes(1) == {place.bo.id: Vote.DOWN}
+        await old.close()
+
+    @pytest.mark.parametrize("status", [500, 503, 429])
+    async def test_reactions_that_discord_does_not_tell_are_asked_for_again(self, place, votes, env, new_bot, status):
+        answer = await place.ask("hi")
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)
+        env.backend.set_reaction(place.channel.id, answer.id, "👍", place.bo.id, True)
+        env.backend.subscribers.append(feed)
+        env.inject_error("GET", "/channels/*/messages/*", status=status, times=2)
+        await env.restart_bot(new_bot())
+        assert votes(1) == {}
+        await env.advance_time(2 * RECONCILE_PAUSE_S)
+        assert votes(1) == {place.bo.id: Vote.UP}
         await old.close()
 
     async def test_a_second_return_changes_nothing(self, place, rows, env, new_bot):
@@ -194,6 +210,44 @@ class TestEarlyVotes:
         log.recorded(987_654)
         await asyncio.sleep(0.5)
         assert votes(1) == {place.ada.id: Vote.UP}
+
+    async def test_what_came_before_the_row_comes_before_what_came_after(self, place, votes, env):
+        answer = await place.ask("hi")
+        log, thumb = env.bot.vote_log, Thumb(987_654, place.ada.id, "👍")
+        log.put(Reacted(thumb, standing=True))
+        await log.flush(5)
+        await asyncio.to_thread(_within_transaction, env.bot.database, add_message, 1, 987_654, answer.channel.id, 1)
+        log.put(Reacted(thumb, standing=False))
+        log.recorded(987_654)
+        await log.flush(5)
+        assert votes(1) == {}
+
+    async def test_a_row_written_while_it_is_looked_for_is_found(self, place, votes, env, settings):
+        answer = await place.ask("hi")
+        database = HastyDatabase(env.bot.database.engine)
+        log = VoteLog(database, env.bot.spawn)
+
+        async def record():
+            await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
+            log.recorded(987_654)
+
+        database.meanwhile = record
+        log.put(Reacted(Thumb(987_654, place.ada.id, "👍"), standing=True))
+        await log.flush(5)
+        assert votes(1) == {place.ada.id: Vote.UP}
+
+
+class HastyDatabase(Database):
+    """Somebody writes between a read and its answer."""
+
+    meanwhile = None
+
+    async def read(self, work, /, *args, **kwargs):
+        found = await super().read(work, *args, **kwargs)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return found
 
 
 def _within_transaction(database, work, *arguments):

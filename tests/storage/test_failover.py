@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from storage.bell import Listener
-from storage.connections import explain, is_passing
+from storage.connections import explain, is_away
 from storage.database import Database, open_database
 from storage.personalities import ensure_personality
 from storage.schema import CHAMPION, PersonalityRow
@@ -99,7 +99,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_repeated(database: Database
     with pytest.raises(OperationalError) as lost:
         await database.run(work)
     assert len(tries) == 1
-    assert is_passing(lost.value)
+    assert is_away(lost.value)
 
 
 async def test_two_that_wait_for_each_other_both_get_through(database: Database, postgres: PostgresServer) -> None:

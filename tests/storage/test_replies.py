@@ -14,6 +14,7 @@ from storage.replies import (
     FinishedReply,
     NewReply,
     Reply,
+    abandon_reply,
     add_message,
     count_siblings,
     find_by_message,
@@ -147,3 +148,18 @@ def test_recent_replies_come_newest_first(session: Session) -> None:
 def test_a_naive_time_is_refused(session: Session) -> None:
     with pytest.raises(Exception, match="a naive datetime reached the database"):
         recent_replies(session, utc_now().replace(tzinfo=None))
+
+
+def test_an_answer_whose_start_may_have_failed_is_ended_by_its_seed(session: Session, new: NewReply) -> None:
+    begun, other = (start_reply(session, replace(new, seed=seed)) for seed in (1, 2))
+    abandon_reply(session, CHANNEL, 1)
+    session.expire_all()
+    assert (found(session, begun).outcome, found(session, other).outcome) == (Outcome.FAILED, Outcome.STREAMING)
+
+
+def test_noting_a_message_twice_is_noting_it_once(session: Session, new: NewReply) -> None:
+    reply_id = start_reply(session, new)
+    for _ in range(2):
+        add_message(session, reply_id, 5, CHANNEL, 0)
+        session.flush()
+    assert found(session, reply_id).message_ids == (5,)

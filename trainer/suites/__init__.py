@@ -158,6 +158,8 @@ def _case(line: str, known_ids: set[str]) -> Case:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"this is no JSON ({error.msg} at character {error.pos + 1})") from error
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
     if not isinstance(record, dict):
         raise ValueError("a case must be a JSON object")
     _refuse_broken_text(record)

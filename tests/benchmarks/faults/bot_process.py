@@ -1,0 +1,86 @@
+"""The bot as a process: `run_bot` as an operator starts it, but for Discord's address and an engine without a model."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import random
+import signal
+from pathlib import Path
+
+import yarl
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+from trainer.logs import log_to_stderr
+
+from bot.app import COGS, ReactuneBot, create_bot
+from bot.engine import GenerationRequest
+from bot.runner import run_bot
+from storage.base_model import BaseModel
+from storage.schema import Basis
+from storage.settings import Settings, load_settings
+from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
+
+WORDS = ("warm", "short", "blue", "certain", "quiet", "seven", "river", "again", "never", "bright")
+
+
+class TalkativeEngine(ScriptedEngine):
+    """Says words, one after another with a pause, like a model would; `token_s` of them, or of FAULTS_TOKEN_S."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._token_s = float(os.environ.get("FAULTS_TOKEN_S", "0.02"))
+        self.interlude = self._pause
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._token_s)
+
+    def submit(self, request: GenerationRequest) -> ScriptedGeneration:
+        self.requests.clear()  # or an endless run would keep them all
+        self.prepared.clear()
+        rng = random.Random(request.seed)
+        self.answers.append(" ".join(rng.choice(WORDS) for _ in range(rng.randint(3, 12))))
+        return super().submit(request)
+
+
+def create(settings: Settings) -> ReactuneBot:
+    base = BaseModel(
+        name="tiny",
+        path=Path("base"),
+        revision=os.environ.get("FAULTS_BASE", "0" * 16),
+        architecture="LlamaForCausalLM",
+    )
+    return create_bot(settings, engine=TalkativeEngine(), base=base, fixed_basis=Basis.LOCAL)
+
+
+def import_all() -> None:
+    """Import what a bot's start imports, so that a fork need not."""
+    import alembic.command
+    import psycopg
+    import sqlalchemy.dialects.postgresql.psycopg
+    import sqlalchemy.dialects.sqlite.pysqlite
+
+    for cog in COGS:
+        importlib.import_module(cog)
+    assert alembic.command
+    assert psycopg
+    assert sqlalchemy
+
+
+def count_tasks(*_: object) -> None:
+    """Write down how many tasks of asyncio there are, when the bench asks by a signal."""
+    Path("tasks").write_text(str(len(asyncio.all_tasks())))
+
+
+def main() -> None:
+    signal.signal(signal.SIGUSR1, count_tasks)
+    port = os.environ["FAULTS_DISCORD_PORT"]
+    Route.BASE = f"http://127.0.0.1:{port}/api/v10"
+    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://127.0.0.1:{port}/gateway")
+    log_to_stderr()
+    run_bot(load_settings(), create)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,361 @@
+"""Damaged files of every kind that the program reads: it works, or says in one sentence of ours what is wrong.
+
+Each kind writes a sound file, lets Hypothesis damage it, and reads it as the program does. Whatever is raised other
+than the errors named here, a changed input and a hang are defects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError as DamagedDatabase
+
+from bot.errors import BotError
+from bot.extraction import extract
+from bot.prompt_bank import read_bank
+from storage.adapters import AdapterStore
+from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.cards import Card, format_card, read_card_file
+from storage.database import open_database
+from storage.errors import StorageError
+from storage.imports import import_adapter, read_export_card, unpacked
+from storage.settings import GateSettings, KnowledgeSettings, Settings, load_settings
+from tests.benchmarks.faults.report import Row
+from trainer.errors import TrainerError
+from trainer.exchange import import_file
+from trainer.suites import load_suites
+
+OURS = (StorageError, BotError, TrainerError)
+LONGEST_S = 20.0
+TOKENS = (
+    b"",
+    b"\x00",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"[" * 50_000,
+    b'{"a":' * 50_000,
+    b"null",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"9" * 5_000,
+    b'"""',
+    b"\r\n",
+    "👍".encode(),
+    b"\xf0\x9f",
+    b"../../../etc/passwd",
+    b"%s%n{0}",
+    b"true",
+    b"\n\n\n",
+    b"=",
+)
+
+
+def damaged(sound: bytes) -> st.SearchStrategy[bytes]:
+    """Return a strategy of files that were this one: bits flipped, parts cut, repeated, replaced, or all of it gone."""
+    place = st.integers(0, max(len(sound) - 1, 0))
+
+    def flip(places: list[int]) -> bytes:
+        content = bytearray(sound)
+        for where in places:
+            if content:
+                content[where] ^= 1 << (where % 8)
+        return bytes(content)
+
+    def replace(where: int, length: int, token: bytes) -> bytes:
+        return sound[:where] + token + sound[where + length :]
+
+    return st.one_of(
+        st.builds(flip, st.lists(place, min_size=1, max_size=8)),
+        st.builds(lambda where: sound[:where], place),
+        st.builds(replace, place, st.integers(0, 40), st.sampled_from(TOKENS) | st.binary(max_size=30)),
+        st.binary(max_size=300),
+        st.builds(lambda where: sound[where:] + sound[:where], place),
+    )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: what a sound one holds, and how the program reads it."""
+
+    name: str
+    sound: bytes
+    read: Callable[[bytes], object]
+    """Takes a damaged content."""
+    is_slow: bool = False
+
+
+def check(kind: Kind, examples: int) -> int:
+    """Read `examples` damaged files, and return how many were refused; raises at the first defect, made small."""
+    refused = 0
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink) if not kind.is_slow else (Phase.generate,),
+    )
+    @given(damaged(kind.sound))
+    def read(content: bytes) -> None:
+        nonlocal refused
+        began_s = time.perf_counter()
+        try:
+            kind.read(content)
+        except OURS as error:
+            refused += 1
+            if not str(error).strip() or "Traceback" in str(error):
+                raise AssertionError("the error is no sentence") from error
+        assert time.perf_counter() - began_s < LONGEST_S, "it took too long"
+
+    read()
+    return refused
+
+
+def corrupt(examples: int, folder: Path) -> list[Row]:
+    """Try every kind, and return a row each."""
+    rows = []
+    for kind in kinds(folder):
+        row = Row(f"corrupt files: {kind.name}", times=examples // 10 if kind.is_slow else examples)
+        try:
+            row.seen["refused"] = check(kind, row.times)
+        except Exception as error:
+            row.lost.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        rows.append(row)
+    return rows
+
+
+def kinds(folder: Path, *, slow: bool = True) -> list[Kind]:
+    """Return every kind; `folder` is theirs to write in, and holds no sound `tiny` base yet."""
+    from tests.tiny_model import build_tiny_base
+
+    base = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+    every = [*_text_kinds(folder), *_adapter_kinds(folder, base), *_model_kinds(folder), *_database_kinds(folder)]
+    return every + (_document_kinds() if slow else [])
+
+
+def _file(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    """Return a reader of contents that looks whether the file is as it was afterwards."""
+
+    def write_and_read(content: bytes) -> object:
+        path.write_bytes(content)
+        try:
+            return read(path)
+        finally:
+            assert path.read_bytes() == content, "the file was changed"
+
+    return write_and_read
+
+
+# Text
+
+
+def _text_kinds(folder: Path) -> list[Kind]:
+    root = Path(__file__).parents[3]
+    case = {"id": "one", "prompt": "What is 2 + 2?", "must": ["4"], "must_not": ["5"]}
+    suite = (json.dumps(case) + "\n" + json.dumps({**case, "id": "two"}) + "\n").encode()
+    card = format_card(Card(description="A test", system_prompt="Be brief.")).encode()
+    pairs = b'{"prompt": "hi", "chosen": "hello", "rejected": "go away"}\n'
+    tiny = Settings.model_validate({"data": {"directory": folder / "pairs"}, "model": {"base": str(folder / "tiny")}})
+    with closing(open_database(tiny)):
+        pass
+
+    def read_dotenv(_: Path) -> object:
+        with contextlib.chdir(folder):
+            return load_settings(folder / "empty.toml")
+
+    (folder / "empty.toml").touch()
+    return [
+        Kind(
+            "config.toml",
+            (root / "config.toml").read_bytes(),
+            _file(folder / "config.toml", lambda path: load_settings(path, environment={})),
+        ),
+        Kind(".env", b'DISCORD_TOKEN="abc"\nREACTUNE_CHAT__COOLDOWN_S=3\n', _file(folder / ".env", read_dotenv)),
+        Kind("personality card", card, _file(folder / "card.toml", read_card_file)),
+        Kind(
+            "gate suite",
+            suite,
+            _file(folder / "own.jsonl", lambda path: load_suites(GateSettings(suites=(path,)))),
+        ),
+        Kind(
+            "prompt bank",
+            b"# ours\nWhat is rain?\nTell me a joke.\n",
+            _file(folder / "bank.txt", lambda p: read_bank(str(p))),
+        ),
+        Kind("imported pairs", pairs, _file(folder / "pairs.jsonl", lambda path: import_file(tiny, path))),
+    ]
+
+
+# Adapters, exports and models
+
+
+def _adapter_kinds(folder: Path, base: BaseModel) -> list[Kind]:
+    sound = _make_adapter(folder / "made", base)
+    store = AdapterStore(folder / "adapters")
+    with store.stage() as staging:
+        shutil.copytree(sound, staging, dirs_exist_ok=True)
+        digest = store.publish(staging)
+    published = folder / "adapters" / digest
+    found = [
+        _in_folder(
+            f"published adapter: {name}", published, name, lambda: AdapterStore(folder / "adapters").path(digest)
+        )
+        for name in ("adapter_config.json", "adapter_model.safetensors", "SHA256SUMS")
+    ]
+
+    def take() -> None:
+        read_export_card(sound)
+        import_adapter(store, sound, base)
+
+    (sound / "card.toml").write_text(format_card(Card(system_prompt="Be brief.")), encoding="utf-8")
+    found += [
+        _in_folder(f"imported adapter: {name}", sound, name, take)
+        for name in ("adapter_config.json", "adapter_model.safetensors", "card.toml")
+    ]
+    packed = folder / "export.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("adapter_config.json", "adapter_model.safetensors", "card.toml"):
+            archive.write(sound / name, name)
+
+    def unpack(path: Path) -> None:
+        with unpacked(path, 10_000_000) as unpacked_folder:
+            read_export_card(unpacked_folder)
+            import_adapter(store, unpacked_folder, base)
+
+    return [*found, Kind("exported zip", packed.read_bytes(), _file(packed, unpack))]
+
+
+def _in_folder(title: str, folder: Path, name: str, read: Callable[[], object]) -> Kind:
+    """Return a kind that damages one file of a folder, and mends it afterwards."""
+    sound = (folder / name).read_bytes()
+
+    def write_and_read(content: bytes) -> object:
+        (folder / name).write_bytes(content)
+        before = _digest(folder)
+        try:
+            return read()
+        finally:
+            assert _digest(folder) == before, "the folder was changed"
+            (folder / name).write_bytes(sound)
+
+    return Kind(title, sound, write_and_read)
+
+
+def _digest(folder: Path) -> str:
+    parts = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sorted(folder.iterdir())]
+    return "\n".join(parts)
+
+
+def _make_adapter(folder: Path, base: BaseModel) -> Path:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base.path, local_files_only=True)
+    config = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM", revision=base.revision)
+    get_peft_model(model, config).save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    return folder
+
+
+def _model_kinds(folder: Path) -> list[Kind]:
+    tiny = folder / "damaged"
+    shutil.copytree(folder / "tiny", tiny)
+
+    def load() -> None:
+        base = resolve_base_model(str(tiny), folder / "damaged-data")
+        load_tokenizer(base)
+
+    return [
+        _in_folder(f"base model: {name}", tiny, name, load)
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json")
+    ]
+
+
+def _database_kinds(folder: Path) -> list[Kind]:
+    where = folder / "database"
+    where.mkdir()
+    url = {"database": {"url": f"sqlite:///{where / 'reactune.db'}", "busy_timeout_s": 0.1}}
+    with closing(open_database(Settings.model_validate(url))):
+        pass
+    sound = (where / "reactune.db").read_bytes()
+
+    def read(content: bytes) -> None:
+        for path in where.iterdir():
+            path.unlink()
+        (where / "reactune.db").write_bytes(content)
+        # Past the start SQLite itself says that a page is damaged: members read a sentence, the log the cause.
+        with (
+            closing(open_database(Settings.model_validate(url))) as database,
+            contextlib.suppress(DamagedDatabase),
+            database.snapshot() as session,
+        ):
+            session.execute(text("SELECT * FROM replies")).all()
+
+    return [Kind("SQLite database", sound, read)]
+
+
+# Documents
+
+
+def _document_kinds() -> list[Kind]:
+    settings = KnowledgeSettings()
+
+    def reader(name: str) -> Callable[[bytes], object]:
+        return lambda content: asyncio.run(extract(content, name, settings))
+
+    return [
+        Kind(f"document: {name}", content, reader(name), is_slow=True)
+        for name, content in (
+            ("a.txt", b"Rain falls.\n\nSnow too.\n"),
+            ("a.md", b"# Title\n\nText with [a link](https://example.org).\n\n- one\n- two\n"),
+            ("a.html", b"<html><body><h1>Title</h1><p>Text</p><table><tr><td>1</td></tr></table></body></html>"),
+            ("a.docx", _docx()),
+            ("a.pdf", _pdf()),
+        )
+    ]
+
+
+def _docx() -> bytes:
+    import io
+
+    import docx
+
+    document = docx.Document()
+    document.add_heading("Title", 1)
+    document.add_paragraph("Rain falls.")
+    content = io.BytesIO()
+    document.save(content)
+    return content.getvalue()
+
+
+def _pdf() -> bytes:
+    import io
+
+    from pypdf import PdfWriter
+
+    writer = PdfWriter()
+    writer.add_blank_page(200, 200)
+    content = io.BytesIO()
+    writer.write(content)
+    return content.getvalue()
+
+
+def run_apart(examples: int) -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="reactune-faults-") as name:
+        return corrupt(examples, Path(name))

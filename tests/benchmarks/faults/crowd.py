@@ -1,0 +1,127 @@
+"""A server on the wire and the members who use it: what they did on Discord is the truth that a database must hold."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+
+from simcord.backend.models import Message
+
+from storage.votes import SKIN_TONES, Thumb, thumb
+from tests.benchmarks.faults.discord_wire import WireDiscord
+
+MEMBERS = 8
+CHANNELS = 3
+RECENT_ANSWERS = 12
+"""Of a channel: members rarely scroll further up."""
+THUMBS = ("👍", "👎", "👍🏽", "👎" + SKIN_TONES[0])
+REGENERATE = "🔁"
+JOINED = timedelta(days=400)
+QUESTIONS = ("What do you think of rain?", "Tell me a story.", "Why is the sea salty?", "What shall I cook?")
+
+
+class Crowd:
+    """Members of one server who ask, vote, change their minds and ask for other answers."""
+
+    def __init__(
+        self, discord: WireDiscord, *, seed: int = 0, members: int = MEMBERS, channels: int = CHANNELS
+    ) -> None:
+        self.discord = discord
+        self.rng = random.Random(seed)
+        self.did: Counter[str] = Counter()
+        backend = discord.backend
+        discord.clock.past = JOINED  # old accounts, whose votes count
+        self.guild = backend.create_guild("Server")
+        self.channels = [backend.create_channel(self.guild.id, f"channel-{n}").id for n in range(CHANNELS)]
+        self.members = [backend.make_user(f"member{n}").id for n in range(MEMBERS)]
+        for member in self.members:
+            backend.add_member(self.guild.id, member)
+        discord.clock.past = timedelta()
+
+    # What members do
+
+    def ask(self) -> Message:
+        self.did["questions"] += 1
+        content = f"<@{self.discord.bot_id}> {self.rng.choice(QUESTIONS)}"
+        return self.discord.backend.create_message(
+            self.rng.choice(self.channels), self.rng.choice(self.members), content
+        )
+
+    def vote(self) -> None:
+        """Put or take a thumb of one member under a recent answer; one time in fifty a moderator clears one emoji."""
+        answers = self.answers(self.rng.choice(self.channels))[-RECENT_ANSWERS:]
+        if not answers:
+            return
+        answer, member, emoji = self.rng.choice(answers), self.rng.choice(self.members), self.rng.choice(THUMBS)
+        backend = self.discord.backend
+        reaction = answer.reaction_for(emoji)
+        standing = reaction is not None and member in reaction.user_ids
+        if standing and self.rng.random() < 0.02:
+            backend.clear_reaction(answer.channel_id, answer.id, emoji)
+            self.did["cleared"] += 1
+        else:
+            backend.set_reaction(answer.channel_id, answer.id, emoji, member, not standing)
+            self.did["votes taken back" if standing else "votes"] += 1
+
+    def regenerate(self) -> None:
+        answers = self.answers(self.rng.choice(self.channels))[-RECENT_ANSWERS:]
+        if answers:
+            answer, member = self.rng.choice(answers), self.rng.choice(self.members)
+            self.discord.backend.set_reaction(answer.channel_id, answer.id, REGENERATE, member, True)
+            self.discord.backend.set_reaction(answer.channel_id, answer.id, REGENERATE, member, False)
+            self.did["asked again"] += 1
+
+    def tidy_up(self) -> None:
+        """Edit or delete a question, or have a moderator delete an answer."""
+        backend, channel_id = self.discord.backend, self.rng.choice(self.channels)
+        questions = [m for m in backend.messages[channel_id].values() if m.author_id != self.discord.bot_id]
+        answers = self.answers(channel_id)
+        if questions and self.rng.random() < 0.5:
+            question = self.rng.choice(questions)
+            backend.edit_message(channel_id, question.id, {"content": question.content + " Please."})
+            self.did["edited"] += 1
+        elif len(answers) > RECENT_ANSWERS:
+            backend.delete_message(channel_id, self.rng.choice(answers).id)
+            self.did["deleted"] += 1
+
+    def act(self) -> None:
+        chance = self.rng.random()
+        if chance < 0.12:
+            self.ask()
+        elif chance < 0.15:
+            self.regenerate()
+        else:
+            self.vote()
+
+    async def live(self, actions_per_s: float) -> None:
+        """Act at random moments until cancelled."""
+        while True:
+            await asyncio.sleep(self.rng.expovariate(actions_per_s))
+            self.act()
+
+    # What stands on Discord
+
+    def answers(self, channel_id: int) -> list[Message]:
+        """Return the bot's answers there, oldest first: notices refer to no question."""
+        messages = self.discord.backend.messages[channel_id].values()
+        return [m for m in messages if m.author_id == self.discord.bot_id and m.reference]
+
+    def all_answers(self) -> Iterable[Message]:
+        return (answer for channel_id in self.channels for answer in self.answers(channel_id))
+
+    def thumbs(self) -> dict[int, frozenset[Thumb]]:
+        """Return {message id: thumbs} of every answer."""
+        return {answer.id: _thumbs_under(answer, self.discord.bot_id) for answer in self.all_answers()}
+
+
+def _thumbs_under(message: Message, bot_id: int) -> frozenset[Thumb]:
+    return frozenset(
+        Thumb(message.id, user_id, reaction.emoji)
+        for reaction in message.reactions
+        if thumb(reaction.emoji)
+        for user_id in reaction.user_ids
+        if user_id != bot_id
+    )

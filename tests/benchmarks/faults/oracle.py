@@ -1,0 +1,104 @@
+"""What must hold once the bot has recovered: every thumb on Discord is in the database, and no answer hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from storage.database import Database
+from storage.replies import find_reply_ids
+from storage.schema import AliasMoveRow, Outcome, ReplyMessageRow, ReplyRow, RoundRow, RoundStatus
+from storage.votes import Thumb, Vote, standing_thumbs, thumb, votes_on
+from tests.benchmarks.faults.crowd import Crowd
+
+PATIENCE_S = 60.0
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the database lacks of Discord's truth, in words; nothing when all is well."""
+
+    what: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.what)
+
+
+async def recovered(
+    database: Database, crowd: Crowd, is_there: Callable[[], bool], patience_s: float = PATIENCE_S
+) -> tuple[float, Loss]:
+    """Wait until nothing is lost, at most `patience_s`; return how long it took and what is missing then."""
+    began_s = time.perf_counter()
+    while True:
+        loss = await asyncio.to_thread(look, database, crowd) if is_there() else Loss(("the bot is not back",))
+        seconds = time.perf_counter() - began_s
+        if not loss or seconds > patience_s:
+            return seconds, loss
+        await asyncio.sleep(POLL_S)
+
+
+def look(database: Database, crowd: Crowd) -> Loss:
+    thumbs = crowd.thumbs()
+    try:
+        with database.snapshot() as session:
+            return Loss((*_votes_missing(session, thumbs), *_hanging(session)))
+    except SQLAlchemyError as error:
+        return Loss((f"the database does not answer: {str(error).splitlines()[0]}",))
+
+
+def _votes_missing(session: Session, thumbs: dict[int, frozenset[Thumb]]) -> list[str]:
+    reply_ids = find_reply_ids(session, thumbs.keys())
+    stored = standing_thumbs(session, set(reply_ids.values()))
+    found = []
+    for message_id, expected in thumbs.items():
+        if message_id not in reply_ids:
+            found += [f"message {message_id} carries no reply, and {len(expected)} votes stand under it"] * bool(
+                expected
+            )
+            continue
+        held = {one for one in stored if one.message_id == message_id}
+        if held != expected:
+            found.append(f"message {message_id}: {len(expected - held)} votes missing, {len(held - expected)} too many")
+        elif votes_on(session, reply_ids[message_id]) != _counted(session, reply_ids[message_id], stored):
+            found.append(f"message {message_id}: its votes are counted wrongly")
+    return found
+
+
+def _counted(session: Session, reply_id: int, stored: set[Thumb]) -> dict[int, Vote]:
+    """Count by hand what each member says of a reply: one kind of thumb, or nothing."""
+    ids = set(session.scalars(select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == reply_id)))
+    said: dict[int, set[Vote]] = {}
+    for one in stored:
+        vote = thumb(one.emoji)
+        if one.message_id in ids and vote is not None:
+            said.setdefault(one.user_id, set()).add(vote)
+    return {user_id: next(iter(votes)) for user_id, votes in said.items() if len(votes) == 1}
+
+
+def _hanging(session: Session) -> list[str]:
+    streaming = session.scalars(select(ReplyRow.id).where(ReplyRow.outcome == Outcome.STREAMING)).all()
+    return [f"reply {reply_id} never ended" for reply_id in streaming]
+
+
+def open_rounds(session: Session) -> list[int]:
+    """Return the rounds that are running."""
+    return list(session.scalars(select(RoundRow.id).where(RoundRow.status == RoundStatus.RUNNING)))
+
+
+def is_unbroken(session: Session) -> bool:
+    """Return whether each alias moved from where it stood, one generation after another."""
+    moves = session.scalars(select(AliasMoveRow).order_by(AliasMoveRow.id)).all()
+    standing: dict[tuple[int, str], int | None] = {}
+    for move in moves:
+        key = (move.personality_id, move.alias)
+        if standing.get(key) != move.from_version_id:
+            return False
+        standing[key] = move.to_version_id
+    return True

@@ -1,0 +1,183 @@
+"""kill -9 of the trainer, or of the process of its round, at random moments of a round."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+from storage.adapters import open_store
+from storage.base_model import resolve_base_model
+from storage.database import Database, open_database
+from storage.errors import StorageError
+from storage.personalities import ensure_personality
+from storage.rounds import Round, find_round, request_round
+from storage.schema import RoundStatus
+from storage.settings import GenerationSettings, Settings
+from storage.versions import all_digests, list_versions, promote, read_alias
+from storage.votes import Vote
+from tests.benchmarks.faults.oracle import is_unbroken, open_rounds
+from tests.benchmarks.faults.processes import Child, children_of
+from tests.benchmarks.faults.report import Row, notes, spread
+from tests.seeding import BOB, add_reply, tiny_settings, vote
+from tests.tiny_model import build_tiny_base
+
+KILLS_BETWEEN_WHOLE_ROUNDS = 6
+PHASES = ("starting", "gathering", "loading", "training", "judging")
+LONGEST_IN_PHASE_S = 0.6
+"""Longer than some phases of a tiny round take: some kills come in the next, some after the end."""
+PAIRS = 4
+CHILD_SHARE = 0.3
+"""Of the kills that take the round's own process, not the trainer."""
+PATIENCE_S = 300.0
+POLL_S = 0.05
+
+
+def kill_trainers(kills: int, seed: int) -> Row:
+    row = Row("kill -9 of the trainer and its rounds")
+    with tempfile.TemporaryDirectory(prefix="reactune-faults-") as name:
+        folder = Path(name)
+        base = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+        settings = tiny_settings(folder / "data", base.path)
+        settings = settings.model_copy(update={"generation": GenerationSettings(max_new_tokens=24)})
+        with closing(open_database(settings)) as database:
+            yard = _Yard(folder, settings, database, base.revision, random.Random(seed))
+            try:
+                yard.run(kills, row)
+            finally:
+                yard.trainer.kill_all()
+    times = row.seen.pop("recoveries", [])
+    row.seen |= {f"recovery_{key}": value for key, value in spread(times).items()}
+    return row
+
+
+class _Yard:
+    def __init__(
+        self, folder: Path, settings: Settings, database: Database, base_revision: str, rng: random.Random
+    ) -> None:
+        self.trainer = Child("-m trainer", folder, environment_of(settings), "trainer")
+        self._settings = settings
+        self._database = database
+        self._base_revision = base_revision
+        self._rng = rng
+        self._pairs = 0
+        self._store = open_store(settings)
+
+    def run(self, kills: int, row: Row) -> None:
+        self.trainer.start()
+        while row.times < kills and not row.lost:
+            round_id = self._request()
+            self._wait_for_phase(round_id, self._rng.choice(PHASES))
+            time.sleep(self._rng.uniform(0, LONGEST_IN_PHASE_S))
+            phase = self._phase(round_id)
+            row.seen[f"killed while {phase}"] = row.seen.get(f"killed while {phase}", 0) + 1
+            began_s = time.perf_counter()
+            self._kill_something()
+            row.times += 1
+            self._expect(f"round {round_id} ends", lambda id_=round_id: not self._look(id_).is_open, row)  # type: ignore[misc]
+            row.seen.setdefault("recoveries", []).append(time.perf_counter() - began_s)
+            if row.times % KILLS_BETWEEN_WHOLE_ROUNDS == 0 or row.times == kills:
+                self._train_whole_round(row)
+            notes.print(f"{row.fault}: {row.times} of {kills} ({phase}); lost: {row.lost or 'nothing'}")
+
+    def _kill_something(self) -> None:
+        children = children_of(self.trainer.pid)
+        if children and self._rng.random() < CHILD_SHARE:
+            with suppress(ProcessLookupError):
+                os.kill(self._rng.choice(children), signal.SIGKILL)
+            return
+        self.trainer.kill()
+        self.trainer.start()
+
+    def _train_whole_round(self, row: Row) -> None:
+        """Let a round end, answer with its version, and look whether files and rows agree."""
+        round_id = self._request()
+        self._expect(f"round {round_id} ends", lambda: not self._look(round_id).is_open, row)
+        round_ = self._look(round_id)
+        if round_.status is not RoundStatus.PUBLISHED:
+            row.lost.append(f"the round after the kills is {round_.status}: {round_.reason}")
+            return
+        row.seen["whole rounds"] = row.seen.get("whole rounds", 0) + 1
+        with self._database.transaction() as session:
+            personality_id = ensure_personality(session)
+            newest = list_versions(session, personality_id)[0]
+            champion = read_alias(session, personality_id)
+            if champion.version != newest:
+                promote(
+                    session,
+                    personality_id,
+                    newest,
+                    expected_generation=champion.generation,
+                    by="faults",
+                    reason="the round after the kills",
+                    override=True,
+                )
+        row.lost += self._half_done()
+
+    def _half_done(self) -> list[str]:
+        """Return rows without files, files without rows, rounds that hang and broken histories."""
+        found = []
+        with self._database.snapshot() as session:
+            digests = all_digests(session)
+            found += [f"round {round_id} hangs" for round_id in open_rounds(session)]
+            if not is_unbroken(session):
+                found.append("the history of the champion is broken")
+        for digest in digests:
+            try:
+                self._store.path(digest)
+            except StorageError as error:
+                found.append(str(error))
+        left = [one.name for one in (self._settings.data.directory / "adapters").iterdir() if one.is_dir()]
+        found += [f"the folder {name} belongs to no version" for name in left if name not in digests]
+        return found
+
+    def _wait_for_phase(self, round_id: int, phase: str) -> None:
+        give_up_s = time.monotonic() + PATIENCE_S
+        while self._phase(round_id) not in (phase, "done") and time.monotonic() < give_up_s:
+            time.sleep(POLL_S / 5)
+
+    def _request(self) -> int:
+        """Ask for a round with something to learn that no version knows."""
+        with self._database.transaction() as session:
+            for _ in range(PAIRS):
+                self._pairs += 1
+                for answer, value in (("good", Vote.UP), ("bad", Vote.DOWN)):
+                    prompt, text = f"<|user|>question {self._pairs}<|bot|>", f"{answer} answer {self._pairs}"
+                    reply_id = add_reply(session, prompt=prompt, answer=text, base_revision=self._base_revision)
+                    vote(session, reply_id, BOB, value)
+            return request_round(session, ensure_personality(session), "faults")[0].id
+
+    def _look(self, round_id: int) -> Round:
+        with self._database.snapshot() as session:
+            round_ = find_round(session, round_id)
+        assert round_ is not None
+        return round_
+
+    def _phase(self, round_id: int) -> str:
+        round_ = self._look(round_id)
+        if not round_.is_open:
+            return "done"
+        return str(round_.progress.get("phase", "starting")) if round_.status is RoundStatus.RUNNING else "waiting"
+
+    def _expect(self, what: str, condition: Callable[[], bool], row: Row) -> None:
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not condition():
+            if time.monotonic() > give_up_s:
+                row.lost.append(f"it did not happen that {what}")
+                return
+            time.sleep(POLL_S)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return what makes `load_settings` return these settings in another process."""
+    sections = ("data", "model", "generation", "pairs", "training", "gate")
+    return {
+        f"REACTUNE_{section}__{key}".upper(): str(getattr(settings, section).model_dump(mode="json")[key])
+        for section in sections
+        for key in getattr(settings, section).model_fields_set
+    }
