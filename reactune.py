@@ -105,6 +105,8 @@ canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of con
 model.add_typer(canary, name="canary")
 votes = typer.Typer(no_args_is_help=True, help="Votes: what became of them.")
 app.add_typer(votes, name="votes")
+privacy_app = typer.Typer(no_args_is_help=True, help="Privacy: what is stored of members.")
+app.add_typer(privacy_app, name="privacy")
 personality_app = typer.Typer(no_args_is_help=True, help="Personalities: list, show, export, import.")
 app.add_typer(personality_app, name="personality")
 
@@ -581,6 +583,20 @@ def show_model_canary(
 ) -> None:
     """Show how members like the version that is tried, beside the champion."""
     _show_canary(config, personality, as_json)
+
+
+@privacy_app.command("report")
+def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
+    """Show what is stored of members, by basis and age, and what was agreed, deleted and marked."""
+    from bot.privacy_texts import report_lines
+    from storage.privacy_report import report_privacy
+    from storage.schema import utc_now
+
+    settings = load_settings(config)
+    database = open_database(settings)
+    with contextlib.closing(database), database.snapshot() as session:
+        report = report_privacy(session, settings.privacy, utc_now())
+    _show_plain(asdict(report), "\n".join(report_lines(report)), as_json)
 
 
 @app.command("import")

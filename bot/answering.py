@@ -11,6 +11,7 @@ from datetime import datetime
 import discord
 from sqlalchemy.orm import Session
 
+from bot.deletions import Deletions
 from bot.engine import (
     Completion,
     Engine,
@@ -34,10 +35,13 @@ from storage.personalities import Personality
 from storage.privacy import basis_of_chat, erased_since
 from storage.replies import (
     FINISHED_WHOLE,
+    NO_SOURCES,
     FinishedReply,
     NewReply,
     Retrieved,
+    Sources,
     add_message,
+    drop_message,
     finish_reply,
     start_reply,
 )
@@ -64,6 +68,7 @@ WITHOUT_WORDS = {
     Finish.CANCELLED: "Sorry, I am restarting. Please ask again in a minute.",
 }
 ERASED = "Somebody whose words I was to answer has deleted their data meanwhile. Please ask anew."
+DELETED = "A message that I was to answer, or one before it, was deleted meanwhile. Please ask anew."
 FAILED = "Sorry, something went wrong while I was answering. Please try again."
 
 
@@ -83,6 +88,8 @@ class Ask:
     asked_at: datetime = field(default_factory=utc_now)
     retrieved: tuple[Retrieved, ...] = ()
     """The passages that the prompt quotes; the answer names their documents."""
+    sources: Sources = NO_SOURCES
+    """The Discord messages whose words the prompt holds."""
     label: str | None = None
     """Stands under a whole answer in place of the version, which the reader should not know."""
 
@@ -99,6 +106,7 @@ class Answerer:
         edit_interval_s: float,
         fixed_basis: Basis | None,
         on_recorded: Callable[[int], None],
+        deletions: Deletions,
     ) -> None:
         """`fixed_basis` holds outside Discord; without one the speakers' consent decides.
 
@@ -112,6 +120,7 @@ class Answerer:
         self._edit_interval_s = edit_interval_s
         self._fixed_basis = fixed_basis
         self._on_recorded = on_recorded
+        self._deletions = deletions
 
     async def answer(self, ask: Ask, release: Release | None = None) -> Outcome:
         """Answer with the version whose turn it is in the conversation, or with the given one; return how it ended.
@@ -144,6 +153,8 @@ class Answerer:
     def _start(self, session: Session, ask: Ask, release: Release, request: GenerationRequest) -> int:
         if erased_since(session, ask.speakers, ask.asked_at):
             raise UserFacingError(ERASED)  # or their words would come back with this row
+        if self._deletions.concern_prompt(ask.channel_id, ask.sources, ask.asked_at):
+            raise UserFacingError(DELETED)
         messages: list[dict[str, str]] = [
             {"role": message["role"], "content": message["content"]} for message in ask.prompt.messages
         ]
@@ -168,6 +179,7 @@ class Answerer:
                 speakers=ask.speakers,
                 origin=ask.origin,
                 retrieved=ask.retrieved,
+                sources=ask.sources,
             ),
         )
 
@@ -176,7 +188,16 @@ class Answerer:
             await self._database.run(add_message, reply_id, message.id, ask.channel_id, position)
             self._on_recorded(message.id)
 
-        return MessageStream(ask.channel, _reference(ask), edit_interval_s=self._edit_interval_s, on_message=record)
+        async def forget(message: discord.Message) -> None:
+            await self._database.run(drop_message, message.id)
+
+        return MessageStream(
+            ask.channel,
+            _reference(ask),
+            edit_interval_s=self._edit_interval_s,
+            on_message=record,
+            on_surplus=forget,
+        )
 
     async def _stream(self, generation: Generation, stream: MessageStream, ask: Ask, release: Release) -> FinishedReply:
         try:

@@ -13,6 +13,7 @@ from discord.ext import commands
 
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
+from bot.deletions import Deletions
 from bot.engine import Engine
 from bot.engine.choice import ChosenEngine
 from bot.failures import ErrorTranslatingTree
@@ -36,6 +37,8 @@ COGS = (
     "bot.cogs.arena",
     "bot.cogs.causes",
     "bot.cogs.chat",
+    "bot.cogs.deletions",
+    "bot.cogs.departures",
     "bot.cogs.feedback",
     "bot.cogs.insight",
     "bot.cogs.knowledge",
@@ -45,6 +48,7 @@ COGS = (
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.releases",
+    "bot.cogs.retention",
     "bot.cogs.votes",
 )
 LOADING = "Waking up: the model loads"
@@ -97,12 +101,14 @@ class ReactuneBot(commands.Bot):
     ) -> None:
         intents = discord.Intents.default()
         intents.message_content = settings.discord.message_content_intent
+        intents.members = settings.discord.members_intent
         super().__init__(
             command_prefix=(),
             help_command=None,
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
             tree_cls=ErrorTranslatingTree,
+            chunk_guilds_at_startup=False,  # the members intent is for those who leave: nobody else is listed
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
         )
@@ -112,6 +118,7 @@ class ReactuneBot(commands.Bot):
         self._given_base = base
         self._load_encoder = load_encoder
         self._tasks: set[asyncio.Task[None]] = set()
+        self.deletions = Deletions()
         self._is_leaving = False
 
     async def setup_hook(self) -> None:
@@ -124,7 +131,7 @@ class ReactuneBot(commands.Bot):
         self.engine = self._given_engine or ChosenEngine(settings, self.base)
         self.adapters = open_store(settings)
         self.releases = Releases(self.database, self.adapters, self.base)
-        self.library = Library(self.database, settings.knowledge, self._load_encoder)
+        self.library = Library(self.database, settings.knowledge, self._load_encoder, self.deletions)
         self.vote_log = VoteLog(self.database, self.spawn)
         self.answerer = Answerer(
             engine=self.engine,
@@ -135,6 +142,7 @@ class ReactuneBot(commands.Bot):
             edit_interval_s=settings.chat.edit_interval_s,
             fixed_basis=self.fixed_basis,
             on_recorded=self.vote_log.recorded,
+            deletions=self.deletions,
         )
         for cog in COGS:
             # Not load_extension: it compiles and runs each module anew for every bot of a process.

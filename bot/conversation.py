@@ -11,7 +11,8 @@ import discord
 from bot.prompting import Turn
 from storage.database import Database
 from storage.memory import Memory, read_memory
-from storage.replies import Reply, find_by_message
+from storage.replies import NO_SOURCES, Reply, Sources, find_by_message
+from storage.schema import NOBODY
 
 SPOKEN = (discord.MessageType.default, discord.MessageType.reply)
 
@@ -28,6 +29,8 @@ class Conversation:
     """What was said before the turns, where that is remembered."""
     is_full: bool = False
     """There are as many earlier messages as are read, so some may be missing."""
+    sources: Sources = NO_SOURCES
+    """The Discord messages whose words the turns and the summary hold."""
 
 
 class Reader:
@@ -52,6 +55,10 @@ class Reader:
             has_question=said[-1] is not None or points_at_words,
             summary=memory.summary if is_continuous else "",
             is_full=is_continuous and len(earlier) >= self._history_messages > 0,
+            sources=Sources(
+                {message_id: user_id for s in spoken for message_id, user_id in s.messages.items()},
+                memory.span if is_continuous else None,
+            ),
         )
 
     async def read_after(self, channel: discord.abc.Messageable, message_id: int, limit: int) -> list[Said]:
@@ -116,6 +123,14 @@ class Said:
     turn: Turn
     people: frozenset[int]
     reply: Reply | None = None
+
+    @property
+    def messages(self) -> dict[int, int]:
+        """Return {message id: author's id} of the Discord messages that carry it; nobody's of the bot's own."""
+        if self.reply is not None:
+            return dict.fromkeys(self.reply.message_ids, NOBODY)
+        (author_id,) = self.people
+        return {self.message_id: author_id}
 
 
 def own_words(message: discord.Message, bot: discord.ClientUser | None) -> str:

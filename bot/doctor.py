@@ -15,7 +15,7 @@ import discord
 from bot.arena_schedule import arena_trigger
 from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
-from bot.runner import BAD_TOKEN, NO_INTENT, require_token
+from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from storage.adapters import open_store, require_base
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
@@ -27,6 +27,7 @@ from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.processes import TRAINER, is_alive
+from storage.retention import count_past, keeps_until
 from storage.sentence_encoder import encoder_name
 from storage.settings import ArenaSettings, ReleaseSettings, Settings
 from storage.versions import Version, read_alias
@@ -81,6 +82,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Prompt bank", lambda: read_bank(settings.arena.prompts).describe()
     yield "Arenas", lambda: _arenas(settings.arena)
     yield "Announcements", lambda: _announcements(settings.release)
+    yield "Retention", lambda: _retention(settings)
     yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
 
 
@@ -174,6 +176,16 @@ def _trainer(settings: Settings) -> str:
     return "runs"
 
 
+def _retention(settings: Settings) -> str:
+    before = keeps_until(settings.privacy)
+    if before is None:
+        return "all is kept until members delete it: privacy.retention_days is 0"
+    with _open(settings) as database, database.snapshot() as session:
+        past = count_past(session, before)
+    waiting = f"; the bot, while it runs, lets {past:,} go today" if past else ""
+    return f"what no version was trained on goes after {settings.privacy.retention_days:g} days{waiting}"
+
+
 def _arenas(settings: ArenaSettings) -> str:
     if arena_trigger(settings) is None:
         return "started by admins alone"
@@ -208,4 +220,6 @@ async def _token(settings: Settings) -> str:
         flags.gateway_message_content or flags.gateway_message_content_limited
     ):
         raise Unwell(NO_INTENT)
+    if settings.discord.members_intent and not (flags.gateway_guild_members or flags.gateway_guild_members_limited):
+        raise Unwell(NO_MEMBERS_INTENT)
     return "accepted by Discord"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
+from sqlalchemy.orm import Session
 
 from bot.chunking import Block, CountTokens, cut_into_chunks
+from bot.deletions import Deletions
 from bot.errors import UserFacingError
 from storage.database import Database
 from storage.errors import DocumentRefused, EncoderError
@@ -30,6 +32,7 @@ from storage.knowledge import (
     store_embeddings,
     waiting_chunks,
 )
+from storage.marking import hold_erasures
 from storage.schema import DocumentKind
 from storage.search import Passage, Question, relevant, search
 from storage.sentence_encoder import BATCH, BundledEncoder, Encoder
@@ -43,6 +46,8 @@ CHARS_PER_TOKEN = 3
 """A low guess, for cutting text without the encoder's tokenizer."""
 LOOK_UP_S = 5.0
 """An answer does not wait longer than this for an encoder that is still loading: words alone must do."""
+
+DELETED = "A message of that document was deleted meanwhile, so nothing is added."
 
 Report = Callable[[int, int], Awaitable[None]]
 """Gets how many passages are embedded, and of how many."""
@@ -58,6 +63,8 @@ class Source:
     link: str = ""
     speakers: frozenset[int] = frozenset()
     """Members whose messages it holds."""
+    messages: Mapping[int, int] = field(default_factory=dict)
+    """{message id: channel id} of those messages."""
 
     @property
     def text(self) -> str:
@@ -78,11 +85,16 @@ class Placement:
 
 class Library:
     def __init__(
-        self, database: Database, settings: KnowledgeSettings, load_encoder: Callable[[], Encoder] = BundledEncoder
+        self,
+        database: Database,
+        settings: KnowledgeSettings,
+        load_encoder: Callable[[], Encoder] = BundledEncoder,
+        deletions: Deletions | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._load_encoder = load_encoder
+        self._deletions = deletions or Deletions()
         self._index = VectorIndex()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._encoder: Encoder | None = None
@@ -119,8 +131,14 @@ class Library:
             chunks=await self._cut(place.title, source.blocks),
             speakers=source.speakers,
             added_by=place.added_by,
+            sources=source.messages,
         )
-        document_id = await self._database.run(add_document, new, self._settings)
+
+        def add(session: Session) -> int:
+            self._refuse_deleted(session, source)
+            return add_document(session, new, self._settings)
+
+        document_id = await self._database.run(add)
         await self._embed(document_id, report)
         return await self._database.read(find_document, place.guild_id, document_id)
 
@@ -128,17 +146,28 @@ class Library:
         """Put what the source says now in place of the document's text; return whether it differs."""
         _require_text(source, self._settings)
         chunks = await self._cut(document.title, source.blocks)
-        differs = await self._database.run(
-            refresh_document,
-            document.id,
-            source.text,
-            chunks,
-            speakers=source.speakers,
-            settings=self._settings,
-        )
+
+        def replace(session: Session) -> bool:
+            self._refuse_deleted(session, source)
+            return refresh_document(
+                session,
+                document.id,
+                source.text,
+                chunks,
+                speakers=source.speakers,
+                sources=source.messages,
+                settings=self._settings,
+            )
+
+        differs = await self._database.run(replace)
         if differs:
             await self._embed(document.id, report)
         return differs
+
+    def _refuse_deleted(self, session: Session, source: Source) -> None:
+        hold_erasures(session, shared=True)
+        if self._deletions.concern({*source.messages, *source.messages.values()}):
+            raise UserFacingError(DELETED)
 
     async def find(self, scope: SearchScope, words: str, limit: int) -> list[Passage]:
         """Return the best passages for the words, relevant or not, best first."""

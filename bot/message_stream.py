@@ -23,6 +23,7 @@ PASSING = (408, 429)
 SERVER_TROUBLE = 500
 
 OnMessage = Callable[[discord.Message, int], Awaitable[None]]
+OnSurplus = Callable[[discord.Message], Awaitable[None]]
 
 
 class AnswerDeleted(BotError):
@@ -51,11 +52,14 @@ class MessageStream:
         *,
         edit_interval_s: float,
         on_message: OnMessage,
+        on_surplus: OnSurplus,
     ) -> None:
+        """`on_surplus` gets a message that the text does not need any more, before it is taken back."""
         self._channel = channel
         self._reference = reference
         self._edit_interval_s = edit_interval_s
         self._on_message = on_message
+        self._on_surplus = on_surplus
         self._messages: list[discord.Message] = []
         self._shown: list[str] = []
         self._last_shown_s = -float("inf")
@@ -101,6 +105,7 @@ class MessageStream:
             elif part != self._shown[position]:
                 await self._edit(position, part)
         for message in self._messages[len(parts) :]:
+            await self._on_surplus(message)
             await message.delete()
         del self._messages[len(parts) :], self._shown[len(parts) :]
 

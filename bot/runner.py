@@ -35,6 +35,11 @@ NO_INTENT = (
 )
 
 
+NO_MEMBERS_INTENT = (
+    "The server members intent is not enabled for this bot, so who leaves a server is noticed once a day. Enable it "
+    "(Discord developer portal, your application, Bot, Server Members Intent) and restart, or set "
+    "discord.members_intent = false to stop this warning."
+)
 UNREACHABLE = "Discord cannot be reached: check this machine's network, then start again"
 
 
@@ -45,8 +50,7 @@ def run_bot(settings: Settings, create: Callable[[Settings], ReactuneBot] = crea
         try:
             asyncio.run(_serve(create(settings), token))
         except discord.PrivilegedIntentsRequired:
-            log.warning(NO_INTENT)
-            asyncio.run(_serve(create(_without_content(settings)), token))
+            asyncio.run(_serve_without(settings, create, token))
 
 
 def require_token(settings: Settings) -> str:
@@ -95,6 +99,19 @@ async def _serve(bot: ReactuneBot, token: str) -> None:
             raise bot.failure
 
 
-def _without_content(settings: Settings) -> Settings:
-    plain = settings.discord.model_copy(update={"message_content_intent": False})
+async def _serve_without(settings: Settings, create: Callable[[Settings], ReactuneBot], token: str) -> None:
+    """Serve with fewer intents: Discord does not say which one it misses, so the one that matters less goes first."""
+    if settings.discord.members_intent:
+        log.warning(NO_MEMBERS_INTENT)
+        settings = _without(settings, "members_intent")
+        try:
+            return await _serve(create(settings), token)
+        except discord.PrivilegedIntentsRequired:
+            pass
+    log.warning(NO_INTENT)
+    return await _serve(create(_without(settings, "message_content_intent")), token)
+
+
+def _without(settings: Settings, intent: str) -> Settings:
+    plain = settings.discord.model_copy(update={intent: False})
     return settings.model_copy(update={"discord": plain})

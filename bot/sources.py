@@ -24,6 +24,7 @@ NO_WORDS = "That message has no words of its own. Give its file to `/knowledge a
 NO_PINS = "Nothing with words is pinned there."
 
 Channel = discord.abc.GuildChannel | discord.Thread
+PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
 
 
 async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> Source:
@@ -45,25 +46,36 @@ def from_text(text: str) -> Source:
 async def from_link(link: str, reader: discord.Member) -> tuple[Source, str]:
     """Return the message that the link points at, and a title for it; raises UserFacingError."""
     message = await _fetch(link, reader)
+    return from_message(message), f"Message in #{message.channel}"
+
+
+def from_message(message: discord.Message) -> Source:
+    """Return what a message says; raises UserFacingError."""
     blocks = parse_markdown(message.content)
     if not blocks:
         raise UserFacingError(NO_WORDS)
-    source = Source(DocumentKind.MESSAGE, blocks, MediaType.MARKDOWN, message.jump_url, _speakers([message]))
-    return source, f"Message in #{message.channel}"
+    return Source(
+        DocumentKind.MESSAGE, blocks, MediaType.MARKDOWN, message.jump_url, _speakers([message]), _ids([message])
+    )
 
 
 async def from_pins(channel: Channel, reader: discord.Member) -> Source:
     """Return the pinned messages of the channel, each under its author and day; raises UserFacingError."""
-    if not isinstance(channel, discord.abc.Messageable) or not _may_read(channel, reader):
+    if not isinstance(channel, PinsChannel) or not _may_read(channel, reader):
         raise UserFacingError(NOT_YOURS)
+    return await read_pins(channel)
+
+
+async def read_pins(channel: PinsChannel) -> Source:
+    """Return the pinned messages of the channel for whoever may read them; raises UserFacingError."""
     try:
         pinned = [message async for message in channel.pins()]
     except discord.HTTPException as error:
-        raise UserFacingError(f"I may not read the pinned messages of #{channel.name}.") from error
+        raise UserFacingError(f"I may not read the pinned messages of #{channel}.") from error
     blocks = [block for message in reversed(pinned) for block in _under_its_author(message)]
     if not blocks:
         raise UserFacingError(NO_PINS)
-    return Source(DocumentKind.PINS, blocks, MediaType.MARKDOWN, channel.jump_url, _speakers(pinned))
+    return Source(DocumentKind.PINS, blocks, MediaType.MARKDOWN, channel.jump_url, _speakers(pinned), _ids(pinned))
 
 
 async def _fetch(link: str, reader: discord.Member) -> discord.Message:
@@ -94,6 +106,10 @@ def _under_its_author(message: discord.Message) -> list[Block]:
     heading = Block(f"{message.author.display_name}, {message.created_at:%Y-%m-%d}", level=1)
     lower = [Block(block.text, min(block.level + 1, LOWEST_HEADING) if block.level else 0) for block in blocks]
     return [heading, *lower] if blocks else []
+
+
+def _ids(messages: Sequence[discord.Message]) -> dict[int, int]:
+    return {message.id: message.channel.id for message in messages if message.content}
 
 
 def _speakers(messages: Sequence[discord.Message]) -> frozenset[int]:

@@ -10,12 +10,14 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.conversation import Reader
+from bot.deletions import Deletions
 from bot.engine import Engine, Finish, GenerationRequest, Sampling
 from bot.errors import BotError
 from bot.prompting import ChatMessage, Turn, sanitize
 from storage.database import Database
 from storage.memory import Memory, read_memory, write_summary
 from storage.privacy import erased_since
+from storage.replies import Sources
 from storage.schema import utc_now
 
 log = logging.getLogger(__name__)
@@ -36,10 +38,11 @@ SAMPLING = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.5, max_new_to
 class Summaries:
     """One summary of a channel is written at a time; what cannot be written now is tried after the next answer."""
 
-    def __init__(self, engine: Engine, database: Database, reader: Reader) -> None:
+    def __init__(self, engine: Engine, database: Database, reader: Reader, deletions: Deletions) -> None:
         self._engine = engine
         self._database = database
         self._reader = reader
+        self._deletions = deletions
         self._busy: set[int] = set()
 
     async def bring_up_to_date(self, channel: discord.abc.Messageable, channel_id: int, *, kept_messages: int) -> None:
@@ -63,13 +66,21 @@ class Summaries:
             part = old[start : start + TURNS_AT_ONCE]
             after = Memory(
                 await self._ask(before.summary, [one.turn for one in part]),
-                part[-1].message_id,
+                max(part[-1].messages),
                 before.forgotten_to,
                 before.speakers.union(*(one.people for one in part)),
+                before.summarised_from or min(part[0].messages),
             )
-            if not await self._database.run(_write, channel_id, before, after, began_at):
+            if not await self._database.run(self._write, channel_id, before, after, began_at):
                 return  # forgotten or deleted meanwhile, or written by another bot
             before = after
+
+    def _write(self, session: Session, channel_id: int, before: Memory, after: Memory, began_at: datetime) -> bool:
+        if erased_since(session, after.speakers, began_at):
+            return False  # or their words would come back with this summary
+        if self._deletions.concern_prompt(channel_id, Sources(summary=after.span), began_at):
+            return False
+        return write_summary(session, channel_id, before, after)
 
     async def _ask(self, summary: str, turns: Sequence[Turn]) -> str:
         prompt = await self._engine.render(minutes_of(summary, turns))
@@ -83,12 +94,6 @@ class Summaries:
         if not summary or completion.finish not in (Finish.STOP, Finish.LENGTH):
             raise BotError(f"its minutes ended without words ({completion.finish})")  # the summary so far stays
         return summary
-
-
-def _write(session: Session, channel_id: int, before: Memory, after: Memory, began_at: datetime) -> bool:
-    if erased_since(session, after.speakers, began_at):
-        return False  # or their words would come back with this summary
-    return write_summary(session, channel_id, before, after)
 
 
 def minutes_of(summary: str, turns: Sequence[Turn]) -> list[ChatMessage]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from dataclasses import fields as dataclass_fields
 from datetime import datetime
+from types import MappingProxyType
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.errors import DocumentRefused
-from storage.schema import ChunkRow, DocumentKind, DocumentRow, DocumentSpeakerRow, utc_now
+from storage.schema import ChunkRow, DocumentKind, DocumentRow, DocumentSourceRow, DocumentSpeakerRow, utc_now
 from storage.settings import KnowledgeSettings
 from storage.vectors import mirror_vectors
 
@@ -52,6 +53,8 @@ class NewDocument:
     chunks: Sequence[NewChunk]
     speakers: Collection[int]
     added_by: str
+    sources: Mapping[int, int] = field(default_factory=dict)
+    """{message id: channel id} of the Discord messages that it was made of."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def add_document(session: Session, new: NewDocument, settings: KnowledgeSettings
     )
     session.add(row)
     session.flush()
-    _add_parts(session, row.id, new.chunks, new.speakers)
+    _add_parts(session, row.id, new.chunks, new.speakers, new.sources)
     return row.id
 
 
@@ -115,6 +118,7 @@ def refresh_document(
     chunks: Sequence[NewChunk],
     *,
     speakers: Collection[int],
+    sources: Mapping[int, int] = MappingProxyType({}),
     settings: KnowledgeSettings,
 ) -> bool:
     """Put newer text in place of the document's, and return whether it differs.
@@ -129,7 +133,7 @@ def refresh_document(
     _refuse_excess(session, row.guild_id, len(chunks), settings, more_documents=0)
     row.text, row.digest, row.revision = text, _digest(text), row.revision + 1
     session.flush()
-    _add_parts(session, document_id, chunks, speakers)
+    _add_parts(session, document_id, chunks, speakers, sources)
     return True
 
 
@@ -145,9 +149,13 @@ def remove_document(session: Session, guild_id: int, document_id: int) -> Docume
 
 def remove_words_of(session: Session, user_id: int) -> int:
     """Remove the documents that hold messages of the member, and return how many those were."""
-    theirs = select(DocumentSpeakerRow.document_id).where(DocumentSpeakerRow.user_id == user_id)
-    ids = session.scalars(select(DocumentRow.id).where(DocumentRow.id.in_(theirs), DocumentRow.removed_at.is_(None)))
-    found = list(ids)
+    return erase_documents(session, select(DocumentSpeakerRow.document_id).where(DocumentSpeakerRow.user_id == user_id))
+
+
+def erase_documents(session: Session, document_ids: Select[int]) -> int:
+    """Delete the text of those documents that have one, and return how many those were."""
+    ids = select(DocumentRow.id).where(DocumentRow.id.in_(document_ids), DocumentRow.removed_at.is_(None))
+    found = list(session.scalars(ids))
     _erase(session, found)
     return len(found)
 
@@ -170,6 +178,14 @@ def list_documents(session: Session, guild_id: int) -> list[Document]:
     return _read(session, DocumentRow.guild_id == guild_id)
 
 
+def made_of(session: Session, message_id: int) -> list[Document]:
+    """Return the documents that hold the Discord message, of every server."""
+    return _read(
+        session,
+        DocumentRow.id.in_(select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id == message_id)),
+    )
+
+
 def read_text(session: Session, document_id: int) -> str:
     return session.scalars(select(DocumentRow.text).where(DocumentRow.id == document_id)).one()
 
@@ -177,6 +193,12 @@ def read_text(session: Session, document_id: int) -> str:
 def speakers_of(session: Session, document_ids: Collection[int]) -> frozenset[int]:
     """Return the members whose messages the documents hold."""
     query = select(DocumentSpeakerRow.user_id).where(DocumentSpeakerRow.document_id.in_(document_ids))
+    return frozenset(session.scalars(query))
+
+
+def messages_behind(session: Session, document_ids: Collection[int]) -> frozenset[int]:
+    """Return the ids of the Discord messages that the documents were made of."""
+    query = select(DocumentSourceRow.message_id).where(DocumentSourceRow.document_id.in_(document_ids))
     return frozenset(session.scalars(query))
 
 
@@ -256,17 +278,27 @@ def _hold(session: Session, document_id: int) -> DocumentRow:
     return row
 
 
-def _add_parts(session: Session, document_id: int, chunks: Sequence[NewChunk], speakers: Collection[int]) -> None:
+def _add_parts(
+    session: Session,
+    document_id: int,
+    chunks: Sequence[NewChunk],
+    speakers: Collection[int],
+    sources: Mapping[int, int],
+) -> None:
     session.add_all(
         ChunkRow(document_id=document_id, position=position, heading=chunk.heading, text=chunk.text)
         for position, chunk in enumerate(chunks)
     )
     session.add_all(DocumentSpeakerRow(document_id=document_id, user_id=user) for user in sorted(set(speakers)))
+    session.add_all(
+        DocumentSourceRow(document_id=document_id, message_id=message, channel_id=channel)
+        for message, channel in sorted(sources.items())
+    )
     session.flush()
 
 
 def _delete_parts(session: Session, *document_ids: int) -> None:
-    for table in (ChunkRow, DocumentSpeakerRow):
+    for table in (ChunkRow, DocumentSpeakerRow, DocumentSourceRow):
         session.execute(delete(table).where(table.document_id.in_(document_ids)))
 
 

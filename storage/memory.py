@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -27,6 +28,13 @@ class Memory:
     """Messages up to this id are no part of the conversation any more."""
     speakers: frozenset[int] = frozenset()
     """The people whose words the summary tells."""
+    summarised_from: int = 0
+    """Id of the first message that it covers."""
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Return the first and the last id of the messages that the summary tells."""
+        return (self.summarised_from, self.summarised_to) if self.summary else None
 
     @property
     def begins_after(self) -> int:
@@ -46,7 +54,13 @@ def read_memory(session: Session, channel_id: int) -> Memory:
     if row is None:
         return Memory()
     speakers = select(ConversationSpeakerRow.user_id).where(ConversationSpeakerRow.channel_id == channel_id)
-    return Memory(row.summary, row.summarised_to, row.forgotten_to, frozenset(session.scalars(speakers)))
+    return Memory(
+        summary=row.summary,
+        summarised_from=row.summarised_from,
+        summarised_to=row.summarised_to,
+        forgotten_to=row.forgotten_to,
+        speakers=frozenset(session.scalars(speakers)),
+    )
 
 
 def write_summary(session: Session, channel_id: int, before: Memory, after: Memory) -> bool:
@@ -62,7 +76,12 @@ def write_summary(session: Session, channel_id: int, before: Memory, after: Memo
             ConversationRow.summarised_to == before.summarised_to,
             ConversationRow.forgotten_to == before.forgotten_to,
         )
-        .values(summary=after.summary, summarised_to=after.summarised_to, updated_at=utc_now())
+        .values(
+            summary=after.summary,
+            summarised_from=after.summarised_from,
+            summarised_to=after.summarised_to,
+            updated_at=utc_now(),
+        )
     )
     if cast(CursorResult[Any], written).rowcount != 1:
         return False
@@ -76,7 +95,9 @@ def write_summary(session: Session, channel_id: int, before: Memory, after: Memo
 
 def forget_conversation(session: Session, channel_id: int, up_to: int) -> None:
     """Drop the summary, and leave messages up to the id out of what comes."""
-    session.merge(ConversationRow(channel_id=channel_id, summary="", summarised_to=0, forgotten_to=up_to))
+    session.merge(
+        ConversationRow(channel_id=channel_id, summary="", summarised_from=0, summarised_to=0, forgotten_to=up_to)
+    )
     session.execute(delete(ConversationSpeakerRow).where(ConversationSpeakerRow.channel_id == channel_id))
     session.flush()
 
@@ -117,8 +138,14 @@ def delete_memories(session: Session, user_id: int) -> tuple[int, int]:
     """Drop the member's notes, and every summary that tells their words; return how many of each."""
     notes = drop_notes(session, user_id)
     told_in = select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == user_id)
-    channels = session.scalars(told_in).all()
-    for channel_id in channels:
-        # What was summarised is not read again word for word: their messages may still stand on Discord.
+    return notes, begin_anew(session, session.scalars(told_in).all())
+
+
+def begin_anew(session: Session, channel_ids: Collection[int]) -> int:
+    """Drop the summaries of the channels, and return how many those were.
+
+    What was summarised is not read again word for word: the messages may still stand on Discord.
+    """
+    for channel_id in channel_ids:
         forget_conversation(session, channel_id, read_memory(session, channel_id).begins_after)
-    return notes, len(channels)
+    return len(channel_ids)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Result, Select, and_, delete, func, or_, select, update
+from sqlalchemy import CursorResult, Result, delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
 from storage.knowledge import remove_words_of
+from storage.marking import hold_erasures, mark_learned
 from storage.memory import delete_memories
 from storage.personalities import hold_personalities
 from storage.schema import (
@@ -19,29 +20,22 @@ from storage.schema import (
     Basis,
     ConsentRow,
     CorrectionRow,
+    DepartureRow,
     ErasureRow,
+    GreetingRow,
     MemberRow,
     QuarantinedVoteRow,
     QuarantineRow,
     QuarantineRule,
     ReplyRow,
     ReplySpeakerRow,
-    RoundPairRow,
-    RoundRow,
-    RoundStatus,
     RoundVoterRow,
-    VersionRow,
     VoteCauseRow,
     VoteEventRow,
     utc_now,
 )
 from storage.settings import PrivacySettings
 from storage.trust import held_back
-
-ERASURE_LOCK = 7_226_539  # any number that nothing else on the server locks
-DELETED_MEANWHILE = (
-    "a member deleted data that this round was learning from, so nothing is published: ask for a new one"
-)
 
 
 @dataclass(frozen=True)
@@ -57,6 +51,8 @@ class Deletion:
     documents: int
     """Made of their messages."""
     versions: int
+    marked: tuple[str, ...] = field(default=(), compare=False)
+    """Names of those versions."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +67,8 @@ class Agreement:
     """Ids of the corrections that do not stand any more."""
     held_back: frozenset[tuple[int, int]]
     """Reply and user of the votes that must not count."""
+    departures: frozenset[tuple[int, int]] = frozenset()
+    """Server and member of those who left and whose data there is still kept."""
 
     def stands(self, now: Agreement) -> bool:
         """Return whether nothing was taken back since; what was added meanwhile may wait for another round."""
@@ -79,6 +77,7 @@ class Agreement:
             and now.erasures <= self.erasures
             and now.withdrawals <= self.withdrawals
             and now.held_back <= self.held_back
+            and now.departures >= self.departures
         )
 
 
@@ -122,20 +121,15 @@ def erased_since(session: Session, user_ids: Collection[int], moment: datetime) 
 
     Nobody does so any more until this transaction ends.
     """
-    _hold_erasures(session, "pg_advisory_xact_lock_shared")
+    hold_erasures(session, shared=True)
     deletions = select(ErasureRow.user_id).where(ErasureRow.user_id.in_(user_ids), ErasureRow.erased_at >= moment)
     return session.scalar(deletions.limit(1)) is not None
-
-
-def _hold_erasures(session: Session, lock: str) -> None:
-    """PostgreSQL alone needs it: SQLite has one writer at a time."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(getattr(func, lock)(ERASURE_LOCK)))
 
 
 def read_agreement(session: Session, personality_id: int) -> Agreement:
     """Return what a round of the personality must respect; while it stands, a plan made under it may be written."""
     erasures = session.execute(select(ErasureRow.user_id, ErasureRow.erased_at))
+    departures = session.execute(select(DepartureRow.guild_id, DepartureRow.user_id))
     withdrawals = (
         select(CorrectionRow.id)
         .join(ReplyRow)
@@ -146,6 +140,7 @@ def read_agreement(session: Session, personality_id: int) -> Agreement:
         erasures=frozenset((user_id, erased_at) for user_id, erased_at in erasures),
         withdrawals=frozenset(session.scalars(withdrawals)),
         held_back=frozenset(held_back(session, personality_id) | wrong_facts(session, personality_id)),
+        departures=frozenset((guild, user) for guild, user in departures),
     )
 
 
@@ -154,37 +149,18 @@ def delete_member(session: Session, user_id: int) -> Deletion:
 
     Answers to others that they merely asked for again stay, without their name.
     """
-    _hold_erasures(session, "pg_advisory_xact_lock")  # what is written with their words now is written before, or never
+    hold_erasures(session)  # what is written with their words now is written before, or never
     hold_personalities(session)  # or a round that is being planned would learn from what goes
     reply_ids = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
     correction_ids = select(CorrectionRow.id).where(CorrectionRow.author_id == user_id)
     voted_ids = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id)
-    reached = select(RoundPairRow.round_id).where(
-        or_(
-            RoundPairRow.chosen_reply_id.in_(reply_ids.union(voted_ids)),
-            RoundPairRow.rejected_reply_id.in_(reply_ids.union(voted_ids)),
-            RoundPairRow.correction_id.in_(correction_ids),
-        )
-    )
-    learned = select(VersionRow.id).where(VersionRow.round_id.in_(reached)).cte("learned", recursive=True)
-    # A version goes on from its parent's weights, so it inherits what the parent learned.
-    learned = learned.union(select(VersionRow.id).join(learned, VersionRow.parent_id == learned.c.id))
-    versions = session.execute(
-        update(VersionRow)
-        .where(or_(VersionRow.id.in_(select(learned.c.id)), _is_copy_of(select(learned.c.id))))
-        .values(trained_on_deleted_data=True)
-    )
-    session.execute(
-        update(RoundRow)
-        .where(RoundRow.id.in_(reached), RoundRow.status == RoundStatus.RUNNING)
-        .values(status=RoundStatus.INTERRUPTED, reason=DELETED_MEANWHILE, finished_at=utc_now())
-    )
+    marked = mark_learned(session, reply_ids.union(voted_ids), correction_ids)
     session.merge(ErasureRow(user_id=user_id, erased_at=utc_now()))
     withdraw_consent(session, user_id)
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))
     documents = remove_words_of(session, user_id)
     corrections = session.execute(delete(CorrectionRow).where(CorrectionRow.author_id == user_id))
-    for table in (MemberRow, QuarantinedVoteRow, RoundVoterRow, VoteCauseRow):
+    for table in (MemberRow, QuarantinedVoteRow, RoundVoterRow, VoteCauseRow, GreetingRow, DepartureRow):
         session.execute(delete(table).where(table.user_id == user_id))
     session.execute(
         update(QuarantineRow)
@@ -201,14 +177,9 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         notes=notes,
         summaries=summaries,
         documents=documents,
-        versions=_count(versions),
+        versions=len(marked),
+        marked=marked,
     )
-
-
-def _is_copy_of(version_ids: Select[int]) -> ColumnElement[bool]:
-    """Select imports of the same adapters, which no round made."""
-    digests = select(VersionRow.digest).where(VersionRow.id.in_(version_ids))
-    return and_(VersionRow.round_id.is_(None), VersionRow.digest.in_(digests))
 
 
 def _count(result: Result[Any]) -> int:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from storage.schema import Basis, Origin, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow, plain
+from storage.schema import (
+    Basis,
+    Origin,
+    Outcome,
+    ReplyIdRow,
+    ReplyMessageRow,
+    ReplyRow,
+    ReplySourceRow,
+    ReplySpeakerRow,
+    plain,
+)
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
@@ -23,6 +33,19 @@ class Retrieved:
 
     chunk_id: int
     document_id: int
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The Discord messages whose text a prompt holds."""
+
+    messages: Mapping[int, int] = field(default_factory=dict)
+    """{message id: user id} of those that stand there word for word; nobody wrote the bot's own."""
+    summary: tuple[int, int] | None = None
+    """First and last id of the messages that the summary in the prompt tells."""
+
+
+NO_SOURCES = Sources()
 
 
 @dataclass(frozen=True)
@@ -47,6 +70,7 @@ class NewReply:
     origin: Origin = Origin.CHAT
     strength: float = 1.0
     retrieved: Sequence[Retrieved] = ()
+    sources: Sources = NO_SOURCES
 
 
 @dataclass(frozen=True)
@@ -83,6 +107,8 @@ class Reply:
     message_ids: tuple[int, ...]
     speakers: tuple[int, ...]
     retrieved: tuple[Retrieved, ...]
+    sources: Sources
+    edited_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -101,6 +127,7 @@ def digest_prompt(prompt: str) -> str:
 def start_reply(session: Session, new: NewReply) -> int:
     """Write the reply's row, still without an answer, and return its id."""
     row = ReplyRow(
+        id=_claim_id(session),
         personality_id=new.personality_id,
         version_id=new.version_id,
         base_revision=new.base_revision,
@@ -119,11 +146,29 @@ def start_reply(session: Session, new: NewReply) -> int:
         origin=new.origin,
         strength=new.strength,
         retrieved=[asdict(passage) for passage in new.retrieved],
+        summary_from=new.sources.summary[0] if new.sources.summary else None,
+        summary_to=new.sources.summary[1] if new.sources.summary else None,
     )
     session.add(row)
     session.flush()
+    session.add_all(
+        ReplySourceRow(reply_id=row.id, message_id=message, user_id=user)
+        for message, user in sorted(new.sources.messages.items())
+    )
     session.add_all(ReplySpeakerRow(reply_id=row.id, user_id=user) for user in sorted(set(new.speakers)))
     return row.id
+
+
+def _claim_id(session: Session) -> int | None:
+    """Return an id that no answer had before; None where the database sees to it, as PostgreSQL does.
+
+    SQLite gives the id of a deleted newest row again, and whoever still writes to that answer would write into another.
+    """
+    if session.get_bind().dialect.name != "sqlite":
+        return None
+    newest = select(func.coalesce(func.max(ReplyRow.id), 0)).scalar_subquery()
+    highest = func.max(ReplyIdRow.highest, newest) + 1
+    return session.scalar(update(ReplyIdRow).values(highest=highest).returning(ReplyIdRow.highest))
 
 
 def add_message(session: Session, reply_id: int, message_id: int, channel_id: int, position: int) -> None:
@@ -133,6 +178,11 @@ def add_message(session: Session, reply_id: int, message_id: int, channel_id: in
     """
     if hold_replies(session, {reply_id}):
         session.add(ReplyMessageRow(message_id=message_id, reply_id=reply_id, channel_id=channel_id, position=position))
+
+
+def drop_message(session: Session, message_id: int) -> None:
+    """Forget a message that the bot took back because its answer became shorter; the answer stays."""
+    session.execute(delete(ReplyMessageRow).where(ReplyMessageRow.message_id == message_id))
 
 
 def finish_reply(session: Session, reply_id: int, finished: FinishedReply) -> None:
@@ -254,4 +304,19 @@ def _reply(session: Session, row: ReplyRow) -> Reply:
     )
     speakers = session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id))
     retrieved = tuple(Retrieved(**passage) for passage in row.retrieved)
-    return plain(Reply, row, message_ids=tuple(message_ids), speakers=tuple(speakers), retrieved=retrieved)
+    return plain(
+        Reply,
+        row,
+        message_ids=tuple(message_ids),
+        speakers=tuple(speakers),
+        retrieved=retrieved,
+        sources=_sources(session, row),
+    )
+
+
+def _sources(session: Session, row: ReplyRow) -> Sources:
+    found = session.execute(
+        select(ReplySourceRow.message_id, ReplySourceRow.user_id).where(ReplySourceRow.reply_id == row.id)
+    )
+    summary = None if row.summary_from is None or row.summary_to is None else (row.summary_from, row.summary_to)
+    return Sources({source.message_id: source.user_id for source in found}, summary)

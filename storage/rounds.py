@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.errors import RoundConflict
 from storage.personalities import hold_personality, read_personality, require_active
 from storage.processes import TRAINER, is_alive
 from storage.schema import (
+    CorrectionRow,
     Lesson,
     PairSource,
+    ReplyRow,
     RoundPairRow,
     RoundRow,
     RoundStatus,
@@ -157,6 +159,15 @@ def set_manifest(
 def digest_manifest(pairs: Sequence[ManifestPair]) -> str:
     canonical = json.dumps([asdict(pair) for pair in pairs], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def names_deleted(session: Session, pairs: Sequence[ManifestPair]) -> bool:
+    """Return whether an answer or a correction that the pairs name is gone."""
+    replies = {id_ for pair in pairs for id_ in (pair.chosen_reply_id, pair.rejected_reply_id)} - {None}
+    corrections = {pair.correction_id for pair in pairs} - {None}
+    there = select(func.count()).select_from(ReplyRow).where(ReplyRow.id.in_(replies))
+    written = select(func.count()).select_from(CorrectionRow).where(CorrectionRow.id.in_(corrections))
+    return session.scalar(there) != len(replies) or session.scalar(written) != len(corrections)
 
 
 def read_manifest(session: Session, round_id: int) -> list[ManifestPair]:

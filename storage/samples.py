@@ -55,6 +55,7 @@ def record_samples(
                 basis=reply.basis,
                 speakers=reply.speakers,
                 origin=Origin.SAMPLE,
+                sources=reply.sources,
             ),
         )
         outcome = Outcome.LENGTH if answer.is_cut else Outcome.COMPLETE

@@ -342,6 +342,8 @@ class ReplyRow(Base):
     __table_args__ = (
         Index("ix_replies_prompt", "personality_id", "prompt_digest"),
         Index("ix_replies_channel", "channel_id", "id"),
+        Index("ix_replies_guild", "guild_id", "id"),
+        Index("ix_replies_summary", "channel_id", "summary_to"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -371,7 +373,21 @@ class ReplyRow(Base):
     origin: Mapped[Origin] = mapped_column(default=Origin.CHAT)
     retrieved: Mapped[list[dict[str, int]]] = mapped_column(default=list)
     """The passages quoted in the prompt, in order: chunk_id, and document_id because chunks go with their document."""
+    summary_from: Mapped[int | None] = mapped_column(BigInteger)
+    summary_to: Mapped[int | None] = mapped_column(BigInteger)
+    """Ids of the first and the last message that the summary in the prompt tells; null without a summary."""
+    edited_at: Mapped[datetime | None]
+    """When a message in the prompt was edited, since which it is neither answered again nor trained on."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+
+
+class ReplyIdRow(Base):
+    """The highest id that an answer ever had; one row."""
+
+    __tablename__ = "reply_ids"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    highest: Mapped[int] = mapped_column(default=0)
 
 
 class ReplyMessageRow(Base):
@@ -392,6 +408,17 @@ class ReplySpeakerRow(Base):
 
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+
+
+class ReplySourceRow(Base):
+    """A Discord message whose text stands in a reply's prompt; its deletion reaches the reply."""
+
+    __tablename__ = "reply_sources"
+
+    reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
+    message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, default=NOBODY)
+    """Who wrote it; nobody for the bot's own answers, and for messages that a quoted document was made of."""
 
 
 class VoteEventRow(Base):
@@ -501,6 +528,25 @@ class ErasureRow(Base):
     erased_at: Mapped[datetime]
 
 
+class GreetingRow(Base):
+    """A member who was told once what is kept of them."""
+
+    __tablename__ = "greetings"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    greeted_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class DepartureRow(Base):
+    """A member who left a server, or a server (nobody) that the bot left; what is kept of them goes some time later."""
+
+    __tablename__ = "departures"
+
+    guild_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    left_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+
+
 class ConversationRow(Base):
     """What is remembered of the conversation in a channel beside its messages."""
 
@@ -508,6 +554,8 @@ class ConversationRow(Base):
 
     channel_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     summary: Mapped[str] = mapped_column(Text, default="")
+    summarised_from: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Id of the first message that the summary tells."""
     summarised_to: Mapped[int] = mapped_column(BigInteger, default=0)
     forgotten_to: Mapped[int] = mapped_column(BigInteger, default=0)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -688,6 +736,16 @@ class DocumentSpeakerRow(Base):
 
     document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+
+
+class DocumentSourceRow(Base):
+    """A Discord message that a document was made of; its deletion reaches the document."""
+
+    __tablename__ = "document_sources"
+
+    document_id: Mapped[int] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
+    channel_id: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
 class ChunkRow(Base):

@@ -83,6 +83,8 @@ class DiscordSettings(Section):
     """Ask Discord for the privileged message content intent; without it the bot serves mentions and direct messages."""
     sync_commands: bool = True
     """Register the slash commands with Discord at start-up."""
+    members_intent: bool = False
+    """Ask Discord for the privileged server members intent: who leaves is noticed at once, otherwise once a day."""
 
 
 class ModelSettings(Section):
@@ -348,11 +350,21 @@ class KnowledgeSettings(Section):
     """Seconds after which reading an attachment is given up."""
 
 
+def _only_opt_in(value: Any) -> Any:
+    if value != "opt_in":
+        raise ValueError('set it to "opt_in", the only value: nobody\'s words are trained on unless they said so')
+    return value
+
+
 class PrivacySettings(Section):
-    """What may be trained on."""
+    """What may be trained on, and how long it is kept."""
 
     discord_training_permission: bool = False
     """You attest that Discord granted express permission to train on message content (Developer Policy, rule 21)."""
+    consent: Annotated[Literal["opt_in"], BeforeValidator(_only_opt_in)] = "opt_in"
+    """Whose live messages may be trained on: of members who said so. "opt_in" is the policy, and the only value."""
+    retention_days: Annotated[float, Field(ge=0.0)] = 30.0
+    """Days that what no version was trained on is kept, as is what is left of who or what left; 0 is for ever."""
 
 
 class Settings(Section):
@@ -503,5 +515,6 @@ def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
     section, name = (str(part) for part in first["loc"][:2])
     secret = not sections()[section].model_fields[name].repr
     value = "(hidden)" if secret else repr(first["input"])
-    message = (first["msg"][0].lower() + first["msg"][1:]).replace("tuple", "list")
+    said = first["msg"].removeprefix("Value error, ")
+    message = (said[0].lower() + said[1:]).replace("tuple", "list")
     return f"{origins[f'{section}.{name}']}: {section}.{name} = {value} does not fit: {message}"

@@ -264,6 +264,19 @@ def voted_version(seeded, revision):
     seeded(write)
 
 
+def test_privacy_report_counts_what_is_stored(reactune, settings) -> None:
+    database = open_database(settings)
+    with database.transaction() as session:
+        add_reply(session, basis=None)
+    database.close()
+    code, out, _ = reactune("privacy", "report", "--json")
+    report = json.loads(out)
+    assert (code, report["answers"], report["rows"]["replies"]) == (0, {"none": {"under 1 day": 1}}, 1)
+    lines = reactune("privacy", "report")[1].splitlines()
+    assert "Answers, basis none: 1 (1 under 1 day)." in lines
+    assert "Versions trained on data that was deleted since: none." in lines
+
+
 def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_version):
     code, out, _ = reactune("model", "lineage", "v1", "--json")
     lineage = json.loads(out)

@@ -15,7 +15,7 @@ from storage.evidence import read_corrections, read_replies
 from storage.personalities import hold_personality
 from storage.privacy import Agreement, read_agreement
 from storage.quarantines import hold_back, new_bursts
-from storage.rounds import Round, digest_manifest, read_line, set_manifest
+from storage.rounds import Round, digest_manifest, names_deleted, read_line, set_manifest
 from storage.samples import DrawnAnswer, read_empty_samples, record_samples
 from storage.schema import RoundRow, RoundStatus, plain
 from storage.settings import Settings
@@ -103,7 +103,8 @@ def write_plan(session: Session, round_: Round, plan: Plan, settings: Settings, 
     """Write the round's manifest, unless something was taken back since `agreed` was read; return whether it did."""
     # A deletion ends before the comparison, or begins after the manifest is written and finds the pairs there.
     hold_personality(session, round_.personality_id)
-    if not agreed.stands(read_agreement(session, round_.personality_id)):
+    stands = agreed.stands(read_agreement(session, round_.personality_id))
+    if not stands or names_deleted(session, plan.manifest):
         return False
     set_manifest(
         session,

@@ -19,6 +19,7 @@ from bot.conversation import SPOKEN, Conversation, Reader, goes_on, own_words
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
+from bot.greeting import greet_once
 from bot.message_stream import CURSOR, PART_CHARS
 from bot.prompting import ChatMessage, to_messages, with_memory
 from bot.retrieval import Informed, render_informed
@@ -26,11 +27,11 @@ from bot.summaries import Summaries
 from bot.voices import voice_in
 from storage.bindings import Voice
 from storage.cards import settings_of
-from storage.knowledge import SearchScope, speakers_of
+from storage.knowledge import SearchScope, messages_behind, speakers_of
 from storage.memory import list_notes
 from storage.personalities import read_personality
 from storage.replies import FINISHED_WHOLE, Reply, count_siblings, find_by_message, was_called_into
-from storage.schema import Origin, utc_now
+from storage.schema import NOBODY, Origin, utc_now
 from storage.search import Passage
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ COMMAND_AS_TEXT = (
     "That was sent as a message, not as a command. Type `{command}`, choose the command from the list that opens, then "
     "fill in its fields. Some commands are for admins only."
 )
+EDITED = "A message that I answered there was edited since. Please ask anew."
 BLIND_LABELS = ("A · rate both", "B · rate both")
 TOO_SMALL = "I cannot fit that message into my memory, not even a part of it."
 INTERRUPTED = "-# interrupted by a restart · press 🔁 for another answer"
@@ -51,7 +53,7 @@ class Chat(commands.Cog):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
         self._reader = Reader(bot, bot.database, bot.settings.chat.history_messages)
-        self._summaries = Summaries(bot.engine, bot.database, self._reader)
+        self._summaries = Summaries(bot.engine, bot.database, self._reader, bot.deletions)
         self._cooldown = commands.CooldownMapping[int](
             commands.Cooldown(1, max(bot.settings.chat.cooldown_s, 1e-3)), lambda user_id: user_id
         )
@@ -133,12 +135,14 @@ class Chat(commands.Cog):
                 raise UserFacingError(NOTHING_ASKED)
             return
         self._require_patience(message.author.id)
+        await greet_once(self.bot, message)
         async with _typing(message.channel):
             voice = await voice_in(self.bot, message.channel)
             notes = [note.text for note in await self.bot.database.read(list_notes, message.author.id)]
             informed = await self._render(message, conversation, voice, notes)
             told_of = {message.author.id} if notes else set()
             quoted = [passage.document_id for passage in informed.retrieved]
+            quoted_messages = await self.bot.database.read(messages_behind, quoted)
             ask = Ask(
                 prompt=informed.prompt,
                 voice=voice,
@@ -150,6 +154,10 @@ class Chat(commands.Cog):
                 asked_at=asked_at,
                 source_message_id=message.id,
                 retrieved=informed.retrieved,
+                sources=replace(
+                    conversation.sources,
+                    messages=dict.fromkeys(quoted_messages, NOBODY) | dict(conversation.sources.messages),
+                ),
             )
             explores = random.random() < self.bot.settings.arena.exploration_share
             if explores:
@@ -218,6 +226,8 @@ class Chat(commands.Cog):
         """Answer the reply's prompt again, byte for byte, in the voice that answered it."""
         if reply.base_revision != self.bot.base.revision:
             raise UserFacingError(OTHER_BASE)
+        if reply.edited_at is not None:
+            raise UserFacingError(EDITED)
         self._require_patience(user_id)
         limit = self.bot.settings.chat.siblings_per_prompt
         if await self.bot.database.read(count_siblings, reply) >= limit:
@@ -237,6 +247,7 @@ class Chat(commands.Cog):
                     speakers=frozenset(reply.speakers),
                     source_message_id=reply.source_message_id,
                     retrieved=reply.retrieved,
+                    sources=reply.sources,
                 )
             )
 

@@ -1,80 +1,182 @@
-"""Lets members decide about their own words."""
+"""Lets members see, take along and decide about what is kept of them."""
 
 from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
+from io import BytesIO
+from typing import Any
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
 from bot.app import ReactuneBot
-from bot.failures import answer_privately
-from storage.privacy import consenting, delete_member, describe_bases, give_consent, withdraw_consent
+from bot.failures import answer_privately, tell
+from bot.member_files import pack
+from bot.privacy_texts import describe_deletion, describe_holdings, describe_training
+from storage.holdings import count_holdings
+from storage.member_export import export_member
+from storage.privacy import delete_member, give_consent, withdraw_consent
 
-KEPT = (
-    "I keep my answers, the messages I answered, votes and suggestions, summaries of long conversations, the notes you "
-    "gave me with `/me`, since when voters are members of their server, and messages that admins let me look up. "
-    "`/privacy delete` removes what I keep of you."
-)
+log = logging.getLogger(__name__)
+
 OUTSIDE_DISCORD = (
     "This is a demo on your own machine, not Discord: everything said here may be trained on. In Discord, only what "
     "members allow is."
 )
-ALLOWED = "Thank you. Answers to your messages may be trained on from now on."
+ALLOWED = "Thank you. Answers to your messages may be trained on from now on. `/privacy opt-out` takes that back."
 NOT_YET = "Noted. Nothing said in Discord is trained on at present; should the operator open it, you have agreed."
+DENIED = "Done. No coming round will train on answers to your messages in Discord."
+SENT = "Sent: everything I keep of you is in a file in our direct messages. It says how it is to be read."
+NOT_SENT = (
+    "Your direct messages are closed to me, so the file is here, where only you see it. It goes when you restart "
+    "Discord: save it now."
+)
+CONFIRM = (
+    "Delete everything that I keep of you, in every server? That is your words with the answers to them, your votes, "
+    "suggestions and notes, and documents and summaries made of your messages. It cannot be undone."
+)
+KEPT_ALL = "Nothing was deleted."
+FILES_AT_ONCE = 10  # Discord's limit
 
 
 class Privacy(commands.GroupCog, group_name="privacy", group_description="What is kept of you, and trained on"):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
 
+    async def cog_load(self) -> None:
+        self.bot.add_dynamic_items(PrivacyButton)
+
+    async def cog_unload(self) -> None:
+        self.bot.remove_dynamic_items(PrivacyButton)
+
     @app_commands.command()
     async def show(self, interaction: discord.Interaction) -> None:
-        """Show what is kept and whether your words may be trained on."""
+        """Show what is kept of you, what may be trained on, and why."""
         await interaction.response.defer(ephemeral=True)
-        user = interaction.user.id
-        allowed = await self.bot.database.read(lambda session: bool(consenting(session, {user})))
-        if self.bot.fixed_basis is not None:
-            await answer_privately(interaction, f"{KEPT}\n{OUTSIDE_DISCORD}")
-            return
-        choice = "You **allow** training on your messages." if allowed else "You do **not** allow training on them."
-        await answer_privately(
-            interaction,
-            f"{KEPT}\n{describe_bases(self.bot.settings.privacy)}\n{choice} "
-            "Change it with `/privacy allow` or `/privacy deny`.",
-        )
+        await answer_privately(interaction, await describe_member(self.bot, interaction.user.id))
 
-    @app_commands.command()
-    async def allow(self, interaction: discord.Interaction) -> None:
+    @app_commands.command(name="opt-in")
+    async def opt_in(self, interaction: discord.Interaction) -> None:
         """Allow training on answers to your messages, from now on."""
         await interaction.response.defer(ephemeral=True)
-        await self.bot.database.run(give_consent, interaction.user.id)
-        answer = ALLOWED if self.bot.settings.privacy.discord_training_permission else NOT_YET
-        await answer_privately(interaction, OUTSIDE_DISCORD if self.bot.fixed_basis else answer)
+        await answer_privately(interaction, await allow(self.bot, interaction.user.id))
 
-    @app_commands.command()
-    async def deny(self, interaction: discord.Interaction) -> None:
+    @app_commands.command(name="opt-out")
+    async def opt_out(self, interaction: discord.Interaction) -> None:
         """Do not train on answers to your messages, earlier ones included."""
         await interaction.response.defer(ephemeral=True)
         await self.bot.database.run(withdraw_consent, interaction.user.id)
-        done = "Done. No coming round will train on answers to your messages in Discord."
-        await answer_privately(interaction, OUTSIDE_DISCORD if self.bot.fixed_basis else done)
+        await answer_privately(interaction, OUTSIDE_DISCORD if self.bot.fixed_basis else DENIED)
 
     @app_commands.command()
-    @app_commands.describe(confirm="Type DELETE to delete everything I keep of you")
-    async def delete(self, interaction: discord.Interaction, confirm: str) -> None:
-        """Delete your messages, votes and suggestions from my database."""
-        if confirm != "DELETE":
-            await answer_privately(interaction, "Nothing was deleted: type DELETE to confirm.")
+    async def export(self, interaction: discord.Interaction) -> None:
+        """Get everything that is kept of you as a file, in a direct message."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        user = interaction.user
+        export = await self.bot.database.read(export_member, user.id)
+        files = await asyncio.to_thread(pack, export, discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES)
+        try:
+            for some in _by_tens(files):
+                await user.send("Everything that I keep of you.", files=_attach(some))
+        except discord.Forbidden:
+            for some in _by_tens(files):
+                await interaction.followup.send(NOT_SENT, files=_attach(some), ephemeral=True)
             return
+        await answer_privately(interaction, SENT)
+
+    @app_commands.command()
+    async def delete(self, interaction: discord.Interaction) -> None:
+        """Delete everything that is kept of you; you are asked once more."""
         await interaction.response.defer(ephemeral=True)
-        gone = await self.bot.database.run(delete_member, interaction.user.id)
-        marked = f" {gone.versions} versions that had learned from them are marked." if gone.versions else ""
-        await answer_privately(
-            interaction,
-            f"Deleted: {gone.replies} answers with your words, {gone.votes} vote events, "
-            f"{gone.corrections} suggestions, {gone.notes} notes about you, {gone.summaries} summaries of "
-            f"conversations, {gone.documents} documents made of your messages.{marked}",
-        )
+        await answer_privately(interaction, CONFIRM, buttons(Act.DELETE, Act.KEEP))
+
+
+class Act(StrEnum):
+    """What a button does for whoever presses it."""
+
+    SHOW = "show"
+    ALLOW = "allow"
+    DELETE = "delete"
+    KEEP = "keep"
+
+
+LABELS = {
+    Act.SHOW: "What is kept",
+    Act.ALLOW: "Allow training",
+    Act.DELETE: "Delete everything",
+    Act.KEEP: "Keep it",
+}
+
+
+def buttons(*acts: Act) -> discord.ui.View:
+    view = discord.ui.View(timeout=None)
+    for act in acts:
+        view.add_item(PrivacyButton(act))
+    return view
+
+
+class PrivacyButton(
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"reactune:privacy:(?P<act>show|allow|delete|keep)",
+):
+    """Works after a restart, and for any number of people: it concerns whoever presses it."""
+
+    def __init__(self, act: Act) -> None:
+        self.act = act
+        style = discord.ButtonStyle.danger if act is Act.DELETE else discord.ButtonStyle.secondary
+        super().__init__(discord.ui.Button(label=LABELS[act], style=style, custom_id=f"reactune:privacy:{act.value}"))
+
+    @classmethod
+    async def from_custom_id(
+        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
+    ) -> PrivacyButton:
+        return cls(Act(match["act"]))
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        bot = interaction.client
+        assert isinstance(bot, ReactuneBot)
+        try:
+            await self._act(interaction, bot)
+        except Exception as error:
+            await answer_privately(interaction, tell(error))
+
+    async def _act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
+        user_id = interaction.user.id
+        if self.act in (Act.SHOW, Act.ALLOW):
+            await interaction.response.defer(ephemeral=True, thinking=True)
+            answer = describe_member if self.act is Act.SHOW else allow
+            await answer_privately(interaction, await answer(bot, user_id))
+            return
+        await interaction.response.edit_message(content="One moment …", view=None)  # a second click finds no button
+        done = KEPT_ALL if self.act is Act.KEEP else describe_deletion(await bot.database.run(delete_member, user_id))
+        await interaction.edit_original_response(content=done)
+
+
+async def describe_member(bot: ReactuneBot, user_id: int) -> str:
+    """Return what `/privacy show` says."""
+    holdings, privacy = await bot.database.read(count_holdings, user_id), bot.settings.privacy
+    training = OUTSIDE_DISCORD if bot.fixed_basis else describe_training(holdings, privacy)
+    return f"{describe_holdings(holdings, privacy)}\n{training}"
+
+
+async def allow(bot: ReactuneBot, user_id: int) -> str:
+    """Note the member's consent, and return what to say to it."""
+    await bot.database.run(give_consent, user_id)
+    if bot.fixed_basis is not None:
+        return OUTSIDE_DISCORD
+    return ALLOWED if bot.settings.privacy.discord_training_permission else NOT_YET
+
+
+def _by_tens(files: Sequence[tuple[str, bytes]]) -> list[Sequence[tuple[str, bytes]]]:
+    return [files[start : start + FILES_AT_ONCE] for start in range(0, len(files), FILES_AT_ONCE)]
+
+
+def _attach(files: Sequence[tuple[str, bytes]]) -> list[discord.File]:
+    return [discord.File(BytesIO(content), name) for name, content in files]
 
 
 async def setup(bot: ReactuneBot) -> None:

@@ -780,7 +780,7 @@ class TestExploration:
 
     async def test_the_basis_of_both_is_that_of_chat(self, place, rows):
         await place.ask("hi")
-        await place.ada.slash(place.channel, "privacy allow")
+        await place.ada.slash(place.channel, "privacy opt-in")
         await place.ask("hi again")
         assert [row.basis for row in rows(ReplyRow)] == [None, None, Basis.LIVE_CHAT, Basis.LIVE_CHAT]
 

@@ -174,7 +174,8 @@ class TestMembership:
     async def test_members_are_forgotten_with_their_data_and_stay_so(self, place, rows, env, new_bot):
         answer = await place.ask("hi", who=place.bo)
         await place.ada.react(answer, "👍")
-        await place.ada.slash(place.channel, "privacy delete", confirm="DELETE")
+        asked = await place.ada.slash(place.channel, "privacy delete")
+        await place.ada.click(asked.response, label="Delete everything")
         old = env.bot
         await env.restart_bot(new_bot())
         assert rows(MemberRow) == []
@@ -312,66 +313,15 @@ class TestLiveChat:
         assert rows(ReplyRow)[0].basis is None
 
     async def test_everybody_quoted_must_have_agreed(self, place, rows):
-        await place.ada.slash(place.channel, "privacy allow")
+        await place.ada.slash(place.channel, "privacy opt-in")
         answer = await place.ask("hi")
         await place.bo.send(place.channel, "and me?", reply_to=answer)
         assert [row.basis for row in rows(ReplyRow)] == [Basis.LIVE_CHAT, None]
 
     async def test_a_suggestion_needs_its_authors_consent_too(self, place, rows):
-        await place.ada.slash(place.channel, "privacy allow")
+        await place.ada.slash(place.channel, "privacy opt-in")
         await place.ask("hi")
         form = await place.bo.slash(place.channel, "suggest")
         done = await place.bo.submit_modal(form, {"text": "better"})
         assert "not trained on" in done.response.content
         assert rows(CorrectionRow)[0].basis is None
-
-
-class TestPrivacyOutsideDiscord:
-    @pytest.mark.parametrize("command", ["show", "allow", "deny"])
-    async def test_it_says_that_everything_said_here_may_be_trained_on(self, place, command):
-        result = await place.ada.slash(place.channel, f"privacy {command}")
-        assert "everything said here may be trained on" in result.response.content
-
-
-class TestPrivacy:
-    @pytest.fixture
-    def fixed_basis(self):
-        return None
-
-    async def test_allowing_promises_no_more_than_the_operator_opened(self, place):
-        result = await place.ada.slash(place.channel, "privacy allow")
-        assert "Nothing said in Discord is trained on at present" in result.response.content
-
-    async def test_show_says_what_is_open_and_what_one_chose(self, place):
-        before = await place.ada.slash(place.channel, "privacy show")
-        assert "do **not** allow" in before.response.content
-        assert "privacy.discord_training_permission = false" in before.response.content
-        await place.ada.slash(place.channel, "privacy allow")
-        after = await place.ada.slash(place.channel, "privacy show")
-        assert "**allow** training" in after.response.content
-        await place.ada.slash(place.channel, "privacy deny")
-        again = await place.ada.slash(place.channel, "privacy show")
-        assert "do **not** allow" in again.response.content
-
-    async def test_deleted_votes_do_not_come_back_with_a_restart_and_new_ones_count(self, place, votes, env, new_bot):
-        answer = await place.ask("hi", who=place.bo)
-        await place.ada.react(answer, "👍")
-        await place.ada.slash(place.channel, "privacy delete", confirm="DELETE")
-        assert votes(1) == {}
-        old = env.bot
-        await env.restart_bot(new_bot())
-        assert votes(1) == {}
-        await place.ada.unreact(answer, "👍")
-        await place.ada.react(answer, "👎")
-        assert votes(1) == {place.ada.id: Vote.DOWN}
-        await old.close()
-
-    async def test_delete_needs_confirmation_and_removes_what_is_kept(self, place, rows):
-        answer = await place.ask("hi")
-        await place.ada.react(answer, "👍")
-        refused = await place.ada.slash(place.channel, "privacy delete", confirm="yes")
-        assert "Nothing was deleted" in refused.response.content
-        done = await place.ada.slash(place.channel, "privacy delete", confirm="DELETE")
-        assert "1 answers" in done.response.content
-        assert rows(ReplyRow) == []
-        assert rows(VoteEventRow) == []

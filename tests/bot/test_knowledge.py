@@ -190,7 +190,8 @@ async def test_a_message_is_read_and_its_author_is_a_speaker_of_the_answer(place
 async def test_a_member_who_deletes_their_data_takes_the_document_along(place, engine, knowledge, rows):
     said = await place.bo.send(place.channel, RULES)
     await knowledge("add", message=said.jump_url)
-    await place.bo.slash(place.channel, "privacy delete", confirm="DELETE")
+    asked = await place.bo.slash(place.channel, "privacy delete")
+    await place.bo.click(asked.response, label="Delete everything")
     assert rows(DocumentSpeakerRow) == rows(ChunkRow) == []
     await place.ask(QUESTION)
     assert "quoted" not in engine.requests[0].prompt

@@ -31,16 +31,19 @@ class RefusedBot(ReactuneBot):
     """Discord's answer to a login, without Discord."""
 
     refusal: Exception | None = None
-    asked_for_content: list[bool]
+    asked_for: list[tuple[bool, bool]]
+    """Message content and members, at each attempt."""
+    lacks: tuple[bool, bool]
 
     async def start(self, token: str, *, reconnect: bool = True) -> None:
-        self.asked_for_content.append(self.intents.message_content)
-        if self.refusal and self.intents.message_content:
+        asked = (self.intents.message_content, self.intents.members)
+        self.asked_for.append(asked)
+        if self.refusal and any(asks and lacks for asks, lacks in zip(asked, self.lacks, strict=True)):
             raise self.refusal
 
 
 @pytest.fixture
-def attempts() -> list[bool]:
+def attempts() -> list[tuple[bool, bool]]:
     return []
 
 
@@ -48,10 +51,10 @@ def attempts() -> list[bool]:
 def refused(attempts):
     """Return a factory of bots that Discord refuses with the given error."""
 
-    def factory(error: Exception | None):
+    def factory(error: Exception | None, lacks: tuple[bool, bool] = (True, False)):
         def create(settings) -> RefusedBot:
             bot = RefusedBot(settings, engine=None, base=None, fixed_basis=None)
-            bot.refusal, bot.asked_for_content = error, attempts
+            bot.refusal, bot.asked_for, bot.lacks = error, attempts, lacks
             return bot
 
         return create
@@ -83,9 +86,25 @@ def test_an_unreachable_discord_is_a_sentence(with_token, refused, error):
 
 def test_a_missing_intent_is_said_and_the_bot_serves_without_it(with_token, refused, attempts, caplog):
     run_bot(with_token, refused(discord.PrivilegedIntentsRequired(None)))
-    assert attempts == [True, False]
+    assert attempts == [(True, False), (False, False)]
     assert "serves only mentions, direct messages" in caplog.text
     assert "Message Content Intent" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lacks", "tried"),
+    [
+        ((False, True), [(True, True), (True, False)]),
+        ((True, True), [(True, True), (True, False), (False, False)]),
+    ],
+)
+def test_the_members_intent_is_given_up_first(with_token, refused, attempts, caplog, lacks, tried):
+    discord_settings = with_token.discord.model_copy(update={"members_intent": True})
+    settings = with_token.model_copy(update={"discord": discord_settings})
+    run_bot(settings, refused(discord.PrivilegedIntentsRequired(None), lacks))
+    assert attempts == tried
+    assert "who leaves a server is noticed once a day" in caplog.text
+    assert ("serves only mentions" in caplog.text) is lacks[0]
 
 
 def test_a_second_bot_on_the_data_folder_is_refused(with_token, refused):

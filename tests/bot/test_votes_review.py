@@ -210,7 +210,8 @@ class TestReview:
     async def test_a_burst_on_an_answer_that_was_deleted_leaves_nothing_to_decide(self, place):
         await burst(place)
         shown = await review(place)
-        await place.grace.slash(place.channel, "privacy delete", confirm="DELETE")
+        asked = await place.grace.slash(place.channel, "privacy delete")
+        await place.grace.click(asked.response, label="Delete everything")
         done = await decide(place, shown, "Count them")
         assert done.content.endswith("No votes wait for a decision.")
 

@@ -95,7 +95,8 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
         ("[chat]\ntemperature = 1", "chat.temperature is not a setting: did you mean generation.temperature?"),
         (
             "[privacy]\nq = 1",
-            "privacy.q is not a setting: it must be one of privacy.discord_training_permission",
+            "privacy.q is not a setting: it must be one of privacy.discord_training_permission, privacy.consent, "
+            "privacy.retention_days",
         ),
         ("model = 5", "model must be a table: write [model] above its settings"),
         ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),
@@ -276,3 +277,11 @@ def test_an_answer_must_leave_room_for_its_prompt() -> None:
     ) as raised:
         load_settings(environment={"REACTUNE_GENERATION__MAX_NEW_TOKENS": "4096"})
     assert "model.context_tokens = 2048" in str(raised.value)
+
+
+def test_consent_has_one_value_and_says_why(config: Path) -> None:
+    sentence = refusal(config, '[privacy]\nconsent = "opt_out"')
+    assert sentence.endswith(
+        "privacy.consent = 'opt_out' does not fit: set it to \"opt_in\", the only value: nobody's words are trained on "
+        "unless they said so"
+    )

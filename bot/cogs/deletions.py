@@ -1,0 +1,213 @@
+"""Removes here what is deleted on Discord, and serves no old words of what is edited there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime, timedelta
+
+import discord
+from discord.ext import commands
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from bot.app import ReactuneBot
+from bot.errors import UserFacingError
+from bot.library import Source
+from bot.sources import PinsChannel, from_message, read_pins
+from storage.erasing import Erased, erase_channel, erase_messages, is_kept, note_edit
+from storage.errors import StorageError
+from storage.knowledge import Document, made_of, remove_document
+from storage.recheck import kept_messages
+from storage.schema import DocumentKind, utc_now
+
+log = logging.getLogger(__name__)
+
+PAGE = 100  # Discord's limit
+UNKNOWN_CHANNEL, UNKNOWN_MESSAGE = 10003, 10008  # of Discord's error codes
+SHORTEST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 30.0
+
+Work = Callable[[], Awaitable[None]]
+
+
+class DeletedOnDiscord(commands.Cog):
+    def __init__(self, bot: ReactuneBot) -> None:
+        self.bot = bot
+        self._rechecking: asyncio.Task[None] | None = None
+
+    async def cog_unload(self) -> None:
+        self._stop_rechecking()
+
+    @commands.Cog.listener()
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        await self._forget(payload.channel_id, {payload.message_id})
+
+    @commands.Cog.listener()
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        await self._forget(payload.channel_id, payload.message_ids)
+
+    @commands.Cog.listener()
+    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
+        await self._forget_channel(channel.id)
+
+    @commands.Cog.listener()
+    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
+        await self._forget_channel(payload.thread_id)
+
+    @commands.Cog.listener()
+    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        message = payload.message
+        if message.edited_at is not None and not message.author.bot:
+            await self._take_edit(message, message.edited_at)
+
+    async def _forget(self, channel_id: int, message_ids: Collection[int]) -> None:
+        self.bot.deletions.note(channel_id, message_ids)
+
+        def erase(session: Session) -> Erased:
+            return erase_messages(session, channel_id, message_ids)
+
+        async def work() -> None:
+            # Most messages on a server are none of ours: they cost a read, not a place in the queue of writers.
+            if await self.bot.database.read(is_kept, channel_id, message_ids):
+                _tell("deleted messages", await self.bot.database.run(erase))
+
+        await _persistently(work)
+
+    async def _forget_channel(self, channel_id: int) -> None:
+        self.bot.deletions.note(channel_id)
+
+        async def work() -> None:
+            _tell("a deleted channel", await self.bot.database.run(erase_channel, channel_id))
+
+        await _persistently(work)
+
+    async def _take_edit(self, message: discord.Message, edited_at: datetime) -> None:
+        channel_id = message.channel.id
+
+        async def work() -> None:
+            concerned = await self.bot.database.run(note_edit, channel_id, message.id, edited_at)
+            if concerned:
+                log.info("A message was edited that the prompts of %d answers hold.", concerned)
+
+        if not await self.bot.database.read(is_kept, channel_id, {message.id}):
+            return
+        await _persistently(work)
+        for document in await self.bot.database.read(made_of, message.id):
+            if document.refreshed_at < edited_at:
+                await self._read_again(document, message)
+
+    async def _read_again(self, document: Document, message: discord.Message) -> None:
+        """Put the new words into the document; one that cannot be read again is removed."""
+        try:
+            source = await _source(document, message)
+            await self.bot.library.refresh(document, source, _silent)
+        except (UserFacingError, StorageError, discord.HTTPException) as error:
+            log.warning("Document %d is removed: a message of it was edited, and now %s.", document.id, error)
+            await self.bot.database.run(_remove, document)
+
+    # After a gap
+
+    @commands.Cog.listener()
+    async def on_ready(self) -> None:
+        self._start_rechecking()
+
+    @commands.Cog.listener()
+    async def on_resumed(self) -> None:
+        self._start_rechecking()
+
+    def _start_rechecking(self) -> None:
+        self._stop_rechecking()
+        self._rechecking = self.bot.spawn(self._recheck(), "look for deleted messages")
+
+    def _stop_rechecking(self) -> None:
+        if self._rechecking is not None:
+            self._rechecking.cancel()
+
+    async def _recheck(self) -> None:
+        """Look whether the messages behind recent answers still stand: a gateway gap loses what happened to them."""
+        if self.bot.fixed_basis is not None:
+            return  # a simulated server keeps no messages of earlier starts
+        since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
+        here = {guild.id for guild in self.bot.guilds}
+        for channel_id, message_ids in (await self.bot.database.read(kept_messages, since, here)).items():
+            try:
+                await self._recheck_channel(channel_id, message_ids)
+            except discord.HTTPException as error:
+                if error.code == UNKNOWN_CHANNEL:
+                    await self._forget_channel(channel_id)
+                else:
+                    log.debug("messages of channel %s cannot be read: %s", channel_id, error)
+
+    async def _recheck_channel(self, channel_id: int, message_ids: Collection[int]) -> None:
+        channel = self.bot.get_partial_messageable(channel_id)
+        left = sorted(message_ids)
+        while left:
+            before = discord.Object(left[-1] + 1)
+            page = {m.id: m async for m in channel.history(limit=PAGE, before=before)}
+            reached = min(page, default=0)
+            for id_ in [id_ for id_ in left if id_ >= reached]:
+                await self._recheck_message(channel, id_, page.get(id_))
+            left = [id_ for id_ in left if id_ < reached]
+
+    async def _recheck_message(
+        self, channel: discord.PartialMessageable, message_id: int, found: discord.Message | None
+    ) -> None:
+        if found is None and await _is_deleted(channel, message_id):
+            await self._forget(channel.id, {message_id})
+        elif found is not None and found.edited_at is not None and not found.author.bot:
+            await self._take_edit(found, found.edited_at)
+
+
+async def _is_deleted(channel: discord.PartialMessageable, message_id: int) -> bool:
+    """Ask for the message itself: a history that the bot may not read looks like an empty one."""
+    try:
+        await channel.fetch_message(message_id)
+    except discord.NotFound as error:
+        return error.code == UNKNOWN_MESSAGE
+    return False
+
+
+async def _source(document: Document, message: discord.Message) -> Source:
+    if document.kind is DocumentKind.PINS:
+        if not isinstance(message.channel, PinsChannel):
+            raise UserFacingError("its channel has no pinned messages that I can read")
+        return await read_pins(message.channel)
+    return from_message(message)
+
+
+def _remove(session: Session, document: Document) -> None:
+    remove_document(session, document.guild_id, document.id)
+
+
+async def _silent(_done: int, _of: int) -> None:
+    """Nobody watches."""
+
+
+async def _persistently(work: Work) -> None:
+    """Do the work, again and again while the database is away: what was deleted must go."""
+    pause_s = SHORTEST_PAUSE_S
+    while True:
+        try:
+            return await work()
+        except (DBAPIError, PoolTimeout) as error:
+            log.warning("A deletion waits for the database (%s); next try in %.1f s.", error, pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _tell(what: str, erased: Erased) -> None:
+    log.info(
+        "Removed with %s: %d answers, %d summaries, %d documents%s.",
+        what,
+        erased.replies,
+        erased.summaries,
+        erased.documents,
+        f"; marked: {', '.join(erased.marked)}" if erased.marked else "",
+    )
+
+
+async def setup(bot: ReactuneBot) -> None:
+    await bot.add_cog(DeletedOnDiscord(bot))

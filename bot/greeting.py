@@ -1,0 +1,28 @@
+"""Tells a member, once, what is kept when they talk to the bot."""
+
+from __future__ import annotations
+
+import logging
+
+import discord
+
+from bot.app import ReactuneBot
+from bot.cogs.privacy import Act, buttons
+from bot.privacy_texts import first_notice
+from storage.greetings import greet, take_back_greeting
+
+log = logging.getLogger(__name__)
+
+
+async def greet_once(bot: ReactuneBot, message: discord.Message) -> None:
+    """Send the notice below the member's first message; outside Discord there is nothing to tell."""
+    member = message.author.id
+    if bot.fixed_basis is not None or not await bot.database.run(greet, member):
+        return
+    privacy = bot.settings.privacy
+    acts = (Act.SHOW, Act.ALLOW) if privacy.discord_training_permission else (Act.SHOW,)
+    try:
+        await message.channel.send(first_notice(privacy), view=buttons(*acts), silent=True)
+    except discord.HTTPException as error:
+        log.warning("Discord did not take the first notice to %d (%s); their next message brings it.", member, error)
+        await bot.database.run(take_back_greeting, member)

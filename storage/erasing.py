@@ -1,0 +1,199 @@
+"""Removes what is no longer to be kept here: deleted messages and channels, and servers and members that left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, Select, and_, delete, false, or_, select, union, update
+from sqlalchemy.orm import Session
+
+from storage.knowledge import erase_documents
+from storage.marking import ReplyIds, hold_erasures, mark_learned
+from storage.memory import begin_anew
+from storage.personalities import hold_personalities
+from storage.privacy import delete_member
+from storage.schema import (
+    NOBODY,
+    ArenaRow,
+    BindingRow,
+    ConversationRow,
+    ConversationSpeakerRow,
+    CorrectionRow,
+    DocumentRow,
+    DocumentSourceRow,
+    DocumentSpeakerRow,
+    MemberRow,
+    Origin,
+    QuarantinedVoteRow,
+    ReplyMessageRow,
+    ReplyRow,
+    ReplySourceRow,
+    ReplySpeakerRow,
+    VoteCauseRow,
+    VoteEventRow,
+)
+
+NONE = select(CorrectionRow.id).where(false())
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What went, and the names of the versions that had learned from it."""
+
+    replies: int = 0
+    summaries: int = 0
+    """Of conversations, which are begun anew."""
+    documents: int = 0
+    marked: tuple[str, ...] = ()
+
+
+def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> bool:
+    """Return whether the text of one of the Discord messages is kept in any form."""
+    kept: tuple[ReplyIds, ...] = (
+        _holding(channel_id, message_ids),
+        _summaries_of(channel_id, message_ids),
+        select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id.in_(message_ids)),
+    )
+    return any(session.scalar(query.limit(1)) is not None for query in kept)
+
+
+def erase_messages(session: Session, channel_id: int, message_ids: Collection[int]) -> Erased:
+    """Remove the text of Discord messages that were deleted, wherever it stands, and mark what learned from it.
+
+    An answer goes with any of its own messages, and with any message that its prompt holds.
+    """
+    _hold(session)
+    documents = select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id.in_(message_ids))
+    summaries = session.scalars(_summaries_of(channel_id, message_ids)).all()
+    return _erase(session, _holding(channel_id, message_ids), documents, summaries)
+
+
+def erase_channel(session: Session, channel_id: int) -> Erased:
+    """Remove the text of a channel or thread that was deleted, but for arenas, which hold no member's words."""
+    _hold(session)
+    documents = select(DocumentSourceRow.document_id).where(DocumentSourceRow.channel_id == channel_id)
+    quoted = select(DocumentSourceRow.message_id).where(DocumentSourceRow.channel_id == channel_id)
+    replies = union(
+        select(ReplyRow.id).where(ReplyRow.channel_id == channel_id, ReplyRow.origin != Origin.ARENA),
+        select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id.in_(quoted)),
+    )
+    told = select(ConversationRow.channel_id).where(ConversationRow.channel_id == channel_id)
+    return _erase(session, replies, documents, session.scalars(told).all())
+
+
+def note_edit(session: Session, channel_id: int, message_id: int, edited_at: datetime) -> int:
+    """Note that a message says something else since then, and return how many earlier answers held the old words.
+
+    They stay to be seen and voted on, but are neither given again nor trained on. A summary that tells the old words is
+    begun anew; documents are read again by the bot, which can.
+    """
+    told = _summaries_of(channel_id, [message_id]).where(ConversationRow.updated_at < edited_at)
+    begin_anew(session, session.scalars(told).all())
+    held = select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id == message_id)
+    concerned = update(ReplyRow).where(
+        ReplyRow.id.in_(held), ReplyRow.created_at < edited_at, ReplyRow.edited_at.is_(None)
+    )
+    return _count(session.execute(concerned.values(edited_at=edited_at, basis=None)))
+
+
+def erase_guild(session: Session, guild_id: int) -> Erased:
+    """Remove everything of a server, but for its personalities, whose versions stay."""
+    _hold(session)
+    replies = select(ReplyRow.id).where(ReplyRow.guild_id == guild_id)
+    channels = session.scalars(_told_in(guild_id)).all()
+    documents = select(DocumentRow.id).where(DocumentRow.guild_id == guild_id)
+    erased = _erase(session, replies, documents, channels)
+    for table in (MemberRow, DocumentRow, BindingRow, ArenaRow):
+        session.execute(delete(table).where(table.guild_id == guild_id))
+    return erased
+
+
+def erase_member_in(session: Session, guild_id: int, user_id: int) -> Erased:
+    """Remove a member's data in one server; where nothing of them is left in another, all that is kept of them."""
+    _hold(session)
+    here = select(ReplyRow.id).where(ReplyRow.guild_id == guild_id)
+    replies = select(ReplySpeakerRow.reply_id).where(
+        ReplySpeakerRow.user_id == user_id, ReplySpeakerRow.reply_id.in_(here)
+    )
+    voted = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id, VoteEventRow.reply_id.in_(here))
+    written = select(CorrectionRow.id).where(CorrectionRow.author_id == user_id, CorrectionRow.reply_id.in_(here))
+    summaries = select(ConversationSpeakerRow.channel_id).where(
+        ConversationSpeakerRow.user_id == user_id, ConversationSpeakerRow.channel_id.in_(_told_in(guild_id))
+    )
+    told = session.scalars(summaries).all()
+    documents = select(DocumentSpeakerRow.document_id).where(
+        DocumentSpeakerRow.user_id == user_id,
+        DocumentSpeakerRow.document_id.in_(select(DocumentRow.id).where(DocumentRow.guild_id == guild_id)),
+    )
+    marked = mark_learned(session, replies.union(voted), written)
+    session.execute(delete(CorrectionRow).where(CorrectionRow.id.in_(written)))
+    for table in (VoteEventRow, VoteCauseRow, QuarantinedVoteRow):
+        session.execute(delete(table).where(table.user_id == user_id, table.reply_id.in_(here)))
+    session.execute(delete(MemberRow).where(MemberRow.guild_id == guild_id, MemberRow.user_id == user_id))
+    erased = _erase(session, replies, documents, told)
+    session.execute(
+        update(ReplyRow).where(ReplyRow.guild_id == guild_id, ReplyRow.author_id == user_id).values(author_id=NOBODY)
+    )
+    if not _is_known(session, user_id):
+        delete_member(session, user_id)
+    return Erased(erased.replies, erased.summaries, erased.documents, marked)
+
+
+def _is_known(session: Session, user_id: int) -> bool:
+    signs = (
+        select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.user_id == user_id),
+        select(VoteEventRow.user_id).where(VoteEventRow.user_id == user_id),
+        select(CorrectionRow.author_id).where(CorrectionRow.author_id == user_id),
+        select(MemberRow.user_id).where(MemberRow.user_id == user_id),
+    )
+    return any(session.scalar(sign.limit(1)) is not None for sign in signs)
+
+
+def _hold(session: Session) -> None:
+    hold_erasures(session)  # what is written from the messages now is written before, or never
+    hold_personalities(session)  # or a round that is being planned would learn from what goes
+
+
+def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Erased:
+    marked = mark_learned(session, replies, NONE)
+    gone = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(replies)))  # first: documents may say which
+    return Erased(_count(gone), begin_anew(session, channel_ids), erase_documents(session, documents), marked)
+
+
+def _holding(channel_id: int, message_ids: Collection[int]) -> ReplyIds:
+    """Select the answers that the messages carry, or whose prompts hold or tell them.
+
+    A union, each part of which has an index: most messages that are deleted on a server are none of ours.
+    """
+    told: list[ColumnElement[bool]] = [
+        and_(ReplyRow.channel_id == channel_id, ReplyRow.summary_to >= id_, ReplyRow.summary_from <= id_)
+        for id_ in message_ids
+    ]
+    return union(
+        select(ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids)),
+        select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id.in_(message_ids)),
+        select(ReplyRow.id).where(or_(false(), *told)),
+    )
+
+
+def _summaries_of(channel_id: int, message_ids: Collection[int]) -> Select[int]:
+    """Select the channel where its summary tells one of the messages."""
+    told: list[ColumnElement[bool]] = [
+        and_(ConversationRow.summarised_from <= id_, ConversationRow.summarised_to >= id_) for id_ in message_ids
+    ]
+    return select(ConversationRow.channel_id).where(
+        ConversationRow.channel_id == channel_id, ConversationRow.summary != "", or_(false(), *told)
+    )
+
+
+def _told_in(guild_id: int) -> Select[int]:
+    """Select the channels of a server whose conversation is remembered."""
+    channels = select(ReplyRow.channel_id).where(ReplyRow.guild_id == guild_id)
+    return select(ConversationRow.channel_id).where(ConversationRow.channel_id.in_(channels))
+
+
+def _count(result: Any) -> int:
+    return cast(CursorResult[Any], result).rowcount

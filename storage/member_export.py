@@ -1,0 +1,185 @@
+"""Everything that is kept of one member, as plain values for a file: docs/privacy.md describes the format.
+
+Of a prompt that others spoke in as well, a member gets no text: it holds the words of people who did not ask for a
+copy, and a rendered prompt does not say reliably whose words are whose. Their own messages in it are named by their
+addresses on Discord, where they stand: one that is deleted there is deleted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from storage.schema import (
+    ConsentRow,
+    ConversationRow,
+    ConversationSpeakerRow,
+    CorrectionRow,
+    DepartureRow,
+    DocumentRow,
+    DocumentSpeakerRow,
+    ErasureRow,
+    GreetingRow,
+    MemberNoteRow,
+    MemberRow,
+    ReplyRow,
+    ReplySourceRow,
+    ReplySpeakerRow,
+    RoundVoterRow,
+    VoteCauseRow,
+    VoteEventRow,
+    utc_now,
+)
+
+FORMAT = "reactune-member"
+FORMAT_VERSION = 1
+OF_SHARED_PROMPTS = (
+    "Answers whose prompt holds only your words stand here in full. Where others spoke too, only the addresses of your "
+    "own messages are given, because the prompt is theirs as well; an answer stands here where it was for you."
+)
+
+
+def export_member(session: Session, user_id: int) -> dict[str, Any]:
+    """Return everything about the member; moments are in ISO 8601, ids are text because they outgrow JavaScript."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "made_at": _moment(utc_now()),
+        "member": str(user_id),
+        "about": OF_SHARED_PROMPTS,
+        "consent": _dates(session, user_id),
+        "answers": list(_answers(session, user_id)),
+        "votes": list(_votes(session, user_id)),
+        "causes": list(_causes(session, user_id)),
+        "suggestions": list(_suggestions(session, user_id)),
+        "notes": [
+            {"text": row.text, "written_at": _moment(row.created_at)}
+            for row in session.scalars(select(MemberNoteRow).where(MemberNoteRow.user_id == user_id))
+        ],
+        "documents": list(_documents(session, user_id)),
+        "summaries": list(_summaries(session, user_id)),
+        "memberships": [
+            {"server": str(row.guild_id), "joined_at": _moment(row.joined_at)}
+            for row in session.scalars(select(MemberRow).where(MemberRow.user_id == user_id))
+        ],
+        "departures": [
+            {"server": str(row.guild_id), "left_at": _moment(row.left_at)}
+            for row in session.scalars(select(DepartureRow).where(DepartureRow.user_id == user_id))
+        ],
+        "rounds": [
+            {"round": row.round_id, "share": row.share, "influence": row.influence}
+            for row in session.scalars(select(RoundVoterRow).where(RoundVoterRow.user_id == user_id))
+        ],
+    }
+
+
+def _dates(session: Session, user_id: int) -> dict[str, str | None]:
+    consent, erasure = session.get(ConsentRow, user_id), session.get(ErasureRow, user_id)
+    greeting = session.get(GreetingRow, user_id)
+    return {
+        "training_allowed_since": _moment(consent.given_at) if consent else None,
+        "last_deletion_at": _moment(erasure.erased_at) if erasure else None,
+        "told_at": _moment(greeting.greeted_at) if greeting else None,
+    }
+
+
+def _answers(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
+    """Yield the answers whose prompts hold their words, and those that they asked for again."""
+    spoken = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
+    rows = session.scalars(
+        select(ReplyRow).where(ReplyRow.id.in_(spoken) | (ReplyRow.author_id == user_id)).order_by(ReplyRow.id)
+    )
+    for row in rows.all():
+        people = set(session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id)))
+        is_own, is_for_them = people == {user_id}, row.author_id == user_id
+        yield {
+            "id": row.id,
+            "at": _moment(row.created_at),
+            "server": _id(row.guild_id),
+            "channel": str(row.channel_id),
+            "your_messages": [_address(row, message_id) for message_id in _own_messages(session, row.id, user_id)],
+            "prompt": row.messages if is_own else None,
+            "answer": row.answer if is_own or is_for_them else None,
+            "shared_with_others": not is_own,
+            "training_basis": row.basis.value if row.basis else None,
+        }
+
+
+def _own_messages(session: Session, reply_id: int, user_id: int) -> list[int]:
+    own = select(ReplySourceRow.message_id).where(
+        ReplySourceRow.reply_id == reply_id, ReplySourceRow.user_id == user_id
+    )
+    return sorted(session.scalars(own))
+
+
+def _address(row: ReplyRow, message_id: int) -> str:
+    return f"https://discord.com/channels/{row.guild_id or '@me'}/{row.channel_id}/{message_id}"
+
+
+def _votes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
+    rows = select(VoteEventRow).where(VoteEventRow.user_id == user_id).order_by(VoteEventRow.id)
+    for row in session.scalars(rows):
+        yield {
+            "answer": row.reply_id,
+            "message": str(row.message_id),
+            "emoji": row.emoji,
+            "set": row.standing,
+            "at": _moment(row.created_at),
+        }
+
+
+def _causes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
+    for row in session.scalars(select(VoteCauseRow).where(VoteCauseRow.user_id == user_id)):
+        yield {"answer": row.reply_id, "cause": row.cause.value, "at": _moment(row.created_at)}
+
+
+def _suggestions(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
+    rows = select(CorrectionRow).where(CorrectionRow.author_id == user_id).order_by(CorrectionRow.id)
+    for row in session.scalars(rows):
+        yield {
+            "answer": row.reply_id,
+            "text": row.text,
+            "at": _moment(row.created_at),
+            "withdrawn_at": _moment(row.withdrawn_at),
+            "training_basis": row.basis.value if row.basis else None,
+        }
+
+
+def _documents(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
+    """Yield documents made of their messages; the text of one that others wrote too is theirs as well."""
+    made = select(DocumentSpeakerRow.document_id).where(DocumentSpeakerRow.user_id == user_id)
+    rows = select(DocumentRow).where(DocumentRow.id.in_(made), DocumentRow.removed_at.is_(None))
+    for row in session.scalars(rows).all():
+        people = select(DocumentSpeakerRow.user_id).where(DocumentSpeakerRow.document_id == row.id)
+        yield {
+            "id": row.id,
+            "server": str(row.guild_id),
+            "title": row.title,
+            "link": row.link,
+            "text": row.text if set(session.scalars(people)) == {user_id} else None,
+            "added_at": _moment(row.added_at),
+        }
+
+
+def _summaries(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
+    told = select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == user_id)
+    for row in session.scalars(select(ConversationRow).where(ConversationRow.channel_id.in_(told))).all():
+        people = select(ConversationSpeakerRow.user_id).where(ConversationSpeakerRow.channel_id == row.channel_id)
+        is_own = set(session.scalars(people)) == {user_id}
+        yield {
+            "channel": str(row.channel_id),
+            "text": row.summary if is_own else None,
+            "written_at": _moment(row.updated_at),
+        }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None
+
+
+def _id(id_: int | None) -> str | None:
+    return None if id_ is None else str(id_)

@@ -1,0 +1,113 @@
+"""What is stored of members, for the operator: by basis and age, by table, and what was agreed and deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+
+from storage.marking import names_of
+from storage.retention import count_past, keeps_until
+from storage.schema import (
+    Base,
+    ConsentRow,
+    ConversationRow,
+    ConversationSpeakerRow,
+    CorrectionRow,
+    DepartureRow,
+    DocumentRow,
+    DocumentSourceRow,
+    DocumentSpeakerRow,
+    ErasureRow,
+    GreetingRow,
+    MemberNoteRow,
+    MemberRow,
+    QuarantinedVoteRow,
+    ReplyMessageRow,
+    ReplyRow,
+    ReplySourceRow,
+    ReplySpeakerRow,
+    RoundVoterRow,
+    VersionRow,
+    VoteCauseRow,
+    VoteEventRow,
+)
+from storage.settings import PrivacySettings
+
+NO_BASIS = "none"
+AGES = (("under 1 day", 1), ("1 to 7 days", 7), ("7 to 30 days", 30), ("30 to 90 days", 90))
+OLDER = "over 90 days"
+TABLES: tuple[type[Base], ...] = (
+    ReplyRow,
+    ReplyMessageRow,
+    ReplySourceRow,
+    ReplySpeakerRow,
+    VoteEventRow,
+    VoteCauseRow,
+    CorrectionRow,
+    ConversationRow,
+    ConversationSpeakerRow,
+    MemberNoteRow,
+    MemberRow,
+    DocumentRow,
+    DocumentSourceRow,
+    DocumentSpeakerRow,
+    QuarantinedVoteRow,
+    RoundVoterRow,
+    ConsentRow,
+    ErasureRow,
+    GreetingRow,
+    DepartureRow,
+)
+"""Every table that names a member or holds their words."""
+
+
+@dataclass(frozen=True)
+class PrivacyReport:
+    discord_training_permission: bool
+    retention_days: float
+    answers: dict[str, dict[str, int]]
+    """Number by training basis and age; only what there is."""
+    rows: dict[str, int]
+    """By table."""
+    past_retention: int
+    """Answers that the next pruning removes."""
+    consents: int
+    erasures: int
+    """Members who deleted their data."""
+    departures: int
+    """Members and servers that left and whose data is still kept."""
+    marked_versions: tuple[str, ...]
+    """Trained on data that was deleted since."""
+
+
+def report_privacy(session: Session, settings: PrivacySettings, now: datetime) -> PrivacyReport:
+    before = keeps_until(settings)
+    rows = {table.__tablename__: _count(session, table) for table in TABLES}
+    return PrivacyReport(
+        discord_training_permission=settings.discord_training_permission,
+        retention_days=settings.retention_days,
+        answers=_by_basis_and_age(session, now),
+        rows=rows,
+        past_retention=count_past(session, before) if before else 0,
+        consents=rows[ConsentRow.__tablename__],
+        erasures=rows[ErasureRow.__tablename__],
+        departures=rows[DepartureRow.__tablename__],
+        marked_versions=names_of(session, VersionRow.trained_on_deleted_data.is_(True)),
+    )
+
+
+def _by_basis_and_age(session: Session, now: datetime) -> dict[str, dict[str, int]]:
+    younger = [(ReplyRow.created_at > now - timedelta(days=days), name) for name, days in AGES]
+    age = case(*younger, else_=OLDER)
+    counted = session.execute(select(ReplyRow.basis, age, func.count()).group_by(ReplyRow.basis, age))
+    found = {(basis.value if basis else NO_BASIS, name): number for basis, name, number in counted}
+    order = [name for name, _ in AGES] + [OLDER]
+    bases = sorted({basis for basis, _ in found})
+    return {basis: {name: found[basis, name] for name in order if (basis, name) in found} for basis in bases}
+
+
+def _count(session: Session, table: type[Base]) -> int:
+    return session.scalar(select(func.count()).select_from(table)) or 0

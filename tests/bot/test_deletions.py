@@ -1,0 +1,235 @@
+"""What is deleted on Discord is deleted here, and old words of what is edited there are not served."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from storage.schema import (
+    Basis,
+    ChunkRow,
+    ConversationRow,
+    DocumentRow,
+    DocumentSourceRow,
+    ReplyMessageRow,
+    ReplyRow,
+    ReplySourceRow,
+    VoteEventRow,
+)
+from storage.votes import Vote
+from tests.word_encoder import WordEncoder
+
+
+@pytest.fixture
+def overrides():
+    return {"REACTUNE_CHAT__HISTORY_MESSAGES": "6"}
+
+
+@pytest.fixture
+def fixed_basis():
+    return None
+
+
+def catch_up(env):
+    """Move the simulated clock to now, so that an edit is later than the answer before it."""
+    env.backend.advance_clock(max(0.0, (datetime.now(UTC) - env.backend.clock.now()).total_seconds()) + 1)
+
+
+async def question_of(place, text, **more):
+    """Send a mention and return it."""
+    return await place.ada.send(place.channel, f"{place.mention} {text}", **more)
+
+
+def ids(found):
+    return [row.id for row in found]
+
+
+class TestDeletions:
+    async def test_a_deleted_question_takes_its_answer_and_the_votes_on_it(self, place, rows):
+        asked = await question_of(place, "my secret is tea")
+        await place.bo.react(place.last, "👍")
+        await place.ask("something else")
+        await place.ada.delete(asked)
+        assert ids(rows(ReplyRow)) == [2]
+        assert rows(VoteEventRow) == []
+        assert not any("tea" in row.prompt for row in rows(ReplyRow))
+
+    async def test_it_goes_from_later_prompts_that_held_it_as_history(self, place, rows):
+        asked = await question_of(place, "my secret is tea")
+        await place.bo.send(place.channel, "and?", reply_to=place.last)
+        await place.ask("something else")
+        assert sorted({row.reply_id for row in rows(ReplySourceRow) if row.message_id == asked.id}) == [1, 2]
+        await place.ada.delete(asked)
+        assert ids(rows(ReplyRow)) == [3]
+
+    async def test_a_deleted_answer_goes_too_whichever_of_its_messages_it_was(self, place, engine, rows):
+        engine.answers = [" ".join(["word"] * 600)]
+        await place.ask("long please")
+        first, _ = (m for m in place.channel.history() if m.author.bot and "Hello" not in m.content)
+        await place.grace.send(place.channel, "go on", reply_to=first)
+        await place.ask("something else")
+        assert ids(rows(ReplyRow)) == [1, 2, 3]
+        place.env.backend.delete_message(place.channel.id, first.id)
+        await place.env.settle()
+        assert ids(rows(ReplyRow)) == [3]
+
+    async def test_many_deleted_at_once(self, place, env, rows):
+        asked = [await question_of(place, text) for text in ("one", "two", "three")]
+        env.backend.bulk_delete_messages(place.channel.id, [message.id for message in asked[:2]])
+        await env.settle()
+        assert ids(rows(ReplyRow)) == [3]
+
+    async def test_other_messages_and_other_answers_stay(self, place, rows, votes):
+        noise = await place.bo.send(place.channel, "just talking")
+        answer = await place.ask("hi")
+        await place.bo.react(answer, "👍")
+        await place.bo.delete(noise)
+        assert votes(1) == {place.bo.id: Vote.UP}
+
+    async def test_a_message_that_the_bot_takes_back_itself_deletes_nothing(self, place, engine, rows):
+        """A part that a growing answer needed for its cursor alone."""
+        engine.answers = ["w" * 1849]
+        await place.ask("hi")
+        assert "DELETE /channels" in place.env.transcript()
+        assert ids(rows(ReplyRow)) == [1]
+        shown = [m.id for m in place.channel.history() if m.author.bot and "Hello" not in m.content]
+        assert [row.message_id for row in rows(ReplyMessageRow)] == shown
+
+    async def test_a_deleted_channel_and_a_deleted_thread(self, place, env, rows):
+        other = place.channel.guild.create_text_channel("other")
+        await place.ada.send(other, f"{place.mention} hi")
+        await place.ask("stays")
+        env.backend.delete_channel(other.id)
+        await env.settle()
+        assert [row.channel_id for row in rows(ReplyRow)] == [place.channel.id]
+
+    async def test_a_summary_that_tells_it_is_begun_anew_and_the_answers_told_it_go(self, place, rows):
+        said = [await place.ada.send_dm(f"message {number}") for number in range(4)]
+        await place.ada.send_dm("and now?")  # its prompt tells of the first messages
+        told = rows(ReplyRow)[-1]
+        assert told.summary_from == said[0].id
+        before = rows(ConversationRow)[0]
+        assert before.summary
+        await place.ada.user.delete(said[0])
+        (after,) = rows(ConversationRow)
+        assert (after.summary, after.forgotten_to) == ("", before.summarised_to)
+        assert told.id not in ids(rows(ReplyRow))
+        await place.ada.send_dm("go on")
+        assert "message 0" not in rows(ReplyRow)[-1].prompt
+
+    async def test_what_is_deleted_while_it_is_answered_is_not_written_down(self, place, engine, env, rows):
+        asked = await question_of(place, "one")
+        answer = place.last
+
+        async def delete():
+            engine.interlude = None
+            env.backend.delete_message(place.channel.id, asked.id)
+
+        engine.interlude = delete
+        await place.bo.send(place.channel, "two", reply_to=answer)
+        await env.settle()
+        assert rows(ReplyRow) == []
+
+    async def test_what_was_deleted_while_the_bot_was_away_goes_when_it_returns(self, place, env, new_bot, rows):
+        asked = await question_of(place, "one")
+        await place.ask("two")
+        await place.ask("three")
+        third = place.last
+        await place.ask("four")
+        old, feed = env.bot, env._gateway_feed
+        env.backend.subscribers.remove(feed)  # the gateway gap
+        env.backend.delete_message(place.channel.id, asked.id)
+        env.backend.delete_message(place.channel.id, third.id)
+        env.backend.subscribers.append(feed)
+        assert len(rows(ReplyRow)) == 4
+        await env.restart_bot(new_bot())
+        await env.settle()
+        assert ids(rows(ReplyRow)) == [2, 4]
+        await old.close()
+
+
+class TestEdits:
+    async def test_an_edited_question_is_neither_answered_again_nor_trained_on(self, place, env, rows, query):
+        await place.ada.slash(place.channel, "privacy opt-in")
+        asked = await question_of(place, "hi")
+        answer = place.last
+        assert rows(ReplyRow)[0].basis is Basis.LIVE_CHAT
+        catch_up(env)
+        await place.ada.edit(asked, f"{place.mention} something else")
+        (row,) = rows(ReplyRow)
+        assert row.basis is None
+        assert row.edited_at is not None
+        await place.ada.react(answer, "🔁")
+        assert "edited since" in place.last.content
+        assert len(rows(ReplyRow)) == 1
+
+    async def test_its_answer_takes_votes_and_the_next_prompt_has_the_new_words(self, place, env, rows, votes):
+        asked = await question_of(place, "old words")
+        answer = place.last
+        catch_up(env)
+        await place.ada.edit(asked, f"{place.mention} new words")
+        await place.bo.react(answer, "👍")
+        assert votes(1) == {place.bo.id: Vote.UP}
+        await place.bo.send(place.channel, "and?", reply_to=answer)
+        assert "new words" in rows(ReplyRow)[1].prompt
+        assert "old words" not in rows(ReplyRow)[1].prompt
+
+    async def test_a_summary_of_the_old_words_is_begun_anew(self, place, env, rows):
+        said = [await place.ada.send_dm(f"message {number}") for number in range(4)]
+        assert rows(ConversationRow)[0].summary
+        catch_up(env)
+        await place.ada.user.edit(said[0], "other words")
+        assert rows(ConversationRow)[0].summary == ""
+
+
+class TestDocuments:
+    @pytest.fixture
+    def load_encoder(self):
+        encoder = WordEncoder()
+        return lambda: encoder
+
+    @pytest.fixture
+    async def rules(self, place):
+        """A message that the server looks things up in, quoted in an answer of another channel."""
+        said = await place.bo.send(place.channel, "The pool opens at nine.")
+        await place.grace.slash(place.channel, "knowledge add", message=said.jump_url)
+        other = place.channel.guild.create_text_channel("other")
+        await place.ada.send(other, f"{place.mention} when does the pool open")
+        return said
+
+    async def test_a_deleted_message_takes_the_document_and_answers_that_quoted_it(self, place, rules, rows):
+        assert "> The pool opens at nine." in rows(ReplyRow)[0].messages[-1]["content"]
+        await place.bo.delete(rules)
+        assert rows(ReplyRow) == rows(ChunkRow) == []
+        assert [row.text for row in rows(DocumentRow)] == [""]
+
+    async def test_an_edited_message_is_read_again(self, place, env, rules, rows):
+        catch_up(env)
+        await place.bo.edit(rules, "The pool opens at ten.")
+        assert [row.text for row in rows(DocumentRow)] == ["The pool opens at ten."]
+        assert rows(ReplyRow)[0].edited_at is not None
+
+    async def test_a_message_edited_to_nothing_readable_takes_the_document(self, place, env, rules, rows):
+        catch_up(env)
+        await place.bo.edit(rules, " ")
+        assert [row.text for row in rows(DocumentRow)] == [""]
+
+    async def test_pinned_messages_are_read_again_and_go_together(self, place, env, rows):
+        said = [await place.bo.send(place.channel, text) for text in ("The pool opens at nine.", "Dogs stay outside.")]
+        for message in said:
+            await env.bot.get_channel(place.channel.id).get_partial_message(message.id).pin()
+        await place.grace.slash(place.channel, "knowledge add", pins=place.channel)
+        catch_up(env)
+        await place.bo.edit(said[0], "The pool opens at ten.")
+        (row,) = rows(DocumentRow)
+        assert "opens at ten" in row.text
+        assert "Dogs stay outside" in row.text
+        assert {source.message_id for source in rows(DocumentSourceRow)} == {message.id for message in said}
+        await place.bo.delete(said[1])
+        assert [row.text for row in rows(DocumentRow)] == [""]
+
+    async def test_the_channel_of_a_document_is_deleted(self, place, env, rules, rows):
+        env.backend.delete_channel(place.channel.id)
+        await env.settle()
+        assert rows(ReplyRow) == rows(ChunkRow) == []

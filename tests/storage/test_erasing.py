@@ -1,0 +1,316 @@
+"""What is deleted on Discord, or left, goes from here, and marks the versions that had learned from it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from storage.corrections import suggest
+from storage.database import Database
+from storage.departures import (
+    Departure,
+    cancel_departures,
+    complete_departure,
+    departed_before,
+    known_guilds,
+    known_members,
+    note_departure,
+)
+from storage.erasing import erase_channel, erase_guild, erase_member_in, erase_messages, is_kept, note_edit
+from storage.greetings import greet, take_back_greeting
+from storage.members import note_members
+from storage.memory import Memory, add_note, list_notes, read_memory, write_summary
+from storage.personalities import ensure_personality
+from storage.privacy import consenting, delete_member, give_consent, read_agreement
+from storage.replies import NO_SOURCES, NewReply, Sources, find_reply, start_reply
+from storage.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
+from storage.samples import DrawnAnswer, record_samples
+from storage.schema import (
+    NOBODY,
+    Basis,
+    DepartureRow,
+    GreetingRow,
+    MemberRow,
+    Origin,
+    PairSource,
+    ReplyRow,
+    RoundStatus,
+    Split,
+    VoteEventRow,
+    utc_now,
+)
+from storage.votes import Vote, current_votes
+from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
+from tests.storage.test_privacy import marked, train_on
+
+HOME, ELSEWHERE = 71, 72
+QUESTION, LATER = 5_000, 5_001
+
+
+def add_answer(
+    session: Session,
+    sources: Sources = NO_SOURCES,
+    *,
+    speakers: tuple[int, ...] = (ALICE,),
+    guild_id: int | None = HOME,
+    channel_id: int = CHANNEL,
+    origin: Origin = Origin.CHAT,
+) -> int:
+    """Add an answer to a prompt that holds the Discord messages."""
+    return start_reply(
+        session,
+        NewReply(
+            personality_id=ensure_personality(session),
+            version_id=None,
+            base_revision=BASE_REVISION,
+            prompt="p",
+            messages=[],
+            sampling={},
+            seed=0,
+            prompt_tokens=1,
+            dropped_turns=0,
+            guild_id=guild_id,
+            channel_id=channel_id,
+            author_id=speakers[0],
+            source_message_id=None,
+            basis=Basis.LIVE_CHAT,
+            speakers=speakers,
+            origin=origin,
+            sources=sources,
+        ),
+    )
+
+
+def kept(session: Session) -> set[int]:
+    session.expire_all()
+    return set(session.scalars(select(ReplyRow.id)))
+
+
+# Messages
+
+
+def test_an_answer_goes_with_every_message_behind_it(session: Session) -> None:
+    asked = add_answer(session, Sources({QUESTION: ALICE}))
+    as_history = add_answer(session, Sources({QUESTION: ALICE, LATER: BOB}))
+    told = add_answer(session, Sources({LATER + 9: BOB}, summary=(QUESTION - 5, QUESTION + 5)))
+    other_place = add_answer(session, Sources(summary=(QUESTION - 5, QUESTION + 5)), channel_id=CHANNEL + 1)
+    others = add_answer(session, Sources({LATER: BOB}))
+    assert is_kept(session, CHANNEL, {QUESTION})
+    erased = erase_messages(session, CHANNEL, {QUESTION})
+    assert (erased.replies, erased.marked) == (3, ())
+    assert kept(session) == {other_place, others}
+    assert not {asked, as_history, told} & kept(session)
+    assert not is_kept(session, CHANNEL, {QUESTION})
+
+
+def test_the_id_of_an_answer_that_went_never_comes_back(session: Session) -> None:
+    """Somebody may still be writing the answer that went."""
+    add_answer(session)
+    newest = add_answer(session, Sources({QUESTION: ALICE}))
+    erase_messages(session, CHANNEL, {QUESTION})
+    assert add_answer(session) > newest
+
+
+def test_an_answer_goes_with_the_message_that_carries_it(session: Session) -> None:
+    gone, stays = add_reply(session), add_reply(session)
+    assert erase_messages(session, CHANNEL, {message_of(gone), 42}).replies == 1
+    assert kept(session) == {stays}
+
+
+def test_samples_of_a_prompt_go_with_it(session: Session) -> None:
+    asked = add_answer(session, Sources({QUESTION: ALICE}, summary=(1, 9)))
+    record_samples(session, [DrawnAnswer(asked, "drawn", is_cut=False)], version_id=None, sampling={}, seed=1)
+    sample = find_reply(session, asked + 1)
+    assert sample is not None
+    assert sample.sources == Sources({QUESTION: ALICE}, (1, 9))
+    erase_messages(session, CHANNEL, {QUESTION})
+    assert kept(session) == set()
+
+
+def test_versions_that_learned_from_it_are_marked_and_named(session: Session) -> None:
+    asked, other = add_answer(session, Sources({QUESTION: ALICE})), add_reply(session)
+    first = train_on(session, [(asked, other, None)])
+    train_on(session, [(other, add_reply(session), None)], parent=first)
+    train_on(session, [(other, add_reply(session), None)])
+    assert erase_messages(session, CHANNEL, {QUESTION}).marked == ("v1", "v2")
+    session.expire_all()
+    assert marked(session) == {"v1", "v2"}
+
+
+def test_a_deletion_names_the_versions(session: Session) -> None:
+    train_on(session, [(add_reply(session), add_reply(session, speakers=[BOB]), None)])
+    assert delete_member(session, ALICE).marked == ("v1",)
+
+
+def test_a_round_that_learns_from_it_is_ended_and_a_plan_that_names_it_is_not_written(session: Session) -> None:
+    asked, other = add_answer(session, Sources({QUESTION: ALICE})), add_reply(session)
+    round_, _ = request_round(session, ensure_personality(session), "test")
+    claim_round(session, "here")
+    pair = ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected_reply_id=other, chosen_reply_id=asked)
+    set_manifest(session, round_.id, [pair], parent_version_id=None, settings={})
+    assert not names_deleted(session, [pair])
+    erase_messages(session, CHANNEL, {QUESTION})
+    assert names_deleted(session, [pair])
+    ended = find_round(session, round_.id)
+    assert ended is not None
+    assert ended.status is RoundStatus.INTERRUPTED
+
+
+def summarise(session: Session, channel_id: int, first: int, last: int, *speakers: int) -> None:
+    after = Memory("they spoke", last, 0, frozenset(speakers), first)
+    assert write_summary(session, channel_id, Memory(), after)
+
+
+def test_a_summary_that_tells_it_is_begun_anew(session: Session) -> None:
+    summarise(session, CHANNEL, 100, 200, ALICE)
+    assert erase_messages(session, CHANNEL, {99, 201}).summaries == 0
+    assert erase_messages(session, CHANNEL, {150}).summaries == 1
+    session.expire_all()
+    assert read_memory(session, CHANNEL) == Memory(forgotten_to=200)
+
+
+def test_an_edit_keeps_the_answer_and_trains_on_it_no_more(session: Session) -> None:
+    before = add_answer(session, Sources({QUESTION: ALICE}))
+    summarise(session, CHANNEL, QUESTION, LATER, ALICE)
+    edited_at = utc_now() + timedelta(seconds=1)
+    assert note_edit(session, CHANNEL, QUESTION, edited_at) == 1
+    assert note_edit(session, CHANNEL, QUESTION, edited_at) == 0
+    session.expire_all()
+    found = find_reply(session, before)
+    assert found is not None
+    assert (found.basis, found.edited_at) == (None, edited_at)
+    assert read_memory(session, CHANNEL).summary == ""
+
+
+def test_what_was_answered_after_an_edit_is_no_matter_of_it(session: Session) -> None:
+    add_answer(session, Sources({QUESTION: ALICE}))
+    summarise(session, CHANNEL, QUESTION, LATER, ALICE)
+    assert note_edit(session, CHANNEL, QUESTION, utc_now() - timedelta(minutes=1)) == 0
+    assert read_memory(session, CHANNEL).summary == "they spoke"
+
+
+def test_a_channel_goes_but_for_its_arenas(session: Session) -> None:
+    add_answer(session)
+    arena = add_answer(session, origin=Origin.ARENA)
+    elsewhere = add_answer(session, channel_id=CHANNEL + 1)
+    summarise(session, CHANNEL, 1, 2, ALICE)
+    assert erase_channel(session, CHANNEL).summaries == 1
+    assert kept(session) == {arena, elsewhere}
+
+
+# Departures
+
+
+def test_a_server_goes_and_others_stay(session: Session) -> None:
+    add_answer(session)
+    elsewhere = add_answer(session, guild_id=ELSEWHERE, channel_id=CHANNEL + 1)
+    summarise(session, CHANNEL, 1, 2, ALICE)
+    summarise(session, CHANNEL + 1, 1, 2, ALICE)
+    note_members(session, HOME, {ALICE: utc_now()})
+    assert erase_guild(session, HOME).summaries == 1
+    assert kept(session) == {elsewhere}
+    assert read_memory(session, CHANNEL + 1).summary == "they spoke"
+    assert session.scalar(select(func.count()).select_from(MemberRow)) == 0
+
+
+def test_a_member_goes_from_one_server_alone(session: Session) -> None:
+    hers = add_answer(session)
+    shared = add_answer(session, speakers=(BOB, ALICE))
+    his = add_answer(session, speakers=(BOB,))
+    elsewhere = add_answer(session, guild_id=ELSEWHERE, channel_id=CHANNEL + 1)
+    asked_again = add_answer(session, speakers=(BOB,))
+    session.execute(update(ReplyRow).where(ReplyRow.id == asked_again).values(author_id=ALICE))
+    for reply_id in (his, elsewhere):
+        vote(session, reply_id, ALICE, Vote.UP)
+        vote(session, reply_id, BOB, Vote.UP)
+    suggest(session, his, ALICE, "better", None)
+    train_on(session, [(his, asked_again, None)])
+    give_consent(session, ALICE)
+    erased = erase_member_in(session, HOME, ALICE)
+    assert (erased.replies, erased.marked) == (2, ("v1",))
+    assert kept(session) == {his, elsewhere, asked_again}
+    assert not {hers, shared} & kept(session)
+    assert session.get_one(ReplyRow, asked_again).author_id == NOBODY
+    assert current_votes(session) == {his: {BOB: Vote.UP}, elsewhere: {ALICE: Vote.UP, BOB: Vote.UP}}
+    assert consenting(session, [ALICE]) == {ALICE}
+
+
+def test_of_a_member_who_is_nowhere_else_everything_goes(session: Session) -> None:
+    add_answer(session)
+    add_note(session, ALICE, "likes tea")
+    give_consent(session, ALICE)
+    erase_member_in(session, HOME, ALICE)
+    assert list_notes(session, ALICE) == []
+    assert consenting(session, [ALICE]) == set()
+
+
+def test_a_departure_waits_and_a_return_cancels_it(session: Session) -> None:
+    add_answer(session)
+    assert known_guilds(session) == {HOME}
+    assert known_members(session, HOME) == {ALICE}
+    assert not note_departure(session, HOME, CAROL)  # nothing is kept of her
+    assert not note_departure(session, ELSEWHERE)
+    assert note_departure(session, HOME, ALICE)
+    assert not note_departure(session, HOME, ALICE)
+    assert note_departure(session, HOME)
+    assert departed_before(session, utc_now() - timedelta(days=1)) == []
+    assert [found.user_id for found in departed_before(session, utc_now())] == [ALICE, NOBODY]
+    assert cancel_departures(session, HOME, {ALICE}) == 1
+    assert cancel_departures(session, HOME) == 1
+    assert departed_before(session, utc_now()) == []
+    assert len(kept(session)) == 1
+
+
+def test_a_departure_is_completed_once_and_not_after_a_return(session: Session) -> None:
+    add_answer(session)
+    note_departure(session, HOME, ALICE)
+    note_departure(session, HOME)
+    of_member, of_server = departed_before(session, utc_now())
+    cancel_departures(session, HOME, {ALICE})
+    assert complete_departure(session, of_member) is None
+    erased = complete_departure(session, of_server)
+    assert erased is not None
+    assert erased.replies == 1
+    assert complete_departure(session, of_server) is None
+
+
+def test_data_that_goes_with_who_left_ends_an_agreement(session: Session) -> None:
+    add_answer(session, speakers=(BOB,))
+    vote(session, 1, ALICE, Vote.UP)
+    note_departure(session, HOME, ALICE)
+    agreed = read_agreement(session, ensure_personality(session))
+    (departure,) = departed_before(session, utc_now())
+    complete_departure(session, departure)
+    session.expire_all()
+    assert session.scalar(select(func.count()).select_from(VoteEventRow)) == 0
+    assert not agreed.stands(read_agreement(session, ensure_personality(session)))
+
+
+def test_deleting_ones_data_takes_departures_and_the_greeting(session: Session) -> None:
+    add_answer(session)
+    note_departure(session, HOME, ALICE)
+    assert greet(session, ALICE)
+    delete_member(session, ALICE)
+    for table in (DepartureRow, GreetingRow):
+        assert session.scalar(select(func.count()).select_from(table)) == 0
+
+
+# The first notice
+
+
+def test_a_member_is_greeted_once(database: Database) -> None:
+    with database.transaction() as session:
+        assert greet(session, ALICE)
+    with database.transaction() as session:
+        assert not greet(session, ALICE)
+        take_back_greeting(session, ALICE)
+        session.expire_all()
+        assert greet(session, ALICE)
+
+
+@pytest.mark.parametrize("user_id", [NOBODY, ALICE])
+def test_a_departure_says_whether_it_is_a_servers(user_id: int) -> None:
+    assert Departure(HOME, user_id, utc_now()).is_of_server is (user_id == NOBODY)

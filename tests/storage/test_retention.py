@@ -1,0 +1,246 @@
+"""What no version learned from goes after its days; what one names never does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from storage.arenas import prepare_arena
+from storage.database import Database
+from storage.departures import note_departure
+from storage.holdings import count_holdings
+from storage.member_export import export_member
+from storage.members import note_members
+from storage.memory import Memory, add_note, read_memory, write_summary
+from storage.personalities import ensure_personality
+from storage.privacy import delete_member, give_consent
+from storage.privacy_report import report_privacy
+from storage.retention import Pruned, count_past, keeps_until, past_replies, prune_replies, prune_rest
+from storage.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
+from storage.schema import (
+    ArenaAnswerRow,
+    ArenaRow,
+    ArenaStatus,
+    Basis,
+    ConversationRow,
+    MemberRow,
+    PairSource,
+    ReplyRow,
+    RoundStatus,
+    Split,
+    utc_now,
+)
+from storage.settings import PrivacySettings
+from storage.votes import Vote
+from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, vote
+from tests.storage.test_privacy import train_on
+
+KEPT_DAYS = PrivacySettings().retention_days
+
+
+class Old(NamedTuple):
+    """An answer, and what may speak for keeping it."""
+
+    days: float
+    basis: Basis | None
+    named_by: RoundStatus | None
+    link: str
+    arena: ArenaStatus | None
+
+    @property
+    def goes(self) -> bool:
+        lasting = self.named_by in (RoundStatus.PUBLISHED, RoundStatus.RUNNING)
+        is_open = self.arena in (ArenaStatus.PREPARING, ArenaStatus.OPEN)
+        return self.days > KEPT_DAYS and self.basis is not Basis.LOCAL and not lasting and not is_open
+
+
+ANSWERS = st.builds(
+    Old,
+    days=st.sampled_from([0, KEPT_DAYS - 1, KEPT_DAYS + 1, 400]),
+    basis=st.sampled_from([None, *Basis]),
+    named_by=st.sampled_from([None, RoundStatus.PUBLISHED, RoundStatus.REJECTED, RoundStatus.RUNNING]),
+    link=st.sampled_from(["chosen", "rejected", "correction"]),
+    arena=st.sampled_from([None, None, *ArenaStatus]),
+)
+
+
+def age(session: Session, reply_id: int, days: float) -> None:
+    moment = utc_now() - timedelta(days=days)
+    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(created_at=moment))
+
+
+def put(session: Session, old: Old) -> int:
+    reply_id = add_reply(session, basis=old.basis)
+    vote(session, reply_id, BOB, Vote.UP)
+    correction = add_correction(session, reply_id, "better")
+    age(session, reply_id, old.days)
+    if old.arena is not None:
+        arena = prepare_arena(
+            session,
+            personality_id=ensure_personality(session),
+            guild_id=1,
+            channel_id=session.query(ArenaRow).count() + 1,
+            prompt="p",
+            started_by="test",
+            closes_at=utc_now(),
+        )
+        session.execute(update(ArenaRow).where(ArenaRow.id == arena.id).values(status=old.arena))
+        session.add(ArenaAnswerRow(arena_id=arena.id, position=1, reply_id=reply_id))
+    if old.named_by is not None:
+        name(session, reply_id, correction, old)
+    session.flush()
+    return reply_id
+
+
+def name(session: Session, reply_id: int, correction: int, old: Old) -> None:
+    """Let a round of that status name the answer in its manifest."""
+    pair = ManifestPair(
+        PairSource.SIBLINGS,
+        Split.TRAIN,
+        1.0,
+        rejected_reply_id=reply_id if old.link == "rejected" else None,
+        chosen_reply_id=reply_id if old.link == "chosen" else None,
+        correction_id=correction if old.link == "correction" else None,
+    )
+    round_, _ = request_round(session, ensure_personality(session, f"p{reply_id}"), "test")
+    claim_round(session, "here")
+    set_manifest(session, round_.id, [pair], parent_version_id=None, settings={})
+    assert old.named_by is not None
+    if old.named_by is not RoundStatus.RUNNING:
+        finish_round(session, round_.id, old.named_by, "")
+
+
+def prune_all(session: Session) -> Pruned:
+    before = keeps_until(PrivacySettings())
+    assert before is not None
+    total = Pruned()
+    while due := past_replies(session, before, limit=2):
+        total += prune_replies(session, before, due)
+    session.expire_all()
+    return total
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answers=st.lists(ANSWERS, max_size=5))
+def test_all_that_is_old_goes_but_for_what_a_version_names(session: Session, answers: list[Old]) -> None:
+    undo = session.begin_nested()
+    ids = [put(session, old) for old in answers]
+    gone = {id_ for id_, old in zip(ids, answers, strict=True) if old.goes}
+    assert count_past(session, utc_now() - timedelta(days=KEPT_DAYS)) == len(gone)
+    pruned = prune_all(session)
+    assert (pruned.replies, pruned.votes, pruned.corrections) == (len(gone),) * 3
+    assert set(session.scalars(select(ReplyRow.id))) == set(ids) - gone
+    undo.rollback()
+    session.expire_all()
+
+
+def test_the_version_of_a_round_keeps_its_answers_whatever_became_of_the_round(session: Session) -> None:
+    hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
+    train_on(session, [(hers, other, None)])
+    for reply_id in (hers, other):
+        age(session, reply_id, 100)
+    assert prune_all(session) == Pruned()
+
+
+def test_what_was_named_since_it_was_looked_for_stays(session: Session) -> None:
+    hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
+    for reply_id in (hers, other):
+        age(session, reply_id, 100)
+    before = utc_now() - timedelta(days=KEPT_DAYS)
+    due = past_replies(session, before)
+    train_on(session, [(hers, None, None)])
+    assert prune_replies(session, before, due).replies == 1
+    assert session.scalars(select(ReplyRow.id)).all() == [hers]
+
+
+def test_nothing_goes_where_all_is_kept() -> None:
+    assert keeps_until(PrivacySettings(retention_days=0)) is None
+
+
+def test_summaries_go_that_nobody_went_on_with_and_dates_of_those_who_left_no_vote(session: Session) -> None:
+    for channel_id in (CHANNEL, CHANNEL + 1):
+        write_summary(session, channel_id, Memory(), Memory("they spoke", 9, 0, frozenset({ALICE}), 1))
+    session.execute(
+        update(ConversationRow)
+        .where(ConversationRow.channel_id == CHANNEL)
+        .values(updated_at=utc_now() - timedelta(days=31))
+    )
+    note_members(session, 1, {ALICE: utc_now(), BOB: utc_now()})
+    vote(session, add_reply(session), BOB, Vote.UP)
+    session.expire_all()
+    pruned = prune_rest(session, utc_now() - timedelta(days=30))
+    session.expire_all()
+    assert (pruned.summaries, pruned.memberships) == (1, 1)
+    assert read_memory(session, CHANNEL) == Memory(forgotten_to=9)
+    assert read_memory(session, CHANNEL + 1).summary == "they spoke"
+    assert [row.user_id for row in session.scalars(select(MemberRow))] == [BOB]
+
+
+# What is kept, in numbers and in full
+
+
+@pytest.fixture
+def filled(session: Session) -> Session:
+    """ALICE asked twice, once beside BOB; she voted, suggested, and wrote a note."""
+    own = add_reply(session, prompt="secret of alice", speakers=[ALICE], guild_id=1, basis=None)
+    shared = add_reply(session, prompt="secret of bob", speakers=[ALICE, BOB], author_id=BOB, guild_id=1, basis=None)
+    age(session, shared, 100)
+    vote(session, own, ALICE, Vote.UP)
+    vote(session, own, ALICE, Vote.UP, standing=False)
+    add_correction(session, shared, "better of alice", author_id=ALICE)
+    add_note(session, ALICE, "likes tea")
+    give_consent(session, ALICE)
+    session.flush()
+    return session
+
+
+def test_what_is_kept_of_a_member_is_counted(filled: Session) -> None:
+    found = count_holdings(filled, ALICE)
+    assert (found.answers, found.votes, found.suggestions, found.notes, found.documents) == (2, 1, 1, 1, 0)
+    assert found.oldest is not None
+    assert (utc_now() - found.oldest).days == 100
+    assert found.consents_since is not None
+    assert count_holdings(filled, 999).oldest is None
+
+
+def test_an_export_holds_no_words_of_others(filled: Session) -> None:
+    told = export_member(filled, ALICE)
+    text = str(told)
+    assert "secret of alice" in text
+    assert "better of alice" in text
+    assert "secret of bob" not in text
+    assert [(answer["shared_with_others"], answer["answer"]) for answer in told["answers"]] == [
+        (False, "hello yourself"),
+        (True, None),
+    ]
+    assert [vote["set"] for vote in told["votes"]] == [True, False]
+
+
+def test_an_export_of_a_stranger_is_empty(session: Session) -> None:
+    assert [key for key, value in export_member(session, 999).items() if isinstance(value, list) and value] == []
+
+
+def test_the_report_counts_by_basis_and_age_and_says_what_was_deleted(filled: Session) -> None:
+    train_on(filled, [(add_reply(filled, speakers=[BOB]), 1, None)])
+    note_departure(filled, 1, BOB)
+    before = report_privacy(filled, PrivacySettings(), utc_now())
+    assert before.answers == {"local": {"under 1 day": 1}, "none": {"under 1 day": 1, "over 90 days": 1}}
+    assert (before.past_retention, before.consents, before.erasures, before.departures) == (1, 1, 0, 1)
+    assert before.marked_versions == ()
+    assert before.rows["replies"] == 3
+    delete_member(filled, ALICE)
+    filled.expire_all()
+    after = report_privacy(filled, PrivacySettings(retention_days=0), utc_now())
+    assert (after.consents, after.erasures, after.marked_versions) == (0, 1, ("v1",))
+    assert (after.past_retention, after.rows["member_notes"]) == (0, 0)
+
+
+def test_reports_and_pruning_read_a_database_without_rows(database: Database) -> None:
+    with database.snapshot() as session:
+        assert report_privacy(session, PrivacySettings(), utc_now()).answers == {}
