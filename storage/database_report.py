@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, text
 
 from storage.database import Database
-from storage.partitions import TABLE, count_partitions
+from storage.partitions import count_partitions
 from storage.settings import DatabaseSettings
 from storage.vectors import has_pgvector
-
-LARGE_EVENTS = 10_000_000
-"""Vote events from which partitions may be worth their while (docs/database.md)."""
 
 
 def describe_database(database: Database, settings: DatabaseSettings) -> Iterator[str]:
@@ -32,8 +29,3 @@ def _describe_postgres(connection: Connection, settings: DatabaseSettings, *, ve
     yield "pgvector searches documents" if vectors else "documents are searched without pgvector"
     if parts := count_partitions(connection):
         yield f"vote events in {parts} partitions"
-        return
-    # The planner's estimate: counting would take seconds.
-    events = connection.scalar(text(f"SELECT reltuples FROM pg_class WHERE oid = '{TABLE}'::regclass")) or 0
-    if events > LARGE_EVENTS:
-        yield f"{events:,.0f} vote events in one table: see `reactune db partition`"

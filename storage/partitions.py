@@ -1,4 +1,4 @@
-"""Splits the vote events of a large PostgreSQL database into partitions, so that each stays small enough for memory."""
+"""Splits the vote events of a very large PostgreSQL database, so that the indexes of each partition fit into memory."""
 
 from __future__ import annotations
 
