@@ -26,7 +26,7 @@ GATEWAY_GAPS = 300
 STORMS = 20
 DAMAGED_FILES = 500
 """Of each kind; a tenth of it for documents, which a process each reads."""
-NO_REMOTE_ENGINE = "there is no remote engine in this version"
+NO_REMOTE_ENGINE = "this version has no remote engine to point at faulty_engine.FaultyEngine"
 Fault = Callable[[int, int], Iterator[Row]]
 """Takes the number of kills of the whole bench and a seed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
 from tests.benchmarks.faults.discord_wire import Trouble
 from tests.benchmarks.faults.kills import SQLITE, Scene, stage
@@ -18,6 +19,7 @@ STORMS_IN_A_LIFE = 5
 STORM_S = 5.0
 TROUBLED_SHARE = 0.4
 STORM_PATIENCE_S = 120.0
+POLL_S = 0.05
 STATUSES = (429, 429, 500, 502, 503, 504, 0)
 
 
@@ -44,6 +46,7 @@ async def _gaps(gaps: int, row: Row, scene: Scene) -> None:
     silent = set(rng.sample(range(gaps), min(SILENT_GAPS, gaps)))
     for gap in range(gaps):
         await asyncio.sleep(rng.uniform(0, LONGEST_BETWEEN_S))
+        await _until_connected(scene)
         discord.hold_silent(silent=gap in silent)
         row.times += await discord.drop(forget=rng.random() < 0.5, politely=rng.random() < 0.3)
         if gap in silent:
@@ -56,6 +59,14 @@ async def _gaps(gaps: int, row: Row, scene: Scene) -> None:
                 return
     row.lost += grew("the bot", footprints)
     row.seen["footprints"] = [footprints[0], footprints[-1]]
+
+
+async def _until_connected(scene: Scene) -> None:
+    """Wait for the bot to be back, as long as discord.py may wait before it tries again."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STORM_PATIENCE_S):
+            while not scene.crowd.discord.is_connected:  # noqa: ASYNC110  (the wire has no event for it)
+                await asyncio.sleep(POLL_S)
 
 
 def storm(times: int, seed: int) -> Row:
