@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
+from sqlalchemy.orm import Session
 
 from bot.reports import describe_metrics
 from storage.cards import Card, Example
 from storage.database import Database, open_database
 from storage.personalities import create_personality, personality_named
 from storage.rounds import Round, claim_round, request_round, require_round
-from storage.schema import GateVerdict, Lesson, RoundStatus
+from storage.schema import GateVerdict, Lesson, RoundRow, RoundStatus, utc_now
 from storage.settings import DemonstrationSettings, Settings, TrainingSettings
 from storage.versions import Version, list_versions, promote, read_alias
 from trainer.example_material import Split, render_dialogue, split_examples
@@ -91,7 +93,7 @@ def train(database: Database, settings: Settings) -> Callable[..., Round]:
         with database.transaction() as session:
             keeper = create_personality(session, "keeper", card, by="grace")
             request_round(session, keeper.id, "grace", Lesson.EXAMPLES)
-            round_ = claim_round(session, "here")
+            round_ = _claim(session)
         assert round_ is not None
         run_round(own, round_.id)
         with database.snapshot() as session:
@@ -135,7 +137,7 @@ def test_the_next_round_goes_on_from_the_version_that_answers(
         generation = read_alias(session, first.personality_id).generation
         promote(session, first.personality_id, first, expected_generation=generation, by="grace", reason="nice")
         request_round(session, first.personality_id, "grace", Lesson.EXAMPLES)
-        round_ = claim_round(session, "here")
+        round_ = _claim(session)
     assert round_ is not None
     run_round(settings.model_copy(update={"demonstration": DemonstrationSettings(**LENIENT)}), round_.id)
     assert versions(database)[0].parent_id == first.id
@@ -164,3 +166,11 @@ def test_too_few_examples_are_told_with_what_to_do(
 def test_a_blank_system_prompt_is_none_as_where_the_prompt_is_served() -> None:
     assert render_dialogue(["Hi"], " ", Templates()) == "user: Hi"
     assert render_dialogue(["Hi"], "Be brief.", Templates()) == "system: Be brief. / user: Hi"
+
+
+def _claim(session: Session) -> Round:
+    round_ = claim_round(session, "here")
+    assert round_ is not None
+    # No trainer renews it here, however slow the machine is.
+    session.get_one(RoundRow, round_.id).lease_until = utc_now() + timedelta(hours=1)
+    return round_

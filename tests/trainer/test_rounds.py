@@ -83,7 +83,9 @@ def start(database: Database, requested_by: str = "admin") -> Round:
     with database.transaction() as session:
         request_round(session, ensure_personality(session), requested_by)
         round_ = claim_round(session, WORKER)
-    assert round_ is not None
+        assert round_ is not None
+        # No trainer renews it here, however slow the machine is.
+        session.get_one(RoundRow, round_.id).lease_until = utc_now() + timedelta(hours=1)
     return round_
 
 
