@@ -83,6 +83,10 @@ class RemoteAdapters:
             return False
         return hashlib.sha256(checksums).hexdigest() == digest
 
+    def awaits_row(self, digest: str) -> bool:
+        """Say whether the adapter was published and waits for its version's row; raises StoreUnreachable."""
+        return bool(self._read(lambda: self._files.exists(self._at(f"{UNREGISTERED_PREFIX}{digest}"))))
+
     def remove(self, digest: str) -> None:
         """Remove the adapter's objects, the file that completes it first; raises StoreUnreachable."""
         for name in reversed(FILES):

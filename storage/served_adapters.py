@@ -14,7 +14,6 @@ from typing import Any
 from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
 from storage.bindings import AS_TRAINED
 from storage.errors import AdapterError
-from storage.settings import Settings
 
 FOLDER = "served"
 PREFIX = "reactune-"
@@ -31,8 +30,8 @@ def served_name(adapter: AdapterRef) -> str:
     return f"{PREFIX}{adapter.digest[:NAME_DIGITS]}{strength}"
 
 
-def open_shelf(settings: Settings) -> Shelf:
-    return Shelf(settings.data.directory / FOLDER)
+def open_shelf(data_directory: Path) -> Shelf:
+    return Shelf(data_directory / FOLDER)
 
 
 class Shelf:

@@ -40,6 +40,15 @@ class SharedAdapterStore(AdapterStore):
             self._remote.upload(self._checked(digest), digest)
         return digest
 
+    def remove(self, digest: str) -> bool:
+        """As in a folder, here and in the shared store; raises StoreUnreachable once it has left the cache."""
+        was_cached = super().remove(digest)
+        if DIGEST.fullmatch(digest) is None or self._remote.awaits_row(digest):
+            return was_cached
+        was_stored = self._remote.holds(digest)
+        self._remote.remove(digest)
+        return was_cached or was_stored
+
     def sweep(self, known: Collection[str]) -> int:
         return super().sweep(known) + self._sweep_shared(known)
 

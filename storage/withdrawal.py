@@ -27,6 +27,7 @@ from storage.schema import (
     plain,
     utc_now,
 )
+from storage.served_adapters import open_shelf
 from storage.settings import Settings
 from storage.versions import Version, line_of_parents
 
@@ -69,6 +70,7 @@ def remove_withdrawn(
         digests = set(session.scalars(gone if ids is None else gone.where(VersionRow.id.in_(ids))))
     for digest in digests:
         store.remove(digest)
+        open_shelf(data_directory).remove(digest)
     remove_graphs_of(digests, data_directory)
 
 

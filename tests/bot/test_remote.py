@@ -553,8 +553,9 @@ async def test_where_all_servers_are_down_members_are_told_and_the_engine_comes_
     with pytest.raises(ServersUnreachable, match="I cannot reach the servers that I think with"):
         engine.submit(request())
     assert "cannot be reached" in caplog.text
+    assert engine.state().trouble.startswith(f"{server.url} cannot be reached")
     await server.restart()
-    await until(lambda: not engine._are_all_down())
+    await until(lambda: not engine.state().trouble)
     assert await answer(engine, request()) == OF_BASE
 
 

@@ -228,6 +228,20 @@ def test_a_sweep_takes_only_what_is_old_and_has_no_version(bucket: Any, tmp_path
     assert names(bucket) == [f"{registered}/{name}" for name in ALL]
 
 
+def test_a_withdrawn_adapter_leaves_the_store_and_the_cache(tmp_path: Path) -> None:
+    url = (tmp_path / "shared").as_uri()
+    trainer, bot = host(tmp_path / "trainer", url), host(tmp_path / "bot", url)
+    digest = publish(trainer)
+    bot.path(digest)
+    assert trainer.remove(digest) is False  # its version's row may still come
+    trainer.sweep({digest})
+    assert trainer.remove(digest) is True
+    assert [path for path in (tmp_path / "shared").rglob("*") if path.is_file()] == cached(tmp_path / "trainer") == []
+    assert bot.remove(digest) is True  # as every bot does at its start
+    with pytest.raises(AdapterError, match="is missing"):
+        bot.path(digest)
+
+
 def test_a_sweep_goes_on_without_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     assert host(tmp_path, f"{(tmp_path / 'file').as_uri()}/below").sweep(set()) == 0

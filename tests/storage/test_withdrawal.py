@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterStore
+from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, AdapterStore
 from storage.base_model import BaseModel
 from storage.canaries import start_canary
 from storage.cards import Card
@@ -24,6 +24,7 @@ from storage.imports import register_import
 from storage.personalities import ensure_personality, read_personality
 from storage.rounds import claim_round, request_round, set_manifest
 from storage.schema import CHAMPION, LAST_GOOD, VersionRow
+from storage.served_adapters import open_shelf
 from storage.settings import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
 from storage.versions import (
     Version,
@@ -125,12 +126,15 @@ class TestMarkedVersions:
             rebuilt = add(session, first)
             crown(session, second, third)
             mark(session, second, third)
+        shelf = open_shelf(settings.data.directory)
+        served = [shelf.put(AdapterRef(v.digest, store.path(v.digest), strength=0.5)) for v in (second, third)]
         assert withdraw_adapters(database, store, settings) == []  # v3 answers, v2 is last-good
         with database.transaction() as session:
             crown(session, rebuilt)
         gone = withdraw_adapters(database, store, settings)
         assert names(gone) == ["v2"]  # v3 is last-good now
         assert [has_files(store, v) for v in (first, second, third, rebuilt)] == [True, False, True, True]
+        assert [copy.exists() for copy in served] == [False, True]
         with database.snapshot() as session:
             row = find_version(session, second.id)
             assert row is not None

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from bot.engine.protocol import Finish, GenerationRequest, RenderedPrompt
+from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queued import Turns, require_room
 from bot.engine.remote.answering import Answer, answer
 from bot.engine.remote.beginnings import blocks_of
@@ -71,6 +71,13 @@ class RemoteEngine:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    def state(self) -> EngineState:
+        if not self._is_open:
+            return EngineState(trouble="" if self._is_closing else "the remote engine is not started")
+        lost = [one.problem for one in self._replicas if one.problem is not None]
+        loaded = {name for replica in self._replicas for name in replica.loaded}
+        return EngineState(len(loaded), "; ".join(lost) if len(lost) == len(self._replicas) else "")
 
     async def start(self) -> None:
         """Read the tokenizer and look at the servers once; those that are not there may come later."""
@@ -143,7 +150,7 @@ class RemoteEngine:
 
     async def _tidy(self) -> None:
         loaded = {name for replica in self._replicas for name in replica.models}
-        await asyncio.to_thread(open_shelf(self._settings).sweep, loaded)
+        await asyncio.to_thread(open_shelf(self._settings.data.directory).sweep, loaded)
 
     def submit(self, request: GenerationRequest) -> RemoteGeneration:
         """As every engine; raises ServersUnreachable and SpentForToday as well, which members may read."""

@@ -60,7 +60,7 @@ class Versions(Protocol):
 def versions_of(settings: Settings) -> Versions:
     remote = settings.remote
     if remote.kind == "vllm":
-        return VllmVersions(remote, open_shelf(settings))
+        return VllmVersions(remote, open_shelf(settings.data.directory))
     return LlamaCppVersions(remote) if remote.kind == "llama.cpp" else BaseAlone(remote)
 
 
