@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
 
@@ -17,9 +17,11 @@ from sqlalchemy.orm import Session
 from storage.database import Database
 from storage.errors import CopyRefused
 from storage.migrating import MIGRATION_LOCK, lift_limits
-from storage.schema import Base
+from storage.schema import Base, PseudonymKeyRow, ReplyIdRow, ReplyRow
 
 BATCH_ROWS = 2_000
+BORN_WITH_ROWS = (Base.metadata.tables[ReplyIdRow.__tablename__], Base.metadata.tables[PseudonymKeyRow.__tablename__])
+"""Each new database has a row of its own there, which the source's replaces."""
 DIGEST_BITS = 256
 Say = Callable[[str], None]
 Row = Mapping[str, Any]
@@ -58,6 +60,8 @@ def _canonical(value: Any) -> Any:
     """Return the value as JSON holds it: equal in both databases, and different for different values."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, bytes):
         return value.hex()
     return value.value if isinstance(value, Enum) else value
@@ -127,13 +131,15 @@ def copy_rows(
             _empty(into)
         elif taken := _first_table_with_rows(into):
             raise CopyRefused(taken)
+        for table in BORN_WITH_ROWS:
+            into.execute(table.delete())
         pointers: list[Pointers] = []
         copied = [_copy(table, reader.connection(), into, say, pointers) for table in tables()]
         for late in pointers:
             late.set(into)
-        _set_counters(reader.connection(), into)
         for done in copied:
             _prove(done, into, say)
+        _set_counters(reader.connection(), into)
         then(writer)
         return copied
 
@@ -145,6 +151,8 @@ def has_rows(connection: Connection) -> bool:
 
 def _first_table_with_rows(connection: Connection) -> str | None:
     for table in tables():
+        if table in BORN_WITH_ROWS:
+            continue
         if connection.execute(select(text("1")).select_from(table).limit(1)).first() is not None:
             return table.name
     return None
@@ -209,6 +217,9 @@ def _set_counters(source: Connection, target: Connection) -> None:
         if column is None:
             continue
         last = max(target.scalar(select(func.max(column))) or 0, _last_id(table, column, source))
+        if table.name == ReplyRow.__tablename__:
+            last = max(last, target.scalar(select(ReplyIdRow.highest)) or 0)
+            target.execute(update(ReplyIdRow).values(highest=last))
         if target.dialect.name == "postgresql":
             target.execute(select(func.setval(_sequence(table, column), max(last, 1), last > 0)))
         elif table.dialect_options["sqlite"]["autoincrement"]:
@@ -220,7 +231,7 @@ def _set_counters(source: Connection, target: Connection) -> None:
 
 def _counted(table: Table) -> Column[Any] | None:
     column = table.autoincrement_column
-    return column if column is not None and type(column.type) is Integer and not column.foreign_keys else None
+    return column if column is not None and isinstance(column.type, Integer) and not column.foreign_keys else None
 
 
 def _last_id(table: Table, column: Column[Any], source: Connection) -> int:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -52,6 +53,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+LargeId = BigInteger().with_variant(Integer, "sqlite")
+"""Of rows that come by the million a day; only SQLite's INTEGER, which has 64 bits, counts up by itself."""
 
 
 def utc_now() -> datetime:
@@ -361,7 +366,7 @@ class ReplyRow(Base):
         Index("ix_replies_summary", "channel_id", "summary_to"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(LargeId, primary_key=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
     version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     strength: Mapped[float] = mapped_column(default=1.0)
@@ -446,7 +451,7 @@ class VoteEventRow(Base):
         Index("ix_vote_events_thumb", "reply_id", "user_id", "message_id", "emoji", "burst", "id", "standing"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(LargeId, primary_key=True)
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"))
     message_id: Mapped[int] = mapped_column(BigInteger)
     user_id: Mapped[int] = mapped_column(BigInteger, index=True)
