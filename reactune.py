@@ -396,7 +396,7 @@ def prune_models(
     """Remove the adapter files that privacy.withdraw_adapters and training.keep_versions let go."""
     from storage.withdrawal import choose_withdrawals, withdraw_adapters
 
-    settings = load_settings(config)
+    settings = _settings(config)
     with contextlib.closing(open_database(settings)) as database:
         if dry_run:
             with database.snapshot() as session:

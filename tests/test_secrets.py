@@ -20,10 +20,10 @@ import logging, os, sys, threading
 from pathlib import Path
 from storage.safekeeping import keep_safe
 from storage.settings import load_settings
-from trainer.logs import log_to_stderr
-log_to_stderr(logging.INFO)
+from storage.logs import set_up_logs
 settings = load_settings()
 keep_safe(settings)
+set_up_logs(settings, "bot")
 print(repr(settings), settings)
 logging.getLogger("x").error("the token is %s", settings.discord_token.get_secret_value())
 print(Path("/proc/self/cmdline").read_text() if os.path.exists("/proc/self/cmdline") else sys.argv)

@@ -20,6 +20,7 @@ from bot.engine import Finish, GenerationFailed
 from storage.adapters import AdapterStore
 from storage.arenas import Gesture, stop_arena
 from storage.errors import SettingsError
+from storage.greetings import greet
 from storage.privacy import delete_member
 from storage.schema import (
     NOBODY,
@@ -746,6 +747,10 @@ class TestExploration:
     @pytest.fixture
     def overrides(self):
         return {"REACTUNE_ARENA__EXPLORATION_SHARE": "1"}
+
+    @pytest.fixture(autouse=True)
+    def greeted(self, place, query):
+        query(lambda session: greet(session, place.ada.id))
 
     async def test_a_blind_second_answer_follows_the_first(self, place, engine, rows):
         await place.ask("hi")

@@ -457,6 +457,6 @@ class TestDatabaseAway:
         other_program = sqlite3.connect(settings.data.directory / "reactune.db")
         other_program.execute("BEGIN IMMEDIATE")
         await place.ada.send(place.channel, f"{place.mention} hi")
-        assert "cannot reach my database at the moment" in place.last.content
+        assert "My memory is out of reach at the moment" in place.last.content
         other_program.close()
         assert rows(ReplyRow) == []

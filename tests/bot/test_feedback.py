@@ -225,7 +225,7 @@ class TestEarlyVotes:
     async def test_a_row_written_while_it_is_looked_for_is_found(self, place, votes, env, settings):
         answer = await place.ask("hi")
         database = HastyDatabase(env.bot.database.engine)
-        log = VoteLog(database, env.bot.spawn)
+        log = VoteLog(database, env.bot.spawn, lambda _vote: None)
 
         async def record():
             await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)

@@ -8,6 +8,7 @@ from storage.causes import count_causes, give_cause, wrong_facts
 from storage.fates import Fate, fate_of_votes
 from storage.personalities import read_personality
 from storage.privacy import delete_member, read_agreement
+from storage.pseudonyms import read_pseudonyms
 from storage.schema import Cause, utc_now
 from storage.settings import Settings, VoteSettings
 from storage.statistics import read_report
@@ -41,10 +42,10 @@ def test_a_wrong_fact_is_no_vote_to_train_on_but_other_causes_are(session: Sessi
             vote(session, reply_id, user, Vote.DOWN)
     give_cause(session, wrong, BOB, Cause.WRONG_FACT)
     give_cause(session, long, BOB, Cause.TOO_LONG)
-    ballots = read_ballots(session, personality_id, WEIGHTLESS_RULES)
-    assert {r: [b.user_id for b in found] for r, found in ballots.by_reply.items()} == {
-        wrong: [CAROL],
-        long: [BOB, CAROL],
+    ballots, who = read_ballots(session, personality_id, WEIGHTLESS_RULES), read_pseudonyms(session).of
+    assert {r: [b.voter for b in found] for r, found in ballots.by_reply.items()} == {
+        wrong: [who(CAROL)],
+        long: [who(BOB), who(CAROL)],
     }
     assert (ballots.total, ballots.removed[WRONG_FACT], ballots.removed[QUARANTINE]) == (4, 1.0, 0.0)
 

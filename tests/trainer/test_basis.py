@@ -9,10 +9,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import fields, is_dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import pytest
+from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import inspect as columns_of
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -160,12 +162,21 @@ def calls(
             | {"round_id": round_.id, "metrics": {}, "verdict": GateVerdict.PASS},
         ),
         "release_passed": (id_, version, settings.release),
+        "renew_lease": (round_.id,),
+        "require_lease": (round_.id,),
         "finish_round": (round_.id, RoundStatus.FAILED, "the test ends here"),
         "request_round": (id_, "schedule", Lesson.VOTES),
         "claim_round": ("here",),
         "interrupt_rounds": ("here",),
         "beat": ("trainer", "here"),
         "last_beat": ("trainer", "here"),
+        "signs_of_life": ("trainer",),
+        "read_numbers": (),
+        "aliased_digests": (),
+        "newest_base": (id_,),
+        "names_deleted": ([],),
+        "begin_schedule": ("rounds", None),
+        "take_due": ("rounds", CronTrigger.from_crontab("0 4 * * *", UTC)),
     }
 
 
