@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -535,6 +536,18 @@ def test_an_unknown_bench_is_refused(reactune):
     assert code == 2
     assert "No such command 'speed'" in err
     assert "Traceback" not in err
+
+
+def test_without_a_checkout_a_bench_says_what_it_needs(reactune_process, tmp_path):
+    root, installed = Path(__file__).parents[1], tmp_path / "installed"
+    installed.mkdir()
+    shutil.copy(root / "reactune.py", installed)
+    for room in ("bot", "storage", "trainer"):
+        (installed / room).symlink_to(root / room)
+    code, out, err = reactune_process("bench", "votes", PYTHONPATH=str(installed))
+    assert (code, out) == (2, "")
+    assert err.startswith("reactune: bench votes needs tests")
+    assert err.endswith(": run it in a checkout after `pip install -e '.[bench]'`\n")
 
 
 def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypatch):

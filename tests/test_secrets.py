@@ -13,7 +13,10 @@ from storage.settings import load_settings
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
 PASSWORD = "hunter2-hunter2"
 
-ENTRIES = ("bot/__main__.py", "trainer/__main__.py")
+ROOT = Path(__file__).parents[1]
+ENTRIES = ("storage/console.py", "bot/__main__.py", "trainer/__main__.py")
+"""Where the settings are read: for every command, and for the two processes alone."""
+COMMANDS = ("reactune.py", "storage/commands.py", "trainer/commands.py", "tests/benchmarks/command_line.py")
 
 CRASH = """
 import logging, os, sys, threading
@@ -68,9 +71,11 @@ def test_an_unreachable_database_is_told_without_its_password() -> None:
 
 
 def test_every_program_keeps_its_settings_safe_and_hands_none_to_a_child_by_argument() -> None:
-    root = Path(__file__).parents[1]
-    programs = {name: (root / name).read_text(encoding="utf-8") for name in ("reactune.py", *ENTRIES)}
-    for name, source in programs.items():
+    commands = [*COMMANDS, *(str(path.relative_to(ROOT)) for path in (ROOT / "bot" / "commands").glob("*.py"))]
+    for name in ENTRIES:
+        source = (ROOT / name).read_text(encoding="utf-8")
         assert source.count("load_settings(") == source.count("keep_safe(settings)") == 1, name
-    command = programs["reactune.py"].partition("def _trainer_beside")[2].partition("def keep_running")[0]
-    assert "settings" not in command
+    for name in commands:
+        assert "load_settings" not in (ROOT / name).read_text(encoding="utf-8"), name
+    beside = (ROOT / "trainer" / "beside.py").read_text(encoding="utf-8")
+    assert "settings" not in beside

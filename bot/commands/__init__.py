@@ -1,0 +1,1 @@
+"""The bot's commands, a module for each word of the command line; reactune.py puts them together."""

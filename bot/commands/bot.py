@@ -1,0 +1,16 @@
+"""`reactune bot`: the talking process alone."""
+
+from __future__ import annotations
+
+from storage.console import Config, read_settings
+from storage.logs import set_up_logs
+from storage.processes import BOT
+
+
+def serve(config: Config = None) -> None:
+    """Serve Discord without a trainer."""
+    from bot.runner import run_bot
+
+    settings = read_settings(config)
+    set_up_logs(settings, BOT)
+    run_bot(settings)

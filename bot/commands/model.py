@@ -1,0 +1,119 @@
+"""`reactune model`: versions and where they come from; releases and files are in modules of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.orm import Session
+
+from bot.commands.canary import canary
+from bot.commands.model_files import prune_models, write_model_gguf, write_slim_base
+from bot.commands.releases import promote_model, roll_back_model
+from storage.console import AsJson, Config, Personality, show, show_plain
+from storage.errors import SettingsError
+from storage.operator import look_up
+from storage.personalities import DEFAULT_PERSONALITY
+from storage.versions import list_versions, name_of, read_alias, version_named
+
+
+def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
+    """List the versions with their votes, newest first."""
+    from bot.reports import describe_versions
+    from storage.schema import CHALLENGER
+    from storage.votes import tally_by_version
+
+    def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
+        versions, champion = list_versions(session, personality_id), read_alias(session, personality_id)
+        challenger = read_alias(session, personality_id, CHALLENGER)
+        tallies = tally_by_version(session, personality_id)
+        data = {
+            "champion": champion.target,
+            "challenger": challenger.target if challenger.version else None,
+            "versions": [asdict(v) | {"name": v.name} for v in versions],
+        }
+        return data, describe_versions(versions, champion, challenger, tallies)
+
+    show(*look_up(config, personality, read), as_json)
+
+
+def show_model(
+    version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
+    """Show where a version comes from and how it measured."""
+    from bot.reports import describe_version
+    from storage.rounds import find_round
+    from storage.versions import failed_checks, find_version, moves_of
+    from storage.votes import Tally, tally_by_version
+
+    def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
+        found = version_named(session, personality_id, version)
+        if found is None:
+            return {"name": "base"}, "**base**: the base model, without an adapter"
+        round_ = find_round(session, found.round_id) if found.round_id else None
+        votes = tally_by_version(session, personality_id).get(found.id, Tally())
+        moves, checks = moves_of(session, found), failed_checks(session, found)
+        data = asdict(found) | {"name": found.name, "votes": asdict(votes), "moves": [asdict(m) for m in moves]}
+        parent = find_version(session, found.parent_id)
+        return data, describe_version(found, parent, round_, votes, moves, failed_checks=checks)
+
+    show(*look_up(config, personality, read), as_json)
+
+
+def show_lineage(
+    version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
+    """Show which rounds, votes and people made a version."""
+    from bot.lineage import NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id
+    from storage.lineage import votes_behind
+
+    def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
+        found = version_named(session, personality_id, version)
+        if found is None:
+            return {"version": name_of(None), "chain": [name_of(None)], "rounds": []}, plain_text([NO_LINEAGE])
+        lineage = votes_behind(session, found.id)
+        return asdict(lineage), plain_text(lineage_lines(lineage, user_by_id, PLAIN))
+
+    show_plain(*look_up(config, personality, read), as_json)
+
+
+def draw_model_report(
+    file: Annotated[Path, typer.Argument(help="Where to write the picture, a PNG.")],
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    as_json: AsJson = False,
+) -> None:
+    """Draw approval, votes, pairs, training and the gate into a picture."""
+    from bot.charts.report import describe_report, draw_report
+    from storage.schema import utc_now
+    from storage.statistics import read_report
+
+    if file.suffix.lower() != ".png":
+        raise SettingsError(f"{file} cannot be written: the report is a PNG, so give it a name that ends in .png")
+    report = look_up(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
+    try:
+        file.write_bytes(draw_report(report))
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error
+    show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The picture is {file}.", as_json)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "list": list_models,
+    "show": show_model,
+    "promote": promote_model,
+    "rollback": roll_back_model,
+    "prune": prune_models,
+    "lineage": show_lineage,
+    "report": draw_model_report,
+    "gguf": write_model_gguf,
+    "slim": write_slim_base,
+}
+
+model = typer.Typer(no_args_is_help=True, help="Versions: list, show, promote, roll back.")
+for name, command in COMMANDS.items():
+    model.command(name)(command)
+model.add_typer(canary, name="canary")

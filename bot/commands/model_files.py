@@ -1,0 +1,94 @@
+"""`reactune model prune`, `gguf` and `slim`: files of versions and of the base model."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from storage.adapters import open_store, require_base
+from storage.console import AsJson, Config, Personality, progress, read_settings, show
+from storage.database import open_database
+from storage.errors import SettingsError
+from storage.operator import look_up
+from storage.personalities import DEFAULT_PERSONALITY
+from storage.versions import version_named
+
+
+def prune_models(
+    config: Config = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the adapter files that privacy.withdraw_adapters and training.keep_versions let go."""
+    from storage.withdrawal import choose_withdrawals, withdraw_adapters
+
+    settings = read_settings(config)
+    with contextlib.closing(open_database(settings)) as database:
+        if dry_run:
+            with database.snapshot() as session:
+                gone = choose_withdrawals(session, settings)
+        else:
+            gone = withdraw_adapters(database, open_store(settings), settings)
+    verb = "would be removed" if dry_run else "are removed"
+    lines = [f"- The files of **{g.version.name}** of {g.personality} {verb}: {g.because}." for g in gone]
+    removed = [
+        {"personality": g.personality, "version": g.version.name, "digest": g.version.digest, "because": g.because}
+        for g in gone
+    ]
+    show({"removed": removed, "dry_run": dry_run}, "\n".join(lines) or "Nothing is to be removed.", as_json)
+
+
+def write_model_gguf(
+    version: str,
+    folder: Annotated[Path, typer.Argument(help="Where to write the file; its name says which version it is.")],
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    as_json: AsJson = False,
+) -> None:
+    """Write a version as the GGUF file that llama.cpp's server is started with."""
+    from storage.adapters import AdapterRef
+    from storage.base_model import resolve_base_model
+    from storage.gguf_adapters import gguf_name, write_gguf
+
+    settings = read_settings(config)
+    found = look_up(config, personality, lambda session, id_: version_named(session, id_, version))
+    if found is None:
+        raise SettingsError("base has no adapter, so there is nothing to write: name a version such as v3")
+    adapter = AdapterRef(found.digest, open_store(settings).path(found.digest))
+    with progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    require_base(adapter.path, base)
+    file = folder / gguf_name(adapter)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_gguf(adapter, base, file)
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error
+    data = {"version": found.name, "digest": found.digest, "file": str(file)}
+    show(
+        data,
+        f"**{found.name}** is in {file}: start llama-server with `--lora {file} --lora-init-without-apply`.",
+        as_json,
+    )
+
+
+def write_slim_base(
+    folder: Annotated[Path, typer.Argument(help="A new folder, to be copied to the bot's host as its model.base.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the base model without its weights, for a bot whose servers are elsewhere."""
+    from storage.base_model import resolve_base_model, without_weights
+
+    settings = read_settings(config)
+    with progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    try:
+        without_weights(base, folder)
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be written ({error.strerror}): choose another place") from error
+    data = {"base": base.name, "revision": base.revision, "folder": str(folder)}
+    show(data, f"**{base.name}** ({base.revision}) is in {folder}, without its weights.", as_json)

@@ -1,0 +1,121 @@
+"""`reactune personality`: cards and adapters, out and in."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.orm import Session
+
+from storage.adapters import open_store
+from storage.console import AsJson, Config, progress, read_settings, show, show_plain
+from storage.database import open_database
+from storage.errors import SettingsError
+from storage.operator import note_in_trail, operator_deed, operator_name, with_cards
+from storage.personalities import list_personalities, personality_named
+from storage.versions import read_alias, version_named
+
+personality = typer.Typer(no_args_is_help=True, help="Personalities: list, show, export, import.")
+
+
+@personality.command("list")
+def list_all_personalities(config: Config = None, as_json: AsJson = False) -> None:
+    """List the personalities, and what answers for each."""
+
+    def read(session: Session) -> tuple[dict[str, Any], str]:
+        found = [(p, read_alias(session, p.id).target) for p in list_personalities(session)]
+        lines = [f"**{p.name}** · {target} answers · {p.card.description or 'no description'}" for p, target in found]
+        data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
+        return {"personalities": data}, "\n".join(f"- {line}" for line in lines)
+
+    show(*with_cards(read_settings(config), read), as_json)
+
+
+@personality.command("show")
+def show_personality(
+    name: str,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a personality's card, as a file would hold it."""
+    from storage.cards import format_card
+
+    def read(session: Session) -> tuple[dict[str, Any], str]:
+        found = personality_named(session, name)
+        data = {"name": found.name, "champion": read_alias(session, found.id).target, "card": found.card.as_dict()}
+        return data, format_card(found.card)
+
+    show_plain(*with_cards(read_settings(config), read), as_json)
+
+
+@personality.command("export")
+def export_personality(
+    name: str,
+    folder: Annotated[Path, typer.Argument(help="A new folder for the adapter, the card and a model card.")],
+    config: Config = None,
+    version: Annotated[str, typer.Option(help="Which version; without it, the one that answers.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write a personality's adapter as a PEFT folder that peft and transformers load by themselves."""
+    from storage.base_model import resolve_base_model
+    from storage.exports import Provenance, export_version, read_provenance
+
+    settings = read_settings(config)
+
+    def read(session: Session) -> Provenance:
+        found = personality_named(session, name)
+        wanted = version_named(session, found.id, version) if version else read_alias(session, found.id).version
+        if wanted is None:
+            raise SettingsError(
+                f"{name} is answered by the base model, which has no adapter: name a version with --version, or train "
+                "one; `reactune personality show` prints the card alone"
+            )
+        return read_provenance(session, found, wanted, settings)
+
+    origin = with_cards(settings, read)
+    with progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    export_version(open_store(settings), base, origin, folder)
+    exported = origin.versions[0]
+    note_in_trail(config, name, operator_deed("personality export", f"version: {exported.name}"))
+    data = {"personality": name, "version": exported.name, "folder": str(folder), "digest": exported.digest}
+    show(data, f"**{name} {exported.name}** is in {folder}; its README.md says what made it.", as_json)
+
+
+@personality.command("import")
+def import_personality(
+    path: Annotated[Path, typer.Argument(help="A card (.toml), an exported folder, or a zip of one.")],
+    config: Config = None,
+    name: Annotated[str, typer.Option(help="The personality; without it, the name of the file or folder.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take a card, or an adapter as a new version of a personality; an admin decides whether it answers."""
+    from bot.reports import describe_import
+    from storage.base_model import resolve_base_model
+    from storage.imports import take_import
+
+    settings = read_settings(config)
+    store = open_store(settings)
+    with progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+    with_cards(settings, lambda _session: None)
+    with contextlib.closing(open_database(settings)) as database:
+        imported = take_import(
+            database,
+            store,
+            base,
+            path,
+            name=name or path.name.removesuffix(path.suffix),
+            model_base=settings.model.base,
+            by=operator_name(),
+        )
+    note_in_trail(config, imported.personality.name, operator_deed("personality import", f"file: {path.name}"))
+    version = imported.version
+    data = {
+        "personality": imported.personality.name,
+        "version": version.name if version else None,
+        "digest": version.digest if version else None,
+    }
+    show(data, describe_import(imported), as_json)

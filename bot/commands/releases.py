@@ -1,0 +1,91 @@
+"""`reactune model promote` and `rollback`: which version answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from storage.adapters import open_store
+from storage.audit import Deed
+from storage.console import AsJson, Config, Personality, read_settings, show
+from storage.errors import StorageError
+from storage.operator import change, look_up, note_in_trail, operator_deed, operator_name
+from storage.personalities import DEFAULT_PERSONALITY
+from storage.schema import AuditOutcome
+from storage.versions import Alias, Version, ask_gate, name_of, promote, read_alias, roll_back, version_named
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit trail.")]
+Override = Annotated[
+    bool, typer.Option("--override", help="Release what did not pass the gate; say why with --reason.")
+]
+
+
+def promote_model(
+    version: str,
+    *,
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    reason: Reason = "",
+    override: Override = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version, or "base", the one that answers."""
+    champion = look_up(config, personality, read_alias)
+    deed = operator_deed("model promote", f"version: {version}, override: {override}", reason)
+    target = releasable(config, personality, version, deed, override=override)
+
+    def move(session: Session, personality_id: int) -> Alias:
+        return promote(
+            session,
+            personality_id,
+            target,
+            expected_generation=champion.generation,
+            by=operator_name(),
+            reason=reason or "promoted on the command line",
+            override=override,
+        )
+
+    _show_champion(change(config, personality, move, deed), as_json)
+
+
+def roll_back_model(
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    reason: Reason = "rolled back on the command line",
+    as_json: AsJson = False,
+) -> None:
+    """Go back to the version that answered before."""
+    champion = look_up(config, personality, read_alias)
+
+    def move(session: Session, personality_id: int) -> Alias:
+        return roll_back(
+            session, personality_id, expected_generation=champion.generation, by=operator_name(), reason=reason
+        )
+
+    _show_champion(change(config, personality, move, operator_deed("model rollback", reason=reason)), as_json)
+
+
+def releasable(config: Path | None, personality: str, version: str, deed: Deed, *, override: bool) -> Version | None:
+    """Return the version if the gate, or an admin in its place, lets it answer and its files are sound."""
+
+    def find(session: Session, personality_id: int) -> Version | None:
+        found = version_named(session, personality_id, version)
+        ask_gate(session, found, override=override, reason=deed.reason)
+        return found
+
+    try:
+        target = look_up(config, personality, find)
+        if target is not None:
+            open_store(read_settings(config)).path(target.digest)
+    except StorageError as error:
+        note_in_trail(config, personality, deed, AuditOutcome.REFUSED, str(error))
+        raise
+    return target
+
+
+def _show_champion(alias: Alias, as_json: bool) -> None:
+    data = {"champion": alias.target, "generation": alias.generation}
+    show(data, f"**{name_of(alias.version)}** answers from now on.", as_json)

@@ -1,0 +1,90 @@
+"""What the commands of every room share: options, settings, progress and how they print."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.text import Text
+
+from storage.errors import SettingsError
+from storage.safekeeping import keep_safe
+from storage.settings import Settings, load_settings
+
+NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+
+# What people read goes to standard error where a command prints JSON for scripts.
+notes = Console(stderr=True)
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file; config.toml where it is left out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Personality = Annotated[str, typer.Option("--personality", help="Whose versions or votes.")]
+
+
+def read_settings(config: Path | None, overrides: Mapping[str, str] = NO_OVERRIDES) -> Settings:
+    settings = load_settings(config, overrides=overrides)
+    keep_safe(settings)
+    return settings
+
+
+def show(data: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(data, default=str, ensure_ascii=False))
+    else:
+        Console().print(Markdown(text.replace("\n", "  \n")))
+
+
+def show_plain(data: dict[str, Any], text: str, as_json: bool) -> None:
+    """Like `show`, for long text: a line of it stays a line, for grep."""
+    if as_json:
+        show(data, text, as_json)
+    else:
+        print(text)
+
+
+def plain(markdown: str) -> str:
+    return markdown.replace("**", "").replace("`", "").replace("\n", " · ")
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Yield a function that says what is going on: one changing line in a terminal, else a line each."""
+    if not notes.is_terminal:
+        yield _LineLog()
+        return
+    with notes.status("") as status:
+        yield lambda text: status.update(Text(text))
+
+
+class _LineLog:
+    """Prints a line each time the text changes."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, text: str) -> None:
+        if text != self._last:
+            self._last = text
+            notes.print(text, markup=False, highlight=False)
+
+
+@contextlib.contextmanager
+def needed_by(what: str, remedy: str) -> Iterator[None]:
+    """Say which package is missing, and what to run."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{what} needs {error.name}: run {remedy}") from error
+
+
+def import_from_here() -> None:
+    """Let a taste such as "module:function" name a module in the folder that the command is called in."""
+    sys.path.append(str(Path.cwd()))
