@@ -11,10 +11,10 @@ ARGS ?=
 BENCH ?= loop
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test coverage check bench clean
+.PHONY: help demo run test test-benches coverage check bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Try the bot in a browser page; ARGS="--no-browser --port 8790" passes options on
 	@$(BIN)/reactune demo $(ARGS)
@@ -24,6 +24,9 @@ run: $(VENV)/.run ## Serve Discord; needs DISCORD_TOKEN in .env
 
 test: check ## Check style and types, and run every test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-benches: $(VENV)/.bench ## Run the tests of the long benches, which `make test` leaves out
+	$(BIN)/python -m pytest -m bench $(ARGS)
 
 coverage: $(VENV)/.dev ## Run every test, a fifth slower, and say which lines none of them ran
 	$(BIN)/coverage erase

@@ -13,6 +13,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.access import AlwaysServed
 from bot.app import ReactuneBot
 from bot.failures import answer_privately, tell
 from bot.member_files import pack
@@ -120,6 +121,7 @@ def buttons(*acts: Act) -> discord.ui.View:
 
 
 class PrivacyButton(
+    AlwaysServed,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:privacy:(?P<act>show|allow|delete|keep)",
 ):

@@ -17,6 +17,7 @@ def test_the_set_is_large_enough_and_answerable(split: str) -> None:
     assert all(question.is_answered_by(documents[question.document]) for question in questions)
 
 
+@pytest.mark.bench
 @pytest.mark.bundled
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the dataset leaves its file open
 def test_the_bench_reports_both_databases() -> None:

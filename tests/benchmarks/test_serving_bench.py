@@ -30,6 +30,7 @@ def test_who_gave_up_has_waited_and_few_answers_have_no_percentile() -> None:
     assert measures([given_up] * 19, until=10.0)["last_token_p95_s"] is None
 
 
+@pytest.mark.bench
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the dataset leaves its file open
 def test_the_bench_reports_ours_beside_plain_generate(tmp_path: Path) -> None:
     pytest.importorskip("chitchat_dataset")

@@ -10,6 +10,7 @@ from tests.bot.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
 
 
+@pytest.mark.bench
 def test_the_bench_times_versions_with_and_without_graphs_and_the_bot(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="nine processes, two with the whole bot: where benches are run")
     base = build_tiny_base(tmp_path / "base")

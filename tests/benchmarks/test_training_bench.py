@@ -8,6 +8,7 @@ from tests.benchmarks.training import run
 from tests.tiny_model import build_tiny_base
 
 
+@pytest.mark.bench
 def test_the_bench_compares_both_sides_on_the_same_pairs(tmp_path, capfd):
     pytest.importorskip("xllamacpp", reason="eight processes that load torch: where benches are run")
     report = run(base=str(build_tiny_base(tmp_path / "tiny")), steps=1, prompts=(200,), rounds=(6, 12))

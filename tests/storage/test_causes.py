@@ -43,9 +43,9 @@ def test_a_wrong_fact_is_no_vote_to_train_on_but_other_causes_are(session: Sessi
     give_cause(session, wrong, BOB, Cause.WRONG_FACT)
     give_cause(session, long, BOB, Cause.TOO_LONG)
     ballots, who = read_ballots(session, personality_id, WEIGHTLESS_RULES), read_pseudonyms(session).of
-    assert {r: [b.voter for b in found] for r, found in ballots.by_reply.items()} == {
-        wrong: [who(CAROL)],
-        long: [who(BOB), who(CAROL)],
+    assert {r: {b.voter for b in found} for r, found in ballots.by_reply.items()} == {
+        wrong: {who(CAROL)},
+        long: {who(BOB), who(CAROL)},
     }
     assert (ballots.total, ballots.removed[WRONG_FACT], ballots.removed[QUARANTINE]) == (4, 1.0, 0.0)
 

@@ -101,7 +101,7 @@ def test_one_that_fails_ends_the_others(tiny_base: BaseModel, tmp_path: Path, ki
     with pytest.raises(TrainerError, match=says):
         train_on_all(
             Doomed(kills),  # type: ignore[arg-type]
-            SETTINGS.model_copy(update={"processes": 2}),
+            Settings(training=SETTINGS.model_copy(update={"processes": 2})),
             base=tiny_base,
             parent=None,
             output=tmp_path,
