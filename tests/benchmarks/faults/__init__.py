@@ -70,8 +70,8 @@ def _faults() -> dict[str, Fault]:
     from tests.benchmarks.faults.trainer_kills import kill_trainers
 
     def kills(count: int, seed: int) -> Iterator[Row]:
-        """Half of them hit the bot on SQLite, the rest the bot on PostgreSQL, PostgreSQL itself and the trainer."""
-        fifth = count // 6
+        """Two fifths hit the bot on SQLite, one each the bot on PostgreSQL, PostgreSQL itself and the trainer."""
+        fifth = count // 5
         yield kill_bots(count - 3 * fifth, seed)
         yield kill_bots(fifth, seed + 1, POSTGRES)
         yield kill_postgres(fifth, seed + 2)

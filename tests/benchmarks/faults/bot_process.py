@@ -12,12 +12,13 @@ from pathlib import Path
 import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
-from trainer.logs import log_to_stderr
 
 from bot.app import COGS, ReactuneBot, create_bot
 from bot.engine import GenerationRequest
 from bot.runner import run_bot
 from storage.base_model import BaseModel
+from storage.logs import set_up_logs
+from storage.processes import BOT
 from storage.schema import Basis
 from storage.settings import Settings, load_settings
 from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
@@ -78,8 +79,9 @@ def main() -> None:
     port = os.environ["FAULTS_DISCORD_PORT"]
     Route.BASE = f"http://127.0.0.1:{port}/api/v10"
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://127.0.0.1:{port}/gateway")
-    log_to_stderr()
-    run_bot(load_settings(), create)
+    settings = load_settings()
+    set_up_logs(settings, BOT)
+    run_bot(settings, create)
 
 
 if __name__ == "__main__":

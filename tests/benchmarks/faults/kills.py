@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 from storage.database import Database, open_database
-from storage.settings import DatabaseSettings, DataSettings, Settings
+from storage.settings import DatabaseSettings, DataSettings, LimitSettings, Settings, variable_name
 from tests.benchmarks.faults.crowd import Crowd
 from tests.benchmarks.faults.discord_wire import WireDiscord
 from tests.benchmarks.faults.oracle import PATIENCE_S, is_unbroken, recovered
@@ -32,6 +32,9 @@ BOT_ENVIRONMENT = {
     "REACTUNE_CHAT__DRAIN_S": "2",
     "REACTUNE_GATE__COHERENCE_MODEL": "base",
     "REACTUNE_DATA__DIRECTORY": "data",
+    "REACTUNE_ACCESS__SERVERS": "0",
+    "REACTUNE_METRICS__PORT": "0",
+    **{variable_name("limits", window): "0" for window in LimitSettings.model_fields},
 }
 
 
