@@ -46,6 +46,8 @@ class TalkativeEngine(ScriptedEngine):
 
 
 def create(settings: Settings) -> ReactuneBot:
+    if settings.model.engine == "remote":
+        return create_bot(settings, fixed_basis=Basis.LOCAL)
     base = BaseModel(
         name="tiny",
         path=Path("base"),

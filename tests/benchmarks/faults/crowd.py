@@ -35,19 +35,19 @@ class Crowd:
         backend = discord.backend
         discord.clock.past = JOINED  # old accounts, whose votes count
         self.guild = backend.create_guild("Server")
-        self.channels = [backend.create_channel(self.guild.id, f"channel-{n}").id for n in range(CHANNELS)]
-        self.members = [backend.make_user(f"member{n}").id for n in range(MEMBERS)]
+        self.channels = [backend.create_channel(self.guild.id, f"channel-{n}").id for n in range(channels)]
+        self.members = [backend.make_user(f"member{n}").id for n in range(members)]
         for member in self.members:
             backend.add_member(self.guild.id, member)
         discord.clock.past = timedelta()
 
     # What members do
 
-    def ask(self) -> Message:
+    def ask(self, channel_id: int | None = None) -> Message:
         self.did["questions"] += 1
         content = f"<@{self.discord.bot_id}> {self.rng.choice(QUESTIONS)}"
         return self.discord.backend.create_message(
-            self.rng.choice(self.channels), self.rng.choice(self.members), content
+            channel_id or self.rng.choice(self.channels), self.rng.choice(self.members), content
         )
 
     def vote(self) -> None:
