@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 
 from aiohttp import web
@@ -108,11 +108,13 @@ class FaultyEngine:
             return web.json_response({"error": {"message": mood}}, status=STATUSES[mood], headers=headers)
         if mood is Mood.PAGE:
             return web.Response(text="<html><body>Welcome</body></html>", content_type="text/html")
-        return await self._say(request, mood)
-
-    async def _say(self, request: web.Request, mood: Mood) -> web.StreamResponse:
-        is_chat = request.path.endswith("chat/completions")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        with suppress(ConnectionError):  # whoever asked went away
+            await self._say(request, response, mood)
+        return response
+
+    async def _say(self, request: web.Request, response: web.StreamResponse, mood: Mood) -> None:
+        is_chat = request.path.endswith("chat/completions")
         await response.prepare(request)
         for number, word in enumerate(WORDS):
             if mood is Mood.SLOW:
@@ -121,14 +123,13 @@ class FaultyEngine:
                 if mood is Mood.CUT:
                     assert request.transport is not None
                     request.transport.abort()
-                    return response
+                    return
                 if mood is Mood.UNENDED:
-                    return response
+                    return
                 if mood is Mood.SILENT:
                     await asyncio.sleep(HANGING_S)
             await response.write(_event(BROKEN_EVENTS.get(mood) or _chunk(word, is_chat=is_chat)))
         await response.write(_event(_chunk("", is_chat=is_chat, finish="stop")) + _event("[DONE]"))
-        return response
 
 
 def _event(data: str) -> bytes:

@@ -163,7 +163,12 @@ async def stage(
         url = url or (node.create("bot") if node else f"sqlite:///{folder / 'data' / 'reactune.db'}")
         crowd = Crowd(discord, seed=seed, channels=channels)
         settings = Settings(data=DataSettings(directory=folder / "data"), database=DatabaseSettings(url=url))
-        more = {"REACTUNE_DATABASE__URL": url, **BOT_ENVIRONMENT, **(environment or {})}
+        more = {
+            "REACTUNE_DATABASE__URL": url,
+            "REACTUNE_ARENA__CHANNEL": str(crowd.channels[0]),
+            **BOT_ENVIRONMENT,
+            **(environment or {}),
+        }
         async with discord.serving():
             bot = BotProcess(discord, folder, more, preloaded or {})
             try:
