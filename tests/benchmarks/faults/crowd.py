@@ -22,7 +22,7 @@ RECENT_ANSWERS = 12
 THUMBS = ("👍", "👎", "👍🏽", "👎" + SKIN_TONES[0])
 REGENERATE = "🔁"
 KEYCAP = "\ufe0f\u20e3"
-COMMAND, FORM, TEXT_FIELD, LABEL = 2, 5, 4, 18
+COMMAND, FORM, SLASH, TEXT_FIELD, LABEL = 2, 5, 1, 4, 18
 """Discord's numbers of interactions and components."""
 FORM_POLLS, FORM_POLL_S = 30, 0.1
 JOINED = timedelta(days=400)
@@ -91,7 +91,7 @@ class Crowd:
     async def suggest(self) -> None:
         """Call /suggest in a channel, and send the form that opens."""
         channel_id, member = self.rng.choice(self.channels), self.rng.choice(self.members)
-        command = {"id": "1", "name": "suggest", "type": COMMAND}
+        command = {"id": "1", "name": "suggest", "type": SLASH}
         opened = self._interact(COMMAND, channel_id, member, command)
         for _ in range(FORM_POLLS):
             await asyncio.sleep(FORM_POLL_S)

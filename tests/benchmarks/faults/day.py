@@ -61,6 +61,7 @@ SUGGESTING_SHARE = 0.01
 SETTLING_S = 3.0
 TASK_SLACK = 4
 TIDYING_SHARE = 0.02
+PICKING_SHARE = 0.1
 
 
 def live_a_day(steps: int, seed: int) -> Row:
@@ -177,7 +178,7 @@ class _Day:
             self._suggesting.add(task)
             task.add_done_callback(self._suggesting.discard)
         for message_id in arenas:
-            if rng.random() < TIDYING_SHARE:
+            if rng.random() < PICKING_SHARE:
                 crowd.pick(message_id)
 
     def _arenas(self) -> list[int]:
