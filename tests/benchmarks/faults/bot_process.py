@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import random
 import signal
+from collections import Counter
 from pathlib import Path
 
 import yarl
@@ -22,6 +24,8 @@ from storage.processes import BOT
 from storage.schema import Basis
 from storage.settings import Settings, load_settings
 from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
+
+log = logging.getLogger(__name__)
 
 WORDS = ("warm", "short", "blue", "certain", "quiet", "seven", "river", "again", "never", "bright")
 
@@ -72,8 +76,11 @@ def import_all() -> None:
 
 
 def count_tasks(*_: object) -> None:
-    """Write down how many tasks of asyncio there are, when the bench asks by a signal."""
-    Path("tasks").write_text(str(len(asyncio.all_tasks())))
+    """Write down how many tasks of asyncio there are, when the bench asks by a signal; the log says which."""
+    tasks = asyncio.all_tasks()
+    names = Counter(getattr(task.get_coro(), "__qualname__", "?") for task in tasks)
+    log.info("Tasks: %s", dict(names.most_common()))
+    Path("tasks").write_text(str(len(tasks)))
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import random
 import tempfile
 import time
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -113,6 +114,7 @@ class _Day:
         self._trainer = trainer
         self._clock = clock
         self._row = row
+        self._until_midnight = timedelta(days=1) - _time_of_day()
         self._suggesting: set[asyncio.Task[None]] = set()
 
     async def live(self, steps: int) -> None:
@@ -121,8 +123,10 @@ class _Day:
         at_rest: Seen = {}
         for step in range(steps):
             hour = step / STEPS_IN_HOUR
-            self._clock.be_wrong_by(f"+{step * STEP_MINUTES}m")
+            self._set_clock(step)
             await self._act(hour)
+            while self._has_open_round():  # its lease would run out at once
+                await self._act(hour)
             self._row.times += 1
             if hour == WARM_AT_H:
                 at_rest["first"] = await self._tasks_at_rest()
@@ -140,6 +144,16 @@ class _Day:
         self._row.lost += grew_from_the_first("the trainer", trainer)
         for who, footprints in (("bot", bot), ("trainer", trainer)):
             self._row.seen[f"{who}: first and last third"] = [medians(footprints, third) for third in (0, 2)]
+
+    def _set_clock(self, step: int) -> None:
+        """Move on the time of bot, trainer and Discord."""
+        ahead = self._until_midnight + timedelta(minutes=step * STEP_MINUTES)
+        self._clock.be_wrong_by(f"+{round(ahead.total_seconds())}")
+        self._scene.crowd.discord.clock.past = -ahead
+
+    def _has_open_round(self) -> bool:
+        with self._scene.database.snapshot() as session:
+            return bool(open_rounds(session))
 
     async def _tasks_at_rest(self) -> int:
         await asyncio.sleep(NOTICE_S + SETTLING_S)  # each notice has a task that deletes it
@@ -226,6 +240,11 @@ def _promote(session: Session, personality_id: int, version: Version) -> None:
         reason="it was tried",
         override=True,
     )
+
+
+def _time_of_day() -> timedelta:
+    now = datetime.now(UTC)
+    return now - now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _footprint(child: Child) -> Seen:
