@@ -11,9 +11,9 @@ from storage.errors import SettingsError
 from storage.settings import load_settings
 from tests.benchmarks.faults.corrupt import Kind, check, kinds
 
-EXAMPLES = 40
-SLOW_TO_READ = ("config.toml", "imported pairs", "base model")
-FEW = 8
+EXAMPLES = 15
+SLOW_TO_READ = ("config.toml", "imported pairs", "base model", "SQLite")
+FEW = 5
 MENDED = ("verdict on graphs",)
 """What is found out anew where it cannot be read."""
 

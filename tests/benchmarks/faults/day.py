@@ -60,6 +60,7 @@ ARENAS = "0 */4 * * *"
 NIGHTLY = "0 4 * * *"
 SUGGESTING_SHARE = 0.01
 SETTLING_S = 3.0
+FORM_S = 0.5
 TASK_SLACK = 4
 TIDYING_SHARE = 0.02
 PICKING_SHARE = 0.1
@@ -125,6 +126,7 @@ class _Day:
             hour = step / STEPS_IN_HOUR
             self._set_clock(step)
             await self._act(hour)
+            await self._let_forms_end()
             while self._has_open_round():  # its lease would run out at once
                 await self._act(hour)
             self._row.times += 1
@@ -150,6 +152,12 @@ class _Day:
         ahead = self._until_midnight + timedelta(minutes=step * STEP_MINUTES)
         self._clock.be_wrong_by(f"+{round(ahead.total_seconds())}")
         self._scene.crowd.discord.clock.past = -ahead
+
+    async def _let_forms_end(self) -> None:
+        """Discord takes no answer to what was pressed minutes ago."""
+        if self._suggesting:
+            await asyncio.wait(self._suggesting)
+            await asyncio.sleep(FORM_S)
 
     def _has_open_round(self) -> bool:
         with self._scene.database.snapshot() as session:
