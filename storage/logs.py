@@ -76,9 +76,10 @@ class _LogFile(RotatingFileHandler):
         if not self._is_away:
             print(f"{self.baseFilename} lacks lines until it can be written again ({error.strerror})", file=sys.stderr)
         self._has_failed = True
-        stream, self.stream = self.stream, None  # type: ignore[assignment]  # opened anew by the next line
+        stream, self.stream = self.stream, None  # opened anew by the next line
         with suppress(OSError):  # of what it still holds
-            stream.close()
+            if stream is not None:
+                stream.close()
 
 
 def _rotating(path: Path, settings: LogSettings) -> logging.Handler:
