@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from discord.ext import tasks
 from sqlalchemy.exc import DBAPIError
 
+from bot.steady import every
 from storage.adapters import AdapterStore
 from storage.database import Database
 from storage.versions import aliased_digests
@@ -30,7 +30,7 @@ class AdaptersAtHand:
     def close(self) -> None:
         self._look.cancel()
 
-    @tasks.loop(seconds=LOOK_INTERVAL_S)
+    @every(seconds=LOOK_INTERVAL_S)
     async def _look(self) -> None:
         try:
             digests = await self._database.read(aliased_digests)

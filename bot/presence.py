@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from discord.ext import tasks
 from sqlalchemy.exc import DBAPIError
 
+from bot.steady import every
 from storage.database import Database
 from storage.errors import ShardTaken
 from storage.processes import HEARTBEAT_S, SILENT_AFTER_S
@@ -40,7 +40,7 @@ class Presence:
             await asyncio.sleep(HEARTBEAT_S)
         self._beat.start()
 
-    @tasks.loop(seconds=HEARTBEAT_S)
+    @every(seconds=HEARTBEAT_S)
     async def _beat(self) -> None:
         try:
             await self._database.run(beat_shards, self._shards, self.worker)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from discord.ext import tasks
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.engine import Engine
 from bot.releases import Releases
+from bot.steady import every
 from storage.database import Database
 from storage.errors import AdapterError
 from storage.schema import VersionRow
@@ -42,7 +42,7 @@ class Warming:
     def close(self) -> None:
         self._look.cancel()
 
-    @tasks.loop(seconds=LOOK_INTERVAL_S)
+    @every(seconds=LOOK_INTERVAL_S)
     async def _look(self) -> None:
         async with self._looking:
             await self._look_safely()

@@ -113,14 +113,20 @@ def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
         raise BaseModelError(
             f"{base.path} holds no weights, as for a bot whose engine is remote: set model.base to the whole model"
         )
+    with quiet_transformers():
+        return load_whole(base.path, dtype, **loading_options(quantization, dtype, own_gpu()))
+
+
+def load_whole(path: Path, dtype: str, **options: Any) -> Any:
+    """Return the model in evaluation mode; transformers would make up what its files lack, at random."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    with quiet_transformers():
-        options = loading_options(quantization, dtype, own_gpu())
-        model = AutoModelForCausalLM.from_pretrained(
-            base.path, dtype=getattr(torch, dtype), local_files_only=True, **options
-        )
+    model, found = AutoModelForCausalLM.from_pretrained(
+        path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **options
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise BaseModelError(f"{path} lacks {len(missing)} weights, {missing[0]} first: copy the model again")
     return model.eval()
 
 

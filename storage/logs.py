@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -55,10 +57,35 @@ def _handlers(settings: LogSettings, process: str) -> Iterator[logging.Handler]:
         yield handler
 
 
+class _LogFile(RotatingFileHandler):
+    """Says once where its disk is full, in place of a traceback for each line, and goes on when there is room."""
+
+    _is_away = False
+    _has_failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._has_failed = False
+        super().emit(record)
+        self._is_away = self._has_failed
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        if not self._is_away:
+            print(f"{self.baseFilename} lacks lines until it can be written again ({error.strerror})", file=sys.stderr)
+        self._has_failed = True
+        stream, self.stream = self.stream, None  # opened anew by the next line
+        with suppress(OSError):  # of what it still holds
+            if stream is not None:
+                stream.close()
+
+
 def _rotating(path: Path, settings: LogSettings) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return RotatingFileHandler(path, maxBytes=settings.max_bytes, backupCount=settings.keep, encoding="utf-8")
+        return _LogFile(path, maxBytes=settings.max_bytes, backupCount=settings.keep, encoding="utf-8")
     except OSError as error:
         raise SettingsError(
             f"logs.file: {path} cannot be written ({error.strerror}): choose another place, or leave it empty"

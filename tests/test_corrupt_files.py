@@ -11,9 +11,11 @@ from storage.errors import SettingsError
 from storage.settings import load_settings
 from tests.benchmarks.faults.corrupt import Kind, check, kinds
 
-EXAMPLES = 100
-SLOW_TO_READ = ("config.toml", "imported pairs", "base model")
-FEW = 25
+EXAMPLES = 15
+SLOW_TO_READ = ("config.toml", "imported pairs", "base model", "SQLite")
+FEW = 5
+MENDED = ("verdict on graphs",)
+"""What is found out anew where it cannot be read."""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,8 @@ def every_kind(tmp_path_factory: pytest.TempPathFactory) -> list[Kind]:
 def test_a_damaged_file_is_read_or_refused_with_a_sentence(every_kind: list[Kind]) -> None:
     for kind in every_kind:
         examples = FEW if kind.name.startswith(SLOW_TO_READ) else EXAMPLES
-        assert check(kind, examples) > 0, f"no damaged file was refused: {kind.name}"
+        refused = check(kind, examples)
+        assert refused > 0 or kind.name in MENDED, f"no damaged file was refused: {kind.name}"
 
 
 @pytest.fixture

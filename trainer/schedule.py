@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
+from threading import Event, Thread
 
-from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -41,22 +41,25 @@ def scheduled_rounds(database: Database, schedule: str, last_life: datetime | No
         return
     with database.transaction() as session:
         begin_schedule(session, NAME, last_life)
-    scheduler = BackgroundScheduler(timezone=UTC)
-    scheduler.add_job(
-        ask_for_rounds,
-        "interval",
-        seconds=LOOK_S,
-        args=[database, trigger],
-        next_run_time=datetime.now(UTC),
-        coalesce=True,
-        max_instances=1,
-        misfire_grace_time=None,  # the default drops a look that is a second late
-    )
-    scheduler.start()
+    stopping = Event()
+    looking = Thread(target=_look, args=(database, trigger, stopping), name="schedule", daemon=True)
+    looking.start()
     try:
         yield
     finally:
-        scheduler.shutdown()
+        stopping.set()
+        looking.join()
+
+
+def _look(database: Database, trigger: BaseTrigger, stopping: Event) -> None:
+    """Look until told to stop. Not APScheduler's interval, which looks no more for as long as a clock was set back."""
+    while True:
+        try:
+            ask_for_rounds(database, trigger)
+        except Exception:
+            log.exception("The schedule cannot be looked at; trying again in %.0f s.", LOOK_S)
+        if stopping.wait(LOOK_S):
+            return
 
 
 def ask_for_rounds(database: Database, trigger: BaseTrigger) -> None:

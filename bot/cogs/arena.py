@@ -11,7 +11,7 @@ from typing import Any
 import discord
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from discord import app_commands
-from discord.ext import commands, tasks
+from discord.ext import commands
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -28,6 +28,7 @@ from bot.pick_log import PickLog
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.steady import every
 from bot.voices import voice_in
 from storage.arenas import (
     SCHEDULE,
@@ -191,7 +192,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         except discord.HTTPException as error:
             raise UserFacingError(f"arena.channel = {channel_id} is no channel that I can see: correct it.") from error
 
-    @tasks.loop(seconds=CLOCK_S)
+    @every(seconds=CLOCK_S)
     async def _clock(self) -> None:
         """Close the arenas whose time has come."""
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 
 import discord
-from discord.ext import commands, tasks
+from discord.ext import commands
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.steady import every
 from storage.departures import cancel_departures, departed_from, known_guilds, known_members, note_departure
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Departures(commands.Cog):
     async def on_member_join(self, member: discord.Member) -> None:
         await self.bot.database.run(cancel_departures, member.guild.id, {member.id})
 
-    @tasks.loop(hours=LOOK_INTERVAL_H)
+    @every(hours=LOOK_INTERVAL_H)
     async def _look(self) -> None:
         try:
             await self._look_at_guilds()

@@ -9,7 +9,7 @@ from typing import Literal
 
 import discord
 from discord import app_commands
-from discord.ext import commands, tasks
+from discord.ext import commands
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,7 @@ from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.releases import Release
 from bot.reports import Status, describe_round, describe_status, describe_version, describe_versions
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.steady import every
 from bot.voices import WHOSE, chosen_personality, offer, offer_personalities, signed
 from storage.canaries import read_canary
 from storage.cards import settings_of
@@ -341,7 +342,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     async def cog_unload(self) -> None:
         self._follow.cancel()
 
-    @tasks.loop(seconds=PROGRESS_INTERVAL_S)
+    @every(seconds=PROGRESS_INTERVAL_S)
     async def _follow(self) -> None:
         """Bring the messages that show a round up to date."""
         try:

@@ -10,7 +10,7 @@ from datetime import datetime
 import aiohttp
 import discord
 from aiohttp import web
-from discord.ext import commands, tasks
+from discord.ext import commands
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -20,6 +20,7 @@ from bot.health import Gateway, Health, disk_check, examine_health
 from bot.measuring import engine_trouble, measure
 from bot.pages import open_pages
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.steady import every
 from storage.alert_facts import read_facts
 from storage.alerts import (
     EVERYBODY,
@@ -70,7 +71,7 @@ class Operations(commands.Cog):
     async def _examine(self) -> Health:
         return await examine_health(self.bot, self._gateway)
 
-    @tasks.loop(seconds=0)
+    @every(seconds=0)
     async def _measure_delay(self) -> None:
         began = time.perf_counter()
         await asyncio.sleep(DELAY_INTERVAL_S)
@@ -113,7 +114,7 @@ class AlertWatch(commands.Cog):
     async def cog_unload(self) -> None:
         self._watch.cancel()
 
-    @tasks.loop(seconds=LOOK_INTERVAL_S)
+    @every(seconds=LOOK_INTERVAL_S)
     async def _watch(self) -> None:
         await self.bot.wait_until_ready()
         try:

@@ -8,7 +8,7 @@ import logging
 import aiohttp
 import discord
 from discord import app_commands
-from discord.ext import commands, tasks
+from discord.ext import commands
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from bot.message_stream import is_passing
 from bot.news import describe_canary, describe_last_canary, describe_news
 from bot.permissions import named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.steady import every
 from bot.voices import WHOSE, chosen_personality, offer_personalities, signed
 from storage.announcements import News, give_back, has_news, take_news, tell_story
 from storage.canaries import (
@@ -154,7 +155,7 @@ class ReleaseWatch(commands.Cog):
     async def cog_unload(self) -> None:
         self._watch.cancel()  # the commands go with those they were added to
 
-    @tasks.loop(seconds=LOOK_INTERVAL_S)
+    @every(seconds=LOOK_INTERVAL_S)
     async def _watch(self) -> None:
         """Look at every personality's canary and tell what is new; after a failure, again a little later."""
         async with self._watching:

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from datetime import datetime
 
-from discord.ext import commands, tasks
+from discord.ext import commands
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.app import ReactuneBot
+from bot.steady import every
 from storage.departures import complete_departure, departed_before
 from storage.retention import Pruned, keeps_until, past_replies, prune_replies, prune_rest
 from storage.wording import count
@@ -33,7 +34,7 @@ class Retention(commands.Cog):
     async def cog_unload(self) -> None:
         self._prune.cancel()
 
-    @tasks.loop(hours=INTERVAL_H)
+    @every(hours=INTERVAL_H)
     async def _prune(self) -> None:
         before = keeps_until(self.bot.settings.privacy)
         if before is None:

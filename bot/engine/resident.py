@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from bot.engine.layers import AdaptedLayers
 from bot.errors import BotError
 from storage.adapters import AdapterRef
-from storage.base_model import end_ids
+from storage.base_model import end_ids, load_whole
 from storage.devices import torch_device
 from storage.quiet import quiet_transformers
 from storage.settings import ModelSettings
@@ -144,7 +144,7 @@ class ResidentModel:
 
 def _load_base(path: Path, dtype: str) -> Any:
     """Return the transformers model, ready to generate."""
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), local_files_only=True).eval()
+    model = load_whole(path, dtype)
     # Requests say how to sample: the folder's own defaults must not mix in.
     model.generation_config = GenerationConfig()
     model.get_output_embeddings().register_forward_pre_hook(_contiguous)

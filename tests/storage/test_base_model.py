@@ -209,3 +209,14 @@ def test_a_revision_that_is_none_is_refused(folder, tmp_path):
     (tmp_path / "slim" / "reactune_revision.txt").write_text("newest")
     with pytest.raises(BaseModelError, match="holds no revision: write the folder again with `reactune model slim`"):
         resolve_base_model(str(tmp_path / "slim"), tmp_path / "data")
+
+
+def test_a_model_that_lacks_weights_is_refused_and_not_made_up(folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("model.norm.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    base = resolve_base_model(str(folder), tmp_path / "data")
+    with pytest.raises(BaseModelError, match=r"lacks 1 weights, model\.norm\.weight first: copy the model again"):
+        load_model(base, "float32")

@@ -104,6 +104,25 @@ def test_a_file_that_cannot_be_written_is_a_sentence(told, tmp_path):
         told(lambda: None, file=str(tmp_path / "taken" / "reactune.log"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+def test_a_full_disk_is_told_once_and_the_file_goes_on_when_there_is_room(told, tmp_path):
+    file = tmp_path / "log.bot.txt"
+    file.symlink_to("/dev/full")
+
+    def work() -> None:
+        log.info("one")
+        log.info("two")
+        file.unlink()
+        log.info("three")
+
+    lines = told(work, file=str(tmp_path / "log.txt"))
+    assert [line.rpartition(" ")[2] for line in lines if "INFO" in line] == ["one", "two", "three"]
+    assert [line for line in lines if "INFO" not in line] == [
+        f"{file} lacks lines until it can be written again (No space left on device)"
+    ]
+    assert file.read_text().endswith("three\n")
+
+
 def test_without_a_file_there_is_none():
     assert log_file(LogSettings(), "bot") is None
     assert log_file(LogSettings(file="r"), "bot") == Path("r.bot")

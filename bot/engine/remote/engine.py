@@ -252,10 +252,10 @@ class RemoteEngine:
             finish = await answer(so_far, generation.extend, replica, self._versions)
         except asyncio.CancelledError:  # it was completed before
             if generation.completion.finish is Finish.TIMEOUT and so_far.model and not so_far.text:
-                replica.failed(time.perf_counter())
+                replica.failed(time.perf_counter(), so_far.started_at)
         except Exception as error:
             costs = bool(so_far.text) or isinstance(error, Slow)
-            self._blame(replica, error)
+            self._blame(replica, error, so_far.started_at)
             self._fail(generation, replica, error)
         else:
             replica.succeeded()
@@ -295,8 +295,8 @@ class RemoteEngine:
             return any(one not in generation.avoided | {replica} and not one.is_down(now) for one in self._replicas)
         return generation.attempts < MOST_ATTEMPTS
 
-    def _blame(self, replica: Replica, error: Exception) -> None:
-        """Note what an answer's end says of its server."""
+    def _blame(self, replica: Replica, error: Exception, began_at: float) -> None:
+        """Note what the end of an answer that began then says of its server."""
         now = time.perf_counter()
         if isinstance(error, Overloaded):
             replica.rest(now, error.retry_after_s)
@@ -304,7 +304,7 @@ class RemoteEngine:
             replica.lost(problem_of(error))
             log.error("%s.", replica.problem)
         elif isinstance(error, ServerError) and not isinstance(error, (Refused, VersionRefused)):
-            replica.failed(now)
+            replica.failed(now, began_at)
             if isinstance(error, Unreachable) and replica.failures == 1:
                 self._look(replica)
 

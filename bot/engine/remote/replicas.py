@@ -30,6 +30,8 @@ class Replica:
     """Why it cannot answer, until it says that it is well; None where it can."""
     failures: int = 0
     """In a row."""
+    failed_at: float = 0.0
+    """When it failed last."""
     rests_until: float = 0.0
     heard_at: float = 0.0
     """When it said something last."""
@@ -56,7 +58,11 @@ class Replica:
     def succeeded(self) -> None:
         self.failures, self.rests_until = 0, 0.0
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: float, began_at: float) -> None:
+        """Let it rest, longer from failure to failure; answers that were under way together fail as one."""
+        if began_at < self.failed_at:
+            return
+        self.failed_at = now
         self.failures += 1
         rest_s = min(FIRST_REST_S * 2 ** (self.failures - 1), LONGEST_REST_S)
         self.rest(now, rest_s * random.uniform(0.75, 1.25))  # bots that lost it together come back apart

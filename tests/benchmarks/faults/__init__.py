@@ -24,9 +24,9 @@ RESTARTS = 30
 FAILOVERS = 5
 GATEWAY_GAPS = 300
 STORMS = 20
+ENGINE_TROUBLES = 100
 DAMAGED_FILES = 500
 """Of each kind; a tenth of it for documents, which a process each reads."""
-NO_REMOTE_ENGINE = "this version has no remote engine to point at faulty_engine.FaultyEngine"
 Fault = Callable[[int, int], Iterator[Row]]
 """Takes the number of kills of the whole bench and a seed."""
 
@@ -64,14 +64,15 @@ def _faults() -> dict[str, Fault]:
     from tests.benchmarks.faults.corrupt import run_apart
     from tests.benchmarks.faults.day import STEPS, live_a_day
     from tests.benchmarks.faults.disk import fill_disk
+    from tests.benchmarks.faults.engines import trouble_engines
     from tests.benchmarks.faults.failover import fail_over, restart_postgres
     from tests.benchmarks.faults.kills import POSTGRES, kill_bots, kill_postgres
     from tests.benchmarks.faults.network import break_gateway, storm
     from tests.benchmarks.faults.trainer_kills import kill_trainers
 
     def kills(count: int, seed: int) -> Iterator[Row]:
-        """Half of them hit the bot on SQLite, the rest the bot on PostgreSQL, PostgreSQL itself and the trainer."""
-        fifth = count // 6
+        """Two fifths hit the bot on SQLite, one each the bot on PostgreSQL, PostgreSQL itself and the trainer."""
+        fifth = count // 5
         yield kill_bots(count - 3 * fifth, seed)
         yield kill_bots(fifth, seed + 1, POSTGRES)
         yield kill_postgres(fifth, seed + 2)
@@ -81,9 +82,6 @@ def _faults() -> dict[str, Fault]:
         yield restart_postgres(RESTARTS, seed)
         yield fail_over(FAILOVERS, seed)
 
-    def engines(_: int, seed: int) -> Iterator[Row]:
-        yield Row("slow and dead remote engines", skipped=NO_REMOTE_ENGINE)
-
     return {
         "kills": kills,
         "disk": lambda _, seed: iter([fill_disk(FULL_DISKS, seed)]),
@@ -91,7 +89,7 @@ def _faults() -> dict[str, Fault]:
         "postgres": postgres,
         "gateway": lambda _, seed: iter([break_gateway(GATEWAY_GAPS, seed)]),
         "storms": lambda _, seed: iter([storm(STORMS, seed)]),
-        "engines": engines,
+        "engines": lambda _, seed: iter([trouble_engines(ENGINE_TROUBLES, seed)]),
         "day": lambda _, seed: iter([live_a_day(STEPS, seed)]),
         "files": lambda *_: iter(run_apart(DAMAGED_FILES)),
     }

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import random
 import signal
+from collections import Counter
 from pathlib import Path
 
 import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
-from trainer.logs import log_to_stderr
 
 from bot.app import COGS, ReactuneBot, create_bot
 from bot.engine import GenerationRequest
 from bot.runner import run_bot
 from storage.base_model import BaseModel
+from storage.logs import set_up_logs
+from storage.processes import BOT
 from storage.schema import Basis
 from storage.settings import Settings, load_settings
 from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
+
+log = logging.getLogger(__name__)
 
 WORDS = ("warm", "short", "blue", "certain", "quiet", "seven", "river", "again", "never", "bright")
 
@@ -45,6 +50,8 @@ class TalkativeEngine(ScriptedEngine):
 
 
 def create(settings: Settings) -> ReactuneBot:
+    if settings.model.engine == "remote":
+        return create_bot(settings, fixed_basis=Basis.LOCAL)
     base = BaseModel(
         name="tiny",
         path=Path("base"),
@@ -69,8 +76,11 @@ def import_all() -> None:
 
 
 def count_tasks(*_: object) -> None:
-    """Write down how many tasks of asyncio there are, when the bench asks by a signal."""
-    Path("tasks").write_text(str(len(asyncio.all_tasks())))
+    """Write down how many tasks of asyncio there are, when the bench asks by a signal; the log says which."""
+    tasks = asyncio.all_tasks()
+    names = Counter(getattr(task.get_coro(), "__qualname__", "?") for task in tasks)
+    log.info("Tasks: %s", dict(names.most_common()))
+    Path("tasks").write_text(str(len(tasks)))
 
 
 def main() -> None:
@@ -78,8 +88,9 @@ def main() -> None:
     port = os.environ["FAULTS_DISCORD_PORT"]
     Route.BASE = f"http://127.0.0.1:{port}/api/v10"
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://127.0.0.1:{port}/gateway")
-    log_to_stderr()
-    run_bot(load_settings(), create)
+    settings = load_settings()
+    set_up_logs(settings, BOT)
+    run_bot(settings, create)
 
 
 if __name__ == "__main__":

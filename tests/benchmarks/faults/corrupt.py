@@ -16,7 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError as DamagedDatabase
 
+from bot.engine.local import LocalEngine
 from bot.errors import BotError
 from bot.extraction import extract
 from bot.prompt_bank import read_bank
@@ -32,8 +33,18 @@ from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.cards import Card, format_card, read_card_file
 from storage.database import open_database
 from storage.errors import StorageError
+from storage.graphs.cache import GraphCache
+from storage.graphs.options import graph_folder
+from storage.graphs.verdict import Verifier
 from storage.imports import import_adapter, read_export_card, unpacked
-from storage.settings import GateSettings, KnowledgeSettings, Settings, load_settings
+from storage.settings import (
+    GateSettings,
+    GenerationSettings,
+    KnowledgeSettings,
+    ModelSettings,
+    Settings,
+    load_settings,
+)
 from tests.benchmarks.faults.report import Row
 from trainer.errors import TrainerError
 from trainer.exchange import import_file
@@ -146,7 +157,8 @@ def kinds(folder: Path, *, slow: bool = True) -> list[Kind]:
 
     base = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
     every = [*_text_kinds(folder), *_adapter_kinds(folder, base), *_model_kinds(folder), *_database_kinds(folder)]
-    return every + (_document_kinds() if slow else [])
+    every.append(_verdict_kind(folder, base))
+    return every + ([*_document_kinds(), *_weight_kinds(folder), *_graph_kinds(folder, base)] if slow else [])
 
 
 def _file(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], object]:
@@ -285,6 +297,52 @@ def _model_kinds(folder: Path) -> list[Kind]:
         _in_folder(f"base model: {name}", tiny, name, load)
         for name in ("config.json", "tokenizer.json", "tokenizer_config.json")
     ]
+
+
+def _weight_kinds(folder: Path) -> list[Kind]:
+    """Weights that answer: an altered file is another model, and one that cannot be loaded is told so."""
+    tiny = folder / "weights"
+    shutil.copytree(folder / "tiny", tiny)
+
+    async def answer() -> None:
+        engine = LocalEngine(tiny, ModelSettings(dtype="float32"), GenerationSettings(max_new_tokens=2))
+        try:
+            await engine.start()
+        finally:
+            await engine.close(0.0)
+
+    kind = _in_folder("base model: model.safetensors", tiny, "model.safetensors", lambda: asyncio.run(answer()))
+    return [replace(kind, is_slow=True)]
+
+
+def _verdict_kind(folder: Path, base: BaseModel) -> Kind:
+    data = folder / "graph-data"
+    verifier = Verifier(base, data, ModelSettings(base=str(base.path), dtype="float32"))
+    verdict = graph_folder(base, data) / "verified-float32.json"
+    verdict.parent.mkdir(parents=True)
+    return Kind(
+        "verdict on graphs", b'{"refused": "other words come first"}', _file(verdict, lambda _: verifier.verdict)
+    )
+
+
+def _graph_kinds(folder: Path, base: BaseModel) -> list[Kind]:
+    """Graphs of a version: an altered one is made anew, with the same weights."""
+    cache = GraphCache(base, folder / "graphs")
+    made = cache.prepare(None)
+    sound = {path.name: path.read_bytes() for path in made.iterdir()}
+
+    def reader(name: str) -> Callable[[bytes], object]:
+        def damage(content: bytes) -> None:
+            (made / name).write_bytes(content)
+            cache.prepare(None)
+            assert (made / "openvino_model.bin").read_bytes() == sound["openvino_model.bin"], "other weights"
+            sums = dict(line.split("  ")[::-1] for line in (made / "SHA256SUMS").read_text().splitlines())
+            for file, digest in sums.items():
+                assert hashlib.sha256((made / file).read_bytes()).hexdigest() == digest, "the graph was not mended"
+
+        return damage
+
+    return [Kind(f"graph: {name}", content, reader(name), is_slow=True) for name, content in sound.items()]
 
 
 def _database_kinds(folder: Path) -> list[Kind]:

@@ -7,8 +7,10 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
-from simcord.backend.models import Message
+from simcord.backend.models import Interaction, Message
+from simcord.interactions import base_payload
 
 from storage.votes import SKIN_TONES, Thumb, thumb
 from tests.benchmarks.faults.discord_wire import WireDiscord
@@ -19,6 +21,10 @@ RECENT_ANSWERS = 12
 """Of a channel: members rarely scroll further up."""
 THUMBS = ("👍", "👎", "👍🏽", "👎" + SKIN_TONES[0])
 REGENERATE = "🔁"
+KEYCAP = "\ufe0f\u20e3"
+COMMAND, FORM, SLASH, TEXT_FIELD, LABEL = 2, 5, 1, 4, 18
+"""Discord's numbers of interactions and components."""
+FORM_POLLS, FORM_POLL_S = 30, 0.1
 JOINED = timedelta(days=400)
 QUESTIONS = ("What do you think of rain?", "Tell me a story.", "Why is the sea salty?", "What shall I cook?")
 
@@ -35,19 +41,19 @@ class Crowd:
         backend = discord.backend
         discord.clock.past = JOINED  # old accounts, whose votes count
         self.guild = backend.create_guild("Server")
-        self.channels = [backend.create_channel(self.guild.id, f"channel-{n}").id for n in range(CHANNELS)]
-        self.members = [backend.make_user(f"member{n}").id for n in range(MEMBERS)]
+        self.channels = [backend.create_channel(self.guild.id, f"channel-{n}").id for n in range(channels)]
+        self.members = [backend.make_user(f"member{n}").id for n in range(members)]
         for member in self.members:
             backend.add_member(self.guild.id, member)
         discord.clock.past = timedelta()
 
     # What members do
 
-    def ask(self) -> Message:
+    def ask(self, channel_id: int | None = None) -> Message:
         self.did["questions"] += 1
         content = f"<@{self.discord.bot_id}> {self.rng.choice(QUESTIONS)}"
         return self.discord.backend.create_message(
-            self.rng.choice(self.channels), self.rng.choice(self.members), content
+            channel_id or self.rng.choice(self.channels), self.rng.choice(self.members), content
         )
 
     def vote(self) -> None:
@@ -74,18 +80,58 @@ class Crowd:
             self.discord.backend.set_reaction(answer.channel_id, answer.id, REGENERATE, member, False)
             self.did["asked again"] += 1
 
+    def pick(self, message_id: int) -> None:
+        """Pick one of an arena's answers by a number reaction."""
+        channel_id = self.channels[0]
+        if message_id in self.discord.backend.messages[channel_id]:
+            emoji = self.rng.choice("12") + KEYCAP
+            self.discord.backend.set_reaction(channel_id, message_id, emoji, self.rng.choice(self.members), True)
+            self.did["picks"] += 1
+
+    async def suggest(self) -> None:
+        """Call /suggest in a channel, and send the form that opens."""
+        channel_id, member = self.rng.choice(self.channels), self.rng.choice(self.members)
+        command = {"id": "1", "name": "suggest", "type": SLASH}
+        opened = self._interact(COMMAND, channel_id, member, command)
+        for _ in range(FORM_POLLS):
+            await asyncio.sleep(FORM_POLL_S)
+            if opened.modal is not None:
+                break
+        else:
+            return
+        words = f"{self.rng.choice(QUESTIONS)} I would rather say so, {self.rng.random():.6f}."
+        field = {"type": TEXT_FIELD, "id": 2, "custom_id": "text", "value": words}
+        form = {"custom_id": opened.modal["custom_id"], "components": [{"type": LABEL, "id": 1, "component": field}]}
+        self._interact(FORM, channel_id, member, form)
+        self.did["suggestions"] += 1
+
+    def _interact(self, kind: int, channel_id: int, member: int, data: dict[str, Any]) -> Interaction:
+        record, payload = base_payload(
+            self.discord.backend,
+            type=kind,
+            channel_id=channel_id,
+            guild_id=self.guild.id,
+            user_id=member,
+            data=data,
+        )
+        self.discord.backend.emit("INTERACTION_CREATE", payload)
+        return record
+
     def tidy_up(self) -> None:
         """Edit or delete a question, or have a moderator delete an answer."""
         backend, channel_id = self.discord.backend, self.rng.choice(self.channels)
         questions = [m for m in backend.messages[channel_id].values() if m.author_id != self.discord.bot_id]
         answers = self.answers(channel_id)
-        if questions and self.rng.random() < 0.5:
+        if questions and self.rng.random() < 0.2:
+            backend.delete_message(channel_id, self.rng.choice(questions).id)
+            self.did["deleted questions"] += 1
+        elif questions and self.rng.random() < 0.5:
             question = self.rng.choice(questions)
             backend.edit_message(channel_id, question.id, {"content": question.content + " Please."})
             self.did["edited"] += 1
         elif len(answers) > RECENT_ANSWERS:
             backend.delete_message(channel_id, self.rng.choice(answers).id)
-            self.did["deleted"] += 1
+            self.did["deleted answers"] += 1
 
     def act(self) -> None:
         chance = self.rng.random()

@@ -10,63 +10,93 @@ import asyncio
 import math
 import random
 import tempfile
+import time
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
+from bot.cogs.chat import NOTICE_S
+from storage.arenas import open_arenas
 from storage.base_model import resolve_base_model
+from storage.canaries import running_canary, start_canary, stop_canary
 from storage.database import open_database
 from storage.personalities import ensure_personality
-from storage.schema import ArenaRow, RoundRow, RoundStatus
-from storage.versions import list_versions, promote, read_alias
+from storage.rounds import request_round
+from storage.schema import ArenaRow, CanaryRow, CorrectionRow, ReplyRow, RoundRow, RoundStatus, VoteEventRow
+from storage.settings import ReleaseSettings
+from storage.versions import Version, list_versions, promote, read_alias
 from tests.benchmarks.faults.clock import Clock, find_library
 from tests.benchmarks.faults.crowd import Crowd
 from tests.benchmarks.faults.kills import Scene, stage
 from tests.benchmarks.faults.oracle import open_rounds
 from tests.benchmarks.faults.processes import Child
-from tests.benchmarks.faults.report import Row, grew, notes
+from tests.benchmarks.faults.report import Row, Seen, grew_from_the_first, medians, notes
 from tests.benchmarks.faults.trainer_kills import environment_of
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 
 STEP_MINUTES = 5
-STEPS = 24 * 60 // STEP_MINUTES
+STEPS_IN_HOUR = 60 // STEP_MINUTES
+STEPS = 24 * STEPS_IN_HOUR
 STEP_S = 0.8
 BUSIEST_PER_S = 30.0
 QUIETEST_PER_S = 3.0
 PEAK_HOUR = 20
-RESTARTS_AT = (8, 16)
-"""Hours."""
-STEPS_IN_HOUR = 60 // STEP_MINUTES
+RESTART_AT_H, KILL_AT_H = 1, 2
+"""Early, so that one process lives through the rest of the day."""
+WARM_AT_H = 4
+"""From then on footprints are compared."""
+ROUNDS_AT_H = (9, 15, 20)
+"""Beside the nightly one."""
+CANARY_H = 3
+MEASURED_EVERY = 3
+"""Steps."""
+ARENAS = "0 */4 * * *"
+NIGHTLY = "0 4 * * *"
+SUGGESTING_SHARE = 0.01
+SETTLING_S = 3.0
+FORM_S = 0.5
+TASK_SLACK = 4
+TIDYING_SHARE = 0.02
+PICKING_SHARE = 0.1
 
 
 def live_a_day(steps: int, seed: int) -> Row:
-    row = Row(f"{steps * STEP_MINUTES / 60:g} simulated hours of a busy server")
+    row = Row(f"{steps / STEPS_IN_HOUR:g} simulated hours of a busy server")
     library = find_library()
     if library is None:
         row.skipped = "libfaketime is not installed: apt install libfaketime"
         return row
+    began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="reactune-day-") as name:
         asyncio.run(_live(steps, seed, row, Path(name), library))
+    row.seen["minutes that it took"] = round((time.monotonic() - began_s) / 60, 1)
     return row
 
 
 async def _live(steps: int, seed: int, row: Row, folder: Path, library: Path) -> None:
     base = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
     url = f"sqlite:///{folder / 'data' / 'reactune.db'}"
-    settings = tiny_settings(folder / "data", base.path, schedule="0 4 * * *")
+    settings = tiny_settings(folder / "data", base.path, schedule=NIGHTLY)
     clock = Clock(folder / "clock", library)
-    bot = {"REACTUNE_DATA__DIRECTORY": str(folder / "data"), "FAULTS_BASE": base.revision}
+    bot = {
+        "REACTUNE_DATA__DIRECTORY": str(folder / "data"),
+        "REACTUNE_ARENA__SCHEDULE": ARENAS,
+        "FAULTS_BASE": base.revision,
+    }
     trainer = Child("-m trainer", folder, {**environment_of(settings), **clock.environment}, "trainer")
     try:
         trainer.start()
         async with stage(seed, "", environment=bot, url=url, preloaded=clock.environment) as scene:
             await scene.pause()
-            await _hours(steps, row, scene, clock)
+            await _Day(scene, trainer, clock, row).live(steps)
             await scene.settle(row)
-            _count_rounds(scene, row)
+            _count(scene, row)
             await scene.finish(row)
         if not trainer.is_alive:
             row.lost.append(f"the trainer ended: see {trainer.keep_log()}")
@@ -79,61 +109,176 @@ async def _live(steps: int, seed: int, row: Row, folder: Path, library: Path) ->
     row.seen.pop("recoveries", None)
 
 
-async def _hours(steps: int, row: Row, scene: Scene, clock: Clock) -> None:
-    footprints = []
-    for step in range(steps):
-        hour = step * STEP_MINUTES / 60
-        clock.be_wrong_by(f"+{step * STEP_MINUTES}m")
-        await _act(scene.crowd, hour, scene.rng)
-        row.times += 1
-        if step % STEPS_IN_HOUR == 0:
-            footprints.append(await asyncio.to_thread(scene.bot.footprint))
-            with suppress(OperationalError):  # both write much: an admin would try again too
-                await asyncio.to_thread(_release, scene)
-            notes.print(f"hour {hour:g}: {footprints[-1]}")
-            if hour in RESTARTS_AT:
-                await asyncio.to_thread(scene.bot.stop)
-                await scene.bot.start_and_wait()
-    row.lost += grew("the bot", footprints)
-    row.seen["footprints"] = footprints[::8] + footprints[-1:]
+class _Day:
+    def __init__(self, scene: Scene, trainer: Child, clock: Clock, row: Row) -> None:
+        self._scene = scene
+        self._trainer = trainer
+        self._clock = clock
+        self._row = row
+        self._until_midnight = timedelta(days=1) - _time_of_day()
+        self._suggesting: set[asyncio.Task[None]] = set()
 
+    async def live(self, steps: int) -> None:
+        bot: list[Seen] = []
+        trainer: list[Seen] = []
+        at_rest: Seen = {}
+        for step in range(steps):
+            hour = step / STEPS_IN_HOUR
+            self._set_clock(step)
+            await self._act(hour)
+            await self._let_forms_end()
+            while self._has_open_round():  # its lease would run out at once
+                await self._act(hour)
+            self._row.times += 1
+            if hour == WARM_AT_H:
+                at_rest["first"] = await self._tasks_at_rest()
+            if hour >= WARM_AT_H and step % MEASURED_EVERY == 0:
+                bot.append(await asyncio.to_thread(self._scene.bot.footprint))
+                trainer.append(_footprint(self._trainer))
+            if step % STEPS_IN_HOUR == 0:
+                await self._begin_hour(round(hour))
+        at_rest["last"] = await self._tasks_at_rest()
+        if at_rest["last"] > at_rest.get("first", at_rest["last"]) + TASK_SLACK:
+            self._row.lost.append(f"tasks at rest grew from {at_rest['first']:g} to {at_rest['last']:g}")
+        self._row.seen["tasks at rest"] = at_rest
+        without_tasks = [{name: value for name, value in one.items() if name != "tasks"} for one in bot]
+        self._row.lost += grew_from_the_first("the bot", without_tasks)
+        self._row.lost += grew_from_the_first("the trainer", trainer)
+        for who, footprints in (("bot", bot), ("trainer", trainer)):
+            self._row.seen[f"{who}: first and last third"] = [medians(footprints, third) for third in (0, 2)]
 
-async def _act(crowd: Crowd, hour: float, rng: random.Random) -> None:
-    """Let members act for one step, by a Poisson process that is busiest in the evening."""
-    share = (1 + math.cos((hour - PEAK_HOUR) / 24 * 2 * math.pi)) / 2
-    rate = QUIETEST_PER_S + share * (BUSIEST_PER_S - QUIETEST_PER_S)
-    left_s = STEP_S
-    while (pause_s := rng.expovariate(rate)) < left_s:
-        await asyncio.sleep(pause_s)
-        left_s -= pause_s
-        crowd.act()
-        if rng.random() < 0.02:
+    def _set_clock(self, step: int) -> None:
+        """Move on the time of bot, trainer and Discord."""
+        ahead = self._until_midnight + timedelta(minutes=step * STEP_MINUTES)
+        self._clock.be_wrong_by(f"+{round(ahead.total_seconds())}")
+        self._scene.crowd.discord.clock.past = -ahead
+
+    async def _let_forms_end(self) -> None:
+        """Discord takes no answer to what was pressed minutes ago."""
+        if self._suggesting:
+            await asyncio.wait(self._suggesting)
+            await asyncio.sleep(FORM_S)
+
+    def _has_open_round(self) -> bool:
+        with self._scene.database.snapshot() as session:
+            return bool(open_rounds(session))
+
+    async def _tasks_at_rest(self) -> int:
+        await asyncio.sleep(NOTICE_S + SETTLING_S)  # each notice has a task that deletes it
+        return int((await asyncio.to_thread(self._scene.bot.footprint))["tasks"])
+
+    async def _begin_hour(self, hour: int) -> None:
+        with suppress(OperationalError):  # bot and trainer write much: an admin would try again too
+            await asyncio.to_thread(self._release, hour)
+        if hour == RESTART_AT_H:
+            await asyncio.to_thread(self._scene.bot.stop)
+            await self._scene.bot.start_and_wait()
+        elif hour == KILL_AT_H:
+            self._scene.bot.kill()
+            await self._scene.bot.start_and_wait()
+        notes.print(f"hour {hour}: {dict(self._scene.crowd.did)}")
+
+    async def _act(self, hour: float) -> None:
+        """Let members act for one step, by a Poisson process that is busiest in the evening."""
+        crowd, rng = self._scene.crowd, self._scene.rng
+        share = (1 + math.cos((hour - PEAK_HOUR) / 24 * 2 * math.pi)) / 2
+        rate = QUIETEST_PER_S + share * (BUSIEST_PER_S - QUIETEST_PER_S)
+        arenas = await asyncio.to_thread(self._arenas)
+        left_s = STEP_S
+        while (pause_s := rng.expovariate(rate)) < left_s:
+            await asyncio.sleep(pause_s)
+            left_s -= pause_s
+            crowd.act()
+            self._act_rarely(crowd, rng, arenas)
+        await asyncio.sleep(max(0.0, left_s))
+
+    def _act_rarely(self, crowd: Crowd, rng: random.Random, arenas: list[int]) -> None:
+        if rng.random() < TIDYING_SHARE:
             crowd.tidy_up()
-    await asyncio.sleep(max(0.0, left_s))
+        if rng.random() < SUGGESTING_SHARE:
+            task = asyncio.create_task(crowd.suggest())
+            self._suggesting.add(task)
+            task.add_done_callback(self._suggesting.discard)
+        for message_id in arenas:
+            if rng.random() < PICKING_SHARE:
+                crowd.pick(message_id)
+
+    def _arenas(self) -> list[int]:
+        with self._scene.database.snapshot() as session:
+            return [arena.message_id for arena in open_arenas(session) if arena.message_id]
+
+    def _release(self, hour: int) -> None:
+        """Do what an admin does on the command line: rounds, releases, and canaries that end by hand."""
+        with self._scene.database.transaction() as session:
+            personality_id = ensure_personality(session)
+            if hour in ROUNDS_AT_H:
+                request_round(session, personality_id, "faults")
+            versions, champion = list_versions(session, personality_id), read_alias(session, personality_id).version
+            canary = running_canary(session, personality_id)
+            if canary is not None:
+                if hour % CANARY_H == 0:
+                    stop_canary(session, personality_id, by="faults", reason="its hours are over")
+                    _promote(session, personality_id, versions[0])
+            elif versions and champion is None:
+                _promote(session, personality_id, versions[0])
+            elif versions and champion != versions[0]:
+                release = ReleaseSettings()
+                start_canary(
+                    session,
+                    personality_id,
+                    versions[0],
+                    release,
+                    by="faults",
+                    reason="a trial",
+                    share=0.5,
+                    override=True,
+                )
 
 
-def _release(scene: Scene) -> None:
-    """Let the newest version answer, as an admin would on the command line."""
-    with scene.database.transaction() as session:
-        personality_id = ensure_personality(session)
-        versions, champion = list_versions(session, personality_id), read_alias(session, personality_id)
-        if versions and champion.version != versions[0]:
-            promote(
-                session,
-                personality_id,
-                versions[0],
-                expected_generation=champion.generation,
-                by="faults",
-                reason="the nightly round",
-                override=True,
-            )
+def _promote(session: Session, personality_id: int, version: Version) -> None:
+    champion = read_alias(session, personality_id)
+    if champion.version == version:
+        return  # the votes decided so
+    promote(
+        session,
+        personality_id,
+        version,
+        expected_generation=champion.generation,
+        by="faults",
+        reason="it was tried",
+        override=True,
+    )
 
 
-def _count_rounds(scene: Scene, row: Row) -> None:
+def _time_of_day() -> timedelta:
+    now = datetime.now(UTC)
+    return now - now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _footprint(child: Child) -> Seen:
+    process = psutil.Process(child.pid)
+    return {
+        "memory_mib": round(process.memory_info().rss / 2**20, 1),
+        "open_files": process.num_fds(),
+        "threads": process.num_threads(),
+    }
+
+
+def _count(scene: Scene, row: Row) -> None:
     with scene.database.snapshot() as session:
         rounds = session.execute(select(RoundRow.status, func.count()).group_by(RoundRow.status)).all()
         row.seen["rounds"] = {str(status): count for status, count in rounds}
-        row.seen["arenas"] = session.scalar(select(func.count()).select_from(ArenaRow))
+        nights = session.scalars(select(RoundRow.requested_by)).all()
+        row.seen["rounds asked for by"] = sorted(set(nights))
+        row.seen["versions"] = len(list_versions(session, ensure_personality(session)))
+        arenas = session.execute(select(ArenaRow.status, func.count()).group_by(ArenaRow.status)).all()
+        row.seen["arenas"] = {str(status): count for status, count in arenas}
+        canaries = session.execute(select(CanaryRow.status, func.count()).group_by(CanaryRow.status)).all()
+        row.seen["canaries"] = {str(status): count for status, count in canaries}
+        for name, table in (("replies", ReplyRow), ("vote events", VoteEventRow), ("corrections", CorrectionRow)):
+            row.seen[name] = session.scalar(select(func.count()).select_from(table))
+        first, last = session.execute(select(func.min(ReplyRow.created_at), func.max(ReplyRow.created_at))).one()
+        row.seen["hours between the first and the last reply"] = round((last - first).total_seconds() / 3_600, 1)
         row.lost += [f"round {round_id} hangs" for round_id in open_rounds(session)]
-        if not row.seen["rounds"].get(str(RoundStatus.PUBLISHED)) and row.times == STEPS:
-            row.lost.append("no nightly round was published")
+    if row.times == STEPS and not row.seen["rounds"].get(str(RoundStatus.PUBLISHED)):
+        row.lost.append("no nightly round was published")

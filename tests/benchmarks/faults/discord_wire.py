@@ -244,6 +244,7 @@ class WireDiscord:
             "session_id": session.id,
             "resume_gateway_url": f"ws://127.0.0.1:{self.port}/gateway",
             "application": {"id": str(self.backend.application_id), "flags": 0},
+            "shard": said.get("shard", [0, 1]),
         }
         session.push("READY", ready)
         for guild in self.backend.guilds.values():

@@ -18,6 +18,7 @@ from tests.benchmarks.faults.report import Row, notes, spread
 
 SIZE_MIB = 48
 FULL_S = 3.0
+LOGGED_S = 1.0
 ADAPTER_BYTES = 4 * 2**20
 
 
@@ -34,12 +35,21 @@ def fill_disk(times: int, seed: int) -> Row:
 
 
 async def _fill_disk(times: int, seed: int, row: Row, disk: Path) -> None:
-    data = {"REACTUNE_DATA__DIRECTORY": str(disk / "data"), "REACTUNE_DATABASE__URL": f"sqlite:///{disk / 'bot.db'}"}
+    data = {
+        "REACTUNE_DATA__DIRECTORY": str(disk / "data"),
+        "REACTUNE_DATABASE__URL": f"sqlite:///{disk / 'bot.db'}",
+        "REACTUNE_LOGS__FILE": str(disk / "bot.log"),
+        "REACTUNE_LOGS__LEVEL": "debug",  # more than what is left of a block takes
+    }
     async with stage(seed, SQLITE, environment=data, url=data["REACTUNE_DATABASE__URL"]) as scene:
         for _ in range(times):
             await asyncio.sleep(scene.rng.uniform(0.3, 1.5))
             await _be_full(scene, disk, row)
+            written = (disk / "bot.bot.log").stat().st_size
             await scene.settle(row)
+            await asyncio.sleep(LOGGED_S)
+            if not row.lost and (disk / "bot.bot.log").stat().st_size <= written:
+                row.lost.append("nothing more comes into the log although there is room again")
             notes.print(f"{row.fault}: {row.times} of {times}; lost: {row.lost or 'nothing'}")
             if row.lost:
                 return

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 from storage.database import Database, open_database
-from storage.settings import DatabaseSettings, DataSettings, Settings
-from tests.benchmarks.faults.crowd import Crowd
+from storage.settings import DatabaseSettings, DataSettings, LimitSettings, Settings, variable_name
+from tests.benchmarks.faults.crowd import CHANNELS, Crowd
 from tests.benchmarks.faults.discord_wire import WireDiscord
 from tests.benchmarks.faults.oracle import PATIENCE_S, is_unbroken, recovered
 from tests.benchmarks.faults.postgres_nodes import Node, new_node
@@ -32,6 +32,9 @@ BOT_ENVIRONMENT = {
     "REACTUNE_CHAT__DRAIN_S": "2",
     "REACTUNE_GATE__COHERENCE_MODEL": "base",
     "REACTUNE_DATA__DIRECTORY": "data",
+    "REACTUNE_ACCESS__SERVERS": "0",
+    "REACTUNE_METRICS__PORT": "0",
+    **{variable_name("limits", window): "0" for window in LimitSettings.model_fields},
 }
 
 
@@ -149,6 +152,7 @@ async def stage(
     environment: dict[str, str] | None = None,
     url: str | None = None,
     preloaded: Mapping[str, str] | None = None,
+    channels: int = CHANNELS,
 ) -> AsyncIterator[Scene]:
     """Yield a scene with its members at work; everything that it started is gone at the end.
 
@@ -157,9 +161,14 @@ async def stage(
     with tempfile.TemporaryDirectory(prefix="reactune-faults-") as name, database_node(backend) as node:
         folder, discord = Path(name), WireDiscord()
         url = url or (node.create("bot") if node else f"sqlite:///{folder / 'data' / 'reactune.db'}")
-        crowd = Crowd(discord, seed=seed)
+        crowd = Crowd(discord, seed=seed, channels=channels)
         settings = Settings(data=DataSettings(directory=folder / "data"), database=DatabaseSettings(url=url))
-        more = {"REACTUNE_DATABASE__URL": url, **BOT_ENVIRONMENT, **(environment or {})}
+        more = {
+            "REACTUNE_DATABASE__URL": url,
+            "REACTUNE_ARENA__CHANNEL": str(crowd.channels[0]),
+            **BOT_ENVIRONMENT,
+            **(environment or {}),
+        }
         async with discord.serving():
             bot = BotProcess(discord, folder, more, preloaded or {})
             try:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from contextlib import suppress
 
 from tests.benchmarks.faults import bot_process
@@ -42,6 +43,8 @@ def _live(order: dict[str, object]) -> None:
     try:
         bot_process.main()
         code = 0
+    except BaseException:
+        traceback.print_exc()  # os._exit shows none
     finally:
         sys.stderr.flush()
         # Not sys.exit: what the parent holds is not this process's to end.

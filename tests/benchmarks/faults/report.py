@@ -39,14 +39,26 @@ def spread(seconds: list[float]) -> Seen:
 
 def grew(what: str, footprints: list[Seen], allowance: float = 0.15) -> list[str]:
     """Return what the last third of some footprints holds more of than the second, after the third that warms up."""
-    third = len(footprints) // 3
-    if third < 2:
-        return []
-    found = []
-    for name in footprints[0]:
-        before, after = (
-            median(one[name] for one in part) for part in (footprints[third : 2 * third], footprints[-third:])
-        )
-        if after > before * (1 + allowance) + SLACK:
-            found.append(f"{what}: {name} grew from {before:g} to {after:g}")
-    return found
+    return _more(what, medians(footprints, 1), medians(footprints, 2), allowance)
+
+
+def grew_from_the_first(what: str, footprints: list[Seen], allowance: float = 0.15) -> list[str]:
+    """Return what the last third holds more of than the first, where all have warmed up."""
+    return _more(what, medians(footprints, 0), medians(footprints, 2), allowance)
+
+
+def _more(what: str, before: Seen, after: Seen, allowance: float) -> list[str]:
+    return [
+        f"{what}: {name} grew from {before[name]:g} to {after[name]:g}"
+        for name in before
+        if after[name] > before[name] * (1 + allowance) + SLACK
+    ]
+
+
+def medians(footprints: list[Seen], third: int) -> Seen:
+    """Return the medians of the first, second or last third, 0 to 2; nothing where there are too few."""
+    size = len(footprints) // 3
+    if size < 2:
+        return {}
+    part = footprints[-size:] if third == 2 else footprints[third * size : (third + 1) * size]
+    return {name: median(one[name] for one in part) for name in footprints[0]}

@@ -175,7 +175,7 @@ class _Yard:
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """Return what makes `load_settings` return these settings in another process."""
-    sections = ("data", "model", "generation", "pairs", "training", "gate")
+    sections = ("data", "model", "generation", "pairs", "training", "gate", "metrics")
     return {
         f"REACTUNE_{section}__{key}".upper(): str(getattr(settings, section).model_dump(mode="json")[key])
         for section in sections

@@ -1,0 +1,208 @@
+"""Remote engines that are slow, silent, broken or gone: every question gets an answer, or one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from simcord.backend.models import Message
+from sqlalchemy import func, select
+
+from bot.cogs.chat import NOTICE_S
+from bot.message_stream import CURSOR
+from storage.base_model import resolve_base_model, without_weights
+from storage.schema import Outcome, ReplyRow
+from tests.benchmarks.faults.faulty_engine import WORDS, FaultyEngine, Mood
+from tests.benchmarks.faults.kills import SQLITE, Scene, stage
+from tests.benchmarks.faults.report import Row, Seen, notes, spread
+from tests.tiny_model import build_tiny_base
+
+SERVERS = 3
+CHANNELS = 8
+"""One question at a time in each, so that a notice tells which question it is for."""
+TROUBLES_IN_A_LIFE = 20
+MOODS = tuple(mood for mood in Mood if mood is not Mood.WELL)
+SLOW_S = 0.4
+LONGEST_BEFORE_CHANGE_S = 1.5
+PATIENCE_S = 30.0
+POLL_S = 0.05
+BETWEEN_S = 0.3
+SETTLING_S = NOTICE_S + 3.0
+"""Each notice has a task that deletes it."""
+TASK_SLACK = 3
+"""Health checks and heartbeats come and go."""
+WHOLE = "".join(WORDS)
+ENVIRONMENT = {
+    "REACTUNE_MODEL__ENGINE": "remote",
+    "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
+    "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "1",
+    "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "2",
+    "REACTUNE_REMOTE__IDLE_TIMEOUT_S": "1.5",
+    "REACTUNE_REMOTE__HEALTH_INTERVAL_S": "0.5",
+    "REACTUNE_GENERATION__TIMEOUT_S": "10",
+    "REACTUNE_GENERATION__MAX_NEW_TOKENS": "24",
+}
+
+
+def trouble_engines(times: int, seed: int) -> Row:
+    """Trouble one, some or all of three servers, again and again, while members ask and vote."""
+    row = Row("slow and dead remote engines")
+    with tempfile.TemporaryDirectory(prefix="reactune-engines-") as name:
+        folder = Path(name)
+        base = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+        without_weights(base, folder / "slim")
+        while row.times < times and not row.lost:
+            asyncio.run(_life(min(TROUBLES_IN_A_LIFE, times - row.times), seed + row.times, row, folder / "slim"))
+            notes.print(f"{row.fault}: {row.times} of {times}; lost: {row.lost or 'nothing'}")
+    row.seen["recovery"] = spread(row.seen.pop("recoveries", []))
+    row.seen["until an answer or a sentence"] = spread(row.seen.pop("waits", []))
+    return row
+
+
+async def _life(times: int, seed: int, row: Row, base: Path) -> None:
+    engines = [FaultyEngine() for _ in range(SERVERS)]
+    async with AsyncExitStack() as stack:
+        urls = [(await stack.enter_async_context(engine.serving())).removesuffix("/v1") for engine in engines]
+        environment = {**ENVIRONMENT, "REACTUNE_MODEL__BASE": str(base), "REACTUNE_REMOTE__SERVERS": ",".join(urls)}
+        scene = await stack.enter_async_context(stage(seed, SQLITE, environment=environment, channels=CHANNELS))
+        await scene.pause()
+        sitting = _Sitting(scene, engines, row)
+        await sitting.recover()
+        before = await asyncio.to_thread(scene.bot.footprint)
+        for _ in range(times):
+            await sitting.trouble()
+            if row.lost:
+                return
+        await asyncio.sleep(SETTLING_S)
+        after = await asyncio.to_thread(scene.bot.footprint)
+        row.seen["footprints"] = [before, after]
+        if after["tasks"] > before["tasks"] + TASK_SLACK:
+            row.lost.append(f"tasks leak: {before['tasks']} before, {after['tasks']} after")
+        await scene.finish(row)
+        sitting.count()
+
+
+class _Sitting:
+    """A crowd that asks in every channel at once, and reads what comes."""
+
+    def __init__(self, scene: Scene, engines: Sequence[FaultyEngine], row: Row) -> None:
+        self._scene = scene
+        self._crowd = scene.crowd
+        self._engines = engines
+        self._row = row
+        self._rng = scene.rng
+        self._said: dict[int, list[Message]] = {}
+        """{channel: the bot's messages since the last question there}, also those that are gone again."""
+        self._crowd.discord.backend.subscribers.append(self._hear)
+
+    def _hear(self, event: str, payload: Mapping[str, object]) -> None:
+        if event != "MESSAGE_CREATE":
+            return
+        channel_id, message_id = int(str(payload["channel_id"])), int(str(payload["id"]))
+        message = self._crowd.discord.backend.messages[channel_id][message_id]
+        if message.author_id == self._crowd.discord.bot_id:
+            self._said.setdefault(channel_id, []).append(message)
+
+    async def trouble(self) -> None:
+        """Let servers change their moods while all channels ask; then all are well again."""
+        moods = _draw(self._rng)
+        await self._be(moods)
+        asked = self._ask()
+        await asyncio.sleep(self._rng.uniform(0, LONGEST_BEFORE_CHANGE_S))
+        if self._rng.random() < 0.5:  # in the middle of answers
+            moods = _draw(self._rng)
+            await self._be(moods)
+        await self._until_told(asked, "in trouble")
+        self._row.times += 1
+        for mood in moods:
+            _add(self._row.seen.setdefault("moods", {}), str(mood))
+        _add(self._row.seen, "all dead or gone", all(mood in (Mood.GONE, Mood.DEAD) for mood in moods))
+        self._vote()
+        await self.recover()
+        await self._scene.settle(self._row, patience_s=PATIENCE_S)
+        await self._scene.pause()
+
+    async def recover(self) -> None:
+        """Let all servers be well, and ask until there is a whole answer in every channel."""
+        await self._be([Mood.WELL] * SERVERS)
+        began_s = time.monotonic()
+        while time.monotonic() < began_s + PATIENCE_S and not self._row.lost:
+            asked = self._ask()
+            await self._until_told(asked, "once all servers are well")
+            if all(any(WHOLE in one.content for one in self._said[channel]) for channel in asked):
+                self._row.seen.setdefault("recoveries", []).append(time.monotonic() - began_s)
+                return
+            await asyncio.sleep(BETWEEN_S)
+        self._row.lost.append(f"no whole answers though all servers are well: see {self._scene.bot.keep_log()}")
+
+    async def _be(self, moods: Sequence[Mood]) -> None:
+        for engine, mood in zip(self._engines, moods, strict=True):
+            engine.slow_s = SLOW_S
+            await engine.be(mood)
+
+    def _ask(self) -> dict[int, float]:
+        """Ask in every channel, and return {channel: when}."""
+        asked = {}
+        for channel_id in self._crowd.channels:
+            self._said[channel_id] = []
+            self._crowd.ask(channel_id)
+            asked[channel_id] = time.monotonic()
+        return asked
+
+    async def _until_told(self, asked: Mapping[int, float], when: str) -> None:
+        """Wait until each question has one message that is complete; more than one or none are losses."""
+        waiting = dict(asked)
+        while waiting:
+            for channel_id, asked_s in list(waiting.items()):
+                said = self._said[channel_id]
+                if said and not said[-1].content.endswith(CURSOR):
+                    self._row.seen.setdefault("waits", []).append(time.monotonic() - asked_s)
+                    del waiting[channel_id]
+                elif time.monotonic() > asked_s + PATIENCE_S:
+                    self._row.lost.append(
+                        f"a question {when} was left without a word: see {self._scene.bot.keep_log()}"
+                    )
+                    return
+            await asyncio.sleep(POLL_S)
+        for channel_id in asked:
+            self._judge(self._said[channel_id])
+
+    def _judge(self, said: Sequence[Message]) -> None:
+        if len(said) != 1:
+            self._row.lost.append(f"{len(said)} messages for one question: {[one.content for one in said]}")
+        words = said[0].content.partition("\n-#")[0]
+        if "reference" in words:
+            self._row.lost.append(f"a member read of an unforeseen error: see {self._scene.bot.keep_log()}")
+        kind = "whole answers" if words == WHOLE else "parts" if words and WHOLE.startswith(words) else words
+        _add(self._row.seen.setdefault("told", {}), kind)
+
+    def _vote(self) -> None:
+        for _ in range(CHANNELS):
+            self._crowd.vote()
+
+    def count(self) -> None:
+        """Compare the rows with what members read."""
+        with self._scene.database.snapshot() as session:
+            rows = session.execute(select(ReplyRow.outcome, func.count()).group_by(ReplyRow.outcome)).all()
+            wrong = session.scalars(
+                select(ReplyRow.answer).where(ReplyRow.outcome == Outcome.COMPLETE, ReplyRow.answer != WHOLE)
+            ).all()
+        for outcome, number in rows:
+            _add(self._row.seen.setdefault("outcomes", {}), str(outcome), number)
+        self._row.lost += [f"an answer is called complete, and reads {one!r}" for one in wrong[:3]]
+
+
+def _add(counts: Seen, what: str, number: int = 1) -> None:
+    counts[what] = counts.get(what, 0) + number
+
+
+def _draw(rng: random.Random) -> list[Mood]:
+    """Return the servers' moods: often all in the same trouble, else some of them well."""
+    if rng.random() < 0.4:
+        return [rng.choice(MOODS)] * SERVERS
+    return [rng.choice(MOODS) if rng.random() < 0.7 else Mood.WELL for _ in range(SERVERS)]
