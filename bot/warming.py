@@ -7,11 +7,11 @@ import logging
 
 from discord.ext import tasks
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.engine import Engine
 from bot.releases import Releases
+from storage.connections import FAILURES, explain
 from storage.database import Database
 from storage.errors import AdapterError
 from storage.schema import VersionRow
@@ -53,8 +53,8 @@ class Warming:
             if newest_id > self._newest_id:
                 self._newest_id = newest_id
                 await self._prepare(await self._database.read(find_version, newest_id))
-        except DBAPIError as error:
-            log.warning("New versions cannot be looked up now: %s", error.orig)
+        except FAILURES as error:
+            log.warning("New versions cannot be looked up now: %s.", explain(error))
 
     async def _prepare(self, version: Version | None) -> None:
         try:

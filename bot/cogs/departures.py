@@ -6,10 +6,10 @@ import logging
 
 import discord
 from discord.ext import commands, tasks
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from storage.connections import FAILURES
 from storage.departures import cancel_departures, departed_from, known_guilds, known_members, note_departure
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Departures(commands.Cog):
     async def _look(self) -> None:
         try:
             await self._look_at_guilds()
-        except (DBAPIError, discord.DiscordException, TimeoutError) as error:
+        except (*FAILURES, discord.DiscordException, TimeoutError) as error:
             log.warning("Who left cannot be looked up now (%s); tomorrow again.", error)
 
     @_look.before_loop
