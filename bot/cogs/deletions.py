@@ -130,8 +130,9 @@ class DeletedOnDiscord(commands.Cog):
         if self.bot.fixed_basis is not None:
             return  # a simulated server keeps no messages of earlier starts
         since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
-        here = {guild.id for guild in self.bot.guilds}
-        for channel_id, message_ids in (await self.bot.database.read(kept_messages, since, here)).items():
+        here, direct = {guild.id for guild in self.bot.guilds}, self.bot.own_shards.serve(None)
+        kept = await self.bot.database.read(kept_messages, since, here, direct=direct)
+        for channel_id, message_ids in kept.items():
             try:
                 await self._recheck_channel(channel_id, message_ids)
             except discord.HTTPException as error:

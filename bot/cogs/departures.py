@@ -67,11 +67,11 @@ class Departures(commands.Cog):
                 await self.bot.database.run(cancel_departures, guild_id)
                 if not guild.unavailable:
                     await self._look_at_members(guild)
-            elif await self._has_left(guild_id):
+            elif self.bot.own_shards.serve(guild_id) and await self._has_left(guild_id):
                 await self.bot.database.run(note_departure, guild_id)
 
     async def _has_left(self, guild_id: int) -> bool:
-        """Ask Discord: another process of this bot may be the one that serves the server."""
+        """Ask Discord: a server that is not among ours may only not have come yet."""
         try:
             await self.bot.fetch_guild(guild_id, with_counts=False)
         except discord.NotFound:

@@ -35,7 +35,7 @@ class Retention(commands.Cog):
     @tasks.loop(hours=INTERVAL_H)
     async def _prune(self) -> None:
         before = keeps_until(self.bot.settings.privacy)
-        if before is None:
+        if before is None or not self.bot.own_shards.lead:
             return
         try:
             gone = await self._complete_departures(before)
