@@ -19,7 +19,7 @@ from bot.checks import Check, Unwell
 from bot.checks.clocks import check_clock
 from bot.checks.machine import check_gpu, check_log_file, check_memory, check_open_files, check_pages
 from bot.checks.packages import check_packages
-from bot.engine.remote.examination import ServersUnwell, examine_servers
+from bot.engine.remote.examination import examine_servers
 from bot.errors import ConnectionRefused
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
@@ -72,7 +72,7 @@ def examine(settings: Settings, further: Iterable[Check] = ()) -> list[Finding]:
 def _find(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, check())
-    except (Unwell, ServersUnwell, StorageError, ConnectionRefused) as error:
+    except (Unwell, StorageError, ConnectionRefused) as error:
         return Finding(what, False, str(error))
 
 
