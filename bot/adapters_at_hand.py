@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from sqlalchemy.exc import DBAPIError
-
 from bot.steady import every
 from storage.adapters import AdapterStore
+from storage.connections import FAILURES, explain
 from storage.database import Database
 from storage.versions import aliased_digests
 
@@ -34,8 +33,8 @@ class AdaptersAtHand:
     async def _look(self) -> None:
         try:
             digests = await self._database.read(aliased_digests)
-        except DBAPIError as error:
-            log.warning("Aliases cannot be looked up now: %s", error.orig)
+        except FAILURES as error:
+            log.warning("Aliases cannot be looked up now: %s.", explain(error))
             return
         problems = await asyncio.to_thread(self._store.keep, digests)
         for problem in problems:

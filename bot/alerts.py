@@ -82,7 +82,7 @@ def local_troubles(disk: Check, engine: str, champions: Iterable[str]) -> list[T
             Trouble(
                 "adapters",
                 f"files of versions cannot be used: {'; '.join(problems)}",
-                "mount or restore the folder of adapters; an older version or the base answers meanwhile",
+                "bring back the folder or store of adapters, or restore a backup; an older version or the base answers",
             )
         )
     return found

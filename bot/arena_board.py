@@ -14,7 +14,7 @@ from bot.untrusted import show_safely, show_words
 from storage.arenas import Arena, ArenaAnswer
 from storage.schema import ArenaStatus
 from storage.settings import OutputSettings
-from storage.wording import count
+from storage.wording import count, message_link
 
 ROOM_CHARS = 5_200  # all embeds of a message hold 6,000 characters, the titles and bars included
 LONGEST_ANSWER_CHARS = 4_000  # Discord's limit for one embed is 4,096
@@ -49,7 +49,7 @@ def describe_pick(picked: int | None) -> str:
 def describe_start(arena: Arena) -> str:
     if arena.status is ArenaStatus.FAILED:
         return failed(arena.reason)
-    link = f"https://discord.com/channels/{arena.guild_id}/{arena.channel_id}/{arena.message_id}"
+    link = message_link(arena.guild_id, arena.channel_id, arena.message_id)
     return f"The arena is being prepared: {link}. `/arena stop` closes it early."
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -19,8 +18,9 @@ from bot.checks import Check, Unwell
 from bot.checks.clocks import check_clock
 from bot.checks.machine import check_gpu, check_log_file, check_memory, check_open_files, check_pages
 from bot.checks.packages import check_packages
-from bot.engine.remote.examination import ServersUnwell, examine_servers
+from bot.engine.remote.examination import examine_servers
 from bot.errors import ConnectionRefused
+from bot.health import disk_check
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from storage.adapters import AdapterRef, open_store, require_base
@@ -46,7 +46,6 @@ from storage.spend import describe_spend, is_used_up, spent_on
 from storage.versions import Version, read_alias
 from storage.wording import count
 
-LEAST_FREE_BYTES = 2_000_000_000
 DISCORD_PATIENCE_S = 15.0
 MOST_BACKUP_DAYS = 7
 ID_DIGITS = range(17, 21)
@@ -72,13 +71,13 @@ def examine(settings: Settings, further: Iterable[Check] = ()) -> list[Finding]:
 def _find(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, check())
-    except (Unwell, ServersUnwell, StorageError, ConnectionRefused) as error:
+    except (Unwell, StorageError, ConnectionRefused) as error:
         return Finding(what, False, str(error))
 
 
 def _checks(settings: Settings) -> Iterator[Check]:
     yield "Packages", check_packages
-    yield "Disk", lambda: _disk(settings.data.directory)
+    yield "Disk", lambda: _disk(settings.data.directory, settings.alerts.min_free_gb)
     yield "Open files", check_open_files
     yield "Logs", lambda: check_log_file(settings.logs)
     yield "Metrics", lambda: check_pages(settings.metrics)
@@ -109,17 +108,17 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Training basis", lambda: describe_bases(settings.privacy).removeprefix("Training basis: ")
 
 
-def _disk(directory: Path) -> str:
+def _disk(directory: Path, min_free_gb: float) -> str:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Unwell(f"{directory} cannot be made ({error.strerror}): set data.directory to another folder") from error
     if not os.access(directory, os.W_OK):
         raise Unwell(f"{directory} is not writable: change its owner, or set data.directory to another folder")
-    free = shutil.disk_usage(directory).free
-    if free < LEAST_FREE_BYTES:
-        raise Unwell(f"{free / 1e9:.1f} GB are free in {directory}: make room, or set data.directory to another disk")
-    return f"{free / 1e9:.1f} GB free in {directory}"
+    disk = disk_check(directory, min_free_gb)
+    if not disk.is_well:
+        raise Unwell(f"{disk.says} in {directory}: make room, or set data.directory to another disk")
+    return f"{disk.says} in {directory}"
 
 
 def _permissions(directory: Path) -> str:
@@ -145,11 +144,7 @@ def _access(settings: Settings) -> str:
     }
     for key, ids in named.items():
         for id_ in ids:
-            if len(str(id_)) not in ID_DIGITS:
-                raise Unwell(
-                    f"{key} holds {id_}, which is no id: those have {ID_DIGITS[0]} to {ID_DIGITS[-1]} digits "
-                    "(in Discord: Developer Mode, right click, Copy ID)"
-                )
+            _require_id(key, id_)
     if not access.servers:
         raise Unwell(
             "nobody is served: access.servers is empty. Start the bot and invite it; its log names each server with "
@@ -308,12 +303,17 @@ def _arenas(settings: ArenaSettings) -> str:
 def _channel(setting: str, channel: int) -> str:
     if not channel:
         return f"off: {setting} is 0"
-    if len(str(channel)) not in ID_DIGITS:
-        raise Unwell(
-            f"{setting} = {channel} is no channel's id, which has {ID_DIGITS[0]} to {ID_DIGITS[-1]} "
-            "digits: copy it in Discord (Developer Mode, Copy Channel ID), or set 0 for none"
-        )
+    _require_id(setting, channel)
     return f"in channel {channel}"
+
+
+def _require_id(setting: str, id_: int) -> None:
+    """Raise Unwell for a number that can be no id of Discord's."""
+    if len(str(id_)) not in ID_DIGITS:
+        raise Unwell(
+            f"{setting} holds {id_}, which is no id: those have {ID_DIGITS[0]} to {ID_DIGITS[-1]} digits "
+            "(in Discord: Developer Mode, right click, Copy ID)"
+        )
 
 
 async def _token(settings: Settings) -> str:

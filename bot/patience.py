@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 from bot.errors import UserFacingError
 from bot.limits import SlidingWindows, Window, windows_of
 from storage.settings import Settings
+from storage.wording import duration
 
 TOLD_PAUSE_S = 30.0
 TOLD_IN_CHANNEL = 5
@@ -16,7 +16,7 @@ TOLD_IN_CHANNEL = 5
 
 class TooMany(UserFacingError):
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"One moment, please: you can ask me again in {_duration(wait_s)}.")
+        super().__init__(f"One moment, please: you can ask me again in {duration(wait_s)}.")
         self.wait_s = wait_s
 
 
@@ -34,9 +34,6 @@ class Patience:
         """Count an answer that is asked for; raises TooMany within chat.cooldown_s of the one before."""
         _refuse_early(self._windows.take(self._pause_of(member_id), time.monotonic()))
 
-    def is_pausing(self, member_id: int) -> bool:
-        return self._windows.wait_s(self._pause_of(member_id), time.monotonic()) > 0
-
     def may_tell(self, member_id: int, channel_id: int) -> bool:
         """Return whether a refusal may be told now; telling each would be a flood of its own."""
         windows = [
@@ -53,7 +50,3 @@ class Patience:
 def _refuse_early(wait_s: float) -> None:
     if wait_s:
         raise TooMany(wait_s)
-
-
-def _duration(seconds: float) -> str:
-    return f"{math.ceil(seconds)} s" if seconds < 90 else f"{math.ceil(seconds / 60)} min"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from sqlalchemy.exc import DBAPIError
-
 from bot.steady import every
+from storage.connections import FAILURES, explain
 from storage.database import Database
 from storage.errors import ShardTaken
 from storage.processes import HEARTBEAT_S, SILENT_AFTER_S
@@ -44,13 +43,13 @@ class Presence:
     async def _beat(self) -> None:
         try:
             await self._database.run(beat_shards, self._shards, self.worker)
-        except DBAPIError as error:
-            log.warning("The bot cannot give a sign of life (%s); trying again.", error.orig)
+        except FAILURES as error:
+            log.warning("The bot cannot give a sign of life (%s); trying again.", explain(error))
 
     async def end(self) -> None:
         """Let another process take the shards at once."""
         self._beat.cancel()
         try:
             await self._database.run(leave_shards, self._shards, self.worker)
-        except DBAPIError as error:
-            log.warning("Another process can take these shards in %.0f s (%s).", SILENT_AFTER_S, error.orig)
+        except FAILURES as error:
+            log.warning("Another process can take these shards in %.0f s (%s).", SILENT_AFTER_S, explain(error))

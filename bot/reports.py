@@ -16,7 +16,7 @@ from storage.rounds import Round
 from storage.schema import CHALLENGER, GateVerdict, RoundStatus
 from storage.versions import Alias, AliasMove, Continuation, Version, name_of
 from storage.votes import Tally
-from storage.wording import count
+from storage.wording import count, duration
 
 BAR_CELLS = 12
 LEAST_TOLD_SHARE = 0.005
@@ -164,12 +164,8 @@ def _progress(progress: Mapping[str, Any]) -> str:
     if progress.get("loss") is not None:
         words.append(f"loss {progress['loss']:.3f}")
     if progress.get("seconds_left") is not None:
-        words.append(f"about {_duration(progress['seconds_left'])} left")
+        words.append(f"about {duration(progress['seconds_left'])} left")
     return " · ".join(words).replace("` · **", "` **", 1)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 METRIC_WORDS: Mapping[str, str] = {

@@ -6,12 +6,12 @@ import asyncio
 import logging
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.engine import Engine
 from bot.releases import Releases
 from bot.steady import every
+from storage.connections import FAILURES, explain
 from storage.database import Database
 from storage.errors import AdapterError
 from storage.schema import VersionRow
@@ -53,8 +53,8 @@ class Warming:
             if newest_id > self._newest_id:
                 self._newest_id = newest_id
                 await self._prepare(await self._database.read(find_version, newest_id))
-        except DBAPIError as error:
-            log.warning("New versions cannot be looked up now: %s", error.orig)
+        except FAILURES as error:
+            log.warning("New versions cannot be looked up now: %s.", explain(error))
 
     async def _prepare(self, version: Version | None) -> None:
         try:

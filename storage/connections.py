@@ -161,6 +161,10 @@ def shown(url: URL) -> str:
 # Failures
 
 
+FAILURES = (DBAPIError, PoolTimeout)
+"""What work on the database raises where the database is at fault; SQLAlchemy knows no common root of the two."""
+
+
 def is_lost(error: DBAPIError) -> bool:
     """Return whether the server went away, or lets nobody in at the moment."""
     state = sql_state(error)

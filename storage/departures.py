@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from storage.erasing import Erased, erase_guild, erase_member_in
@@ -59,10 +59,6 @@ def departed_before(session: Session, moment: datetime) -> list[Departure]:
     """Return who left before the moment, the longest gone first."""
     rows = session.scalars(select(DepartureRow).where(DepartureRow.left_at < moment).order_by(DepartureRow.left_at))
     return [Departure(row.guild_id, row.user_id, row.left_at) for row in rows]
-
-
-def count_departures(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(DepartureRow)) or 0
 
 
 def complete_departure(session: Session, departure: Departure) -> Erased | None:

@@ -29,6 +29,7 @@ from storage.schema import (
 from storage.versions import Version, line_of_parents, name_of
 from storage.vote_history import VoteHistory, beginning, read_histories, read_holds
 from storage.votes import Tally, Vote, tally
+from storage.wording import message_link
 
 T = TypeVar("T")
 
@@ -301,6 +302,6 @@ def message_links(session: Session, replies: Select[Any]) -> dict[int, str]:
         .order_by(ReplyMessageRow.position.desc())  # the first message comes last, and stays
     )
     return {
-        reply_id: f"https://discord.com/channels/{guild_id or '@me'}/{channel_id}/{message_id}"
+        reply_id: message_link(guild_id, channel_id, message_id)
         for reply_id, guild_id, channel_id, message_id in [*in_arenas, *own]
     }

@@ -35,6 +35,7 @@ from storage.schema import (
     VoteEventRow,
     utc_now,
 )
+from storage.wording import message_link
 
 FORMAT = "reactune-member"
 FORMAT_VERSION = 1
@@ -103,7 +104,10 @@ def _answers(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
             "at": _moment(row.created_at),
             "server": _id(row.guild_id),
             "channel": str(row.channel_id),
-            "your_messages": [_address(row, message_id) for message_id in _own_messages(session, row.id, user_id)],
+            "your_messages": [
+                message_link(row.guild_id, row.channel_id, message_id)
+                for message_id in _own_messages(session, row.id, user_id)
+            ],
             "prompt": row.messages if is_own else None,
             "answer": row.answer if is_own or is_for_them else None,
             "shared_with_others": not is_own,
@@ -116,10 +120,6 @@ def _own_messages(session: Session, reply_id: int, user_id: int) -> list[int]:
         ReplySourceRow.reply_id == reply_id, ReplySourceRow.user_id == user_id
     )
     return sorted(session.scalars(own))
-
-
-def _address(row: ReplyRow, message_id: int) -> str:
-    return f"https://discord.com/channels/{row.guild_id or '@me'}/{row.channel_id}/{message_id}"
 
 
 def _votes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:

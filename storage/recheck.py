@@ -12,13 +12,16 @@ from sqlalchemy.orm import Session
 from storage.schema import DocumentRow, DocumentSourceRow, ReplyMessageRow, ReplyRow, ReplySourceRow
 
 
-def kept_messages(session: Session, since: datetime, guild_ids: Collection[int]) -> dict[int, set[int]]:
+def kept_messages(
+    session: Session, since: datetime, guild_ids: Collection[int], *, direct: bool
+) -> dict[int, set[int]]:
     """Return {channel id: message ids} behind answers since that moment, and behind every document.
 
-    Of the servers, and of direct messages: who is in no server does not see what became of its messages.
+    Of the servers, and of direct messages where `direct`: who is in no server does not see what became of its messages.
     """
     found: dict[int, set[int]] = defaultdict(set)
-    recent = and_(ReplyRow.created_at >= since, or_(ReplyRow.guild_id.is_(None), ReplyRow.guild_id.in_(guild_ids)))
+    here = ReplyRow.guild_id.in_(guild_ids)
+    recent = and_(ReplyRow.created_at >= since, or_(ReplyRow.guild_id.is_(None), here) if direct else here)
     own = select(ReplyMessageRow.channel_id, ReplyMessageRow.message_id).join(ReplyRow).where(recent)
     quoted = select(DocumentSourceRow.message_id)  # their channel may be another one than the answer's
     asked = (

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import DBAPIError
 
+from storage.connections import FAILURES, explain
 from storage.database import Database
 from storage.rounds import OPEN, RoundNumbers, read_numbers
 from storage.schema import utc_now
@@ -27,8 +27,8 @@ class RoundsCollector(Collector):
         try:
             with self._database.snapshot() as session:
                 numbers = read_numbers(session)
-        except DBAPIError as error:
-            log.warning("The database is away (%s): no numbers of rounds.", error.orig)
+        except FAILURES as error:
+            log.warning("No numbers of rounds now: %s.", explain(error))
             return []
         return list(_families(numbers))
 

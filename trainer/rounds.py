@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterRef, open_store
@@ -17,6 +16,7 @@ from storage.base_model import BaseModel, resolve_base_model
 from storage.canaries import release_passed
 from storage.cards import settings_of
 from storage.coherence_model import resolve_coherence_model
+from storage.connections import FAILURES, explain
 from storage.database import Database, open_database
 from storage.errors import LeaseRanOut, RoundConflict, StorageError
 from storage.leases import require_lease
@@ -272,5 +272,5 @@ class ProgressLog:
         try:
             with self._database.transaction() as session:
                 report_progress(session, self._round_id, asdict(progress))
-        except DBAPIError as error:
-            log.warning("Progress could not be noted (%s); the round goes on.", error.orig)
+        except FAILURES as error:
+            log.warning("Progress could not be noted (%s); the round goes on.", explain(error))

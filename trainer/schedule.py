@@ -9,9 +9,9 @@ from datetime import datetime
 from threading import Event, Thread
 
 from apscheduler.triggers.base import BaseTrigger
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from storage.connections import FAILURES, explain
 from storage.cron import parse_schedule
 from storage.database import Database
 from storage.errors import RoundConflict
@@ -68,8 +68,8 @@ def ask_for_rounds(database: Database, trigger: BaseTrigger) -> None:
         with database.transaction() as session:
             if take_due(session, NAME, trigger):
                 request_rounds(session)
-    except DBAPIError as error:
-        log.warning("The schedule cannot be looked at (%s); trying again in %.0f s.", error.orig, LOOK_S)
+    except FAILURES as error:
+        log.warning("The schedule cannot be looked at (%s); trying again in %.0f s.", explain(error), LOOK_S)
 
 
 def request_rounds(session: Session) -> None:

@@ -11,9 +11,8 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from multiprocessing.context import SpawnProcess
 
-from sqlalchemy.exc import DBAPIError
-
 from storage.adapters import open_store
+from storage.connections import FAILURES, explain
 from storage.database import Database, open_database
 from storage.errors import DataDirectoryInUse, RoundConflict, StorageError
 from storage.leases import renew_lease
@@ -140,8 +139,8 @@ class Worker:
                 if not self.run_next():
                     self._withdraw_when_due()
                     self._stop.wait(POLL_S)
-            except DBAPIError as error:
-                log.warning("The database is away (%s); trying again in %.0f s.", error.orig, RETRY_S)
+            except FAILURES as error:
+                log.warning("The database is away (%s); trying again in %.0f s.", explain(error), RETRY_S)
                 self._await_others()
                 self._stop.wait(RETRY_S)
 
@@ -216,9 +215,9 @@ class Worker:
                 if not self._hold(round_id):
                     return
                 self._on_tick()
-            except DBAPIError as error:
+            except FAILURES as error:
                 self._await_others()
-                log.warning("The database is away (%s); the round goes on.", error.orig)
+                log.warning("The database is away (%s); the round goes on.", explain(error))
 
     def _settle(self, round_id: int, exit_code: int | None) -> None:
         """End a round whose process did not live to do so, and log how the round ended."""

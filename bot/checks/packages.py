@@ -11,6 +11,8 @@ from bot.checks import Unwell
 
 OPTIONAL = {
     "postgres": "PostgreSQL",
+    "s3": "adapters on S3",
+    "qlora": "training in four bits",
     "demo": "`reactune demo`",
 }
 """Extra: what it is for. The other extras are for contributors."""

@@ -12,7 +12,6 @@ import discord
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from discord import app_commands
 from discord.ext import commands
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot import arena_board
@@ -45,6 +44,7 @@ from storage.arenas import (
     stop_arena,
     unfinished_arena,
 )
+from storage.connections import FAILURES, explain
 from storage.errors import ArenaClosed, SettingsError
 from storage.personalities import Personality
 from storage.schema import ArenaStatus, utc_now
@@ -198,8 +198,8 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         try:
             for arena in await self.bot.database.read(open_arenas, utc_now(), self.bot.own_shards):
                 await self._host.finish(arena.id)
-        except SQLAlchemyError as error:
-            log.warning("Arenas cannot be closed (%s); trying again.", error)
+        except FAILURES as error:
+            log.warning("Arenas cannot be closed (%s); trying again.", explain(error))
 
     # After a gap
 

@@ -9,14 +9,13 @@ from datetime import datetime, timedelta
 
 import discord
 from discord.ext import commands
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.library import Source
 from bot.sources import PinsChannel, from_message, read_pins
+from storage.connections import FAILURES, explain
 from storage.erasing import Erased, erase_channel, erase_messages, is_kept, note_edit
 from storage.errors import StorageError
 from storage.knowledge import Document, made_of, remove_document
@@ -131,8 +130,9 @@ class DeletedOnDiscord(commands.Cog):
         if self.bot.fixed_basis is not None:
             return  # a simulated server keeps no messages of earlier starts
         since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
-        here = {guild.id for guild in self.bot.guilds}
-        for channel_id, message_ids in (await self.bot.database.read(kept_messages, since, here)).items():
+        here, direct = {guild.id for guild in self.bot.guilds}, self.bot.own_shards.serve(None)
+        kept = await self.bot.database.read(kept_messages, since, here, direct=direct)
+        for channel_id, message_ids in kept.items():
             try:
                 await self._recheck_channel(channel_id, message_ids)
             except discord.HTTPException as error:
@@ -192,8 +192,8 @@ async def _persistently(work: Work) -> None:
     while True:
         try:
             return await work()
-        except (DBAPIError, PoolTimeout) as error:
-            log.warning("A deletion waits for the database (%s); next try in %.1f s.", error, pause_s)
+        except FAILURES as error:
+            log.warning("A deletion waits for the database (%s); next try in %.1f s.", explain(error), pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -6,11 +6,11 @@ import logging
 
 import discord
 from discord.ext import commands
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.steady import every
+from storage.connections import FAILURES
 from storage.departures import cancel_departures, departed_from, known_guilds, known_members, note_departure
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Departures(commands.Cog):
     async def _look(self) -> None:
         try:
             await self._look_at_guilds()
-        except (DBAPIError, discord.DiscordException, TimeoutError) as error:
+        except (*FAILURES, discord.DiscordException, TimeoutError) as error:
             log.warning("Who left cannot be looked up now (%s); tomorrow again.", error)
 
     @_look.before_loop
@@ -68,11 +68,11 @@ class Departures(commands.Cog):
                 await self.bot.database.run(cancel_departures, guild_id)
                 if not guild.unavailable:
                     await self._look_at_members(guild)
-            elif await self._has_left(guild_id):
+            elif self.bot.own_shards.serve(guild_id) and await self._has_left(guild_id):
                 await self.bot.database.run(note_departure, guild_id)
 
     async def _has_left(self, guild_id: int) -> bool:
-        """Ask Discord: another process of this bot may be the one that serves the server."""
+        """Ask Discord: a server that is not among ours may only not have come yet."""
         try:
             await self.bot.fetch_guild(guild_id, with_counts=False)
         except discord.NotFound:

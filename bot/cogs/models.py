@@ -10,7 +10,6 @@ from typing import Literal
 import discord
 from discord import app_commands
 from discord.ext import commands
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
@@ -29,6 +28,7 @@ from bot.steady import every
 from bot.voices import WHOSE, chosen_personality, offer, offer_personalities, signed
 from storage.canaries import read_canary
 from storage.cards import settings_of
+from storage.connections import FAILURES, explain
 from storage.errors import PersonalityNotFound
 from storage.evidence import count_evidence
 from storage.lineage import Lineage, votes_behind
@@ -348,8 +348,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         try:
             for round_ in await self.bot.database.read(shown_rounds) if self.bot.own_shards.lead else ():
                 await self._show_progress(round_)
-        except DBAPIError as error:
-            log.warning("The progress of rounds cannot be read (%s); trying again.", error.orig)
+        except FAILURES as error:
+            log.warning("The progress of rounds cannot be read (%s); trying again.", explain(error))
 
     async def _show_progress(self, round_: Round) -> None:
         """Edit the round's message where its text has changed, and let it go after the last edit."""

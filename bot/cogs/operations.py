@@ -11,8 +11,7 @@ import aiohttp
 import discord
 from aiohttp import web
 from discord.ext import commands
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.alerts import describe_alert, describe_away, local_troubles, shared_troubles
 from bot.app import ReactuneBot
@@ -32,6 +31,7 @@ from storage.alerts import (
     note_troubles,
     take_alert,
 )
+from storage.connections import FAILURES, explain
 from storage.personalities import list_personalities
 from storage.processes import worker_name
 from storage.schema import utc_now
@@ -120,13 +120,13 @@ class AlertWatch(commands.Cog):
         try:
             await self.look()
             await self._note_back()
-        except (DBAPIError, PoolTimeout) as error:
+        except FAILURES as error:
             await self._note_away(error)
         except Exception:
             log.exception("Trouble cannot be looked for; trying again.")
 
     async def look(self) -> None:
-        """Write down what troubles the bot now, and tell what is new; raises DBAPIError where the database is away."""
+        """Write down what troubles the bot now, and tell what is new; raises FAILURES where the database is away."""
         database = self.bot.database
         shared = shared_troubles(await database.read(read_facts), utc_now())
         for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
@@ -198,11 +198,11 @@ class AlertWatch(commands.Cog):
             )
         self._has_warned = True
 
-    async def _note_away(self, error: DBAPIError | PoolTimeout) -> None:
+    async def _note_away(self, error: SQLAlchemyError) -> None:
         """Tell that the database is away; it cannot hold that itself, so each bot tells it for itself."""
         if self._away_since is None:
             self._away_since = utc_now()
-            log.error("Alert: the database is away (%s).", getattr(error, "orig", error))
+            log.error("Alert: the database is away (%s).", explain(error))
         if not self._away_is_told:
             self._away_is_told = await self._send(describe_away(self._away_since, over=False))
 

@@ -9,7 +9,6 @@ import aiohttp
 import discord
 from discord import app_commands
 from discord.ext import commands
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
@@ -33,6 +32,7 @@ from storage.canaries import (
     start_canary,
     stop_canary,
 )
+from storage.connections import FAILURES, explain
 from storage.errors import StorageError
 from storage.personalities import Personality, list_personalities
 from storage.schema import utc_now
@@ -171,8 +171,8 @@ class ReleaseWatch(commands.Cog):
             return
         try:
             personalities = await self.bot.database.read(list_personalities, archived=None)
-        except DBAPIError as error:
-            log.warning("Releases cannot be watched (%s); trying again.", error.orig)
+        except FAILURES as error:
+            log.warning("Releases cannot be watched (%s); trying again.", explain(error))
             return
         for personality in personalities:
             await self._watch_safely(personality)
@@ -181,8 +181,8 @@ class ReleaseWatch(commands.Cog):
         """Watch one personality, so that its trouble is not that of the others."""
         try:
             await self._watch_one(personality)
-        except DBAPIError as error:
-            log.warning("Releases cannot be watched (%s); trying again.", error.orig)
+        except FAILURES as error:
+            log.warning("Releases cannot be watched (%s); trying again.", explain(error))
         except StorageError as error:
             log.warning("The canary goes on for now: %s.", error)
         except Exception:

@@ -7,11 +7,10 @@ import logging
 from datetime import datetime
 
 from discord.ext import commands
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from bot.app import ReactuneBot
 from bot.steady import every
+from storage.connections import FAILURES, explain
 from storage.departures import complete_departure, departed_before
 from storage.retention import Pruned, keeps_until, past_replies, prune_replies, prune_rest
 from storage.wording import count
@@ -37,13 +36,13 @@ class Retention(commands.Cog):
     @every(hours=INTERVAL_H)
     async def _prune(self) -> None:
         before = keeps_until(self.bot.settings.privacy)
-        if before is None:
+        if before is None or not self.bot.own_shards.lead:
             return
         try:
             gone = await self._complete_departures(before)
             pruned = await self._prune_replies(before) + await self.bot.database.run(prune_rest, before)
-        except (DBAPIError, PoolTimeout) as error:
-            log.warning("What has been kept long enough stays for now (%s); tomorrow again.", error)
+        except FAILURES as error:
+            log.warning("What has been kept long enough stays for now (%s); tomorrow again.", explain(error))
             return
         log.info(
             "Kept long enough, and gone now: %s, %s, %s, %s, %s, and the data of %d who left.",

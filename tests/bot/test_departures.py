@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from storage.schema import NOBODY, ConversationRow, DepartureRow, ReplyRow, VoteEventRow, utc_now
+from tests.seeding import add_reply
 
 
 @pytest.fixture
@@ -128,3 +129,18 @@ class TestKeepingForEver:
         long_ago(query, ReplyRow, "created_at")
         await restart(env, new_bot)
         assert len(rows(ReplyRow)) == 1
+
+
+class TestSeveralProcesses:
+    @pytest.fixture
+    def overrides(self):
+        return {"REACTUNE_DISCORD__SHARD_COUNT": "3", "REACTUNE_DISCORD__SHARDS": "2"}
+
+    async def test_each_asks_for_its_own_servers_and_the_first_prunes(self, env, new_bot, rows, query):
+        own, others = (3_000 * 3 + 2) << 22, (3_000 * 3 + 1) << 22
+        for guild_id in (own, others):
+            query(lambda session, guild_id=guild_id: add_reply(session, guild_id=guild_id))
+        long_ago(query, ReplyRow, "created_at")
+        await restart(env, new_bot)
+        assert gone(rows) == [(own, NOBODY)]
+        assert len(rows(ReplyRow)) == 2

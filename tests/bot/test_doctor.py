@@ -88,7 +88,7 @@ class TestAnnouncements:
     def test_what_can_be_no_id_is_told(self, find, channel):
         found = find(release={"announce_channel": channel})["Announcements"]
         assert not found.is_well
-        assert f"release.announce_channel = {channel} is no channel's id" in found.says
+        assert f"release.announce_channel holds {channel}, which is no id" in found.says
 
 
 def test_the_caller_may_look_at_more(find):

@@ -156,7 +156,7 @@ class TestTrain:
         query(lambda session: report_progress(session, 1, progress))
         assert await text() == (
             "**Training a new version** (round 1)\n"
-            "`███░░░░░░░░░` **training** · step 3 of 12 · loss 0.512 · about 42 s left"
+            "`███░░░░░░░░░` **training** · step 3 of 12 · loss 0.512 · about 43 s left"
         )
         make_version(round_id=1)
         query(lambda session: finish_round(session, 1, RoundStatus.PUBLISHED, "v1 learned from 12 pairs", METRICS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from bot.checks import Unwell
 from bot.engine.remote.errors import Refused, ServerError
 from bot.engine.remote.replicas import Replica
 from bot.engine.remote.server import Server, open_session
@@ -15,18 +16,14 @@ from storage.settings import RemoteSettings, Settings
 from storage.wording import count
 
 
-class ServersUnwell(Exception):
-    """Some server cannot do what it is there for; the text says which, and what to do."""
-
-
 def examine_servers(settings: Settings, champions: Sequence[AdapterRef]) -> str:
-    """Return a sentence on each server; raises ServersUnwell where one of them needs the operator.
+    """Return a sentence on each server; raises Unwell where one of them needs the operator.
 
     `champions` are the versions that answer now: llama.cpp's servers must have been started with them.
     """
     told, problems = asyncio.run(_examine(settings, champions))
     if problems:
-        raise ServersUnwell("; ".join(problems + told))
+        raise Unwell("; ".join(problems + told))
     return "; ".join(told)
 
 

@@ -6,10 +6,10 @@ import logging
 from collections import Counter
 from datetime import date
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from bot.errors import SpentForToday
+from storage.connections import FAILURES, explain
 from storage.database import Database
 from storage.schema import utc_now
 from storage.settings import RemoteSettings
@@ -53,9 +53,9 @@ class Spending:
         today = utc_now().date()
         try:
             spent = await (self._database.run(_write, news, today) if news else self._database.read(spent_on, today))
-        except DBAPIError as error:
+        except FAILURES as error:
             self._unwritten.update(news)
-            log.warning("The tokens of answers cannot be written down now: %s", error.orig)
+            log.warning("The tokens of answers cannot be written down now: %s.", explain(error))
         else:
             self._day, self._spent = today, spent
 
