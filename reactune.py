@@ -8,7 +8,7 @@ import importlib
 import logging
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -246,6 +246,7 @@ for name, group in GROUPS.items():
 
 def main() -> None:
     try:
+        _require_text(sys.argv)
         app()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -257,6 +258,15 @@ def main() -> None:
         if not is_away(error):
             raise
         _fail(DatabaseError(explain(error)), 1)
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    try:
+        " ".join(arguments).encode()
+    except UnicodeEncodeError as error:
+        raise SettingsError(
+            "an argument holds bytes that are no UTF-8 text: write it in UTF-8, file names too"
+        ) from error
 
 
 def _fail(error: Exception, code: int) -> None:

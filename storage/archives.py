@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -19,6 +20,7 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 BLOCK_BYTES = 1 << 20
 MOST_MANIFEST_BYTES = 64 << 20
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMPRESSION = 6  # adapters hardly shrink, words and votes to a fifth
 
 Manifest = dict[str, Any]
@@ -62,7 +64,10 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 
 
 def unpack_archive(file: Path, folder: Path) -> Manifest:
-    """Write every part into a folder and return the manifest; raises BackupRefused where the archive is not whole."""
+    """Write every part into a folder and return the manifest; raises BackupRefused where the archive is not whole.
+
+    Raises OSError where the folder has no room for it, which says nothing about the archive.
+    """
 
     def write(name: str, blocks: Iterable[bytes]) -> None:
         target = folder / name
@@ -84,6 +89,8 @@ def read_archive(file: Path, take: Take) -> Manifest:
                     raise BackupRefused(f"{file} holds {member.name!r}, which its manifest does not list")
                 _read_member(tar, member, missing.pop(member.name), take)
     except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
         raise BackupRefused(f"{file} is damaged or no backup ({error}): use another one") from error
     if missing:
         raise BackupRefused(f"{file} lacks {min(missing)}, which its manifest lists: use another backup")

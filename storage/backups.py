@@ -174,14 +174,19 @@ def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = 
     Raises BackupRefused, DataDirectoryInUse while a bot or trainer runs here, CopyRefused and AdapterError.
     """
     directory = settings.data.directory
-    with (
-        sole_process(BOT, directory),
-        sole_process(TRAINER, directory),
-        _unpacked(file, directory, say) as (folder, backup),
-        closing(_open_snapshot(folder / DATABASE)) as source,
-        closing(open_database(settings)) as target,
-    ):
-        return _restore(settings, source, target, folder=folder, backup=backup, say=say, replace=replace)
+    try:
+        with (
+            sole_process(BOT, directory),
+            sole_process(TRAINER, directory),
+            _unpacked(file, directory, say) as (folder, backup),
+            closing(_open_snapshot(folder / DATABASE)) as source,
+            closing(open_database(settings)) as target,
+        ):
+            return _restore(settings, source, target, folder=folder, backup=backup, say=say, replace=replace)
+    except OSError as error:
+        raise BackupRefused(
+            f"{file} cannot be unpacked in {directory} ({error.strerror or error}): make room there; no row was changed"
+        ) from error
 
 
 def _restore(
@@ -215,10 +220,6 @@ def _unpacked(file: Path, directory: Path, say: Say) -> Iterator[tuple[Path, Bac
         try:
             manifest = unpack_archive(file, Path(name))
             backup = _describe(file, manifest)
-        except OSError as error:
-            raise BackupRefused(
-                f"{file} cannot be unpacked in {directory} ({error.strerror}): make room there"
-            ) from error
         except (KeyError, TypeError, ValueError) as error:
             raise BackupRefused(f"{file} is no backup of Reactune's ({error}): use another one") from error
         refuse_newer(backup.schema, str(file))

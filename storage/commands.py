@@ -22,9 +22,11 @@ db = typer.Typer(no_args_is_help=True, help="The database: migrate, copy, partit
 
 def show_audit(
     config: Config = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many lines, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many lines, newest first.")] = 50,
     action: Annotated[str, typer.Option(help='A command such as "model promote", or "model" for all of them.')] = "",
-    member: Annotated[int | None, typer.Option(help="A member's Discord id; 0 is the command line.")] = None,
+    member: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="A member's Discord id; 0 is the command line.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show who did what with an admin's rights, when and why."""

@@ -135,10 +135,16 @@ def _begin(connection: Connection) -> None:
 
 
 def copy_file(connection: Connection, target: Path) -> None:
-    """Write one state of an SQLite database to a new file that only its owner may read, while others use it."""
+    """Write one state of an SQLite database to a new file that only its owner may read, while others use it.
+
+    Raises OSError where it cannot be written, as on a full disk.
+    """
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
-    raw.execute("VACUUM INTO ?", (str(target),))
+    try:
+        raw.execute("VACUUM INTO ?", (str(target),))
+    except sqlite3.OperationalError as error:
+        raise OSError(str(error)) from error
     target.chmod(0o600)
 
 

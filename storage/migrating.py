@@ -99,7 +99,7 @@ def _keep_copy(connection: Connection) -> None:
         copy = Path(folder) / file.name
         try:
             copy_file(connection, copy)
-        except sqlite3.OperationalError as error:
+        except OSError as error:
             raise DatabaseError(
                 f"{file} cannot be copied before its upgrade ({error}): make room for a second one beside it"
             ) from error

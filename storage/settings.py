@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -45,17 +46,23 @@ EVERY_SERVER = 0
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Days = Annotated[float, Field(ge=0.0, le=36_500.0)]
 
 
 def _split_commas(value: Any) -> Any:
-    """Environment variables hold lists as text: "1, 2"."""
-    return [part for part in value.replace(",", " ").split() if part] if isinstance(value, str) else value
+    """Environment variables hold lists as text, with commas or as config.toml has them: "1, 2" or "[1, 2]"."""
+    if not isinstance(value, str):
+        return value
+    if value.strip().startswith("["):
+        with suppress(tomllib.TOMLDecodeError):
+            return tomllib.loads(f"list = {value}")["list"]
+    return value.replace(",", " ").split()
 
 
 def _server_address(text: str) -> str:
     """Return the address of a server without what clients often add to it; raises ValueError on what is none."""
     parts = urlsplit(text)
-    if parts.username or parts.password:
+    if "@" in text:
         raise ValueError(f"an address may hold no password: put the servers' key into the variable {KEY_VARIABLE}")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is no address of a server: write http://host:port or https://host")
@@ -278,11 +285,11 @@ class PersonalitySettings(Section):
 class VoteSettings(Section):
     """How reactions are counted."""
 
-    reconcile_days: Annotated[float, Field(ge=0.0)] = 7.0
+    reconcile_days: Days = 7.0
     """Age in days up to which replies' reactions are re-read after a reconnect."""
-    account_age_days: Annotated[float, Field(ge=0.0)] = 30.0
+    account_age_days: Days = 30.0
     """Age in days of accounts whose votes and suggestions count in full, growing from nothing; 0 is no such rule."""
-    membership_days: Annotated[float, Field(ge=0.0)] = 7.0
+    membership_days: Days = 7.0
     """Days in the server after which votes and suggestions count in full, growing from nothing; 0 is no such rule."""
     max_voter_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     """Largest share of a round that one voter carries, twice an equal one where voters are few; 1 is no such rule."""
@@ -529,7 +536,7 @@ class PrivacySettings(Section):
     """You attest that Discord granted express permission to train on message content (Developer Policy, rule 21)."""
     consent: Annotated[Literal["opt_in"], BeforeValidator(_only_opt_in)] = "opt_in"
     """Whose live messages may be trained on: of members who said so. "opt_in" is the policy, and the only value."""
-    retention_days: Annotated[float, Field(ge=0.0)] = 30.0
+    retention_days: Days = 30.0
     """Days that what no version was trained on is kept, as is what is left of who or what left; 0 is for ever."""
     withdraw_adapters: Literal["keep", "when_replaced"] = "keep"
     """Files of versions that learned from data deleted since: "keep" them, or remove them "when_replaced" by others."""

@@ -14,6 +14,9 @@ from storage.schema import Outcome, ReplyMessageRow, ReplyRow, RoundPairRow, Rou
 from storage.versions import find_version, name_of
 from storage.votes import votes_on
 
+LARGEST_ID = 2**63 - 1
+ID_DIGITS = 19
+
 
 @dataclass(frozen=True)
 class TracedRound:
@@ -44,9 +47,13 @@ class TracedReply:
 def trace(session: Session, id_: str) -> list[TracedReply]:
     """Return the replies of a request, by its id or by the Discord message that carries one of them."""
     rows = session.scalars(select(ReplyRow).where(ReplyRow.request_id == id_).order_by(ReplyRow.id)).all()
-    if not rows and id_.isdecimal() and (carried := find_by_message(session, int(id_))):
+    if not rows and _is_id(id_) and (carried := find_by_message(session, int(id_))):
         rows = [session.get_one(ReplyRow, carried.id)]
     return [_traced(session, row) for row in rows]
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) <= ID_DIGITS and int(text) <= LARGEST_ID
 
 
 def _traced(session: Session, row: ReplyRow) -> TracedReply:

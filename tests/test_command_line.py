@@ -671,3 +671,22 @@ def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
     assert (refused["outcome"], refused["note"]) == ("refused", "the champion is v1 already: nothing was changed")
     assert done["actor"].endswith("(command line)")
     assert reactune("audit", "--action", "votes")[1] == "Nothing stands in the audit trail for that.\n"
+
+
+@pytest.mark.parametrize("words", [("audit", "--member", "9" * 25), ("audit", "--limit", "9" * 25)])
+def test_numbers_that_no_database_holds_are_refused(reactune, words):
+    code, _, err = reactune(*words)
+    assert code == 2
+    assert "Invalid value" in err
+
+
+@pytest.mark.parametrize("id_", ["9" * 19, "9" * 5000, "\u0662"])
+def test_an_id_that_nothing_can_have_is_not_found(reactune, id_):
+    code, out, _ = reactune("trace", id_)
+    assert code == 1
+    assert out.startswith("No reply has this request or message id")
+
+
+def test_an_argument_that_is_no_text_is_refused(reactune):
+    sentence = "reactune: an argument holds bytes that are no UTF-8 text: write it in UTF-8, file names too\n"
+    assert reactune("trace", "\udcff") == (2, "", sentence)

@@ -31,7 +31,7 @@ from storage.votes import Vote, votes_on
 from tests.postgres import PostgresServer
 from tests.seeding import BOB, CAROL, add_reply, vote
 from tests.storage.conftest import NUMBERS, TEMPLATE
-from tests.storage.test_adapters import publish
+from tests.storage.test_adapters import full_disk, publish
 
 Within = Callable[[Settings, Callable[[Session], Any]], Any]
 
@@ -271,3 +271,23 @@ class TestRestoring:
         with pytest.raises(DatabaseError) as refused:
             restore_backup(place(), file, quietly)
         assert outcome in str(refused.value)
+
+    def test_a_full_disk_does_not_call_the_backup_damaged(self, file: Path, place: Callable[..., Settings]) -> None:
+        new = place()
+        with full_disk(), pytest.raises(BackupRefused, match=r"cannot be unpacked in .*: make room there; no row was"):
+            restore_backup(new, file, quietly)
+        assert list(new.data.directory.glob(".*")) == []
+        restore_backup(new, file, quietly)
+        assert within(new, answers) == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_backup_onto_a_full_disk_is_refused_and_leaves_nothing(
+    place: Callable[..., Settings], tmp_path: Path, kind: str
+) -> None:
+    settings = place(kind)
+    live_in(settings)
+    (tmp_path / "elsewhere").mkdir()
+    with full_disk(), pytest.raises((BackupRefused, DatabaseError), match=r"cannot be written|check the disk"):
+        make_backup(settings, tmp_path / "elsewhere" / "backup.tar.gz", quietly)
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -68,8 +68,8 @@ def test_empty_token_is_no_token(config: Path) -> None:
     assert load_settings(config, {"DISCORD_TOKEN": ""}).discord_token is None
 
 
-@pytest.mark.parametrize("text", ["1201,1202", "1201, 1202", " 1201 1202 "])
-def test_lists_in_the_environment_are_separated_by_commas(config: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["1201,1202", "1201, 1202", " 1201 1202 ", "[1201, 1202]"])
+def test_lists_in_the_environment_are_separated_by_commas_or_as_in_the_file(config: Path, text: str) -> None:
     config.touch()
     assert load_settings(config, {"REACTUNE_DISCORD__ADMIN_ROLES": text}).discord.admin_roles == (1201, 1202)
 
@@ -226,6 +226,20 @@ def test_an_address_that_no_server_can_have_is_refused(config: Path, address: st
     told = refusal(config, f"[remote]\nservers = ['{address}']")
     assert told.startswith(f"{config}: remote.servers = (hidden) does not fit: {sentence}")
     assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("text", ['["http://me:hunter2@gpu"]', '["http://me:hunter2@gpu', "[http://me:hunter2@gpu]"])
+def test_a_password_in_a_list_from_the_environment_is_not_repeated(config: Path, text: str) -> None:
+    config.touch()
+    with pytest.raises(SettingsError, match="an address may hold no password") as refused:
+        load_settings(config, {"REACTUNE_REMOTE__SERVERS": text})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["privacy.retention_days", "votes.reconcile_days"])
+def test_days_beyond_the_calendar_are_refused(config: Path, key: str) -> None:
+    section, name = key.split(".")
+    assert "less than or equal to 36500" in refusal(config, f"[{section}]\n{name} = 1e300")
 
 
 def test_a_remote_engine_needs_a_server(config: Path) -> None:
