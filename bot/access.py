@@ -90,7 +90,7 @@ class Door:
     ) -> Refusal | None:
         """Return why somebody who writes, presses or calls a command is not served, or None."""
         if guild_id is None:
-            return None if await self._may_write_directly(user.id) else Refusal.DIRECT
+            return None if await self.may_write_directly(user.id) else Refusal.DIRECT
         return refusal_in(self._place(user, guild_id, channel), self._access)
 
     def may_react(self, payload: discord.RawReactionActionEvent) -> bool:
@@ -100,6 +100,11 @@ class Door:
         channel = self._bot.get_channel(payload.channel_id)
         place = self._place(payload.member, payload.guild_id, channel, payload.channel_id)
         return refusal_in(place, self._access) is None
+
+    def serves_several(self) -> bool:
+        """Return whether what one served server decides about something shared reaches another one."""
+        served = [guild for guild in self._bot.guilds if serves_server(guild.id, self._access)]
+        return len(served) > 1 or not self._bot.own_shards.are_all
 
     def is_open(self, guild_id: int | None, channel_id: int) -> bool:
         """Return whether the place itself is served, whoever comes."""
@@ -138,7 +143,8 @@ class Door:
             is_admin=member is not None and is_admin(member, self._bot.settings.discord),
         )
 
-    async def _may_write_directly(self, user_id: int) -> bool:
+    async def may_write_directly(self, user_id: int) -> bool:
+        """Return whether somebody is served in direct messages: a member of a served server, at present."""
         if not self._access.direct_messages:
             return False
         known = self._members.get(user_id)

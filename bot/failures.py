@@ -17,6 +17,7 @@ from bot.message_stream import is_passing
 from bot.patience import TooMany
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
+from bot.untrusted import show_sentence
 from storage.connections import explain, is_away
 from storage.errors import StorageError
 from storage.request_ids import begin_request, take_up
@@ -41,7 +42,7 @@ def tell(error: BaseException) -> str:
         log.error("A member was asked to come back: %s.", explain(cause))
         return AWAY
     if is_foreseen(error):
-        return sentence(str(cause) or "you may not do this here")
+        return show_sentence(sentence(str(cause) or "you may not do this here"))
     if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_passing(cause):
         log.error("Discord has trouble: %s.", cause)
         return DISCORD_TROUBLE

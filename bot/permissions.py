@@ -23,7 +23,12 @@ def is_admin(user: discord.User | discord.Member, settings: DiscordSettings) -> 
     """Return whether the user has Manage Server, or one of discord.admin_roles, in the server they act in."""
     if not isinstance(user, discord.Member):
         return False
-    return user.guild_permissions.manage_guild or any(role.id in settings.admin_roles for role in user.roles)
+    return user.guild_permissions.manage_guild or has_named_role(user, settings)
+
+
+def has_named_role(user: discord.User | discord.Member, settings: DiscordSettings) -> bool:
+    """Return whether the operator named a role of the user in discord.admin_roles."""
+    return isinstance(user, discord.Member) and any(role.id in settings.admin_roles for role in user.roles)
 
 
 def named(user: discord.User | discord.Member) -> str:

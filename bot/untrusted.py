@@ -35,6 +35,7 @@ _INVITE = re.compile(rf"(?:https?:[/\\]+)?(?:[\w-]{{1,63}}\.){{0,5}}{_DISCORD}[/
 _DISCORD_NAME = re.compile("discord|dsc", re.IGNORECASE)
 
 _MENTION = re.compile(r"<(?=@[!&]?\d|#\d)([@#])[!&]?(\d+)>?")
+_CHANNEL = re.compile(r"(<#\d+>)")
 _COMMAND = re.compile(r"<(/[^\n:<>]{1,100}):\d+>?")
 _PLACE = re.compile(r"<id:(\w+)>")
 _EVERYONE = re.compile(r"@(?=everyone|here)", re.IGNORECASE)
@@ -56,6 +57,11 @@ def show_safely(text: str, settings: OutputSettings) -> str:
 def show_reason(text: str) -> str:
     """Return what an admin of some server gave as a reason, for people of any server."""
     return show_safely(text, OutputSettings())
+
+
+def show_sentence(text: str) -> str:
+    """Return a sentence of the bot's own that may quote untrusted words; a channel in it stays a link."""
+    return "".join(part if _CHANNEL.fullmatch(part) else show_reason(part) for part in _CHANNEL.split(text))
 
 
 def show_words(text: str) -> str:

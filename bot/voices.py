@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.permissions import is_admin
+from bot.errors import UserFacingError
+from bot.permissions import has_named_role, is_admin
 from storage.bindings import Place, Voice, voice_at
 from storage.personalities import Personality, list_personalities, personality_named
 from storage.schema import Scope
@@ -55,6 +56,23 @@ async def chosen_personality(bot: ReactuneBot, interaction: discord.Interaction,
     if name is None:
         return (await voice_in(bot, interaction.channel)).personality
     return await bot.database.read(personality_named, name, interaction.guild_id)
+
+
+async def steered_personality(bot: ReactuneBot, interaction: discord.Interaction, name: str | None) -> Personality:
+    """Return `chosen_personality`; raises UserFacingError unless the admin may decide which version of it answers."""
+    whose = await chosen_personality(bot, interaction, name)
+    if not may_steer(bot, interaction.user, whose):
+        raise UserFacingError(
+            f"{whose.name} answers in other servers too, so Manage Server here is not enough: it needs a role that the "
+            "operator named in discord.admin_roles, or `reactune model` on the command line."
+        )
+    return whose
+
+
+def may_steer(bot: ReactuneBot, user: discord.User | discord.Member, whose: Personality) -> bool:
+    """Return whether an admin's decision concerns their own server alone, or the operator named them."""
+    shared = whose.guild_id is None and bot.door.serves_several()
+    return not shared or has_named_role(user, bot.settings.discord)
 
 
 async def offer_personalities(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:

@@ -134,7 +134,7 @@ class DiscordSettings(Section):
     """Who may do what, and what the bot asks Discord for."""
 
     admin_roles: Ids = ()
-    """Ids of roles that may use /model; members with Manage Server always may."""
+    """Ids of roles that may use /model; members with Manage Server may too, but not for what other servers share."""
     free_response_channels: Ids = ()
     """Ids of channels in which every message is answered, without a mention."""
     message_content_intent: bool = True

@@ -7,6 +7,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from bot.checks import Unwell
@@ -102,10 +103,11 @@ def check_pages(settings: MetricsSettings) -> str:
     try:
         with socket.create_server((settings.address, settings.port)):
             return f"{url} is free for them"
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise Unwell(
-            f"{settings.address} port {settings.port} cannot be opened ({error.strerror}): another program has it, or "
-            "it is no address of this machine; set metrics.port or metrics.address to others, or the port to 0 for none"
+            f"{settings.address} port {settings.port} cannot be opened ({reason}): another program has it, or it is no "
+            "address of this machine; set metrics.port or metrics.address to others, or the port to 0 for none"
         ) from error
 
 
@@ -113,7 +115,7 @@ def _is_ours(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return bool(json.load(answer) == {"live": True})
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):  # the last: no address, or no web server
         return False
 
 

@@ -90,6 +90,8 @@ class Chat(commands.Cog):
         if str(payload.emoji) != REGENERATE or _by_a_bot(payload, self.bot) or not self.bot.door.may_react(payload):
             return
         reply = await self.bot.database.read(find_by_message, payload.message_id)
+        if payload.guild_id is None and not await self.bot.door.may_write_directly(payload.user_id):
+            return  # who left keeps the answers, and their 🔁
         if reply is not None:
             channel = self.bot.get_partial_messageable(payload.channel_id)
             message = channel.get_partial_message(payload.message_id)

@@ -25,7 +25,7 @@ from bot.releases import Release
 from bot.reports import Status, describe_round, describe_status, describe_version, describe_versions
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
-from bot.voices import WHOSE, chosen_personality, offer, offer_personalities, signed
+from bot.voices import WHOSE, chosen_personality, offer, offer_personalities, signed, steered_personality
 from storage.canaries import read_canary
 from storage.cards import settings_of
 from storage.connections import FAILURES, explain
@@ -135,7 +135,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     ) -> None:
         """Train a new version on the votes and suggestions so far, or on a card's examples."""
         await interaction.response.defer()
-        whose, by = await chosen_personality(self.bot, interaction, personality), named(interaction.user)
+        whose, by = await steered_personality(self.bot, interaction, personality), named(interaction.user)
         round_, _ = await change(interaction, request_round, whose.id, by, Lesson(learn_from))
         message = await interaction.edit_original_response(content=await self._progress_text(round_))
         await self.bot.database.run(show_progress_in, round_.id, message.channel.id, message.id)
@@ -193,7 +193,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         personality: str | None = None,
     ) -> None:
         """Make a version the one that answers."""
-        whose = await chosen_personality(self.bot, interaction, personality)
+        whose = await steered_personality(self.bot, interaction, personality)
         champion = await self._champion(whose)
         await interaction.response.defer()
         target = await self.bot.database.read(version_named, whose.id, version)
@@ -221,7 +221,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
     ) -> None:
         """Go back to the version that answered before."""
-        whose = await chosen_personality(self.bot, interaction, personality)
+        whose = await steered_personality(self.bot, interaction, personality)
         champion = await self._champion(whose)
         await interaction.response.defer()
         by = named(interaction.user)

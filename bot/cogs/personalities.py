@@ -368,7 +368,7 @@ def require_own(bot: ReactuneBot, interaction: discord.Interaction, personality:
 
     Its own it may; the operator's only where the bot serves no other server, which would find itself changed.
     """
-    if personality.guild_id is None and (len(bot.guilds) > 1 or not bot.own_shards.are_all):
+    if personality.guild_id is None and bot.door.serves_several():
         raise UserFacingError(
             f"{personality.name} is the operator's and speaks in other servers too, so only its file changes it. "
             "`/personality export` and `import` under another name give this server a copy."

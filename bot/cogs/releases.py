@@ -20,7 +20,7 @@ from bot.news import describe_canary, describe_last_canary, describe_news
 from bot.permissions import named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
-from bot.voices import WHOSE, chosen_personality, offer_personalities, signed
+from bot.voices import WHOSE, chosen_personality, offer_personalities, signed, steered_personality
 from storage.announcements import News, give_back, has_news, take_news, tell_story
 from storage.canaries import (
     Ending,
@@ -77,7 +77,7 @@ class Canaries(app_commands.Group):
         """Let a version answer a share of conversations, until votes decide whether it stays."""
         await interaction.response.defer()
         bot, by = self.bot, named(interaction.user)
-        whose = await chosen_personality(bot, interaction, personality)
+        whose = await steered_personality(bot, interaction, personality)
         challenger = await bot.database.read(version_named, whose.id, version)
         await bot.database.read(ask_gate, challenger, override=override, reason=reason)
         await asyncio.to_thread(bot.releases.open, challenger)
@@ -109,7 +109,7 @@ class Canaries(app_commands.Group):
     async def stop(self, interaction: discord.Interaction, reason: str = "", personality: str | None = None) -> None:
         """End the canary: the champion answers everywhere."""
         await interaction.response.defer()
-        whose, by = await chosen_personality(self.bot, interaction, personality), named(interaction.user)
+        whose, by = await steered_personality(self.bot, interaction, personality), named(interaction.user)
         await change(interaction, stop_canary, whose.id, by=by, reason=reason)
         log.info("%s stopped the canary of %s", by, whose.name)
         release = await self.bot.releases.current(whose.id)

@@ -24,6 +24,7 @@ from bot.lineage import SIGNS
 from bot.permissions import NotAnAdmin, is_admin, named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.untrusted import show_reason
+from bot.voices import may_steer
 from storage.errors import QuarantineConflict
 from storage.lineage import message_links
 from storage.personalities import list_personalities
@@ -139,7 +140,7 @@ async def show_page(interaction: discord.Interaction, bot: ReactuneBot, *, after
 async def known_personalities(interaction: discord.Interaction, bot: ReactuneBot) -> list[int]:
     """Return the ids of the personalities whose votes an admin of this server decides about."""
     known = await bot.database.read(list_personalities, interaction.guild_id, archived=None)
-    return [personality.id for personality in known]
+    return [personality.id for personality in known if may_steer(bot, interaction.user, personality)]
 
 
 def _buttons(page: Page) -> discord.ui.View:

@@ -127,6 +127,13 @@ class TestRoles:
         await place.grace.send_dm("hi")
         assert len(engine.requests) == 1
 
+    async def test_who_left_is_given_no_other_answer_in_direct_messages(self, place, env, engine, new_bot):
+        await place.grace.send_dm("hi")
+        await env.restart_bot(new_bot())  # which remembers nobody's membership
+        place.channel.guild.remove_member(place.grace)
+        await place.grace.user.set_reaction(place.grace.user.dm_channel.last_message, "🔁", reacted=True)
+        assert len(engine.requests) == 1
+
 
 class TestChannels:
     @pytest.fixture

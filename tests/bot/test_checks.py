@@ -86,6 +86,12 @@ def test_a_port_that_another_program_has_is_told():
     assert check_pages(MetricsSettings(port=0)) == "off: metrics.port is 0"
 
 
+@pytest.mark.parametrize("address", ["not an address", "a" * 70, "a.invalid/\n"])
+def test_pages_at_what_is_no_address_are_told(address):
+    with pytest.raises(Unwell, match=r"cannot be opened .*: another program has it, or it is no address"):
+        check_pages(MetricsSettings(address=address))
+
+
 def test_a_log_file_that_cannot_be_written_is_told(tmp_path):
     assert check_log_file(LogSettings(file=str(tmp_path / "new" / "reactune.log"))).endswith("reactune.bot.log")
     (tmp_path / "taken").touch()

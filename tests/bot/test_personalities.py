@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bot.app import create_bot
 from storage.adapters import AdapterStore
 from storage.cards import Card, Example, format_card
 from storage.personalities import create_personality, personality_named
-from storage.schema import BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, Scope
+from storage.schema import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow, Scope
 from storage.versions import promote, read_alias, register
 from tests.storage.test_adapters import publish
 
@@ -116,6 +117,37 @@ class TestServers:
         refused = await place.grace.slash(place.channel, f"personality {command}", personality="keeper")
         assert "Keeper is the operator's and speaks in other servers too" in refused.response.content
         assert len(rows(CardRevisionRow)) == 1
+
+    @pytest.mark.parametrize(
+        ("command", "options"),
+        [
+            ("model promote", {"version": "base"}),
+            ("model rollback", {}),
+            ("model train", {}),
+            ("model canary start", {"version": "base"}),
+            ("model canary stop", {}),
+        ],
+    )
+    async def test_which_version_answers_everywhere_is_no_single_servers_to_say(
+        self, place, elsewhere, rows, command, options
+    ):
+        refused = await place.grace.slash(place.channel, command, **options)
+        assert "Default answers in other servers too" in refused.response.content
+        assert rows(RoundRow) == []
+        (line,) = rows(AuditRow)
+        assert (line.action, line.outcome) == (command, "refused")
+
+    async def test_a_server_decides_about_its_own_and_the_operators_roles_about_all(
+        self, place, make, env, elsewhere, rows, settings, engine, base
+    ):
+        server = env.bot.get_guild(place.channel.guild.id)
+        make("own", guild_id=server.id)
+        await place.grace.slash(place.channel, "model train", personality="own")
+        named = tuple(role.id for role in server.roles if role.name == "admins")
+        discord = settings.discord.model_copy(update={"admin_roles": named})
+        await env.restart_bot(create_bot(settings.model_copy(update={"discord": discord}), engine=engine, base=base))
+        await place.grace.slash(place.channel, "model train")
+        assert len(rows(RoundRow)) == 2
 
     async def test_an_import_does_not_overwrite_it(self, place, make, elsewhere, query):
         make()

@@ -170,3 +170,12 @@ def test_words_of_a_title_do_nothing() -> None:
     assert show_words("**[x](https://a.example)[y](https://b.example)**\n# z <@1>") == (
         r"\*\*[x] (https://a.example)[y] (https://b.example)\*\* # z @1"
     )
+
+
+async def test_an_error_that_quotes_what_was_typed_is_shown_safely(place):
+    typed = "discord.gg/abc @everyone [a](https://evil.example)"
+    await place.grace.slash(place.channel, "model promote", version=typed)
+    assert place.last.content == (
+        f"There is no version {NO_INVITE} @ everyone [a] (https://evil.example): list the versions to see those that "
+        "exist."
+    )
