@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from bot.health import Check
@@ -10,9 +10,6 @@ from bot.reports import sentence
 from storage.alert_facts import EndedCanary, Facts, FailedRound
 from storage.alerts import EVERYBODY, Alert, Trouble
 from storage.wording import count
-
-TroubleSource = Callable[[], Awaitable[Sequence[Trouble]]]
-"""Returns what troubles this bot now; it is asked every half minute and must not take long."""
 
 CANARY_NEWS_FOR = timedelta(days=1)
 TOKEN = Trouble(

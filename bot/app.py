@@ -15,7 +15,6 @@ from discord.ext import commands
 
 from bot.access import NO_SERVER, Door, how_to_serve
 from bot.adapters_at_hand import AdaptersAtHand
-from bot.alerts import TroubleSource
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
 from bot.audit import deed_of, is_for_admins, note_done
@@ -141,8 +140,6 @@ class ReactuneBot(commands.AutoShardedBot):
         self.settings = settings
         self.own_shards = shards_of(settings.discord)
         self.metrics = Metrics()
-        self.trouble_sources: list[TroubleSource] = []
-        """What is asked, every half minute, whether an admin should hear of something."""
         self.fixed_basis = fixed_basis
         self.door = Door(self)
         self.patience = Patience(settings)

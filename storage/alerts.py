@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, and_, or_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from storage.changed_rows import changed_rows
 from storage.schema import AlertRow, plain, utc_now
 
 EVERYBODY = ""
@@ -105,4 +106,4 @@ def _mark(session: Session, alert: Alert, *, told: bool) -> bool:
     result = session.execute(
         update(AlertRow).where(AlertRow.id == alert.id, column.is_(not told)).values({column: told})
     )
-    return cast(CursorResult[Any], result).rowcount == 1
+    return changed_rows(result) == 1

@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any, cast
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.canaries import Canary
+from storage.changed_rows import changed_rows
 from storage.schema import (
     CHAMPION,
     AliasMoveRow,
@@ -115,7 +115,7 @@ def _mark(session: Session, news: News, *, told: bool) -> bool:
     result = session.execute(
         update(table).where(table.id == news.id, table.announced.is_(not told)).values(announced=told)
     )
-    return cast(CursorResult[Any], result).rowcount == 1
+    return changed_rows(result) == 1
 
 
 def tell_story(session: Session, news: News) -> MoveStory | CanaryStory:

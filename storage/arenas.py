@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from storage.changed_rows import changed_rows
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.members import note_members
 from storage.personalities import hold_personalities, hold_personality
@@ -305,4 +306,4 @@ def _advance(session: Session, arena_id: int, expected: ArenaStatus, **values: A
     result = session.execute(
         update(ArenaRow).where(ArenaRow.id == arena_id, ArenaRow.status == expected).values(**values)
     )
-    return cast(CursorResult[Any], result).rowcount == 1
+    return changed_rows(result) == 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, and_, delete, false, or_, select, union, update
+from sqlalchemy import ColumnElement, Select, and_, delete, false, or_, select, union, update
 from sqlalchemy.orm import Session
 
+from storage.changed_rows import changed_rows
 from storage.knowledge import erase_documents
 from storage.marking import ReplyIds, hold_erasures, mark_learned
 from storage.memory import begin_anew
@@ -96,7 +96,7 @@ def note_edit(session: Session, channel_id: int, message_id: int, edited_at: dat
     concerned = update(ReplyRow).where(
         ReplyRow.id.in_(held), ReplyRow.created_at < edited_at, ReplyRow.edited_at.is_(None)
     )
-    return _count(session.execute(concerned.values(edited_at=edited_at, basis=None)))
+    return changed_rows(session.execute(concerned.values(edited_at=edited_at, basis=None)))
 
 
 def erase_guild(session: Session, guild_id: int) -> Erased:
@@ -160,7 +160,7 @@ def _hold(session: Session) -> None:
 def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Erased:
     marked = mark_learned(session, replies, NONE)
     gone = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(replies)))  # first: documents may say which
-    return Erased(_count(gone), begin_anew(session, channel_ids), erase_documents(session, documents), marked)
+    return Erased(changed_rows(gone), begin_anew(session, channel_ids), erase_documents(session, documents), marked)
 
 
 def _holding(channel_id: int, message_ids: Collection[int]) -> ReplyIds:
@@ -193,7 +193,3 @@ def _told_in(guild_id: int) -> Select[int]:
     """Select the channels of a server whose conversation is remembered."""
     channels = select(ReplyRow.channel_id).where(ReplyRow.guild_id == guild_id)
     return select(ConversationRow.channel_id).where(ConversationRow.channel_id.in_(channels))
-
-
-def _count(result: Any) -> int:
-    return cast(CursorResult[Any], result).rowcount

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from storage.changed_rows import changed_rows
 from storage.clock import database_now
 from storage.errors import LeaseRanOut, RoundConflict
 from storage.processes import SILENT_AFTER_S
@@ -28,7 +28,7 @@ def renew_lease(session: Session, round_id: int) -> bool:
         .where(RoundRow.id == round_id, RoundRow.status == RoundStatus.RUNNING)
         .values(lease_until=new_lease(session))
     )
-    return cast(CursorResult[Any], renewed).rowcount == 1
+    return changed_rows(renewed) == 1
 
 
 def require_lease(session: Session, round_id: int) -> None:

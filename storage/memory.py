@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from storage.changed_rows import changed_rows
 from storage.errors import NoteRefused
 from storage.schema import ConversationRow, ConversationSpeakerRow, MemberNoteRow, plain, utc_now
 
@@ -83,7 +83,7 @@ def write_summary(session: Session, channel_id: int, before: Memory, after: Memo
             updated_at=utc_now(),
         )
     )
-    if cast(CursorResult[Any], written).rowcount != 1:
+    if changed_rows(written) != 1:
         return False
     known = read_memory(session, channel_id).speakers
     session.add_all(
@@ -131,7 +131,7 @@ def drop_notes(session: Session, user_id: int, number: int | None = None) -> int
     notes = list_notes(session, user_id)
     chosen = notes if number is None else notes[number - 1 : number]
     gone = session.execute(delete(MemberNoteRow).where(MemberNoteRow.id.in_([note.id for note in chosen])))
-    return cast(CursorResult[Any], gone).rowcount
+    return changed_rows(gone)
 
 
 def delete_memories(session: Session, user_id: int) -> tuple[int, int]:

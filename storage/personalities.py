@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from storage.cards import Card, read_card_file, require_meant_for, require_name
+from storage.changed_rows import changed_rows
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
 from storage.schema import ALIASES, AliasRow, BindingRow, CardRevisionRow, PersonalityRow, plain, utc_now
 from storage.settings import Settings
@@ -216,7 +217,7 @@ def _take(session: Session, path: Path, base: str) -> None:
         .values(file_digest=card.digest)
     )
     # Bot and trainer start together: the quicker one takes the card.
-    if cast(CursorResult[Any], taken).rowcount == 1 and _card(row) != card:
+    if changed_rows(taken) == 1 and _card(row) != card:
         _write(session, row, card, path.name)
         log.info("%s has the card of %s.", name, path)
 

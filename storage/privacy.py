@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
 
-from sqlalchemy import CursorResult, Result, delete, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
+from storage.changed_rows import changed_rows
 from storage.knowledge import remove_words_of
 from storage.marking import hold_erasures, mark_learned
 from storage.memory import delete_memories
@@ -175,16 +175,12 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     session.execute(update(ReplyRow).where(ReplyRow.author_id == user_id).values(author_id=NOBODY))
     notes, summaries = delete_memories(session, user_id)
     return Deletion(
-        replies=_count(replies),
-        votes=_count(votes),
-        corrections=_count(corrections),
+        replies=changed_rows(replies),
+        votes=changed_rows(votes),
+        corrections=changed_rows(corrections),
         notes=notes,
         summaries=summaries,
         documents=documents,
         versions=len(marked),
         marked=marked,
     )
-
-
-def _count(result: Result[Any]) -> int:
-    return cast(CursorResult[Any], result).rowcount

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, CursorResult, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.bursts import Burst, SuspectVote, find_bursts
+from storage.changed_rows import changed_rows
 from storage.database import Database
 from storage.errors import QuarantineConflict
 from storage.members import read_talkers
@@ -270,7 +271,7 @@ def decide_quarantine(
     row = session.get(QuarantineRow, quarantine_id, populate_existing=True)
     if row is None:
         raise QuarantineConflict("these votes are no longer kept: look again at what waits")
-    if not cast(CursorResult[Any], decided).rowcount:
+    if not changed_rows(decided):
         raise QuarantineConflict(
             f"these votes are {DECISIONS[row.status]} already, by {row.decided_by}: nothing was changed"
         )

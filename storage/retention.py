@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
+from storage.changed_rows import changed_rows
 from storage.memory import begin_anew
 from storage.personalities import hold_personalities
 from storage.schema import (
+    AlertRow,
     ArenaAnswerRow,
     ArenaRow,
     ArenaStatus,
@@ -42,6 +43,9 @@ class Pruned:
     corrections: int = 0
     summaries: int = 0
     memberships: int = 0
+
+    def __bool__(self) -> bool:
+        return self != Pruned()
 
     def __add__(self, other: Pruned) -> Pruned:
         return Pruned(
@@ -114,13 +118,17 @@ def prune_replies(session: Session, before: datetime, reply_ids: Collection[int]
 
 
 def prune_rest(session: Session, before: datetime) -> Pruned:
-    """Drop summaries that are as old, and since when those were members whose votes and suggestions are all gone."""
+    """Drop summaries and ended alerts that are as old, and the dates of members whose votes and suggestions went.
+
+    Of summaries so many as go in one transaction.
+    """
     stale = select(ConversationRow.channel_id).where(ConversationRow.summary != "", ConversationRow.updated_at < before)
     summaries = begin_anew(session, session.scalars(stale.limit(BATCH)).all())
     voted = select(VoteEventRow.id).where(VoteEventRow.user_id == MemberRow.user_id).exists()
     wrote = select(CorrectionRow.id).where(CorrectionRow.author_id == MemberRow.user_id).exists()
+    session.execute(delete(AlertRow).where(AlertRow.ended_at < before))
     gone = session.execute(delete(MemberRow).where(~voted, ~wrote))
-    return Pruned(summaries=summaries, memberships=cast(CursorResult[Any], gone).rowcount)
+    return Pruned(summaries=summaries, memberships=changed_rows(gone))
 
 
 def count_past(session: Session, before: datetime) -> int:

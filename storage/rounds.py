@@ -7,11 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from storage.changed_rows import changed_rows
 from storage.clock import database_now
 from storage.errors import RoundConflict
 from storage.leases import new_lease
@@ -380,4 +381,4 @@ def _advance(
     result = session.execute(
         update(RoundRow).where(RoundRow.id == round_id, RoundRow.status == expected, *conditions).values(**values)
     )
-    return cast(CursorResult[Any], result).rowcount == 1
+    return changed_rows(result) == 1

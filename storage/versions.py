@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, func, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.bell import ring
+from storage.changed_rows import changed_rows
 from storage.errors import (
     AliasConflict,
     AlreadyChampion,
@@ -301,7 +302,7 @@ def _swap(session: Session, personality_id: int, before: Alias, to: Version | No
         .values(version_id=_id(to), generation=before.generation + 1)
     )
     session.expire_all()
-    return cast(CursorResult[Any], result).rowcount == 1
+    return changed_rows(result) == 1
 
 
 def failed_checks(session: Session, version: Version) -> list[str]:
@@ -464,7 +465,7 @@ def end_canary(
             announced=status is CanaryStatus.PROMOTED,  # the promotion is, with the same reason
         )
     )
-    if cast(CursorResult[Any], ended).rowcount != 1:
+    if changed_rows(ended) != 1:
         return False
     challenger = read_alias(session, canary.personality_id, CHALLENGER)
     move_alias(

@@ -140,10 +140,7 @@ class AlertWatch(commands.Cog):
         settings = self.bot.settings
         disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
         engine = engine_trouble(self.bot) if self.bot.loading.done() else ""
-        found = local_troubles(disk, engine, await self._unusable_champions())
-        for source in self.bot.trouble_sources:
-            found += await source()
-        return found
+        return local_troubles(disk, engine, await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:
         """Return why champions cannot answer; asking for each notices it before a member does."""

@@ -40,7 +40,7 @@ class Retention(commands.Cog):
             return
         try:
             gone = await self._complete_departures(before)
-            pruned = await self._prune_replies(before) + await self.bot.database.run(prune_rest, before)
+            pruned = await self._prune_replies(before) + await self._prune_rest(before)
         except FAILURES as error:
             log.warning("What has been kept long enough stays for now (%s); tomorrow again.", explain(error))
             return
@@ -58,6 +58,13 @@ class Retention(commands.Cog):
         total = Pruned()
         while due := await self.bot.database.read(past_replies, before):
             total += await self.bot.database.run(prune_replies, before, due)
+            await asyncio.sleep(PAUSE_S)
+        return total
+
+    async def _prune_rest(self, before: datetime) -> Pruned:
+        total = Pruned()
+        while gone := await self.bot.database.run(prune_rest, before):
+            total += gone
             await asyncio.sleep(PAUSE_S)
         return total
 

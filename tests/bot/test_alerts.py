@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from bot.alerts import TOKEN
 from bot.cogs.operations import LOOK_INTERVAL_S
-from storage.alerts import Trouble, raise_alert
+from storage.alerts import raise_alert
 from storage.processes import worker_name
 from storage.schema import AlertRow, QuarantineRow, QuarantineStatus, RoundStatus
 from tests.past import add_round
@@ -109,17 +109,11 @@ async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, 
     assert (await told())[1].startswith("✅ Resolved: 2 votes of default")
 
 
-async def test_a_full_disk_and_what_others_find_are_told(told, env, channel):
+async def test_a_full_disk_is_told(told, env, channel):
     alerts = env.bot.settings.alerts.model_copy(update={"min_free_gb": 1e9})
     env.bot.settings = env.bot.settings.model_copy(update={"alerts": alerts})
-
-    async def replicas() -> list[Trouble]:
-        return [Trouble("replica", "the engine at b is down", "start it again")]
-
-    env.bot.trouble_sources.append(replicas)
-    disk, replica = await told()
+    (disk,) = await told()
     assert disk.startswith("⚠️ The disk of the data folder is almost full:")
-    assert replica == "⚠️ The engine at b is down. What to do: Start it again."
 
 
 async def test_a_database_that_is_away_is_told_without_one(told, query, rows):

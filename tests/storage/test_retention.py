@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from storage.alerts import EVERYBODY, Trouble, note_troubles
 from storage.arenas import prepare_arena
 from storage.database import Database
 from storage.departures import note_departure
@@ -24,6 +25,7 @@ from storage.privacy_report import report_privacy
 from storage.retention import Pruned, count_past, keeps_until, past_replies, prune_replies, prune_rest
 from storage.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.schema import (
+    AlertRow,
     ArenaAnswerRow,
     ArenaRow,
     ArenaStatus,
@@ -180,6 +182,16 @@ def test_summaries_go_that_nobody_went_on_with_and_dates_of_those_who_left_no_vo
     assert read_memory(session, CHANNEL) == Memory(forgotten_to=9)
     assert read_memory(session, CHANNEL + 1).summary == "they spoke"
     assert [row.user_id for row in session.scalars(select(MemberRow))] == [BOB]
+
+
+def test_alerts_that_have_been_over_for_long_go(session: Session) -> None:
+    note_troubles(session, EVERYBODY, [Trouble(key, key, "mend it") for key in ("old", "over", "lasting")])
+    note_troubles(session, EVERYBODY, [Trouble("lasting", "lasting", "mend it")])
+    long_ago = utc_now() - timedelta(days=31)
+    session.execute(update(AlertRow).where(AlertRow.key == "old").values(ended_at=long_ago))
+    session.execute(update(AlertRow).values(raised_at=long_ago))
+    prune_rest(session, utc_now() - timedelta(days=30))
+    assert sorted(session.scalars(select(AlertRow.key))) == ["lasting", "over"]
 
 
 # What is kept, in numbers and in full
