@@ -25,8 +25,8 @@ run: $(VENV)/.run ## Serve Discord; needs DISCORD_TOKEN in .env
 test: check ## Check style and types, and run every test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-benches: $(VENV)/.bench ## Run the tests of the long benches, which `make test` leaves out
-	$(BIN)/python -m pytest -m bench $(ARGS)
+test-benches: $(VENV)/.bench ## Run what `make test` leaves out: long benches, training in several processes
+	$(BIN)/python -m pytest -m "bench or ranks" $(ARGS)
 
 coverage: $(VENV)/.dev ## Run every test, a fifth slower, and say which lines none of them ran
 	$(BIN)/coverage erase

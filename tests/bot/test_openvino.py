@@ -370,7 +370,7 @@ async def test_what_openvino_cannot_serve_is_answered_by_transformers(
 ) -> None:
     folder = build_tiny_base(tmp_path / "tiny")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "mlp_bias": True}))
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
     other = resolve_base_model(str(folder), tmp_path)
     engine = await start_engine(settings, other)
     assert "Answering with transformers: " in caplog.text
