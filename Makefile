@@ -14,7 +14,7 @@ BENCH ?= loop
 .PHONY: help demo run test test-benches coverage check bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Try the bot in a browser page; ARGS="--no-browser --port 8790" passes options on
 	@$(BIN)/reactune demo $(ARGS)
