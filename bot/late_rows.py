@@ -6,18 +6,18 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from bot.outages import outlast
 from storage.connections import is_away
 from storage.database import Database
 
 log = logging.getLogger(__name__)
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
-SHORTEST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
 
 
 class LateRows:
@@ -48,19 +48,12 @@ class LateRows:
             self._writing = self._spawn(self._write_waiting(), "late rows")
 
     async def _write_waiting(self) -> None:
-        pause_s = SHORTEST_PAUSE_S
         while self._waiting:
             work, then = self._waiting[0]
             try:
-                await self._database.run(work)
-            except Exception as error:
-                if is_away(error):
-                    log.warning("%d rows wait for the database; next try in %.1f s", len(self._waiting), pause_s)
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-                    continue
+                await outlast(partial(self._database.run, work), f"The first of {len(self._waiting)} rows")
+            except Exception:
                 log.exception("a row could not be written")
             else:
                 then()
             self._waiting.popleft()
-            pause_s = SHORTEST_PAUSE_S

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import datetime
+from functools import partial
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from bot.vote_log import LONGEST_PAUSE_S, SHORTEST_PAUSE_S
+from bot.outages import outlast
 from storage.arenas import Gesture, pick
-from storage.connections import is_away
 from storage.database import Database
-
-log = logging.getLogger(__name__)
 
 
 class PickLog:
@@ -35,16 +30,6 @@ class PickLog:
 
         It is stored when this returns; while the database is away this waits. Raises ArenaClosed.
         """
+        work = partial(self._database.run, pick, arena_id, user_id, place, gesture, joined_at=joined_at, reread=reread)
         async with self._order:
-            pause_s = SHORTEST_PAUSE_S
-            while True:
-                try:
-                    return await self._database.run(
-                        pick, arena_id, user_id, place, gesture, joined_at=joined_at, reread=reread
-                    )
-                except SQLAlchemyError as error:
-                    if not is_away(error):
-                        raise
-                    log.warning("a pick waits for the database; next try in %.1f s", pause_s)
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            return await outlast(work, "A pick")

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from bot.outages import LONGEST_PAUSE_S, SHORTEST_PAUSE_S
 from storage.connections import is_away
 from storage.database import Database
 from storage.members import note_members
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 
 BATCH_SIZE = 200
 MOST_EARLY = 500
-SHORTEST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True)

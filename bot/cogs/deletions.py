@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 import discord
@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.library import Source
+from bot.outages import outlast
 from bot.sources import PinsChannel, from_message, read_pins
-from storage.connections import FAILURES, explain
 from storage.erasing import Erased, erase_channel, erase_messages, is_kept, note_edit
 from storage.errors import StorageError
 from storage.knowledge import Document, made_of, remove_document
@@ -26,10 +26,6 @@ log = logging.getLogger(__name__)
 
 PAGE = 100  # Discord's limit
 UNKNOWN_CHANNEL, UNKNOWN_MESSAGE = 10003, 10008  # of Discord's error codes
-SHORTEST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 30.0
-
-Work = Callable[[], Awaitable[None]]
 
 
 class DeletedOnDiscord(commands.Cog):
@@ -73,7 +69,7 @@ class DeletedOnDiscord(commands.Cog):
             if await self.bot.database.read(is_kept, channel_id, message_ids):
                 _tell("deleted messages", await self.bot.database.run(erase))
 
-        await _persistently(work)
+        await outlast(work, "A deletion")
 
     async def _forget_channel(self, channel_id: int) -> None:
         self.bot.deletions.note(channel_id)
@@ -81,7 +77,7 @@ class DeletedOnDiscord(commands.Cog):
         async def work() -> None:
             _tell("a deleted channel", await self.bot.database.run(erase_channel, channel_id))
 
-        await _persistently(work)
+        await outlast(work, "A deletion")
 
     async def _take_edit(self, message: discord.Message, edited_at: datetime) -> None:
         channel_id = message.channel.id
@@ -93,7 +89,7 @@ class DeletedOnDiscord(commands.Cog):
 
         if not await self.bot.database.read(is_kept, channel_id, {message.id}):
             return
-        await _persistently(work)
+        await outlast(work, "A deletion")
         for document in await self.bot.database.read(made_of, message.id):
             if document.refreshed_at < edited_at:
                 await self._read_again(document, message)
@@ -184,18 +180,6 @@ def _remove(session: Session, document: Document) -> None:
 
 async def _silent(_done: int, _of: int) -> None:
     """Nobody watches."""
-
-
-async def _persistently(work: Work) -> None:
-    """Do the work, again and again while the database is away: what was deleted must go."""
-    pause_s = SHORTEST_PAUSE_S
-    while True:
-        try:
-            return await work()
-        except FAILURES as error:
-            log.warning("A deletion waits for the database (%s); next try in %.1f s.", explain(error), pause_s)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 def _tell(what: str, erased: Erased) -> None:

@@ -55,7 +55,7 @@ async def _fill_disk(times: int, seed: int, row: Row, disk: Path) -> None:
                 return
         row.seen["sentences"] = scene.bot.said("The database is away")
         row.seen["reactions that waited"] = scene.bot.said("reactions wait for the database")
-        row.seen["rows that waited"] = scene.bot.said("rows wait for the database")
+        row.seen["rows that waited"] = scene.bot.said("rows waits for the database")
         await scene.finish(row)
 
 
