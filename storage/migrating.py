@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import tempfile
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -24,9 +25,15 @@ MIGRATION_LOCK = 7_226_538  # any number that nothing else on the server locks
 REVISION = "SELECT version_num FROM alembic_version"
 
 
+@cache
+def _scripts() -> ScriptDirectory:
+    """Return the migrations, whose files are read once in a process."""
+    return ScriptDirectory.from_config(_config())
+
+
 def newest_schema() -> str:
     """Return the schema's name that this program works with."""
-    return str(ScriptDirectory.from_config(_config()).get_current_head())
+    return str(_scripts().get_current_head())
 
 
 def schema_of(connection: Connection) -> str:
@@ -39,7 +46,6 @@ def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
 
     All of it is one transaction on either kind of database: a process that dies half-way leaves the old schema whole.
     """
-    config = _config()
     with engine.connect() as connection:
         if keep_copy and engine.dialect.name == "sqlite":
             _keep_copy(connection)
@@ -50,8 +56,10 @@ def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             before = schema_of(connection)
             refuse_newer(before)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if before != newest_schema():
+                config = _config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
             _refuse_read_only(connection)
     if before and before != newest_schema():
         log.info("The database went from schema %s to %s.", before, newest_schema())
@@ -66,7 +74,7 @@ def lift_limits(connection: Connection) -> None:
 
 def refuse_newer(schema: str, what: str = "the database") -> None:
     """Raise DatabaseError where this program does not know the schema."""
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    known = {script.revision for script in _scripts().walk_revisions()}
     if schema and not set(schema.split(", ")) <= known:
         raise DatabaseError(
             f"{what} was written by a newer Reactune (schema {schema}): "
