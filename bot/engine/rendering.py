@@ -71,7 +71,7 @@ class Renderer:
         """
         if self._specials is None:
             return message
-        content = self._specials.sub(lambda token: f"{token[0][0]} {token[0][1:]}", message["content"])
+        content = self._specials.sub(r"\1 ", message["content"])
         return {"role": message["role"], "content": content}
 
     def _template(self, messages: Sequence[ChatMessage]) -> str:
@@ -87,9 +87,7 @@ class Renderer:
 
 
 def _specials_of(tokenizer: Any) -> re.Pattern[str] | None:
-    """Return what finds the texts that the tokenizer reads as one special token."""
+    """Return what finds the first characters of special tokens, also where tokens share one: `~a~a~`."""
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    found = sorted(
-        {token for token in {*added, *tokenizer.all_special_tokens} if len(token) > 1}, key=len, reverse=True
-    )
-    return re.compile("|".join(map(re.escape, found))) if found else None
+    found = sorted(token for token in {*added, *tokenizer.all_special_tokens} if len(token) > 1)
+    return re.compile(f"(?={'|'.join(map(re.escape, found))})(.)", re.DOTALL) if found else None

@@ -433,7 +433,7 @@ class TestKilled:
 class TestDatabaseAway:
     @pytest.fixture
     def overrides(self):
-        return {"REACTUNE_DATABASE__BUSY_TIMEOUT_S": "0.01"}
+        return {"REACTUNE_DATABASE__BUSY_TIMEOUT_S": "0.1"}
 
     async def test_rows_are_written_when_it_is_back_and_their_votes_too(
         self, place, engine, env, rows, votes, settings
@@ -443,7 +443,7 @@ class TestDatabaseAway:
         async def go_away():
             engine.interlude = None
             other_program.execute("BEGIN IMMEDIATE")
-            threading.Timer(0.3, other_program.rollback).start()
+            threading.Timer(0.6, other_program.rollback).start()
 
         engine.answers, engine.interlude = ["hello there"], go_away
         answer = await place.ask("hi")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bot.engine.rendering import Renderer
@@ -62,6 +62,7 @@ WORDS = st.lists(PIECES | st.text(max_size=4), max_size=8).map("".join)
 
 
 @given(st.lists(WORDS.filter(str.strip), min_size=1, max_size=3), WORDS)
+@example(["tokens that share a character"], "~turn~turn~turn~")
 def test_no_words_are_read_as_a_special_token(tokenizer, said: list[str], quoted: str) -> None:
     turns = [Turn("ada" if i % 2 == 0 else None, words) for i, words in enumerate(said)]
     messages = to_messages("Be kind.", turns)
