@@ -32,7 +32,7 @@ from storage.graphs.options import graph_folder
 from storage.graphs.support import UnsupportedModel
 from storage.graphs.verdict import Verifier, write_verdict
 from storage.settings import Settings, load_settings
-from tests.bot.test_engine import ENDLESS, answer, finished, request, save_adapter, started
+from tests.bot.test_engine import ENDLESS, answer, finished, request, save_adapter
 from tests.tiny_model import build_tiny_base
 
 QWEN = {"architectures": ["Qwen3ForCausalLM"]}
@@ -85,8 +85,8 @@ async def test_a_version_that_dies_fails_its_answers_and_comes_back(
     before = children()
     whole = await answer(engine, request(temperature=0.0))
     (worker,) = children() - before
+    os.kill(worker, signal.SIGSTOP)  # a tiny model is through before it could be killed
     running = engine.submit(request(temperature=0.0, tokens=ENDLESS))
-    await started(running)
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(GenerationFailed, match="the model's process is gone"):
         await finished(running)
