@@ -64,9 +64,11 @@ def _cause(error: BaseException) -> BaseException:
 async def answer_privately(interaction: discord.Interaction, text: str, view: discord.ui.View | None = None) -> None:
     """Send a message that only the person who acted sees, cut to Discord's limit.
 
-    Nothing is raised where Discord does not take it.
+    The items of a view must be dynamic. Nothing is raised where Discord does not take it.
     """
     text, shown = text[:MAX_MESSAGE_CHARS], view or discord.utils.MISSING
+    if view is not None:
+        view.stop()  # dynamic items are found without it, and a view that waits has a task for a quarter of an hour
     try:
         if interaction.response.is_done():
             await interaction.followup.send(text, ephemeral=True, view=shown)

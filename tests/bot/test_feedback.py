@@ -346,6 +346,14 @@ class TestCorrections:
         assert rows(CorrectionRow)[0].withdrawn_at is not None
         await old.close()
 
+    async def test_its_button_leaves_nothing_that_waits(self, place):
+        await place.ask("hi")
+        before = len(asyncio.all_tasks())
+        for number in range(3):
+            form = await place.bo.slash(place.channel, "suggest")
+            await place.bo.submit_modal(form, {"text": f"hello, my friend {number}"})
+        assert len(asyncio.all_tasks()) <= before
+
     async def test_withdraw_takes_back_ones_own_latest_alone(self, place, rows):
         await place.ask("hi")
         form = await place.ada.slash(place.channel, "suggest")

@@ -38,6 +38,8 @@ class Crowd:
         self.discord = discord
         self.rng = random.Random(seed)
         self.did: Counter[str] = Counter()
+        self._deleted: set[int] = set()
+        """Questions."""
         backend = discord.backend
         discord.clock.past = JOINED  # old accounts, whose votes count
         self.guild = backend.create_guild("Server")
@@ -123,7 +125,9 @@ class Crowd:
         questions = [m for m in backend.messages[channel_id].values() if m.author_id != self.discord.bot_id]
         answers = self.answers(channel_id)
         if questions and self.rng.random() < 0.2:
-            backend.delete_message(channel_id, self.rng.choice(questions).id)
+            question = self.rng.choice(questions)
+            backend.delete_message(channel_id, question.id)
+            self._deleted.add(question.id)
             self.did["deleted questions"] += 1
         elif questions and self.rng.random() < 0.5:
             question = self.rng.choice(questions)
@@ -159,8 +163,17 @@ class Crowd:
         return (answer for channel_id in self.channels for answer in self.answers(channel_id))
 
     def thumbs(self) -> dict[int, frozenset[Thumb]]:
-        """Return {message id: thumbs} of every answer."""
-        return {answer.id: _thumbs_under(answer, self.discord.bot_id) for answer in self.all_answers()}
+        """Return {message id: thumbs} of every answer whose question stands."""
+        orphans = self.orphans()
+        return {
+            answer.id: _thumbs_under(answer, self.discord.bot_id)
+            for answer in self.all_answers()
+            if answer.id not in orphans
+        }
+
+    def orphans(self) -> frozenset[int]:
+        """Return the ids of answers whose question was deleted: of them nothing may be kept, votes included."""
+        return frozenset(a.id for a in self.all_answers() if int(a.reference["message_id"]) in self._deleted)
 
 
 def _thumbs_under(message: Message, bot_id: int) -> frozenset[Thumb]:

@@ -1,4 +1,7 @@
-"""What must hold once the bot has recovered: every thumb on Discord is in the database, and no answer hangs."""
+"""What must hold once the bot has recovered.
+
+Every thumb on Discord is in the database, no answer hangs, and nothing is kept of deleted messages.
+"""
 
 from __future__ import annotations
 
@@ -45,10 +48,10 @@ async def recovered(
 
 
 def look(database: Database, crowd: Crowd) -> Loss:
-    thumbs = crowd.thumbs()
+    thumbs, orphans = crowd.thumbs(), crowd.orphans()
     try:
         with database.snapshot() as session:
-            return Loss((*_votes_missing(session, thumbs), *_hanging(session)))
+            return Loss((*_votes_missing(session, thumbs), *_hanging(session), *_kept(session, orphans)))
     except SQLAlchemyError as error:
         return Loss((f"the database does not answer: {str(error).splitlines()[0]}",))
 
@@ -85,6 +88,10 @@ def _counted(session: Session, reply_id: int, stored: set[Thumb]) -> dict[int, V
 def _hanging(session: Session) -> list[str]:
     streaming = session.scalars(select(ReplyRow.id).where(ReplyRow.outcome == Outcome.STREAMING)).all()
     return [f"reply {reply_id} never ended" for reply_id in streaming]
+
+
+def _kept(session: Session, orphans: frozenset[int]) -> list[str]:
+    return [f"message {id_} is kept, and its question was deleted" for id_ in find_reply_ids(session, orphans)]
 
 
 def open_rounds(session: Session) -> list[int]:
