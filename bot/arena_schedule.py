@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
-from typing import Any
+from apscheduler.triggers.base import BaseTrigger
+from sqlalchemy.orm import Session
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.cron import CronTrigger
-
+from storage.arenas import last_scheduled
 from storage.cron import parse_schedule
 from storage.errors import SettingsError
+from storage.schedules import begin_schedule, take_due
 from storage.settings import ArenaSettings
+from storage.shards import Shards
 
-JOB_ID = "scheduled-arena"
-LOOK_S = 20
+LOOK_S = 10.0
 
 
-def arena_trigger(settings: ArenaSettings) -> CronTrigger | None:
+def arena_trigger(settings: ArenaSettings) -> BaseTrigger | None:
     """Return the trigger of scheduled arenas, or None where only admins start them; raises SettingsError."""
     trigger = parse_schedule("arena.schedule", settings.schedule)
     if trigger is not None and not settings.channel:
@@ -27,26 +25,16 @@ def arena_trigger(settings: ArenaSettings) -> CronTrigger | None:
     return trigger
 
 
-def next_arena(trigger: CronTrigger, last: datetime | None) -> datetime:
-    """Return when the next arena is due, after the `last` that the clock started; it is past where one was missed."""
-    due: datetime = trigger.get_next_fire_time(last, last or datetime.now(UTC))
-    return due
+def begin_looking(session: Session, shards: Shards) -> None:
+    """Look at the schedule from now on; what fell due after the last arena that the clock started is due still."""
+    begin_schedule(session, _name(shards), last_scheduled(session))
 
 
-def schedule_arenas(
-    trigger: CronTrigger, last: datetime | None, start: Callable[[], Coroutine[Any, Any, None]]
-) -> AsyncIOScheduler:
-    """Return a scheduler, not started yet, that awaits `start` at the trigger's times."""
-    scheduler = AsyncIOScheduler(timezone=UTC)
-    scheduler.add_job(
-        start,
-        trigger,
-        id=JOB_ID,
-        next_run_time=next_arena(trigger, last),
-        coalesce=True,
-        max_instances=1,
-        misfire_grace_time=None,  # the default drops an arena that is a second late
-    )
-    # A scheduler sleeps until its next job by a clock that no change of the time of day touches: have it look.
-    scheduler.add_job(lambda: None, "interval", seconds=LOOK_S, coalesce=True, misfire_grace_time=None)
-    return scheduler
+def take_due_arena(session: Session, shards: Shards, trigger: BaseTrigger) -> bool:
+    """Return whether an arena fell due since the last look."""
+    return take_due(session, _name(shards), trigger)
+
+
+def _name(shards: Shards) -> str:
+    """Each process looks for itself: which one serves the channel is known once Discord was asked for it."""
+    return f"arenas of {shards.names[0]}"

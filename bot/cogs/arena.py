@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 import discord
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
@@ -18,7 +17,7 @@ from bot import arena_board
 from bot.access import Served
 from bot.app import ReactuneBot
 from bot.arena_host import ArenaHost, Channel, Plan, as_channel
-from bot.arena_schedule import arena_trigger, schedule_arenas
+from bot.arena_schedule import LOOK_S, arena_trigger, begin_looking, take_due_arena
 from bot.audit import NOTED, change, deed_of
 from bot.errors import UserFacingError
 from bot.failures import answer_privately, is_foreseen, tell
@@ -36,7 +35,6 @@ from storage.arenas import (
     Gesture,
     fail_unprepared,
     find_arena,
-    last_scheduled,
     last_used,
     open_arenas,
     read_answers,
@@ -69,29 +67,20 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         """Arenas that an earlier life of the bot was preparing."""
         self._taken_away: set[tuple[int, int, int]] = set()
         """(message id, user id, place) of reactions that the bot itself takes away."""
-        self._scheduler: AsyncIOScheduler | None = None
+        self._trigger = arena_trigger(bot.settings.arena)
 
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(PickButton)
         self._dead = await self.bot.database.run(fail_unprepared, self.bot.own_shards)
         for arena in await self.bot.database.read(open_arenas, shards=self.bot.own_shards):
             self._host.unfinished[arena.message_id or 0] = arena.id
-        trigger = arena_trigger(self.bot.settings.arena)
-        if trigger is not None:
-            last = await self.bot.database.read(last_scheduled)
-            self._scheduler = schedule_arenas(trigger, last, self._ask_for_scheduled)
-            self.bot.spawn(self._start_scheduler(self._scheduler), "schedule arenas")
-
-    async def _start_scheduler(self, scheduler: AsyncIOScheduler) -> None:
-        # Like every loop it is started by a task of the bot, so that it lives in the context of the bot's tasks.
-        await self.bot.wait_until_ready()
-        scheduler.start()
+        if self._trigger is not None:
+            await self.bot.database.run(begin_looking, self.bot.own_shards)
 
     async def cog_unload(self) -> None:
         self._clock.cancel()
+        self._schedule.cancel()
         self.bot.remove_dynamic_items(PickButton)
-        if self._scheduler is not None and self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         require_admin(interaction.user, self.bot.settings.discord)
@@ -164,15 +153,23 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
 
     def _describe_schedule(self) -> str:
         arena = self.bot.settings.arena
-        if self._scheduler is None:
+        if self._trigger is None:
             return "**Schedule:** none, admins start arenas"
         return f"**Schedule:** `{arena.schedule}` UTC in <#{arena.channel}>"
 
     # The clock
 
-    async def _ask_for_scheduled(self) -> None:
-        # A task of its own: stopping the scheduler would cut short what runs in it.
-        self.bot.spawn(self._start_scheduled(), "scheduled arena")
+    @every(seconds=LOOK_S)
+    async def _schedule(self) -> None:
+        """Start the arena that fell due."""
+        try:
+            is_due = await self.bot.database.run(take_due_arena, self.bot.own_shards, self._trigger)
+        except FAILURES as error:
+            log.warning("The schedule cannot be looked at (%s); trying again.", explain(error))
+            return
+        if is_due:
+            # A task of its own: stopping the loop would cut short what runs in it.
+            self.bot.spawn(self._start_scheduled(), "scheduled arena")
 
     async def _start_scheduled(self) -> None:
         settings = self.bot.settings.arena
@@ -227,6 +224,8 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         finally:
             if not self._clock.is_running():
                 self._clock.start()
+            if self._trigger is not None and not self._schedule.is_running():
+                self._schedule.start()
 
     async def _take_up_one(self, arena_id: int) -> None:
         async with self._host.editing:
