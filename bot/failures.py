@@ -27,25 +27,43 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OUTDATED = "That command has changed with an update: reload Discord (Ctrl+R), then call it again."
+TOO_LATE = "Sorry, that took me longer than Discord waits. Please look whether it was done, else do it again."
+UNKNOWN_INTERACTION = 10062  # of Discord's error codes: nobody answered within its three seconds
 NO_SUCH_VALUE = "I cannot use one of those values: choose it from the list that Discord offers, or one that I can see."
 AWAY = "My memory is out of reach at the moment. Please look in a minute whether it was done, else do it again."
 DISCORD_TROUBLE = "Sorry, Discord did not let me do that just now. Please try again in a minute."
 NOT_MINE = "That message is not one of my answers."
+OUTDATED_CALLS = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
 
 
 def tell(error: BaseException) -> str:
     """Return what a member may read about the error; anything unforeseen is logged under a reference id."""
     cause = _cause(error)
+    if isinstance(cause, OUTDATED_CALLS):
+        return OUTDATED
     if isinstance(cause, app_commands.TransformerError):
         return NO_SUCH_VALUE
+    if is_foreseen(error):
+        return show_sentence(sentence(str(cause) or "you may not do this here"))
+    return _tell_trouble(cause) or _tell_defect(cause)
+
+
+def _tell_trouble(cause: BaseException) -> str | None:
+    """Return what to say of a database or a Discord that is not there for now."""
     if isinstance(cause, SQLAlchemyError) and is_away(cause):
         log.error("A member was asked to come back: %s.", explain(cause))
         return AWAY
-    if is_foreseen(error):
-        return show_sentence(sentence(str(cause) or "you may not do this here"))
+    if isinstance(cause, discord.NotFound) and cause.code == UNKNOWN_INTERACTION:
+        log.error("Discord waited no longer for an answer to a command or button: this machine is too busy.")
+        return TOO_LATE
     if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_passing(cause):
         log.error("Discord has trouble: %s.", cause)
         return DISCORD_TROUBLE
+    return None
+
+
+def _tell_defect(cause: BaseException) -> str:
     reference = take_up()  # stands in the log as the request's id, beside all that was logged of it before
     log.error("unforeseen error, reference %s", reference, exc_info=cause)
     return f"Sorry, something went wrong. If it happens again, tell the operator this reference: `{reference}`."
@@ -53,7 +71,13 @@ def tell(error: BaseException) -> str:
 
 def is_foreseen(error: BaseException) -> bool:
     """Return whether the error is an answer to the member, such as a refusal, rather than a defect."""
-    foreseen = (UserFacingError, StorageError, app_commands.CheckFailure, app_commands.TransformerError)
+    foreseen = (
+        UserFacingError,
+        StorageError,
+        app_commands.CheckFailure,
+        app_commands.TransformerError,
+        *OUTDATED_CALLS,
+    )
     return isinstance(_cause(error), foreseen)
 
 

@@ -15,6 +15,8 @@ from storage.console import AsJson, Config, progress, read_settings, show, show_
 from storage.database import open_database
 from storage.errors import SettingsError
 from storage.logs import set_up_logs
+from storage.operator import note_in_trail, operator_deed
+from storage.personalities import DEFAULT_PERSONALITY
 from storage.processes import BOT, TRAINER, sole_process
 
 db = typer.Typer(no_args_is_help=True, help="The database: migrate, copy, partition.")
@@ -99,6 +101,8 @@ def partition_database(config: Config = None, as_json: AsJson = False) -> None:
     with contextlib.closing(open_database(read_settings(config))) as database, progress() as say:
         say("Rebuilding the table of vote events …")
         done = partition_votes(database)
+    if done.is_new:
+        note_in_trail(config, DEFAULT_PERSONALITY, operator_deed("db partition"))
     what = "are in partitions now" if done.is_new else "were in partitions already"
     show(asdict(done), f"{done.events} vote events {what}, {done.partitions} of them.", as_json)
 
@@ -133,6 +137,9 @@ def restore(
 
     with progress() as say:
         done = restore_backup(read_settings(config), file, say, replace=replace)
+    note_in_trail(
+        config, DEFAULT_PERSONALITY, operator_deed("restore", f"{file.name}, of {done.backup.made_at:%F %R} UTC")
+    )
     parts = [f"The state of {done.backup.made_at:%Y-%m-%d %H:%M} UTC is back."]
     if done.saved:
         parts.append(f"What was there before is in {done.saved}.")

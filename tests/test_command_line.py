@@ -204,6 +204,8 @@ def test_a_backup_is_made_and_restored(reactune, version, tmp_path):
     assert code == 0
     assert Path(json.loads(out)["saved"]).is_file()
     assert json.loads(reactune("model", "list", "--json")[1])["champion"] == "base"
+    (line,) = json.loads(reactune("audit", "--action", "restore", "--json")[1])["entries"]
+    assert line["subject"].startswith("backup.tar.gz, of ")
 
 
 def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
@@ -258,6 +260,8 @@ def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, se
     assert "v1 of default are removed: it is older than the newest 2." in reactune("model", "prune", **keep_two)[1]
     left = {path.name for path in (settings.data.directory / "adapters").iterdir() if path.is_dir()}
     assert left == set(digests[1:])
+    (line,) = json.loads(reactune("audit", "--action", "model prune", "--json")[1])["entries"]
+    assert (line["subject"], line["reason"]) == ("v1", "it is older than the newest 2")
     code, _, err = reactune("model", "promote", "v1")
     assert (code, err.startswith("reactune: the files of v1 were withdrawn on ")) == (2, True)
 
