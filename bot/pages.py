@@ -45,5 +45,5 @@ async def open_pages(settings: MetricsSettings, registry: CollectorRegistry, exa
             error.strerror,
         )
         return None
-    log.info("Metrics and health are on http://%s:%d.", settings.address, settings.port)
+    log.info("Metrics and health are on http://%s:%d.", settings.host, settings.port)
     return runner

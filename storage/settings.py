@@ -519,6 +519,11 @@ class MetricsSettings(Section):
     address: str = "127.0.0.1"
     """Address to listen on; the pages have no password, so keep others out of it."""
 
+    @property
+    def host(self) -> str:
+        """The address as it stands in a URL."""
+        return f"[{self.address}]" if ":" in self.address else self.address
+
 
 class AlertSettings(Section):
     """Trouble that an admin should hear of."""

@@ -97,11 +97,12 @@ def check_pages(settings: MetricsSettings) -> str:
     """Say whether the bot serves its pages, or could."""
     if not settings.port:
         return "off: metrics.port is 0"
-    url = f"http://{settings.address}:{settings.port}"
+    url = f"http://{settings.host}:{settings.port}"
     if _is_ours(f"{url}/health/live"):
         return f"served on {url}"
     try:
-        with socket.create_server((settings.address, settings.port)):
+        family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
+        with socket.create_server((settings.address, settings.port), family=family):
             return f"{url} is free for them"
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

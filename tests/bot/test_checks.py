@@ -86,6 +86,14 @@ def test_a_port_that_another_program_has_is_told():
     assert check_pages(MetricsSettings(port=0)) == "off: metrics.port is 0"
 
 
+def test_pages_may_be_at_an_address_of_the_newer_kind():
+    with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Unwell, match=f"::1 port {port} cannot be opened"):
+            check_pages(MetricsSettings(address="::1", port=port))
+    assert check_pages(MetricsSettings(address="::1", port=port)) == f"http://[::1]:{port} is free for them"
+
+
 @pytest.mark.parametrize("address", ["not an address", "a" * 70, "a.invalid/\n"])
 def test_pages_at_what_is_no_address_are_told(address):
     with pytest.raises(Unwell, match=r"cannot be opened .*: another program has it, or it is no address"):

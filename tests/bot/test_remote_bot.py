@@ -118,6 +118,7 @@ async def test_the_doctor_says_what_to_do_about_servers(settings: Settings, serv
     is_well, says = await engine_finding(settings, servers=(server.url, "http://127.0.0.1:9"))
     assert not is_well
     assert says.startswith("http://127.0.0.1:9 cannot be reached (")
+    assert "; start it, or correct remote.servers; " in says
     assert says.endswith(f"{server.url} answers as {BASE_NAME}, takes versions")
     assert await engine_finding(settings, model="gpt") == (
         False,

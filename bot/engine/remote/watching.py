@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bot.engine.remote.errors import Overloaded, Refused, ServerError
+from bot.engine.remote.errors import Overloaded, Refused, ServerError, Unreachable
 from bot.engine.remote.replicas import Replica
 from bot.engine.remote.versions import Versions
 from storage.settings import KEY_VARIABLE, RemoteSettings
@@ -81,6 +81,8 @@ def problem_of(error: ServerError) -> str:
     """Return the error with what to do."""
     if isinstance(error, Refused) and error.status in NEEDS_KEY:
         return f"{error}; put its key into the variable {KEY_VARIABLE}, in the environment or in .env"
+    if isinstance(error, Unreachable):
+        return f"{error}; start it, or correct remote.servers"
     return str(error)
 
 
