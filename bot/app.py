@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -108,8 +109,6 @@ class ReactuneBot(commands.AutoShardedBot):
     """Of the default personality."""
     interrupted: list[Reply]
     """Answers that an earlier life of the bot left unfinished."""
-    listener: Listener | None = None
-    """Hears of changed aliases where PostgreSQL tells of them."""
     failure: Exception | None = None
     """Why there is no model, which ended the bot."""
 
@@ -149,13 +148,17 @@ class ReactuneBot(commands.AutoShardedBot):
         self._tasks: set[asyncio.Task[None]] = set()
         self.deletions = Deletions()
         self._is_leaving = False
+        self._to_close = AsyncExitStack()
+        """What was opened so far, the last first."""
 
     async def setup_hook(self) -> None:
         settings = self.settings
         arena_trigger(settings.arena)  # a bad schedule is refused before anything is opened
         self.database = await asyncio.to_thread(open_database, settings)
+        self._to_close.callback(self.database.close)
         self.presence = Presence(self.database, self.own_shards, worker_name(settings.data.directory))
         await self.presence.begin()
+        self._to_close.push_async_callback(self.presence.end)
         self.personality_id = await self.database.run(ensure_personality)
         await self.database.run(take_cards, settings)
         self.base = await asyncio.to_thread(self._resolve_base)
@@ -178,6 +181,11 @@ class ReactuneBot(commands.AutoShardedBot):
             deletions=self.deletions,
             on_finished=self.metrics.count_answer,
         )
+        self._to_close.push_async_callback(super().close)
+        self._to_close.push_async_callback(self.vote_log.flush, FLUSH_S)
+        self._to_close.push_async_callback(self._finish_tasks)
+        self._to_close.callback(self.library.close)
+        self._to_close.push_async_callback(self.engine.close, settings.chat.drain_s)
         for cog in COGS:
             # Not load_extension: it compiles and runs each module anew for every bot of a process.
             await importlib.import_module(cog).setup(self)
@@ -190,9 +198,12 @@ class ReactuneBot(commands.AutoShardedBot):
         await self.warming.start()
         self.at_hand = AdaptersAtHand(self.adapters, self.database)
         self.at_hand.start()
+        self._to_close.callback(self.warming.close)
+        self._to_close.callback(self.at_hand.close)
         if can_listen(self.database):
-            self.listener = Listener(self.database, partial(self.loop.call_soon_threadsafe, self._begin_look))
-            self.listener.start()
+            listener = Listener(self.database, partial(self.loop.call_soon_threadsafe, self._begin_look))
+            listener.start()
+            self._to_close.push_async_callback(asyncio.to_thread, listener.stop)
         self.loading = self.spawn(self._load_model(), "the model loads")
 
     async def _forget_withdrawn(self) -> None:
@@ -278,26 +289,13 @@ class ReactuneBot(commands.AutoShardedBot):
         if self._is_leaving:
             return
         self._is_leaving = True
-        if hasattr(self, "warming"):
-            self.warming.close()
-        if hasattr(self, "at_hand"):
-            self.at_hand.close()
-        if self.listener is not None:
-            await asyncio.to_thread(self.listener.stop)
-        if hasattr(self, "engine"):
-            await self.engine.close(self.settings.chat.drain_s)
-        if hasattr(self, "library"):
-            self.library.close()
+        await self._to_close.aclose()
+        await super().close()  # where the start failed before there was more to close
+
+    async def _finish_tasks(self) -> None:
         others = self._tasks - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=FINISHING_S)
-        if hasattr(self, "vote_log"):
-            await self.vote_log.flush(FLUSH_S)
-        await super().close()
-        if hasattr(self, "presence"):
-            await self.presence.end()
-        if hasattr(self, "database"):
-            self.database.close()
 
 
 def _served(settings: Settings) -> dict[str, Any]:
