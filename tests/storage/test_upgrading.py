@@ -138,7 +138,7 @@ def test_the_file_from_before_an_upgrade_is_kept(tmp_path: Path, caplog: pytest.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reactune.db"]
 
 
-def test_an_older_program_refuses_the_database_and_takes_the_kept_file(tmp_path: Path) -> None:
+def test_an_older_program_refuses_the_database_of_a_newer_one(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'reactune.db'}"
     with closing(open_database(settings_for(url))) as database, database.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))  # what a later program leaves
