@@ -12,7 +12,7 @@ from storage.settings import load_settings
 from tests.benchmarks.faults.corrupt import Kind, check, kinds
 
 EXAMPLES = 15
-SLOW_TO_READ = ("config.toml", "imported pairs", "base model", "SQLite")
+SLOW_TO_READ = ("config.toml", "imported pairs", "base model", "SQLite", "backup")
 FEW = 5
 MENDED = ("verdict on graphs",)
 """What is found out anew where it cannot be read."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import json
 import shutil
@@ -28,7 +29,8 @@ from bot.engine.local import LocalEngine
 from bot.errors import BotError
 from bot.extraction import extract
 from bot.prompt_bank import read_bank
-from storage.adapters import AdapterStore
+from storage.adapters import AdapterStore, open_store
+from storage.backups import make_backup, restore_backup
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.cards import Card, format_card, read_card_file
 from storage.database import open_database
@@ -37,7 +39,9 @@ from storage.graphs.cache import GraphCache
 from storage.graphs.options import graph_folder
 from storage.graphs.verdict import Verifier
 from storage.imports import import_adapter, read_export_card, unpacked
+from storage.personalities import ensure_personality
 from storage.settings import (
+    DataSettings,
     GateSettings,
     GenerationSettings,
     KnowledgeSettings,
@@ -45,6 +49,7 @@ from storage.settings import (
     Settings,
     load_settings,
 )
+from storage.versions import Version, list_versions, register
 from tests.benchmarks.faults.report import Row
 from trainer.errors import TrainerError
 from trainer.exchange import import_file
@@ -157,7 +162,7 @@ def kinds(folder: Path, *, slow: bool = True) -> list[Kind]:
 
     base = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
     every = [*_text_kinds(folder), *_adapter_kinds(folder, base), *_model_kinds(folder), *_database_kinds(folder)]
-    every.append(_verdict_kind(folder, base))
+    every += [_verdict_kind(folder, base), *_backup_kinds(folder, base)]
     return every + ([*_document_kinds(), *_weight_kinds(folder), *_graph_kinds(folder, base)] if slow else [])
 
 
@@ -366,6 +371,45 @@ def _database_kinds(folder: Path) -> list[Kind]:
             session.execute(text("SELECT * FROM replies")).all()
 
     return [Kind("SQLite database", sound, read)]
+
+
+def _backup_kinds(folder: Path, base: BaseModel) -> list[Kind]:
+    """Backups, and what is packed in them, where gzip's checksum does not help: all is restored, or nothing."""
+    file = folder / "backup.tar.gz"
+    lived_in = Settings(data=DataSettings(directory=folder / "lived-in"))
+    with open_store(lived_in).stage() as staging:
+        shutil.copytree(_make_adapter(folder / "backed-up", base), staging, dirs_exist_ok=True)
+        digest = open_store(lived_in).publish(staging)
+    with closing(open_database(lived_in)) as database, database.transaction() as session:
+        common = {"base_name": base.name, "base_revision": base.revision, "parent_id": None, "round_id": None}
+        register(session, ensure_personality(session), digest=digest, metrics={}, **common)
+    make_backup(lived_in, file, _silently)
+    sound, read = file.read_bytes(), _file(file, _restore)
+    return [
+        Kind("backup", sound, read),
+        Kind("backup: tar", gzip.decompress(sound), lambda content: read(gzip.compress(content, 1))),
+    ]
+
+
+def _restore(file: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="reactune-restored-") as name:
+        new = Settings(data=DataSettings(directory=Path(name)))
+        try:
+            restore_backup(new, file, _silently)
+        except StorageError:
+            assert not _versions_in(new), "a part of a damaged backup was restored"
+            raise
+        (version,) = _versions_in(new)
+        open_store(new).path(version.digest)
+
+
+def _versions_in(settings: Settings) -> list[Version]:
+    with closing(open_database(settings)) as database, database.transaction() as session:
+        return list_versions(session, ensure_personality(session))
+
+
+def _silently(_progress: str) -> None:
+    """Nobody watches."""
 
 
 # Documents
