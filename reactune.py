@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib
+import io
 import logging
 import sys
 import webbrowser
@@ -57,7 +59,7 @@ from storage.errors import (
     StorageError,
     VersionNotFound,
 )
-from storage.logs import set_up_logs
+from storage.logs import set_up_logs, tell_why_it_ends
 from storage.operator import note_in_trail, operator_deed, operator_name
 from storage.personalities import DEFAULT_PERSONALITY
 from storage.processes import BOT
@@ -245,6 +247,9 @@ for name, group in GROUPS.items():
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every terminal knows every sign
     try:
         _require_text(sys.argv)
         app()
@@ -258,6 +263,12 @@ def main() -> None:
         if not is_away(error):
             raise
         _fail(DatabaseError(explain(error)), 1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(
+            OSError(f"the disk is full ({error.filename or 'where the output goes'}): make room, then do it again"), 1
+        )
 
 
 def _require_text(arguments: Sequence[str]) -> None:
@@ -270,7 +281,7 @@ def _require_text(arguments: Sequence[str]) -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    print(f"reactune: {error}", file=sys.stderr)
+    tell_why_it_ends(error)
     sys.exit(code)
 
 

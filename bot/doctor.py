@@ -27,6 +27,7 @@ from storage.adapters import AdapterRef, open_store, require_base
 from storage.backups import last_backup
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
+from storage.console import notes
 from storage.database import Database, open_database
 from storage.database_report import describe_database
 from storage.devices import has_gpu
@@ -88,7 +89,7 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield "Clock", lambda: check_clock(settings)
     yield "Adapter store", lambda: open_store(settings).examine()
     yield "Base model", lambda: _base_model(settings)
-    yield "Memory", lambda: check_memory(resolve_base_model(settings.model.base, settings.data.directory).path)
+    yield "Memory", lambda: check_memory(_base(settings).path)
     yield "GPU", check_gpu
     yield "Engine", lambda: _engine(settings)
     if settings.model.engine == "remote":
@@ -125,6 +126,8 @@ def _permissions(directory: Path) -> str:
     """Say whether other users of this machine may read what members wrote; Windows has no such modes."""
     if os.name != "posix":
         return "not checked on this system"
+    if not directory.exists():
+        return "there is no data folder yet"
     own = [directory, *directory.glob("*.db*"), *directory.glob("adapters")]
     open_to_others = [path for path in own if stat.S_IMODE(path.stat().st_mode) & OWNER_ONLY]
     if open_to_others:
@@ -181,14 +184,23 @@ def _backups(settings: Settings) -> str:
     return f"the last one was made {made_at:%Y-%m-%d %H:%M} UTC"
 
 
+def _base(settings: Settings) -> BaseModel:
+    """Return the base model; in a new data folder it is converted, which takes a while."""
+    return resolve_base_model(settings.model.base, settings.data.directory, _say)
+
+
+def _say(sentence: str) -> None:
+    notes.print(sentence, markup=False, highlight=False)
+
+
 def _base_model(settings: Settings) -> str:
-    base = resolve_base_model(settings.model.base, settings.data.directory)
+    base = _base(settings)
     return f"{base.name} ({base.architecture}, revision {base.revision})"
 
 
 def _engine(settings: Settings) -> str:
     """Say who answers; nothing is compared or loaded for it."""
-    base = resolve_base_model(settings.model.base, settings.data.directory)
+    base = _base(settings)
     window = window_of(base.path, settings.model)
     cut = f"; conversations are cut to the {window} tokens that the base knows"
     return _who_answers(base, settings) + (cut if window < settings.model.context_tokens else "")
@@ -235,7 +247,7 @@ def _coherence_model(settings: Settings) -> str:
     name = settings.gate.coherence_model
     if HUB_ID.fullmatch(name) and not Path(name).expanduser().is_dir():
         return f"{name}: no folder here, so a hub id, which the first round fetches; not checked"
-    model = resolve_coherence_model(name, settings.data.directory, lambda _sentence: None)
+    model = resolve_coherence_model(name, settings.data.directory, _say)
     return f"{model.name} (revision {model.revision})" if model else "the base model itself"
 
 
@@ -265,7 +277,7 @@ def _champion(settings: Settings, name: str, version: Version | None) -> str:
             f"`reactune train --personality {name}`, which goes on from an older version, and promote what it makes"
         )
     folder = open_store(settings).path(version.digest)
-    require_base(folder, resolve_base_model(settings.model.base, settings.data.directory))
+    require_base(folder, _base(settings))
     return f"{version.name}, files sound"
 
 

@@ -234,7 +234,7 @@ def _open_snapshot(file: Path) -> Database:
 
 
 def _save(database: Database, store: AdapterStore, directory: Path, say: Say) -> Path:
-    saved = directory / f"{SAVED_PREFIX}{utc_now():%Y%m%dT%H%M%S}.tar.gz"
+    saved = directory / f"{SAVED_PREFIX}{utc_now():%Y%m%dT%H%M%S%f}.tar.gz"
     _write(database, store, saved, say)
     return saved
 

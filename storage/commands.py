@@ -121,6 +121,8 @@ def backup(
     warning = f" {lacking} adapters are gone or damaged and not in it: see `reactune doctor`." if lacking else ""
     held = f"{sum(made.rows.values())} rows and {len(made.adapters)} adapters"
     show(asdict(made), f"**{file}** holds {held}, and was read back.{warning}", as_json)
+    if lacking:
+        raise typer.Exit(1)  # whoever removes older backups after a good one must keep them
 
 
 def restore(
@@ -143,6 +145,8 @@ def restore(
     parts = [f"The state of {done.backup.made_at:%Y-%m-%d %H:%M} UTC is back."]
     if done.saved:
         parts.append(f"What was there before is in {done.saved}.")
+    if lacking := len(done.backup.missing_adapters):
+        parts.append(f"{lacking} adapters were not in it: their versions cannot answer, see `reactune doctor`.")
     if done.kept_deletions:
         parts.append(f"{done.kept_deletions} members had taken their data or consent back since: that was done again.")
     show(asdict(done), " ".join(parts), as_json)

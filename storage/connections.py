@@ -19,7 +19,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, SettingsError
 from storage.settings import DatabaseSettings
 
 CONNECT_TIMEOUT_S = 10
@@ -36,17 +36,17 @@ WAITED_TOO_LONG = frozenset({"55P03", "57014"})
 
 
 def parse_address(text: str, name: str = SETTING) -> URL:
-    """Return the address of a database; raises DatabaseError, which calls it by `name`."""
+    """Return the address of a database; raises SettingsError, which calls it by `name`."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         # Not chained: a wrongly quoted password would stand in the cause.
-        raise DatabaseError(f"{name} is not a database address: {ADDRESSES}") from None
+        raise SettingsError(f"{name} is not a database address: {ADDRESSES}") from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise DatabaseError(f"{name} begins with {url.drivername}, which Reactune does not speak: {ADDRESSES}")
+        raise SettingsError(f"{name} begins with {url.drivername}, which Reactune does not speak: {ADDRESSES}")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         # Each thread would see a memory of its own.
-        raise DatabaseError(f"{name} names no file: write sqlite:///folder/file.db")
+        raise SettingsError(f"{name} names no file: write sqlite:///folder/file.db")
     return url
 
 

@@ -20,6 +20,7 @@ from storage.settings import LogSettings, Settings
 HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
 FIELDS = ("levelname", "name", "message", "request_id")
 NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
+FILE = "file"
 CHATTY = ("alembic", "apscheduler", "filelock", "sentence_transformers")
 
 
@@ -38,6 +39,16 @@ def set_up_logs(settings: Settings, process: str, *, least: int = logging.NOTSET
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
+def tell_why_it_ends(error: Exception) -> None:
+    """Tell the log's file and the programs that read the log; people read a plain sentence on standard error."""
+    why = {"name": "reactune", "levelno": logging.ERROR, "levelname": "ERROR", "msg": str(error)}
+    handlers = {handler.name: handler for handler in logging.root.handlers}
+    for name in handlers.keys() & {FILE, "json"}:
+        handlers[name].handle(logging.makeLogRecord(why))
+    if "json" not in handlers:
+        print(f"reactune: {error}", file=sys.stderr)
+
+
 def log_file(settings: LogSettings, process: str) -> Path | None:
     """Return the file of a process: rotating one that several processes write to would lose lines."""
     if not settings.file:
@@ -48,10 +59,11 @@ def log_file(settings: LogSettings, process: str) -> Path | None:
 
 def _handlers(settings: LogSettings, process: str) -> Iterator[logging.Handler]:
     """Yield where records go."""
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers: dict[str, logging.Handler] = {settings.format: logging.StreamHandler()}
     if path := log_file(settings, process):
-        handlers.append(_rotating(path, settings))
-    for handler in handlers:
+        handlers[FILE] = _rotating(path, settings)
+    for name, handler in handlers.items():
+        handler.name = name
         handler.setFormatter(_formatter(settings, process))
         handler.addFilter(note_request)
         yield handler

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -59,6 +60,12 @@ def _split_commas(value: Any) -> Any:
     return value.replace(",", " ").split()
 
 
+def _require_name(value: Any) -> Any:
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("name a file or folder")
+    return value
+
+
 def _server_address(text: str) -> str:
     """Return the address of a server without what clients often add to it; raises ValueError on what is none."""
     parts = urlsplit(text)
@@ -71,7 +78,7 @@ def _server_address(text: str) -> str:
 
 Ids = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
 Servers = Annotated[tuple[Annotated[str, AfterValidator(_server_address)], ...], BeforeValidator(_split_commas)]
-Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+Folder = Annotated[Path, BeforeValidator(_require_name), AfterValidator(Path.expanduser)]
 Files = Annotated[tuple[Folder, ...], BeforeValidator(_split_commas)]
 
 
@@ -673,9 +680,20 @@ def load_settings(
 
 def _read_dotenv(path: Path) -> dict[str, str]:
     try:
+        _require_whole_lines(path)
         return {key: value for key, value in dotenv_values(path).items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read ({error}): write it anew as UTF-8 text (.env.example)") from error
+
+
+def _require_whole_lines(path: Path) -> None:
+    """Refuse what dotenv would pass over."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as stream:
+        for binding in parse_stream(stream):
+            if binding.error or (binding.key and binding.value is None):
+                raise SettingsError(f"{path}, line {binding.original.line}: write NAME=value, and close what is quoted")
 
 
 def _read_toml(path: Path, *, required: bool) -> dict[str, dict[str, Any]]:
@@ -684,7 +702,7 @@ def _read_toml(path: Path, *, required: bool) -> dict[str, dict[str, Any]]:
             raise SettingsError(f"there is no file {path}: check --config, or leave it out to use the defaults")
         return {}
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # the former: no TOML, no UTF-8, or a number of 5,000 digits
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:

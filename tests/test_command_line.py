@@ -208,6 +208,17 @@ def test_a_backup_is_made_and_restored(reactune, version, tmp_path):
     assert line["subject"].startswith("backup.tar.gz, of ")
 
 
+def test_a_backup_without_the_files_of_a_version_is_none_to_rely_on(reactune, settings, version, tmp_path):
+    (settings.data.directory / "adapters" / version.digest / "adapter_model.safetensors").unlink()
+    file = str(tmp_path / "backup.tar.gz")
+    code, out, _ = reactune("backup", file)
+    assert code == 1
+    assert "1 adapters are gone or damaged and not in it" in " ".join(out.split())
+    code, out, _ = reactune("restore", file, "--replace")
+    assert code == 0
+    assert "1 adapters were not in it" in " ".join(out.split())
+
+
 def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
     code, out, _ = reactune("model", "list", "--json")
     assert code == 0

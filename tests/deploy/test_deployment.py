@@ -102,3 +102,10 @@ def test_the_backup_runs_before_the_nightly_round():
     hour, minute = re.search(r"(\d\d):(\d\d):00 UTC", unit("reactune-backup.timer")["Timer"]["OnCalendar"]).groups()
     at_minute, at_hour = Settings().training.schedule.split()[:2]
     assert (int(hour), int(minute)) < (int(at_hour), int(at_minute))
+
+
+def test_what_compose_reads_from_the_env_file_is_no_unknown_setting_to_the_bot():
+    text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    filled_in = dict.fromkeys(re.findall(r"\$\{(\w+)", text), "1")
+    load_settings(environment={name: value for name, value in filled_in.items() if name.startswith("REACTUNE_")})
+    assert "BUILD_TARGET" in filled_in

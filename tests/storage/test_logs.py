@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SettingsError
-from storage.logs import log_file, set_up_logs
+from storage.logs import log_file, set_up_logs, tell_why_it_ends
 from storage.request_ids import working_on
 from storage.settings import LogSettings, Settings
 
@@ -54,6 +54,16 @@ def test_a_vote_is_told_under_the_request_of_its_reply(told):
     with working_on("of-the-vote"):
         (line,) = told(lambda: log.info("a vote", extra={"request_id": "of-reply"}))
     assert line.endswith("a vote [of-reply]")
+
+
+def test_why_a_process_ends_is_a_sentence_for_people_and_a_record_for_programs_and_files(told, tmp_path):
+    def end() -> None:
+        tell_why_it_ends(SettingsError("no token"))
+
+    assert told(end, file=str(tmp_path / "x.log")) == ["reactune: no token"]
+    assert (tmp_path / "x.bot.log").read_text().endswith("ERROR reactune: no token\n")
+    (line,) = told(end, format="json")
+    assert (json.loads(line)["level"], json.loads(line)["message"]) == ("ERROR", "no token")
 
 
 def test_json_is_an_object_on_a_line_whatever_happened(told):

@@ -63,6 +63,29 @@ def test_dotenv_is_read_and_the_environment_wins_over_it(tmp_path: Path, monkeyp
     assert (settings.model.threads, settings.training.seed) == (3, 5)
 
 
+@pytest.mark.parametrize(
+    "line", ["REACTUNE_MODEL__THREADS: 3", 'REACTUNE_MODEL__THREADS="3', "REACTUNE_MODEL__THREADS"]
+)
+def test_a_line_of_dotenv_that_sets_nothing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text(f"# ours\nREACTUNE_TRAINING__SEED=4\n{line}\n")
+    with pytest.raises(SettingsError, match=r"^\.env, line 3: write NAME=value, and close what is quoted$"):
+        load_settings()
+
+
+@pytest.mark.parametrize("folder", ["", " ", "a\0b"])
+def test_a_folder_without_a_name_is_refused(folder: str) -> None:
+    with pytest.raises(SettingsError, match=r"data\.directory = .* does not fit: name a file or folder"):
+        load_settings(environment={"REACTUNE_DATA__DIRECTORY": folder})
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(config: Path) -> None:
+    config.write_text("[chat]\ncooldown_s = 7\n", encoding="utf-8-sig")
+    assert load_settings(config, {}).chat.cooldown_s == 7.0
+
+
 def test_empty_token_is_no_token(config: Path) -> None:
     config.touch()
     assert load_settings(config, {"DISCORD_TOKEN": ""}).discord_token is None
