@@ -112,7 +112,7 @@ class AdapterStore:
         except OSError as error:
             raise AdapterError(
                 f"the adapter cannot be written to {self._directory} ({error.strerror or error}): "
-                "free space on that disk, then train again"
+                "make room there, or make it writable for this user, then train again"
             ) from error
 
     def path(self, digest: str) -> Path:

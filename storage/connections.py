@@ -228,10 +228,18 @@ def _what_happened(error: DBAPIError, detail: str) -> str:
         return "cannot be opened: it must be a file that this user may read and write"
     if isinstance(error, OperationalError):
         return f"cannot be used ({detail}): {_remedy(error, is_sqlite=sqlite)}"
-    return f"refused a statement ({detail})"
+    return f"refused a statement ({detail}): {_remedy_of_refusal(detail)}"
+
+
+def _remedy_of_refusal(detail: str) -> str:
+    if "permission denied" in detail:
+        return "its user must be allowed to make and to change tables there"
+    if "connection option" in detail:
+        return "correct what follows the ? in its address"
+    return "see the log; if it stays so, report it with what `reactune doctor` says"
 
 
 def _remedy(error: DBAPIError, *, is_sqlite: bool) -> str:
     if sql_state(error) in WAITED_TOO_LONG:
         return "raise database.statement_timeout_s or database.lock_timeout_s"
-    return "check the disk" if is_sqlite else "check database.url and that the server runs"
+    return "check the disk" if is_sqlite else "check its address, and that the server runs"

@@ -210,7 +210,7 @@ async def test_work_runs_off_the_event_loop(database: Database) -> None:
 def test_unreachable_postgres() -> None:
     sentence = refusal("postgresql+psycopg://reactune:hunter2@127.0.0.1:1/reactune")
     assert sentence.startswith("the database postgresql+psycopg://reactune:***@127.0.0.1:1/reactune cannot be used")
-    assert sentence.endswith(": check database.url and that the server runs")
+    assert sentence.endswith(": check its address, and that the server runs")
 
 
 def test_missing_postgres_database(postgres: PostgresServer) -> None:
