@@ -174,7 +174,7 @@ def test_publishing_again_repairs_a_damaged_adapter(store):
 def test_full_disk_publishes_nothing_and_leaves_nothing(store, tmp_path):
     with store.stage() as staging:
         fill(staging)
-        with full_disk(), pytest.raises(AdapterError, match="free space"):
+        with full_disk(), pytest.raises(AdapterError, match="make room there"):
             store.publish(staging)
     assert entries(tmp_path) == []
 

@@ -264,7 +264,7 @@ def test_an_asynchronous_driver() -> None:
 
 def test_an_unknown_option_in_the_address() -> None:
     assert refusal("postgresql+psycopg://127.0.0.1:1/name?speed=high").endswith(
-        'refused a statement (invalid connection option "speed")'
+        'refused a statement (invalid connection option "speed"): correct what follows the ? in its address'
     )
 
 
