@@ -139,10 +139,9 @@ def restore(
 
     with progress() as say:
         done = restore_backup(read_settings(config), file, say, replace=replace)
-    note_in_trail(
-        config, DEFAULT_PERSONALITY, operator_deed("restore", f"{file.name}, of {done.backup.made_at:%F %R} UTC")
-    )
-    parts = [f"The state of {done.backup.made_at:%Y-%m-%d %H:%M} UTC is back."]
+    made_at = f"{done.backup.made_at:%Y-%m-%d %H:%M} UTC"
+    note_in_trail(config, DEFAULT_PERSONALITY, operator_deed("restore", f"{file.name}, of {made_at}"))
+    parts = [f"The state of {made_at} is back."]
     if done.saved:
         parts.append(f"What was there before is in {done.saved}.")
     if lacking := len(done.backup.missing_adapters):
