@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
+from bot.engine import EngineState
 from bot.health import Check
 from bot.reports import sentence
 from storage.alert_facts import EndedCanary, Facts, FailedRound
@@ -60,7 +61,7 @@ def _canary(facts: Facts, canary: EndedCanary) -> Trouble:
     )
 
 
-def local_troubles(disk: Check, engine: str, champions: Iterable[str]) -> list[Trouble]:
+def local_troubles(disk: Check, engine: EngineState, champions: Iterable[str]) -> list[Trouble]:
     """Return what troubles this bot alone; `champions` are sentences on versions whose files cannot be used."""
     found = []
     if not disk.is_well:
@@ -71,8 +72,16 @@ def local_troubles(disk: Check, engine: str, champions: Iterable[str]) -> list[T
                 "make room, or set data.directory to another disk; votes and rounds stop when it is full",
             )
         )
-    if engine:
-        found.append(Trouble("engine", f"the model cannot answer: {engine}", "see `reactune doctor` and the bot's log"))
+    if engine.trouble:
+        words = f"the model cannot answer: {engine.trouble}"
+        found.append(Trouble("engine", words, "see `reactune doctor` and the bot's log"))
+    if engine.lacks:
+        words = f"servers that answer members are away: {engine.lacks}"
+        found.append(
+            Trouble(
+                "servers", words, "start them again, or take them out of remote.servers; the others answer meanwhile"
+            )
+        )
     problems = list(champions)
     if problems:
         found.append(

@@ -15,8 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.alerts import describe_alert, describe_away, local_troubles, shared_troubles
 from bot.app import ReactuneBot
+from bot.engine import EngineState, engine_state
 from bot.health import Gateway, Health, disk_check, examine_health
-from bot.measuring import engine_trouble, measure
+from bot.measuring import measure
 from bot.pages import open_pages
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
@@ -139,7 +140,7 @@ class AlertWatch(commands.Cog):
     async def _local(self) -> list[Trouble]:
         settings = self.bot.settings
         disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
-        engine = engine_trouble(self.bot) if self.bot.loading.done() else ""
+        engine = engine_state(self.bot.engine) if self.bot.loading.done() else EngineState()
         return local_troubles(disk, engine, await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:

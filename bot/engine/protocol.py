@@ -123,6 +123,8 @@ class EngineState:
     """Versions in memory, the base model among them where it has a place of its own."""
     trouble: str = ""
     """Why it cannot answer now, without a full stop; empty where it can. Admins are told of it."""
+    lacks: str = ""
+    """What is not well although it answers; admins are told of that too."""
 
 
 @runtime_checkable

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from bot.alerts import local_troubles
 from bot.engine import Finish, Generation, GenerationFailed
 from bot.engine.choice import start_engine
 from bot.engine.remote import replicas, watching
 from bot.engine.remote.beginnings import blocks_of
 from bot.engine.remote.engine import RemoteEngine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
+from bot.health import Check
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
 from storage.database import Database, open_database
@@ -565,6 +567,21 @@ async def test_where_all_servers_are_down_members_are_told_and_the_engine_comes_
     await server.restart()
     await until(lambda: not engine.state().trouble)
     assert await answer(engine, request()) == OF_BASE
+
+
+async def test_a_server_that_is_away_is_told_while_another_answers(start: StartEngine) -> None:
+    server, other = RemoteServer(), RemoteServer()
+    engine = await start(server, other)
+    assert engine.state().lacks == ""
+    await other.stop()
+    await until(lambda: engine.state().lacks)
+    assert engine.state().lacks.startswith(f"{other.url} cannot be reached")
+    assert engine.state().trouble == ""
+    (told,) = local_troubles(Check("disk", is_well=True, says=""), engine.state(), [])
+    assert told.says.startswith(f"servers that answer members are away: {other.url}")
+    assert await answer(engine, request()) == OF_BASE
+    await other.restart()
+    await until(lambda: not engine.state().lacks)
 
 
 async def test_servers_may_start_after_the_bot(start: StartEngine) -> None:

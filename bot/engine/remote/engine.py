@@ -77,7 +77,9 @@ class RemoteEngine:
             return EngineState(trouble="" if self._is_closing else "the remote engine is not started")
         lost = [one.problem for one in self._replicas if one.problem is not None]
         loaded = {name for replica in self._replicas for name in replica.loaded}
-        return EngineState(len(loaded), "; ".join(lost) if len(lost) == len(self._replicas) else "")
+        told = "; ".join(lost)
+        answers = len(lost) < len(self._replicas)
+        return EngineState(len(loaded), lacks=told) if answers else EngineState(len(loaded), trouble=told)
 
     async def start(self) -> None:
         """Read the tokenizer and look at the servers once; those that are not there may come later."""
