@@ -22,6 +22,8 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -76,7 +78,7 @@ def _server_address(text: str) -> str:
     return text.rstrip("/").removesuffix("/v1")
 
 
-Ids = Annotated[tuple[int, ...], BeforeValidator(_split_commas)]
+Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
 Servers = Annotated[tuple[Annotated[str, AfterValidator(_server_address)], ...], BeforeValidator(_split_commas)]
 Folder = Annotated[Path, BeforeValidator(_require_name), AfterValidator(Path.expanduser)]
 Files = Annotated[tuple[Folder, ...], BeforeValidator(_split_commas)]
@@ -99,6 +101,13 @@ class Section(BaseModel):
         allow_inf_nan=False,
         hide_input_in_errors=True,  # a traceback must not show a password
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _tell_true_from_one(cls, value: Any, field: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[field.field_name or ""].annotation in (int, float):
+            raise ValueError("write a number")
+        return value
 
 
 class DataSettings(Section):

@@ -133,6 +133,8 @@ def test_unknown_names_get_the_nearest_valid_one(config: Path, text: str, senten
     ("text", "sentence"),
     [
         ("[chat]\ncooldown_s = -1", "chat.cooldown_s = -1 does not fit: input should be greater than or equal to 0"),
+        ("[training]\nmin_pairs = true", "training.min_pairs = True does not fit: write a number"),
+        ("[access]\nservers = [-1]", "access.servers = -1 does not fit: input should be greater than or equal to 0"),
         ("[model]\nthreads = 1.5", "model.threads = 1.5 does not fit: input should be a valid integer"),
         ("[model]\ndtype = 'float16'", "model.dtype = 'float16' does not fit: input should be 'auto', 'bfloat16' or"),
         ("[training]\nlearning_rate = nan", "training.learning_rate = nan does not fit: input should be a finite"),
