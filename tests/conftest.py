@@ -19,7 +19,9 @@ from storage.database import open_database
 from storage.sentence_encoder import ENCODER_PACKAGE
 from storage.settings import DatabaseSettings, Settings
 
-LONGEST = frozenset({"test_command_line.py", "test_end_to_end.py", "test_rounds.py", "test_worker.py"})
+LONGEST = frozenset(
+    {"test_command_line.py", "test_demo_page.py", "test_end_to_end.py", "test_rounds.py", "test_worker.py"}
+)
 
 # A machine that does other work meanwhile is no defect.
 hypothesis.settings.register_profile("unhurried", deadline=None)
