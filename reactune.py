@@ -266,9 +266,8 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _fail(
-            OSError(f"the disk is full ({error.filename or 'where the output goes'}): make room, then do it again"), 1
-        )
+        where = error.filename or "where the output goes"
+        _fail(StorageError(f"the disk is full ({where}): make room, then do it again"), 1)
 
 
 def _require_text(arguments: Sequence[str]) -> None:

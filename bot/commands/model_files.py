@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from storage.adapters import open_store, require_base
+from storage.audit import note_deed
 from storage.console import AsJson, Config, Personality, progress, read_settings, show
 from storage.database import open_database
 from storage.errors import SettingsError
-from storage.operator import look_up, note_in_trail, operator_deed
+from storage.operator import look_up, operator_deed
 from storage.personalities import DEFAULT_PERSONALITY
 from storage.versions import version_named
 
@@ -32,8 +34,10 @@ def prune_models(
                 gone = choose_withdrawals(session, settings)
         else:
             gone = withdraw_adapters(database, open_store(settings), settings)
-            for one in gone:
-                note_in_trail(config, one.personality, operator_deed("model prune", one.version.name, one.because))
+            with database.transaction() as session:
+                for one in gone:
+                    deed = operator_deed("model prune", one.version.name, one.because)
+                    note_deed(session, replace(deed, personality_id=one.version.personality_id))
     verb = "would be removed" if dry_run else "are removed"
     lines = [f"- The files of **{g.version.name}** of {g.personality} {verb}: {g.because}." for g in gone]
     removed = [

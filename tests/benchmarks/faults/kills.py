@@ -53,11 +53,9 @@ def kill_postgres(kills: int, seed: int) -> Row:
 
 
 async def _in_lives(kills: int, seed: int, row: Row, live: Callable[[int, int], object]) -> None:
-    starts: list[float] = []
     while row.times < kills and not row.lost:
         await live(min(KILLS_IN_A_LIFE, kills - row.times), seed + row.times)  # type: ignore[misc]
         notes.print(f"{row.fault}: {row.times} of {kills}; lost: {row.lost or 'nothing'}")
-    del starts
     times = row.seen.pop("recoveries", [])
     row.seen |= {f"recovery_{key}": value for key, value in spread(times).items()}
 
