@@ -31,7 +31,6 @@ from bot.commands.votes import votes
 from bot.errors import BotError, ConnectionRefused
 from bot.tastes import UnknownTaste
 from storage.commands import backup, db, restore, show_audit
-from storage.connections import explain, is_away
 from storage.console import (
     AsJson,
     Config,
@@ -43,6 +42,8 @@ from storage.console import (
     read_settings,
     show,
 )
+from storage.database.engine import explain, is_away
+from storage.database.enums import Lesson
 from storage.errors import (
     AlreadyChampion,
     BackupRefused,
@@ -63,7 +64,6 @@ from storage.logs import set_up_logs, tell_why_it_ends
 from storage.operator import note_in_trail, operator_deed, operator_name
 from storage.personalities import DEFAULT_PERSONALITY
 from storage.processes import BOT
-from storage.schema import Lesson
 from storage.settings import Settings
 from trainer.beside import trainer_beside
 from trainer.commands import export_pairs, import_pairs, trainer
@@ -151,7 +151,7 @@ def train(
 ) -> None:
     """Train one round now, and wait for it."""
     from bot.reports import describe_round
-    from storage.schema import RoundStatus
+    from storage.database.enums import RoundStatus
     from trainer.worker import train_now
 
     settings, by = read_settings(config), operator_name()

@@ -7,8 +7,8 @@ import logging
 
 from bot.steady import every
 from storage.adapters import AdapterStore
-from storage.connections import FAILURES, explain
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.engine import FAILURES, explain
 from storage.versions import aliased_digests
 
 log = logging.getLogger(__name__)

@@ -31,8 +31,10 @@ from bot.releases import Release, Releases
 from storage.base_model import BaseModel
 from storage.bindings import AS_TRAINED, Voice
 from storage.cards import tuned
-from storage.connections import is_away
-from storage.database import Database
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.engine import is_away
+from storage.database.enums import Basis, Origin, Outcome
 from storage.knowledge import titles_of
 from storage.personalities import Personality
 from storage.privacy import basis_of_chat, erased_since
@@ -50,7 +52,6 @@ from storage.replies import (
     start_reply,
 )
 from storage.request_ids import take_up
-from storage.schema import Basis, Origin, Outcome, utc_now
 from storage.settings import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)

@@ -33,14 +33,14 @@ from bot.vote_log import VoteLog
 from bot.warming import Warming
 from storage.adapters import open_store
 from storage.base_model import BaseModel, resolve_base_model
-from storage.bell import Listener, can_listen
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import Basis
+from storage.database.notify import Listener, can_listen
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
 from storage.processes import worker_name
 from storage.replies import Reply, interrupt_unfinished
 from storage.request_ids import current_request, new_request_id, working_on
-from storage.schema import Basis
 from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings
 from storage.shards import Shards, shards_of

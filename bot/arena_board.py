@@ -12,7 +12,7 @@ from bot.reports import bar, sentence
 from bot.splitting import split_message
 from bot.untrusted import show_safely, show_words
 from storage.arenas import Arena, ArenaAnswer
-from storage.schema import ArenaStatus
+from storage.database.enums import ArenaStatus
 from storage.settings import OutputSettings
 from storage.wording import count, message_link
 

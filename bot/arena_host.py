@@ -37,9 +37,10 @@ from storage.arenas import (
 )
 from storage.audit import Deed, audited
 from storage.cards import settings_of, tuned
+from storage.database.columns import utc_now
+from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin
 from storage.personalities import Personality
 from storage.replies import NewReply
-from storage.schema import NOBODY, ArenaStatus, Basis, Origin, utc_now
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from bot.permissions import named
 from bot.splitting import shorten
 from storage.audit import Deed, audited, note_deed
-from storage.schema import AuditOutcome
+from storage.database.enums import AuditOutcome
 
 if TYPE_CHECKING:
     from bot.app import ReactuneBot

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.database import Database
+from storage.database.database import Database
 from storage.quarantines import hold_back, new_bursts
 from storage.settings import VoteSettings
 

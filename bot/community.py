@@ -14,8 +14,9 @@ from bot.engine import RenderedPrompt
 from bot.errors import BotError
 from bot.tastes import Taste
 from storage.base_model import BUNDLED_NAME, BaseModel
+from storage.database.enums import Basis, Outcome
+from storage.database.tables import ReplyRow
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
-from storage.schema import Basis, Outcome, ReplyRow
 from storage.votes import Thumb, VoteEvent, append_events
 
 ANSWERS = Path(__file__).with_name("community.jsonl")

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from bot.releases import Release, Releases
 from storage.bindings import AS_TRAINED
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD
 from storage.errors import AdapterError
-from storage.schema import CHALLENGER, CHAMPION, LAST_GOOD
 from storage.versions import Version, name_of, read_alias
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import discord
 
 from bot.prompting import Turn
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import NOBODY
 from storage.memory import Memory, read_memory
 from storage.replies import NO_SOURCES, Reply, Sources, find_by_message
-from storage.schema import NOBODY
 
 SPOKEN = (discord.MessageType.default, discord.MessageType.reply)
 

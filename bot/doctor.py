@@ -28,8 +28,10 @@ from storage.backups import last_backup
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model
 from storage.console import notes
-from storage.database import Database, open_database
-from storage.database_report import describe_database
+from storage.database.columns import utc_now
+from storage.database.database import Database, open_database
+from storage.database.report import describe_database
+from storage.database.tables import ReplyRow
 from storage.devices import has_gpu
 from storage.errors import StorageError
 from storage.graphs.support import UnsupportedModel
@@ -40,7 +42,6 @@ from storage.processes import TRAINER, signs_of_life
 from storage.quantization import require_quantization
 from storage.retention import count_past, keeps_until
 from storage.safekeeping import OWNER_ONLY
-from storage.schema import ReplyRow, utc_now
 from storage.sentence_encoder import encoder_name
 from storage.settings import EVERY_SERVER, ArenaSettings, Settings
 from storage.spend import describe_spend, is_used_up, spent_on

@@ -18,7 +18,7 @@ from bot.patience import TooMany
 from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.untrusted import show_sentence
-from storage.connections import explain, is_away
+from storage.database.engine import explain, is_away
 from storage.errors import StorageError
 from storage.request_ids import begin_request, take_up
 

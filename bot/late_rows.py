@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bot.outages import outlast
-from storage.connections import is_away
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.engine import is_away
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from bot.chunking import Block, CountTokens, cut_into_chunks
 from bot.deletions import Deletions
 from bot.errors import UserFacingError
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused, EncoderError
 from storage.knowledge import (
     Document,
@@ -33,7 +34,6 @@ from storage.knowledge import (
     waiting_chunks,
 )
 from storage.marking import hold_erasures
-from storage.schema import DocumentKind
 from storage.search import Passage, Question, relevant, search
 from storage.sentence_encoder import BATCH, BundledEncoder, Encoder
 from storage.settings import KnowledgeSettings

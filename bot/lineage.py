@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.untrusted import show_words
+from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.fates import Fate, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
 from storage.personalities import DEFAULT_PERSONALITY
-from storage.schema import NOBODY, GateVerdict, PairSource, RoundStatus, Split
 from storage.trainable import Obstacle
 from storage.votes import Tally, Vote
-from storage.wording import SOURCE_WORDS, count
+from storage.wording import count
 
 VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50

@@ -12,9 +12,9 @@ from bot.splitting import MAX_MESSAGE_CHARS
 from bot.untrusted import show_reason
 from storage.announcements import CanaryStory, MoveStory
 from storage.canaries import Canary, Reading, Trial
-from storage.schema import CanaryStatus
+from storage.database.enums import SOURCE_WORDS, CanaryStatus
 from storage.versions import name_of
-from storage.wording import SOURCE_WORDS, count, tenths
+from storage.wording import count, tenths
 
 CANARY_ENDS = {
     CanaryStatus.PROMOTED: "won",

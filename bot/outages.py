@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage.connections import explain, is_away
+from storage.database.engine import explain, is_away
 
 T = TypeVar("T")
 SHORTEST_PAUSE_S = 0.1

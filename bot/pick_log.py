@@ -8,7 +8,7 @@ from functools import partial
 
 from bot.outages import outlast
 from storage.arenas import Gesture, pick
-from storage.database import Database
+from storage.database.database import Database
 
 
 class PickLog:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 
 from bot.steady import every
-from storage.connections import FAILURES, explain
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.engine import FAILURES, explain
 from storage.errors import ShardTaken
 from storage.processes import HEARTBEAT_S, SILENT_AFTER_S
 from storage.shards import Shards, beat_shards, leave_shards, take_shards

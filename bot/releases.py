@@ -12,9 +12,9 @@ from storage.adapters import AdapterRef, AdapterStore, require_base
 from storage.base_model import BaseModel
 from storage.bindings import AS_TRAINED
 from storage.canaries import CANARY, Canary, canary_in
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus
 from storage.errors import AdapterError
-from storage.schema import CHAMPION, LAST_GOOD, CanaryStatus
 from storage.versions import Version, end_canary, find_version, name_of, read_alias, require_files
 
 log = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from typing import Any
 
 from bot.untrusted import show_reason
 from storage.canaries import Reading, share_of_votes
+from storage.database.enums import CHALLENGER, GateVerdict, RoundStatus
 from storage.evidence import Evidence
 from storage.imports import Imported
 from storage.processes import Sign
 from storage.rounds import Round
-from storage.schema import CHALLENGER, GateVerdict, RoundStatus
 from storage.versions import Alias, AliasMove, Continuation, Version, name_of
 from storage.votes import Tally
 from storage.wording import count, duration

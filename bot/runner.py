@@ -18,7 +18,7 @@ from bot.alerts import TOKEN
 from bot.app import ReactuneBot, create_bot
 from bot.errors import ConnectionRefused, DiscordUnreachable
 from storage.alerts import raise_alert
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.errors import DatabaseError
 from storage.processes import sole_process, sole_token, worker_name
 from storage.settings import TOKEN_VARIABLE, Settings

@@ -11,7 +11,7 @@ from bot.chunking import Block
 from bot.errors import UserFacingError
 from bot.extraction import MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
 from bot.library import Source
-from storage.schema import DocumentKind
+from storage.database.enums import DocumentKind
 from storage.settings import KnowledgeSettings
 
 LOWEST_HEADING = 6

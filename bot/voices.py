@@ -10,8 +10,8 @@ from discord import app_commands
 from bot.errors import UserFacingError
 from bot.permissions import has_named_role, is_admin
 from storage.bindings import Place, Voice, voice_at
+from storage.database.enums import Scope
 from storage.personalities import Personality, list_personalities, personality_named
-from storage.schema import Scope
 
 if TYPE_CHECKING:
     from bot.app import ReactuneBot

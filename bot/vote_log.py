@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bot.outages import LONGEST_PAUSE_S, SHORTEST_PAUSE_S
-from storage.connections import is_away
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.engine import is_away
 from storage.members import note_members
 from storage.personalities import hold_personalities
 from storage.replies import find_reply_ids, request_ids_of

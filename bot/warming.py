@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from bot.engine import Engine
 from bot.releases import Releases
 from bot.steady import every
-from storage.connections import FAILURES, explain
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.engine import FAILURES, explain
+from storage.database.tables import VersionRow
 from storage.errors import AdapterError
-from storage.schema import VersionRow
 from storage.versions import Version, find_version, name_of
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,9 @@ from sqlalchemy import and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from storage.changed_rows import changed_rows
-from storage.schema import AlertRow, plain, utc_now
+from storage.database.columns import utc_now
+from storage.database.rows import changed_rows, plain
+from storage.database.tables import AlertRow
 
 EVERYBODY = ""
 """Scope of what all bots on the database see alike."""

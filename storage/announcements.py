@@ -11,18 +11,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.canaries import Canary
-from storage.changed_rows import changed_rows
-from storage.schema import (
-    CHAMPION,
-    AliasMoveRow,
-    CanaryRow,
-    CanaryStatus,
-    ReplyRow,
-    RoundRow,
-    VoteEventRow,
-    plain,
-    utc_now,
-)
+from storage.database.columns import utc_now
+from storage.database.enums import CHAMPION, CanaryStatus
+from storage.database.rows import changed_rows, plain
+from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundRow, VoteEventRow
 from storage.versions import AliasMove, Version, failed_checks, find_version, line_of_parents
 from storage.votes import not_held_back
 

@@ -14,12 +14,14 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.changed_rows import changed_rows
+from storage.database.columns import utc_now
+from storage.database.enums import ArenaStatus
+from storage.database.rows import changed_rows, plain
+from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.members import note_members
 from storage.personalities import hold_personalities, hold_personality
 from storage.replies import FinishedReply, NewReply, finish_reply, start_reply
-from storage.schema import ArenaAnswerRow, ArenaRow, ArenaStatus, ReplyRow, VoteEventRow, plain, utc_now
 from storage.shards import ALL, Shards
 from storage.versions import find_version, name_of
 from storage.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on

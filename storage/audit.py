@@ -10,7 +10,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
-from storage.schema import NOBODY, AuditOutcome, AuditRow, PersonalityRow, plain
+from storage.database.enums import NOBODY, AuditOutcome
+from storage.database.rows import plain
+from storage.database.tables import AuditRow, PersonalityRow
 
 P = ParamSpec("P")
 T = TypeVar("T")

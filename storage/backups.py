@@ -18,14 +18,15 @@ from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterStore, open_store
 from storage.archives import unpack_archive, write_archive
-from storage.connections import copy_file
 from storage.copying import Say, copy_rows, has_rows, tables
-from storage.database import Database, open_address, open_database
+from storage.database.columns import utc_now
+from storage.database.database import Database, open_address, open_database
+from storage.database.engine import copy_file
+from storage.database.migrate import newest_schema, refuse_newer
+from storage.database.tables import ConsentRow, ErasureRow, HeartbeatRow, VersionRow
 from storage.errors import AdapterError, BackupRefused
-from storage.migrating import newest_schema, refuse_newer
 from storage.privacy import delete_member, withdraw_consent
 from storage.processes import BOT, TRAINER, beat, sole_process, worker_name
-from storage.schema import ConsentRow, ErasureRow, HeartbeatRow, VersionRow, utc_now
 from storage.settings import DatabaseSettings, Settings
 
 DATABASE = "database.sqlite"

@@ -10,6 +10,10 @@ from sqlalchemy import delete, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from storage.database.columns import utc_now
+from storage.database.enums import Scope
+from storage.database.rows import plain
+from storage.database.tables import BindingRow, PersonalityRow
 from storage.errors import PersonalityConflict
 from storage.personalities import (
     DEFAULT_PERSONALITY,
@@ -18,7 +22,6 @@ from storage.personalities import (
     read_personality,
     require_active,
 )
-from storage.schema import BindingRow, PersonalityRow, Scope, plain, utc_now
 
 AS_TRAINED = 1.0
 MAX_STRENGTH = 1.5

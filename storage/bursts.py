@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from storage.schema import NOBODY, QuarantineRule
+from storage.database.enums import NOBODY, QuarantineRule
 from storage.settings import VoteSettings
 from storage.votes import Vote
 

@@ -12,7 +12,7 @@ import typer
 
 from storage.audit import Entry, Wanted, read_trail
 from storage.console import AsJson, Config, progress, read_settings, show, show_plain
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.logs import set_up_logs
 from storage.operator import note_in_trail, operator_deed
@@ -47,8 +47,8 @@ def _audit_line(entry: Entry) -> str:
 @db.command("migrate")
 def migrate_database(config: Config = None, as_json: AsJson = False) -> None:
     """Bring the database to the newest schema, as every start does."""
-    from storage.database import open_migrated
-    from storage.migrating import newest_schema
+    from storage.database.database import open_migrated
+    from storage.database.migrate import newest_schema
 
     settings = read_settings(config)
     set_up_logs(settings, "db")
@@ -74,7 +74,7 @@ def copy_database(
 ) -> None:
     """Copy everything into another database, SQLite or PostgreSQL; stop bot and trainer first."""
     from storage.copying import copy_rows, describe_copy
-    from storage.database import open_address
+    from storage.database.database import open_address
 
     settings = read_settings(config)
     address = target_url or os.environ.get(to_env, "")

@@ -14,10 +14,10 @@ from sqlalchemy import Column, Connection, Integer, Table, bindparam, func, inse
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.migrate import MIGRATION_LOCK, lift_limits
+from storage.database.tables import Base, PseudonymKeyRow, ReplyIdRow, ReplyRow
 from storage.errors import CopyRefused
-from storage.migrating import MIGRATION_LOCK, lift_limits
-from storage.schema import Base, PseudonymKeyRow, ReplyIdRow, ReplyRow
 
 BATCH_ROWS = 2_000
 BORN_WITH_ROWS = (Base.metadata.tables[ReplyIdRow.__tablename__], Base.metadata.tables[PseudonymKeyRow.__tablename__])

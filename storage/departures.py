@@ -9,9 +9,8 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from storage.erasing import Erased, erase_guild, erase_member_in
-from storage.schema import (
-    NOBODY,
+from storage.database.enums import NOBODY
+from storage.database.tables import (
     CorrectionRow,
     DepartureRow,
     DocumentRow,
@@ -20,6 +19,7 @@ from storage.schema import (
     ReplySpeakerRow,
     VoteEventRow,
 )
+from storage.erasing import Erased, erase_guild, erase_member_in
 
 
 @dataclass(frozen=True)

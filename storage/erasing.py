@@ -9,14 +9,9 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, delete, false, or_, select, union, update
 from sqlalchemy.orm import Session
 
-from storage.changed_rows import changed_rows
-from storage.knowledge import erase_documents
-from storage.marking import ReplyIds, hold_erasures, mark_learned
-from storage.memory import begin_anew
-from storage.personalities import hold_personalities
-from storage.privacy import delete_member
-from storage.schema import (
-    NOBODY,
+from storage.database.enums import NOBODY, Origin
+from storage.database.rows import changed_rows
+from storage.database.tables import (
     ArenaRow,
     BindingRow,
     ConversationRow,
@@ -26,7 +21,6 @@ from storage.schema import (
     DocumentSourceRow,
     DocumentSpeakerRow,
     MemberRow,
-    Origin,
     QuarantinedVoteRow,
     ReplyMessageRow,
     ReplyRow,
@@ -35,6 +29,11 @@ from storage.schema import (
     VoteCauseRow,
     VoteEventRow,
 )
+from storage.knowledge import erase_documents
+from storage.marking import ReplyIds, hold_erasures, mark_learned
+from storage.memory import begin_anew
+from storage.personalities import hold_personalities
+from storage.privacy import delete_member
 
 NONE = select(CorrectionRow.id).where(false())
 

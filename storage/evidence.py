@@ -9,9 +9,10 @@ from math import prod
 from sqlalchemy import func, or_, select, true
 from sqlalchemy.orm import Session
 
+from storage.database.enums import Origin, Outcome
+from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
 from storage.members import home_of
 from storage.pseudonyms import Pseudonym, read_pseudonyms, without_mentions
-from storage.schema import CorrectionRow, Origin, Outcome, ReplyRow, VoteEventRow
 from storage.settings import PrivacySettings, VoteSettings
 from storage.trainable import trainable_corrections, trainable_prompts, trainable_replies
 from storage.trust import Ballot, Scales, held_back

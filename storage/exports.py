@@ -15,13 +15,13 @@ from storage.adapter_files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters import AdapterStore
 from storage.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.cards import format_card, settings_of
+from storage.database.enums import SOURCE_WORDS, Lesson
 from storage.errors import ExportRefused
 from storage.personalities import Personality
 from storage.rounds import Round, find_round
-from storage.schema import Lesson
 from storage.settings import Settings
 from storage.versions import Version, line_of_parents, name_of, require_files
-from storage.wording import SOURCE_WORDS, count
+from storage.wording import count
 
 CARD_FILE = "card.toml"
 README_FILE = "README.md"

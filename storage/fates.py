@@ -14,29 +14,24 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
+from storage.database.enums import CHAMPION, GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.tables import (
+    ArenaAnswerRow,
+    ArenaRow,
+    QuarantinedVoteRow,
+    ReplyMessageRow,
+    ReplyRow,
+    RoundPairRow,
+    RoundRow,
+    RoundVoterRow,
+    VersionRow,
+    VoteEventRow,
+)
 from storage.lineage import message_links
 from storage.members import home_of
 from storage.personalities import Personality, list_personalities
 from storage.pseudonyms import read_pseudonyms
 from storage.rounds import TRAINED
-from storage.schema import (
-    CHAMPION,
-    ArenaAnswerRow,
-    ArenaRow,
-    GateVerdict,
-    PairSource,
-    QuarantinedVoteRow,
-    QuarantineStatus,
-    ReplyMessageRow,
-    ReplyRow,
-    RoundPairRow,
-    RoundRow,
-    RoundStatus,
-    RoundVoterRow,
-    Split,
-    VersionRow,
-    VoteEventRow,
-)
 from storage.settings import PrivacySettings, Settings
 from storage.trainable import Obstacle, obstacle_to
 from storage.trust import Scales

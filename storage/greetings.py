@@ -6,7 +6,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from storage.schema import GreetingRow
+from storage.database.tables import GreetingRow
 
 
 def greet(session: Session, user_id: int) -> bool:

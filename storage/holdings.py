@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from storage.schema import (
+from storage.database.tables import (
     ConsentRow,
     ConversationSpeakerRow,
     CorrectionRow,

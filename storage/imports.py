@@ -19,7 +19,8 @@ from storage.adapter_files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel
 from storage.cards import Card, read_card_file, require_meant_for, require_name
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import GateVerdict
 from storage.errors import AdapterError
 from storage.exports import CARD_FILE
 from storage.personalities import (
@@ -30,7 +31,6 @@ from storage.personalities import (
     list_personalities,
     personality_named,
 )
-from storage.schema import GateVerdict
 from storage.versions import Version, learned_from_deleted_data, register, was_withdrawn_for_deletion
 
 COPIED_BYTES = 1_000_000

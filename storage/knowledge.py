@@ -12,8 +12,10 @@ from types import MappingProxyType
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from storage.database.columns import utc_now
+from storage.database.enums import DocumentKind
+from storage.database.tables import ChunkRow, DocumentRow, DocumentSourceRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
-from storage.schema import ChunkRow, DocumentKind, DocumentRow, DocumentSourceRow, DocumentSpeakerRow, utc_now
 from storage.settings import KnowledgeSettings
 from storage.vectors import mirror_vectors
 

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from storage.changed_rows import changed_rows
-from storage.clock import database_now
+from storage.database.enums import RoundStatus
+from storage.database.rows import changed_rows, database_now
+from storage.database.tables import RoundRow
 from storage.errors import LeaseRanOut, RoundConflict
 from storage.processes import SILENT_AFTER_S
-from storage.schema import RoundRow, RoundStatus
 
 LEASE = timedelta(seconds=SILENT_AFTER_S)
 

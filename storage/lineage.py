@@ -11,21 +11,20 @@ from typing import Any, TypeVar
 from sqlalchemy import CTE, Select, select, union
 from sqlalchemy.orm import Session
 
-from storage.pseudonyms import read_pseudonyms
-from storage.schema import (
+from storage.database.enums import PairSource, Split
+from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
     CorrectionRow,
-    PairSource,
     QuarantinedVoteRow,
     ReplyMessageRow,
     ReplyRow,
     RoundPairRow,
     RoundRow,
     RoundVoterRow,
-    Split,
     VoteEventRow,
 )
+from storage.pseudonyms import read_pseudonyms
 from storage.versions import Version, line_of_parents, name_of
 from storage.vote_history import VoteHistory, beginning, read_histories, read_holds
 from storage.votes import Tally, Vote, tally

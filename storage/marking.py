@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from storage.database.columns import utc_now
+from storage.database.enums import RoundStatus
+from storage.database.tables import PersonalityRow, RoundPairRow, RoundRow, VersionRow
 from storage.personalities import DEFAULT_PERSONALITY
-from storage.schema import PersonalityRow, RoundPairRow, RoundRow, RoundStatus, VersionRow, utc_now
 
 ERASURE_LOCK = 7_226_539  # any number that nothing else on the server locks
 DELETED_MEANWHILE = (

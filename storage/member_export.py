@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.pseudonyms import read_pseudonyms
-from storage.schema import (
+from storage.database.columns import utc_now
+from storage.database.tables import (
     ConsentRow,
     ConversationRow,
     ConversationSpeakerRow,
@@ -33,8 +33,8 @@ from storage.schema import (
     RoundVoterRow,
     VoteCauseRow,
     VoteEventRow,
-    utc_now,
 )
+from storage.pseudonyms import read_pseudonyms
 from storage.wording import message_link
 
 FORMAT = "reactune-member"

@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Select, and_, func, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from storage.schema import Basis, CorrectionRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.database.enums import Basis
+from storage.database.tables import CorrectionRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 
 Member = tuple[int | None, int]
 """Where somebody is a member, as `home_of` says, and user id."""

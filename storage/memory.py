@@ -9,9 +9,10 @@ from datetime import datetime
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from storage.changed_rows import changed_rows
+from storage.database.columns import utc_now
+from storage.database.rows import changed_rows, plain
+from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow
 from storage.errors import NoteRefused
-from storage.schema import ConversationRow, ConversationSpeakerRow, MemberNoteRow, plain, utc_now
 
 MAX_NOTES = 10
 MAX_NOTE_CHARS = 120

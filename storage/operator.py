@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from storage.audit import Deed, note_deed
 from storage.console import read_settings
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
 from storage.personalities import DEFAULT_PERSONALITY, open_personality, personality_named
-from storage.schema import AuditOutcome
 from storage.settings import Settings
 
 T = TypeVar("T")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, text
 
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.migrate import MIGRATION_LOCK, lift_limits
+from storage.database.tables import VoteEventRow
 from storage.errors import DatabaseError
-from storage.migrating import MIGRATION_LOCK, lift_limits
-from storage.schema import VoteEventRow
 
 TABLE = VoteEventRow.__tablename__
 WHOLE = f"{TABLE}_whole"

@@ -10,15 +10,10 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
-from storage.changed_rows import changed_rows
-from storage.knowledge import remove_words_of
-from storage.marking import hold_erasures, mark_learned
-from storage.memory import delete_memories
-from storage.personalities import hold_personalities
-from storage.pseudonyms import Pseudonym, read_pseudonyms
-from storage.schema import (
-    NOBODY,
-    Basis,
+from storage.database.columns import utc_now
+from storage.database.enums import NOBODY, Basis, QuarantineRule
+from storage.database.rows import changed_rows
+from storage.database.tables import (
     ConsentRow,
     CorrectionRow,
     DepartureRow,
@@ -27,14 +22,17 @@ from storage.schema import (
     MemberRow,
     QuarantinedVoteRow,
     QuarantineRow,
-    QuarantineRule,
     ReplyRow,
     ReplySpeakerRow,
     RoundVoterRow,
     VoteCauseRow,
     VoteEventRow,
-    utc_now,
 )
+from storage.knowledge import remove_words_of
+from storage.marking import hold_erasures, mark_learned
+from storage.memory import delete_memories
+from storage.personalities import hold_personalities
+from storage.pseudonyms import Pseudonym, read_pseudonyms
 from storage.settings import PrivacySettings
 from storage.trust import held_back
 

@@ -8,9 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from storage.marking import names_of
-from storage.retention import count_past, keeps_until
-from storage.schema import (
+from storage.database.tables import (
     Base,
     ConsentRow,
     ConversationRow,
@@ -34,6 +32,8 @@ from storage.schema import (
     VoteCauseRow,
     VoteEventRow,
 )
+from storage.marking import names_of
+from storage.retention import count_past, keeps_until
 from storage.settings import PrivacySettings
 
 NO_BASIS = "none"

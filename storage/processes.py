@@ -18,9 +18,9 @@ from filelock import FileLock, Timeout
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.clock import database_now
+from storage.database.rows import database_now
+from storage.database.tables import HeartbeatRow
 from storage.errors import DataDirectoryInUse, SettingsError, TokenInUse
-from storage.schema import HeartbeatRow
 
 CREATE_NEW_PROCESS_GROUP = 0x200  # Windows' number; subprocess has the name there alone
 # Ctrl-C reaches every process of a terminal; those that a longer-lived one will end itself are kept out of it.

@@ -9,7 +9,8 @@ from typing import NewType
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.schema import NOBODY, PseudonymKeyRow
+from storage.database.enums import NOBODY
+from storage.database.tables import PseudonymKeyRow
 
 Pseudonym = NewType("Pseudonym", int)
 """63 bits, so that it fits where an id did; never a Discord id."""

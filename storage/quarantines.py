@@ -12,24 +12,14 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.bursts import Burst, SuspectVote, find_bursts
-from storage.changed_rows import changed_rows
-from storage.database import Database
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
+from storage.database.rows import changed_rows, plain
+from storage.database.tables import MemberRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VersionRow
 from storage.errors import QuarantineConflict
 from storage.members import read_talkers
 from storage.personalities import hold_personalities, hold_personality, read_personality
-from storage.schema import (
-    NOBODY,
-    MemberRow,
-    Origin,
-    QuarantinedVoteRow,
-    QuarantineRow,
-    QuarantineRule,
-    QuarantineStatus,
-    ReplyRow,
-    VersionRow,
-    plain,
-    utc_now,
-)
 from storage.settings import VoteSettings
 from storage.trust import WeighedVote, account_creation, weigh_votes
 from storage.votes import Vote, votes_on

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from storage.schema import DocumentRow, DocumentSourceRow, ReplyMessageRow, ReplyRow, ReplySourceRow
+from storage.database.tables import DocumentRow, DocumentSourceRow, ReplyMessageRow, ReplyRow, ReplySourceRow
 
 
 def kept_messages(

@@ -11,18 +11,10 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from storage.database.enums import Basis, Origin, Outcome
+from storage.database.rows import plain
+from storage.database.tables import ReplyIdRow, ReplyMessageRow, ReplyRow, ReplySourceRow, ReplySpeakerRow
 from storage.request_ids import current_request
-from storage.schema import (
-    Basis,
-    Origin,
-    Outcome,
-    ReplyIdRow,
-    ReplyMessageRow,
-    ReplyRow,
-    ReplySourceRow,
-    ReplySpeakerRow,
-    plain,
-)
 from storage.shards import ALL, Shards
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)

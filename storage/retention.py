@@ -9,26 +9,24 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from storage.changed_rows import changed_rows
-from storage.memory import begin_anew
-from storage.personalities import hold_personalities
-from storage.schema import (
+from storage.database.columns import utc_now
+from storage.database.enums import ArenaStatus, Basis, RoundStatus
+from storage.database.rows import changed_rows
+from storage.database.tables import (
     AlertRow,
     ArenaAnswerRow,
     ArenaRow,
-    ArenaStatus,
-    Basis,
     ConversationRow,
     CorrectionRow,
     MemberRow,
     ReplyRow,
     RoundPairRow,
     RoundRow,
-    RoundStatus,
     VersionRow,
     VoteEventRow,
-    utc_now,
 )
+from storage.memory import begin_anew
+from storage.personalities import hold_personalities
 from storage.settings import PrivacySettings
 
 BATCH = 100

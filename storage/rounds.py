@@ -12,25 +12,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from storage.changed_rows import changed_rows
-from storage.clock import database_now
+from storage.database.enums import Lesson, PairSource, RoundStatus, Split
+from storage.database.rows import changed_rows, database_now, plain
+from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
 from storage.errors import RoundConflict
 from storage.leases import new_lease
 from storage.personalities import hold_personality, read_personality, require_active
 from storage.pseudonyms import Pseudonym
-from storage.schema import (
-    CorrectionRow,
-    Lesson,
-    PairSource,
-    ReplyRow,
-    RoundPairRow,
-    RoundRow,
-    RoundStatus,
-    RoundVoterRow,
-    Split,
-    VersionRow,
-    plain,
-)
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)

@@ -9,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from storage.clock import database_now
-from storage.schema import ScheduleRow
+from storage.database.rows import database_now
+from storage.database.tables import ScheduleRow
 
 MAX_STEP_BACK = timedelta(minutes=1)
 """A clock may be set back by so much without anything falling due twice; after a longer jump it counts anew."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
+from storage.database.tables import ChunkRow, DocumentRow
 from storage.knowledge import SearchScope
-from storage.schema import ChunkRow, DocumentRow
 from storage.vectors import Near, VectorIndex
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, delete, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from storage.clock import database_now
+from storage.database.rows import database_now
+from storage.database.tables import HeartbeatRow
 from storage.errors import ShardTaken
 from storage.processes import BOT, SILENT_AFTER_S, beat, place_of
-from storage.schema import HeartbeatRow
 from storage.settings import DiscordSettings
 
 ID_STEP = (

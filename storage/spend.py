@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from storage.schema import SpendRow
+from storage.database.tables import SpendRow
 from storage.settings import RemoteSettings
 
 MILLION = 1_000_000

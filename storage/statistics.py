@@ -13,18 +13,9 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from storage.causes import count_causes
+from storage.database.enums import CHAMPION, Cause, GateVerdict, Origin, PairSource
+from storage.database.tables import ReplyRow, RoundPairRow, RoundRow, VoteEventRow
 from storage.intervals import wilson_interval
-from storage.schema import (
-    CHAMPION,
-    Cause,
-    GateVerdict,
-    Origin,
-    PairSource,
-    ReplyRow,
-    RoundPairRow,
-    RoundRow,
-    VoteEventRow,
-)
 from storage.trust import held_back
 from storage.versions import list_versions, name_of, read_alias
 from storage.vote_history import read_histories

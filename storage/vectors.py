@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from threadpoolctl import ThreadpoolController
 
-from storage.schema import ChunkRow, DocumentRow
+from storage.database.tables import ChunkRow, DocumentRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

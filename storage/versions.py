@@ -10,8 +10,11 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from storage.bell import ring
-from storage.changed_rows import changed_rows
+from storage.database.columns import utc_now
+from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, GateVerdict
+from storage.database.notify import ring
+from storage.database.rows import changed_rows, plain
+from storage.database.tables import AliasMoveRow, AliasRow, CanaryRow, RoundRow, VersionRow
 from storage.errors import (
     AliasConflict,
     AlreadyChampion,
@@ -22,20 +25,6 @@ from storage.errors import (
     VersionWithdrawn,
 )
 from storage.personalities import hold_personality
-from storage.schema import (
-    CHALLENGER,
-    CHAMPION,
-    LAST_GOOD,
-    AliasMoveRow,
-    AliasRow,
-    CanaryRow,
-    CanaryStatus,
-    GateVerdict,
-    RoundRow,
-    VersionRow,
-    plain,
-    utc_now,
-)
 
 BASE_NAME = "base"
 

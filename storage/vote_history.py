@@ -11,7 +11,8 @@ from itertools import pairwise
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from storage.schema import QuarantinedVoteRow, QuarantineRow, QuarantineStatus, RoundRow, VoteEventRow
+from storage.database.enums import QuarantineStatus
+from storage.database.tables import QuarantinedVoteRow, QuarantineRow, RoundRow, VoteEventRow
 from storage.votes import Vote, thumb
 
 

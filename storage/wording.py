@@ -4,18 +4,6 @@ from __future__ import annotations
 
 import math
 
-from storage.schema import REPLAY, PairSource
-
-SOURCE_WORDS = {
-    PairSource.CORRECTION: "suggestions",
-    PairSource.CORRECTED_SAMPLE: "suggestions against other answers",
-    PairSource.SIBLINGS: "siblings",
-    PairSource.LONE_VOTE: "lone votes",
-    PairSource.SINGLE: "single votes",
-    REPLAY: "earlier rounds",
-}
-"""What members read: "3 from suggestions"."""
-
 
 def tenths(number: float) -> str:
     """Return a number as people write it: to a tenth, without a tenth that is none."""

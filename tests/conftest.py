@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 from storage.base_model import BaseModel, resolve_base_model
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.sentence_encoder import ENCODER_PACKAGE
 from storage.settings import DatabaseSettings, Settings
 

@@ -8,18 +8,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.schema import (
-    GateVerdict,
-    PairSource,
+from storage.database.enums import GateVerdict, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
+from storage.database.tables import (
     QuarantinedVoteRow,
     QuarantineRow,
-    QuarantineRule,
-    QuarantineStatus,
     RoundPairRow,
     RoundRow,
-    RoundStatus,
     RoundVoterRow,
-    Split,
     VoteEventRow,
 )
 from storage.versions import Version, register

@@ -19,9 +19,10 @@ from bot.comparison import NO_ANSWER, Comparison
 from reactune import main
 from storage.adapters import AdapterStore
 from storage.base_model import resolve_base_model
-from storage.database import open_database
+from storage.database.database import open_database
+from storage.database.enums import GateVerdict
+from storage.database.tables import RoundRow
 from storage.personalities import ensure_personality
-from storage.schema import GateVerdict, RoundRow
 from storage.settings import Settings, load_settings
 from storage.versions import register
 from storage.votes import Vote

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from storage.database import open_database
-from storage.schema import CorrectionRow, ReplyRow, VoteEventRow
+from storage.database.database import open_database
+from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
 from storage.settings import load_settings
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

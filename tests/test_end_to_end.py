@@ -17,11 +17,11 @@ from bot.app import ReactuneBot
 from bot.failures import is_foreseen
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel
-from storage.database import open_database
+from storage.database.database import open_database
+from storage.database.enums import Basis, GateVerdict, RoundStatus
 from storage.exports import README_FILE
 from storage.imports import import_adapter
 from storage.rounds import Round, latest_round
-from storage.schema import Basis, GateVerdict, RoundStatus
 from storage.settings import Settings, load_settings
 from trainer.worker import run_trainer
 

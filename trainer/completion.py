@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from storage.database.enums import PairSource
 from storage.evidence import RatedReply, WrittenCorrection
-from storage.schema import PairSource
 from storage.settings import PairSettings
 from storage.votes import Vote
 from trainer.degeneration import is_degenerate

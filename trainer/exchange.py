@@ -11,7 +11,7 @@ from typing import Any
 
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.cards import settings_of
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.evidence import read_corrections, read_replies
 from storage.local_pairs import LocalPair, add_local_pair
 from storage.personalities import DEFAULT_PERSONALITY, open_personality

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from storage.schema import GateVerdict
+from storage.database.enums import GateVerdict
 from storage.settings import GateSettings
 from trainer.bootstrap import Contest, win_interval
 from trainer.judge import Judgement

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from storage.connections import FAILURES, explain
-from storage.database import Database
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.engine import FAILURES, explain
 from storage.rounds import OPEN, RoundNumbers, read_numbers
-from storage.schema import utc_now
 from storage.settings import MetricsSettings
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from itertools import product
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from storage.database.enums import PairSource
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.pseudonyms import Pseudonym
-from storage.schema import PairSource
 from storage.votes import Vote
 from trainer.degeneration import is_degenerate
 

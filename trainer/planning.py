@@ -10,10 +10,10 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from storage.database.enums import REPLAY, PairSource, Split
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.pseudonyms import Pseudonym
 from storage.rounds import ManifestPair, RoundVoter
-from storage.schema import REPLAY, PairSource, Split
 from storage.settings import Settings, TrainingSettings
 from storage.trust import Ballots
 from storage.versions import Continuation, Version

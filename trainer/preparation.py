@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from storage.adapters import AdapterRef, AdapterStore, require_base
 from storage.base_model import BaseModel
-from storage.database import Database
+from storage.database.database import Database
 from storage.evidence import read_corrections, read_empty_samples, read_replies
 from storage.personalities import hold_personality
 from storage.privacy import Agreement, read_agreement

@@ -16,8 +16,9 @@ from storage.base_model import BaseModel, resolve_base_model
 from storage.canaries import release_passed
 from storage.cards import settings_of
 from storage.coherence_model import resolve_coherence_model
-from storage.connections import FAILURES, explain
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.engine import FAILURES, explain
+from storage.database.enums import GateVerdict, Lesson, RoundStatus
 from storage.errors import LeaseRanOut, RoundConflict, StorageError
 from storage.leases import require_lease
 from storage.personalities import read_personality, take_cards
@@ -25,7 +26,6 @@ from storage.processes import HEARTBEAT_S
 from storage.quantization import require_quantization
 from storage.replies import newest_base
 from storage.rounds import finish_round, report_progress, require_round
-from storage.schema import GateVerdict, Lesson, RoundStatus
 from storage.settings import Settings
 from storage.versions import Continuation, Version, name_of, register
 from trainer.errors import TrainerError

@@ -11,9 +11,9 @@ from threading import Event, Thread
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.orm import Session
 
-from storage.connections import FAILURES, explain
 from storage.cron import parse_schedule
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.engine import FAILURES, explain
 from storage.errors import RoundConflict
 from storage.personalities import ensure_personality, list_personalities
 from storage.rounds import request_round

@@ -9,11 +9,11 @@ from typing import Any
 
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import SOURCE_WORDS
 from storage.rounds import Round
 from storage.settings import Settings, TrainingSettings
 from storage.versions import Continuation
-from storage.wording import SOURCE_WORDS
 from trainer.dpo import MAX_LABEL_NOISE, PreferencePair, train_dpo
 from trainer.gate import PAIRS, HeldOut
 from trainer.kto import RatedAnswer, train_kto

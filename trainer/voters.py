@@ -8,9 +8,9 @@ from dataclasses import replace
 from math import sqrt
 from typing import Protocol, TypeVar
 
+from storage.database.enums import NOBODY
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.pseudonyms import Pseudonym
-from storage.schema import NOBODY
 from trainer.pairs import Rows
 
 CROWD = 2.0

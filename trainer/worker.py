@@ -12,8 +12,9 @@ from datetime import datetime
 from multiprocessing.context import SpawnProcess
 
 from storage.adapters import open_store
-from storage.connections import FAILURES, explain
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.engine import FAILURES, explain
+from storage.database.enums import Lesson, RoundStatus
 from storage.errors import DataDirectoryInUse, RoundConflict, StorageError
 from storage.leases import renew_lease
 from storage.personalities import open_personality
@@ -28,7 +29,6 @@ from storage.processes import (
     worker_name,
 )
 from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, request_round, require_round
-from storage.schema import Lesson, RoundStatus
 from storage.settings import Settings
 from storage.versions import aliased_digests, all_digests
 from storage.withdrawal import remove_withdrawn, withdraw_adapters

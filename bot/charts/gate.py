@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.charts.frame import BLUE, INK, MUTED, ORANGE, TEXT_PT, YELLOW, Words, annotate, drawable, entitle, leave_empty
-from storage.schema import GateVerdict
+from storage.database.enums import GateVerdict
 from storage.statistics import GateCheck, GateResult
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from bot.charts.frame import (
     leave_empty,
     thin_ticks,
 )
-from storage.schema import PairSource
+from storage.database.enums import SOURCE_WORDS, PairSource
 from storage.statistics import Curve, RoundPairs
-from storage.wording import SOURCE_WORDS, count
+from storage.wording import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bot.charts.frame import BLUE, GREY, MUTED, ORANGE, Words, entitle, leave_empty, thin_ticks
-from storage.schema import Cause
+from storage.database.enums import Cause
 from storage.statistics import Report
 from storage.votes import Tally
 from storage.wording import count

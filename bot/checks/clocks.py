@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from sqlalchemy import text
 
 from bot.checks import Unwell
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.settings import Settings
 
 DISCORD = "https://discord.com/api/v10/gateway"

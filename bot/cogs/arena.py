@@ -42,10 +42,11 @@ from storage.arenas import (
     stop_arena,
     unfinished_arena,
 )
-from storage.connections import FAILURES, explain
+from storage.database.columns import utc_now
+from storage.database.engine import FAILURES, explain
+from storage.database.enums import ArenaStatus
 from storage.errors import ArenaClosed, SettingsError
 from storage.personalities import Personality
-from storage.schema import ArenaStatus, utc_now
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from bot.permissions import require_admin
 from bot.untrusted import show_reason, show_words
 from bot.voices import offer
 from storage.audit import Entry, Wanted, read_trail
-from storage.schema import AuditOutcome
+from storage.database.enums import AuditOutcome
 
 SHOWN = 10
 MOST_SHOWN = 25

@@ -16,11 +16,12 @@ from bot.errors import UserFacingError
 from bot.library import Source
 from bot.outages import outlast
 from bot.sources import PinsChannel, from_message, read_pins
+from storage.database.columns import utc_now
+from storage.database.enums import DocumentKind
 from storage.erasing import Erased, erase_channel, erase_messages, is_kept, note_edit
 from storage.errors import StorageError
 from storage.knowledge import Document, made_of, remove_document
 from storage.recheck import kept_messages
-from storage.schema import DocumentKind, utc_now
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.steady import every
-from storage.connections import FAILURES
+from storage.database.engine import FAILURES
 from storage.departures import cancel_departures, departed_from, known_guilds, known_members, note_departure
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from bot.failures import NOT_MINE, Form, answer_privately
 from bot.message_stream import TROUBLE, is_passing
 from bot.prompting import sanitize
 from bot.vote_log import Cleared, Membership, Reacted, Seen, stored_thumbs
-from storage.connections import is_away
 from storage.corrections import (
     check_correction,
     latest_correction_in_channel,
@@ -28,12 +27,13 @@ from storage.corrections import (
     suggest,
     withdraw,
 )
+from storage.database.columns import utc_now
+from storage.database.engine import is_away
 from storage.evidence import WrittenCorrection, read_corrections
 from storage.members import note_members, strangers
 from storage.personalities import hold_personalities
 from storage.privacy import basis_of_chat
 from storage.replies import Reply, ReplyMessage, find_by_message, find_reply, latest_in_channel, recent_messages
-from storage.schema import utc_now
 from storage.votes import Thumb, thumb
 
 log = logging.getLogger(__name__)

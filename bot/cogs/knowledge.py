@@ -23,10 +23,10 @@ from bot.sources import Channel, from_file, from_link, from_pins, from_text
 from bot.splitting import shorten
 from bot.untrusted import show_safely, show_words
 from bot.voices import CHOICES, offer_personalities, voice_in
+from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge import Document, SearchScope, find_document, list_documents, read_text, remove_document
 from storage.personalities import personality_named
-from storage.schema import DocumentKind
 from storage.search import Passage
 from storage.settings import Settings
 from storage.wording import count

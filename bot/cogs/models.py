@@ -28,7 +28,9 @@ from bot.steady import every
 from bot.voices import WHOSE, chosen_personality, offer, offer_personalities, signed, steered_personality
 from storage.canaries import read_canary
 from storage.cards import settings_of
-from storage.connections import FAILURES, explain
+from storage.database.columns import utc_now
+from storage.database.engine import FAILURES, explain
+from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson
 from storage.errors import PersonalityNotFound
 from storage.evidence import count_evidence
 from storage.lineage import Lineage, votes_behind
@@ -45,7 +47,6 @@ from storage.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from storage.schema import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson, utc_now
 from storage.settings import Settings
 from storage.spend import describe_spend, is_used_up, spent_on
 from storage.statistics import read_report

@@ -32,10 +32,10 @@ from storage.alerts import (
     note_troubles,
     take_alert,
 )
-from storage.connections import FAILURES, explain
+from storage.database.columns import utc_now
+from storage.database.engine import FAILURES, explain
 from storage.personalities import list_personalities
 from storage.processes import worker_name
-from storage.schema import utc_now
 
 log = logging.getLogger(__name__)
 

@@ -32,6 +32,7 @@ from storage.cards import (
     format_card,
     require_name,
 )
+from storage.database.enums import Scope
 from storage.exports import Provenance, read_provenance, zip_version
 from storage.imports import Imported, take_import
 from storage.personalities import (
@@ -45,7 +46,6 @@ from storage.personalities import (
     read_personality,
     restore_personality,
 )
-from storage.schema import Scope
 from storage.versions import read_alias, version_named
 from storage.wording import count
 

@@ -32,10 +32,10 @@ from storage.canaries import (
     start_canary,
     stop_canary,
 )
-from storage.connections import FAILURES, explain
+from storage.database.columns import utc_now
+from storage.database.engine import FAILURES, explain
 from storage.errors import StorageError
 from storage.personalities import Personality, list_personalities
-from storage.schema import utc_now
 from storage.settings import VoteSettings
 from storage.versions import ask_gate, find_version, name_of, version_named
 

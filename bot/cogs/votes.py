@@ -25,6 +25,8 @@ from bot.permissions import NotAnAdmin, is_admin, named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.untrusted import show_reason
 from bot.voices import may_steer
+from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
+from storage.database.tables import QuarantinedVoteRow
 from storage.errors import QuarantineConflict
 from storage.lineage import message_links
 from storage.personalities import list_personalities
@@ -36,7 +38,6 @@ from storage.quarantines import (
     recent_decisions,
     voters_in,
 )
-from storage.schema import NOBODY, QuarantinedVoteRow, QuarantineRule, QuarantineStatus
 
 log = logging.getLogger(__name__)
 

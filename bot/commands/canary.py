@@ -82,7 +82,7 @@ def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
 def _canary_status(session: Session, personality_id: int, settings: VoteSettings) -> tuple[dict[str, Any], str]:
     from bot.news import canary_data, describe_canary, describe_last_canary
     from storage.canaries import latest_canary, read_canary
-    from storage.schema import utc_now
+    from storage.database.columns import utc_now
     from storage.versions import find_version
 
     reading = read_canary(session, personality_id, settings)

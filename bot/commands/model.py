@@ -23,7 +23,7 @@ from storage.versions import list_versions, name_of, read_alias, version_named
 def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
     """List the versions with their votes, newest first."""
     from bot.reports import describe_versions
-    from storage.schema import CHALLENGER
+    from storage.database.enums import CHALLENGER
     from storage.votes import tally_by_version
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
@@ -88,7 +88,7 @@ def draw_model_report(
 ) -> None:
     """Draw approval, votes, pairs, training and the gate into a picture."""
     from bot.charts.report import describe_report, draw_report
-    from storage.schema import utc_now
+    from storage.database.columns import utc_now
     from storage.statistics import read_report
 
     if file.suffix.lower() != ".png":

@@ -12,7 +12,7 @@ import typer
 from storage.adapters import open_store, require_base
 from storage.audit import note_deed
 from storage.console import AsJson, Config, Personality, progress, read_settings, show
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.operator import look_up, operator_deed
 from storage.personalities import DEFAULT_PERSONALITY

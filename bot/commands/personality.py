@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.adapters import open_store
 from storage.console import AsJson, Config, progress, read_settings, show, show_plain
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.operator import note_in_trail, operator_deed, operator_name, with_cards
 from storage.personalities import list_personalities, personality_named

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import typer
 
 from storage.console import AsJson, Config, read_settings, show_plain
-from storage.database import open_database
+from storage.database.database import open_database
 
 privacy = typer.Typer(no_args_is_help=True, help="Privacy: what is stored of members.")
 
@@ -17,8 +17,8 @@ privacy = typer.Typer(no_args_is_help=True, help="Privacy: what is stored of mem
 def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
     """Show what is stored of members, by basis and age, and what was agreed, deleted and marked."""
     from bot.privacy_texts import report_lines
+    from storage.database.columns import utc_now
     from storage.privacy_report import report_privacy
-    from storage.schema import utc_now
 
     settings = read_settings(config)
     database = open_database(settings)

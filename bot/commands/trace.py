@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from storage.console import AsJson, Config, read_settings, show_plain
-from storage.database import open_database
+from storage.database.database import open_database
 
 
 def trace_request(

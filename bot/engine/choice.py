@@ -14,7 +14,7 @@ from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
 from storage.graphs.verdict import prefers_graphs
 from storage.settings import Settings
 

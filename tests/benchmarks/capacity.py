@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import text
 
-from storage.database import Database
+from storage.database.database import Database
 from storage.personalities import ensure_personality
 from tests.benchmarks.capacity_gateway import events_per_s
 from tests.benchmarks.capacity_load import ANSWER, VOTE, Load, Seen, run_load

@@ -23,11 +23,12 @@ from bot.vote_log import Reacted, VoteLog
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel
 from storage.bindings import Place, voice_at
-from storage.database import Database
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import Outcome, Scope
 from storage.memory import list_notes
 from storage.privacy import basis_of_chat, erased_since
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
-from storage.schema import Outcome, Scope, utc_now
 from storage.votes import Thumb
 from tests.benchmarks.votes import open_at
 

@@ -25,7 +25,8 @@ from bot.tastes import Taste, find_taste
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.coherence_model import resolve_coherence_model
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
 from storage.leases import renew_lease
 from storage.members import note_members
 from storage.personalities import ensure_personality
@@ -33,7 +34,6 @@ from storage.processes import HEARTBEAT_S, worker_name
 from storage.pseudonyms import read_pseudonyms
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.rounds import Round, claim_round, read_voters, request_round, require_round
-from storage.schema import CHAMPION, Basis, GateVerdict, Outcome
 from storage.settings import Settings, load_settings
 from storage.versions import Version, list_versions, name_of, promote, read_alias
 from storage.votes import Thumb, VoteEvent, append_events

@@ -9,7 +9,7 @@ import simcord
 
 import reactune  # noqa: F401  # the command line loads it before the bot
 from bot.app import create_bot
-from storage.schema import Basis
+from storage.database.enums import Basis
 from storage.settings import EVERY_SERVER, load_settings, variable_name
 
 CONNECTED, FIRST_TEXT, ANSWERED = "connected", "first text", "answered"

@@ -19,7 +19,7 @@ from rich.console import Console
 from bot.engine import Engine, GenerationRequest, Sampling
 from bot.engine.choice import start_engine
 from storage.base_model import resolve_base_model
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.personalities import ensure_personality
 from storage.rounds import latest_round, request_round
 from storage.settings import Settings, load_settings

@@ -13,7 +13,7 @@ from bot.engine.remote.engine import RemoteEngine
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
 from storage.settings import Settings
 from tests.llama_server import serve
 

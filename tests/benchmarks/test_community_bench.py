@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.schema import GateVerdict
+from storage.database.enums import GateVerdict
 from storage.versions import Version
 from tests.benchmarks.community import Standing, _row, _summary
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
 from storage.replies import add_message
 from storage.settings import DatabaseSettings, Settings
 from storage.votes import Thumb, VoteEvent, append_events

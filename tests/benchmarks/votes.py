@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import insert, select, text
 
-from storage.database import Database, open_database
-from storage.schema import ReplyRow, VoteEventRow, utc_now
+from storage.database.columns import utc_now
+from storage.database.database import Database, open_database
+from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings import DatabaseSettings, Settings
 from storage.votes import Thumb, VoteEvent, append_events, current_votes, votes_on
 from tests.benchmarks.report import machine, versions

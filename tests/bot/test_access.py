@@ -11,7 +11,7 @@ import bot.app
 from bot.access import AlwaysServed, Refusal, Served, refusal_in
 from bot.access import Place as Where
 from bot.failures import Form
-from storage.schema import ReplyRow, VoteEventRow
+from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings import EVERY_SERVER, AccessSettings
 
 HERE, ELSEWHERE, CATEGORY, CHANNEL, ROLE = 1, 2, 3, 4, 5

@@ -10,8 +10,9 @@ from sqlalchemy import text
 from bot.alerts import TOKEN
 from bot.cogs.operations import LOOK_INTERVAL_S
 from storage.alerts import raise_alert
+from storage.database.enums import QuarantineStatus, RoundStatus
+from storage.database.tables import AlertRow, QuarantineRow
 from storage.processes import worker_name
-from storage.schema import AlertRow, QuarantineRow, QuarantineStatus, RoundStatus
 from tests.past import add_round
 
 SOON_S = LOOK_INTERVAL_S + 1
@@ -85,7 +86,9 @@ async def test_without_a_channel_the_log_has_it(env, fail_a_round, caplog, rows)
 
 
 async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, place):
-    from storage.schema import QuarantinedVoteRow, QuarantineRule, utc_now
+    from storage.database.columns import utc_now
+    from storage.database.enums import QuarantineRule
+    from storage.database.tables import QuarantinedVoteRow
 
     await place.ask("hi")
 

@@ -19,23 +19,12 @@ from bot.doctor import examine
 from bot.engine import Finish, GenerationFailed
 from storage.adapters import AdapterStore
 from storage.arenas import Gesture, stop_arena
+from storage.database.columns import utc_now
+from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
+from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.errors import SettingsError
 from storage.greetings import greet
 from storage.privacy import delete_member
-from storage.schema import (
-    NOBODY,
-    ArenaAnswerRow,
-    ArenaRow,
-    ArenaStatus,
-    Basis,
-    MemberRow,
-    Origin,
-    Outcome,
-    ReplyRow,
-    ReplySpeakerRow,
-    VoteEventRow,
-    utc_now,
-)
 from storage.versions import promote, read_alias, register
 from storage.votes import Vote
 from tests.storage.test_adapters import publish

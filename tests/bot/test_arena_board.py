@@ -19,7 +19,7 @@ from bot.arena_board import (
     share_room,
 )
 from storage.arenas import Arena, ArenaAnswer
-from storage.schema import ArenaStatus
+from storage.database.enums import ArenaStatus
 from storage.settings import OutputSettings
 
 NOON = datetime(2026, 11, 4, 12, tzinfo=UTC)

@@ -9,9 +9,10 @@ from bot.audit import is_for_admins
 from bot.permissions import NotAnAdmin
 from bot.reports import sentence
 from storage.audit import Deed, Wanted, audited, note_deed, read_trail
-from storage.database import open_database
+from storage.database.database import open_database
+from storage.database.enums import AuditOutcome
+from storage.database.tables import AuditRow, BindingRow, PersonalityRow
 from storage.personalities import ensure_personality
-from storage.schema import AuditOutcome, AuditRow, BindingRow, PersonalityRow
 from tests.word_encoder import WordEncoder
 
 # What each admin command is given; every one of the tree is here, or the first test fails.

@@ -15,22 +15,10 @@ from bot.engine import GenerationFailed
 from storage.adapters import WEIGHTS_FILE, AdapterStore
 from storage.announcements import tell_story
 from storage.canaries import answers_with_challenger, release_passed, start_canary
+from storage.database.columns import utc_now
+from storage.database.enums import CanaryStatus, GateVerdict, Outcome, QuarantineRule, QuarantineStatus, RoundStatus
+from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, RoundRow
 from storage.rounds import claim_round, finish_round
-from storage.schema import (
-    AliasMoveRow,
-    CanaryRow,
-    CanaryStatus,
-    GateVerdict,
-    Outcome,
-    QuarantinedVoteRow,
-    QuarantineRow,
-    QuarantineRule,
-    QuarantineStatus,
-    ReplyRow,
-    RoundRow,
-    RoundStatus,
-    utc_now,
-)
 from storage.settings import ReleaseSettings
 from storage.versions import promote, read_alias, register, roll_back, version_named
 from storage.votes import Vote

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.schema import VoteCauseRow
+from storage.database.tables import VoteCauseRow
 
 MENU = "What is wrong with it?"
 

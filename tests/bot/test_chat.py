@@ -12,8 +12,9 @@ from sqlalchemy import delete, update
 from bot.app import create_bot
 from bot.engine import Finish, GenerationFailed
 from bot.message_stream import CURSOR
+from storage.database.enums import Basis, Outcome
+from storage.database.tables import ReplyMessageRow, ReplyRow, ReplySpeakerRow
 from storage.privacy import delete_member
-from storage.schema import Basis, Outcome, ReplyMessageRow, ReplyRow, ReplySpeakerRow
 from storage.votes import Vote
 
 

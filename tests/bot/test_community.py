@@ -8,7 +8,7 @@ from bot.community import MEMBERS, Answered, OtherBase, is_settled, read_answers
 from bot.engine import RenderedPrompt
 from bot.tastes import find_taste
 from storage.base_model import BUNDLED_NAME, BaseModel
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
 from storage.evidence import read_replies
 from storage.personalities import ensure_personality
 from storage.settings import Settings

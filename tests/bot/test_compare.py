@@ -17,7 +17,7 @@ from bot.engine import Finish, GenerationFailed
 from bot.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
 from bot.releases import BASE_RELEASE, Release
 from storage.adapters import WEIGHTS_FILE, AdapterStore
-from storage.schema import ReplyRow, VoteEventRow
+from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings import OutputSettings
 from storage.versions import register
 from tests.storage.test_adapters import publish

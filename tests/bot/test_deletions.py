@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from storage.schema import (
-    Basis,
+from storage.database.enums import Basis
+from storage.database.tables import (
     ChunkRow,
     ConversationRow,
     DocumentRow,

@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from storage.schema import NOBODY, ConversationRow, DepartureRow, ReplyRow, VoteEventRow, utc_now
+from storage.database.columns import utc_now
+from storage.database.enums import NOBODY
+from storage.database.tables import ConversationRow, DepartureRow, ReplyRow, VoteEventRow
 from tests.seeding import add_reply
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from bot.doctor import examine
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.processes import TRAINER, beat
 from tests.tiny_model import build_tiny_base

@@ -9,8 +9,8 @@ import pytest
 
 from bot.gaps import group_gaps, question_of
 from bot.quoting import add_quotes
+from storage.database.tables import DocumentRow, VoteCauseRow
 from storage.gaps import Gap
-from storage.schema import DocumentRow, VoteCauseRow
 from storage.search import Passage
 from storage.sentence_encoder import BundledEncoder
 from tests.bot.test_causes import choose

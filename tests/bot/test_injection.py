@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bot.engine.rendering import Renderer
 from bot.prompting import Turn, sanitize, to_messages
 from bot.quoting import add_quotes
-from storage.schema import AliasMoveRow, AuditRow, ReplyRow, RoundRow
+from storage.database.tables import AliasMoveRow, AuditRow, ReplyRow, RoundRow
 from storage.search import Passage
 from tests.tiny_model import build_tiny_base
 from tests.word_encoder import WordEncoder

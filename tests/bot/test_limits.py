@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.limits import HOUR_S, MINUTE_S, SlidingWindows, Window, windows_of
-from storage.schema import CorrectionRow, ReplyRow
+from storage.database.tables import CorrectionRow, ReplyRow
 from storage.settings import LimitSettings
 
 

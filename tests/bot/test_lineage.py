@@ -10,17 +10,9 @@ from hypothesis import strategies as st
 
 from bot.lineage import PLAIN, fate_lines
 from bot.long_answers import fit_lines
+from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
 from storage.fates import Fate, Role, VoteFate, VoteUse
-from storage.schema import (
-    ArenaAnswerRow,
-    ArenaRow,
-    GateVerdict,
-    PairSource,
-    QuarantineStatus,
-    ReplyRow,
-    RoundStatus,
-    Split,
-)
 from storage.trainable import Obstacle
 from storage.versions import promote
 from storage.votes import Vote

@@ -6,8 +6,8 @@ import pytest
 
 from bot.engine import Finish
 from bot.prompting import with_memory
+from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow, ReplySpeakerRow
 from storage.privacy import delete_member
-from storage.schema import ConversationRow, ConversationSpeakerRow, MemberNoteRow, ReplySpeakerRow
 
 
 @pytest.fixture

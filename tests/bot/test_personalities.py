@@ -7,8 +7,9 @@ import pytest
 from bot.app import create_bot
 from storage.adapters import AdapterStore
 from storage.cards import Card, Example, format_card
+from storage.database.enums import Scope
+from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow
 from storage.personalities import create_personality, personality_named
-from storage.schema import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow, Scope
 from storage.versions import promote, read_alias, register
 from tests.storage.test_adapters import publish
 

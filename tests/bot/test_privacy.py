@@ -8,13 +8,8 @@ import json
 import pytest
 
 from bot.member_files import pack
-from storage.schema import (
-    Basis,
-    ConsentRow,
-    GreetingRow,
-    ReplyRow,
-    VoteEventRow,
-)
+from storage.database.enums import Basis
+from storage.database.tables import ConsentRow, GreetingRow, ReplyRow, VoteEventRow
 from storage.votes import Vote
 
 

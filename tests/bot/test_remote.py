@@ -24,8 +24,8 @@ from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForTod
 from bot.health import Check
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
-from storage.database import Database, open_database
-from storage.schema import utc_now
+from storage.database.columns import utc_now
+from storage.database.database import Database, open_database
 from storage.settings import Settings, load_settings
 from storage.spend import Spend, add_spend, spent_on
 from tests.bot.test_engine import answer, finished, request, started

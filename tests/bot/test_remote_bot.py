@@ -12,7 +12,9 @@ from bot.doctor import examine
 from bot.engine import GenerationFailed, GenerationRequest
 from bot.errors import ServersUnreachable, SpentForToday, UserFacingError
 from storage.base_model import BaseModel, resolve_base_model, without_weights
-from storage.schema import Outcome, ReplyRow, utc_now
+from storage.database.columns import utc_now
+from storage.database.enums import Outcome
+from storage.database.tables import ReplyRow
 from storage.settings import Settings
 from storage.spend import Spend, add_spend
 from tests.bot.conftest import Place

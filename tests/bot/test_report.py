@@ -19,7 +19,7 @@ from bot.charts.gate import MOST_CHECKS, gate_words
 from bot.charts.report import build_figure, describe_report, draw_report
 from bot.charts.rounds import curve_words, smoothed, sources_words
 from bot.charts.votes import days_words
-from storage.schema import GateVerdict, PairSource
+from storage.database.enums import GateVerdict, PairSource
 from storage.statistics import Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.votes import Tally
 

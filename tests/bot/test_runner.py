@@ -21,10 +21,11 @@ from sqlalchemy import select
 from bot.app import ReactuneBot, create_bot
 from bot.errors import ConnectionRefused, DiscordUnreachable
 from bot.runner import run_bot
-from storage.database import open_database
+from storage.database.database import open_database
+from storage.database.enums import Outcome
+from storage.database.tables import AlertRow, ReplyRow
 from storage.errors import DataDirectoryInUse, TokenInUse
 from storage.processes import BOT, sole_process, sole_token
-from storage.schema import AlertRow, Outcome, ReplyRow
 from storage.votes import current_votes
 
 TOKEN = "not.a.token"
@@ -233,7 +234,7 @@ import simcord
 from pathlib import Path
 from bot.app import create_bot
 from storage.base_model import BaseModel
-from storage.schema import Basis
+from storage.database.tables import Basis
 from storage.settings import load_settings
 from tests.bot.scripted_engine import ScriptedEngine
 

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import update
 
 from bot.presence import Presence
+from storage.database.enums import Outcome
+from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken
-from storage.schema import HeartbeatRow, Outcome, ReplyRow
 from storage.shards import ALL, Shards, take_shards
 from tests.seeding import add_reply
 

@@ -6,8 +6,9 @@ import discord
 import pytest
 from sqlalchemy import select
 
+from storage.database.enums import QuarantineStatus
+from storage.database.tables import QuarantineRow, VoteEventRow
 from storage.pseudonyms import read_pseudonyms
-from storage.schema import QuarantineRow, QuarantineStatus, VoteEventRow
 from storage.settings import VoteSettings
 from storage.trust import read_ballots
 

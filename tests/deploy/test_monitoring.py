@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 
 from bot.metrics import Metrics
+from storage.database.columns import utc_now
+from storage.database.enums import RoundStatus
 from storage.rounds import RoundNumbers
-from storage.schema import RoundStatus, utc_now
 from trainer.metrics import _families
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.base_model import BaseModel, resolve_base_model
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
 from storage.personalities import ensure_personality
 from storage.settings import DatabaseSettings, Settings
 from tests.postgres import PostgresServer, running_postgres

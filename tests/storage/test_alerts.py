@@ -18,9 +18,11 @@ from storage.alerts import (
     note_troubles,
     take_alert,
 )
-from storage.database import Database
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import CanaryStatus, RoundStatus
+from storage.database.tables import AlertRow, CanaryRow
 from storage.personalities import ensure_personality
-from storage.schema import AlertRow, CanaryRow, CanaryStatus, RoundStatus, utc_now
 from tests.past import add_round, add_version
 from tests.storage.together import together
 

@@ -11,19 +11,10 @@ from sqlalchemy.orm import Session
 
 from storage.announcements import CanaryStory, MoveStory, give_back, has_news, take_news, tell_story
 from storage.canaries import Canary, start_canary, stop_canary
-from storage.database import Database
-from storage.schema import (
-    AliasMoveRow,
-    CanaryRow,
-    GateVerdict,
-    QuarantinedVoteRow,
-    QuarantineRow,
-    QuarantineRule,
-    QuarantineStatus,
-    RoundRow,
-    RoundStatus,
-    utc_now,
-)
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import GateVerdict, QuarantineRule, QuarantineStatus, RoundStatus
+from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, RoundRow
 from storage.settings import ReleaseSettings
 from storage.versions import AliasMove, Version, promote, read_alias, register, roll_back
 from storage.votes import Vote

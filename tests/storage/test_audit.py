@@ -4,9 +4,9 @@ from sqlalchemy.orm import Session
 
 from storage.audit import Deed, Wanted, note_deed, read_trail
 from storage.cards import Card
+from storage.database.enums import AuditOutcome
 from storage.personalities import create_personality, ensure_personality
 from storage.privacy import delete_member
-from storage.schema import AuditOutcome
 
 HERE, THERE = 11, 12
 

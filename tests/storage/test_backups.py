@@ -19,12 +19,12 @@ from sqlalchemy.orm import Session
 
 from storage.adapters import open_store
 from storage.backups import BACKUP, make_backup, restore_backup
-from storage.database import open_database
+from storage.database.database import open_database
+from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member
 from storage.processes import BOT, last_beat, sole_process, worker_name
-from storage.schema import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.settings import DatabaseSettings, DataSettings, Settings
 from storage.versions import register
 from storage.votes import Vote, votes_on

@@ -16,7 +16,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.bursts import Burst, SuspectVote, find_bursts
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
+from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
 from storage.errors import QuarantineConflict
 from storage.members import note_members
 from storage.personalities import ensure_personality
@@ -31,7 +33,6 @@ from storage.quarantines import (
     recent_decisions,
     voters_in,
 )
-from storage.schema import NOBODY, Origin, QuarantinedVoteRow, QuarantineRow, QuarantineRule, QuarantineStatus, ReplyRow
 from storage.settings import VoteSettings
 from storage.trust import read_ballots
 from storage.versions import register

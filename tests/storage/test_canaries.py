@@ -32,27 +32,29 @@ from storage.canaries import (
     start_canary,
     stop_canary,
 )
-from storage.database import Database
-from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
-from storage.members import note_members
-from storage.schema import (
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import (
     CHALLENGER,
     CHAMPION,
     LAST_GOOD,
-    CanaryRow,
     CanaryStatus,
     GateVerdict,
     Origin,
     Outcome,
-    QuarantinedVoteRow,
-    QuarantineRow,
     QuarantineRule,
     QuarantineStatus,
+)
+from storage.database.tables import (
+    CanaryRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
     ReplyMessageRow,
     ReplyRow,
     VoteEventRow,
-    utc_now,
 )
+from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
+from storage.members import note_members
 from storage.settings import ReleaseSettings, VoteSettings
 from storage.trust import weigh_votes
 from storage.versions import Version, end_canary, move_alias, promote, read_alias, register, roll_back

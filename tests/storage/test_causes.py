@@ -5,11 +5,12 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from storage.causes import count_causes, give_cause, wrong_facts
+from storage.database.columns import utc_now
+from storage.database.enums import Cause
 from storage.fates import Fate, fate_of_votes
 from storage.personalities import read_personality
 from storage.privacy import delete_member, read_agreement
 from storage.pseudonyms import read_pseudonyms
-from storage.schema import Cause, utc_now
 from storage.settings import Settings, VoteSettings
 from storage.statistics import read_report
 from storage.trust import QUARANTINE, WRONG_FACT, read_ballots

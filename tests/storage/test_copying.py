@@ -16,10 +16,11 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from storage.copying import copy_rows, tables
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import DocumentKind
+from storage.database.tables import Base, ChunkRow, DocumentRow, PersonalityRow, ReplyRow, VoteEventRow
 from storage.errors import CopyRefused
 from storage.personalities import ensure_personality
-from storage.schema import Base, ChunkRow, DocumentKind, DocumentRow, PersonalityRow, ReplyRow, VoteEventRow
 from storage.votes import Vote
 from tests.postgres import PostgresServer
 from tests.random_rows import fill

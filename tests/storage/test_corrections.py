@@ -15,9 +15,10 @@ from storage.corrections import (
     suggest,
     withdraw,
 )
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import Basis
+from storage.database.tables import CorrectionRow, ReplyRow
 from storage.errors import CorrectionRefused
-from storage.schema import Basis, CorrectionRow, ReplyRow
 from storage.settings import CorrectionSettings
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply
 

@@ -9,7 +9,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from storage.corrections import suggest
-from storage.database import Database
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Split
+from storage.database.tables import DepartureRow, GreetingRow, MemberRow, ReplyRow, VoteEventRow
 from storage.departures import (
     Departure,
     cancel_departures,
@@ -28,20 +31,6 @@ from storage.privacy import consenting, delete_member, give_consent, read_agreem
 from storage.replies import NO_SOURCES, NewReply, Sources, find_reply, start_reply
 from storage.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
 from storage.samples import DrawnAnswer, record_samples
-from storage.schema import (
-    NOBODY,
-    Basis,
-    DepartureRow,
-    GreetingRow,
-    MemberRow,
-    Origin,
-    PairSource,
-    ReplyRow,
-    RoundStatus,
-    Split,
-    VoteEventRow,
-    utc_now,
-)
 from storage.votes import Vote, current_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
 from tests.storage.test_privacy import marked, train_on

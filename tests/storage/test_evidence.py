@@ -9,11 +9,13 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.corrections import withdraw
+from storage.database.columns import utc_now
+from storage.database.enums import Basis, Origin, Outcome, QuarantineStatus
+from storage.database.tables import QuarantineRow
 from storage.evidence import Evidence, RatedReply, count_evidence, read_corrections, read_replies
 from storage.members import note_members
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
-from storage.schema import Basis, Origin, Outcome, QuarantineRow, QuarantineStatus, utc_now
 from storage.settings import PrivacySettings, VoteSettings
 from storage.trust import Ballot, read_ballots
 from storage.votes import Vote

@@ -15,12 +15,13 @@ from transformers import AutoModelForCausalLM
 from storage.adapters import WEIGHTS_FILE, AdapterStore, require_base
 from storage.base_model import BaseModel
 from storage.cards import Card, Example
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import GateVerdict, RoundStatus
+from storage.database.tables import VersionRow
 from storage.errors import AdapterError, ExportRefused, PersonalityNotFound
 from storage.exports import CARD_FILE, README_FILE, Provenance, export_version, read_provenance, zip_version
 from storage.imports import import_adapter, largest_export, read_export_card, register_import, unpacked
 from storage.personalities import create_personality, personality_named
-from storage.schema import GateVerdict, RoundStatus, VersionRow
 from storage.settings import Settings
 from storage.versions import register
 from tests.past import add_round

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.causes import give_cause
+from storage.database.enums import Cause
 from storage.gaps import open_gaps, settle_gaps
-from storage.schema import Cause
 from storage.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import DocumentKind
+from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
 from storage.knowledge import (
     NewChunk,
@@ -27,7 +29,6 @@ from storage.knowledge import (
 )
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member
-from storage.schema import ChunkRow, DocumentKind, DocumentRow, DocumentSpeakerRow
 from storage.search import Question, coverage, fuse, search
 from storage.settings import KnowledgeSettings
 from storage.vectors import (

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from storage.database.enums import Basis, GateVerdict, Outcome, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
 from storage.evidence import count_evidence
 from storage.fates import Fate, Role, fate_of_votes, replies_on_message
@@ -16,19 +18,6 @@ from storage.lineage import votes_behind
 from storage.members import note_members
 from storage.personalities import read_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
-from storage.schema import (
-    ArenaAnswerRow,
-    ArenaRow,
-    Basis,
-    GateVerdict,
-    Outcome,
-    PairSource,
-    QuarantineStatus,
-    ReplyMessageRow,
-    ReplyRow,
-    RoundStatus,
-    Split,
-)
 from storage.settings import PrivacySettings, Settings
 from storage.trainable import Obstacle
 from storage.trust import DISCORD_EPOCH

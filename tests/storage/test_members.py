@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from storage.database.tables import ReplyRow
 from storage.members import Memberships, note_members
-from storage.schema import ReplyRow
 from tests.seeding import ALICE, BOB, CAROL, add_reply
 
 GUILD = 7

@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from storage.bindings import AS_TRAINED, MAX_STRENGTH, Place, bind, list_bindings, unbind, voice_at
 from storage.cards import Card, Example
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import CHAMPION, Scope
+from storage.database.tables import CardRevisionRow
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
 from storage.personalities import (
     DEFAULT_PERSONALITY,
@@ -25,7 +27,6 @@ from storage.personalities import (
     restore_personality,
     take_cards,
 )
-from storage.schema import CHAMPION, CardRevisionRow, Scope
 from storage.settings import PersonalitySettings, Settings
 from storage.versions import read_alias
 

@@ -14,7 +14,22 @@ from sqlalchemy.orm import Session
 
 from storage.base_model import BaseModel
 from storage.corrections import suggest, withdraw
-from storage.database import Database
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import NOBODY, Basis, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
+from storage.database.tables import (
+    Base,
+    CorrectionRow,
+    DocumentRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    ReplyMessageRow,
+    ReplyRow,
+    ReplySourceRow,
+    ReplySpeakerRow,
+    VersionRow,
+    VoteEventRow,
+)
 from storage.personalities import ensure_personality
 from storage.privacy import (
     Deletion,
@@ -39,27 +54,6 @@ from storage.rounds import (
     set_manifest,
 )
 from storage.samples import DrawnAnswer, record_samples
-from storage.schema import (
-    NOBODY,
-    Base,
-    Basis,
-    CorrectionRow,
-    DocumentRow,
-    PairSource,
-    QuarantinedVoteRow,
-    QuarantineRow,
-    QuarantineRule,
-    QuarantineStatus,
-    ReplyMessageRow,
-    ReplyRow,
-    ReplySourceRow,
-    ReplySpeakerRow,
-    RoundStatus,
-    Split,
-    VersionRow,
-    VoteEventRow,
-    utc_now,
-)
 from storage.settings import PrivacySettings
 from storage.versions import Version, list_versions, register
 from storage.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on

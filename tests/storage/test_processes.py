@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
+from storage.database.columns import utc_now
+from storage.database.tables import HeartbeatRow
 from storage.errors import DataDirectoryInUse, SettingsError, TokenInUse
 from storage.processes import (
     BOT,
@@ -27,7 +29,6 @@ from storage.processes import (
     sole_token,
     worker_name,
 )
-from storage.schema import HeartbeatRow, utc_now
 
 HOLDER = """
 import sys, time

@@ -14,15 +14,16 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import NOBODY
+from storage.database.tables import PseudonymKeyRow, RoundVoterRow
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member
 from storage.pseudonyms import Pseudonyms, read_pseudonyms, without_mentions
 from storage.rounds import RoundVoter, claim_round, read_voters, request_round, set_manifest
-from storage.schema import NOBODY, PseudonymKeyRow, RoundVoterRow
 from tests.seeding import ALICE, BOB
 from tests.storage.conftest import settings_for
-from tests.storage.test_database import downgrade
+from tests.storage.database.test_database import downgrade
 
 KEY = bytes(range(32))
 

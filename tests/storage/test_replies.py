@@ -9,6 +9,9 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from storage.database.columns import utc_now
+from storage.database.enums import Basis, Outcome
+from storage.database.tables import ReplyRow
 from storage.personalities import ensure_personality
 from storage.replies import (
     FinishedReply,
@@ -27,7 +30,6 @@ from storage.replies import (
     start_reply,
     was_called_into,
 )
-from storage.schema import Basis, Outcome, ReplyRow, utc_now
 from tests.seeding import ALICE, BOB, CHANNEL, add_reply, message_of
 
 

@@ -13,7 +13,10 @@ from sqlalchemy.orm import Session
 
 from storage.alerts import EVERYBODY, Trouble, note_troubles
 from storage.arenas import prepare_arena
-from storage.database import Database
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
+from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
 from storage.departures import note_departure
 from storage.holdings import count_holdings
 from storage.member_export import export_member
@@ -24,20 +27,6 @@ from storage.privacy import delete_member, give_consent
 from storage.privacy_report import report_privacy
 from storage.retention import Pruned, count_past, keeps_until, past_replies, prune_replies, prune_rest
 from storage.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
-from storage.schema import (
-    AlertRow,
-    ArenaAnswerRow,
-    ArenaRow,
-    ArenaStatus,
-    Basis,
-    ConversationRow,
-    MemberRow,
-    PairSource,
-    ReplyRow,
-    RoundStatus,
-    Split,
-    utc_now,
-)
 from storage.settings import PrivacySettings
 from storage.votes import Vote
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, vote

@@ -10,8 +10,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.clock import database_now
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import Lesson, PairSource, RoundStatus, Split
+from storage.database.rows import database_now
+from storage.database.tables import RoundRow
 from storage.errors import LeaseRanOut, RoundConflict
 from storage.leases import renew_lease, require_lease
 from storage.personalities import ensure_personality
@@ -36,7 +38,6 @@ from storage.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from storage.schema import Lesson, PairSource, RoundRow, RoundStatus, Split
 from storage.versions import Version, register
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply
 from tests.storage.together import together

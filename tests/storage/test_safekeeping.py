@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.safekeeping import RedactingFormatter, Redactor, Reporter, keep_safe, secrets_of
 from storage.settings import DatabaseSettings, DataSettings, Settings
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 
 from storage.cron import parse_schedule
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.tables import ScheduleRow
 from storage.schedules import begin_schedule, take_due
-from storage.schema import ScheduleRow
 from tests.storage.together import together
 
 YEARLY = parse_schedule("training.schedule", "0 0 1 7 *")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
-from storage.database import Database
+from storage.database.database import Database
 from storage.settings import RemoteSettings
 from storage.spend import Spend, add_spend, describe_spend, is_used_up, spent_on
 

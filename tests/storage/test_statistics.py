@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from storage.schema import GateVerdict, Origin, PairSource, ReplyRow, RoundStatus
+from storage.database.enums import GateVerdict, Origin, PairSource, RoundStatus
+from storage.database.tables import ReplyRow
 from storage.statistics import read_report, votes_by_day
 from storage.versions import promote
 from storage.votes import Tally, Vote

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.schema import ReplyRow
+from storage.database.tables import ReplyRow
 from storage.votes import Tally, Vote, tally_by_version
 from tests.past import add_version
 from tests.seeding import ALICE, add_reply, vote

@@ -12,21 +12,19 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.database import Database
-from storage.members import note_members, read_talkers, strangers
-from storage.personalities import ensure_personality
-from storage.privacy import delete_member
-from storage.schema import (
-    Basis,
+from storage.database.database import Database
+from storage.database.enums import Basis, QuarantineRule, QuarantineStatus
+from storage.database.tables import (
     CorrectionRow,
     MemberRow,
     QuarantinedVoteRow,
     QuarantineRow,
-    QuarantineRule,
-    QuarantineStatus,
     ReplyRow,
     VoteEventRow,
 )
+from storage.members import note_members, read_talkers, strangers
+from storage.personalities import ensure_personality
+from storage.privacy import delete_member
 from storage.settings import VoteSettings
 from storage.trust import (
     ACCOUNT_AGE,

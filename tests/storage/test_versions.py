@@ -10,7 +10,9 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.announcements import has_news
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import ALIASES, CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict
+from storage.database.tables import RoundRow, VersionRow
 from storage.errors import (
     AliasConflict,
     AlreadyChampion,
@@ -20,7 +22,6 @@ from storage.errors import (
     VersionNotFound,
 )
 from storage.personalities import ensure_personality
-from storage.schema import ALIASES, CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, RoundRow, VersionRow
 from storage.versions import (
     Version,
     failed_checks,
@@ -35,7 +36,7 @@ from storage.versions import (
     version_named,
 )
 from tests.storage.conftest import settings_for
-from tests.storage.test_database import downgrade
+from tests.storage.database.test_database import downgrade
 from tests.storage.together import together
 from tests.storage.trail import trail_of
 

@@ -17,13 +17,14 @@ from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, AdapterStore
 from storage.base_model import BaseModel
 from storage.canaries import start_canary
 from storage.cards import Card
-from storage.database import Database
+from storage.database.database import Database
+from storage.database.enums import CHAMPION, LAST_GOOD
+from storage.database.tables import VersionRow
 from storage.errors import AdapterError, VersionWithdrawn
 from storage.exports import read_provenance
 from storage.imports import register_import
 from storage.personalities import ensure_personality, read_personality
 from storage.rounds import claim_round, request_round, set_manifest
-from storage.schema import CHAMPION, LAST_GOOD, VersionRow
 from storage.served_adapters import open_shelf
 from storage.settings import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
 from storage.versions import (

@@ -3,7 +3,9 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.schema import CHAMPION, AliasMoveRow, plain
+from storage.database.enums import CHAMPION
+from storage.database.rows import plain
+from storage.database.tables import AliasMoveRow
 from storage.versions import AliasMove
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from sqlalchemy import func, select
 
-from storage.database import open_database
-from storage.schema import ReplyRow
+from storage.database.database import open_database
+from storage.database.tables import ReplyRow
 from trainer.errors import TrainerError
 from trainer.exchange import import_file
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from storage.schema import GateVerdict
+from storage.database.enums import GateVerdict
 from storage.settings import GateSettings
 from trainer.gate import HeldOut, Verdict, decide
 from trainer.judge import Judgement

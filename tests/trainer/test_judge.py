@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storage.adapters import WEIGHTS_FILE, AdapterRef
 from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.database.enums import GateVerdict
 from storage.errors import BaseModelError, SettingsError
 from storage.quiet import quiet_transformers
-from storage.schema import GateVerdict
 from storage.settings import (
     DataSettings,
     GateSettings,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from storage.database.enums import PairSource, Split
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.rounds import ManifestPair
-from storage.schema import PairSource, Split
 from tests.trainer.rated import ANN, BEN, CAT, crowd, rated, sample, written
 from trainer.ledger import Ledger, open_ledger, recall
 from trainer.pairs import Pair, pair_corrections, pair_siblings

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.database.enums import PairSource
 from storage.evidence import RatedReply, WrittenCorrection
-from storage.schema import PairSource
 from tests.trainer.rated import ANN, BEN, CAT, PROMPT, corrections, crowd, rated, replies, sample, written
 from trainer.pairs import (
     MAX_PAIRS_PER_PROMPT,

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.database.enums import GateVerdict, PairSource, Split
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.rounds import ManifestPair, digest_manifest
-from storage.schema import GateVerdict, PairSource, Split
 from storage.settings import PairSettings, Settings, TrainingSettings, VoteSettings
 from storage.trust import Ballots
 from storage.versions import Continuation, Version

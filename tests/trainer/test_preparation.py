@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 from storage.adapters import AdapterStore
 from storage.base_model import BaseModel
 from storage.corrections import withdraw
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import Basis, Origin, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.tables import ReplyRow
 from storage.errors import RoundConflict
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
@@ -29,7 +31,6 @@ from storage.rounds import (
     request_round,
     require_round,
 )
-from storage.schema import Basis, Origin, PairSource, QuarantineStatus, ReplyRow, RoundStatus, Split
 from storage.settings import DatabaseSettings, Settings
 from storage.versions import promote, register
 from storage.votes import Vote

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from storage.base_model import BaseModel
 from storage.cards import Card, Example
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import Lesson, PairSource, RoundStatus, Split
 from storage.personalities import change_card, ensure_personality, read_personality
 from storage.privacy import delete_member
 from storage.rounds import (
@@ -25,7 +26,6 @@ from storage.rounds import (
     require_round,
     set_manifest,
 )
-from storage.schema import Lesson, PairSource, RoundStatus, Split
 from storage.settings import Settings
 from storage.versions import Version, continuation_of, list_versions, promote, read_alias, register
 from storage.votes import Vote

@@ -19,7 +19,10 @@ from storage.adapters import AdapterStore
 from storage.base_model import BaseModel, resolve_base_model
 from storage.cards import Card
 from storage.corrections import withdraw
-from storage.database import Database, open_database
+from storage.database.columns import utc_now
+from storage.database.database import Database, open_database
+from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split
+from storage.database.tables import ReplyRow, RoundRow
 from storage.leases import renew_lease
 from storage.personalities import create_personality, ensure_personality, list_personalities
 from storage.privacy import delete_member, give_consent, withdraw_consent
@@ -35,7 +38,6 @@ from storage.rounds import (
     request_round,
     require_round,
 )
-from storage.schema import Basis, GateVerdict, PairSource, ReplyRow, RoundRow, RoundStatus, Split, utc_now
 from storage.settings import Settings
 from storage.versions import Version, list_versions, promote, read_alias
 from storage.votes import Vote

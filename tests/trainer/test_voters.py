@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.database.enums import NOBODY, PairSource
 from storage.evidence import RatedReply, WrittenCorrection
-from storage.schema import NOBODY, PairSource
 from storage.trust import Ballot
 from storage.votes import Vote
 from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, crowd, rated, replies, written

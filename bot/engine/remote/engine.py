@@ -25,7 +25,7 @@ from bot.errors import EngineClosed, EngineStopped, ServersUnreachable, UserFaci
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
 from storage.base_model import BaseModel, end_ids
-from storage.database import Database
+from storage.database.database import Database
 from storage.served_adapters import open_shelf, served_name
 from storage.settings import Settings
 

@@ -9,9 +9,9 @@ from datetime import date
 from sqlalchemy.orm import Session
 
 from bot.errors import SpentForToday
-from storage.connections import FAILURES, explain
-from storage.database import Database
-from storage.schema import utc_now
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.engine import FAILURES, explain
 from storage.settings import RemoteSettings
 from storage.spend import Spend, add_spend, is_used_up, spent_on
 

@@ -19,9 +19,9 @@ from bot.app import COGS, ReactuneBot, create_bot
 from bot.engine import GenerationRequest
 from bot.runner import run_bot
 from storage.base_model import BaseModel
+from storage.database.enums import Basis
 from storage.logs import set_up_logs
 from storage.processes import BOT
-from storage.schema import Basis
 from storage.settings import Settings, load_settings
 from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
 

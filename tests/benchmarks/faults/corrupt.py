@@ -33,7 +33,7 @@ from storage.adapters import AdapterStore, open_store
 from storage.backups import make_backup, restore_backup
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.cards import Card, format_card, read_card_file
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.errors import StorageError
 from storage.graphs.cache import GraphCache
 from storage.graphs.options import graph_folder

@@ -24,10 +24,11 @@ from bot.cogs.chat import NOTICE_S
 from storage.arenas import open_arenas
 from storage.base_model import resolve_base_model
 from storage.canaries import running_canary, start_canary, stop_canary
-from storage.database import open_database
+from storage.database.database import open_database
+from storage.database.enums import RoundStatus
+from storage.database.tables import ArenaRow, CanaryRow, CorrectionRow, ReplyRow, RoundRow, VoteEventRow
 from storage.personalities import ensure_personality
 from storage.rounds import request_round
-from storage.schema import ArenaRow, CanaryRow, CorrectionRow, ReplyRow, RoundRow, RoundStatus, VoteEventRow
 from storage.settings import ReleaseSettings
 from storage.versions import Version, list_versions, promote, read_alias
 from tests.benchmarks.faults.clock import Clock, find_library

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
 from storage.settings import DatabaseSettings, DataSettings, LimitSettings, Settings, variable_name
 from tests.benchmarks.faults.crowd import CHANNELS, Crowd
 from tests.benchmarks.faults.discord_wire import WireDiscord

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from storage.adapters import open_store
 from storage.base_model import resolve_base_model
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import RoundStatus
 from storage.errors import StorageError
 from storage.personalities import ensure_personality
 from storage.rounds import Round, find_round, request_round
-from storage.schema import RoundStatus
 from storage.settings import GenerationSettings, Settings
 from storage.versions import all_digests, list_versions, promote, read_alias
 from storage.votes import Vote

@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, select, text
 
-from storage.connections import copy_file
+from storage.database.engine import copy_file
 from storage.errors import DatabaseError
 
 log = logging.getLogger(__name__)

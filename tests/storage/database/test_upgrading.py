@@ -18,10 +18,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, Table, create_engine, event, select, text
 from sqlalchemy.engine import Engine
 
-from storage.connections import create, parse_address
-from storage.database import open_database
+from storage.database.database import open_database
+from storage.database.engine import create, parse_address
+from storage.database.migrate import MIGRATIONS, newest_schema
 from storage.errors import DatabaseError
-from storage.migrating import MIGRATIONS, newest_schema
 from storage.settings import DatabaseSettings
 from tests.random_rows import fill
 from tests.storage.conftest import settings_for

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from storage.database import Database
+from storage.database.database import Database
 
 if TYPE_CHECKING:
     from psycopg import Connection

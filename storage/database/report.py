@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from storage.database import Database
+from storage.database.database import Database
 from storage.partitions import count_partitions
 from storage.settings import DatabaseSettings
 from storage.vectors import has_pgvector

@@ -20,10 +20,11 @@ from sqlalchemy import insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.enums import Origin
+from storage.database.tables import Base, PersonalityRow, ReplyRow
 from storage.errors import DatabaseError, SettingsError
 from storage.personalities import ensure_personality, find_personality
-from storage.schema import Base, Origin, PersonalityRow, ReplyRow
 from storage.votes import Vote, votes_on
 from tests.postgres import PostgresServer
 from tests.seeding import BOB, add_reply, vote
@@ -32,7 +33,7 @@ from tests.storage.conftest import TEMPLATE, settings_for
 NOBODY = 65534
 OPENER = """
 import sys
-from storage.database import open_database
+from storage.database.database import open_database
 from storage.settings import DatabaseSettings, Settings
 settings = Settings(database=DatabaseSettings(url=sys.argv[1]))
 print("ready", flush=True)
@@ -81,7 +82,7 @@ def downgrade(database: Database, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    from storage.migrating import MIGRATIONS
+    from storage.database.migrate import MIGRATIONS
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))

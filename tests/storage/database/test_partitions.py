@@ -11,15 +11,15 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import delete, inspect, select, text
 
 from storage.copying import copy_rows
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.tables import Base, ReplyRow, VoteEventRow
 from storage.errors import DatabaseError
 from storage.partitions import count_partitions, partition_votes
-from storage.schema import Base, ReplyRow, VoteEventRow
 from storage.votes import Vote, votes_on
 from tests.postgres import PostgresServer
 from tests.seeding import ALICE, BOB, add_reply, vote
 from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for
-from tests.storage.test_database import downgrade, is_modelled
+from tests.storage.database.test_database import downgrade, is_modelled
 
 
 @pytest.fixture

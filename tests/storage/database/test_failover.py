@@ -14,11 +14,12 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from storage.bell import Listener
-from storage.connections import explain, is_away
-from storage.database import Database, open_database
+from storage.database.database import Database, open_database
+from storage.database.engine import explain, is_away
+from storage.database.enums import CHAMPION
+from storage.database.notify import Listener
+from storage.database.tables import PersonalityRow
 from storage.personalities import ensure_personality
-from storage.schema import CHAMPION, PersonalityRow
 from storage.settings import DatabaseSettings, Settings
 from storage.versions import move_alias, read_alias
 from tests.postgres import PostgresServer

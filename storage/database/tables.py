@@ -2,222 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from datetime import UTC, date, datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
-    Enum,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from storage.database.columns import LargeId, UtcDateTime, utc_now, values_of
+from storage.database.enums import (
+    NOBODY,
+    ArenaStatus,
+    AuditOutcome,
+    Basis,
+    CanaryStatus,
+    Cause,
+    DocumentKind,
+    GateVerdict,
+    Lesson,
+    Origin,
+    Outcome,
+    PairSource,
+    QuarantineRule,
+    QuarantineStatus,
+    RoundStatus,
+    Scope,
+    Split,
+)
+
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Plain = TypeVar("Plain", bound="DataclassInstance")
-
-CHAMPION = "champion"
-CHALLENGER = "challenger"
-LAST_GOOD = "last-good"
-ALIASES = (CHAMPION, CHALLENGER, LAST_GOOD)
-NOBODY = 0
-"""In place of a Discord id, which is never 0: said outside Discord, or by a member who deleted their data."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC instant; SQLite drops zones, so they are added back on the way out."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError(f"a naive datetime reached the database: {value!r}")
-        return value.astimezone(UTC) if value else None
-
-    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
-
-
-LargeId = BigInteger().with_variant(Integer, "sqlite")
-"""Of rows that come by the million a day; only SQLite's INTEGER, which has 64 bits, counts up by itself."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def values_of(enum: type[StrEnum]) -> Enum:
-    """Store an enum by value in a text column, alike in both databases; SQLAlchemy alone refuses other values."""
-    return Enum(
-        enum,
-        native_enum=False,
-        create_constraint=False,
-        values_callable=lambda e: [m.value for m in e],
-        length=32,
-    )
-
-
-class Basis(StrEnum):
-    """Why a row may be trained on; no basis means never."""
-
-    LOCAL = "local"
-    PROMPT_BANK = "prompt_bank"
-    LIVE_CHAT = "live_chat"
-
-
-class Origin(StrEnum):
-    """How an answer came about."""
-
-    CHAT = "chat"
-    ARENA = "arena"
-    ALTERNATIVE = "alternative"
-    """A blind second answer beside one in chat."""
-    SAMPLE = "sample"
-    """Drawn by a round; no member ever saw it."""
-
-
-class Outcome(StrEnum):
-    STREAMING = "streaming"
-    COMPLETE = "complete"
-    LENGTH = "length"
-    TIMEOUT = "timeout"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-
-class RoundStatus(StrEnum):
-    REQUESTED = "requested"
-    RUNNING = "running"
-    PUBLISHED = "published"
-    SKIPPED = "skipped"
-    REJECTED = "rejected"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-
-class GateVerdict(StrEnum):
-    """What the gate says of a version."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    NOT_ENOUGH_EVIDENCE = "not enough evidence"
-
-
-class PairSource(StrEnum):
-    CORRECTION = "correction"
-    CORRECTED_SAMPLE = "corrected sample"
-    """A correction preferred to an answer that nobody compared it with: a fresh sample, or an earlier version's."""
-    SIBLINGS = "siblings"
-    LONE_VOTE = "lone vote"
-    """One side was voted on, the other was sampled and picked by the preference model."""
-    SINGLE = "single"
-    """One voted answer, the other side is empty (KTO)."""
-
-
-REPLAY = "replay"
-"""In a round's counts, pairs of any source that an earlier round learned from."""
-
-
-class Split(StrEnum):
-    TRAIN = "train"
-    VALIDATION = "validation"
-    """Decides when training stops early."""
-    HOLDOUT = "holdout"
-
-
-class QuarantineRule(StrEnum):
-    """What a burst of votes has in common."""
-
-    REPLY = "reply"
-    AUTHOR = "author"
-    VERSION = "version"
-
-
-class QuarantineStatus(StrEnum):
-    OPEN = "open"
-    """Its votes wait for an admin and do not count."""
-    EXCLUDED = "excluded"
-    COUNTED = "counted"
-
-
-class ArenaStatus(StrEnum):
-    PREPARING = "preparing"
-    OPEN = "open"
-    CLOSED = "closed"
-    FAILED = "failed"
-
-
-class Cause(StrEnum):
-    """What is wrong with an answer, as a member says with their 👎."""
-
-    WRONG_FACT = "wrong fact"
-    """It asks for knowledge, and is kept out of training."""
-    WRONG_TONE = "wrong tone"
-    TOO_LONG = "too long"
-    UNSAFE = "unsafe"
-    OTHER = "other"
-
-
-class Lesson(StrEnum):
-    """What a round learns from."""
-
-    VOTES = "votes"
-    EXAMPLES = "examples"
-    """The example dialogues of the personality's card."""
-
-
-class Scope(StrEnum):
-    """What kind of place a personality is bound to, the most specific first."""
-
-    THREAD = "thread"
-    CHANNEL = "channel"
-    CATEGORY = "category"
-    SERVER = "server"
-
-
-class CanaryStatus(StrEnum):
-    RUNNING = "running"
-    PROMOTED = "promoted"
-    ROLLED_BACK = "rolled back"
-    INCONCLUSIVE = "inconclusive"
-    STOPPED = "stopped"
-
-
-class DocumentKind(StrEnum):
-    """Where the text of a document comes from."""
-
-    TEXT = "text"
-    FILE = "file"
-    MESSAGE = "message"
-    PINS = "pins"
-
-
-class AuditOutcome(StrEnum):
-    """What became of what somebody wanted to do with an admin's rights."""
-
-    DONE = "done"
-    REFUSED = "refused"
-    """They had no right to, or things were not as the command needs them."""
-    FAILED = "failed"
-    """Something unforeseen went wrong; the log has it."""
+    pass
 
 
 class Base(DeclarativeBase):
@@ -252,11 +77,6 @@ class Base(DeclarativeBase):
         DocumentKind: values_of(DocumentKind),
         AuditOutcome: values_of(AuditOutcome),
     }
-
-
-def plain(cls: type[Plain], row: Base, **more: Any) -> Plain:
-    """Return a dataclass filled from the row's columns of the same names; `more` has the values of the others."""
-    return cls(**{field.name: getattr(row, field.name) for field in fields(cls) if field.name not in more}, **more)
 
 
 class PersonalityRow(Base):

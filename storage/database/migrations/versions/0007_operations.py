@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from storage.schema import UtcDateTime
+from storage.database.columns import UtcDateTime
 
 revision = "0007"
 down_revision = "0006"

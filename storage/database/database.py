@@ -14,9 +14,18 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from storage.connections import READ_ONLY, SETTING, create, explain, make_parent, may_repeat, parse_address, sql_state
+from storage.database.engine import (
+    READ_ONLY,
+    SETTING,
+    create,
+    explain,
+    make_parent,
+    may_repeat,
+    parse_address,
+    sql_state,
+)
+from storage.database.migrate import migrate
 from storage.errors import DatabaseError
-from storage.migrating import migrate
 from storage.settings import DatabaseSettings, Settings
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,53 @@
+"""Column types that mean the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Enum,
+    Integer,
+    TypeDecorator,
+)
+from sqlalchemy.engine import Dialect
+
+if TYPE_CHECKING:
+    pass
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC instant; SQLite drops zones, so they are added back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"a naive datetime reached the database: {value!r}")
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+LargeId = BigInteger().with_variant(Integer, "sqlite")
+"""Of rows that come by the million a day; only SQLite's INTEGER, which has 64 bits, counts up by itself."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def values_of(enum: type[StrEnum]) -> Enum:
+    """Store an enum by value in a text column, alike in both databases; SQLAlchemy alone refuses other values."""
+    return Enum(
+        enum,
+        native_enum=False,
+        create_constraint=False,
+        values_callable=lambda e: [m.value for m in e],
+        length=32,
+    )
