@@ -60,10 +60,10 @@ from storage.errors import (
     StorageError,
     VersionNotFound,
 )
-from storage.logs import set_up_logs, tell_why_it_ends
 from storage.operator import note_in_trail, operator_deed, operator_name
 from storage.personalities import DEFAULT_PERSONALITY
-from storage.processes import BOT
+from storage.runtime.log_setup import set_up_logs, tell_why_it_ends
+from storage.runtime.processes import BOT
 from storage.settings import Settings
 from trainer.beside import trainer_beside
 from trainer.commands import export_pairs, import_pairs, trainer
@@ -128,7 +128,7 @@ def demo(
 def run(config: Config = None) -> None:
     """Serve Discord, with the trainer beside the bot."""
     from bot.runner import require_token, run_bot
-    from storage.cron import parse_schedule
+    from storage.runtime.schedules import parse_schedule
     from trainer.schedule import SETTING
 
     settings = read_settings(config)

@@ -7,9 +7,9 @@ import sys
 from bot.errors import BotError, ConnectionRefused
 from bot.runner import run_bot
 from storage.errors import DataDirectoryInUse, SettingsError, StorageError, TokenInUse
-from storage.logs import set_up_logs
-from storage.processes import BOT
-from storage.safekeeping import keep_safe
+from storage.runtime.log_setup import set_up_logs
+from storage.runtime.processes import BOT
+from storage.runtime.redaction import keep_safe
 from storage.settings import load_settings
 
 NEEDS_A_PERSON = (ConnectionRefused, DataDirectoryInUse, SettingsError, TokenInUse)

@@ -51,7 +51,7 @@ from storage.replies import (
     finish_reply,
     start_reply,
 )
-from storage.request_ids import take_up
+from storage.runtime.request_ids import take_up
 from storage.settings import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)

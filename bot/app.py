@@ -38,12 +38,12 @@ from storage.database.enums import Basis
 from storage.database.notify import Listener, can_listen
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
-from storage.processes import worker_name
 from storage.replies import Reply, interrupt_unfinished
-from storage.request_ids import current_request, new_request_id, working_on
+from storage.runtime.processes import worker_name
+from storage.runtime.request_ids import current_request, new_request_id, working_on
+from storage.runtime.shards import Shards, shards_of
 from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings
-from storage.shards import Shards, shards_of
 from storage.withdrawal import remove_withdrawn
 
 log = logging.getLogger(__name__)

@@ -6,11 +6,10 @@ from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.orm import Session
 
 from storage.arenas import last_scheduled
-from storage.cron import parse_schedule
 from storage.errors import SettingsError
-from storage.schedules import begin_schedule, take_due
+from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
+from storage.runtime.shards import Shards
 from storage.settings import ArenaSettings
-from storage.shards import Shards
 
 LOOK_S = 10.0
 

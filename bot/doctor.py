@@ -38,10 +38,10 @@ from storage.graphs.support import UnsupportedModel
 from storage.graphs.verdict import Verifier, prefers_graphs
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
-from storage.processes import TRAINER, signs_of_life
 from storage.quantization import require_quantization
 from storage.retention import count_past, keeps_until
-from storage.safekeeping import OWNER_ONLY
+from storage.runtime.processes import TRAINER, signs_of_life
+from storage.runtime.redaction import OWNER_ONLY
 from storage.sentence_encoder import encoder_name
 from storage.settings import EVERY_SERVER, ArenaSettings, Settings
 from storage.spend import describe_spend, is_used_up, spent_on

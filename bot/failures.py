@@ -20,7 +20,7 @@ from bot.splitting import MAX_MESSAGE_CHARS
 from bot.untrusted import show_sentence
 from storage.database.engine import explain, is_away
 from storage.errors import StorageError
-from storage.request_ids import begin_request, take_up
+from storage.runtime.request_ids import begin_request, take_up
 
 if TYPE_CHECKING:
     from bot.app import ReactuneBot

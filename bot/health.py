@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot.measuring import engine_trouble
-from storage.processes import TRAINER, is_alive
+from storage.runtime.processes import TRAINER, is_alive
 
 if TYPE_CHECKING:
     from bot.app import ReactuneBot

@@ -9,8 +9,8 @@ from bot.steady import every
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.errors import ShardTaken
-from storage.processes import HEARTBEAT_S, SILENT_AFTER_S
-from storage.shards import Shards, beat_shards, leave_shards, take_shards
+from storage.runtime.processes import HEARTBEAT_S, SILENT_AFTER_S
+from storage.runtime.shards import Shards, beat_shards, leave_shards, take_shards
 
 log = logging.getLogger(__name__)
 

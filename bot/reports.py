@@ -12,8 +12,8 @@ from storage.canaries import Reading, share_of_votes
 from storage.database.enums import CHALLENGER, GateVerdict, RoundStatus
 from storage.evidence import Evidence
 from storage.imports import Imported
-from storage.processes import Sign
 from storage.rounds import Round
+from storage.runtime.processes import Sign
 from storage.versions import Alias, AliasMove, Continuation, Version, name_of
 from storage.votes import Tally
 from storage.wording import count, duration

@@ -20,9 +20,9 @@ from bot.errors import ConnectionRefused, DiscordUnreachable
 from storage.alerts import raise_alert
 from storage.database.database import open_database
 from storage.errors import DatabaseError
-from storage.processes import sole_process, sole_token, worker_name
+from storage.runtime.processes import sole_process, sole_token, worker_name
+from storage.runtime.shards import shards_of
 from storage.settings import TOKEN_VARIABLE, Settings
-from storage.shards import shards_of
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from storage.database.engine import is_away
 from storage.members import note_members
 from storage.personalities import hold_personalities
 from storage.replies import find_reply_ids, request_ids_of
-from storage.request_ids import working_on
+from storage.runtime.request_ids import working_on
 from storage.votes import Thumb, VoteEvent, append_events, standing_thumbs, thumb
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from storage.errors import ArenaClosed, ArenaConflict
 from storage.members import note_members
 from storage.personalities import hold_personalities, hold_personality
 from storage.replies import FinishedReply, NewReply, finish_reply, start_reply
-from storage.shards import ALL, Shards
+from storage.runtime.shards import ALL, Shards
 from storage.versions import find_version, name_of
 from storage.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on
 

@@ -14,10 +14,10 @@ from storage.audit import Entry, Wanted, read_trail
 from storage.console import AsJson, Config, progress, read_settings, show, show_plain
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.logs import set_up_logs
 from storage.operator import note_in_trail, operator_deed
 from storage.personalities import DEFAULT_PERSONALITY
-from storage.processes import BOT, TRAINER, sole_process
+from storage.runtime.log_setup import set_up_logs
+from storage.runtime.processes import BOT, TRAINER, sole_process
 
 db = typer.Typer(no_args_is_help=True, help="The database: migrate, copy, partition.")
 

@@ -16,7 +16,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from storage.errors import SettingsError
-from storage.safekeeping import keep_safe
+from storage.runtime.redaction import keep_safe
 from storage.settings import Settings, load_settings
 
 NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})

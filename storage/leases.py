@@ -11,7 +11,7 @@ from storage.database.enums import RoundStatus
 from storage.database.rows import changed_rows, database_now
 from storage.database.tables import RoundRow
 from storage.errors import LeaseRanOut, RoundConflict
-from storage.processes import SILENT_AFTER_S
+from storage.runtime.processes import SILENT_AFTER_S
 
 LEASE = timedelta(seconds=SILENT_AFTER_S)
 

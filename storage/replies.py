@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.rows import plain
 from storage.database.tables import ReplyIdRow, ReplyMessageRow, ReplyRow, ReplySourceRow, ReplySpeakerRow
-from storage.request_ids import current_request
-from storage.shards import ALL, Shards
+from storage.runtime.request_ids import current_request
+from storage.runtime.shards import ALL, Shards
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)

@@ -21,9 +21,9 @@ COMMANDS = ("reactune.py", "storage/commands.py", "trainer/commands.py", "tests/
 CRASH = """
 import logging, os, sys, threading
 from pathlib import Path
-from storage.safekeeping import keep_safe
+from storage.runtime.redaction import keep_safe
 from storage.settings import load_settings
-from storage.logs import set_up_logs
+from storage.runtime.log_setup import set_up_logs
 settings = load_settings()
 keep_safe(settings)
 set_up_logs(settings, "bot")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from storage.errors import DataDirectoryInUse, SettingsError, StorageError
-from storage.logs import set_up_logs
-from storage.processes import TRAINER
-from storage.safekeeping import keep_safe
+from storage.runtime.log_setup import set_up_logs
+from storage.runtime.processes import TRAINER
+from storage.runtime.redaction import keep_safe
 from storage.settings import load_settings
 from trainer.worker import run_trainer
 

@@ -14,8 +14,8 @@ from typing import Any
 from storage.base_model import BaseModel
 from storage.devices import gpu_count
 from storage.errors import StorageError
-from storage.logs import set_up_logs
-from storage.safekeeping import keep_safe
+from storage.runtime.log_setup import set_up_logs
+from storage.runtime.redaction import keep_safe
 from storage.settings import Settings, TrainingSettings
 from trainer.errors import TrainerError
 from trainer.material import Material

@@ -12,8 +12,8 @@ from multiprocessing.context import SpawnProcess
 
 from tqdm import tqdm
 
-from storage.logs import set_up_logs
-from storage.safekeeping import keep_safe
+from storage.runtime.log_setup import set_up_logs
+from storage.runtime.redaction import keep_safe
 from storage.settings import Settings
 
 ENDING_S = 10.0

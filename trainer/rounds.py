@@ -22,10 +22,10 @@ from storage.database.enums import GateVerdict, Lesson, RoundStatus
 from storage.errors import LeaseRanOut, RoundConflict, StorageError
 from storage.leases import require_lease
 from storage.personalities import read_personality, take_cards
-from storage.processes import HEARTBEAT_S
 from storage.quantization import require_quantization
 from storage.replies import newest_base
 from storage.rounds import finish_round, report_progress, require_round
+from storage.runtime.processes import HEARTBEAT_S
 from storage.settings import Settings
 from storage.versions import Continuation, Version, name_of, register
 from trainer.errors import TrainerError

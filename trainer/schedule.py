@@ -11,13 +11,12 @@ from threading import Event, Thread
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.orm import Session
 
-from storage.cron import parse_schedule
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.errors import RoundConflict
 from storage.personalities import ensure_personality, list_personalities
 from storage.rounds import request_round
-from storage.schedules import begin_schedule, take_due
+from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
 
 SCHEDULE = "schedule"
 """Who asked for a round, where it was the clock."""

@@ -18,7 +18,8 @@ from storage.database.enums import Lesson, RoundStatus
 from storage.errors import DataDirectoryInUse, RoundConflict, StorageError
 from storage.leases import renew_lease
 from storage.personalities import open_personality
-from storage.processes import (
+from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, request_round, require_round
+from storage.runtime.processes import (
     HEARTBEAT_S,
     SILENT_AFTER_S,
     TRAINER,
@@ -28,7 +29,6 @@ from storage.processes import (
     sole_process,
     worker_name,
 )
-from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, request_round, require_round
 from storage.settings import Settings
 from storage.versions import aliased_digests, all_digests
 from storage.withdrawal import remove_withdrawn, withdraw_adapters

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.checks import Unwell
 from storage.devices import has_gpu
-from storage.logs import log_file
+from storage.runtime.log_setup import log_file
 from storage.settings import LogSettings, MetricsSettings
 
 GB = 1e9

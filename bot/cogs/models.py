@@ -36,7 +36,6 @@ from storage.evidence import count_evidence
 from storage.lineage import Lineage, votes_behind
 from storage.personalities import Personality, read_personality
 from storage.privacy import describe_bases
-from storage.processes import TRAINER, is_alive, signs_of_life
 from storage.rounds import (
     Round,
     find_round,
@@ -47,6 +46,7 @@ from storage.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
+from storage.runtime.processes import TRAINER, is_alive, signs_of_life
 from storage.settings import Settings
 from storage.spend import describe_spend, is_used_up, spent_on
 from storage.statistics import read_report

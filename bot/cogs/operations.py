@@ -35,7 +35,7 @@ from storage.alerts import (
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.personalities import list_personalities
-from storage.processes import worker_name
+from storage.runtime.processes import worker_name
 
 log = logging.getLogger(__name__)
 

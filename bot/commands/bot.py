@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from storage.console import Config, read_settings
-from storage.logs import set_up_logs
-from storage.processes import BOT
+from storage.runtime.log_setup import set_up_logs
+from storage.runtime.processes import BOT
 
 
 def serve(config: Config = None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from storage.errors import DataDirectoryInUse, SettingsError
-from storage.processes import BOT, sole_process
+from storage.runtime.processes import BOT, sole_process
 
 EARLIER_DEMO_S = 20.0
 

@@ -19,7 +19,7 @@ from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters import AdapterRef
-from storage.request_ids import working_on
+from storage.runtime.request_ids import working_on
 from storage.settings import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from storage.database.enums import REPLAY, PairSource
-
 if TYPE_CHECKING:
     pass
 

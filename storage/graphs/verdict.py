@@ -17,7 +17,7 @@ from storage.conversion import sync_file
 from storage.devices import has_gpu
 from storage.graphs.options import graph_folder
 from storage.graphs.support import MAX_POSITIONS, UnsupportedModel, require_supported
-from storage.processes import DETACHED
+from storage.runtime.processes import DETACHED
 from storage.settings import ModelSettings
 
 REFUSED = "refused"

@@ -30,10 +30,10 @@ from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
 from storage.leases import renew_lease
 from storage.members import note_members
 from storage.personalities import ensure_personality
-from storage.processes import HEARTBEAT_S, worker_name
 from storage.pseudonyms import read_pseudonyms
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.rounds import Round, claim_round, read_voters, request_round, require_round
+from storage.runtime.processes import HEARTBEAT_S, worker_name
 from storage.settings import Settings, load_settings
 from storage.versions import Version, list_versions, name_of, promote, read_alias
 from storage.votes import Thumb, VoteEvent, append_events

@@ -12,7 +12,7 @@ from bot.cogs.operations import LOOK_INTERVAL_S
 from storage.alerts import raise_alert
 from storage.database.enums import QuarantineStatus, RoundStatus
 from storage.database.tables import AlertRow, QuarantineRow
-from storage.processes import worker_name
+from storage.runtime.processes import worker_name
 from tests.past import add_round
 
 SOON_S = LOOK_INTERVAL_S + 1

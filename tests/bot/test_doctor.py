@@ -12,7 +12,7 @@ import pytest
 from bot.doctor import examine
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.processes import TRAINER, beat
+from storage.runtime.processes import TRAINER, beat
 from tests.tiny_model import build_tiny_base
 
 

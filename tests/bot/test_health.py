@@ -15,7 +15,7 @@ from sqlalchemy import text
 from bot.health import Check, Health
 from bot.metrics import Metrics
 from bot.pages import open_pages
-from storage.processes import TRAINER, beat
+from storage.runtime.processes import TRAINER, beat
 from storage.settings import MetricsSettings
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from storage.adapters import WEIGHTS_FILE, AdapterStore
 from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyRow, RoundRow, VersionRow
-from storage.processes import TRAINER, beat
 from storage.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
+from storage.runtime.processes import TRAINER, beat
 from storage.versions import promote, read_alias, register, version_named
 from tests.storage.test_adapters import publish
 

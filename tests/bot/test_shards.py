@@ -9,7 +9,7 @@ from bot.presence import Presence
 from storage.database.enums import Outcome
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken
-from storage.shards import ALL, Shards, take_shards
+from storage.runtime.shards import ALL, Shards, take_shards
 from tests.seeding import add_reply
 
 

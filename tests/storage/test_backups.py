@@ -24,7 +24,7 @@ from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member
-from storage.processes import BOT, last_beat, sole_process, worker_name
+from storage.runtime.processes import BOT, last_beat, sole_process, worker_name
 from storage.settings import DatabaseSettings, DataSettings, Settings
 from storage.versions import register
 from storage.votes import Vote, votes_on

@@ -9,13 +9,12 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import text as sql
 
-from storage.cron import parse_schedule
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.errors import SettingsError
 from storage.personalities import ensure_personality
 from storage.rounds import Round, claim_round, finish_round, latest_round
-from storage.schedules import begin_schedule
+from storage.runtime.schedules import begin_schedule, parse_schedule
 from storage.settings import DataSettings, Settings
 from trainer.schedule import NAME, SETTING, ask_for_rounds, request_rounds, scheduled_rounds
 

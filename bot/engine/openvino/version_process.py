@@ -21,7 +21,7 @@ from bot.engine.queued import QueuedGeneration
 from bot.errors import EngineStopped
 from storage.adapters import AdapterRef
 from storage.graphs.options import PipelineOptions
-from storage.processes import DETACHED
+from storage.runtime.processes import DETACHED
 
 log = logging.getLogger(__name__)
 

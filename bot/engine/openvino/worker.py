@@ -28,7 +28,7 @@ from storage.errors import StorageError
 from storage.graphs.graph import AdapterMisfit
 from storage.graphs.options import PipelineOptions
 from storage.graphs.pipeline import generation_config, load_pipeline, load_plain_tokenizer
-from storage.request_ids import current_request, working_on
+from storage.runtime.request_ids import current_request, working_on
 
 log = logging.getLogger(__name__)
 

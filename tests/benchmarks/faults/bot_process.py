@@ -20,8 +20,8 @@ from bot.engine import GenerationRequest
 from bot.runner import run_bot
 from storage.base_model import BaseModel
 from storage.database.enums import Basis
-from storage.logs import set_up_logs
-from storage.processes import BOT
+from storage.runtime.log_setup import set_up_logs
+from storage.runtime.processes import BOT
 from storage.settings import Settings, load_settings
 from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
 

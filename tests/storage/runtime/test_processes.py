@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.tables import HeartbeatRow
 from storage.errors import DataDirectoryInUse, SettingsError, TokenInUse
-from storage.processes import (
+from storage.runtime.processes import (
     BOT,
     SILENT_AFTER_S,
     TRAINER,
@@ -33,7 +33,7 @@ from storage.processes import (
 HOLDER = """
 import sys, time
 from pathlib import Path
-from storage.processes import BOT, sole_process, sole_token
+from storage.runtime.processes import BOT, sole_process, sole_token
 with sole_process(BOT, Path(sys.argv[1])), sole_token(sys.argv[2]):
     print("held", flush=True)
     time.sleep(60)

@@ -13,8 +13,8 @@ from pathlib import Path
 from pythonjsonlogger.json import JsonFormatter
 
 from storage.errors import SettingsError
-from storage.request_ids import current_request
-from storage.safekeeping import Redactor, hide_in_logs, secrets_of
+from storage.runtime.redaction import Redactor, hide_in_logs, secrets_of
+from storage.runtime.request_ids import current_request
 from storage.settings import LogSettings, Settings
 
 HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"

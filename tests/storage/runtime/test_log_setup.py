@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SettingsError
-from storage.logs import log_file, set_up_logs, tell_why_it_ends
-from storage.request_ids import working_on
+from storage.runtime.log_setup import log_file, set_up_logs, tell_why_it_ends
+from storage.runtime.request_ids import working_on
 from storage.settings import LogSettings, Settings
 
 log = logging.getLogger("reactune.test")

@@ -11,10 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from storage.database.database import open_database
-from storage.safekeeping import RedactingFormatter, Redactor, Reporter, keep_safe, secrets_of
+from storage.runtime.redaction import RedactingFormatter, Redactor, Reporter, keep_safe, secrets_of
 from storage.settings import DatabaseSettings, DataSettings, Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
 PLANTED = Settings(
     database=DatabaseSettings(url="postgresql+psycopg://bot:p%40ss-word@db.example/reactune"),

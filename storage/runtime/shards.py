@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from storage.database.rows import database_now
 from storage.database.tables import HeartbeatRow
 from storage.errors import ShardTaken
-from storage.processes import BOT, SILENT_AFTER_S, beat, place_of
+from storage.runtime.processes import BOT, SILENT_AFTER_S, beat, place_of
 from storage.settings import DiscordSettings
 
 ID_STEP = (

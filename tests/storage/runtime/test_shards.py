@@ -15,10 +15,10 @@ from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken
-from storage.processes import BOT, SILENT_AFTER_S
 from storage.replies import interrupt_unfinished, recent_messages
+from storage.runtime.processes import BOT, SILENT_AFTER_S
+from storage.runtime.shards import ALL, Shards, leave_shards, shards_of, take_shards
 from storage.settings import DiscordSettings
-from storage.shards import ALL, Shards, leave_shards, shards_of, take_shards
 from tests.seeding import add_reply, message_of
 
 HERE, ELSEWHERE = "here:/data", "elsewhere:/data"
