@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from bot.steady import every
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.versions import aliased_digests

@@ -28,8 +28,9 @@ from bot.late_rows import LateRows
 from bot.message_stream import TROUBLE, AnswerDeleted, MessageStream
 from bot.quoting import cite
 from bot.releases import Release, Releases
+from storage.adapters.folder_store import AS_TRAINED
 from storage.base_model import BaseModel
-from storage.bindings import AS_TRAINED, Voice
+from storage.bindings import Voice
 from storage.cards import tuned
 from storage.database.columns import utc_now
 from storage.database.database import Database

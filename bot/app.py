@@ -31,7 +31,7 @@ from bot.presence import Presence
 from bot.releases import Releases
 from bot.vote_log import VoteLog
 from bot.warming import Warming
-from storage.adapters import open_store
+from storage.adapters.folder_store import open_store
 from storage.base_model import BaseModel, resolve_base_model
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis

@@ -8,7 +8,7 @@ import logging
 from sqlalchemy.orm import Session
 
 from bot.releases import Release, Releases
-from storage.bindings import AS_TRAINED
+from storage.adapters.folder_store import AS_TRAINED
 from storage.database.database import Database
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD
 from storage.errors import AdapterError

@@ -23,7 +23,7 @@ from bot.errors import ConnectionRefused
 from bot.health import disk_check
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
-from storage.adapters import AdapterRef, open_store, require_base
+from storage.adapters.folder_store import AdapterRef, open_store, require_base
 from storage.backups import last_backup
 from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
 from storage.coherence_model import resolve_coherence_model

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from storage.adapters import AdapterRef, AdapterStore, require_base
+from storage.adapters.folder_store import AS_TRAINED, AdapterRef, AdapterStore, require_base
 from storage.base_model import BaseModel
-from storage.bindings import AS_TRAINED
 from storage.canaries import CANARY, Canary, canary_in
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus

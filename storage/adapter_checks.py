@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from storage.base_model import BaseModel
 from storage.cards import MAX_CARD_BYTES
 from storage.errors import AdapterError

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from storage.conversion import sync_file, sync_names
 from storage.errors import BackupRefused
+from storage.files import sync_file, sync_names
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.adapters import AdapterStore, open_store
+from storage.adapters.folder_store import AdapterStore, open_store
 from storage.archives import unpack_archive, write_archive
 from storage.copying import Say, copy_rows, has_rows, tables
 from storage.database.columns import utc_now

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from storage.adapters.folder_store import AS_TRAINED
 from storage.database.columns import utc_now
 from storage.database.enums import Scope
 from storage.database.rows import plain
@@ -23,7 +24,6 @@ from storage.personalities import (
     require_active,
 )
 
-AS_TRAINED = 1.0
 MAX_STRENGTH = 1.5
 
 

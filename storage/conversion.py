@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from storage.errors import BaseModelError
+from storage.files import sync_to_disk
 from storage.quiet import quiet_transformers
 
 TEMPLATE_FILE = "chat_template.jinja"
 
 Report = Callable[[str], None]
 Step = Callable[[Path], None]
-
-
-def sync_to_disk(folder: Path) -> None:
-    """Flush a folder's files and names, so that a later rename never outlives their content in a power cut."""
-    for path in folder.iterdir():
-        sync_file(path)
-    sync_names(folder)
-
-
-def sync_names(folder: Path) -> None:
-    """Flush the names in a folder alone, so that a rename in it survives a power cut."""
-    sync_file(folder)
-
-
-def sync_file(path: Path) -> None:
-    """Flush one file, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def run_steps(

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.adapter_files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters import AdapterStore
+from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterStore
 from storage.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.cards import format_card, settings_of
 from storage.database.enums import SOURCE_WORDS, Lesson

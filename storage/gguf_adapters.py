@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
+from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel
 from storage.errors import AdapterError
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from storage.adapter_checks import largest_export, refuse_pickles, servable_config
-from storage.adapter_files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters import AdapterStore
+from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterStore
 from storage.base_model import BaseModel
 from storage.cards import Card, read_card_file, require_meant_for, require_name
 from storage.database.database import Database

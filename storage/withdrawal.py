@@ -10,14 +10,14 @@ from pathlib import Path
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
+from storage.adapters.served_copies import open_shelf
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, RoundStatus
 from storage.database.rows import plain
 from storage.database.tables import AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
 from storage.graphs.options import remove_graphs_of
-from storage.served_adapters import open_shelf
 from storage.settings import Settings
 from storage.versions import Version, line_of_parents
 

@@ -17,7 +17,7 @@ from datasets import load_dataset
 
 from bot.comparison import NO_ANSWER, Comparison
 from reactune import main
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.base_model import resolve_base_model
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict
@@ -28,7 +28,7 @@ from storage.versions import register
 from storage.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, vote
-from tests.storage.test_adapters import publish
+from tests.storage.adapters.test_folder_store import publish
 from tests.tiny_model import build_tiny_base
 
 LATER = 10_000

@@ -15,7 +15,7 @@ from simcord.builders import ChannelHandle
 
 from bot.app import ReactuneBot
 from bot.failures import is_foreseen
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.base_model import BaseModel
 from storage.database.database import open_database
 from storage.database.enums import Basis, GateVerdict, RoundStatus

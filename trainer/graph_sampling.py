@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel, end_ids, load_tokenizer
 from storage.graphs.options import PipelineOptions
 from storage.graphs.support import UnsupportedModel

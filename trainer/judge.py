@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from typing import Any
 
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel, load_model, load_tokenizer
 from storage.coherence_model import resolve_coherence_model
 from storage.quiet import quiet_transformers

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.adapters import AdapterRef, AdapterStore, require_base
+from storage.adapters.folder_store import AdapterRef, AdapterStore, require_base
 from storage.base_model import BaseModel
 from storage.database.database import Database
 from storage.evidence import read_corrections, read_empty_samples, read_replies

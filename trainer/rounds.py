@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.adapters import AdapterRef, open_store
+from storage.adapters.folder_store import AdapterRef, open_store
 from storage.base_model import BaseModel, resolve_base_model
 from storage.canaries import release_passed
 from storage.cards import settings_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.base_model import BaseModel
 from storage.database.database import Database
 from storage.database.enums import SOURCE_WORDS

@@ -23,7 +23,8 @@ from bot.permissions import is_admin, named, require_admin
 from bot.reports import describe_import
 from bot.untrusted import show_safely, show_words
 from bot.voices import offer, offer_personalities, places_of
-from storage.bindings import AS_TRAINED, MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind, unbind_server
+from storage.adapters.folder_store import AS_TRAINED
+from storage.bindings import MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind, unbind_server
 from storage.cards import (
     MAX_CARD_BYTES,
     MAX_DESCRIPTION_CHARS,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from storage.adapters import open_store
+from storage.adapters.folder_store import open_store
 from storage.console import AsJson, Config, Personality, progress, read_settings, show
 from storage.operator import with_cards
 from storage.personalities import DEFAULT_PERSONALITY, personality_named

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from storage.adapters import open_store, require_base
+from storage.adapters.folder_store import open_store, require_base
 from storage.audit import note_deed
 from storage.console import AsJson, Config, Personality, progress, read_settings, show
 from storage.database.database import open_database
@@ -55,7 +55,7 @@ def write_model_gguf(
     as_json: AsJson = False,
 ) -> None:
     """Write a version as the GGUF file that llama.cpp's server is started with."""
-    from storage.adapters import AdapterRef
+    from storage.adapters.folder_store import AdapterRef
     from storage.base_model import resolve_base_model
     from storage.gguf_adapters import gguf_name, write_gguf
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
-from storage.adapters import open_store
+from storage.adapters.folder_store import open_store
 from storage.console import AsJson, Config, progress, read_settings, show, show_plain
 from storage.database.database import open_database
 from storage.errors import SettingsError

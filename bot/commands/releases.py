@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from storage.adapters import open_store
+from storage.adapters.folder_store import open_store
 from storage.audit import Deed
 from storage.console import AsJson, Config, Personality, read_settings, show
 from storage.database.enums import AuditOutcome

@@ -12,7 +12,7 @@ from bot.engine.protocol import Engine, EngineState, Generation, GenerationReque
 from bot.engine.remote.engine import RemoteEngine
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel
 from storage.database.database import Database, open_database
 from storage.graphs.verdict import prefers_graphs

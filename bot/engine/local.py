@@ -18,7 +18,7 @@ from bot.engine.queued import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.runtime.request_ids import working_on
 from storage.settings import GenerationSettings, ModelSettings
 

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from bot.errors import BotError
 from bot.prompting import ChatMessage
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 import openvino as ov
 from filelock import FileLock, Timeout
 
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel
-from storage.conversion import sync_to_disk
 from storage.errors import StorageError
+from storage.files import sync_to_disk
 from storage.graphs.graph import MODEL_FILE, build_graph
 from storage.graphs.options import SHOWN_DIGITS, lock_of
 

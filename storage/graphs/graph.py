@@ -20,7 +20,7 @@ from openvino import opset13 as op
 from safetensors import deserialize
 
 from storage.adapter_checks import is_targeted
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.errors import StorageError
 from storage.graphs.support import UnsupportedModel, graph_positions, require_supported
 

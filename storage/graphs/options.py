@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel
 
 GRAPHS = "engine"

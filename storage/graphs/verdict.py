@@ -13,8 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from storage.base_model import BaseModel, window_of
-from storage.conversion import sync_file
 from storage.devices import has_gpu
+from storage.files import sync_file
 from storage.graphs.options import graph_folder
 from storage.graphs.support import MAX_POSITIONS, UnsupportedModel, require_supported
 from storage.runtime.processes import DETACHED

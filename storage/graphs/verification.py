@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.graphs.graph import MODEL_FILE, build_graph
 from storage.graphs.pipeline import load_plain_tokenizer, properties
 from storage.graphs.support import UnsupportedModel, graph_positions, require_supported

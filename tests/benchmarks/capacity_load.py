@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from bot.releases import Releases
 from bot.vote_log import Reacted, VoteLog
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.base_model import BaseModel
 from storage.bindings import Place, voice_at
 from storage.database.columns import utc_now

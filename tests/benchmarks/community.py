@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bot.tastes import Taste, find_taste
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.coherence_model import resolve_coherence_model
 from storage.database.database import Database, open_database

@@ -16,7 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
-from storage.adapters import WEIGHTS_FILE, AdapterRef, open_store
+from storage.adapters.files import WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterRef, open_store
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.cards import Card, read_card_file, settings_of
 from storage.settings import Settings, load_settings

@@ -11,7 +11,7 @@ from typing import Any
 from bot.engine.protocol import Generation, GenerationRequest, RenderedPrompt
 from bot.engine.remote.engine import RemoteEngine
 from bot.prompting import ChatMessage
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel
 from storage.database.database import Database, open_database
 from storage.settings import Settings

@@ -19,7 +19,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BUNDLED, resolve_base_model
 from storage.gguf_adapters import gguf_name, write_gguf
 from storage.settings import Settings, load_settings

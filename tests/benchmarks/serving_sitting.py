@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bot.prompting import ChatMessage, Turn, to_messages
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel
 from storage.settings import Settings
 from tests.benchmarks.apart import Row

@@ -29,7 +29,7 @@ from bot.engine.choice import start_engine
 from bot.engine.protocol import Engine, Finish, GenerationFailed, GenerationRequest
 from bot.errors import EngineBusy
 from bot.prompting import Turn, to_messages
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.settings import Settings, load_settings
 from tests.benchmarks.apart import family, memory_mib

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from bot.engine.choice import start_engine
 from bot.engine.protocol import Engine
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.graphs.options import graph_folder
 from storage.settings import Settings

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt
 from bot.errors import EngineBusy, EngineClosed
 from bot.prompting import ChatMessage, fit_to_window
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 
 Interlude = Callable[[], Awaitable[None]]
 

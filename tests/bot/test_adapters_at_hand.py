@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from storage.remote_adapters import RemoteAdapters
-from storage.shared_adapters import SharedAdapterStore
+from storage.adapters.object_store import RemoteAdapters
+from storage.adapters.shared_store import SharedAdapterStore
 from storage.versions import promote, read_alias, register
-from tests.storage.test_adapters import publish
+from tests.storage.adapters.test_folder_store import publish
 
 
 @pytest.fixture

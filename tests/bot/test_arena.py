@@ -17,7 +17,7 @@ from bot.arena_host import Plan
 from bot.cogs.arena import place_of
 from bot.doctor import examine
 from bot.engine import Finish, GenerationFailed
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.arenas import Gesture, stop_arena
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
@@ -27,7 +27,7 @@ from storage.greetings import greet
 from storage.privacy import delete_member
 from storage.versions import promote, read_alias, register
 from storage.votes import Vote
-from tests.storage.test_adapters import publish
+from tests.storage.adapters.test_folder_store import publish
 
 TICK_S = 2.5
 

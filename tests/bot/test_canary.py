@@ -12,7 +12,8 @@ from sqlalchemy import update
 
 from bot.app import create_bot
 from bot.engine import GenerationFailed
-from storage.adapters import WEIGHTS_FILE, AdapterStore
+from storage.adapters.files import WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterStore
 from storage.announcements import tell_story
 from storage.canaries import answers_with_challenger, release_passed, start_canary
 from storage.database.columns import utc_now
@@ -23,7 +24,7 @@ from storage.settings import ReleaseSettings
 from storage.versions import promote, read_alias, register, roll_back, version_named
 from storage.votes import Vote
 from tests.seeding import ALICE, account, add_reply, vote
-from tests.storage.test_adapters import publish
+from tests.storage.adapters.test_folder_store import publish
 
 SOON_S = 4
 """Longer than the watch's interval."""

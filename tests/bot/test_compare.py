@@ -16,11 +16,12 @@ from bot.comparison import (
 from bot.engine import Finish, GenerationFailed
 from bot.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
 from bot.releases import BASE_RELEASE, Release
-from storage.adapters import WEIGHTS_FILE, AdapterStore
+from storage.adapters.files import WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterStore
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings import OutputSettings
 from storage.versions import register
-from tests.storage.test_adapters import publish
+from tests.storage.adapters.test_folder_store import publish
 
 
 @pytest.fixture

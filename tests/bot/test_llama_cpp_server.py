@@ -16,7 +16,7 @@ import pytest
 
 from bot.engine import Finish, GenerationFailed
 from bot.engine.remote.engine import RemoteEngine
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel, load_model, load_tokenizer
 from storage.database.columns import utc_now
 from storage.database.database import open_database

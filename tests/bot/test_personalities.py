@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from bot.app import create_bot
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.cards import Card, Example, format_card
 from storage.database.enums import Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow
 from storage.personalities import create_personality, personality_named
 from storage.versions import promote, read_alias, register
-from tests.storage.test_adapters import publish
+from tests.storage.adapters.test_folder_store import publish
 
 FIELDS = {
     "description": "A keeper of few words.",

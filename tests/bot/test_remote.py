@@ -22,7 +22,7 @@ from bot.engine.remote.beginnings import blocks_of
 from bot.engine.remote.engine import RemoteEngine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
 from bot.health import Check
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database

@@ -11,7 +11,7 @@ import torch
 from bot.engine.decoding import Row, generate
 from bot.engine.protocol import GenerationRequest, Sampling
 from bot.engine.resident import MERGE_AFTER, AdapterMismatch, ResidentModel
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.settings import ModelSettings
 from tests.bot.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base

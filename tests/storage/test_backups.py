@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from storage.adapters import open_store
+from storage.adapters.folder_store import open_store
 from storage.backups import BACKUP, make_backup, restore_backup
 from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
@@ -30,8 +30,8 @@ from storage.versions import register
 from storage.votes import Vote, votes_on
 from tests.postgres import PostgresServer
 from tests.seeding import BOB, CAROL, add_reply, vote
+from tests.storage.adapters.test_folder_store import full_disk, publish
 from tests.storage.conftest import NUMBERS, TEMPLATE
-from tests.storage.test_adapters import full_disk, publish
 
 Within = Callable[[Settings, Callable[[Session], Any]], Any]
 

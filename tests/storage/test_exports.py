@@ -12,7 +12,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from storage.adapters import WEIGHTS_FILE, AdapterStore, require_base
+from storage.adapters.files import WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterStore, require_base
 from storage.base_model import BaseModel
 from storage.cards import Card, Example
 from storage.database.database import Database, open_database

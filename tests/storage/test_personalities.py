@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.bindings import AS_TRAINED, MAX_STRENGTH, Place, bind, list_bindings, unbind, voice_at
+from storage.adapters.folder_store import AS_TRAINED
+from storage.bindings import MAX_STRENGTH, Place, bind, list_bindings, unbind, voice_at
 from storage.cards import Card, Example
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, Scope

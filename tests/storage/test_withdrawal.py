@@ -13,7 +13,9 @@ from safetensors.numpy import save_file
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterRef, AdapterStore
+from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterRef, AdapterStore
+from storage.adapters.served_copies import open_shelf
 from storage.base_model import BaseModel
 from storage.canaries import start_canary
 from storage.cards import Card
@@ -25,7 +27,6 @@ from storage.exports import read_provenance
 from storage.imports import register_import
 from storage.personalities import ensure_personality, read_personality
 from storage.rounds import claim_round, request_round, set_manifest
-from storage.served_adapters import open_shelf
 from storage.settings import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
 from storage.versions import (
     Version,

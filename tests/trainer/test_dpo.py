@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterStore, require_base
+from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterStore, require_base
 from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.errors import AdapterError
 from storage.settings import TrainingSettings

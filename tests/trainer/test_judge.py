@@ -9,7 +9,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from storage.adapters import WEIGHTS_FILE, AdapterRef
+from storage.adapters.files import WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.database.enums import GateVerdict
 from storage.errors import BaseModelError, SettingsError

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from storage.adapters import CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from storage.base_model import BaseModel, resolve_base_model
 from storage.settings import TrainingSettings
 from tests.tiny_model import build_tiny_base

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from trl import DPOConfig
 
-from storage.adapters import WEIGHTS_FILE
+from storage.adapters.files import WEIGHTS_FILE
 from storage.base_model import BaseModel
 from storage.settings import Settings, TrainingSettings
 from tests.trainer.test_dpo import PROMPT

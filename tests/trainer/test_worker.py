@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.base_model import resolve_base_model
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
@@ -26,7 +26,7 @@ from storage.runtime.processes import TRAINER, beat, is_alive, last_beat, sole_p
 from storage.settings import GenerationSettings, Settings
 from storage.versions import list_versions, register
 from tests.seeding import add_siblings
-from tests.storage.test_adapters import publish
+from tests.storage.adapters.test_folder_store import publish
 from trainer.round_process import describe_exit
 from trainer.worker import run_trainer, train_now
 

@@ -14,7 +14,7 @@ from bot.engine.queued import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.base_model import BaseModel, end_ids
 from storage.graphs.options import PipelineOptions
 from storage.graphs.verdict import Verifier

@@ -19,7 +19,7 @@ from typing import IO, Any
 from bot.engine.protocol import Finish
 from bot.engine.queued import QueuedGeneration
 from bot.errors import EngineStopped
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
 from storage.graphs.options import PipelineOptions
 from storage.runtime.processes import DETACHED
 

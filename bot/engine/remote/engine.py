@@ -23,10 +23,10 @@ from bot.engine.remote.watching import NEEDS_KEY, Watch, problem_of
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped, ServersUnreachable, UserFacingError
 from bot.prompting import ChatMessage
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
+from storage.adapters.served_copies import open_shelf, served_name
 from storage.base_model import BaseModel, end_ids
 from storage.database.database import Database
-from storage.served_adapters import open_shelf, served_name
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from bot.engine.protocol import GenerationRequest
 from bot.engine.remote.errors import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
 from bot.engine.remote.replicas import Replica
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
+from storage.adapters.served_copies import PREFIX, Shelf, open_shelf, served_name
 from storage.errors import AdapterError
 from storage.gguf_adapters import gguf_name
-from storage.served_adapters import PREFIX, Shelf, open_shelf, served_name
 from storage.settings import RemoteSettings, Settings
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from bot.engine.local import LocalEngine
 from bot.errors import BotError
 from bot.extraction import extract
 from bot.prompt_bank import read_bank
-from storage.adapters import AdapterStore, open_store
+from storage.adapters.folder_store import AdapterStore, open_store
 from storage.backups import make_backup, restore_backup
 from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.cards import Card, format_card, read_card_file

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from storage.adapters import AdapterStore
+from storage.adapters.folder_store import AdapterStore
 from storage.errors import StorageError
 from tests.benchmarks.faults.kills import SQLITE, Scene, stage
 from tests.benchmarks.faults.report import Row, notes, spread

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.adapters import AdapterRef
+from storage.adapters.folder_store import AdapterRef
+from storage.adapters.served_copies import KEPT_S, Shelf, served_name
 from storage.errors import AdapterError
-from storage.served_adapters import KEPT_S, Shelf, served_name
-from tests.storage.test_adapters import full_disk
+from tests.storage.adapters.test_folder_store import full_disk
 
 DIGEST = "0123456789abcdef" * 4
 NAME = "reactune-0123456789abcdef"

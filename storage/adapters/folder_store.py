@@ -13,10 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from storage.adapter_files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, Stamp, read_config, seal, stamp_of, verify
+from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, Stamp, read_config, seal, stamp_of, verify
 from storage.base_model import BaseModel
-from storage.conversion import sync_names, sync_to_disk
 from storage.errors import AdapterError
+from storage.files import sync_names, sync_to_disk
 from storage.settings import Settings
 
 __all__ = [
@@ -53,8 +53,8 @@ def open_store(settings: Settings) -> AdapterStore:
     folder = settings.data.directory / "adapters"
     if not settings.data.adapters:
         return AdapterStore(folder)
-    from storage.remote_adapters import RemoteAdapters
-    from storage.shared_adapters import SharedAdapterStore  # a kind of store, so it imports this module
+    from storage.adapters.object_store import RemoteAdapters
+    from storage.adapters.shared_store import SharedAdapterStore  # a kind of store, so it imports this module
 
     return SharedAdapterStore(folder, RemoteAdapters(settings.data.adapters), settings.data.adapter_cache_bytes)
 
@@ -228,3 +228,6 @@ def require_base(adapter: Path, base: BaseModel) -> None:
 
 def _lock_path(staging: Path) -> Path:
     return staging.with_name(f"{staging.name}.lock")
+
+
+AS_TRAINED = 1.0

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from storage.adapters import CONFIG_FILE, WEIGHTS_FILE, AdapterRef
-from storage.bindings import AS_TRAINED
+from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import AS_TRAINED, AdapterRef
 from storage.errors import AdapterError
 
 FOLDER = "served"

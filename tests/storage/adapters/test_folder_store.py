@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from storage.adapters import (
-    CHECKSUMS_FILE,
-    CONFIG_FILE,
-    UNREGISTERED_PREFIX,
-    WEIGHTS_FILE,
-    AdapterStore,
-    require_base,
-)
+from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore, require_base
 from storage.base_model import BaseModel
 from storage.errors import AdapterError
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from storage.adapter_files import verify
-from storage.adapters import DIGEST, AdapterStore
+from storage.adapters.files import verify
+from storage.adapters.folder_store import DIGEST, AdapterStore
+from storage.adapters.object_store import RemoteAdapters
 from storage.errors import AdapterError, StoreUnreachable
-from storage.remote_adapters import RemoteAdapters
 
 IN_USE_S = 3600.0
 """Time since its last use in which an adapter is not dropped: a process may be about to load it."""

@@ -16,12 +16,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
-from storage.adapters import CHECKSUMS_FILE, CONFIG_FILE, UNREGISTERED_PREFIX, WEIGHTS_FILE, AdapterStore, open_store
+from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore, open_store
+from storage.adapters.object_store import RemoteAdapters
+from storage.adapters.shared_store import IN_USE_S, SharedAdapterStore
 from storage.errors import AdapterError, SettingsError, StoreUnreachable
-from storage.remote_adapters import RemoteAdapters
 from storage.settings import DataSettings, Settings, load_settings
-from storage.shared_adapters import IN_USE_S, SharedAdapterStore
-from tests.storage.test_adapters import publish
+from tests.storage.adapters.test_folder_store import publish
 from tests.storage.together import together
 
 BUCKET = "adapters"

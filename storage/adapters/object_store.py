@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from storage.adapter_files import CHECKSUMS_FILE, FILES, damaged
-from storage.adapters import UNREGISTERED_PREFIX
+from storage.adapters.files import CHECKSUMS_FILE, FILES, damaged
+from storage.adapters.folder_store import UNREGISTERED_PREFIX
 from storage.errors import SettingsError, StoreUnreachable
 
 T = TypeVar("T")
