@@ -184,7 +184,7 @@ def _describe_suites(settings: Settings) -> str:
 
 def _prepare_base(settings: Settings, say: Callable[[str], None]) -> None:
     """Find, fetch or convert the base model while saying so; it takes seconds once, and no time later."""
-    from storage.base_model import resolve_base_model
+    from storage.models.base_model import resolve_base_model
 
     say("Looking for the base model …")
     resolve_base_model(settings.model.base, settings.data.directory, say)

@@ -32,19 +32,19 @@ from bot.releases import Releases
 from bot.vote_log import VoteLog
 from bot.warming import Warming
 from storage.adapters.folder_store import open_store
-from storage.base_model import BaseModel, resolve_base_model
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis
 from storage.database.notify import Listener, can_listen
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.sentence_encoder import BundledEncoder, Encoder
+from storage.models.withdrawal import remove_withdrawn
 from storage.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
 from storage.replies import Reply, interrupt_unfinished
 from storage.runtime.processes import worker_name
 from storage.runtime.request_ids import current_request, new_request_id, working_on
 from storage.runtime.shards import Shards, shards_of
-from storage.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import Settings
-from storage.withdrawal import remove_withdrawn
 
 log = logging.getLogger(__name__)
 

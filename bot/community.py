@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from bot.engine import RenderedPrompt
 from bot.errors import BotError
 from bot.tastes import Taste
-from storage.base_model import BUNDLED_NAME, BaseModel
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyRow
+from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.votes import Thumb, VoteEvent, append_events
 

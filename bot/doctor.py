@@ -23,26 +23,26 @@ from bot.errors import ConnectionRefused
 from bot.health import disk_check
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
-from storage.adapters.folder_store import AdapterRef, open_store, require_base
+from storage.adapters.folder_store import AdapterRef, open_store
 from storage.backups import last_backup
-from storage.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
-from storage.coherence_model import resolve_coherence_model
 from storage.console import notes
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.report import describe_database
 from storage.database.tables import ReplyRow
-from storage.devices import has_gpu
 from storage.errors import StorageError
-from storage.graphs.support import UnsupportedModel
-from storage.graphs.verdict import Verifier, prefers_graphs
+from storage.models.adapter_checks import require_base
+from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
+from storage.models.coherence_model import resolve_coherence_model
+from storage.models.hardware import has_gpu, require_quantization
+from storage.models.openvino.support import UnsupportedModel
+from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.models.sentence_encoder import encoder_name
 from storage.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
-from storage.quantization import require_quantization
 from storage.retention import count_past, keeps_until
 from storage.runtime.processes import TRAINER, signs_of_life
 from storage.runtime.redaction import OWNER_ONLY
-from storage.sentence_encoder import encoder_name
 from storage.settings import EVERY_SERVER, ArenaSettings, Settings
 from storage.spend import describe_spend, is_used_up, spent_on
 from storage.versions import Version, read_alias

@@ -34,8 +34,8 @@ from storage.knowledge import (
     waiting_chunks,
 )
 from storage.marking import hold_erasures
+from storage.models.sentence_encoder import BATCH, BundledEncoder, Encoder
 from storage.search import Passage, Question, relevant, search
-from storage.sentence_encoder import BATCH, BundledEncoder, Encoder
 from storage.settings import KnowledgeSettings
 from storage.vectors import VectorIndex, prepare_vectors
 

@@ -8,7 +8,7 @@ from bot.comparison import Comparison, Contestant, compare
 from bot.engine.choice import start_engine
 from bot.releases import BASE_RELEASE, open_release
 from storage.adapters.folder_store import AdapterStore
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.personalities import Personality
 from storage.settings import Settings
 from storage.versions import Version

@@ -11,7 +11,7 @@ from bot.untrusted import show_reason
 from storage.canaries import Reading, share_of_votes
 from storage.database.enums import CHALLENGER, GateVerdict, RoundStatus
 from storage.evidence import Evidence
-from storage.imports import Imported
+from storage.models.personality_import import Imported
 from storage.rounds import Round
 from storage.runtime.processes import Sign
 from storage.versions import Alias, AliasMove, Continuation, Version, name_of

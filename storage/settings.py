@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from storage.errors import SettingsError
-from storage.precision import number_format
+from storage.models.hardware import number_format
 
 ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"

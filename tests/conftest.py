@@ -14,9 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hypothesis
 import pytest
 
-from storage.base_model import BaseModel, resolve_base_model
 from storage.database.database import open_database
-from storage.sentence_encoder import ENCODER_PACKAGE
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.sentence_encoder import ENCODER_PACKAGE
 from storage.settings import DatabaseSettings, Settings
 
 LONGEST = frozenset(

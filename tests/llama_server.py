@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from storage.base_model import BUNDLED_FILE, BUNDLED_PACKAGE
+from storage.models.base_model import BUNDLED_FILE, BUNDLED_PACKAGE
 
 
 def is_installed() -> bool:

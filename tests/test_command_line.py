@@ -18,10 +18,10 @@ from datasets import load_dataset
 from bot.comparison import NO_ANSWER, Comparison
 from reactune import main
 from storage.adapters.folder_store import AdapterStore
-from storage.base_model import resolve_base_model
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict
 from storage.database.tables import RoundRow
+from storage.models.base_model import resolve_base_model
 from storage.personalities import ensure_personality
 from storage.settings import Settings, load_settings
 from storage.versions import register

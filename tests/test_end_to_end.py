@@ -16,11 +16,11 @@ from simcord.builders import ChannelHandle
 from bot.app import ReactuneBot
 from bot.failures import is_foreseen
 from storage.adapters.folder_store import AdapterStore
-from storage.base_model import BaseModel
 from storage.database.database import open_database
 from storage.database.enums import Basis, GateVerdict, RoundStatus
-from storage.exports import README_FILE
-from storage.imports import import_adapter
+from storage.models.base_model import BaseModel
+from storage.models.personality_export import README_FILE
+from storage.models.personality_import import import_adapter
 from storage.rounds import Round, latest_round
 from storage.settings import Settings, load_settings
 from trainer.worker import run_trainer

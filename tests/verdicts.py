@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storage.base_model import BaseModel
-from storage.graphs.options import graph_folder
-from storage.graphs.verdict import write_verdict
+from storage.models.base_model import BaseModel
+from storage.models.openvino.options import graph_folder
+from storage.models.openvino.verifier import write_verdict
 from storage.settings import ModelSettings
 
 

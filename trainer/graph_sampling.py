@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel, end_ids, load_tokenizer
-from storage.graphs.options import PipelineOptions
-from storage.graphs.support import UnsupportedModel
-from storage.graphs.verdict import Verifier, prefers_graphs
+from storage.models.base_model import BaseModel, end_ids, load_tokenizer
+from storage.models.openvino.options import PipelineOptions
+from storage.models.openvino.support import UnsupportedModel
+from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.settings import GenerationSettings, Settings
 from trainer.sampling import Sample, Sampler, Speaker, batches_of, sample_of
 
@@ -62,7 +62,7 @@ class GraphSampler:
         """As every Speaker."""
         if not prompts:
             return []
-        from storage.graphs.pipeline import generation_config, load_pipeline
+        from storage.models.openvino.pipeline import generation_config, load_pipeline
 
         asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
         pipeline = load_pipeline(self._options(max(map(len, asked)) + generation.max_new_tokens))

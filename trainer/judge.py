@@ -11,9 +11,9 @@ from math import isfinite, nan
 from typing import Any
 
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel, load_model, load_tokenizer
-from storage.coherence_model import resolve_coherence_model
-from storage.quiet import quiet_transformers
+from storage.models.base_model import BaseModel, load_model, load_tokenizer
+from storage.models.coherence_model import resolve_coherence_model
+from storage.models.quiet import quiet_transformers
 from storage.settings import GenerationSettings, Settings
 from trainer.baseline import Findings, remembered
 from trainer.coherence import answer_losses, losses_by_position, surprise_ratio

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from storage.base_model import BaseModel, load_tokenizer
-from storage.quiet import quiet_transformers
+from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.quiet import quiet_transformers
 from storage.settings import TrainingSettings
 from trainer.dpo import PreferencePair, pair_rows
 from trainer.errors import TrainerError

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.versions import Continuation
 from trainer.gate import HeldOut, Witness
 from trainer.progress import Report

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import EncoderError
 from storage.evidence import RatedReply
-from storage.sentence_encoder import load_sentence_transformer
+from storage.models.sentence_encoder import load_sentence_transformer
 from trainer.errors import TrainerError
 
 if TYPE_CHECKING:

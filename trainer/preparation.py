@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.adapters.folder_store import AdapterRef, AdapterStore, require_base
-from storage.base_model import BaseModel
+from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.database import Database
 from storage.evidence import read_corrections, read_empty_samples, read_replies
+from storage.models.adapter_checks import require_base
+from storage.models.base_model import BaseModel
 from storage.personalities import hold_personality
 from storage.privacy import Agreement, read_agreement
 from storage.quarantines import hold_back_bursts

@@ -11,9 +11,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from storage.base_model import BaseModel
-from storage.devices import gpu_count
 from storage.errors import StorageError
+from storage.models.base_model import BaseModel
+from storage.models.hardware import gpu_count
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.redaction import keep_safe
 from storage.settings import Settings, TrainingSettings

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.settings import TrainingSettings
 from trainer.callbacks import BestPass, LossHistory
 from trainer.errors import TrainingDiverged

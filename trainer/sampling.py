@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from storage.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.devices import torch_device
-from storage.quiet import quiet_transformers
+from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
+from storage.models.hardware import torch_device
+from storage.models.quiet import quiet_transformers
 from storage.settings import GenerationSettings
 
 if TYPE_CHECKING:

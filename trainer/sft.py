@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from storage.base_model import BaseModel, load_tokenizer
-from storage.quiet import quiet_transformers
+from storage.models.base_model import BaseModel, load_tokenizer
+from storage.models.quiet import quiet_transformers
 from storage.settings import DemonstrationSettings, TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Progress, Report

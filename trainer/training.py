@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from storage.base_model import BaseModel, load_model
-from storage.devices import has_gpu
+from storage.models.base_model import BaseModel, load_model
+from storage.models.hardware import has_gpu
 from storage.settings import TrainingSettings
 
 ADAPTER = "default"  # PEFT's name of the adapter in training; TRL keeps the parent beside it as "ref"

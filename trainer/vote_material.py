@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.adapters.folder_store import AdapterStore
-from storage.base_model import BaseModel
 from storage.database.database import Database
 from storage.database.enums import SOURCE_WORDS
+from storage.models.base_model import BaseModel
 from storage.rounds import Round
 from storage.settings import Settings, TrainingSettings
 from storage.versions import Continuation

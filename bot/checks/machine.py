@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from bot.checks import Unwell
-from storage.devices import has_gpu
+from storage.models.hardware import has_gpu
 from storage.runtime.log_setup import log_file
 from storage.settings import LogSettings, MetricsSettings
 

@@ -34,8 +34,8 @@ from storage.cards import (
     require_name,
 )
 from storage.database.enums import Scope
-from storage.exports import Provenance, read_provenance, zip_version
-from storage.imports import Imported, take_import
+from storage.models.personality_export import Provenance, read_provenance, zip_version
+from storage.models.personality_import import Imported, take_import
 from storage.personalities import (
     CARD_SUFFIX,
     Personality,

@@ -35,8 +35,8 @@ def compare_offline_answers(
     from bot.comparison import NO_ANSWER, choose_prompts
     from bot.offline_comparison import compare_offline, contestants_of
     from bot.prompt_bank import read_bank
-    from storage.base_model import resolve_base_model
     from storage.cards import settings_of
+    from storage.models.base_model import resolve_base_model
 
     settings = read_settings(config)
     whose, champion = with_cards(settings, lambda session: _answering(session, personality))

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from storage.adapters.folder_store import open_store, require_base
+from storage.adapters.folder_store import open_store
 from storage.audit import note_deed
 from storage.console import AsJson, Config, Personality, progress, read_settings, show
 from storage.database.database import open_database
 from storage.errors import SettingsError
+from storage.models.adapter_checks import require_base
 from storage.operator import look_up, operator_deed
 from storage.personalities import DEFAULT_PERSONALITY
 from storage.versions import version_named
@@ -25,7 +26,7 @@ def prune_models(
     as_json: AsJson = False,
 ) -> None:
     """Remove the adapter files that privacy.withdraw_adapters and training.keep_versions let go."""
-    from storage.withdrawal import choose_withdrawals, withdraw_adapters
+    from storage.models.withdrawal import choose_withdrawals, withdraw_adapters
 
     settings = read_settings(config)
     with contextlib.closing(open_database(settings)) as database:
@@ -56,8 +57,8 @@ def write_model_gguf(
 ) -> None:
     """Write a version as the GGUF file that llama.cpp's server is started with."""
     from storage.adapters.folder_store import AdapterRef
-    from storage.base_model import resolve_base_model
-    from storage.gguf_adapters import gguf_name, write_gguf
+    from storage.models.base_model import resolve_base_model
+    from storage.models.gguf import gguf_name, write_gguf
 
     settings = read_settings(config)
     found = look_up(config, personality, lambda session, id_: version_named(session, id_, version))
@@ -87,7 +88,7 @@ def write_slim_base(
     as_json: AsJson = False,
 ) -> None:
     """Write the base model without its weights, for a bot whose servers are elsewhere."""
-    from storage.base_model import resolve_base_model, without_weights
+    from storage.models.base_model import resolve_base_model, without_weights
 
     settings = read_settings(config)
     with progress() as say:

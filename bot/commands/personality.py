@@ -59,8 +59,8 @@ def export_personality(
     as_json: AsJson = False,
 ) -> None:
     """Write a personality's adapter as a PEFT folder that peft and transformers load by themselves."""
-    from storage.base_model import resolve_base_model
-    from storage.exports import Provenance, export_version, read_provenance
+    from storage.models.base_model import resolve_base_model
+    from storage.models.personality_export import Provenance, export_version, read_provenance
 
     settings = read_settings(config)
 
@@ -93,8 +93,8 @@ def import_personality(
 ) -> None:
     """Take a card, or an adapter as a new version of a personality; an admin decides whether it answers."""
     from bot.reports import describe_import
-    from storage.base_model import resolve_base_model
-    from storage.imports import take_import
+    from storage.models.base_model import resolve_base_model
+    from storage.models.personality_import import take_import
 
     settings = read_settings(config)
     store = open_store(settings)

@@ -24,8 +24,8 @@ def show_fate(
 ) -> None:
     """Show what became of a member's votes, newest first."""
     from bot.lineage import PLAIN, fate_lines, plain_text, user_by_id
-    from storage.base_model import resolve_base_model
     from storage.fates import VoteFate, fate_of_votes
+    from storage.models.base_model import resolve_base_model
 
     settings = read_settings(config)
     with progress() as say:

@@ -13,9 +13,9 @@ from bot.engine.remote.engine import RemoteEngine
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel
 from storage.database.database import Database, open_database
-from storage.graphs.verdict import prefers_graphs
+from storage.models.base_model import BaseModel
+from storage.models.openvino.verifier import prefers_graphs
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Any
 
 from bot.engine.protocol import RenderedPrompt
 from bot.prompting import ChatMessage, fit_to_window
-from storage.base_model import window_of
+from storage.models.base_model import window_of
 from storage.settings import ModelSettings
 
 log = logging.getLogger(__name__)

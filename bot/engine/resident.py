@@ -17,9 +17,9 @@ from transformers.utils import logging as transformers_logging
 from bot.engine.layers import AdaptedLayers
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import end_ids, load_whole
-from storage.devices import torch_device
-from storage.quiet import quiet_transformers
+from storage.models.base_model import end_ids, load_whole
+from storage.models.hardware import torch_device
+from storage.models.quiet import quiet_transformers
 from storage.settings import ModelSettings
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, Stamp, read_config, seal, stamp_of, verify
-from storage.base_model import BaseModel
+from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, Stamp, seal, stamp_of, verify
 from storage.errors import AdapterError
 from storage.files import sync_names, sync_to_disk
+from storage.models.adapter_checks import require_base
 from storage.settings import Settings
 
 __all__ = [
@@ -212,18 +212,6 @@ class AdapterStore:
 
     def _new_staging_path(self) -> Path:
         return self._directory / f"{STAGING_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def require_base(adapter: Path, base: BaseModel) -> None:
-    """Raise AdapterError unless the adapter was trained on this base, byte for byte."""
-    config = read_config(adapter / CONFIG_FILE)
-    if config.get("revision") != base.revision:
-        trained_on = config.get("base_model_name_or_path") or "an unnamed base"
-        raise AdapterError(
-            f"the adapter {adapter.name[:12]} was trained on {trained_on} ({config.get('revision') or 'no revision'}), "
-            f"not on {base.name} ({base.revision}, {base.architecture}): "
-            "set model.base to the former, or choose a version of this base"
-        )
 
 
 def _lock_path(staging: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import simcord
 
 from bot.app import create_bot
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.settings import DataSettings, Settings
 from tests.bot.scripted_engine import ScriptedEngine
 

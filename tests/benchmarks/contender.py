@@ -13,7 +13,7 @@ from bot.engine.queued import QueuedGeneration
 from bot.engine.rendering import Renderer
 from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.settings import Settings
 
 

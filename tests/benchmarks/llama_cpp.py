@@ -13,7 +13,7 @@ import aiohttp
 
 from bot.engine.protocol import Finish, GenerationRequest
 from bot.engine.queued import QueuedGeneration
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.settings import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
 from tests.llama_server import serve

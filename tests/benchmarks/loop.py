@@ -18,8 +18,8 @@ from rich.console import Console
 
 from bot.engine import Engine, GenerationRequest, Sampling
 from bot.engine.choice import start_engine
-from storage.base_model import resolve_base_model
 from storage.database.database import open_database
+from storage.models.base_model import resolve_base_model
 from storage.personalities import ensure_personality
 from storage.rounds import latest_round, request_round
 from storage.settings import Settings, load_settings

@@ -15,8 +15,8 @@ from transformers.generation import BaseStreamer
 from bot.engine.protocol import Finish, GenerationRequest
 from bot.engine.queued import QueuedGeneration
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel, end_ids, load_model
-from storage.quiet import quiet_transformers
+from storage.models.base_model import BaseModel, end_ids, load_model
+from storage.models.quiet import quiet_transformers
 from storage.settings import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
 

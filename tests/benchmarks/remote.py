@@ -12,8 +12,8 @@ from bot.engine.protocol import Generation, GenerationRequest, RenderedPrompt
 from bot.engine.remote.engine import RemoteEngine
 from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel
 from storage.database.database import Database, open_database
+from storage.models.base_model import BaseModel
 from storage.settings import Settings
 from tests.llama_server import serve
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BUNDLED, resolve_base_model
-from storage.gguf_adapters import gguf_name, write_gguf
+from storage.models.base_model import BUNDLED, resolve_base_model
+from storage.models.gguf import gguf_name, write_gguf
 from storage.settings import Settings, load_settings
 from tests.benchmarks.apart import Row, rows_apart
 from tests.benchmarks.report import machine, versions

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bot.prompting import ChatMessage, Turn, to_messages
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.settings import Settings
 from tests.benchmarks.apart import Row
 from tests.benchmarks.contender import Contender

@@ -30,7 +30,7 @@ from bot.engine.protocol import Engine, Finish, GenerationFailed, GenerationRequ
 from bot.errors import EngineBusy
 from bot.prompting import Turn, to_messages
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BUNDLED, BaseModel, resolve_base_model
+from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.settings import Settings, load_settings
 from tests.benchmarks.apart import family, memory_mib
 from tests.benchmarks.report import machine, versions

@@ -26,8 +26,8 @@ from rich.table import Table
 from bot.engine.choice import start_engine
 from bot.engine.protocol import Engine
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BUNDLED, BaseModel, resolve_base_model
-from storage.graphs.options import graph_folder
+from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
+from storage.models.openvino.options import graph_folder
 from storage.settings import Settings
 from tests.benchmarks.apart import Row, memory_mib, rows_apart
 from tests.benchmarks.first_answer import ANSWERED, CONNECTED, FIRST_TEXT

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from storage.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel, resolve_base_model
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT, Case, Prepared, Told, train_in_turns
 

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from storage.base_model import BaseModel, load_model, load_tokenizer
-from storage.quiet import quiet_transformers
+from storage.models.base_model import BaseModel, load_model, load_tokenizer
+from storage.models.quiet import quiet_transformers
 from storage.settings import TrainingSettings
 from trainer.dpo import _dpo_config, _siblings_together
 from trainer.training import Row, new_adapter, token_ids

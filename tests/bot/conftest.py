@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot, create_bot
 from bot.failures import is_foreseen
-from storage.base_model import BaseModel
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis
 from storage.database.tables import Base
-from storage.sentence_encoder import BundledEncoder, Encoder
+from storage.models.base_model import BaseModel
+from storage.models.sentence_encoder import BundledEncoder, Encoder
 from storage.settings import LimitSettings, Settings, load_settings, variable_name
 from storage.votes import Vote, votes_on
 from tests.bot.scripted_engine import ScriptedEngine

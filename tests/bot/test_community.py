@@ -7,9 +7,9 @@ import pytest
 from bot.community import MEMBERS, Answered, OtherBase, is_settled, read_answers, settle
 from bot.engine import RenderedPrompt
 from bot.tastes import find_taste
-from storage.base_model import BUNDLED_NAME, BaseModel
 from storage.database.database import Database, open_database
 from storage.evidence import read_replies
+from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.personalities import ensure_personality
 from storage.settings import Settings
 from storage.trust import read_ballots

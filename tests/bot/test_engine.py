@@ -15,7 +15,7 @@ from bot.engine.openvino.engine import OpenVinoEngine
 from bot.errors import EngineBusy, EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel, resolve_base_model
 from storage.settings import GenerationSettings, ModelSettings
 from tests.tiny_model import build_tiny_base
 from tests.verdicts import trust_graphs

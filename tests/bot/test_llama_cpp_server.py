@@ -17,10 +17,10 @@ import pytest
 from bot.engine import Finish, GenerationFailed
 from bot.engine.remote.engine import RemoteEngine
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel, load_model, load_tokenizer
 from storage.database.columns import utc_now
 from storage.database.database import open_database
-from storage.gguf_adapters import gguf_name, write_gguf
+from storage.models.base_model import BaseModel, load_model, load_tokenizer
+from storage.models.gguf import gguf_name, write_gguf
 from storage.settings import load_settings
 from storage.spend import spent_on
 from tests.bot.test_engine import answer, finished, request, started

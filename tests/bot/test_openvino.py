@@ -24,13 +24,13 @@ from bot.engine.choice import start_engine
 from bot.engine.openvino import version_process
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.errors import EngineStopped
-from storage.base_model import BaseModel, resolve_base_model
-from storage.graphs import verification
-from storage.graphs.cache import GraphCache, GraphNotWritten
-from storage.graphs.graph import AdapterMisfit, _Decoder, build_graph
-from storage.graphs.options import graph_folder
-from storage.graphs.support import UnsupportedModel
-from storage.graphs.verdict import Verifier, write_verdict
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.openvino import compare_logits as verification
+from storage.models.openvino.cache import GraphCache, GraphNotWritten
+from storage.models.openvino.graph import AdapterMisfit, _Decoder, build_graph
+from storage.models.openvino.options import graph_folder
+from storage.models.openvino.support import UnsupportedModel
+from storage.models.openvino.verifier import Verifier, write_verdict
 from storage.settings import Settings, load_settings
 from tests.bot.test_engine import ENDLESS, answer, finished, request, save_adapter
 from tests.tiny_model import build_tiny_base
@@ -137,7 +137,7 @@ WITHOUT_TORCH = """
 import asyncio, sys
 import bot.app
 from bot.engine.choice import start_engine
-from storage.base_model import resolve_base_model
+from storage.models.base_model import resolve_base_model
 from storage.settings import load_settings
 from tests.bot.test_engine import answer, request
 
@@ -395,7 +395,7 @@ async def test_a_thousand_requests_at_once_are_answered_or_refused_and_memory_st
 
 
 def test_rounding_keeps_every_weight_within_a_step() -> None:
-    from storage.graphs.graph import GROUP_SIZE, INT8_MAX, _rounded
+    from storage.models.openvino.graph import GROUP_SIZE, INT8_MAX, _rounded
 
     matrix = np.random.default_rng(1).normal(size=(8, 2 * GROUP_SIZE)).astype(np.float32)
     integers = _rounded(matrix).input_value(0).get_node().input_value(0).get_node()

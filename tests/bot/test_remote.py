@@ -23,9 +23,9 @@ from bot.engine.remote.engine import RemoteEngine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
 from bot.health import Check
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
+from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
 from storage.settings import Settings, load_settings
 from storage.spend import Spend, add_spend, spent_on
 from tests.bot.test_engine import answer, finished, request, started

@@ -11,10 +11,10 @@ import pytest
 from bot.doctor import examine
 from bot.engine import GenerationFailed, GenerationRequest
 from bot.errors import ServersUnreachable, SpentForToday, UserFacingError
-from storage.base_model import BaseModel, resolve_base_model, without_weights
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
+from storage.models.base_model import BaseModel, resolve_base_model, without_weights
 from storage.settings import Settings
 from storage.spend import Spend, add_spend
 from tests.bot.conftest import Place

@@ -186,7 +186,7 @@ SERVE = """
 import asyncio, sys
 from bot.app import ReactuneBot
 from bot.runner import run_bot
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.settings import load_settings
 from tests.bot.scripted_engine import ScriptedEngine
 from pathlib import Path
@@ -233,7 +233,7 @@ import asyncio, os, signal, sys
 import simcord
 from pathlib import Path
 from bot.app import create_bot
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.database.tables import Basis
 from storage.settings import load_settings
 from tests.bot.scripted_engine import ScriptedEngine

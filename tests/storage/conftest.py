@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.base_model import BaseModel, resolve_base_model
 from storage.database.database import Database, open_database
+from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities import ensure_personality
 from storage.settings import DatabaseSettings, Settings
 from tests.postgres import PostgresServer, running_postgres

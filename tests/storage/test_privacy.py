@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import Column, func, select, update
 from sqlalchemy.orm import Session
 
-from storage.base_model import BaseModel
 from storage.corrections import suggest, withdraw
 from storage.database.columns import utc_now
 from storage.database.database import Database
@@ -30,6 +29,7 @@ from storage.database.tables import (
     VersionRow,
     VoteEventRow,
 )
+from storage.models.base_model import BaseModel
 from storage.personalities import ensure_personality
 from storage.privacy import (
     Deletion,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from storage.base_model import BaseModel, load_model, load_tokenizer
-from storage.quiet import quiet_transformers
+from storage.models.base_model import BaseModel, load_model, load_tokenizer
+from storage.models.quiet import quiet_transformers
 
 
 def answer_logp(base: BaseModel, adapter: Path | None, prompt: str, answer: str) -> float:

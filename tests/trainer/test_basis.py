@@ -19,7 +19,6 @@ from sqlalchemy import inspect as columns_of
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.base_model import BaseModel
 from storage.corrections import withdraw
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
@@ -27,6 +26,7 @@ from storage.database.enums import Basis, GateVerdict, Lesson, Origin, RoundStat
 from storage.database.tables import RoundPairRow, RoundRow
 from storage.local_pairs import LocalPair
 from storage.members import note_members
+from storage.models.base_model import BaseModel
 from storage.personalities import ensure_personality
 from storage.privacy import give_consent, read_agreement, withdraw_consent
 from storage.rounds import Round, claim_round, request_round, require_round

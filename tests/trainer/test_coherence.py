@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.base_model import load_model, load_tokenizer, resolve_base_model
+from storage.models.base_model import load_model, load_tokenizer, resolve_base_model
 from tests.tiny_model import build_tiny_base
 from trainer.coherence import answer_losses, losses_by_position, surprise_ratio
 from trainer.likelihood import MAX_LOGITS, Passage, batches, mean_loss, token_losses

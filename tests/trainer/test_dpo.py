@@ -6,9 +6,10 @@ import torch
 from safetensors.torch import load_file
 
 from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterStore, require_base
-from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.adapters.folder_store import AdapterStore
 from storage.errors import AdapterError
+from storage.models.adapter_checks import require_base
+from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.settings import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.logps import answer_logp, log_ratio

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
-from storage.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.settings import GenerationSettings, Settings
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.database.enums import GateVerdict
 from storage.errors import BaseModelError, SettingsError
-from storage.quiet import quiet_transformers
+from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.models.quiet import quiet_transformers
 from storage.settings import (
     DataSettings,
     GateSettings,

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
-from storage.base_model import BaseModel, resolve_base_model
+from storage.models.base_model import BaseModel, resolve_base_model
 from storage.settings import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.logps import log_ratio

@@ -11,12 +11,12 @@ from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
-from storage.base_model import BaseModel
 from storage.corrections import withdraw
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, Origin, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ReplyRow
 from storage.errors import RoundConflict
+from storage.models.base_model import BaseModel
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.quarantines import decide_quarantine, hold_back, new_bursts, open_quarantines

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from trl import DPOConfig
 
 from storage.adapters.files import WEIGHTS_FILE
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.settings import Settings, TrainingSettings
 from tests.trainer.test_dpo import PROMPT
 from trainer.dpo import PreferencePair, train_dpo

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 from storage.settings import GenerationSettings, TrainingSettings
 from tests.trainer.test_judge import teach
 from trainer.dpo import PreferencePair, train_dpo

@@ -27,8 +27,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from storage.base_model import load_tokenizer, resolve_base_model
-from storage.quiet import quiet_transformers
+from storage.models.base_model import load_tokenizer, resolve_base_model
+from storage.models.quiet import quiet_transformers
 from storage.settings import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.dpo import _dpo_config

@@ -15,9 +15,9 @@ from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel, end_ids
-from storage.graphs.options import PipelineOptions
-from storage.graphs.verdict import Verifier
+from storage.models.base_model import BaseModel, end_ids
+from storage.models.openvino.options import PipelineOptions
+from storage.models.openvino.verifier import Verifier
 from storage.settings import GenerationSettings, ModelSettings
 
 log = logging.getLogger(__name__)

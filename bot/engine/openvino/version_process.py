@@ -20,7 +20,7 @@ from bot.engine.protocol import Finish
 from bot.engine.queued import QueuedGeneration
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
-from storage.graphs.options import PipelineOptions
+from storage.models.openvino.options import PipelineOptions
 from storage.runtime.processes import DETACHED
 
 log = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ from openvino_genai import GenerationFinishReason
 from bot.engine.protocol import Finish
 from bot.engine.text_stream import TextStream
 from storage.errors import StorageError
-from storage.graphs.graph import AdapterMisfit
-from storage.graphs.options import PipelineOptions
-from storage.graphs.pipeline import generation_config, load_pipeline, load_plain_tokenizer
+from storage.models.openvino.graph import AdapterMisfit
+from storage.models.openvino.options import PipelineOptions
+from storage.models.openvino.pipeline import generation_config, load_pipeline, load_plain_tokenizer
 from storage.runtime.request_ids import current_request, working_on
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from bot.errors import EngineClosed, EngineStopped, ServersUnreachable, UserFaci
 from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.served_copies import open_shelf, served_name
-from storage.base_model import BaseModel, end_ids
 from storage.database.database import Database
+from storage.models.base_model import BaseModel, end_ids
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from bot.engine.remote.replicas import Replica
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.served_copies import PREFIX, Shelf, open_shelf, served_name
 from storage.errors import AdapterError
-from storage.gguf_adapters import gguf_name
+from storage.models.gguf import gguf_name
 from storage.settings import RemoteSettings, Settings
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from discord.http import Route
 from bot.app import COGS, ReactuneBot, create_bot
 from bot.engine import GenerationRequest
 from bot.runner import run_bot
-from storage.base_model import BaseModel
 from storage.database.enums import Basis
+from storage.models.base_model import BaseModel
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT
 from storage.settings import Settings, load_settings

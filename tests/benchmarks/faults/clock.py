@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from storage.base_model import resolve_base_model
 from storage.database.database import open_database
 from storage.database.tables import RoundRow
+from storage.models.base_model import resolve_base_model
 from tests.benchmarks.faults.kills import SQLITE, Scene, stage
 from tests.benchmarks.faults.processes import Child
 from tests.benchmarks.faults.report import Row, notes, spread

@@ -22,11 +22,11 @@ from sqlalchemy.orm import Session
 
 from bot.cogs.chat import NOTICE_S
 from storage.arenas import open_arenas
-from storage.base_model import resolve_base_model
 from storage.canaries import running_canary, start_canary, stop_canary
 from storage.database.database import open_database
 from storage.database.enums import RoundStatus
 from storage.database.tables import ArenaRow, CanaryRow, CorrectionRow, ReplyRow, RoundRow, VoteEventRow
+from storage.models.base_model import resolve_base_model
 from storage.personalities import ensure_personality
 from storage.rounds import request_round
 from storage.settings import ReleaseSettings

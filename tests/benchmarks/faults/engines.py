@@ -15,9 +15,9 @@ from sqlalchemy import func, select
 
 from bot.cogs.chat import NOTICE_S
 from bot.message_stream import CURSOR
-from storage.base_model import resolve_base_model, without_weights
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
+from storage.models.base_model import resolve_base_model, without_weights
 from tests.benchmarks.faults.faulty_engine import WORDS, FaultyEngine, Mood
 from tests.benchmarks.faults.kills import SQLITE, Scene, stage
 from tests.benchmarks.faults.report import Row, Seen, notes, spread

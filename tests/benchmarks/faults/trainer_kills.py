@@ -12,10 +12,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from storage.adapters.folder_store import open_store
-from storage.base_model import resolve_base_model
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.errors import StorageError
+from storage.models.base_model import resolve_base_model
 from storage.personalities import ensure_personality
 from storage.rounds import Round, find_round, request_round
 from storage.settings import GenerationSettings, Settings

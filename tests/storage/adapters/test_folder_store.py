@@ -10,9 +10,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore, require_base
-from storage.base_model import BaseModel
+from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore
 from storage.errors import AdapterError
+from storage.models.adapter_checks import require_base
+from storage.models.base_model import BaseModel
 
 BASE = BaseModel(name="tiny", path=Path("unused"), revision="0123456789abcdef", architecture="LlamaForCausalLM")
 

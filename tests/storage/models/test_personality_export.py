@@ -13,15 +13,29 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from storage.adapters.files import WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterStore, require_base
-from storage.base_model import BaseModel
+from storage.adapters.folder_store import AdapterStore
 from storage.cards import Card, Example
 from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError, ExportRefused, PersonalityNotFound
-from storage.exports import CARD_FILE, README_FILE, Provenance, export_version, read_provenance, zip_version
-from storage.imports import import_adapter, largest_export, read_export_card, register_import, unpacked
+from storage.models.adapter_checks import require_base
+from storage.models.base_model import BaseModel
+from storage.models.personality_export import (
+    CARD_FILE,
+    README_FILE,
+    Provenance,
+    export_version,
+    read_provenance,
+    zip_version,
+)
+from storage.models.personality_import import (
+    import_adapter,
+    largest_export,
+    read_export_card,
+    register_import,
+    unpacked,
+)
 from storage.personalities import create_personality, personality_named
 from storage.settings import Settings
 from storage.versions import register

@@ -17,7 +17,7 @@ from storage.database.database import Database
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, RoundStatus
 from storage.database.rows import plain
 from storage.database.tables import AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
-from storage.graphs.options import remove_graphs_of
+from storage.models.openvino.options import remove_graphs_of
 from storage.settings import Settings
 from storage.versions import Version, line_of_parents
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.precision import cpu_multiplies_bfloat16, number_format
+from storage.errors import SettingsError
+from storage.models.base_model import BaseModel, load_model
+from storage.models.hardware import cpu_multiplies_bfloat16, loading_options, number_format, require_quantization
 from storage.settings import ModelSettings, TrainingSettings
 
 
@@ -47,8 +49,30 @@ def test_auto_is_a_format_where_it_is_needed() -> None:
 
 def test_settings_are_read_without_torch_where_there_is_no_gpu() -> None:
     program = (
-        "import sys; from storage.devices import has_gpu; from storage.settings import load_settings; "
+        "import sys; from storage.models.hardware import has_gpu; from storage.settings import load_settings; "
         "load_settings(environment={}); print(has_gpu() or 'torch' not in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "True"
+
+
+def test_without_a_gpu_it_is_refused_before_anything_is_loaded(base: BaseModel) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_model(base, "float32", "4bit")
+    assert str(refused.value) == (
+        'training.quantization = "4bit" needs a GPU of NVIDIA, which this machine has not: set it to ""'
+    )
+
+
+def test_no_quantization_asks_for_nothing() -> None:
+    require_quantization("")
+    assert loading_options("", "float32", 0) == {}
+
+
+def test_asking_imports_neither_torch_nor_bitsandbytes() -> None:
+    ask = (
+        "import sys\nfrom storage.models.hardware import loading_options, require_quantization\n"
+        "require_quantization(''); loading_options('', 'float32', 0)\n"
+        "print({'torch', 'bitsandbytes'} & sys.modules.keys())"
+    )
+    assert subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.errors import BaseModelError
 from storage.files import sync_to_disk
-from storage.quiet import quiet_transformers
+from storage.models.quiet import quiet_transformers
 
 TEMPLATE_FILE = "chat_template.jinja"
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from storage import gemma
-from storage.base_model import load_model, load_tokenizer
-from storage.coherence_model import resolve_coherence_model
 from storage.errors import BaseModelError
+from storage.models import gemma
+from storage.models.base_model import load_model, load_tokenizer
+from storage.models.coherence_model import resolve_coherence_model
 from tests.tiny_model import build_tiny_base
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.base_model import load_model, load_tokenizer, resolve_base_model, without_weights
-from storage.conversion import run_steps
 from storage.errors import BaseModelError
+from storage.models.base_model import load_model, load_tokenizer, resolve_base_model, without_weights
+from storage.models.conversion import run_steps
 from tests.tiny_model import build_tiny_base
 
 
@@ -139,7 +139,7 @@ def test_conversion_on_a_full_disk_says_what_to_do(tmp_path):
 CONVERT = """
 import sys
 from pathlib import Path
-from storage.base_model import resolve_base_model
+from storage.models.base_model import resolve_base_model
 print(resolve_base_model("bundled", Path(sys.argv[1]), lambda sentence: print(sentence, flush=True)).path)
 """
 

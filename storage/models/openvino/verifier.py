@@ -12,11 +12,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from storage.base_model import BaseModel, window_of
-from storage.devices import has_gpu
 from storage.files import sync_file
-from storage.graphs.options import graph_folder
-from storage.graphs.support import MAX_POSITIONS, UnsupportedModel, require_supported
+from storage.models.base_model import BaseModel, window_of
+from storage.models.hardware import has_gpu
+from storage.models.openvino.options import graph_folder
+from storage.models.openvino.support import MAX_POSITIONS, UnsupportedModel, require_supported
 from storage.runtime.processes import DETACHED
 from storage.settings import ModelSettings
 
@@ -113,7 +113,7 @@ class Verifier:
         """Return how the process ended, and its last words."""
         arguments = str(self._base.path), self._settings.number_format, str(verdict), str(workshop)
         with subprocess.Popen(
-            [sys.executable, "-m", "storage.graphs.verification", *arguments],
+            [sys.executable, "-m", "storage.models.openvino.compare_logits", *arguments],
             stdin=subprocess.PIPE,  # it ends when this process does
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

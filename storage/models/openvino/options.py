@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel
+from storage.models.base_model import BaseModel
 
 GRAPHS = "engine"
 """Folder of all graphs, in the data folder."""

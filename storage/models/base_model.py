@@ -15,12 +15,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from storage.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
-from storage.devices import own_gpu
 from storage.errors import BaseModelError
-from storage.gemma import GEMMA, chat_copy, chat_revision
-from storage.quantization import loading_options
-from storage.quiet import quiet_transformers
+from storage.models.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
+from storage.models.gemma import GEMMA, chat_copy, chat_revision
+from storage.models.hardware import loading_options, own_gpu
+from storage.models.quiet import quiet_transformers
 from storage.settings import ModelSettings
 
 BUNDLED = "bundled"

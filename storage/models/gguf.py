@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel
 from storage.errors import AdapterError
+from storage.models.base_model import BaseModel
 
 ARCHITECTURES = {
     "LlamaForCausalLM": "llama",
@@ -45,7 +45,7 @@ def write_gguf(adapter: AdapterRef, base: BaseModel, file: Path) -> None:
     """Write a PEFT adapter of the base, with its strength, as llama.cpp reads it; raises AdapterError, or OSError."""
     from gguf import GGUFWriter
 
-    from storage.graphs.graph import read_tensors
+    from storage.models.openvino.graph import read_tensors
 
     architecture = _architecture(base)
     heads = _heads(base) if architecture == "llama" else {}

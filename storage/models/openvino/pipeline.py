@@ -9,8 +9,8 @@ from typing import Any
 from openvino_genai import ContinuousBatchingPipeline, GenerationConfig, SchedulerConfig
 from tokenizers import Tokenizer
 
-from storage.graphs.cache import GraphCache
-from storage.graphs.options import PipelineOptions
+from storage.models.openvino.cache import GraphCache
+from storage.models.openvino.options import PipelineOptions
 
 BLOCK_TOKENS = 32
 """Positions of a block of the cache, as OpenVINO lays it out on CPUs."""

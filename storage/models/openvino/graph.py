@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from openvino import opset13 as op
 from safetensors import deserialize
 
-from storage.adapter_checks import is_targeted
 from storage.adapters.folder_store import AdapterRef
 from storage.errors import StorageError
-from storage.graphs.support import UnsupportedModel, graph_positions, require_supported
+from storage.models.adapter_checks import is_targeted
+from storage.models.openvino.support import UnsupportedModel, graph_positions, require_supported
 
 MODEL_FILE = "openvino_model.xml"
 UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")

@@ -1,0 +1,115 @@
+"""What models compute on: processors, number formats, weights in four bits."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from storage.errors import SettingsError
+
+DRIVERS = ("libcuda.so.1", "nvcuda.dll", "amdhip64.dll")
+"""Libraries that come with a driver: NVIDIA's on Linux and Windows, AMD's on Windows."""
+AMD_DEVICE = Path("/dev/kfd")
+"""AMD's driver on Linux; the libraries may be PyTorch's own."""
+
+
+@cache
+def has_gpu() -> bool:
+    """Say whether PyTorch can compute on a graphics processor; imports it only where there is a driver."""
+    if not AMD_DEVICE.exists() and not any(map(_can_be_loaded, DRIVERS)):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def gpu_count() -> int:
+    """Return how many graphics processors PyTorch can compute on."""
+    if not has_gpu():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def own_gpu() -> int:
+    """Return the number of the GPU that belongs to this process: one of several that train together has its own."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def torch_device() -> str:
+    """Return PyTorch's name of what models compute on."""
+    return "cuda" if has_gpu() else "cpu"
+
+
+def _can_be_loaded(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+CPU_DESCRIPTION = Path("/proc/cpuinfo")
+CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Of x86, and the last of ARM: the CPU multiplies bfloat16 itself."""
+
+
+@cache
+def number_format(setting: str, *, may_use_gpu: bool) -> str:
+    """Return the setting, or for "auto" bfloat16 where the hardware multiplies it, else float32.
+
+    The GPU is asked where there is one, else the CPU; of CPUs only Linux tells, and others get float32.
+    """
+    if setting != "auto":
+        return setting
+    is_native = _gpu_multiplies_bfloat16() if may_use_gpu and has_gpu() else cpu_multiplies_bfloat16(CPU_DESCRIPTION)
+    return "bfloat16" if is_native else "float32"
+
+
+def cpu_multiplies_bfloat16(description: Path) -> bool:
+    """Say whether the CPU has instructions for it; `description` is Linux's /proc/cpuinfo, or missing."""
+    if not description.is_file():
+        return False
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", description.read_text(encoding="utf-8"), re.MULTILINE)
+    return flags is not None and not CPU_FLAGS.isdisjoint(flags[1].split())
+
+
+def _gpu_multiplies_bfloat16() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def require_quantization(quantization: str) -> None:
+    """Raise SettingsError, in a sentence, where this machine cannot hold weights so; nothing is imported for it."""
+    if not quantization:
+        return
+    missing = "a GPU of NVIDIA" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
+    if missing:
+        remedy = "install it with `pip install 'reactune[qlora]'`" if has_gpu() else 'set it to ""'
+        raise SettingsError(
+            f'training.quantization = "{quantization}" needs {missing}, which this machine has not: {remedy}'
+        )
+
+
+def loading_options(quantization: str, dtype: str, device: int) -> dict[str, Any]:
+    """Return what `from_pretrained` needs to put the weights so onto that GPU; nothing where they stay as they are."""
+    if not quantization:
+        return {}
+    require_quantization(quantization)
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
