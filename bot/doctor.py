@@ -24,7 +24,7 @@ from bot.health import disk_check
 from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from storage.adapters.folder_store import AdapterRef, open_store
-from storage.backups import last_backup
+from storage.backups.backup import last_backup
 from storage.console import notes
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database

@@ -73,7 +73,7 @@ def copy_database(
     as_json: AsJson = False,
 ) -> None:
     """Copy everything into another database, SQLite or PostgreSQL; stop bot and trainer first."""
-    from storage.copying import copy_rows, describe_copy
+    from storage.backups.copy import copy_rows, describe_copy
     from storage.database.database import open_address
 
     settings = read_settings(config)
@@ -113,7 +113,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Write database and adapters to one file, while the bot runs."""
-    from storage.backups import make_backup
+    from storage.backups.backup import make_backup
 
     with progress() as say:
         made = make_backup(read_settings(config), file, say)
@@ -135,7 +135,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Put a backup back, into SQLite or PostgreSQL; stop bot and trainer first."""
-    from storage.backups import restore_backup
+    from storage.backups.backup import restore_backup
 
     with progress() as say:
         done = restore_backup(read_settings(config), file, say, replace=replace)

@@ -30,7 +30,7 @@ from bot.errors import BotError
 from bot.extraction import extract
 from bot.prompt_bank import read_bank
 from storage.adapters.folder_store import AdapterStore, open_store
-from storage.backups import make_backup, restore_backup
+from storage.backups.backup import make_backup, restore_backup
 from storage.cards import Card, format_card, read_card_file
 from storage.database.database import open_database
 from storage.errors import StorageError

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import delete, inspect, select, text
 
-from storage.copying import copy_rows
+from storage.backups.copy import copy_rows
 from storage.database.database import Database, open_database
 from storage.database.tables import Base, ReplyRow, VoteEventRow
 from storage.errors import DatabaseError

@@ -17,8 +17,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore, open_store
-from storage.archives import unpack_archive, write_archive
-from storage.copying import Say, copy_rows, has_rows, tables
+from storage.backups.archive import unpack_archive, write_archive
+from storage.backups.copy import Say, copy_rows, has_rows, tables
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_address, open_database
 from storage.database.engine import copy_file

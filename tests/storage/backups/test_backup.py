@@ -18,7 +18,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import open_store
-from storage.backups import BACKUP, make_backup, restore_backup
+from storage.backups.backup import BACKUP, make_backup, restore_backup
 from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
-from storage.copying import copy_rows, tables
+from storage.backups.copy import copy_rows, tables
 from storage.database.database import Database, open_database
 from storage.database.enums import DocumentKind
 from storage.database.tables import Base, ChunkRow, DocumentRow, PersonalityRow, ReplyRow, VoteEventRow
