@@ -19,7 +19,7 @@ from storage.database.enums import ArenaStatus
 from storage.database.rows import changed_rows, plain
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
-from storage.members import note_members
+from storage.members.memberships import note_members
 from storage.personalities import hold_personalities, hold_personality
 from storage.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.runtime.shards import ALL, Shards

@@ -16,7 +16,7 @@ from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, Outcom
 from storage.database.rows import plain
 from storage.database.tables import CanaryRow, QuarantineRow, ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused
-from storage.members import home_of
+from storage.members.memberships import home_of
 from storage.replies import FINISHED_WHOLE, SAID_IN_CHAT
 from storage.sequential import Approval, Comparison, Side, compare
 from storage.settings import ReleaseSettings, VoteSettings

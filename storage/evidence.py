@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import Origin, Outcome
 from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
-from storage.members import home_of
-from storage.pseudonyms import Pseudonym, read_pseudonyms, without_mentions
+from storage.members.memberships import home_of
+from storage.members.pseudonyms import Pseudonym, read_pseudonyms, without_mentions
 from storage.settings import PrivacySettings, VoteSettings
 from storage.trainable import trainable_corrections, trainable_prompts, trainable_replies
 from storage.trust import Ballot, Scales, held_back

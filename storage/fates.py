@@ -28,9 +28,9 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.lineage import message_links
-from storage.members import home_of
+from storage.members.memberships import home_of
+from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities import Personality, list_personalities
-from storage.pseudonyms import read_pseudonyms
 from storage.rounds import TRAINED
 from storage.settings import PrivacySettings, Settings
 from storage.trainable import Obstacle, obstacle_to

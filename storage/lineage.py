@@ -24,7 +24,7 @@ from storage.database.tables import (
     RoundVoterRow,
     VoteEventRow,
 )
-from storage.pseudonyms import read_pseudonyms
+from storage.members.pseudonyms import read_pseudonyms
 from storage.versions import Version, line_of_parents, name_of
 from storage.vote_history import VoteHistory, beginning, read_histories, read_holds
 from storage.votes import Tally, Vote, tally

@@ -34,7 +34,7 @@ from storage.database.tables import (
     VoteCauseRow,
     VoteEventRow,
 )
-from storage.pseudonyms import read_pseudonyms
+from storage.members.pseudonyms import read_pseudonyms
 from storage.wording import message_link
 
 FORMAT = "reactune-member"

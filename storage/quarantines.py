@@ -18,7 +18,7 @@ from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineSta
 from storage.database.rows import changed_rows, plain
 from storage.database.tables import MemberRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VersionRow
 from storage.errors import QuarantineConflict
-from storage.members import read_talkers
+from storage.members.memberships import read_talkers
 from storage.personalities import hold_personalities, hold_personality, read_personality
 from storage.settings import VoteSettings
 from storage.trust import WeighedVote, account_creation, weigh_votes

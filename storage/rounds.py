@@ -17,8 +17,8 @@ from storage.database.rows import changed_rows, database_now, plain
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
 from storage.errors import RoundConflict
 from storage.leases import new_lease
+from storage.members.pseudonyms import Pseudonym
 from storage.personalities import hold_personality, read_personality, require_active
-from storage.pseudonyms import Pseudonym
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)

@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
-from storage.members import Member, Memberships, home_of
-from storage.pseudonyms import Pseudonym, read_pseudonyms
+from storage.members.memberships import Member, Memberships, home_of
+from storage.members.pseudonyms import Pseudonym, read_pseudonyms
 from storage.settings import VoteSettings
 from storage.votes import Vote, held_back_votes, standing_count
 

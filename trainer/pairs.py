@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from storage.database.enums import PairSource
 from storage.evidence import RatedReply, WrittenCorrection
-from storage.pseudonyms import Pseudonym
+from storage.members.pseudonyms import Pseudonym
 from storage.votes import Vote
 from trainer.degeneration import is_degenerate
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from storage.database.enums import REPLAY, PairSource, Split
 from storage.evidence import RatedReply, WrittenCorrection
-from storage.pseudonyms import Pseudonym
+from storage.members.pseudonyms import Pseudonym
 from storage.rounds import ManifestPair, RoundVoter
 from storage.settings import Settings, TrainingSettings
 from storage.trust import Ballots

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from storage.database.enums import NOBODY
 from storage.evidence import RatedReply, WrittenCorrection
-from storage.pseudonyms import Pseudonym
+from storage.members.pseudonyms import Pseudonym
 from trainer.pairs import Rows
 
 CROWD = 2.0

@@ -26,11 +26,11 @@ from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database, open_database
 from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
 from storage.leases import renew_lease
-from storage.members import note_members
+from storage.members.memberships import note_members
+from storage.members.pseudonyms import read_pseudonyms
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.coherence_model import resolve_coherence_model
 from storage.personalities import ensure_personality
-from storage.pseudonyms import read_pseudonyms
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.rounds import Round, claim_round, read_voters, request_round, require_round
 from storage.runtime.processes import HEARTBEAT_S, worker_name

@@ -23,7 +23,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.errors import SettingsError
-from storage.greetings import greet
+from storage.members.memberships import greet
 from storage.privacy import delete_member
 from storage.versions import promote, read_alias, register
 from storage.votes import Vote

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, VoteEventRow
-from storage.pseudonyms import read_pseudonyms
+from storage.members.pseudonyms import read_pseudonyms
 from storage.settings import VoteSettings
 from storage.trust import read_ballots
 

@@ -20,10 +20,10 @@ from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
 from storage.errors import QuarantineConflict
-from storage.members import note_members
+from storage.members.memberships import note_members
+from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member
-from storage.pseudonyms import read_pseudonyms
 from storage.quarantines import (
     Quarantine,
     decide_quarantine,

@@ -54,7 +54,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
-from storage.members import note_members
+from storage.members.memberships import note_members
 from storage.settings import ReleaseSettings, VoteSettings
 from storage.trust import weigh_votes
 from storage.versions import Version, end_canary, move_alias, promote, read_alias, register, roll_back

@@ -8,9 +8,9 @@ from storage.causes import count_causes, give_cause, wrong_facts
 from storage.database.columns import utc_now
 from storage.database.enums import Cause
 from storage.fates import Fate, fate_of_votes
+from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities import read_personality
 from storage.privacy import delete_member, read_agreement
-from storage.pseudonyms import read_pseudonyms
 from storage.settings import Settings, VoteSettings
 from storage.statistics import read_report
 from storage.trust import QUARANTINE, WRONG_FACT, read_ballots

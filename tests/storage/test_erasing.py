@@ -23,8 +23,7 @@ from storage.departures import (
     note_departure,
 )
 from storage.erasing import erase_channel, erase_guild, erase_member_in, erase_messages, is_kept, note_edit
-from storage.greetings import greet, take_back_greeting
-from storage.members import note_members
+from storage.members.memberships import greet, note_members, take_back_greeting
 from storage.memory import Memory, add_note, list_notes, read_memory, write_summary
 from storage.personalities import ensure_personality
 from storage.privacy import consenting, delete_member, give_consent, read_agreement

@@ -20,7 +20,7 @@ from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, Conversa
 from storage.departures import note_departure
 from storage.holdings import count_holdings
 from storage.member_export import export_member
-from storage.members import note_members
+from storage.members.memberships import note_members
 from storage.memory import Memory, add_note, read_memory, write_summary
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent

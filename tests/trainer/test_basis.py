@@ -25,7 +25,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, Lesson, Origin, RoundStatus
 from storage.database.tables import RoundPairRow, RoundRow
 from storage.local_pairs import LocalPair
-from storage.members import note_members
+from storage.members.memberships import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities import ensure_personality
 from storage.privacy import give_consent, read_agreement, withdraw_consent

@@ -69,7 +69,7 @@ def _create_voters(who: str) -> sa.Table:
 
 
 def _pseudonym(key: bytes, user_id: int) -> int:
-    """As in storage/pseudonyms.py when this was written; 0 is nobody."""
+    """As in storage/members/pseudonyms.py when this was written; 0 is nobody."""
     if user_id == 0:
         return 0
     return int.from_bytes(hmac.digest(key, user_id.to_bytes(8, "big"), "sha256")[:8], "big") >> 1

@@ -1,4 +1,4 @@
-"""Since when voters are members of a server, and who of them talks with the bot; it gives votes their weight."""
+"""Who is a member of which server, since when, and who has read the privacy notice."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Select, and_, delete, func, select, true
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.database.enums import Basis
-from storage.database.tables import CorrectionRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.database.tables import CorrectionRow, GreetingRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 
 Member = tuple[int | None, int]
 """Where somebody is a member, as `home_of` says, and user id."""
@@ -162,3 +163,20 @@ def _signs() -> dict[InstrumentedAttribute[int], Select[int | None, int, datetim
         VoteEventRow.user_id: select(*voted, func.min(VoteEventRow.created_at)).join(ReplyRow).group_by(*voted),
         CorrectionRow.author_id: select(*wrote, func.min(CorrectionRow.created_at)).join(ReplyRow).group_by(*wrote),
     }
+
+
+def greet(session: Session, user_id: int) -> bool:
+    """Note that the member is told; False where they were told before, or are at this moment."""
+    if session.get(GreetingRow, user_id) is not None:
+        return False
+    try:
+        with session.begin_nested():
+            session.add(GreetingRow(user_id=user_id))
+    except IntegrityError:
+        return False
+    return True
+
+
+def take_back_greeting(session: Session, user_id: int) -> None:
+    """Note that Discord did not take the notice, so that the next message brings it."""
+    session.execute(delete(GreetingRow).where(GreetingRow.user_id == user_id))

@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY
 from storage.database.tables import PseudonymKeyRow, RoundVoterRow
+from storage.members.pseudonyms import Pseudonyms, read_pseudonyms, without_mentions
 from storage.personalities import ensure_personality
 from storage.privacy import delete_member
-from storage.pseudonyms import Pseudonyms, read_pseudonyms, without_mentions
 from storage.rounds import RoundVoter, claim_round, read_voters, request_round, set_manifest
 from tests.seeding import ALICE, BOB
 from tests.storage.conftest import settings_for
