@@ -61,7 +61,7 @@ from storage.errors import (
     VersionNotFound,
 )
 from storage.operator import note_in_trail, operator_deed, operator_name
-from storage.personalities import DEFAULT_PERSONALITY
+from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs, tell_why_it_ends
 from storage.runtime.processes import BOT
 from storage.settings import Settings

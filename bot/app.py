@@ -38,7 +38,7 @@ from storage.database.notify import Listener, can_listen
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.sentence_encoder import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
-from storage.personalities import ensure_personality, take_cards
+from storage.personalities.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
 from storage.replies import Reply, interrupt_unfinished
 from storage.runtime.processes import worker_name

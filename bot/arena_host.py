@@ -36,10 +36,10 @@ from storage.arenas import (
     read_results,
 )
 from storage.audit import Deed, audited
-from storage.cards import settings_of, tuned
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin
-from storage.personalities import Personality
+from storage.personalities.cards import settings_of, tuned
+from storage.personalities.personalities import Personality
 from storage.replies import NewReply
 
 log = logging.getLogger(__name__)

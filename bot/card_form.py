@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
-from storage.cards import Card, CardSampling, Example, build_card
 from storage.errors import CardError
+from storage.personalities.cards import Card, CardSampling, Example, build_card
 
 FIELD_CHARS = 4000  # Discord's limit
 PERSON = ">"

@@ -38,7 +38,7 @@ from storage.models.hardware import has_gpu, require_quantization
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.sentence_encoder import encoder_name
-from storage.personalities import ensure_personality, list_personalities, take_cards
+from storage.personalities.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
 from storage.retention import count_past, keeps_until
 from storage.runtime.processes import TRAINER, signs_of_life

@@ -10,7 +10,7 @@ from bot.untrusted import show_words
 from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.fates import Fate, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
-from storage.personalities import DEFAULT_PERSONALITY
+from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.trainable import Obstacle
 from storage.votes import Tally, Vote
 from storage.wording import count

@@ -9,7 +9,7 @@ from bot.engine.choice import start_engine
 from bot.releases import BASE_RELEASE, open_release
 from storage.adapters.folder_store import AdapterStore
 from storage.models.base_model import BaseModel
-from storage.personalities import Personality
+from storage.personalities.personalities import Personality
 from storage.settings import Settings
 from storage.versions import Version
 

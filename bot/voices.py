@@ -9,9 +9,9 @@ from discord import app_commands
 
 from bot.errors import UserFacingError
 from bot.permissions import has_named_role, is_admin
-from storage.bindings import Place, Voice, voice_at
 from storage.database.enums import Scope
-from storage.personalities import Personality, list_personalities, personality_named
+from storage.personalities.bindings import Place, Voice, voice_at
+from storage.personalities.personalities import Personality, list_personalities, personality_named
 
 if TYPE_CHECKING:
     from bot.app import ReactuneBot

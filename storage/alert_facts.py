@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from storage.canaries import latest_canary
 from storage.database.enums import CanaryStatus, QuarantineStatus, RoundStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, RoundRow
-from storage.personalities import list_personalities
+from storage.personalities.personalities import list_personalities
 from storage.rounds import OPEN
 from storage.versions import find_version, name_of
 

@@ -20,7 +20,7 @@ from storage.database.rows import changed_rows, plain
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.members.memberships import note_members
-from storage.personalities import hold_personalities, hold_personality
+from storage.personalities.personalities import hold_personalities, hold_personality
 from storage.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.runtime.shards import ALL, Shards
 from storage.versions import find_version, name_of

@@ -15,7 +15,7 @@ from storage.console import AsJson, Config, progress, read_settings, show, show_
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.operator import note_in_trail, operator_deed
-from storage.personalities import DEFAULT_PERSONALITY
+from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, sole_process
 

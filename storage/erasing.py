@@ -32,7 +32,7 @@ from storage.database.tables import (
 from storage.knowledge import erase_documents
 from storage.marking import ReplyIds, hold_erasures, mark_learned
 from storage.memory import begin_anew
-from storage.personalities import hold_personalities
+from storage.personalities.personalities import hold_personalities
 from storage.privacy import delete_member
 
 NONE = select(CorrectionRow.id).where(false())

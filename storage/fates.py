@@ -30,7 +30,7 @@ from storage.database.tables import (
 from storage.lineage import message_links
 from storage.members.memberships import home_of
 from storage.members.pseudonyms import read_pseudonyms
-from storage.personalities import Personality, list_personalities
+from storage.personalities.personalities import Personality, list_personalities
 from storage.rounds import TRAINED
 from storage.settings import PrivacySettings, Settings
 from storage.trainable import Obstacle, obstacle_to

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
 from storage.database.tables import PersonalityRow, RoundPairRow, RoundRow, VersionRow
-from storage.personalities import DEFAULT_PERSONALITY
+from storage.personalities.personalities import DEFAULT_PERSONALITY
 
 ERASURE_LOCK = 7_226_539  # any number that nothing else on the server locks
 DELETED_MEANWHILE = (

@@ -16,7 +16,7 @@ from storage.console import read_settings
 from storage.database.database import Database, open_database
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
-from storage.personalities import DEFAULT_PERSONALITY, open_personality, personality_named
+from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality, personality_named
 from storage.settings import Settings
 
 T = TypeVar("T")

@@ -32,7 +32,7 @@ from storage.knowledge import remove_words_of
 from storage.marking import hold_erasures, mark_learned
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
 from storage.memory import delete_memories
-from storage.personalities import hold_personalities
+from storage.personalities.personalities import hold_personalities
 from storage.settings import PrivacySettings
 from storage.trust import held_back
 

@@ -19,7 +19,7 @@ from storage.database.rows import changed_rows, plain
 from storage.database.tables import MemberRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VersionRow
 from storage.errors import QuarantineConflict
 from storage.members.memberships import read_talkers
-from storage.personalities import hold_personalities, hold_personality, read_personality
+from storage.personalities.personalities import hold_personalities, hold_personality, read_personality
 from storage.settings import VoteSettings
 from storage.trust import WeighedVote, account_creation, weigh_votes
 from storage.votes import Vote, votes_on

@@ -26,7 +26,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.memory import begin_anew
-from storage.personalities import hold_personalities
+from storage.personalities.personalities import hold_personalities
 from storage.settings import PrivacySettings
 
 BATCH = 100

@@ -18,7 +18,7 @@ from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, Round
 from storage.errors import RoundConflict
 from storage.leases import new_lease
 from storage.members.pseudonyms import Pseudonym
-from storage.personalities import hold_personality, read_personality, require_active
+from storage.personalities.personalities import hold_personality, read_personality, require_active
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)

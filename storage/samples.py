@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from storage.database.enums import NOBODY, Origin, Outcome
-from storage.personalities import hold_personalities
+from storage.personalities.personalities import hold_personalities
 from storage.replies import FinishedReply, NewReply, find_reply, finish_reply, start_reply
 
 

@@ -24,7 +24,7 @@ from storage.errors import (
     VersionNotFound,
     VersionWithdrawn,
 )
-from storage.personalities import hold_personality
+from storage.personalities.personalities import hold_personality
 
 BASE_NAME = "base"
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.database.enums import Origin, QuarantineStatus
 from storage.database.tables import ErasureRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VoteEventRow
-from storage.personalities import hold_personalities
+from storage.personalities.personalities import hold_personalities
 from storage.replies import hold_replies
 
 SKIN_TONES = "🏻🏼🏽🏾🏿"

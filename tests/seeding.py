@@ -13,7 +13,7 @@ from storage.corrections import suggest
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.settings import (
     DataSettings,

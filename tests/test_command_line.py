@@ -22,7 +22,7 @@ from storage.database.database import open_database
 from storage.database.enums import GateVerdict
 from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.settings import Settings, load_settings
 from storage.versions import register
 from storage.votes import Vote

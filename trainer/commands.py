@@ -11,7 +11,7 @@ import typer
 
 from storage.console import AsJson, Config, Personality, read_settings, show
 from storage.operator import note_in_trail, operator_deed
-from storage.personalities import DEFAULT_PERSONALITY
+from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import TRAINER
 from trainer.beside import stop_with_stdin

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.cards import Card
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, load_tokenizer
-from storage.personalities import hold_personality, read_personality
+from storage.personalities.cards import Card
+from storage.personalities.personalities import hold_personality, read_personality
 from storage.rounds import Round, set_manifest
 from storage.settings import Settings, TrainingSettings
 from storage.versions import Continuation, continuation_of

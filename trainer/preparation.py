@@ -12,7 +12,7 @@ from storage.database.database import Database
 from storage.evidence import read_corrections, read_empty_samples, read_replies
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
-from storage.personalities import hold_personality
+from storage.personalities.personalities import hold_personality
 from storage.privacy import Agreement, read_agreement
 from storage.quarantines import hold_back_bursts
 from storage.rounds import Round, digest_manifest, last_trained, names_deleted, read_line, set_manifest

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterRef, open_store
 from storage.canaries import release_passed
-from storage.cards import settings_of
 from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import GateVerdict, Lesson, RoundStatus
@@ -22,7 +21,8 @@ from storage.leases import require_lease
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.coherence_model import resolve_coherence_model
 from storage.models.hardware import require_quantization
-from storage.personalities import read_personality, take_cards
+from storage.personalities.cards import settings_of
+from storage.personalities.personalities import read_personality, take_cards
 from storage.replies import newest_base
 from storage.rounds import finish_round, report_progress, require_round
 from storage.runtime.processes import HEARTBEAT_S

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.errors import RoundConflict
-from storage.personalities import ensure_personality, list_personalities
+from storage.personalities.personalities import ensure_personality, list_personalities
 from storage.rounds import request_round
 from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
 

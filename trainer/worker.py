@@ -18,7 +18,7 @@ from storage.database.enums import Lesson, RoundStatus
 from storage.errors import DataDirectoryInUse, RoundConflict, StorageError
 from storage.leases import renew_lease
 from storage.models.withdrawal import remove_withdrawn, withdraw_adapters
-from storage.personalities import open_personality
+from storage.personalities.personalities import open_personality
 from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, request_round, require_round
 from storage.runtime.processes import (
     HEARTBEAT_S,

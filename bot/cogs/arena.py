@@ -46,7 +46,7 @@ from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import ArenaStatus
 from storage.errors import ArenaClosed, SettingsError
-from storage.personalities import Personality
+from storage.personalities.personalities import Personality
 
 log = logging.getLogger(__name__)
 

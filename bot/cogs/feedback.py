@@ -31,7 +31,7 @@ from storage.database.columns import utc_now
 from storage.database.engine import is_away
 from storage.evidence import WrittenCorrection, read_corrections
 from storage.members.memberships import note_members, strangers
-from storage.personalities import hold_personalities
+from storage.personalities.personalities import hold_personalities
 from storage.privacy import basis_of_chat
 from storage.replies import Reply, ReplyMessage, find_by_message, find_reply, latest_in_channel, recent_messages
 from storage.votes import Thumb, thumb

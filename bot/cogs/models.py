@@ -27,14 +27,14 @@ from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
 from bot.voices import WHOSE, chosen_personality, offer, offer_personalities, signed, steered_personality
 from storage.canaries import read_canary
-from storage.cards import settings_of
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson
 from storage.errors import PersonalityNotFound
 from storage.evidence import count_evidence
 from storage.lineage import Lineage, votes_behind
-from storage.personalities import Personality, read_personality
+from storage.personalities.cards import settings_of
+from storage.personalities.personalities import Personality, read_personality
 from storage.privacy import describe_bases
 from storage.rounds import (
     Round,

@@ -34,7 +34,7 @@ from storage.alerts import (
 )
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
-from storage.personalities import list_personalities
+from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
 
 log = logging.getLogger(__name__)

@@ -24,8 +24,11 @@ from bot.reports import describe_import
 from bot.untrusted import show_safely, show_words
 from bot.voices import offer, offer_personalities, places_of
 from storage.adapters.folder_store import AS_TRAINED
-from storage.bindings import MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind, unbind_server
-from storage.cards import (
+from storage.database.enums import Scope
+from storage.models.personality_export import Provenance, read_provenance, zip_version
+from storage.models.personality_import import Imported, take_import
+from storage.personalities.bindings import MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind, unbind_server
+from storage.personalities.cards import (
     MAX_CARD_BYTES,
     MAX_DESCRIPTION_CHARS,
     MAX_GREETING_CHARS,
@@ -33,10 +36,7 @@ from storage.cards import (
     format_card,
     require_name,
 )
-from storage.database.enums import Scope
-from storage.models.personality_export import Provenance, read_provenance, zip_version
-from storage.models.personality_import import Imported, take_import
-from storage.personalities import (
+from storage.personalities.personalities import (
     CARD_SUFFIX,
     Personality,
     archive_personality,

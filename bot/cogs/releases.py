@@ -35,7 +35,7 @@ from storage.canaries import (
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.errors import StorageError
-from storage.personalities import Personality, list_personalities
+from storage.personalities.personalities import Personality, list_personalities
 from storage.settings import VoteSettings
 from storage.versions import ask_gate, find_version, name_of, version_named
 

@@ -29,7 +29,7 @@ from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow
 from storage.errors import QuarantineConflict
 from storage.lineage import message_links
-from storage.personalities import list_personalities
+from storage.personalities.personalities import list_personalities
 from storage.quarantines import (
     Quarantine,
     Voter,

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from bot.commands.releases import Override, Reason, releasable
 from storage.console import AsJson, Config, Personality, read_settings, show
 from storage.operator import change, look_up, operator_deed, operator_name
-from storage.personalities import DEFAULT_PERSONALITY
+from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.settings import VoteSettings
 from storage.versions import name_of
 

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from storage.adapters.folder_store import open_store
 from storage.console import AsJson, Config, Personality, progress, read_settings, show
 from storage.operator import with_cards
-from storage.personalities import DEFAULT_PERSONALITY, personality_named
-from storage.personalities import Personality as StoredPersonality
+from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
+from storage.personalities.personalities import Personality as StoredPersonality
 from storage.versions import Version, read_alias
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def compare_offline_answers(
     from bot.comparison import NO_ANSWER, choose_prompts
     from bot.offline_comparison import compare_offline, contestants_of
     from bot.prompt_bank import read_bank
-    from storage.cards import settings_of
     from storage.models.base_model import resolve_base_model
+    from storage.personalities.cards import settings_of
 
     settings = read_settings(config)
     whose, champion = with_cards(settings, lambda session: _answering(session, personality))

@@ -16,7 +16,7 @@ from bot.commands.releases import promote_model, roll_back_model
 from storage.console import AsJson, Config, Personality, show, show_plain
 from storage.errors import SettingsError
 from storage.operator import look_up
-from storage.personalities import DEFAULT_PERSONALITY
+from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.versions import list_versions, name_of, read_alias, version_named
 
 

@@ -16,7 +16,7 @@ from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.models.adapter_checks import require_base
 from storage.operator import look_up, operator_deed
-from storage.personalities import DEFAULT_PERSONALITY
+from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.versions import version_named
 
 

@@ -14,7 +14,7 @@ from storage.console import AsJson, Config, progress, read_settings, show, show_
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.operator import note_in_trail, operator_deed, operator_name, with_cards
-from storage.personalities import list_personalities, personality_named
+from storage.personalities.personalities import list_personalities, personality_named
 from storage.versions import read_alias, version_named
 
 personality = typer.Typer(no_args_is_help=True, help="Personalities: list, show, export, import.")
@@ -40,7 +40,7 @@ def show_personality(
     as_json: AsJson = False,
 ) -> None:
     """Show a personality's card, as a file would hold it."""
-    from storage.cards import format_card
+    from storage.personalities.cards import format_card
 
     def read(session: Session) -> tuple[dict[str, Any], str]:
         found = personality_named(session, name)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from storage.console import AsJson, Config, Personality, progress, read_settings, show_plain
 from storage.operator import look_up
-from storage.personalities import DEFAULT_PERSONALITY, read_personality
+from storage.personalities.personalities import DEFAULT_PERSONALITY, read_personality
 
 votes = typer.Typer(no_args_is_help=True, help="Votes: what became of them.")
 

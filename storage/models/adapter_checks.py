@@ -13,9 +13,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
-from storage.cards import MAX_CARD_BYTES
 from storage.errors import AdapterError
 from storage.models.base_model import BaseModel
+from storage.personalities.cards import MAX_CARD_BYTES
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 MAX_CONFIG_BYTES = 1_000_000

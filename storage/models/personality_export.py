@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore
-from storage.cards import format_card, settings_of
 from storage.database.enums import SOURCE_WORDS, Lesson
 from storage.errors import ExportRefused
 from storage.models.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
-from storage.personalities import Personality
+from storage.personalities.cards import format_card, settings_of
+from storage.personalities.personalities import Personality
 from storage.rounds import Round, find_round
 from storage.settings import Settings
 from storage.versions import Version, line_of_parents, name_of, require_files

@@ -16,14 +16,14 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore
-from storage.cards import Card, read_card_file, require_meant_for, require_name
 from storage.database.database import Database
 from storage.database.enums import GateVerdict
 from storage.errors import AdapterError
 from storage.models.adapter_checks import largest_export, refuse_pickles, servable_config
 from storage.models.base_model import BaseModel
 from storage.models.personality_export import CARD_FILE
-from storage.personalities import (
+from storage.personalities.cards import Card, read_card_file, require_meant_for, require_name
+from storage.personalities.personalities import (
     CARD_SUFFIX,
     Personality,
     change_card,

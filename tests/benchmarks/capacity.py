@@ -17,7 +17,7 @@ from rich.progress import Progress
 from sqlalchemy import text
 
 from storage.database.database import Database
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from tests.benchmarks.capacity_gateway import events_per_s
 from tests.benchmarks.capacity_load import ANSWER, VOTE, Load, Seen, run_load
 from tests.benchmarks.report import machine, versions

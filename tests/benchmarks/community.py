@@ -30,7 +30,7 @@ from storage.members.memberships import note_members
 from storage.members.pseudonyms import read_pseudonyms
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.coherence_model import resolve_coherence_model
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.rounds import Round, claim_round, read_voters, request_round, require_round
 from storage.runtime.processes import HEARTBEAT_S, worker_name

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterRef, open_store
-from storage.cards import Card, read_card_file, settings_of
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings import Settings, load_settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions

@@ -35,7 +35,7 @@ from storage.database.tables import ChunkRow, DocumentRow
 from storage.knowledge import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
 from storage.models.base_model import resolve_base_model
 from storage.models.sentence_encoder import BundledEncoder
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.search import WORDS_WEIGHT, Passage, Question, documents_in, find_near, find_words, fuse, relevant, search
 from storage.settings import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings, load_settings
 from storage.vectors import VectorIndex, prepare_vectors

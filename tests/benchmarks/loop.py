@@ -20,7 +20,7 @@ from bot.engine import Engine, GenerationRequest, Sampling
 from bot.engine.choice import start_engine
 from storage.database.database import open_database
 from storage.models.base_model import resolve_base_model
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.rounds import latest_round, request_round
 from storage.settings import Settings, load_settings
 from tests.benchmarks.report import machine, versions

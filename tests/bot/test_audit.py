@@ -12,7 +12,7 @@ from storage.audit import Deed, Wanted, audited, note_deed, read_trail
 from storage.database.database import open_database
 from storage.database.enums import AuditOutcome
 from storage.database.tables import AuditRow, BindingRow, PersonalityRow
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from tests.word_encoder import WordEncoder
 
 # What each admin command is given; every one of the tree is here, or the first test fails.

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.card_form import card_from_form, format_examples, format_sampling, parse_examples, parse_sampling
-from storage.cards import Card, CardSampling, Example
 from storage.errors import CardError
+from storage.personalities.cards import Card, CardSampling, Example
 
 FIELDS = {"description": "", "system_prompt": "Arr.", "greeting": "", "sampling": "", "examples": ""}
 

@@ -10,7 +10,7 @@ from bot.tastes import find_taste
 from storage.database.database import Database, open_database
 from storage.evidence import read_replies
 from storage.models.base_model import BUNDLED_NAME, BaseModel
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.settings import Settings
 from storage.trust import read_ballots
 from trainer.pairs import pair_siblings

@@ -22,7 +22,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import CanaryStatus, RoundStatus
 from storage.database.tables import AlertRow, CanaryRow
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from tests.past import add_round, add_version
 from tests.storage.together import together
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from storage.audit import Deed, Wanted, note_deed, read_trail
-from storage.cards import Card
 from storage.database.enums import AuditOutcome
-from storage.personalities import create_personality, ensure_personality
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality, ensure_personality
 from storage.privacy import delete_member
 
 HERE, THERE = 11, 12

@@ -22,7 +22,7 @@ from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
 from storage.errors import QuarantineConflict
 from storage.members.memberships import note_members
 from storage.members.pseudonyms import read_pseudonyms
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
 from storage.quarantines import (
     Quarantine,

@@ -27,7 +27,7 @@ from storage.knowledge import (
     titles_of,
     waiting_chunks,
 )
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
 from storage.search import Question, coverage, fuse, search
 from storage.settings import KnowledgeSettings

@@ -16,7 +16,7 @@ from storage.evidence import count_evidence
 from storage.fates import Fate, Role, fate_of_votes, replies_on_message
 from storage.lineage import votes_behind
 from storage.members.memberships import note_members
-from storage.personalities import read_personality
+from storage.personalities.personalities import read_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.settings import PrivacySettings, Settings
 from storage.trainable import Obstacle

@@ -30,7 +30,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.models.base_model import BaseModel
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.privacy import (
     Deletion,
     basis_of_chat,

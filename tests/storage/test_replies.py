@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyRow
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.replies import (
     FinishedReply,
     NewReply,

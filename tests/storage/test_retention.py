@@ -22,7 +22,7 @@ from storage.holdings import count_holdings
 from storage.member_export import export_member
 from storage.members.memberships import note_members
 from storage.memory import Memory, add_note, read_memory, write_summary
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent
 from storage.privacy_report import report_privacy
 from storage.retention import Pruned, count_past, keeps_until, past_replies, prune_replies, prune_rest

@@ -16,7 +16,7 @@ from storage.database.rows import database_now
 from storage.database.tables import RoundRow
 from storage.errors import LeaseRanOut, RoundConflict
 from storage.leases import renew_lease, require_lease
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.rounds import (
     ManifestPair,
     Round,

@@ -23,7 +23,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.members.memberships import note_members, read_talkers, strangers
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
 from storage.settings import VoteSettings
 from storage.trust import (

@@ -21,7 +21,7 @@ from storage.errors import (
     OverrideNeedsReason,
     VersionNotFound,
 )
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.versions import (
     Version,
     failed_checks,

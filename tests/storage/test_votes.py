@@ -17,7 +17,7 @@ from storage import votes
 from storage.database.database import Database, open_database
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.replies import find_reply_ids
 from storage.versions import register
 from storage.votes import Tally, Thumb, Vote, VoteEvent, append_events, current_votes, standing_thumbs, thumb, votes_on

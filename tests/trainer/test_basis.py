@@ -27,7 +27,7 @@ from storage.database.tables import RoundPairRow, RoundRow
 from storage.local_pairs import LocalPair
 from storage.members.memberships import note_members
 from storage.models.base_model import BaseModel
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.privacy import give_consent, read_agreement, withdraw_consent
 from storage.rounds import Round, claim_round, request_round, require_round
 from storage.samples import DrawnAnswer

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy.orm import Session
 
 from bot.reports import describe_metrics
-from storage.cards import Card, Example
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, Lesson, RoundStatus
 from storage.database.tables import RoundRow
-from storage.personalities import create_personality, personality_named
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import create_personality, personality_named
 from storage.rounds import Round, claim_round, request_round, require_round
 from storage.settings import DemonstrationSettings, Settings, TrainingSettings
 from storage.versions import Version, list_versions, promote, read_alias

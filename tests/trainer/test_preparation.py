@@ -17,7 +17,7 @@ from storage.database.enums import Basis, Origin, PairSource, QuarantineStatus, 
 from storage.database.tables import ReplyRow
 from storage.errors import RoundConflict
 from storage.models.base_model import BaseModel
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.quarantines import decide_quarantine, hold_back, new_bursts, open_quarantines
 from storage.rounds import (

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.cards import Card, Example
 from storage.database.database import Database, open_database
 from storage.database.enums import Lesson, PairSource, RoundStatus, Split
 from storage.models.base_model import BaseModel
-from storage.personalities import change_card, ensure_personality, read_personality
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy import delete_member
 from storage.rounds import (
     ManifestPair,

@@ -16,7 +16,6 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
-from storage.cards import Card
 from storage.corrections import withdraw
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
@@ -24,7 +23,8 @@ from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, 
 from storage.database.tables import ReplyRow, RoundRow
 from storage.leases import renew_lease
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.personalities import create_personality, ensure_personality, list_personalities
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.rounds import (
     ManifestPair,

@@ -12,7 +12,7 @@ from sqlalchemy import text as sql
 from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.errors import SettingsError
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.rounds import Round, claim_round, finish_round, latest_round
 from storage.runtime.schedules import begin_schedule, parse_schedule
 from storage.settings import DataSettings, Settings

@@ -20,7 +20,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.errors import DataDirectoryInUse, PersonalityNotFound, SettingsError
 from storage.models.base_model import resolve_base_model
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.rounds import Round, claim_round, find_round, finish_round, request_round
 from storage.runtime.processes import TRAINER, beat, is_alive, last_beat, sole_process, worker_name
 from storage.settings import GenerationSettings, Settings

@@ -31,7 +31,6 @@ from bot.extraction import extract
 from bot.prompt_bank import read_bank
 from storage.adapters.folder_store import AdapterStore, open_store
 from storage.backups.backup import make_backup, restore_backup
-from storage.cards import Card, format_card, read_card_file
 from storage.database.database import open_database
 from storage.errors import StorageError
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
@@ -39,7 +38,8 @@ from storage.models.openvino.cache import GraphCache
 from storage.models.openvino.options import graph_folder
 from storage.models.openvino.verifier import Verifier
 from storage.models.personality_import import import_adapter, read_export_card, unpacked
-from storage.personalities import ensure_personality
+from storage.personalities.cards import Card, format_card, read_card_file
+from storage.personalities.personalities import ensure_personality
 from storage.settings import (
     DataSettings,
     GateSettings,

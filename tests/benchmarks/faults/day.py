@@ -27,7 +27,7 @@ from storage.database.database import open_database
 from storage.database.enums import RoundStatus
 from storage.database.tables import ArenaRow, CanaryRow, CorrectionRow, ReplyRow, RoundRow, VoteEventRow
 from storage.models.base_model import resolve_base_model
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.rounds import request_round
 from storage.settings import ReleaseSettings
 from storage.versions import Version, list_versions, promote, read_alias

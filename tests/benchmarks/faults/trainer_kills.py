@@ -16,7 +16,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import RoundStatus
 from storage.errors import StorageError
 from storage.models.base_model import resolve_base_model
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.rounds import Round, find_round, request_round
 from storage.settings import GenerationSettings, Settings
 from storage.versions import all_digests, list_versions, promote, read_alias

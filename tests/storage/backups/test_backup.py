@@ -22,7 +22,7 @@ from storage.backups.backup import BACKUP, make_backup, restore_backup
 from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
 from storage.runtime.processes import BOT, last_beat, sole_process, worker_name
 from storage.settings import DatabaseSettings, DataSettings, Settings

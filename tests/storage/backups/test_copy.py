@@ -20,7 +20,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import DocumentKind
 from storage.database.tables import Base, ChunkRow, DocumentRow, PersonalityRow, ReplyRow, VoteEventRow
 from storage.errors import CopyRefused
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.votes import Vote
 from tests.postgres import PostgresServer
 from tests.random_rows import fill

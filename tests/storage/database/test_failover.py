@@ -19,7 +19,7 @@ from storage.database.engine import explain, is_away
 from storage.database.enums import CHAMPION
 from storage.database.notify import Listener
 from storage.database.tables import PersonalityRow
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.settings import DatabaseSettings, Settings
 from storage.versions import move_alias, read_alias
 from tests.postgres import PostgresServer

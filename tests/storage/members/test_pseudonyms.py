@@ -18,7 +18,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY
 from storage.database.tables import PseudonymKeyRow, RoundVoterRow
 from storage.members.pseudonyms import Pseudonyms, read_pseudonyms, without_mentions
-from storage.personalities import ensure_personality
+from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
 from storage.rounds import RoundVoter, claim_round, read_voters, request_round, set_manifest
 from tests.seeding import ALICE, BOB

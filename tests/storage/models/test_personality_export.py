@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 
 from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore
-from storage.cards import Card, Example
 from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, RoundStatus
 from storage.database.tables import VersionRow
@@ -36,7 +35,8 @@ from storage.models.personality_import import (
     register_import,
     unpacked,
 )
-from storage.personalities import create_personality, personality_named
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import create_personality, personality_named
 from storage.settings import Settings
 from storage.versions import register
 from tests.past import add_round

@@ -17,7 +17,6 @@ from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.adapters.served_copies import open_shelf
 from storage.canaries import start_canary
-from storage.cards import Card
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD
 from storage.database.tables import VersionRow
@@ -26,7 +25,8 @@ from storage.models.base_model import BaseModel
 from storage.models.personality_export import read_provenance
 from storage.models.personality_import import register_import
 from storage.models.withdrawal import choose_withdrawals, remove_withdrawn, withdraw_adapters
-from storage.personalities import ensure_personality, read_personality
+from storage.personalities.cards import Card
+from storage.personalities.personalities import ensure_personality, read_personality
 from storage.rounds import claim_round, request_round, set_manifest
 from storage.settings import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
 from storage.versions import (

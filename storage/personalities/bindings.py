@@ -16,7 +16,7 @@ from storage.database.enums import Scope
 from storage.database.rows import plain
 from storage.database.tables import BindingRow, PersonalityRow
 from storage.errors import PersonalityConflict
-from storage.personalities import (
+from storage.personalities.personalities import (
     DEFAULT_PERSONALITY,
     Personality,
     ensure_personality,

@@ -10,13 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AS_TRAINED
-from storage.bindings import MAX_STRENGTH, Place, bind, list_bindings, unbind, voice_at
-from storage.cards import Card, Example
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, Scope
 from storage.database.tables import CardRevisionRow
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
-from storage.personalities import (
+from storage.personalities.bindings import MAX_STRENGTH, Place, bind, list_bindings, unbind, voice_at
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import (
     DEFAULT_PERSONALITY,
     archive_personality,
     change_card,

@@ -13,12 +13,12 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from storage.cards import Card, read_card_file, require_meant_for, require_name
 from storage.database.columns import utc_now
 from storage.database.enums import ALIASES
 from storage.database.rows import changed_rows, plain
 from storage.database.tables import AliasRow, BindingRow, CardRevisionRow, PersonalityRow
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
+from storage.personalities.cards import Card, read_card_file, require_meant_for, require_name
 from storage.settings import Settings
 
 DEFAULT_PERSONALITY = "default"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.cards import (
+from storage.errors import CardError
+from storage.personalities.cards import (
     MAX_CARD_BYTES,
     MAX_EXAMPLES,
     Card,
@@ -22,7 +23,6 @@ from storage.cards import (
     settings_of,
     tuned,
 )
-from storage.errors import CardError
 from storage.settings import GenerationSettings, Settings
 
 KEEPER = """
