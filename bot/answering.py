@@ -29,17 +29,7 @@ from bot.message_stream import TROUBLE, AnswerDeleted, MessageStream
 from bot.quoting import cite
 from bot.releases import Release, Releases
 from storage.adapters.folder_store import AS_TRAINED
-from storage.database.columns import utc_now
-from storage.database.database import Database
-from storage.database.engine import is_away
-from storage.database.enums import Basis, Origin, Outcome
-from storage.knowledge import titles_of
-from storage.models.base_model import BaseModel
-from storage.personalities.bindings import Voice
-from storage.personalities.cards import tuned
-from storage.personalities.personalities import Personality
-from storage.privacy import basis_of_chat, erased_since
-from storage.replies import (
+from storage.conversations.replies import (
     FINISHED_WHOLE,
     NO_SOURCES,
     FinishedReply,
@@ -52,6 +42,16 @@ from storage.replies import (
     finish_reply,
     start_reply,
 )
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.engine import is_away
+from storage.database.enums import Basis, Origin, Outcome
+from storage.knowledge import titles_of
+from storage.models.base_model import BaseModel
+from storage.personalities.bindings import Voice
+from storage.personalities.cards import tuned
+from storage.personalities.personalities import Personality
+from storage.privacy import basis_of_chat, erased_since
 from storage.runtime.request_ids import take_up
 from storage.settings import GenerationSettings, OutputSettings
 

@@ -32,6 +32,7 @@ from bot.releases import Releases
 from bot.vote_log import VoteLog
 from bot.warming import Warming
 from storage.adapters.folder_store import open_store
+from storage.conversations.replies import Reply, interrupt_unfinished
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis
 from storage.database.notify import Listener, can_listen
@@ -40,7 +41,6 @@ from storage.models.sentence_encoder import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
 from storage.personalities.personalities import ensure_personality, take_cards
 from storage.privacy import describe_bases
-from storage.replies import Reply, interrupt_unfinished
 from storage.runtime.processes import worker_name
 from storage.runtime.request_ids import current_request, new_request_id, working_on
 from storage.runtime.shards import Shards, shards_of

@@ -11,7 +11,7 @@ from bot.answering import finished_reply, request_answer
 from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases import Release
-from storage.replies import FINISHED_WHOLE, FinishedReply
+from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.settings import GenerationSettings
 
 log = logging.getLogger(__name__)

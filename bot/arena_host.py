@@ -36,11 +36,11 @@ from storage.arenas import (
     read_results,
 )
 from storage.audit import Deed, audited
+from storage.conversations.replies import NewReply
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin
 from storage.personalities.cards import settings_of, tuned
 from storage.personalities.personalities import Personality
-from storage.replies import NewReply
 
 log = logging.getLogger(__name__)
 

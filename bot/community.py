@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from bot.engine import RenderedPrompt
 from bot.errors import BotError
 from bot.tastes import Taste
+from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyRow
 from storage.models.base_model import BUNDLED_NAME, BaseModel
-from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.votes import Thumb, VoteEvent, append_events
 
 ANSWERS = Path(__file__).with_name("community.jsonl")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import discord
 
 from bot.prompting import Turn
+from storage.conversations.memory import Memory, read_memory
+from storage.conversations.replies import NO_SOURCES, Reply, Sources, find_by_message
 from storage.database.database import Database
 from storage.database.enums import NOBODY
-from storage.memory import Memory, read_memory
-from storage.replies import NO_SOURCES, Reply, Sources, find_by_message
 
 SPOKEN = (discord.MessageType.default, discord.MessageType.reply)
 

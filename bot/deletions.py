@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from storage.conversations.replies import Sources
 from storage.database.columns import utc_now
-from storage.replies import Sources
 
 MOST_REMEMBERED = 10_000
 

@@ -28,10 +28,10 @@ from bot.prompt_bank import bank_messages
 from bot.runner import stop_on_signals
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.tastes import Taste
+from storage.conversations.replies import FINISHED_WHOLE, Reply, recent_replies
 from storage.database.database import open_database
 from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
-from storage.replies import FINISHED_WHOLE, Reply, recent_replies
 from storage.settings import EVERY_SERVER, LimitSettings, OutputSettings, Settings, variable_name
 from storage.versions import find_version, name_of
 from storage.votes import Thumb, standing_thumbs

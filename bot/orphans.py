@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import discord
 
 from bot.message_stream import CURSOR
-from storage.replies import Reply, ReplyMessage, add_message, find_reply_ids
+from storage.conversations.replies import Reply, ReplyMessage, add_message, find_reply_ids
 
 if TYPE_CHECKING:
     from bot.app import ReactuneBot

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bot.engine import Engine, RenderedPrompt
 from bot.prompting import ChatMessage
 from bot.quoting import add_quotes, quote_block
-from storage.replies import Retrieved
+from storage.conversations.replies import Retrieved
 from storage.search import Passage
 
 NOTHING: ChatMessage = {"role": "user", "content": "."}

@@ -14,11 +14,11 @@ from bot.deletions import Deletions
 from bot.engine import Engine, Finish, GenerationRequest, Sampling
 from bot.errors import BotError
 from bot.prompting import ChatMessage, Turn, sanitize
+from storage.conversations.memory import Memory, read_memory, write_summary
+from storage.conversations.replies import Sources
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.memory import Memory, read_memory, write_summary
 from storage.privacy import erased_since
-from storage.replies import Sources
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bot.outages import LONGEST_PAUSE_S, SHORTEST_PAUSE_S
+from storage.conversations.replies import find_reply_ids, request_ids_of
 from storage.database.database import Database
 from storage.database.engine import is_away
 from storage.members.memberships import note_members
 from storage.personalities.personalities import hold_personalities
-from storage.replies import find_reply_ids, request_ids_of
 from storage.runtime.request_ids import working_on
 from storage.votes import Thumb, VoteEvent, append_events, standing_thumbs, thumb
 

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
 from storage.database.rows import changed_rows, plain
@@ -21,7 +22,6 @@ from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VoteEven
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.members.memberships import note_members
 from storage.personalities.personalities import hold_personalities, hold_personality
-from storage.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.runtime.shards import ALL, Shards
 from storage.versions import find_version, name_of
 from storage.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on

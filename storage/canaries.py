@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import FINISHED_WHOLE, SAID_IN_CHAT
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, Outcome, QuarantineStatus
 from storage.database.rows import plain
 from storage.database.tables import CanaryRow, QuarantineRow, ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused
 from storage.members.memberships import home_of
-from storage.replies import FINISHED_WHOLE, SAID_IN_CHAT
 from storage.sequential import Approval, Comparison, Side, compare
 from storage.settings import ReleaseSettings, VoteSettings
 from storage.trust import Scales, WeighedVote

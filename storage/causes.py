@@ -7,9 +7,9 @@ from collections import Counter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import hold_replies
 from storage.database.enums import Cause
 from storage.database.tables import ReplyRow, VoteCauseRow
-from storage.replies import hold_replies
 from storage.votes import Vote, votes_on
 
 

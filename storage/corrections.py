@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import hold_replies
 from storage.database.columns import utc_now
 from storage.database.enums import Basis
 from storage.database.rows import plain
 from storage.database.tables import CorrectionRow, ReplyRow
 from storage.errors import CorrectionRefused
-from storage.replies import hold_replies
 from storage.settings import CorrectionSettings
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, delete, false, or_, select, union, update
 from sqlalchemy.orm import Session
 
+from storage.conversations.memory import begin_anew
 from storage.database.enums import NOBODY, Origin
 from storage.database.rows import changed_rows
 from storage.database.tables import (
@@ -31,7 +32,6 @@ from storage.database.tables import (
 )
 from storage.knowledge import erase_documents
 from storage.marking import ReplyIds, hold_erasures, mark_learned
-from storage.memory import begin_anew
 from storage.personalities.personalities import hold_personalities
 from storage.privacy import delete_member
 

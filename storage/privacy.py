@@ -10,6 +10,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.causes import wrong_facts
+from storage.conversations.memory import delete_memories
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Basis, QuarantineRule
 from storage.database.rows import changed_rows
@@ -31,7 +32,6 @@ from storage.database.tables import (
 from storage.knowledge import remove_words_of
 from storage.marking import hold_erasures, mark_learned
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
-from storage.memory import delete_memories
 from storage.personalities.personalities import hold_personalities
 from storage.settings import PrivacySettings
 from storage.trust import held_back

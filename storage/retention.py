@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
+from storage.conversations.memory import begin_anew
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus, Basis, RoundStatus
 from storage.database.rows import changed_rows
@@ -25,7 +26,6 @@ from storage.database.tables import (
     VersionRow,
     VoteEventRow,
 )
-from storage.memory import begin_anew
 from storage.personalities.personalities import hold_personalities
 from storage.settings import PrivacySettings
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import FinishedReply, NewReply, find_reply, finish_reply, start_reply
 from storage.database.enums import NOBODY, Origin, Outcome
 from storage.personalities.personalities import hold_personalities
-from storage.replies import FinishedReply, NewReply, find_reply, finish_reply, start_reply
 
 
 @dataclass(frozen=True)

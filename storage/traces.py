@@ -8,9 +8,9 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import find_by_message
 from storage.database.enums import Outcome, RoundStatus
 from storage.database.tables import ReplyMessageRow, ReplyRow, RoundPairRow, VersionRow
-from storage.replies import find_by_message
 from storage.rounds import require_round
 from storage.versions import find_version, name_of
 from storage.votes import votes_on

@@ -10,10 +10,10 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, and_, case, null, or_, select, true
 from sqlalchemy.orm import aliased
 
+from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import Basis
 from storage.database.tables import ConsentRow, CorrectionRow, ReplyRow, ReplySpeakerRow
 from storage.privacy import open_bases
-from storage.replies import FINISHED_WHOLE
 from storage.settings import PrivacySettings
 
 

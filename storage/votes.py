@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Subquery, case, func, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from storage.conversations.replies import hold_replies
 from storage.database.enums import Origin, QuarantineStatus
 from storage.database.tables import ErasureRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import hold_personalities
-from storage.replies import hold_replies
 
 SKIN_TONES = "🏻🏼🏽🏾🏿"
 VARIATION_SELECTOR = "\ufe0f"

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterRef, open_store
 from storage.canaries import release_passed
+from storage.conversations.replies import newest_base
 from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import GateVerdict, Lesson, RoundStatus
@@ -23,7 +24,6 @@ from storage.models.coherence_model import resolve_coherence_model
 from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import read_personality, take_cards
-from storage.replies import newest_base
 from storage.rounds import finish_round, report_progress, require_round
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings import Settings

@@ -30,14 +30,21 @@ from bot.prompting import ChatMessage, to_messages, with_memory
 from bot.retrieval import Informed, render_informed
 from bot.summaries import Summaries
 from bot.voices import voice_in
+from storage.conversations.memory import list_notes
+from storage.conversations.replies import (
+    FINISHED_WHOLE,
+    Reply,
+    add_message,
+    count_siblings,
+    find_by_message,
+    was_called_into,
+)
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin
 from storage.knowledge import SearchScope, messages_behind, speakers_of
-from storage.memory import list_notes
 from storage.personalities.bindings import Voice
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import read_personality
-from storage.replies import FINISHED_WHOLE, Reply, add_message, count_siblings, find_by_message, was_called_into
 from storage.search import Passage
 
 log = logging.getLogger(__name__)

@@ -20,6 +20,14 @@ from bot.failures import NOT_MINE, Form, answer_privately
 from bot.message_stream import TROUBLE, is_passing
 from bot.prompting import sanitize
 from bot.vote_log import Cleared, Membership, Reacted, Seen, stored_thumbs
+from storage.conversations.replies import (
+    Reply,
+    ReplyMessage,
+    find_by_message,
+    find_reply,
+    latest_in_channel,
+    recent_messages,
+)
 from storage.corrections import (
     check_correction,
     latest_correction_in_channel,
@@ -33,7 +41,6 @@ from storage.evidence import WrittenCorrection, read_corrections
 from storage.members.memberships import note_members, strangers
 from storage.personalities.personalities import hold_personalities
 from storage.privacy import basis_of_chat
-from storage.replies import Reply, ReplyMessage, find_by_message, find_reply, latest_in_channel, recent_messages
 from storage.votes import Thumb, thumb
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,14 @@ from bot.audit import NOTED, change
 from bot.failures import answer_privately
 from bot.permissions import require_admin
 from bot.untrusted import show_words
-from storage.memory import MAX_NOTE_CHARS, MAX_NOTES, add_note, drop_notes, forget_conversation, list_notes
+from storage.conversations.memory import (
+    MAX_NOTE_CHARS,
+    MAX_NOTES,
+    add_note,
+    drop_notes,
+    forget_conversation,
+    list_notes,
+)
 from storage.wording import count
 
 NOTHING = "I have no notes of you. `/me remember` gives me one."

@@ -21,14 +21,14 @@ from sqlalchemy.orm import Session
 from bot.releases import Releases
 from bot.vote_log import Reacted, VoteLog
 from storage.adapters.folder_store import AdapterStore
+from storage.conversations.memory import list_notes
+from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import Outcome, Scope
-from storage.memory import list_notes
 from storage.models.base_model import BaseModel
 from storage.personalities.bindings import Place, voice_at
 from storage.privacy import basis_of_chat, erased_since
-from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.votes import Thumb
 from tests.benchmarks.votes import open_at
 

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from bot.tastes import Taste, find_taste
 from storage.adapters.folder_store import AdapterStore
+from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.database import Database, open_database
 from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
 from storage.leases import renew_lease
@@ -31,7 +32,6 @@ from storage.members.pseudonyms import read_pseudonyms
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.coherence_model import resolve_coherence_model
 from storage.personalities.personalities import ensure_personality
-from storage.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.rounds import Round, claim_round, read_voters, request_round, require_round
 from storage.runtime.processes import HEARTBEAT_S, worker_name
 from storage.settings import Settings, load_settings

@@ -11,8 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from storage.conversations.replies import add_message
 from storage.database.database import Database, open_database
-from storage.replies import add_message
 from storage.settings import DatabaseSettings, Settings
 from storage.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.faults.crowd import Crowd

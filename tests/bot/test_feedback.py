@@ -12,11 +12,11 @@ from simcord.backend.errors import SetupError
 
 from bot.cogs.feedback import RECONCILE_PAUSE_S
 from bot.vote_log import Reacted, VoteLog
+from storage.conversations.replies import add_message
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.database.tables import CorrectionRow, MemberRow, ReplyRow, VoteEventRow
-from storage.replies import add_message
 from storage.votes import Thumb, Vote
 
 

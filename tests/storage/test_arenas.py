@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from storage import arenas
 from storage.arenas import SCHEDULE, Arena, Gesture, pick
+from storage.conversations.replies import FinishedReply, NewReply, latest_in_channel, was_called_into
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaRow, MemberRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.privacy import delete_member
-from storage.replies import FinishedReply, NewReply, latest_in_channel, was_called_into
 from storage.versions import register
 from storage.votes import Tally, Vote, tally_by_version, votes_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL

@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from storage.conversations.memory import Memory, add_note, list_notes, read_memory, write_summary
+from storage.conversations.replies import NO_SOURCES, NewReply, Sources, find_reply, start_reply
 from storage.corrections import suggest
 from storage.database.columns import utc_now
 from storage.database.database import Database
@@ -24,10 +26,8 @@ from storage.departures import (
 )
 from storage.erasing import erase_channel, erase_guild, erase_member_in, erase_messages, is_kept, note_edit
 from storage.members.memberships import greet, note_members, take_back_greeting
-from storage.memory import Memory, add_note, list_notes, read_memory, write_summary
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import consenting, delete_member, give_consent, read_agreement
-from storage.replies import NO_SOURCES, NewReply, Sources, find_reply, start_reply
 from storage.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
 from storage.samples import DrawnAnswer, record_samples
 from storage.votes import Vote, current_votes

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Column, func, select, update
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import add_message
 from storage.corrections import suggest, withdraw
 from storage.database.columns import utc_now
 from storage.database.database import Database
@@ -43,7 +44,6 @@ from storage.privacy import (
     withdraw_consent,
 )
 from storage.quarantines import decide_quarantine
-from storage.replies import add_message
 from storage.rounds import (
     ManifestPair,
     claim_round,

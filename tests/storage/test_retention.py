@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage.alerts import EVERYBODY, Trouble, note_troubles
 from storage.arenas import prepare_arena
+from storage.conversations.memory import Memory, add_note, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
@@ -21,7 +22,6 @@ from storage.departures import note_departure
 from storage.holdings import count_holdings
 from storage.member_export import export_member
 from storage.members.memberships import note_members
-from storage.memory import Memory, add_note, read_memory, write_summary
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent
 from storage.privacy_report import report_privacy

@@ -5,11 +5,11 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import find_reply, latest_in_channel
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow
 from storage.evidence import RatedReply, read_replies
 from storage.privacy import delete_member, give_consent, withdraw_consent
-from storage.replies import find_reply, latest_in_channel
 from storage.samples import DrawnAnswer, record_samples
 from storage.settings import PrivacySettings
 from storage.versions import register

@@ -14,10 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import find_reply_ids
 from storage.database.database import Database
 from storage.database.enums import Outcome, RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyMessageRow, ReplyRow, RoundRow
-from storage.replies import find_reply_ids
 from storage.votes import Thumb, Vote, standing_thumbs, thumb, votes_on
 from tests.benchmarks.faults.crowd import Crowd
 

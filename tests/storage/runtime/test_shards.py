@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import interrupt_unfinished, recent_messages
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken
-from storage.replies import interrupt_unfinished, recent_messages
 from storage.runtime.processes import BOT, SILENT_AFTER_S
 from storage.runtime.shards import ALL, Shards, leave_shards, shards_of, take_shards
 from storage.settings import DiscordSettings

@@ -9,11 +9,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.database.columns import utc_now
-from storage.database.enums import Basis, Outcome
-from storage.database.tables import ReplyRow
-from storage.personalities.personalities import ensure_personality
-from storage.replies import (
+from storage.conversations.replies import (
     FinishedReply,
     NewReply,
     Reply,
@@ -30,6 +26,10 @@ from storage.replies import (
     start_reply,
     was_called_into,
 )
+from storage.database.columns import utc_now
+from storage.database.enums import Basis, Outcome
+from storage.database.tables import ReplyRow
+from storage.personalities.personalities import ensure_personality
 from tests.seeding import ALICE, BOB, CHANNEL, add_reply, message_of
 
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from storage.errors import NoteRefused
-from storage.memory import (
+from storage.conversations.memory import (
     MAX_NOTE_CHARS,
     MAX_NOTES,
     Memory,
@@ -21,6 +20,7 @@ from storage.memory import (
     read_memory,
     write_summary,
 )
+from storage.errors import NoteRefused
 from storage.privacy import delete_member
 from tests.seeding import ALICE, BOB, CHANNEL
 
