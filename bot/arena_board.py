@@ -11,9 +11,9 @@ import discord
 from bot.reports import bar, sentence
 from bot.splitting import split_message
 from bot.untrusted import show_safely, show_words
-from storage.arenas import Arena, ArenaAnswer
 from storage.database.enums import ArenaStatus
 from storage.settings import OutputSettings
+from storage.votes.arenas import Arena, ArenaAnswer
 from storage.wording import count, message_link
 
 ROOM_CHARS = 5_200  # all embeds of a message hold 6,000 characters, the titles and bars included

@@ -23,7 +23,13 @@ from bot.message_stream import is_passing
 from bot.prompt_bank import bank_messages, order_by_use, read_bank
 from bot.prompting import sanitize
 from bot.voices import voice_in
-from storage.arenas import (
+from storage.audit import Deed, audited
+from storage.conversations.replies import NewReply
+from storage.database.columns import utc_now
+from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin
+from storage.personalities.cards import settings_of, tuned
+from storage.personalities.personalities import Personality
+from storage.votes.arenas import (
     Arena,
     close_arena,
     fail_arena,
@@ -35,12 +41,6 @@ from storage.arenas import (
     read_answers,
     read_results,
 )
-from storage.audit import Deed, audited
-from storage.conversations.replies import NewReply
-from storage.database.columns import utc_now
-from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin
-from storage.personalities.cards import settings_of, tuned
-from storage.personalities.personalities import Personality
 
 log = logging.getLogger(__name__)
 

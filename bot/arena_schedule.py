@@ -5,11 +5,11 @@ from __future__ import annotations
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.orm import Session
 
-from storage.arenas import last_scheduled
 from storage.errors import SettingsError
 from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
 from storage.runtime.shards import Shards
 from storage.settings import ArenaSettings
+from storage.votes.arenas import last_scheduled
 
 LOOK_S = 10.0
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from storage.database.database import Database
-from storage.quarantines import hold_back, new_bursts
 from storage.settings import VoteSettings
+from storage.votes.quarantines import hold_back, new_bursts
 
 
 async def hold_back_bursts(database: Database, personality_id: int, settings: VoteSettings) -> bool:

@@ -17,7 +17,7 @@ from storage.conversations.replies import FinishedReply, NewReply, add_message, 
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyRow
 from storage.models.base_model import BUNDLED_NAME, BaseModel
-from storage.votes import Thumb, VoteEvent, append_events
+from storage.votes.votes import Thumb, VoteEvent, append_events
 
 ANSWERS = Path(__file__).with_name("community.jsonl")
 MEMBERS = 20

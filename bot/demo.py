@@ -34,7 +34,7 @@ from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
 from storage.settings import EVERY_SERVER, LimitSettings, OutputSettings, Settings, variable_name
 from storage.versions import find_version, name_of
-from storage.votes import Thumb, standing_thumbs
+from storage.votes.votes import Thumb, standing_thumbs
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from storage.fates import Fate, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.trainable import Obstacle
-from storage.votes import Tally, Vote
+from storage.votes.votes import Tally, Vote
 from storage.wording import count
 
 VOTERS_SHOWN = 10

@@ -7,8 +7,8 @@ from datetime import datetime
 from functools import partial
 
 from bot.outages import outlast
-from storage.arenas import Gesture, pick
 from storage.database.database import Database
+from storage.votes.arenas import Gesture, pick
 
 
 class PickLog:

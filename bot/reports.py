@@ -15,7 +15,7 @@ from storage.models.personality_import import Imported
 from storage.rounds import Round
 from storage.runtime.processes import Sign
 from storage.versions import Alias, AliasMove, Continuation, Version, name_of
-from storage.votes import Tally
+from storage.votes.votes import Tally
 from storage.wording import count, duration
 
 BAR_CELLS = 12

@@ -21,7 +21,7 @@ from storage.database.engine import is_away
 from storage.members.memberships import note_members
 from storage.personalities.personalities import hold_personalities
 from storage.runtime.request_ids import working_on
-from storage.votes import Thumb, VoteEvent, append_events, standing_thumbs, thumb
+from storage.votes.votes import Thumb, VoteEvent, append_events, standing_thumbs, thumb
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from storage.database.enums import CHAMPION, CanaryStatus
 from storage.database.rows import changed_rows, plain
 from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundRow, VoteEventRow
 from storage.versions import AliasMove, Version, failed_checks, find_version, line_of_parents
-from storage.votes import not_held_back
+from storage.votes.votes import not_held_back
 
 NEWS_FOR = timedelta(days=1)
 """Older news is not told any more: the bot was away too long."""

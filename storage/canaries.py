@@ -18,9 +18,8 @@ from storage.database.rows import plain
 from storage.database.tables import CanaryRow, QuarantineRow, ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused
 from storage.members.memberships import home_of
-from storage.sequential import Approval, Comparison, Side, compare
 from storage.settings import ReleaseSettings, VoteSettings
-from storage.trust import Scales, WeighedVote
+from storage.statistics import Approval, Comparison, Side, compare
 from storage.versions import (
     Version,
     ask_gate,
@@ -32,8 +31,9 @@ from storage.versions import (
     promote,
     read_alias,
 )
-from storage.vote_history import read_histories, read_holds
-from storage.votes import Vote
+from storage.votes.history import read_histories, read_holds
+from storage.votes.votes import Vote
+from storage.votes.weights import Scales, WeighedVote
 from storage.wording import count, tenths
 
 DEFAULT_SHARE = 0.1

@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
-from storage.causes import wrong_facts
 from storage.database.enums import CHAMPION, GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import (
     ArenaAnswerRow,
@@ -34,10 +33,11 @@ from storage.personalities.personalities import Personality, list_personalities
 from storage.rounds import TRAINED
 from storage.settings import PrivacySettings, Settings
 from storage.trainable import Obstacle, obstacle_to
-from storage.trust import Scales
 from storage.versions import line_of_parents, name_of, read_alias
-from storage.vote_history import Hold, Holds, VoteHistory, beginning, read_histories, read_holds
-from storage.votes import Vote
+from storage.votes.causes import wrong_facts
+from storage.votes.history import Hold, Holds, VoteHistory, beginning, read_histories, read_holds
+from storage.votes.votes import Vote
+from storage.votes.weights import Scales
 
 
 class Role(StrEnum):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from storage.database.enums import Cause
 from storage.database.tables import ReplyRow, VoteCauseRow
 from storage.lineage import message_links
-from storage.votes import Vote, votes_on
+from storage.votes.votes import Vote, votes_on
 
 UNSETTLED = (VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None))
 MOST_READ = 200

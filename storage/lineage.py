@@ -26,8 +26,8 @@ from storage.database.tables import (
 )
 from storage.members.pseudonyms import read_pseudonyms
 from storage.versions import Version, line_of_parents, name_of
-from storage.vote_history import VoteHistory, beginning, read_histories, read_holds
-from storage.votes import Tally, Vote, tally
+from storage.votes.history import VoteHistory, beginning, read_histories, read_holds
+from storage.votes.votes import Tally, Vote, tally
 from storage.wording import message_link
 
 T = TypeVar("T")

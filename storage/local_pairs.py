@@ -8,9 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply, digest_prompt, finish_reply, start_reply
-from storage.corrections import suggest
 from storage.database.enums import NOBODY, Basis, Outcome
 from storage.database.tables import CorrectionRow, ReplyRow
+from storage.votes.corrections import suggest
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from datetime import datetime
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from storage.causes import wrong_facts
 from storage.conversations.memory import delete_memories
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Basis, QuarantineRule
@@ -34,7 +33,8 @@ from storage.marking import hold_erasures, mark_learned
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import hold_personalities
 from storage.settings import PrivacySettings
-from storage.trust import held_back
+from storage.votes.causes import wrong_facts
+from storage.votes.weights import held_back
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from storage.database.enums import Outcome, RoundStatus
 from storage.database.tables import ReplyMessageRow, ReplyRow, RoundPairRow, VersionRow
 from storage.rounds import require_round
 from storage.versions import find_version, name_of
-from storage.votes import votes_on
+from storage.votes.votes import votes_on
 
 LARGEST_ID = 2**63 - 1
 ID_DIGITS = 19

@@ -18,7 +18,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.versions import Version, register
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.seeding import EMOJI, message_of, pseudonyms_of
 
 START = datetime(2026, 10, 1, 12, tzinfo=UTC)

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
-from storage.corrections import suggest
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
@@ -28,8 +27,9 @@ from storage.settings import (
     TrainingSettings,
     VoteSettings,
 )
-from storage.trust import DISCORD_EPOCH
-from storage.votes import Thumb, Vote, VoteEvent, append_events
+from storage.votes.corrections import suggest
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events
+from storage.votes.weights import DISCORD_EPOCH
 
 ALICE, BOB, CAROL = 101, 102, 103
 """Accounts as old as Discord, so that their votes count in full."""

@@ -25,7 +25,7 @@ from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.settings import Settings, load_settings
 from storage.versions import register
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, vote
 from tests.storage.adapters.test_folder_store import publish

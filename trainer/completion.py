@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from storage.database.enums import PairSource
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.settings import PairSettings
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from trainer.degeneration import is_degenerate
 from trainer.pairs import Pair, backers, newest_pairs, side_of
 

@@ -16,7 +16,7 @@ from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_mo
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality
 from storage.settings import Settings
-from storage.trust import read_ballots
+from storage.votes.weights import read_ballots
 from trainer.errors import TrainerError
 from trainer.pairs import Pair, pair_corrections, pair_siblings
 from trainer.sampling import render, told

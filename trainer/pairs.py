@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from storage.database.enums import PairSource
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.members.pseudonyms import Pseudonym
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from trainer.degeneration import is_degenerate
 
 T = TypeVar("T")

@@ -15,9 +15,9 @@ from storage.evidence import RatedReply, WrittenCorrection
 from storage.members.pseudonyms import Pseudonym
 from storage.rounds import ManifestPair, RoundVoter
 from storage.settings import Settings, TrainingSettings
-from storage.trust import Ballots
 from storage.versions import Continuation, Version
-from storage.votes import Vote
+from storage.votes.votes import Vote
+from storage.votes.weights import Ballots
 from storage.wording import count, tenths
 from trainer.completion import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
 from trainer.degeneration import is_degenerate

@@ -28,7 +28,12 @@ from bot.reports import sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
 from bot.voices import voice_in
-from storage.arenas import (
+from storage.database.columns import utc_now
+from storage.database.engine import FAILURES, explain
+from storage.database.enums import ArenaStatus
+from storage.errors import ArenaClosed, SettingsError
+from storage.personalities.personalities import Personality
+from storage.votes.arenas import (
     SCHEDULE,
     Arena,
     ArenaAnswer,
@@ -42,11 +47,6 @@ from storage.arenas import (
     stop_arena,
     unfinished_arena,
 )
-from storage.database.columns import utc_now
-from storage.database.engine import FAILURES, explain
-from storage.database.enums import ArenaStatus
-from storage.errors import ArenaClosed, SettingsError
-from storage.personalities.personalities import Personality
 
 log = logging.getLogger(__name__)
 

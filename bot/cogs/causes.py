@@ -12,9 +12,9 @@ from bot.access import Served
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately, tell
-from storage.causes import give_cause
 from storage.conversations.replies import find_by_message
 from storage.database.enums import Cause
+from storage.votes.causes import give_cause
 
 QUESTION = "What is wrong with that answer?"
 ADD_THUMB = " Put a 👎 under the answer as well, or it does not count."

@@ -28,20 +28,20 @@ from storage.conversations.replies import (
     latest_in_channel,
     recent_messages,
 )
-from storage.corrections import (
-    check_correction,
-    latest_correction_in_channel,
-    standing_correction,
-    suggest,
-    withdraw,
-)
 from storage.database.columns import utc_now
 from storage.database.engine import is_away
 from storage.evidence import WrittenCorrection, read_corrections
 from storage.members.memberships import note_members, strangers
 from storage.personalities.personalities import hold_personalities
 from storage.privacy import basis_of_chat
-from storage.votes import Thumb, thumb
+from storage.votes.corrections import (
+    check_correction,
+    latest_correction_in_channel,
+    standing_correction,
+    suggest,
+    withdraw,
+)
+from storage.votes.votes import Thumb, thumb
 
 log = logging.getLogger(__name__)
 

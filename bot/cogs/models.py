@@ -49,7 +49,7 @@ from storage.rounds import (
 from storage.runtime.processes import TRAINER, is_alive, signs_of_life
 from storage.settings import Settings
 from storage.spend import describe_spend, is_used_up, spent_on
-from storage.statistics import read_report
+from storage.statistics_moved import read_report
 from storage.versions import (
     BASE_NAME,
     Alias,
@@ -66,7 +66,7 @@ from storage.versions import (
     roll_back,
     version_named,
 )
-from storage.votes import Tally, tally_by_version
+from storage.votes.votes import Tally, tally_by_version
 
 log = logging.getLogger(__name__)
 

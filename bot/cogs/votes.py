@@ -30,7 +30,7 @@ from storage.database.tables import QuarantinedVoteRow
 from storage.errors import QuarantineConflict
 from storage.lineage import message_links
 from storage.personalities.personalities import list_personalities
-from storage.quarantines import (
+from storage.votes.quarantines import (
     Quarantine,
     Voter,
     decide_quarantines,

@@ -24,7 +24,7 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
     """List the versions with their votes, newest first."""
     from bot.reports import describe_versions
     from storage.database.enums import CHALLENGER
-    from storage.votes import tally_by_version
+    from storage.votes.votes import tally_by_version
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
         versions, champion = list_versions(session, personality_id), read_alias(session, personality_id)
@@ -47,7 +47,7 @@ def show_model(
     from bot.reports import describe_version
     from storage.rounds import find_round
     from storage.versions import failed_checks, find_version, moves_of
-    from storage.votes import Tally, tally_by_version
+    from storage.votes.votes import Tally, tally_by_version
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
         found = version_named(session, personality_id, version)
@@ -89,7 +89,7 @@ def draw_model_report(
     """Draw approval, votes, pairs, training and the gate into a picture."""
     from bot.charts.report import describe_report, draw_report
     from storage.database.columns import utc_now
-    from storage.statistics import read_report
+    from storage.statistics_moved import read_report
 
     if file.suffix.lower() != ".png":
         raise SettingsError(f"{file} cannot be written: the report is a PNG, so give it a name that ends in .png")

@@ -36,7 +36,7 @@ from storage.rounds import Round, claim_round, read_voters, request_round, requi
 from storage.runtime.processes import HEARTBEAT_S, worker_name
 from storage.settings import Settings, load_settings
 from storage.versions import Version, list_versions, name_of, promote, read_alias
-from storage.votes import Thumb, VoteEvent, append_events
+from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
 from trainer.coherence import answer_losses, losses_by_position, surprise_ratio
 from trainer.degeneration import is_degenerate

@@ -14,7 +14,7 @@ import pytest
 from storage.conversations.replies import add_message
 from storage.database.database import Database, open_database
 from storage.settings import DatabaseSettings, Settings
-from storage.votes import Thumb, VoteEvent, append_events
+from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.faults.crowd import Crowd
 from tests.benchmarks.faults.discord_wire import WireDiscord
 from tests.benchmarks.faults.faulty_engine import FaultyEngine, Mood

@@ -18,7 +18,6 @@ from bot.cogs.arena import place_of
 from bot.doctor import examine
 from bot.engine import Finish, GenerationFailed
 from storage.adapters.folder_store import AdapterStore
-from storage.arenas import Gesture, stop_arena
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
@@ -26,7 +25,8 @@ from storage.errors import SettingsError
 from storage.members.memberships import greet
 from storage.privacy import delete_member
 from storage.versions import promote, read_alias, register
-from storage.votes import Vote
+from storage.votes.arenas import Gesture, stop_arena
+from storage.votes.votes import Vote
 from tests.storage.adapters.test_folder_store import publish
 
 TICK_S = 2.5

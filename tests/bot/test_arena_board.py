@@ -18,9 +18,9 @@ from bot.arena_board import (
     results_board,
     share_room,
 )
-from storage.arenas import Arena, ArenaAnswer
 from storage.database.enums import ArenaStatus
 from storage.settings import OutputSettings
+from storage.votes.arenas import Arena, ArenaAnswer
 
 NOON = datetime(2026, 11, 4, 12, tzinfo=UTC)
 

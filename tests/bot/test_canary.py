@@ -22,7 +22,7 @@ from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow,
 from storage.rounds import claim_round, finish_round
 from storage.settings import ReleaseSettings
 from storage.versions import promote, read_alias, register, roll_back, version_named
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.seeding import ALICE, account, add_reply, vote
 from tests.storage.adapters.test_folder_store import publish
 

@@ -15,7 +15,7 @@ from bot.message_stream import CURSOR
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow, ReplySpeakerRow
 from storage.privacy import delete_member
-from storage.votes import Vote
+from storage.votes.votes import Vote
 
 
 async def test_a_mention_is_answered_with_the_version_in_small_print(place, engine, rows):

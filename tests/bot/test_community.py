@@ -12,7 +12,7 @@ from storage.evidence import read_replies
 from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.settings import Settings
-from storage.trust import read_ballots
+from storage.votes.weights import read_ballots
 from trainer.pairs import pair_siblings
 
 

@@ -17,7 +17,7 @@ from storage.database.tables import (
     ReplySourceRow,
     VoteEventRow,
 )
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.word_encoder import WordEncoder
 
 

@@ -17,7 +17,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.database.tables import CorrectionRow, MemberRow, ReplyRow, VoteEventRow
-from storage.votes import Thumb, Vote
+from storage.votes.votes import Thumb, Vote
 
 
 @pytest.fixture

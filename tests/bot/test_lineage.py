@@ -15,7 +15,7 @@ from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
 from storage.fates import Fate, Role, VoteFate, VoteUse
 from storage.trainable import Obstacle
 from storage.versions import promote
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import add_correction, add_reply, message_of
 

@@ -10,7 +10,7 @@ import pytest
 from bot.member_files import pack
 from storage.database.enums import Basis
 from storage.database.tables import ConsentRow, GreetingRow, ReplyRow, VoteEventRow
-from storage.votes import Vote
+from storage.votes.votes import Vote
 
 
 async def delete_all(who, channel, label="Delete everything"):

@@ -26,7 +26,7 @@ from storage.database.enums import Outcome
 from storage.database.tables import AlertRow, ReplyRow
 from storage.errors import DataDirectoryInUse, TokenInUse
 from storage.runtime.processes import BOT, sole_process, sole_token
-from storage.votes import current_votes
+from storage.votes.votes import current_votes
 
 TOKEN = "not.a.token"
 

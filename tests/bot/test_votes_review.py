@@ -10,7 +10,7 @@ from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, VoteEventRow
 from storage.members.pseudonyms import read_pseudonyms
 from storage.settings import VoteSettings
-from storage.trust import read_ballots
+from storage.votes.weights import read_ballots
 
 NO_RULES = VoteSettings(account_age_days=0, membership_days=0)
 

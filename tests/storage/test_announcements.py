@@ -17,7 +17,7 @@ from storage.database.enums import GateVerdict, QuarantineRule, QuarantineStatus
 from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, RoundRow
 from storage.settings import ReleaseSettings
 from storage.versions import AliasMove, Version, promote, read_alias, register, roll_back
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 from tests.storage.together import together
 

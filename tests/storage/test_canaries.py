@@ -56,9 +56,9 @@ from storage.database.tables import (
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
 from storage.members.memberships import note_members
 from storage.settings import ReleaseSettings, VoteSettings
-from storage.trust import weigh_votes
 from storage.versions import Version, end_canary, move_alias, promote, read_alias, register, roll_back
-from storage.votes import Vote
+from storage.votes.votes import Vote
+from storage.votes.weights import weigh_votes
 from tests.seeding import ALICE, BOB, CAROL, account, add_reply, vote
 from tests.storage.together import together
 from tests.storage.trail import trail_of

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.memory import Memory, add_note, list_notes, read_memory, write_summary
 from storage.conversations.replies import NO_SOURCES, NewReply, Sources, find_reply, start_reply
-from storage.corrections import suggest
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Split
@@ -30,7 +29,8 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy import consenting, delete_member, give_consent, read_agreement
 from storage.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
 from storage.samples import DrawnAnswer, record_samples
-from storage.votes import Vote, current_votes
+from storage.votes.corrections import suggest
+from storage.votes.votes import Vote, current_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
 from tests.storage.test_privacy import marked, train_on
 

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.corrections import withdraw
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome, QuarantineStatus
 from storage.database.tables import QuarantineRow
@@ -17,8 +16,9 @@ from storage.members.memberships import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.settings import PrivacySettings, VoteSettings
-from storage.trust import Ballot, read_ballots
-from storage.votes import Vote
+from storage.votes.corrections import withdraw
+from storage.votes.votes import Vote
+from storage.votes.weights import Ballot, read_ballots
 from tests.past import quarantine
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, account, add_correction, add_reply, pseudonyms_of, vote
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.causes import give_cause
 from storage.database.enums import Cause
 from storage.gaps import open_gaps, settle_gaps
-from storage.votes import Vote
+from storage.votes.causes import give_cause
+from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 
 GUILD = 7

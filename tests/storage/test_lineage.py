@@ -20,10 +20,10 @@ from storage.personalities.personalities import read_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.settings import PrivacySettings, Settings
 from storage.trainable import Obstacle
-from storage.trust import DISCORD_EPOCH
 from storage.versions import promote
-from storage.vote_history import ThumbEvent, VoteHistory
-from storage.votes import Tally, Vote, current_votes
+from storage.votes.history import ThumbEvent, VoteHistory
+from storage.votes.votes import Tally, Vote, current_votes
+from storage.votes.weights import DISCORD_EPOCH
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_correction, add_reply, message_of, vote
 

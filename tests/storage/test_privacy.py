@@ -13,7 +13,6 @@ from sqlalchemy import Column, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import add_message
-from storage.corrections import suggest, withdraw
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Basis, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
@@ -43,7 +42,6 @@ from storage.privacy import (
     read_agreement,
     withdraw_consent,
 )
-from storage.quarantines import decide_quarantine
 from storage.rounds import (
     ManifestPair,
     claim_round,
@@ -56,7 +54,9 @@ from storage.rounds import (
 from storage.samples import DrawnAnswer, record_samples
 from storage.settings import PrivacySettings
 from storage.versions import Version, list_versions, register
-from storage.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
+from storage.votes.corrections import suggest, withdraw
+from storage.votes.quarantines import decide_quarantine
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
 from tests.random_rows import fill
 from tests.seeding import (
     ALICE,

@@ -12,7 +12,6 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from storage.alerts import EVERYBODY, Trouble, note_troubles
-from storage.arenas import prepare_arena
 from storage.conversations.memory import Memory, add_note, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
@@ -28,7 +27,8 @@ from storage.privacy_report import report_privacy
 from storage.retention import Pruned, count_past, keeps_until, past_replies, prune_replies, prune_rest
 from storage.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.settings import PrivacySettings
-from storage.votes import Vote
+from storage.votes.arenas import prepare_arena
+from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, vote
 from tests.storage.test_privacy import train_on
 

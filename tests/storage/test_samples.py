@@ -13,7 +13,7 @@ from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.samples import DrawnAnswer, record_samples
 from storage.settings import PrivacySettings
 from storage.versions import register
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, vote
 
 PERMITTED = PrivacySettings(discord_training_permission=True)

@@ -1,111 +1,291 @@
-"""The numbers of the report."""
+"""How sure a share of 👍 is."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+import math
+from collections.abc import Callable
+from itertools import product
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import betaln, xlogy
 
-from storage.database.enums import GateVerdict, Origin, PairSource, RoundStatus
-from storage.database.tables import ReplyRow
-from storage.statistics import read_report, votes_by_day
-from storage.versions import promote
-from storage.votes import Tally, Vote
-from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
-from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
-
-UP, DOWN = Vote.UP, Vote.DOWN
-NOW = day(29)
+from storage.canaries import Trial
+from storage.statistics import Approval, Side, compare, log_evidence, wilson_interval
 
 
-def test_a_new_installation_has_a_report_of_nothing(session, personality_id):
-    report = read_report(session, personality_id, NOW)
-    assert (report.champion, report.rounds, report.curve, report.gate) == ("base", (), None, None)
-    assert [(a.version, a.share, a.is_champion) for a in report.approvals] == [("base", None, True)]
-    assert len(report.days) == 30
-    assert not report.has_votes
-    assert not report.has_recent_votes
+def test_known_values() -> None:
+    # Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
-def test_approval_is_told_for_each_version_base_first(session, personality_id):
-    first = add_version(session, None)
-    second = add_version(session, None, first)
-    promote(session, 1, second, expected_generation=0, by="grace", reason="")
-    vote(session, add_reply(session), ALICE, DOWN)
-    reply = add_reply(session, version_id=second.id)
-    for user, value in ((ALICE, UP), (BOB, UP), (CAROL, DOWN)):
-        vote(session, reply, user, value)
-    report = read_report(session, 1, NOW)
-    assert [(a.version, a.votes, a.is_champion) for a in report.approvals] == [
-        ("base", Tally(down=1), False),
-        ("v1", Tally(), False),
-        ("v2", Tally(up=2, down=1), True),
-    ]
-    assert report.approval_of("v2").share == pytest.approx(2 / 3)
+@given(st.integers(0, 10_000), st.integers(0, 10_000))
+def test_it_holds_the_share_and_keeps_to_shares(up: int, down: int) -> None:
+    low, high = wilson_interval(up, up + down)
+    assert 0.0 <= low <= high <= 1.0
+    if up + down:
+        assert low - 1e-12 <= up / (up + down) <= high + 1e-12
 
 
-class TestVotesByDay:
-    def test_a_vote_counts_on_the_day_on_which_it_became_what_it_is(self, session, personality_id):
-        one, two, three = (add_reply(session) for _ in range(3))
-        thumb_on(session, 27, one, ALICE, UP)
-        thumb_on(session, 28, one, BOB, UP)
-        thumb_on(session, 29, one, BOB, UP, standing=False)  # withdrawn
-        thumb_on(session, -5, two, ALICE, DOWN)  # before the thirty days
-        thumb_on(session, -5, two, BOB, DOWN)
-        thumb_on(session, 29, two, BOB, UP)  # cancels the old one
-        thumb_on(session, -5, three, CAROL, DOWN)
-        thumb_on(session, 26, three, CAROL, UP)
-        thumb_on(session, 28, three, CAROL, UP, standing=False)  # down again since then
-        days = votes_by_day(session, 1, NOW)
-        assert (len(days), days[0].day, days[-1].day) == (30, day(0).date(), day(29).date())
-        assert {d.day: d.votes for d in days if d.votes != Tally()} == {
-            day(27).date(): Tally(up=1),
-            day(28).date(): Tally(down=1),
-        }
+ALPHA = 0.05
+RUNS = 2_000
+LOOKS = 400
 
-    def test_votes_that_are_held_back_are_left_out(self, session, personality_id):
-        reply = add_reply(session)
-        for user in (ALICE, BOB):
-            thumb_on(session, 28, reply, user, UP)
-        quarantine(session, 28, [(reply, BOB)])
-        assert sum(d.votes.up for d in votes_by_day(session, 1, NOW)) == 1
-        assert read_report(session, 1, NOW).approval_of("base").votes == Tally(up=1)
+Counts = npt.NDArray[np.float64]
 
-    def test_days_are_those_of_utc(self, session, personality_id):
-        east = timezone(timedelta(hours=10))
-        days = votes_by_day(session, 1, datetime(2026, 11, 5, 3, tzinfo=east), days=2)
-        assert [d.day for d in days] == [datetime(2026, 11, d, tzinfo=UTC).date() for d in (3, 4)]
-
-    def test_arenas_and_other_personalities_are_left_out(self, session, personality_id):
-        session.get_one(ReplyRow, reply := add_reply(session)).origin = Origin.ARENA
-        thumb_on(session, 28, reply, ALICE, UP)
-        assert all(d.votes == Tally() for d in votes_by_day(session, 1, NOW))
-        thumb_on(session, 28, add_reply(session), ALICE, UP)
-        assert sum(d.votes.up for d in votes_by_day(session, 1, NOW)) == 1
-        assert sum(d.votes.up for d in votes_by_day(session, 2, NOW)) == 0
+counts = st.integers(0, 500) | st.floats(0.01, 500)
+approvals = st.builds(Approval, up=counts, down=counts)
 
 
-class TestRounds:
-    def test_pairs_are_counted_by_source_in_the_newest_rounds(self, session, personality_id):
-        replies = [add_reply(session, answer=str(i)) for i in range(3)]
-        for _ in range(12):
-            add_round(
-                session, 1, [pair(*replies[:2]), pair(*replies[1:]), pair(None, replies[0], source=PairSource.SINGLE)]
-            )
-        skipped = add_round(session, 2, status=RoundStatus.SKIPPED)
-        rounds = read_report(session, 1, NOW).rounds
-        assert [r.round_id for r in rounds] == list(range(skipped - 9, skipped))
-        assert rounds[-1].by_source == {PairSource.SIBLINGS: 2, PairSource.SINGLE: 1}
+# Small counts
 
-    def test_curve_and_gate_are_those_of_the_last_round_that_has_them(self, session, personality_id):
-        checks = [{"name": "divergence", "outcome": "fail", "sentence": "too far"}]
-        trained = add_round(
-            session, 1, metrics={"loss_curve": [2.0, None, 1.0], "steps": 9}, gate={"verdict": "fail", "checks": checks}
+
+@pytest.mark.parametrize(
+    ("first", "second", "evidence"),
+    [
+        # Uniform mixtures: B(1, 1) B(1, 1) = 1, over a likelihood of 1.
+        (Approval(), Approval(), 1.0),
+        # B(4, 1) B(1, 4) = 1/16; the best common chance is 1/2, its likelihood 1/64.
+        (Approval(3, 0), Approval(0, 3), 64 / 16),
+        # The other way round the votes are what the hypothesis says: likelihood 1.
+        (Approval(0, 3), Approval(3, 0), 1 / 16),
+        # B(2, 2) B(1, 3) = 1/6 * 1/3; the common chance is 1/4, its likelihood 1/4 * (3/4)^3.
+        (Approval(1, 1), Approval(0, 2), (1 / 18) / (27 / 256)),
+        # Equal shares: chances of 1/2 and 1/2 are allowed, likelihood 1/16.
+        (Approval(1, 1), Approval(1, 1), (1 / 36) / (1 / 16)),
+        # One side alone says nothing.
+        (Approval(1, 0), Approval(), 0.5),
+        # Half a vote: B(3/2, 1) = 2/3, over a likelihood of 1.
+        (Approval(0.5, 0), Approval(), 2 / 3),
+        # Half a vote for each: B(3/2, 1) B(1, 3/2) = 4/9; the common chance is 1/2, its likelihood 1/2.
+        (Approval(0.5, 0), Approval(0, 0.5), (4 / 9) / (1 / 2)),
+    ],
+)
+def test_evidence_is_the_mixture_over_the_best_that_the_hypothesis_can_do(
+    first: Approval, second: Approval, evidence: float
+) -> None:
+    assert math.exp(log_evidence(first, second)) == pytest.approx(evidence)
+
+
+def test_each_direction_needs_half_of_alpha() -> None:
+    assert compare(Approval(), Approval(), alpha=0.05).needed == 40
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "preferred"),
+    [
+        (Approval(30, 0), Approval(10, 20), Side.CHALLENGER),
+        (Approval(10, 20), Approval(30, 0), Side.CHAMPION),
+        (Approval(20, 10), Approval(18, 12), None),
+        (Approval(0, 0), Approval(400, 100), None),
+        (Approval(0, 12), Approval(60, 40), Side.CHAMPION),  # a challenger that only fails
+        (Approval(100_000, 0), Approval(0, 100_000), Side.CHALLENGER),
+    ],
+)
+def test_who_is_preferred(challenger: Approval, champion: Approval, preferred: Side | None) -> None:
+    assert compare(challenger, champion, ALPHA).preferred is preferred
+
+
+# Whatever the counts
+
+
+@given(approvals, approvals)
+def test_the_two_directions_mirror_each_other(one: Approval, other: Approval) -> None:
+    forth, back = compare(one, other, ALPHA), compare(other, one, ALPHA)
+    assert (forth.better, forth.worse) == (back.worse, back.better)
+
+
+@given(approvals, approvals)
+def test_thumbs_turned_round_turn_the_answer_round(one: Approval, other: Approval) -> None:
+    turned = log_evidence(Approval(other.down, other.up), Approval(one.down, one.up))
+    assert turned == pytest.approx(log_evidence(one, other), abs=1e-6)
+
+
+@given(approvals, approvals)
+def test_no_evidence_for_what_the_votes_do_not_even_suggest(one: Approval, other: Approval) -> None:
+    if one.share <= other.share:
+        assert log_evidence(one, other) <= 1e-9
+
+
+@given(approvals, approvals)
+def test_both_directions_are_never_decided_at_once(one: Approval, other: Approval) -> None:
+    comparison = compare(one, other, ALPHA)
+    assert min(comparison.better, comparison.worse) <= 1 + 1e-9
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_evidence_is_at_most_one_on_average_while_the_challenger_is_not_better(
+    votes: int, champion_votes: int, p: float, q: float
+) -> None:
+    worse, better = sorted((p, q))
+    mean = sum(
+        chance(up, votes, worse) * chance(other, champion_votes, better) * math.exp(log_evidence(first, second))
+        for up, first in enumerate(every_approval(votes))
+        for other, second in enumerate(every_approval(champion_votes))
+    )
+    assert mean <= 1 + 1e-9
+
+
+weights = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=4)
+
+
+@given(weights, weights, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_nor_do_votes_that_weigh_less_make_evidence_of_nothing(
+    votes: list[float], champion_votes: list[float], p: float, q: float
+) -> None:
+    worse, better = sorted((p, q))
+    mean = sum(
+        likely * other_likely * math.exp(log_evidence(first, second))
+        for likely, first in outcomes(votes, worse)
+        for other_likely, second in outcomes(champion_votes, better)
+    )
+    assert mean <= 1 + 1e-9
+
+
+def outcomes(weights: list[float], p: float) -> list[tuple[float, Approval]]:
+    """Return all that votes of these weights can say, with its probability where each is a 👍 with chance p."""
+    return [
+        (
+            math.prod(p if is_up else 1 - p for is_up in said),
+            Approval(
+                sum(w for w, is_up in zip(weights, said, strict=True) if is_up),
+                sum(w for w, is_up in zip(weights, said, strict=True) if not is_up),
+            ),
         )
-        add_round(session, 2, status=RoundStatus.FAILED, metrics={"pairs": 3})
-        report = read_report(session, 1, NOW)
-        assert report.curve is not None
-        assert (report.curve.round_id, report.curve.losses, report.curve.steps) == (trained, (2.0, 1.0), 9)
-        assert report.gate is not None
-        assert (report.gate.round_id, report.gate.verdict) == (trained, GateVerdict.FAIL)
-        assert (report.gate.checks[0].name, report.gate.checks[0].outcome) == ("divergence", GateVerdict.FAIL)
+        for said in product((True, False), repeat=len(weights))
+    ]
+
+
+def every_approval(votes: int) -> list[Approval]:
+    return [Approval(up, votes - up) for up in range(votes + 1)]
+
+
+def chance(up: int, votes: int, p: float) -> float:
+    return math.comb(votes, up) * p**up * (1 - p) ** (votes - up)
+
+
+# Looked at after every vote
+
+
+def log_evidences(up: Counts, down: Counts, other_up: Counts, other_down: Counts) -> npt.NDArray[np.float64]:
+    """Return `log_evidence` of many counts at once, written in another way."""
+
+    def fit(successes: Counts, failures: Counts) -> npt.NDArray[np.float64]:
+        votes = successes + failures
+        share = successes / np.where(votes > 0, votes, 1)
+        return np.asarray(xlogy(successes, share) + xlogy(failures, 1 - share))
+
+    mixture = betaln(1 + up, 1 + down) + betaln(1 + other_up, 1 + other_down)
+    apart, together = fit(up, down) + fit(other_up, other_down), fit(up + other_up, down + other_down)
+    allowed = up * (other_up + other_down) <= other_up * (up + down)
+    return np.asarray(mixture - np.where(allowed, apart, together))
+
+
+@given(approvals, approvals)
+def test_the_simulated_comparison_is_the_real_one(one: Approval, other: Approval) -> None:
+    arrays = (np.array([count]) for count in (one.up, one.down, other.up, other.down))
+    assert log_evidences(*arrays)[0] == pytest.approx(log_evidence(one, other), abs=1e-6)
+
+
+def in_full(up: npt.NDArray[np.bool_]) -> Counts:
+    return np.ones(up.shape)
+
+
+def by_age(up: npt.NDArray[np.bool_]) -> Counts:
+    """Every third vote is an old member's, the others are of all ages."""
+    random = np.random.default_rng(8)
+    return np.where(random.random(up.shape) < 1 / 3, 1.0, random.random(up.shape))
+
+
+def by_what_was_said_before(up: npt.NDArray[np.bool_]) -> Counts:
+    """Old members come while things go well, new ones while they do not."""
+    balance = np.cumsum(np.where(up, 1, -1), axis=1)
+    return np.where(np.roll(balance, 1, axis=1) > 0, 1.0, 0.2)
+
+
+Weights = Callable[[npt.NDArray[np.bool_]], Counts]
+
+
+def decisions(challenger: float, champion: float, *, share: float, weigh: Weights = in_full) -> tuple[float, float]:
+    """Return how often 400 votes, looked at after each, say that the challenger is better, and that it is worse."""
+    random = np.random.default_rng(7)
+    tried = random.random((RUNS, LOOKS)) < share
+    up = random.random((RUNS, LOOKS)) < np.where(tried, challenger, champion)
+    weights = weigh(up)
+    first = [np.cumsum(votes * weights, axis=1) for votes in (tried & up, tried & ~up)]
+    second = [np.cumsum(votes * weights, axis=1) for votes in (~tried & up, ~tried & ~up)]
+    needed = math.log(compare(Approval(), Approval(), ALPHA).needed)
+    better, worse = log_evidences(*first, *second) >= needed, log_evidences(*second, *first) >= needed
+    return float(np.mean(decided_first(better, worse))), float(np.mean(decided_first(worse, better)))
+
+
+def decided_first(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which runs reach the one decision, and not the other before."""
+
+    def look(decided: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        return np.where(decided.any(axis=1), decided.argmax(axis=1), LOOKS)
+
+    return np.asarray(look(one) < look(other))
+
+
+@pytest.mark.parametrize("approval", [0.5, 0.9])
+@pytest.mark.parametrize("share", [0.5, 0.1])
+@pytest.mark.parametrize("weigh", [in_full, by_age, by_what_was_said_before])
+def test_equally_liked_versions_are_told_apart_no_more_often_than_alpha(
+    approval: float, share: float, weigh: Weights
+) -> None:
+    better, worse = decisions(approval, approval, share=share, weigh=weigh)
+    assert better + worse <= ALPHA
+
+
+def failing(failures: float, other_failures: float) -> tuple[float, float]:
+    """Return the same where votes weigh 0.1 on the challenger and 1 on the champion, and so many answers fail."""
+    random = np.random.default_rng(7)
+    tried = random.random((RUNS, LOOKS)) < 0.5
+    failed = random.random((RUNS, LOOKS)) < np.where(tried, failures, other_failures)
+    up = ~failed & (random.random((RUNS, LOOKS)) < 0.9)
+
+    def side(mine: npt.NDArray[np.bool_], weight: float) -> tuple[Counts, Counts]:
+        good, bad, broken = (np.cumsum(mine & which, axis=1) for which in (up, ~up & ~failed, failed))
+        trial = Trial(up=good * weight, down=bad * weight, given=good + bad, failures=broken)  # type: ignore[arg-type]
+        return trial.approval.up, trial.approval.down  # type: ignore[return-value]
+
+    first, second = side(tried, 0.1), side(~tried, 1.0)
+    needed = math.log(compare(Approval(), Approval(), ALPHA).needed)
+    better, worse = log_evidences(*first, *second) >= needed, log_evidences(*second, *first) >= needed
+    return float(np.mean(decided_first(better, worse))), float(np.mean(decided_first(worse, better)))
+
+
+@pytest.mark.parametrize("failures", [0.05, 0.3])
+def test_failures_tell_no_equal_versions_apart_where_voters_of_one_are_new(failures: float) -> None:
+    better, worse = failing(failures, failures)
+    assert better + worse <= ALPHA
+
+
+def test_a_version_that_fails_more_often_is_found_from_new_voters_too() -> None:
+    better, worse = failing(0.8, 0.05)
+    assert better == 0
+    assert worse >= 0.9
+
+
+def test_a_clear_difference_is_found_and_never_the_wrong_way_round() -> None:
+    better, worse = decisions(0.75, 0.55, share=0.5)
+    assert 0.55 <= better <= 0.7
+    assert worse == 0
+    assert decisions(0.85, 0.45, share=0.5)[0] >= 0.99
+
+
+def test_a_clear_difference_is_found_from_lighter_votes_too() -> None:
+    better, worse = decisions(0.85, 0.45, share=0.5, weigh=by_age)
+    assert better >= 0.9
+    assert worse == 0
+
+
+def test_a_challenger_that_only_fails_is_found_soon_though_it_answers_a_tenth() -> None:
+    assert compare(Approval(0, 9), Approval(54, 27), ALPHA).preferred is Side.CHAMPION
+    assert decisions(0.0, 0.6, share=0.1)[1] >= 0.99

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from hypothesis import strategies as st
 
 from storage.evidence import RatedReply, WrittenCorrection
-from storage.trust import Ballot
-from storage.votes import Vote
+from storage.votes.votes import Vote
+from storage.votes.weights import Ballot
 
 PROMPT = "<|user|>hi<|bot|>"
 ANN, BEN, CAT, DAN, EVE = 1, 2, 3, 4, 5

@@ -19,7 +19,6 @@ from sqlalchemy import inspect as columns_of
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.corrections import withdraw
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, Lesson, Origin, RoundStatus
@@ -32,9 +31,10 @@ from storage.privacy import give_consent, read_agreement, withdraw_consent
 from storage.rounds import Round, claim_round, request_round, require_round
 from storage.samples import DrawnAnswer
 from storage.settings import Settings
-from storage.trust import read_ballots
 from storage.versions import register
-from storage.votes import Vote
+from storage.votes.corrections import withdraw
+from storage.votes.votes import Vote
+from storage.votes.weights import read_ballots
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
 from trainer.exchange import export_file

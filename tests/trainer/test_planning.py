@@ -17,8 +17,8 @@ from storage.database.enums import GateVerdict, PairSource, Split
 from storage.evidence import RatedReply, WrittenCorrection
 from storage.rounds import ManifestPair, digest_manifest
 from storage.settings import PairSettings, Settings, TrainingSettings, VoteSettings
-from storage.trust import Ballots
 from storage.versions import Continuation, Version
+from storage.votes.weights import Ballots
 from tests.trainer.rated import ANN, BEN, CAT, DAN, crowd, rated, sample, written
 from trainer.ledger import open_ledger
 from trainer.pairs import Pair, Side

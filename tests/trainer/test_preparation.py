@@ -11,7 +11,6 @@ from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
-from storage.corrections import withdraw
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, Origin, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ReplyRow
@@ -19,7 +18,6 @@ from storage.errors import RoundConflict
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
-from storage.quarantines import decide_quarantine, hold_back, new_bursts, open_quarantines
 from storage.rounds import (
     Round,
     claim_round,
@@ -33,7 +31,9 @@ from storage.rounds import (
 )
 from storage.settings import DatabaseSettings, Settings
 from storage.versions import promote, register
-from storage.votes import Vote
+from storage.votes.corrections import withdraw
+from storage.votes.quarantines import decide_quarantine, hold_back, new_bursts, open_quarantines
+from storage.votes.votes import Vote
 from tests.seeding import (
     ALICE,
     BOB,

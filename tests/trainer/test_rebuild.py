@@ -28,7 +28,7 @@ from storage.rounds import (
 )
 from storage.settings import Settings
 from storage.versions import Version, continuation_of, list_versions, promote, read_alias, register
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, tiny_settings, vote
 from trainer.example_material import ExampleMaterial, prepare_examples
 from trainer.planning import NO_OPINION, make_plan

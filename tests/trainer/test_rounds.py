@@ -16,7 +16,6 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
-from storage.corrections import withdraw
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split
@@ -40,7 +39,8 @@ from storage.rounds import (
 )
 from storage.settings import Settings
 from storage.versions import Version, list_versions, promote, read_alias
-from storage.votes import Vote
+from storage.votes.corrections import withdraw
+from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
 from tests.tiny_model import build_tiny_base
 from tests.trainer.test_judge import teach

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from storage.database.enums import NOBODY, PairSource
 from storage.evidence import RatedReply, WrittenCorrection
-from storage.trust import Ballot
-from storage.votes import Vote
+from storage.votes.votes import Vote
+from storage.votes.weights import Ballot
 from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, crowd, rated, replies, written
 from trainer.pairs import Pair, Side, pair_corrections, pair_siblings
 from trainer.voters import cap_voters, count_voters, influences, label_noise, largest_share, shares

@@ -12,7 +12,7 @@ from typing import Any
 from simcord.backend.models import Interaction, Message
 from simcord.interactions import base_payload
 
-from storage.votes import SKIN_TONES, Thumb, thumb
+from storage.votes.votes import SKIN_TONES, Thumb, thumb
 from tests.benchmarks.faults.discord_wire import WireDiscord
 
 MEMBERS = 8

@@ -18,7 +18,7 @@ from storage.conversations.replies import find_reply_ids
 from storage.database.database import Database
 from storage.database.enums import Outcome, RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyMessageRow, ReplyRow, RoundRow
-from storage.votes import Thumb, Vote, standing_thumbs, thumb, votes_on
+from storage.votes.votes import Thumb, Vote, standing_thumbs, thumb, votes_on
 from tests.benchmarks.faults.crowd import Crowd
 
 PATIENCE_S = 60.0

@@ -20,7 +20,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.rounds import Round, find_round, request_round
 from storage.settings import GenerationSettings, Settings
 from storage.versions import all_digests, list_versions, promote, read_alias
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.benchmarks.faults.oracle import is_unbroken, open_rounds
 from tests.benchmarks.faults.processes import Child, children_of
 from tests.benchmarks.faults.report import Row, notes, spread

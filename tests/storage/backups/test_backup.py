@@ -27,7 +27,7 @@ from storage.privacy import delete_member
 from storage.runtime.processes import BOT, last_beat, sole_process, worker_name
 from storage.settings import DatabaseSettings, DataSettings, Settings
 from storage.versions import register
-from storage.votes import Vote, votes_on
+from storage.votes.votes import Vote, votes_on
 from tests.postgres import PostgresServer
 from tests.seeding import BOB, CAROL, add_reply, vote
 from tests.storage.adapters.test_folder_store import full_disk, publish

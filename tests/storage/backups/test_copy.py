@@ -21,7 +21,7 @@ from storage.database.enums import DocumentKind
 from storage.database.tables import Base, ChunkRow, DocumentRow, PersonalityRow, ReplyRow, VoteEventRow
 from storage.errors import CopyRefused
 from storage.personalities.personalities import ensure_personality
-from storage.votes import Vote
+from storage.votes.votes import Vote
 from tests.postgres import PostgresServer
 from tests.random_rows import fill
 from tests.seeding import BOB, add_reply, vote

@@ -25,7 +25,7 @@ from storage.database.enums import Origin
 from storage.database.tables import Base, PersonalityRow, ReplyRow
 from storage.errors import DatabaseError, SettingsError
 from storage.personalities.personalities import ensure_personality, find_personality
-from storage.votes import Vote, votes_on
+from storage.votes.votes import Vote, votes_on
 from tests.postgres import PostgresServer
 from tests.seeding import BOB, add_reply, vote
 from tests.storage.conftest import TEMPLATE, settings_for

@@ -15,7 +15,7 @@ from storage.database.database import Database, open_database
 from storage.database.tables import Base, ReplyRow, VoteEventRow
 from storage.errors import DatabaseError
 from storage.partitions import count_partitions, partition_votes
-from storage.votes import Vote, votes_on
+from storage.votes.votes import Vote, votes_on
 from tests.postgres import PostgresServer
 from tests.seeding import ALICE, BOB, add_reply, vote
 from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for

@@ -6,7 +6,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ReplyRow
-from storage.votes import Tally, Vote, tally_by_version
+from storage.votes.votes import Tally, Vote, tally_by_version
 from tests.past import add_version
 from tests.seeding import ALICE, add_reply, vote
 

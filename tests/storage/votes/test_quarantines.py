@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.bursts import Burst, SuspectVote, find_bursts
 from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
@@ -24,7 +23,10 @@ from storage.members.memberships import note_members
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
-from storage.quarantines import (
+from storage.settings import VoteSettings
+from storage.versions import register
+from storage.votes.bursts import Burst, SuspectVote, find_bursts
+from storage.votes.quarantines import (
     Quarantine,
     decide_quarantine,
     hold_back,
@@ -33,15 +35,13 @@ from storage.quarantines import (
     recent_decisions,
     voters_in,
 )
-from storage.settings import VoteSettings
-from storage.trust import read_ballots
-from storage.versions import register
-from storage.votes import Vote
+from storage.votes.votes import Vote
+from storage.votes.weights import read_ballots
 from tests.postgres import PostgresServer
 from tests.seeding import ALICE, BOB, add_reply
 from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for
-from tests.storage.test_trust import GUILD, NOON, account_made, add_reply_in, days, vote_at
 from tests.storage.together import together
+from tests.storage.votes.test_weights import GUILD, NOON, account_made, add_reply_in, days, vote_at
 
 THREE_IN_TEN_MINUTES = VoteSettings(burst_votes=3, burst_minutes=10)
 REPLY, AUTHOR, VERSION = QuarantineRule.REPLY, QuarantineRule.AUTHOR, QuarantineRule.VERSION

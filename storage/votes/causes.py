@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import hold_replies
 from storage.database.enums import Cause
 from storage.database.tables import ReplyRow, VoteCauseRow
-from storage.votes import Vote, votes_on
+from storage.votes.votes import Vote, votes_on
 
 
 def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> bool | None:

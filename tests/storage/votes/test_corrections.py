@@ -8,18 +8,18 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.corrections import (
+from storage.database.database import Database
+from storage.database.enums import Basis
+from storage.database.tables import CorrectionRow, ReplyRow
+from storage.errors import CorrectionRefused
+from storage.settings import CorrectionSettings
+from storage.votes.corrections import (
     check_correction,
     latest_correction_in_channel,
     standing_correction,
     suggest,
     withdraw,
 )
-from storage.database.database import Database
-from storage.database.enums import Basis
-from storage.database.tables import CorrectionRow, ReplyRow
-from storage.errors import CorrectionRefused
-from storage.settings import CorrectionSettings
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply
 
 LIMITS = CorrectionSettings(min_chars=2, max_chars=10)

@@ -26,7 +26,8 @@ from storage.members.memberships import note_members, read_talkers, strangers
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
 from storage.settings import VoteSettings
-from storage.trust import (
+from storage.votes.votes import Vote
+from storage.votes.weights import (
     ACCOUNT_AGE,
     MEMBERSHIP,
     QUARANTINE,
@@ -36,7 +37,6 @@ from storage.trust import (
     read_ballots,
     weights_of,
 )
-from storage.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, pseudonyms_of, vote
 from tests.storage.together import together
 

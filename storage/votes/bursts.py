@@ -9,7 +9,7 @@ from datetime import datetime
 
 from storage.database.enums import NOBODY, QuarantineRule
 from storage.settings import VoteSettings
-from storage.votes import Vote
+from storage.votes.votes import Vote
 
 NARROWEST_FIRST = (QuarantineRule.REPLY, QuarantineRule.AUTHOR, QuarantineRule.VERSION)
 VERSION_FACTOR = 2

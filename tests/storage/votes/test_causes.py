@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from storage.causes import count_causes, give_cause, wrong_facts
 from storage.database.columns import utc_now
 from storage.database.enums import Cause
 from storage.fates import Fate, fate_of_votes
@@ -12,9 +11,10 @@ from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import read_personality
 from storage.privacy import delete_member, read_agreement
 from storage.settings import Settings, VoteSettings
-from storage.statistics import read_report
-from storage.trust import QUARANTINE, WRONG_FACT, read_ballots
-from storage.votes import Vote
+from storage.statistics_moved import read_report
+from storage.votes.causes import count_causes, give_cause, wrong_facts
+from storage.votes.votes import Vote
+from storage.votes.weights import QUARANTINE, WRONG_FACT, read_ballots
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, vote
 
 WEIGHTLESS_RULES = VoteSettings(account_age_days=0, membership_days=0)

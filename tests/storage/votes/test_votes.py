@@ -13,14 +13,24 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage import votes
 from storage.conversations.replies import find_reply_ids
 from storage.database.database import Database, open_database
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality
 from storage.versions import register
-from storage.votes import Tally, Thumb, Vote, VoteEvent, append_events, current_votes, standing_thumbs, thumb, votes_on
+from storage.votes import votes
+from storage.votes.votes import (
+    Tally,
+    Thumb,
+    Vote,
+    VoteEvent,
+    append_events,
+    current_votes,
+    standing_thumbs,
+    thumb,
+    votes_on,
+)
 from tests.past import quarantine
 from tests.postgres import PostgresServer
 from tests.seeding import ALICE, BOB, CAROL, add_reply, message_of

@@ -24,7 +24,7 @@ from storage.members.memberships import note_members
 from storage.personalities.personalities import hold_personalities, hold_personality
 from storage.runtime.shards import ALL, Shards
 from storage.versions import find_version, name_of
-from storage.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on
 
 SCHEDULE = "schedule"
 """Who started an arena, where it was the clock."""

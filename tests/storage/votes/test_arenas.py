@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage import arenas
-from storage.arenas import SCHEDULE, Arena, Gesture, pick
 from storage.conversations.replies import FinishedReply, NewReply, latest_in_channel, was_called_into
 from storage.database.columns import utc_now
 from storage.database.database import Database
@@ -21,7 +19,9 @@ from storage.database.tables import ArenaRow, MemberRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.privacy import delete_member
 from storage.versions import register
-from storage.votes import Tally, Vote, tally_by_version, votes_on
+from storage.votes import arenas
+from storage.votes.arenas import SCHEDULE, Arena, Gesture, pick
+from storage.votes.votes import Tally, Vote, tally_by_version, votes_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
 from tests.storage.together import together
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, RoundRow, VoteEventRow
-from storage.votes import Vote, thumb
+from storage.votes.votes import Vote, thumb
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from typing import NamedTuple
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from storage.causes import wrong_facts
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
 from storage.members.memberships import Member, Memberships, home_of
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
 from storage.settings import VoteSettings
-from storage.votes import Vote, held_back_votes, standing_count
+from storage.votes.causes import wrong_facts
+from storage.votes.votes import Vote, held_back_votes, standing_count
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0

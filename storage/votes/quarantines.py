@@ -11,7 +11,6 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from storage.bursts import Burst, SuspectVote, find_bursts
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
@@ -21,8 +20,9 @@ from storage.errors import QuarantineConflict
 from storage.members.memberships import read_talkers
 from storage.personalities.personalities import hold_personalities, hold_personality, read_personality
 from storage.settings import VoteSettings
-from storage.trust import WeighedVote, account_creation, weigh_votes
-from storage.votes import Vote, votes_on
+from storage.votes.bursts import Burst, SuspectVote, find_bursts
+from storage.votes.votes import Vote, votes_on
+from storage.votes.weights import WeighedVote, account_creation, weigh_votes
 
 VoteKey = tuple[int, int]
 """Reply id and user id: a member has one vote on a reply."""

@@ -1,0 +1,200 @@
+"""What the report shows: approval by version, votes by day, pairs by source, and the last round's numbers."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from math import isfinite
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from storage.database.enums import CHAMPION, Cause, GateVerdict, Origin, PairSource
+from storage.database.tables import ReplyRow, RoundPairRow, RoundRow, VoteEventRow
+from storage.statistics import wilson_interval
+from storage.versions import list_versions, name_of, read_alias
+from storage.votes.causes import count_causes
+from storage.votes.history import read_histories
+from storage.votes.votes import Tally, Vote, tally_by_version
+from storage.votes.weights import held_back
+
+DAYS = 30
+ROUNDS_SHOWN = 10
+ROUNDS_SEARCHED = 50
+"""Newest rounds among which the last training curve and the last gate are looked for."""
+
+
+@dataclass(frozen=True)
+class VersionApproval:
+    """The votes that count on one version's answers."""
+
+    version: str
+    votes: Tally
+    is_champion: bool
+
+    @property
+    def total(self) -> int:
+        return self.votes.up + self.votes.down
+
+    @property
+    def share(self) -> float | None:
+        return self.votes.up / self.total if self.total else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson_interval(self.votes.up, self.total)
+
+
+@dataclass(frozen=True)
+class DayOfVotes:
+    day: date
+    """In UTC."""
+    votes: Tally
+
+
+@dataclass(frozen=True)
+class RoundPairs:
+    round_id: int
+    by_source: Mapping[PairSource, int]
+
+
+@dataclass(frozen=True)
+class Curve:
+    round_id: int
+    losses: tuple[float, ...]
+    """One for each step, or for stretches of equally many."""
+    steps: int
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    name: str
+    outcome: GateVerdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class GateResult:
+    round_id: int
+    verdict: GateVerdict
+    checks: tuple[GateCheck, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the picture shows, oldest first; the base comes before all versions."""
+
+    champion: str
+    approvals: tuple[VersionApproval, ...]
+    days: tuple[DayOfVotes, ...]
+    rounds: tuple[RoundPairs, ...]
+    curve: Curve | None
+    gate: GateResult | None
+    causes: dict[Cause, int] = field(default_factory=dict)
+    """Of the 👎 that stand with one, the most frequent first."""
+
+    @property
+    def has_votes(self) -> bool:
+        return any(approval.total for approval in self.approvals)
+
+    @property
+    def has_recent_votes(self) -> bool:
+        return any(day.votes != Tally() for day in self.days)
+
+    def approval_of(self, version: str) -> VersionApproval:
+        return next(approval for approval in self.approvals if approval.version == version)
+
+
+def read_report(session: Session, personality_id: int, now: datetime) -> Report:
+    """Return the report as of `now`, whose day is the last one."""
+    return Report(
+        champion=read_alias(session, personality_id, CHAMPION).target,
+        approvals=approval_by_version(session, personality_id),
+        days=votes_by_day(session, personality_id, now),
+        rounds=pairs_by_round(session, personality_id),
+        curve=_last_curve(session, personality_id),
+        gate=_last_gate(session, personality_id),
+        causes=count_causes(session, personality_id),
+    )
+
+
+def approval_by_version(session: Session, personality_id: int) -> tuple[VersionApproval, ...]:
+    """Return every version's votes, the base first, then the oldest."""
+    tallies = tally_by_version(session, personality_id)
+    champion = read_alias(session, personality_id, CHAMPION).version
+    versions = [None, *reversed(list_versions(session, personality_id))]
+    return tuple(
+        VersionApproval(
+            version=name_of(version),
+            votes=tallies.get(version.id if version else None, Tally()),
+            is_champion=(version.id if version else None) == (champion.id if champion else None),
+        )
+        for version in versions
+    )
+
+
+def votes_by_day(session: Session, personality_id: int, now: datetime, days: int = DAYS) -> tuple[DayOfVotes, ...]:
+    """Return the standing votes by the UTC day on which they became what they are, for every day, oldest first.
+
+    Arenas and votes that are held back are left out, as they are from the approval.
+    """
+    today = now.astimezone(UTC).date()
+    first = today - timedelta(days=days - 1)
+    # A vote of this month may depend on a thumb from before it, so whoever moved one is read whole.
+    moved = (
+        select(VoteEventRow.reply_id, VoteEventRow.user_id)
+        .join(ReplyRow, ReplyRow.id == VoteEventRow.reply_id)
+        .where(
+            ReplyRow.personality_id == personality_id,
+            ReplyRow.origin != Origin.ARENA,
+            VoteEventRow.created_at >= datetime.combine(first, time(), UTC),
+        )
+    )
+    histories = read_histories(session, tuple_(VoteEventRow.reply_id, VoteEventRow.user_id).in_(moved))
+    held = held_back(session, personality_id)
+    cast = Counter((history.since.date(), history.now) for whose, history in histories.items() if whose not in held)
+    every_day = [first + timedelta(days=i) for i in range(days)]
+    return tuple(DayOfVotes(day, Tally(cast[day, Vote.UP], cast[day, Vote.DOWN])) for day in every_day)
+
+
+def pairs_by_round(session: Session, personality_id: int, rounds: int = ROUNDS_SHOWN) -> tuple[RoundPairs, ...]:
+    """Return what the manifests of the newest rounds hold, oldest round first."""
+    newest = (
+        select(RoundRow.id)
+        .where(RoundRow.personality_id == personality_id, RoundRow.manifest_digest.is_not(None))
+        .order_by(RoundRow.id.desc())
+        .limit(rounds)
+    )
+    counts = session.execute(
+        select(RoundPairRow.round_id, RoundPairRow.source, func.count())
+        .where(RoundPairRow.round_id.in_(newest.subquery().select()))
+        .group_by(RoundPairRow.round_id, RoundPairRow.source)
+    )
+    by_round: dict[int, dict[PairSource, int]] = defaultdict(dict)
+    for round_id, source, count in counts:
+        by_round[round_id][source] = count
+    return tuple(RoundPairs(round_id, by_round[round_id]) for round_id in sorted(by_round))
+
+
+def _last_curve(session: Session, personality_id: int) -> Curve | None:
+    for round_id, metrics in _newest(session, personality_id, RoundRow.metrics):
+        losses = tuple(loss for loss in metrics.get("loss_curve") or () if loss is not None and isfinite(loss))
+        if losses:
+            return Curve(round_id, losses, metrics.get("steps") or len(losses))
+    return None
+
+
+def _last_gate(session: Session, personality_id: int) -> GateResult | None:
+    for round_id, gate in _newest(session, personality_id, RoundRow.gate):
+        if gate.get("checks"):
+            checks = (GateCheck(c["name"], GateVerdict(c["outcome"]), c["sentence"]) for c in gate["checks"])
+            return GateResult(round_id, GateVerdict(gate["verdict"]), tuple(checks))
+    return None
+
+
+def _newest(session: Session, personality_id: int, column: Any) -> Sequence[tuple[int, dict[str, Any]]]:
+    query = select(RoundRow.id, column).where(RoundRow.personality_id == personality_id)
+    return session.execute(query.order_by(RoundRow.id.desc()).limit(ROUNDS_SEARCHED)).all()
