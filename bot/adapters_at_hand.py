@@ -9,7 +9,7 @@ from bot.steady import every
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
-from storage.versions import aliased_digests
+from storage.releases.versions import aliased_digests
 
 log = logging.getLogger(__name__)
 

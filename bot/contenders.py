@@ -12,7 +12,7 @@ from storage.adapters.folder_store import AS_TRAINED
 from storage.database.database import Database
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD
 from storage.errors import AdapterError
-from storage.versions import Version, name_of, read_alias
+from storage.releases.versions import Version, name_of, read_alias
 
 log = logging.getLogger(__name__)
 

@@ -32,8 +32,8 @@ from storage.conversations.replies import FINISHED_WHOLE, Reply, recent_replies
 from storage.database.database import open_database
 from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
+from storage.releases.versions import find_version, name_of
 from storage.settings import EVERY_SERVER, LimitSettings, OutputSettings, Settings, variable_name
-from storage.versions import find_version, name_of
 from storage.votes.votes import Thumb, standing_thumbs
 
 log = logging.getLogger(__name__)

@@ -40,12 +40,12 @@ from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.sentence_encoder import encoder_name
 from storage.personalities.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy import describe_bases
+from storage.releases.versions import Version, read_alias
 from storage.retention import count_past, keeps_until
 from storage.runtime.processes import TRAINER, signs_of_life
 from storage.runtime.redaction import OWNER_ONLY
 from storage.settings import EVERY_SERVER, ArenaSettings, Settings
 from storage.spend import describe_spend, is_used_up, spent_on
-from storage.versions import Version, read_alias
 from storage.wording import count
 
 DISCORD_PATIENCE_S = 15.0

@@ -10,10 +10,10 @@ from typing import Any
 from bot.reports import VERDICTS, describe_metrics, sentence
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.untrusted import show_reason
-from storage.announcements import CanaryStory, MoveStory
-from storage.canaries import Canary, Reading, Trial
 from storage.database.enums import SOURCE_WORDS, CanaryStatus
-from storage.versions import name_of
+from storage.releases.announcements import CanaryStory, MoveStory
+from storage.releases.canaries import Canary, Reading, Trial
+from storage.releases.versions import name_of
 from storage.wording import count, tenths
 
 CANARY_ENDS = {

@@ -10,8 +10,8 @@ from bot.releases import BASE_RELEASE, open_release
 from storage.adapters.folder_store import AdapterStore
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import Personality
+from storage.releases.versions import Version
 from storage.settings import Settings
-from storage.versions import Version
 
 BASE_ALONE = "base"
 PROMPT_ONLY = "prompt only"

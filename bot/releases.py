@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AS_TRAINED, AdapterRef, AdapterStore
-from storage.canaries import CANARY, Canary, canary_in
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
-from storage.versions import Version, end_canary, find_version, name_of, read_alias, require_files
+from storage.releases.canaries import CANARY, Canary, canary_in
+from storage.releases.versions import Version, end_canary, find_version, name_of, read_alias, require_files
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from bot.untrusted import show_reason
-from storage.canaries import Reading, share_of_votes
 from storage.database.enums import CHALLENGER, GateVerdict, RoundStatus
 from storage.evidence import Evidence
 from storage.models.personality_import import Imported
+from storage.releases.canaries import Reading, share_of_votes
+from storage.releases.versions import Alias, AliasMove, Continuation, Version, name_of
 from storage.rounds import Round
 from storage.runtime.processes import Sign
-from storage.versions import Alias, AliasMove, Continuation, Version, name_of
 from storage.votes.votes import Tally
 from storage.wording import count, duration
 

@@ -15,7 +15,7 @@ from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError
-from storage.versions import Version, find_version, name_of
+from storage.releases.versions import Version, find_version, name_of
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.canaries import latest_canary
 from storage.database.enums import CanaryStatus, QuarantineStatus, RoundStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, RoundRow
 from storage.personalities.personalities import list_personalities
+from storage.releases.canaries import latest_canary
+from storage.releases.versions import find_version, name_of
 from storage.rounds import OPEN
-from storage.versions import find_version, name_of
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.members.pseudonyms import read_pseudonyms
-from storage.versions import Version, line_of_parents, name_of
+from storage.releases.versions import Version, line_of_parents, name_of
 from storage.votes.history import VoteHistory, beginning, read_histories, read_holds
 from storage.votes.votes import Tally, Vote, tally
 from storage.wording import message_link

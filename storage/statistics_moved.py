@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import CHAMPION, Cause, GateVerdict, Origin, PairSource
 from storage.database.tables import ReplyRow, RoundPairRow, RoundRow, VoteEventRow
+from storage.releases.versions import list_versions, name_of, read_alias
 from storage.statistics import wilson_interval
-from storage.versions import list_versions, name_of, read_alias
 from storage.votes.causes import count_causes
 from storage.votes.history import read_histories
 from storage.votes.votes import Tally, Vote, tally_by_version

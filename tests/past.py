@@ -17,7 +17,7 @@ from storage.database.tables import (
     RoundVoterRow,
     VoteEventRow,
 )
-from storage.versions import Version, register
+from storage.releases.versions import Version, register
 from storage.votes.votes import Vote
 from tests.seeding import EMOJI, message_of, pseudonyms_of
 

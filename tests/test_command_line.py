@@ -23,8 +23,8 @@ from storage.database.enums import GateVerdict
 from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
+from storage.releases.versions import register
 from storage.settings import Settings, load_settings
-from storage.versions import register
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, vote

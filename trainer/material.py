@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storage.models.base_model import BaseModel
-from storage.versions import Continuation
+from storage.releases.versions import Continuation
 from trainer.gate import HeldOut, Witness
 from trainer.progress import Report
 from trainer.training import TrainingMetrics

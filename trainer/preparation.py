@@ -14,10 +14,10 @@ from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import hold_personality
 from storage.privacy import Agreement, read_agreement
+from storage.releases.versions import Version, continuation_of
 from storage.rounds import Round, digest_manifest, last_trained, names_deleted, read_line, set_manifest
 from storage.samples import DrawnAnswer, record_samples
 from storage.settings import Settings
-from storage.versions import Version, continuation_of
 from storage.votes.quarantines import hold_back_bursts
 from storage.votes.weights import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_ballots
 from trainer.completion import SampleRequest

@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterRef, open_store
-from storage.canaries import release_passed
 from storage.conversations.replies import newest_base
 from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
@@ -24,10 +23,11 @@ from storage.models.coherence_model import resolve_coherence_model
 from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import read_personality, take_cards
+from storage.releases.canaries import release_passed
+from storage.releases.versions import Continuation, Version, name_of, register
 from storage.rounds import finish_round, report_progress, require_round
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings import Settings
-from storage.versions import Continuation, Version, name_of, register
 from trainer.errors import TrainerError
 from trainer.example_material import prepare_examples
 from trainer.gate import Verdict, decide

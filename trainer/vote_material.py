@@ -11,9 +11,9 @@ from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
 from storage.database.enums import SOURCE_WORDS
 from storage.models.base_model import BaseModel
+from storage.releases.versions import Continuation
 from storage.rounds import Round
 from storage.settings import Settings, TrainingSettings
-from storage.versions import Continuation
 from trainer.dpo import MAX_LABEL_NOISE, PreferencePair, train_dpo
 from trainer.gate import PAIRS, HeldOut
 from trainer.kto import RatedAnswer, train_kto

@@ -26,7 +26,6 @@ from bot.reports import Status, describe_round, describe_status, describe_versio
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
 from bot.voices import WHOSE, chosen_personality, offer, offer_personalities, signed, steered_personality
-from storage.canaries import read_canary
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson
@@ -36,21 +35,8 @@ from storage.lineage import Lineage, votes_behind
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality, read_personality
 from storage.privacy import describe_bases
-from storage.rounds import (
-    Round,
-    find_round,
-    latest_round,
-    request_round,
-    running_rounds,
-    show_progress_in,
-    shown_rounds,
-    stop_showing_progress,
-)
-from storage.runtime.processes import TRAINER, is_alive, signs_of_life
-from storage.settings import Settings
-from storage.spend import describe_spend, is_used_up, spent_on
-from storage.statistics_moved import read_report
-from storage.versions import (
+from storage.releases.canaries import read_canary
+from storage.releases.versions import (
     BASE_NAME,
     Alias,
     Version,
@@ -66,6 +52,20 @@ from storage.versions import (
     roll_back,
     version_named,
 )
+from storage.rounds import (
+    Round,
+    find_round,
+    latest_round,
+    request_round,
+    running_rounds,
+    show_progress_in,
+    shown_rounds,
+    stop_showing_progress,
+)
+from storage.runtime.processes import TRAINER, is_alive, signs_of_life
+from storage.settings import Settings
+from storage.spend import describe_spend, is_used_up, spent_on
+from storage.statistics_moved import read_report
 from storage.votes.votes import Tally, tally_by_version
 
 log = logging.getLogger(__name__)

@@ -47,7 +47,7 @@ from storage.personalities.personalities import (
     read_personality,
     restore_personality,
 )
-from storage.versions import read_alias, version_named
+from storage.releases.versions import read_alias, version_named
 from storage.wording import count
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,12 @@ from bot.permissions import named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
 from bot.voices import WHOSE, chosen_personality, offer_personalities, signed, steered_personality
-from storage.announcements import News, give_back, has_news, take_news, tell_story
-from storage.canaries import (
+from storage.database.columns import utc_now
+from storage.database.engine import FAILURES, explain
+from storage.errors import StorageError
+from storage.personalities.personalities import Personality, list_personalities
+from storage.releases.announcements import News, give_back, has_news, take_news, tell_story
+from storage.releases.canaries import (
     Ending,
     Reading,
     conclude_canary,
@@ -32,12 +36,8 @@ from storage.canaries import (
     start_canary,
     stop_canary,
 )
-from storage.database.columns import utc_now
-from storage.database.engine import FAILURES, explain
-from storage.errors import StorageError
-from storage.personalities.personalities import Personality, list_personalities
+from storage.releases.versions import ask_gate, find_version, name_of, version_named
 from storage.settings import VoteSettings
-from storage.versions import ask_gate, find_version, name_of, version_named
 
 log = logging.getLogger(__name__)
 

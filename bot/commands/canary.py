@@ -14,8 +14,8 @@ from bot.commands.releases import Override, Reason, releasable
 from storage.console import AsJson, Config, Personality, read_settings, show
 from storage.operator import change, look_up, operator_deed, operator_name
 from storage.personalities.personalities import DEFAULT_PERSONALITY
+from storage.releases.versions import name_of
 from storage.settings import VoteSettings
-from storage.versions import name_of
 
 canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of conversations.")
 
@@ -32,7 +32,7 @@ def start_model_canary(
     as_json: AsJson = False,
 ) -> None:
     """Let a version answer a share of conversations, until votes decide whether it stays."""
-    from storage.canaries import start_canary
+    from storage.releases.canaries import start_canary
 
     settings = read_settings(config).release
     deed = operator_deed("model canary start", f"version: {version}, share: {share}, override: {override}", reason)
@@ -59,7 +59,7 @@ def stop_model_canary(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
     """End the canary: the champion answers everywhere."""
-    from storage.canaries import stop_canary
+    from storage.releases.canaries import stop_canary
 
     deed = operator_deed("model canary stop", reason=reason)
     change(config, personality, lambda session, id_: stop_canary(session, id_, by=operator_name(), reason=reason), deed)
@@ -81,9 +81,9 @@ def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
 
 def _canary_status(session: Session, personality_id: int, settings: VoteSettings) -> tuple[dict[str, Any], str]:
     from bot.news import canary_data, describe_canary, describe_last_canary
-    from storage.canaries import latest_canary, read_canary
     from storage.database.columns import utc_now
-    from storage.versions import find_version
+    from storage.releases.canaries import latest_canary, read_canary
+    from storage.releases.versions import find_version
 
     reading = read_canary(session, personality_id, settings)
     if reading is not None:

@@ -14,7 +14,7 @@ from storage.console import AsJson, Config, Personality, progress, read_settings
 from storage.operator import with_cards
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 from storage.personalities.personalities import Personality as StoredPersonality
-from storage.versions import Version, read_alias
+from storage.releases.versions import Version, read_alias
 
 if TYPE_CHECKING:
     from bot.comparison import Comparison

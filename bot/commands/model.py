@@ -17,7 +17,7 @@ from storage.console import AsJson, Config, Personality, show, show_plain
 from storage.errors import SettingsError
 from storage.operator import look_up
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.versions import list_versions, name_of, read_alias, version_named
+from storage.releases.versions import list_versions, name_of, read_alias, version_named
 
 
 def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
@@ -45,8 +45,8 @@ def show_model(
 ) -> None:
     """Show where a version comes from and how it measured."""
     from bot.reports import describe_version
+    from storage.releases.versions import failed_checks, find_version, moves_of
     from storage.rounds import find_round
-    from storage.versions import failed_checks, find_version, moves_of
     from storage.votes.votes import Tally, tally_by_version
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:

@@ -17,7 +17,7 @@ from storage.errors import SettingsError
 from storage.models.adapter_checks import require_base
 from storage.operator import look_up, operator_deed
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.versions import version_named
+from storage.releases.versions import version_named
 
 
 def prune_models(

@@ -15,7 +15,7 @@ from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.operator import note_in_trail, operator_deed, operator_name, with_cards
 from storage.personalities.personalities import list_personalities, personality_named
-from storage.versions import read_alias, version_named
+from storage.releases.versions import read_alias, version_named
 
 personality = typer.Typer(no_args_is_help=True, help="Personalities: list, show, export, import.")
 

@@ -15,7 +15,7 @@ from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
 from storage.operator import change, look_up, note_in_trail, operator_deed, operator_name
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.versions import Alias, Version, ask_gate, name_of, promote, read_alias, roll_back, version_named
+from storage.releases.versions import Alias, Version, ask_gate, name_of, promote, read_alias, roll_back, version_named
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit trail.")]
 Override = Annotated[

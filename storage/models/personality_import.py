@@ -31,7 +31,7 @@ from storage.personalities.personalities import (
     list_personalities,
     personality_named,
 )
-from storage.versions import Version, learned_from_deleted_data, register, was_withdrawn_for_deletion
+from storage.releases.versions import Version, learned_from_deleted_data, register, was_withdrawn_for_deletion
 
 COPIED_BYTES = 1_000_000
 TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)

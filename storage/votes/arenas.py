@@ -22,8 +22,8 @@ from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VoteEven
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.members.memberships import note_members
 from storage.personalities.personalities import hold_personalities, hold_personality
+from storage.releases.versions import find_version, name_of
 from storage.runtime.shards import ALL, Shards
-from storage.versions import find_version, name_of
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on
 
 SCHEDULE = "schedule"

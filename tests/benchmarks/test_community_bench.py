@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage.database.enums import GateVerdict
-from storage.versions import Version
+from storage.releases.versions import Version
 from tests.benchmarks.community import Standing, _row, _summary
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from storage.adapters.object_store import RemoteAdapters
 from storage.adapters.shared_store import SharedAdapterStore
-from storage.versions import promote, read_alias, register
+from storage.releases.versions import promote, read_alias, register
 from tests.storage.adapters.test_folder_store import publish
 
 

@@ -24,7 +24,7 @@ from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRo
 from storage.errors import SettingsError
 from storage.members.memberships import greet
 from storage.privacy import delete_member
-from storage.versions import promote, read_alias, register
+from storage.releases.versions import promote, read_alias, register
 from storage.votes.arenas import Gesture, stop_arena
 from storage.votes.votes import Vote
 from tests.storage.adapters.test_folder_store import publish

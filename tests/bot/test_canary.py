@@ -14,14 +14,14 @@ from bot.app import create_bot
 from bot.engine import GenerationFailed
 from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore
-from storage.announcements import tell_story
-from storage.canaries import answers_with_challenger, release_passed, start_canary
 from storage.database.columns import utc_now
 from storage.database.enums import CanaryStatus, GateVerdict, Outcome, QuarantineRule, QuarantineStatus, RoundStatus
 from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, RoundRow
+from storage.releases.announcements import tell_story
+from storage.releases.canaries import answers_with_challenger, release_passed, start_canary
+from storage.releases.versions import promote, read_alias, register, roll_back, version_named
 from storage.rounds import claim_round, finish_round
 from storage.settings import ReleaseSettings
-from storage.versions import promote, read_alias, register, roll_back, version_named
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, account, add_reply, vote
 from tests.storage.adapters.test_folder_store import publish

@@ -19,8 +19,8 @@ from bot.releases import BASE_RELEASE, Release
 from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore
 from storage.database.tables import ReplyRow, VoteEventRow
+from storage.releases.versions import register
 from storage.settings import OutputSettings
-from storage.versions import register
 from tests.storage.adapters.test_folder_store import publish
 
 

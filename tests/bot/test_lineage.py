@@ -13,8 +13,8 @@ from bot.long_answers import fit_lines
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
 from storage.fates import Fate, Role, VoteFate, VoteUse
+from storage.releases.versions import promote
 from storage.trainable import Obstacle
-from storage.versions import promote
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import add_correction, add_reply, message_of

@@ -10,7 +10,7 @@ from storage.database.enums import Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow
 from storage.personalities.cards import Card, Example, format_card
 from storage.personalities.personalities import create_personality, personality_named
-from storage.versions import promote, read_alias, register
+from storage.releases.versions import promote, read_alias, register
 from tests.storage.adapters.test_folder_store import publish
 
 FIELDS = {

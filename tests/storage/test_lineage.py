@@ -18,9 +18,9 @@ from storage.lineage import votes_behind
 from storage.members.memberships import note_members
 from storage.personalities.personalities import read_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
+from storage.releases.versions import promote
 from storage.settings import PrivacySettings, Settings
 from storage.trainable import Obstacle
-from storage.versions import promote
 from storage.votes.history import ThumbEvent, VoteHistory
 from storage.votes.votes import Tally, Vote, current_votes
 from storage.votes.weights import DISCORD_EPOCH

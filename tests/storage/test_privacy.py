@@ -42,6 +42,7 @@ from storage.privacy import (
     read_agreement,
     withdraw_consent,
 )
+from storage.releases.versions import Version, list_versions, register
 from storage.rounds import (
     ManifestPair,
     claim_round,
@@ -53,7 +54,6 @@ from storage.rounds import (
 )
 from storage.samples import DrawnAnswer, record_samples
 from storage.settings import PrivacySettings
-from storage.versions import Version, list_versions, register
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.quarantines import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on

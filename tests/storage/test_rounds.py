@@ -17,6 +17,7 @@ from storage.database.tables import RoundRow
 from storage.errors import LeaseRanOut, RoundConflict
 from storage.leases import renew_lease, require_lease
 from storage.personalities.personalities import ensure_personality
+from storage.releases.versions import Version, register
 from storage.rounds import (
     ManifestPair,
     Round,
@@ -38,7 +39,6 @@ from storage.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from storage.versions import Version, register
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply
 from tests.storage.together import together
 

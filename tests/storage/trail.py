@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from storage.database.enums import CHAMPION
 from storage.database.rows import plain
 from storage.database.tables import AliasMoveRow
-from storage.versions import AliasMove
+from storage.releases.versions import AliasMove
 
 
 def trail_of(session: Session, personality_id: int, alias: str = CHAMPION) -> list[AliasMove]:

@@ -28,10 +28,10 @@ from storage.members.memberships import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import give_consent, read_agreement, withdraw_consent
+from storage.releases.versions import register
 from storage.rounds import Round, claim_round, request_round, require_round
 from storage.samples import DrawnAnswer
 from storage.settings import Settings
-from storage.versions import register
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from storage.votes.weights import read_ballots

@@ -15,9 +15,9 @@ from storage.database.enums import GateVerdict, Lesson, RoundStatus
 from storage.database.tables import RoundRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality, personality_named
+from storage.releases.versions import Version, list_versions, promote, read_alias
 from storage.rounds import Round, claim_round, request_round, require_round
 from storage.settings import DemonstrationSettings, Settings, TrainingSettings
-from storage.versions import Version, list_versions, promote, read_alias
 from trainer.example_material import Split, render_dialogue, split_examples
 from trainer.rounds import run_round
 from trainer.sft import Demonstration

@@ -18,6 +18,7 @@ from storage.errors import RoundConflict
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
+from storage.releases.versions import promote, register
 from storage.rounds import (
     Round,
     claim_round,
@@ -30,7 +31,6 @@ from storage.rounds import (
     require_round,
 )
 from storage.settings import DatabaseSettings, Settings
-from storage.versions import promote, register
 from storage.votes.corrections import withdraw
 from storage.votes.quarantines import decide_quarantine, hold_back, new_bursts, open_quarantines
 from storage.votes.votes import Vote

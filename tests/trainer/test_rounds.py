@@ -25,6 +25,7 @@ from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
 from storage.privacy import delete_member, give_consent, withdraw_consent
+from storage.releases.versions import Version, list_versions, promote, read_alias
 from storage.rounds import (
     ManifestPair,
     Round,
@@ -38,7 +39,6 @@ from storage.rounds import (
     require_round,
 )
 from storage.settings import Settings
-from storage.versions import Version, list_versions, promote, read_alias
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote

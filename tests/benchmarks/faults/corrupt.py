@@ -40,6 +40,7 @@ from storage.models.openvino.verifier import Verifier
 from storage.models.personality_import import import_adapter, read_export_card, unpacked
 from storage.personalities.cards import Card, format_card, read_card_file
 from storage.personalities.personalities import ensure_personality
+from storage.releases.versions import Version, list_versions, register
 from storage.settings import (
     DataSettings,
     GateSettings,
@@ -49,7 +50,6 @@ from storage.settings import (
     Settings,
     load_settings,
 )
-from storage.versions import Version, list_versions, register
 from tests.benchmarks.faults.report import Row
 from trainer.errors import TrainerError
 from trainer.exchange import import_file

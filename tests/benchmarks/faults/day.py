@@ -21,15 +21,15 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from bot.cogs.chat import NOTICE_S
-from storage.canaries import running_canary, start_canary, stop_canary
 from storage.database.database import open_database
 from storage.database.enums import RoundStatus
 from storage.database.tables import ArenaRow, CanaryRow, CorrectionRow, ReplyRow, RoundRow, VoteEventRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
+from storage.releases.canaries import running_canary, start_canary, stop_canary
+from storage.releases.versions import Version, list_versions, promote, read_alias
 from storage.rounds import request_round
 from storage.settings import ReleaseSettings
-from storage.versions import Version, list_versions, promote, read_alias
 from storage.votes.arenas import open_arenas
 from tests.benchmarks.faults.clock import Clock, find_library
 from tests.benchmarks.faults.crowd import Crowd

@@ -17,9 +17,9 @@ from storage.database.enums import RoundStatus
 from storage.errors import StorageError
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
+from storage.releases.versions import all_digests, list_versions, promote, read_alias
 from storage.rounds import Round, find_round, request_round
 from storage.settings import GenerationSettings, Settings
-from storage.versions import all_digests, list_versions, promote, read_alias
 from storage.votes.votes import Vote
 from tests.benchmarks.faults.oracle import is_unbroken, open_rounds
 from tests.benchmarks.faults.processes import Child, children_of

@@ -24,9 +24,9 @@ from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
+from storage.releases.versions import register
 from storage.runtime.processes import BOT, last_beat, sole_process, worker_name
 from storage.settings import DatabaseSettings, DataSettings, Settings
-from storage.versions import register
 from storage.votes.votes import Vote, votes_on
 from tests.postgres import PostgresServer
 from tests.seeding import BOB, CAROL, add_reply, vote

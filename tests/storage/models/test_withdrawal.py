@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.adapters.served_copies import open_shelf
-from storage.canaries import start_canary
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD
 from storage.database.tables import VersionRow
@@ -27,9 +26,8 @@ from storage.models.personality_import import register_import
 from storage.models.withdrawal import choose_withdrawals, remove_withdrawn, withdraw_adapters
 from storage.personalities.cards import Card
 from storage.personalities.personalities import ensure_personality, read_personality
-from storage.rounds import claim_round, request_round, set_manifest
-from storage.settings import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
-from storage.versions import (
+from storage.releases.canaries import start_canary
+from storage.releases.versions import (
     Version,
     all_digests,
     ask_gate,
@@ -43,6 +41,8 @@ from storage.versions import (
     register,
     roll_back,
 )
+from storage.rounds import claim_round, request_round, set_manifest
+from storage.settings import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
 from tests.storage.together import together
 
 

@@ -28,8 +28,8 @@ from storage.personalities.personalities import (
     restore_personality,
     take_cards,
 )
+from storage.releases.versions import read_alias
 from storage.settings import PersonalitySettings, Settings
-from storage.versions import read_alias
 
 GUILD, OTHER_GUILD = 100, 200
 KEEPER = Card(system_prompt="You keep a lighthouse.")

@@ -18,7 +18,7 @@ from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaRow, MemberRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.privacy import delete_member
-from storage.versions import register
+from storage.releases.versions import register
 from storage.votes import arenas
 from storage.votes.arenas import SCHEDULE, Arena, Gesture, pick
 from storage.votes.votes import Tally, Vote, tally_by_version, votes_on

@@ -23,8 +23,8 @@ from storage.members.memberships import note_members
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
+from storage.releases.versions import register
 from storage.settings import VoteSettings
-from storage.versions import register
 from storage.votes.bursts import Burst, SuspectVote, find_bursts
 from storage.votes.quarantines import (
     Quarantine,

@@ -18,7 +18,7 @@ from storage.database.database import Database, open_database
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
 from storage.personalities.personalities import ensure_personality
-from storage.versions import register
+from storage.releases.versions import register
 from storage.votes import votes
 from storage.votes.votes import (
     Tally,

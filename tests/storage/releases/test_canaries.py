@@ -14,24 +14,6 @@ from hypothesis import strategies as st
 from sqlalchemy import Result, delete, event, update
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from storage.canaries import (
-    Canary,
-    Place,
-    Reading,
-    Trial,
-    answers_with_challenger,
-    canary_in,
-    conclude_canary,
-    first_votes,
-    latest_canary,
-    note_numbers,
-    read_canary,
-    release_passed,
-    running_canary,
-    share_of_votes,
-    start_canary,
-    stop_canary,
-)
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import (
@@ -55,8 +37,26 @@ from storage.database.tables import (
 )
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
 from storage.members.memberships import note_members
+from storage.releases.canaries import (
+    Canary,
+    Place,
+    Reading,
+    Trial,
+    answers_with_challenger,
+    canary_in,
+    conclude_canary,
+    first_votes,
+    latest_canary,
+    note_numbers,
+    read_canary,
+    release_passed,
+    running_canary,
+    share_of_votes,
+    start_canary,
+    stop_canary,
+)
+from storage.releases.versions import Version, end_canary, move_alias, promote, read_alias, register, roll_back
 from storage.settings import ReleaseSettings, VoteSettings
-from storage.versions import Version, end_canary, move_alias, promote, read_alias, register, roll_back
 from storage.votes.votes import Vote
 from storage.votes.weights import weigh_votes
 from tests.seeding import ALICE, BOB, CAROL, account, add_reply, vote

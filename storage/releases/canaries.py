@@ -18,9 +18,7 @@ from storage.database.rows import plain
 from storage.database.tables import CanaryRow, QuarantineRow, ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused
 from storage.members.memberships import home_of
-from storage.settings import ReleaseSettings, VoteSettings
-from storage.statistics import Approval, Comparison, Side, compare
-from storage.versions import (
+from storage.releases.versions import (
     Version,
     ask_gate,
     end_canary,
@@ -31,6 +29,8 @@ from storage.versions import (
     promote,
     read_alias,
 )
+from storage.settings import ReleaseSettings, VoteSettings
+from storage.statistics import Approval, Comparison, Side, compare
 from storage.votes.history import read_histories, read_holds
 from storage.votes.votes import Vote
 from storage.votes.weights import Scales, WeighedVote

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.announcements import has_news
 from storage.database.database import Database, open_database
 from storage.database.enums import ALIASES, CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict
 from storage.database.tables import RoundRow, VersionRow
@@ -22,7 +21,8 @@ from storage.errors import (
     VersionNotFound,
 )
 from storage.personalities.personalities import ensure_personality
-from storage.versions import (
+from storage.releases.announcements import has_news
+from storage.releases.versions import (
     Version,
     failed_checks,
     find_version,

@@ -10,12 +10,12 @@ from itertools import takewhile
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from storage.canaries import Canary
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, CanaryStatus
 from storage.database.rows import changed_rows, plain
 from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundRow, VoteEventRow
-from storage.versions import AliasMove, Version, failed_checks, find_version, line_of_parents
+from storage.releases.canaries import Canary
+from storage.releases.versions import AliasMove, Version, failed_checks, find_version, line_of_parents
 from storage.votes.votes import not_held_back
 
 NEWS_FOR = timedelta(days=1)

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.announcements import CanaryStory, MoveStory, give_back, has_news, take_news, tell_story
-from storage.canaries import Canary, start_canary, stop_canary
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, QuarantineRule, QuarantineStatus, RoundStatus
 from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, RoundRow
+from storage.releases.announcements import CanaryStory, MoveStory, give_back, has_news, take_news, tell_story
+from storage.releases.canaries import Canary, start_canary, stop_canary
+from storage.releases.versions import AliasMove, Version, promote, read_alias, register, roll_back
 from storage.settings import ReleaseSettings
-from storage.versions import AliasMove, Version, promote, read_alias, register, roll_back
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 from tests.storage.together import together
