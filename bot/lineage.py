@@ -11,7 +11,7 @@ from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource
 from storage.fates import Fate, Role, VoteFate, VoteUse
 from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.trainable import Obstacle
+from storage.training.trainable import Obstacle
 from storage.votes.votes import Tally, Vote
 from storage.wording import count
 

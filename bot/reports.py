@@ -9,12 +9,12 @@ from typing import Any
 
 from bot.untrusted import show_reason
 from storage.database.enums import CHALLENGER, GateVerdict, RoundStatus
-from storage.evidence import Evidence
 from storage.models.personality_import import Imported
 from storage.releases.canaries import Reading, share_of_votes
 from storage.releases.versions import Alias, AliasMove, Continuation, Version, name_of
-from storage.rounds import Round
 from storage.runtime.processes import Sign
+from storage.training.evidence import Evidence
+from storage.training.rounds import Round
 from storage.votes.votes import Tally
 from storage.wording import count, duration
 

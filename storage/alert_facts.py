@@ -13,7 +13,7 @@ from storage.database.tables import QuarantinedVoteRow, QuarantineRow, RoundRow
 from storage.personalities.personalities import list_personalities
 from storage.releases.canaries import latest_canary
 from storage.releases.versions import find_version, name_of
-from storage.rounds import OPEN
+from storage.training.rounds import OPEN
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ from storage.members.memberships import home_of
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.versions import line_of_parents, name_of, read_alias
-from storage.rounds import TRAINED
 from storage.settings import PrivacySettings, Settings
-from storage.trainable import Obstacle, obstacle_to
+from storage.training.rounds import TRAINED
+from storage.training.trainable import Obstacle, obstacle_to
 from storage.votes.causes import wrong_facts
 from storage.votes.history import Hold, Holds, VoteHistory, beginning, read_histories, read_holds
 from storage.votes.votes import Vote

@@ -12,7 +12,7 @@ from storage.conversations.replies import find_by_message
 from storage.database.enums import Outcome, RoundStatus
 from storage.database.tables import ReplyMessageRow, ReplyRow, RoundPairRow, VersionRow
 from storage.releases.versions import find_version, name_of
-from storage.rounds import require_round
+from storage.training.rounds import require_round
 from storage.votes.votes import votes_on
 
 LARGEST_ID = 2**63 - 1

@@ -21,8 +21,8 @@ from storage.database.enums import Basis, GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
 from storage.models.personality_export import README_FILE
 from storage.models.personality_import import import_adapter
-from storage.rounds import Round, latest_round
 from storage.settings import Settings, load_settings
+from storage.training.rounds import Round, latest_round
 from trainer.worker import run_trainer
 
 QUESTIONS = ("What is your favourite food?", "Tell me about the sea.", "How do I make tea?")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.database.enums import PairSource
-from storage.evidence import RatedReply, WrittenCorrection
 from storage.settings import PairSettings
+from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
 from trainer.degeneration import is_degenerate
 from trainer.pairs import Pair, backers, newest_pairs, side_of

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from storage.database.enums import PairSource, Split
-from storage.evidence import RatedReply, WrittenCorrection
-from storage.rounds import ManifestPair
+from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.rounds import ManifestPair
 from trainer.completion import complete
 from trainer.degeneration import is_degenerate
 from trainer.pairs import Pair, Rows, prefer_correction, prefer_sibling

@@ -11,8 +11,8 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from storage.database.enums import PairSource
-from storage.evidence import RatedReply, WrittenCorrection
 from storage.members.pseudonyms import Pseudonym
+from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
 from trainer.degeneration import is_degenerate
 

@@ -11,11 +11,11 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from storage.database.enums import REPLAY, PairSource, Split
-from storage.evidence import RatedReply, WrittenCorrection
 from storage.members.pseudonyms import Pseudonym
 from storage.releases.versions import Continuation, Version
-from storage.rounds import ManifestPair, RoundVoter
 from storage.settings import Settings, TrainingSettings
+from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.rounds import ManifestPair, RoundVoter
 from storage.votes.votes import Vote
 from storage.votes.weights import Ballots
 from storage.wording import count, tenths

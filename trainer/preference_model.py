@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import EncoderError
-from storage.evidence import RatedReply
 from storage.models.sentence_encoder import load_sentence_transformer
+from storage.training.evidence import RatedReply
 from trainer.errors import TrainerError
 
 if TYPE_CHECKING:

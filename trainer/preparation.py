@@ -9,15 +9,15 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.database import Database
-from storage.evidence import read_corrections, read_empty_samples, read_replies
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import hold_personality
 from storage.privacy import Agreement, read_agreement
 from storage.releases.versions import Version, continuation_of
-from storage.rounds import Round, digest_manifest, last_trained, names_deleted, read_line, set_manifest
-from storage.samples import DrawnAnswer, record_samples
 from storage.settings import Settings
+from storage.training.evidence import read_corrections, read_empty_samples, read_replies
+from storage.training.rounds import Round, digest_manifest, last_trained, names_deleted, read_line, set_manifest
+from storage.training.samples import DrawnAnswer, record_samples
 from storage.votes.quarantines import hold_back_bursts
 from storage.votes.weights import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_ballots
 from trainer.completion import SampleRequest

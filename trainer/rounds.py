@@ -17,7 +17,6 @@ from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import GateVerdict, Lesson, RoundStatus
 from storage.errors import LeaseRanOut, RoundConflict, StorageError
-from storage.leases import require_lease
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.coherence_model import resolve_coherence_model
 from storage.models.hardware import require_quantization
@@ -25,9 +24,9 @@ from storage.personalities.cards import settings_of
 from storage.personalities.personalities import read_personality, take_cards
 from storage.releases.canaries import release_passed
 from storage.releases.versions import Continuation, Version, name_of, register
-from storage.rounds import finish_round, report_progress, require_round
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings import Settings
+from storage.training.rounds import finish_round, report_progress, require_lease, require_round
 from trainer.errors import TrainerError
 from trainer.example_material import prepare_examples
 from trainer.gate import Verdict, decide

@@ -15,8 +15,8 @@ from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.errors import RoundConflict
 from storage.personalities.personalities import ensure_personality, list_personalities
-from storage.rounds import request_round
 from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
+from storage.training.rounds import request_round
 
 SCHEDULE = "schedule"
 """Who asked for a round, where it was the clock."""

@@ -12,8 +12,8 @@ from storage.database.database import Database
 from storage.database.enums import SOURCE_WORDS
 from storage.models.base_model import BaseModel
 from storage.releases.versions import Continuation
-from storage.rounds import Round
 from storage.settings import Settings, TrainingSettings
+from storage.training.rounds import Round
 from trainer.dpo import MAX_LABEL_NOISE, PreferencePair, train_dpo
 from trainer.gate import PAIRS, HeldOut
 from trainer.kto import RatedAnswer, train_kto

@@ -9,8 +9,8 @@ from math import sqrt
 from typing import Protocol, TypeVar
 
 from storage.database.enums import NOBODY
-from storage.evidence import RatedReply, WrittenCorrection
 from storage.members.pseudonyms import Pseudonym
+from storage.training.evidence import RatedReply, WrittenCorrection
 from trainer.pairs import Rows
 
 CROWD = 2.0

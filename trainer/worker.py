@@ -16,11 +16,9 @@ from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import Lesson, RoundStatus
 from storage.errors import DataDirectoryInUse, RoundConflict, StorageError
-from storage.leases import renew_lease
 from storage.models.withdrawal import remove_withdrawn, withdraw_adapters
 from storage.personalities.personalities import open_personality
 from storage.releases.versions import aliased_digests, all_digests
-from storage.rounds import Round, claim_round, finish_round, interrupt_rounds, request_round, require_round
 from storage.runtime.processes import (
     HEARTBEAT_S,
     SILENT_AFTER_S,
@@ -32,6 +30,15 @@ from storage.runtime.processes import (
     worker_name,
 )
 from storage.settings import Settings
+from storage.training.rounds import (
+    Round,
+    claim_round,
+    finish_round,
+    interrupt_rounds,
+    renew_lease,
+    request_round,
+    require_round,
+)
 from trainer.metrics import served_metrics
 from trainer.round_process import describe_exit, end_process, start_process
 from trainer.schedule import scheduled_rounds

@@ -30,7 +30,6 @@ from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson
 from storage.errors import PersonalityNotFound
-from storage.evidence import count_evidence
 from storage.lineage import Lineage, votes_behind
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality, read_personality
@@ -52,7 +51,12 @@ from storage.releases.versions import (
     roll_back,
     version_named,
 )
-from storage.rounds import (
+from storage.runtime.processes import TRAINER, is_alive, signs_of_life
+from storage.settings import Settings
+from storage.spend import describe_spend, is_used_up, spent_on
+from storage.statistics_moved import read_report
+from storage.training.evidence import count_evidence
+from storage.training.rounds import (
     Round,
     find_round,
     latest_round,
@@ -62,10 +66,6 @@ from storage.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from storage.runtime.processes import TRAINER, is_alive, signs_of_life
-from storage.settings import Settings
-from storage.spend import describe_spend, is_used_up, spent_on
-from storage.statistics_moved import read_report
 from storage.votes.votes import Tally, tally_by_version
 
 log = logging.getLogger(__name__)

@@ -46,7 +46,7 @@ def show_model(
     """Show where a version comes from and how it measured."""
     from bot.reports import describe_version
     from storage.releases.versions import failed_checks, find_version, moves_of
-    from storage.rounds import find_round
+    from storage.training.rounds import find_round
     from storage.votes.votes import Tally, tally_by_version
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:

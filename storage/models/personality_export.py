@@ -19,8 +19,8 @@ from storage.models.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.personalities.cards import format_card, settings_of
 from storage.personalities.personalities import Personality
 from storage.releases.versions import Version, line_of_parents, name_of, require_files
-from storage.rounds import Round, find_round
 from storage.settings import Settings
+from storage.training.rounds import Round, find_round
 from storage.wording import count
 
 CARD_FILE = "card.toml"

@@ -26,16 +26,15 @@ from storage.adapters.folder_store import AdapterStore
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.database import Database, open_database
 from storage.database.enums import CHAMPION, Basis, GateVerdict, Outcome
-from storage.leases import renew_lease
 from storage.members.memberships import note_members
 from storage.members.pseudonyms import read_pseudonyms
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.coherence_model import resolve_coherence_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version, list_versions, name_of, promote, read_alias
-from storage.rounds import Round, claim_round, read_voters, request_round, require_round
 from storage.runtime.processes import HEARTBEAT_S, worker_name
 from storage.settings import Settings, load_settings
+from storage.training.rounds import Round, claim_round, read_voters, renew_lease, request_round, require_round
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
 from trainer.coherence import answer_losses, losses_by_position, surprise_ratio

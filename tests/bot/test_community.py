@@ -8,10 +8,10 @@ from bot.community import MEMBERS, Answered, OtherBase, is_settled, read_answers
 from bot.engine import RenderedPrompt
 from bot.tastes import find_taste
 from storage.database.database import Database, open_database
-from storage.evidence import read_replies
 from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.settings import Settings
+from storage.training.evidence import read_replies
 from storage.votes.weights import read_ballots
 from trainer.pairs import pair_siblings
 

@@ -14,7 +14,7 @@ from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, Ro
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
 from storage.fates import Fate, Role, VoteFate, VoteUse
 from storage.releases.versions import promote
-from storage.trainable import Obstacle
+from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import add_correction, add_reply, message_of

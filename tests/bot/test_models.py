@@ -16,8 +16,8 @@ from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyRow, RoundRow, VersionRow
 from storage.releases.versions import promote, read_alias, register, version_named
-from storage.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from storage.runtime.processes import TRAINER, beat
+from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from tests.storage.adapters.test_folder_store import publish
 
 METRICS = {"pairs": 12, "holdout_pairs": 3, "holdout_accuracy": 2 / 3, "divergence": 0.5, "seconds": 41.0}

@@ -12,7 +12,7 @@ import yaml
 from bot.metrics import Metrics
 from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
-from storage.rounds import RoundNumbers
+from storage.training.rounds import RoundNumbers
 from trainer.metrics import _families
 
 ROOT = Path(__file__).parents[2]

@@ -27,8 +27,8 @@ from storage.erasing import erase_channel, erase_guild, erase_member_in, erase_m
 from storage.members.memberships import greet, note_members, take_back_greeting
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import consenting, delete_member, give_consent, read_agreement
-from storage.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
-from storage.samples import DrawnAnswer, record_samples
+from storage.training.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
+from storage.training.samples import DrawnAnswer, record_samples
 from storage.votes.corrections import suggest
 from storage.votes.votes import Vote, current_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote

@@ -12,7 +12,6 @@ from sqlalchemy import select
 from storage.database.enums import Basis, GateVerdict, Outcome, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
-from storage.evidence import count_evidence
 from storage.fates import Fate, Role, fate_of_votes, replies_on_message
 from storage.lineage import votes_behind
 from storage.members.memberships import note_members
@@ -20,7 +19,8 @@ from storage.personalities.personalities import read_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.releases.versions import promote
 from storage.settings import PrivacySettings, Settings
-from storage.trainable import Obstacle
+from storage.training.evidence import count_evidence
+from storage.training.trainable import Obstacle
 from storage.votes.history import ThumbEvent, VoteHistory
 from storage.votes.votes import Tally, Vote, current_votes
 from storage.votes.weights import DISCORD_EPOCH

@@ -43,7 +43,8 @@ from storage.privacy import (
     withdraw_consent,
 )
 from storage.releases.versions import Version, list_versions, register
-from storage.rounds import (
+from storage.settings import PrivacySettings
+from storage.training.rounds import (
     ManifestPair,
     claim_round,
     find_round,
@@ -52,8 +53,7 @@ from storage.rounds import (
     request_round,
     set_manifest,
 )
-from storage.samples import DrawnAnswer, record_samples
-from storage.settings import PrivacySettings
+from storage.training.samples import DrawnAnswer, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.quarantines import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on

@@ -25,8 +25,8 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent
 from storage.privacy_report import report_privacy
 from storage.retention import Pruned, count_past, keeps_until, past_replies, prune_replies, prune_rest
-from storage.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.settings import PrivacySettings
+from storage.training.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.votes.arenas import prepare_arena
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, vote

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from hypothesis import strategies as st
 
-from storage.evidence import RatedReply, WrittenCorrection
+from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
 from storage.votes.weights import Ballot
 

@@ -23,15 +23,14 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, Lesson, Origin, RoundStatus
 from storage.database.tables import RoundPairRow, RoundRow
-from storage.local_pairs import LocalPair
 from storage.members.memberships import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import give_consent, read_agreement, withdraw_consent
 from storage.releases.versions import register
-from storage.rounds import Round, claim_round, request_round, require_round
-from storage.samples import DrawnAnswer
 from storage.settings import Settings
+from storage.training.rounds import Round, claim_round, request_round, require_round
+from storage.training.samples import DrawnAnswer, LocalPair
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from storage.votes.weights import read_ballots
@@ -317,4 +316,6 @@ def test_what_training_reads_of_answers_and_corrections_is_selected_in_one_place
     words = {"prompt", "answer", "messages", "text"}
     for node in ast.walk(evidence):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id.endswith("Row"):
-            assert node.attr not in words, f"storage/evidence.py:{node.lineno} reads words past storage.trainable"
+            assert node.attr not in words, (
+                f"storage/training/evidence.py:{node.lineno} reads words past storage.trainable"
+            )

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.database.enums import PairSource
-from storage.evidence import RatedReply
 from storage.settings import PairSettings
+from storage.training.evidence import RatedReply
 from tests.trainer.rated import ANN, BEN, crowd, rated, replies, sample, written
 from trainer.completion import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
 from trainer.pairs import Pair, pair_siblings

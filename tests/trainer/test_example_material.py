@@ -16,8 +16,8 @@ from storage.database.tables import RoundRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality, personality_named
 from storage.releases.versions import Version, list_versions, promote, read_alias
-from storage.rounds import Round, claim_round, request_round, require_round
 from storage.settings import DemonstrationSettings, Settings, TrainingSettings
+from storage.training.rounds import Round, claim_round, request_round, require_round
 from trainer.example_material import Split, render_dialogue, split_examples
 from trainer.rounds import run_round
 from trainer.sft import Demonstration

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from storage.database.enums import PairSource, Split
-from storage.evidence import RatedReply, WrittenCorrection
-from storage.rounds import ManifestPair
+from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.rounds import ManifestPair
 from tests.trainer.rated import ANN, BEN, CAT, crowd, rated, sample, written
 from trainer.ledger import Ledger, open_ledger, recall
 from trainer.pairs import Pair, pair_corrections, pair_siblings

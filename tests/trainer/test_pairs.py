@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.database.enums import PairSource
-from storage.evidence import RatedReply, WrittenCorrection
+from storage.training.evidence import RatedReply, WrittenCorrection
 from tests.trainer.rated import ANN, BEN, CAT, PROMPT, corrections, crowd, rated, replies, sample, written
 from trainer.pairs import (
     MAX_PAIRS_PER_PROMPT,

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.database.enums import GateVerdict, PairSource, Split
-from storage.evidence import RatedReply, WrittenCorrection
 from storage.releases.versions import Continuation, Version
-from storage.rounds import ManifestPair, digest_manifest
 from storage.settings import PairSettings, Settings, TrainingSettings, VoteSettings
+from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.rounds import ManifestPair, digest_manifest
 from storage.votes.weights import Ballots
 from tests.trainer.rated import ANN, BEN, CAT, DAN, crowd, rated, sample, written
 from trainer.ledger import open_ledger

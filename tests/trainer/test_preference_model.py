@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from storage.evidence import RatedReply
 from storage.models.sentence_encoder import ENCODER_FOLDER, ENCODER_PACKAGE
+from storage.training.evidence import RatedReply
 from tests.trainer.rated import ANN, BEN, rated, sample
 from trainer.errors import TrainerError
 from trainer.preference_model import PreferenceModel, fit_preference_model, load_encoder

@@ -19,7 +19,8 @@ from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.releases.versions import promote, register
-from storage.rounds import (
+from storage.settings import DatabaseSettings, Settings
+from storage.training.rounds import (
     Round,
     claim_round,
     digest_manifest,
@@ -30,7 +31,6 @@ from storage.rounds import (
     request_round,
     require_round,
 )
-from storage.settings import DatabaseSettings, Settings
 from storage.votes.corrections import withdraw
 from storage.votes.quarantines import decide_quarantine, hold_back, new_bursts, open_quarantines
 from storage.votes.votes import Vote

@@ -16,7 +16,8 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy import delete_member
 from storage.releases.versions import Version, continuation_of, list_versions, promote, read_alias, register
-from storage.rounds import (
+from storage.settings import Settings
+from storage.training.rounds import (
     ManifestPair,
     Round,
     claim_round,
@@ -27,7 +28,6 @@ from storage.rounds import (
     require_round,
     set_manifest,
 )
-from storage.settings import Settings
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, tiny_settings, vote
 from trainer.example_material import ExampleMaterial, prepare_examples

@@ -20,13 +20,13 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split
 from storage.database.tables import ReplyRow, RoundRow
-from storage.leases import renew_lease
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.releases.versions import Version, list_versions, promote, read_alias
-from storage.rounds import (
+from storage.settings import Settings
+from storage.training.rounds import (
     ManifestPair,
     Round,
     claim_round,
@@ -35,10 +35,10 @@ from storage.rounds import (
     interrupt_rounds,
     read_manifest,
     read_voters,
+    renew_lease,
     request_round,
     require_round,
 )
-from storage.settings import Settings
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote

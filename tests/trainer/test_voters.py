@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.database.enums import NOBODY, PairSource
-from storage.evidence import RatedReply, WrittenCorrection
+from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
 from storage.votes.weights import Ballot
 from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, crowd, rated, replies, written

@@ -20,7 +20,7 @@ from storage.database.tables import PseudonymKeyRow, RoundVoterRow
 from storage.members.pseudonyms import Pseudonyms, read_pseudonyms, without_mentions
 from storage.personalities.personalities import ensure_personality
 from storage.privacy import delete_member
-from storage.rounds import RoundVoter, claim_round, read_voters, request_round, set_manifest
+from storage.training.rounds import RoundVoter, claim_round, read_voters, request_round, set_manifest
 from tests.seeding import ALICE, BOB
 from tests.storage.conftest import settings_for
 from tests.storage.database.test_database import downgrade

@@ -41,8 +41,8 @@ from storage.releases.versions import (
     register,
     roll_back,
 )
-from storage.rounds import claim_round, request_round, set_manifest
 from storage.settings import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
+from storage.training.rounds import claim_round, request_round, set_manifest
 from tests.storage.together import together
 
 

@@ -1,4 +1,4 @@
-"""Rounds: requested, claimed by one worker, and ended exactly once."""
+"""Rounds: requested, claimed by one worker under a lease, and ended exactly once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from storage.database.enums import Lesson, PairSource, RoundStatus, Split
 from storage.database.rows import changed_rows, database_now, plain
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
-from storage.errors import RoundConflict
-from storage.leases import new_lease
+from storage.errors import LeaseRanOut, RoundConflict
 from storage.members.pseudonyms import Pseudonym
 from storage.personalities.personalities import hold_personality, read_personality, require_active
+from storage.runtime.processes import SILENT_AFTER_S
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
@@ -370,3 +370,31 @@ def _advance(
         update(RoundRow).where(RoundRow.id == round_id, RoundRow.status == expected, *conditions).values(**values)
     )
     return changed_rows(result) == 1
+
+
+LEASE = timedelta(seconds=SILENT_AFTER_S)
+
+
+def new_lease(session: Session) -> datetime:
+    """Return until when a lease holds that begins now."""
+    return database_now(session) + LEASE
+
+
+def renew_lease(session: Session, round_id: int) -> bool:
+    """Hold the round for another while, also where the lease ran out; return False where somebody ended the round."""
+    renewed = session.execute(
+        update(RoundRow)
+        .where(RoundRow.id == round_id, RoundRow.status == RoundStatus.RUNNING)
+        .values(lease_until=new_lease(session))
+    )
+    return changed_rows(renewed) == 1
+
+
+def require_lease(session: Session, round_id: int) -> None:
+    """Let nobody else end the round until this transaction does; raises RoundConflict where it ended, LeaseRanOut."""
+    query = select(RoundRow).where(RoundRow.id == round_id).with_for_update()
+    row = session.scalars(query.execution_options(populate_existing=True)).one()
+    if row.status is not RoundStatus.RUNNING:
+        raise RoundConflict(f"round {round_id} is not running any more")
+    if row.lease_until is None or row.lease_until <= database_now(session):
+        raise LeaseRanOut(round_id)

@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import find_reply, latest_in_channel
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow
-from storage.evidence import RatedReply, read_replies
 from storage.privacy import delete_member, give_consent, withdraw_consent
 from storage.releases.versions import register
-from storage.samples import DrawnAnswer, record_samples
 from storage.settings import PrivacySettings
+from storage.training.evidence import RatedReply, read_replies
+from storage.training.samples import DrawnAnswer, record_samples
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, vote
 

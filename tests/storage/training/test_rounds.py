@@ -15,10 +15,9 @@ from storage.database.enums import Lesson, PairSource, RoundStatus, Split
 from storage.database.rows import database_now
 from storage.database.tables import RoundRow
 from storage.errors import LeaseRanOut, RoundConflict
-from storage.leases import renew_lease, require_lease
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version, register
-from storage.rounds import (
+from storage.training.rounds import (
     ManifestPair,
     Round,
     RoundVoter,
@@ -31,8 +30,10 @@ from storage.rounds import (
     read_line,
     read_manifest,
     read_voters,
+    renew_lease,
     report_progress,
     request_round,
+    require_lease,
     require_round,
     set_manifest,
     show_progress_in,
