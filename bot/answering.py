@@ -46,7 +46,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.engine import is_away
 from storage.database.enums import Basis, Origin, Outcome
-from storage.knowledge import titles_of
+from storage.knowledge.documents import titles_of
 from storage.models.base_model import BaseModel
 from storage.personalities.bindings import Voice
 from storage.personalities.cards import tuned

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from storage.knowledge import NewChunk
+from storage.knowledge.documents import NewChunk
 
 PATH = " › "
 MAX_HEADING_SHARE = 0.5

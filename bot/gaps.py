@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bot.quoting import LABEL
-from storage.gaps import Gap
+from storage.knowledge.gaps import Gap
 
 MAX_DISTANCE = 0.45
 """Cosine distance up to which questions ask the same, on average over a group; MiniLM's paraphrases lie below it."""

@@ -19,7 +19,7 @@ from bot.errors import UserFacingError
 from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused, EncoderError
-from storage.knowledge import (
+from storage.knowledge.documents import (
     Document,
     NewChunk,
     NewDocument,
@@ -33,11 +33,11 @@ from storage.knowledge import (
     store_embeddings,
     waiting_chunks,
 )
+from storage.knowledge.search import Passage, Question, relevant, search
+from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.marking import hold_erasures
 from storage.models.sentence_encoder import BATCH, BundledEncoder, Encoder
-from storage.search import Passage, Question, relevant, search
 from storage.settings import KnowledgeSettings
-from storage.vectors import VectorIndex, prepare_vectors
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from bot.engine import Engine, RenderedPrompt
 from bot.prompting import ChatMessage
 from bot.quoting import add_quotes, quote_block
 from storage.conversations.replies import Retrieved
-from storage.search import Passage
+from storage.knowledge.search import Passage
 
 NOTHING: ChatMessage = {"role": "user", "content": "."}
 

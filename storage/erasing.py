@@ -30,7 +30,7 @@ from storage.database.tables import (
     VoteCauseRow,
     VoteEventRow,
 )
-from storage.knowledge import erase_documents
+from storage.knowledge.documents import erase_documents
 from storage.marking import ReplyIds, hold_erasures, mark_learned
 from storage.personalities.personalities import hold_personalities
 from storage.privacy import delete_member

@@ -28,7 +28,7 @@ from storage.database.tables import (
     VoteCauseRow,
     VoteEventRow,
 )
-from storage.knowledge import remove_words_of
+from storage.knowledge.documents import remove_words_of
 from storage.marking import hold_erasures, mark_learned
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import hold_personalities

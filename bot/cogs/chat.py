@@ -41,11 +41,11 @@ from storage.conversations.replies import (
 )
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin
-from storage.knowledge import SearchScope, messages_behind, speakers_of
+from storage.knowledge.documents import SearchScope, messages_behind, speakers_of
+from storage.knowledge.search import Passage
 from storage.personalities.bindings import Voice
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import read_personality
-from storage.search import Passage
 
 log = logging.getLogger(__name__)
 

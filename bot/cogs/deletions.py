@@ -20,7 +20,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
 from storage.erasing import Erased, erase_channel, erase_messages, is_kept, note_edit
 from storage.errors import StorageError
-from storage.knowledge import Document, made_of, remove_document
+from storage.knowledge.documents import Document, made_of, remove_document
 from storage.recheck import kept_messages
 
 log = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from bot.permissions import is_admin, named
 from bot.quoting import MAX_TITLE_CHARS
 from bot.splitting import MAX_MESSAGE_CHARS, shorten
 from bot.untrusted import show_words
-from storage.gaps import Gap, open_gaps, settle_gaps
-from storage.knowledge import titles_of
+from storage.knowledge.documents import titles_of
+from storage.knowledge.gaps import Gap, open_gaps, settle_gaps
 from storage.wording import count
 
 log = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ from bot.untrusted import show_safely, show_words
 from bot.voices import CHOICES, offer_personalities, voice_in
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
-from storage.knowledge import Document, SearchScope, find_document, list_documents, read_text, remove_document
+from storage.knowledge.documents import Document, SearchScope, find_document, list_documents, read_text, remove_document
+from storage.knowledge.search import Passage
 from storage.personalities.personalities import personality_named
-from storage.search import Passage
 from storage.settings import Settings
 from storage.wording import count
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, text
 
 from storage.database.database import Database
+from storage.knowledge.vectors import has_pgvector
 from storage.partitions import count_partitions
 from storage.settings import DatabaseSettings
-from storage.vectors import has_pgvector
 
 
 def describe_database(database: Database, settings: DatabaseSettings) -> Iterator[str]:

@@ -32,13 +32,23 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow
-from storage.knowledge import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
+from storage.knowledge.documents import NewDocument, SearchScope, add_document, store_embeddings, waiting_chunks
+from storage.knowledge.search import (
+    WORDS_WEIGHT,
+    Passage,
+    Question,
+    documents_in,
+    find_near,
+    find_words,
+    fuse,
+    relevant,
+    search,
+)
+from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.base_model import resolve_base_model
 from storage.models.sentence_encoder import BundledEncoder
 from storage.personalities.personalities import ensure_personality
-from storage.search import WORDS_WEIGHT, Passage, Question, documents_in, find_near, find_words, fuse, relevant, search
 from storage.settings import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings, load_settings
-from storage.vectors import VectorIndex, prepare_vectors
 from tests.benchmarks.community import conversations
 from tests.benchmarks.knowledge_set import TEST, VALIDATION, SetQuestion, read_documents, read_questions
 from tests.benchmarks.report import machine, versions

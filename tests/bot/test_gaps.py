@@ -10,9 +10,9 @@ import pytest
 from bot.gaps import group_gaps, question_of
 from bot.quoting import add_quotes
 from storage.database.tables import DocumentRow, VoteCauseRow
-from storage.gaps import Gap
+from storage.knowledge.gaps import Gap
+from storage.knowledge.search import Passage
 from storage.models.sentence_encoder import BundledEncoder
-from storage.search import Passage
 from tests.bot.test_causes import choose
 from tests.word_encoder import WordEncoder
 

@@ -12,7 +12,7 @@ from bot.engine.rendering import Renderer
 from bot.prompting import Turn, sanitize, to_messages
 from bot.quoting import add_quotes
 from storage.database.tables import AliasMoveRow, AuditRow, ReplyRow, RoundRow
-from storage.search import Passage
+from storage.knowledge.search import Passage
 from tests.tiny_model import build_tiny_base
 from tests.word_encoder import WordEncoder
 

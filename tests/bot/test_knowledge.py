@@ -10,7 +10,7 @@ from bot.app import create_bot
 from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow, ReplyRow, ReplySpeakerRow
 from storage.errors import EncoderError
-from storage.knowledge import remove_document
+from storage.knowledge.documents import remove_document
 from storage.models.sentence_encoder import BundledEncoder
 from tests.bot.test_extraction import docx, pdf, zipped
 from tests.word_encoder import WordEncoder

@@ -97,7 +97,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_column("replies", "retrieved")
-    op.execute("DROP TABLE IF EXISTS chunk_vectors")  # made by storage/vectors.py where PostgreSQL has pgvector
+    op.execute(
+        "DROP TABLE IF EXISTS chunk_vectors"
+    )  # made by storage/knowledge/vectors.py where PostgreSQL has pgvector
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TABLE chunk_words")
     for table in ("chunks", "document_speakers", "documents"):

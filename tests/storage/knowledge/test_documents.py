@@ -13,7 +13,7 @@ from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
-from storage.knowledge import (
+from storage.knowledge.documents import (
     NewChunk,
     NewDocument,
     SearchScope,
@@ -27,11 +27,8 @@ from storage.knowledge import (
     titles_of,
     waiting_chunks,
 )
-from storage.personalities.personalities import ensure_personality
-from storage.privacy import delete_member
-from storage.search import Question, coverage, fuse, search
-from storage.settings import KnowledgeSettings
-from storage.vectors import (
+from storage.knowledge.search import Question, coverage, fuse, search
+from storage.knowledge.vectors import (
     AXES,
     CHOSEN,
     Matrix,
@@ -41,6 +38,9 @@ from storage.vectors import (
     has_pgvector,
     prepare_vectors,
 )
+from storage.personalities.personalities import ensure_personality
+from storage.privacy import delete_member
+from storage.settings import KnowledgeSettings
 from tests.seeding import ALICE
 from tests.word_encoder import DIMENSIONS, WordEncoder
 

@@ -13,8 +13,8 @@ from sqlalchemy import or_, select, text
 from sqlalchemy.orm import Session
 
 from storage.database.tables import ChunkRow, DocumentRow
-from storage.knowledge import SearchScope
-from storage.vectors import Near, VectorIndex
+from storage.knowledge.documents import SearchScope
+from storage.knowledge.vectors import Near, VectorIndex
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
