@@ -51,7 +51,7 @@ from storage.models.base_model import BaseModel
 from storage.personalities.bindings import Voice
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
-from storage.privacy import basis_of_chat, erased_since
+from storage.privacy.consent import basis_of_chat, erased_since
 from storage.runtime.request_ids import take_up
 from storage.settings import GenerationSettings, OutputSettings
 

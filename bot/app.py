@@ -40,7 +40,7 @@ from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.sentence_encoder import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
 from storage.personalities.personalities import ensure_personality, take_cards
-from storage.privacy import describe_bases
+from storage.privacy.consent import describe_bases
 from storage.runtime.processes import worker_name
 from storage.runtime.request_ids import current_request, new_request_id, working_on
 from storage.runtime.shards import Shards, shards_of

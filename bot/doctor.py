@@ -39,9 +39,9 @@ from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.sentence_encoder import encoder_name
 from storage.personalities.personalities import ensure_personality, list_personalities, take_cards
-from storage.privacy import describe_bases
+from storage.privacy.consent import describe_bases
+from storage.privacy.retention import count_past, keeps_until
 from storage.releases.versions import Version, read_alias
-from storage.retention import count_past, keeps_until
 from storage.runtime.processes import TRAINER, signs_of_life
 from storage.runtime.redaction import OWNER_ONLY
 from storage.settings import EVERY_SERVER, ArenaSettings, Settings

@@ -35,8 +35,8 @@ from storage.knowledge.documents import (
 )
 from storage.knowledge.search import Passage, Question, relevant, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
-from storage.marking import hold_erasures
 from storage.models.sentence_encoder import BATCH, BundledEncoder, Encoder
+from storage.privacy.marked_versions import hold_erasures
 from storage.settings import KnowledgeSettings
 
 log = logging.getLogger(__name__)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from storage.holdings import Holdings
-from storage.privacy import Deletion, describe_bases
-from storage.privacy_report import PrivacyReport
+from storage.privacy.consent import Deletion, describe_bases
+from storage.privacy.member_data import Holdings
+from storage.privacy.report import PrivacyReport
 from storage.settings import PrivacySettings
 from storage.wording import count, tenths
 

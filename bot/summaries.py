@@ -18,7 +18,7 @@ from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.conversations.replies import Sources
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.privacy import erased_since
+from storage.privacy.consent import erased_since
 
 log = logging.getLogger(__name__)
 

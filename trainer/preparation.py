@@ -12,7 +12,7 @@ from storage.database.database import Database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import hold_personality
-from storage.privacy import Agreement, read_agreement
+from storage.privacy.consent import Agreement, read_agreement
 from storage.releases.versions import Version, continuation_of
 from storage.settings import Settings
 from storage.training.evidence import read_corrections, read_empty_samples, read_replies

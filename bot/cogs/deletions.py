@@ -18,10 +18,9 @@ from bot.outages import outlast
 from bot.sources import PinsChannel, from_message, read_pins
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
-from storage.erasing import Erased, erase_channel, erase_messages, is_kept, note_edit
 from storage.errors import StorageError
 from storage.knowledge.documents import Document, made_of, remove_document
-from storage.recheck import kept_messages
+from storage.privacy.erasure import Erased, erase_channel, erase_messages, is_kept, kept_messages, note_edit
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from bot.app import ReactuneBot
 from bot.steady import every
 from storage.database.engine import FAILURES
-from storage.departures import cancel_departures, departed_from, known_guilds, known_members, note_departure
+from storage.privacy.retention import cancel_departures, departed_from, known_guilds, known_members, note_departure
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from storage.database.columns import utc_now
 from storage.database.engine import is_away
 from storage.members.memberships import note_members, strangers
 from storage.personalities.personalities import hold_personalities
-from storage.privacy import basis_of_chat
+from storage.privacy.consent import basis_of_chat
 from storage.training.evidence import WrittenCorrection, read_corrections
 from storage.votes.corrections import (
     check_correction,

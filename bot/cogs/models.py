@@ -33,7 +33,7 @@ from storage.errors import PersonalityNotFound
 from storage.lineage import Lineage, votes_behind
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality, read_personality
-from storage.privacy import describe_bases
+from storage.privacy.consent import describe_bases
 from storage.releases.canaries import read_canary
 from storage.releases.versions import (
     BASE_NAME,

@@ -18,9 +18,8 @@ from bot.app import ReactuneBot
 from bot.failures import answer_privately, tell
 from bot.member_files import pack
 from bot.privacy_texts import describe_deletion, describe_holdings, describe_training
-from storage.holdings import count_holdings
-from storage.member_export import export_member
-from storage.privacy import delete_member, give_consent, withdraw_consent
+from storage.privacy.consent import delete_member, give_consent, withdraw_consent
+from storage.privacy.member_data import count_holdings, export_member
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,15 @@ from discord.ext import commands
 from bot.app import ReactuneBot
 from bot.steady import every
 from storage.database.engine import FAILURES, explain
-from storage.departures import complete_departure, departed_before
-from storage.retention import Pruned, keeps_until, past_replies, prune_replies, prune_rest
+from storage.privacy.retention import (
+    Pruned,
+    complete_departure,
+    departed_before,
+    keeps_until,
+    past_replies,
+    prune_replies,
+    prune_rest,
+)
 from storage.wording import count
 
 log = logging.getLogger(__name__)

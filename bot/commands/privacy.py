@@ -18,7 +18,7 @@ def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
     """Show what is stored of members, by basis and age, and what was agreed, deleted and marked."""
     from bot.privacy_texts import report_lines
     from storage.database.columns import utc_now
-    from storage.privacy_report import report_privacy
+    from storage.privacy.report import report_privacy
 
     settings = read_settings(config)
     database = open_database(settings)

@@ -25,7 +25,7 @@ from storage.database.engine import copy_file
 from storage.database.migrate import newest_schema, refuse_newer
 from storage.database.tables import ConsentRow, ErasureRow, HeartbeatRow, VersionRow
 from storage.errors import AdapterError, BackupRefused
-from storage.privacy import delete_member, withdraw_consent
+from storage.privacy.consent import delete_member, withdraw_consent
 from storage.runtime.processes import BOT, TRAINER, beat, sole_process, worker_name
 from storage.settings import DatabaseSettings, Settings
 

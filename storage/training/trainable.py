@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import Basis
 from storage.database.tables import ConsentRow, CorrectionRow, ReplyRow, ReplySpeakerRow
-from storage.privacy import open_bases
+from storage.privacy.consent import open_bases
 from storage.settings import PrivacySettings
 
 

@@ -28,7 +28,7 @@ from storage.database.database import Database
 from storage.database.enums import Outcome, Scope
 from storage.models.base_model import BaseModel
 from storage.personalities.bindings import Place, voice_at
-from storage.privacy import basis_of_chat, erased_since
+from storage.privacy.consent import basis_of_chat, erased_since
 from storage.votes.votes import Thumb
 from tests.benchmarks.votes import open_at
 

@@ -7,7 +7,7 @@ import pytest
 from bot.engine import Finish
 from bot.prompting import with_memory
 from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow, ReplySpeakerRow
-from storage.privacy import delete_member
+from storage.privacy.consent import delete_member
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from storage.audit import Deed, Wanted, note_deed, read_trail
 from storage.database.enums import AuditOutcome
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality
-from storage.privacy import delete_member
+from storage.privacy.consent import delete_member
 
 HERE, THERE = 11, 12
 

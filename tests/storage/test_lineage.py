@@ -16,7 +16,7 @@ from storage.fates import Fate, Role, fate_of_votes, replies_on_message
 from storage.lineage import votes_behind
 from storage.members.memberships import note_members
 from storage.personalities.personalities import read_personality
-from storage.privacy import delete_member, give_consent, withdraw_consent
+from storage.privacy.consent import delete_member, give_consent, withdraw_consent
 from storage.releases.versions import promote
 from storage.settings import PrivacySettings, Settings
 from storage.training.evidence import count_evidence

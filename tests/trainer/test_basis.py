@@ -26,7 +26,7 @@ from storage.database.tables import RoundPairRow, RoundRow
 from storage.members.memberships import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
-from storage.privacy import give_consent, read_agreement, withdraw_consent
+from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
 from storage.releases.versions import register
 from storage.settings import Settings
 from storage.training.rounds import Round, claim_round, request_round, require_round

@@ -39,7 +39,7 @@ from storage.knowledge.vectors import (
     prepare_vectors,
 )
 from storage.personalities.personalities import ensure_personality
-from storage.privacy import delete_member
+from storage.privacy.consent import delete_member
 from storage.settings import KnowledgeSettings
 from tests.seeding import ALICE
 from tests.word_encoder import DIMENSIONS, WordEncoder

@@ -19,7 +19,7 @@ from storage.database.enums import NOBODY
 from storage.database.tables import PseudonymKeyRow, RoundVoterRow
 from storage.members.pseudonyms import Pseudonyms, read_pseudonyms, without_mentions
 from storage.personalities.personalities import ensure_personality
-from storage.privacy import delete_member
+from storage.privacy.consent import delete_member
 from storage.training.rounds import RoundVoter, claim_round, read_voters, request_round, set_manifest
 from tests.seeding import ALICE, BOB
 from tests.storage.conftest import settings_for

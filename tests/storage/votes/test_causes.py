@@ -9,7 +9,7 @@ from storage.database.enums import Cause
 from storage.fates import Fate, fate_of_votes
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import read_personality
-from storage.privacy import delete_member, read_agreement
+from storage.privacy.consent import delete_member, read_agreement
 from storage.settings import Settings, VoteSettings
 from storage.statistics_moved import read_report
 from storage.votes.causes import count_causes, give_cause, wrong_facts

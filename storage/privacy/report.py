@@ -32,8 +32,8 @@ from storage.database.tables import (
     VoteCauseRow,
     VoteEventRow,
 )
-from storage.marking import names_of
-from storage.retention import count_past, keeps_until
+from storage.privacy.marked_versions import names_of
+from storage.privacy.retention import count_past, keeps_until
 from storage.settings import PrivacySettings
 
 NO_BASIS = "none"

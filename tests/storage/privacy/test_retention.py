@@ -17,20 +17,26 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
-from storage.departures import note_departure
-from storage.holdings import count_holdings
-from storage.member_export import export_member
 from storage.members.memberships import note_members
 from storage.personalities.personalities import ensure_personality
-from storage.privacy import delete_member, give_consent
-from storage.privacy_report import report_privacy
-from storage.retention import Pruned, count_past, keeps_until, past_replies, prune_replies, prune_rest
+from storage.privacy.consent import delete_member, give_consent
+from storage.privacy.member_data import count_holdings, export_member
+from storage.privacy.report import report_privacy
+from storage.privacy.retention import (
+    Pruned,
+    count_past,
+    keeps_until,
+    note_departure,
+    past_replies,
+    prune_replies,
+    prune_rest,
+)
 from storage.settings import PrivacySettings
 from storage.training.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.votes.arenas import prepare_arena
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CHANNEL, add_correction, add_reply, vote
-from tests.storage.test_privacy import train_on
+from tests.storage.privacy.test_consent import train_on
 
 KEPT_DAYS = PrivacySettings().retention_days
 

@@ -14,7 +14,11 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Split
 from storage.database.tables import DepartureRow, GreetingRow, MemberRow, ReplyRow, VoteEventRow
-from storage.departures import (
+from storage.members.memberships import greet, note_members, take_back_greeting
+from storage.personalities.personalities import ensure_personality
+from storage.privacy.consent import consenting, delete_member, give_consent, read_agreement
+from storage.privacy.erasure import erase_channel, erase_guild, erase_member_in, erase_messages, is_kept, note_edit
+from storage.privacy.retention import (
     Departure,
     cancel_departures,
     complete_departure,
@@ -23,16 +27,12 @@ from storage.departures import (
     known_members,
     note_departure,
 )
-from storage.erasing import erase_channel, erase_guild, erase_member_in, erase_messages, is_kept, note_edit
-from storage.members.memberships import greet, note_members, take_back_greeting
-from storage.personalities.personalities import ensure_personality
-from storage.privacy import consenting, delete_member, give_consent, read_agreement
 from storage.training.rounds import ManifestPair, claim_round, find_round, names_deleted, request_round, set_manifest
 from storage.training.samples import DrawnAnswer, record_samples
 from storage.votes.corrections import suggest
 from storage.votes.votes import Vote, current_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, message_of, vote
-from tests.storage.test_privacy import marked, train_on
+from tests.storage.privacy.test_consent import marked, train_on
 
 HOME, ELSEWHERE = 71, 72
 QUESTION, LATER = 5_000, 5_001

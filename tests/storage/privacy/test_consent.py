@@ -31,7 +31,7 @@ from storage.database.tables import (
 )
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
-from storage.privacy import (
+from storage.privacy.consent import (
     Deletion,
     basis_of_chat,
     consenting,
