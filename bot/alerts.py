@@ -9,7 +9,7 @@ from bot.engine import EngineState
 from bot.health import Check
 from bot.reports import sentence
 from storage.alert_facts import EndedCanary, Facts, FailedRound
-from storage.alerts import EVERYBODY, Alert, Trouble
+from storage.operations.alerts import EVERYBODY, Alert, Trouble
 from storage.wording import count
 
 CANARY_NEWS_FOR = timedelta(days=1)

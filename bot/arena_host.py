@@ -23,10 +23,10 @@ from bot.message_stream import is_passing
 from bot.prompt_bank import bank_messages, order_by_use, read_bank
 from bot.prompting import sanitize
 from bot.voices import voice_in
-from storage.audit import Deed, audited
 from storage.conversations.replies import NewReply
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin
+from storage.operations.audit import Deed, audited
 from storage.personalities.cards import settings_of, tuned
 from storage.personalities.personalities import Personality
 from storage.votes.arenas import (

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from bot.permissions import named
 from bot.splitting import shorten
-from storage.audit import Deed, audited, note_deed
 from storage.database.enums import AuditOutcome
+from storage.operations.audit import Deed, audited, note_deed
 
 if TYPE_CHECKING:
     from bot.app import ReactuneBot

@@ -38,6 +38,7 @@ from storage.models.hardware import has_gpu, require_quantization
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.sentence_encoder import encoder_name
+from storage.operations.token_spend import describe_spend, is_used_up, spent_on
 from storage.personalities.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy.consent import describe_bases
 from storage.privacy.retention import count_past, keeps_until
@@ -45,7 +46,6 @@ from storage.releases.versions import Version, read_alias
 from storage.runtime.processes import TRAINER, signs_of_life
 from storage.runtime.redaction import OWNER_ONLY
 from storage.settings import EVERY_SERVER, ArenaSettings, Settings
-from storage.spend import describe_spend, is_used_up, spent_on
 from storage.wording import count
 
 DISCORD_PATIENCE_S = 15.0

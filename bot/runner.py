@@ -17,9 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from bot.alerts import TOKEN
 from bot.app import ReactuneBot, create_bot
 from bot.errors import ConnectionRefused, DiscordUnreachable
-from storage.alerts import raise_alert
 from storage.database.database import open_database
 from storage.errors import DatabaseError
+from storage.operations.alerts import raise_alert
 from storage.runtime.processes import sole_process, sole_token, worker_name
 from storage.runtime.shards import shards_of
 from storage.settings import TOKEN_VARIABLE, Settings

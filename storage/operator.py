@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from storage.audit import Deed, note_deed
 from storage.console import read_settings
 from storage.database.database import Database, open_database
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
+from storage.operations.audit import Deed, note_deed
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality, personality_named
 from storage.settings import Settings
 

@@ -16,8 +16,8 @@ from bot.long_answers import fit_lines
 from bot.permissions import require_admin
 from bot.untrusted import show_reason, show_words
 from bot.voices import offer
-from storage.audit import Entry, Wanted, read_trail
 from storage.database.enums import AuditOutcome
+from storage.operations.audit import Entry, Wanted, read_trail
 
 SHOWN = 10
 MOST_SHOWN = 25

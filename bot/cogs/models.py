@@ -31,6 +31,7 @@ from storage.database.engine import FAILURES, explain
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson
 from storage.errors import PersonalityNotFound
 from storage.lineage import Lineage, votes_behind
+from storage.operations.token_spend import describe_spend, is_used_up, spent_on
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality, read_personality
 from storage.privacy.consent import describe_bases
@@ -53,7 +54,6 @@ from storage.releases.versions import (
 )
 from storage.runtime.processes import TRAINER, is_alive, signs_of_life
 from storage.settings import Settings
-from storage.spend import describe_spend, is_used_up, spent_on
 from storage.statistics_moved import read_report
 from storage.training.evidence import count_evidence
 from storage.training.rounds import (

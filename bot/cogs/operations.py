@@ -22,7 +22,9 @@ from bot.pages import open_pages
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
 from storage.alert_facts import read_facts
-from storage.alerts import (
+from storage.database.columns import utc_now
+from storage.database.engine import FAILURES, explain
+from storage.operations.alerts import (
     EVERYBODY,
     Alert,
     Trouble,
@@ -32,8 +34,6 @@ from storage.alerts import (
     note_troubles,
     take_alert,
 )
-from storage.database.columns import utc_now
-from storage.database.engine import FAILURES, explain
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
 

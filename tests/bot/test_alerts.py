@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from bot.alerts import TOKEN
 from bot.cogs.operations import LOOK_INTERVAL_S
-from storage.alerts import raise_alert
 from storage.database.enums import QuarantineStatus, RoundStatus
 from storage.database.tables import AlertRow, QuarantineRow
+from storage.operations.alerts import raise_alert
 from storage.runtime.processes import worker_name
 from tests.past import add_round
 

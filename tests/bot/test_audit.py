@@ -8,10 +8,10 @@ from discord import app_commands
 from bot.audit import is_for_admins
 from bot.permissions import NotAnAdmin
 from bot.reports import sentence
-from storage.audit import Deed, Wanted, audited, note_deed, read_trail
 from storage.database.database import open_database
 from storage.database.enums import AuditOutcome
 from storage.database.tables import AuditRow, BindingRow, PersonalityRow
+from storage.operations.audit import Deed, Wanted, audited, note_deed, read_trail
 from storage.personalities.personalities import ensure_personality
 from tests.word_encoder import WordEncoder
 

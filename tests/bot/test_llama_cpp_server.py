@@ -21,8 +21,8 @@ from storage.database.columns import utc_now
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.gguf import gguf_name, write_gguf
+from storage.operations.token_spend import spent_on
 from storage.settings import load_settings
-from storage.spend import spent_on
 from tests.bot.test_engine import answer, finished, request, started
 from tests.llama_server import serve
 

@@ -26,8 +26,8 @@ from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
+from storage.operations.token_spend import Spend, add_spend, spent_on
 from storage.settings import Settings, load_settings
-from storage.spend import Spend, add_spend, spent_on
 from tests.bot.test_engine import answer, finished, request, started
 from tests.remote_server import (
     BASE_NAME,

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from storage.alerts import EVERYBODY, Trouble, note_troubles
 from storage.conversations.memory import Memory, add_note, read_memory, write_summary
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
 from storage.members.memberships import note_members
+from storage.operations.alerts import EVERYBODY, Trouble, note_troubles
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member, give_consent
 from storage.privacy.member_data import count_holdings, export_member

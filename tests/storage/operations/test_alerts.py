@@ -8,7 +8,11 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.alert_facts import read_facts
-from storage.alerts import (
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import CanaryStatus, RoundStatus
+from storage.database.tables import AlertRow, CanaryRow
+from storage.operations.alerts import (
     EVERYBODY,
     Alert,
     Trouble,
@@ -18,10 +22,6 @@ from storage.alerts import (
     note_troubles,
     take_alert,
 )
-from storage.database.columns import utc_now
-from storage.database.database import Database
-from storage.database.enums import CanaryStatus, RoundStatus
-from storage.database.tables import AlertRow, CanaryRow
 from storage.personalities.personalities import ensure_personality
 from tests.past import add_round, add_version
 from tests.storage.together import together

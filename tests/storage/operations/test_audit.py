@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from storage.audit import Deed, Wanted, note_deed, read_trail
 from storage.database.enums import AuditOutcome
+from storage.operations.audit import Deed, Wanted, note_deed, read_trail
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality
 from storage.privacy.consent import delete_member
