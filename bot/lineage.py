@@ -8,8 +8,16 @@ from dataclasses import dataclass
 
 from bot.untrusted import show_words
 from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
-from storage.fates import Fate, Role, VoteFate, VoteUse
-from storage.lineage import AnswerBehind, CorrectionBehind, Lineage, PairBehind, RoundBehind, VoteBehind, VoterBehind
+from storage.insights.lineage import (
+    AnswerBehind,
+    CorrectionBehind,
+    Lineage,
+    PairBehind,
+    RoundBehind,
+    VoteBehind,
+    VoterBehind,
+)
+from storage.insights.vote_outcomes import Fate, Role, VoteFate, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Tally, Vote

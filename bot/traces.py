@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.traces import TracedReply
+from storage.insights.request_trace import TracedReply
 
 NOTHING_FOUND = "No reply has this request or message id; of a request without an answer, only the log knows."
 

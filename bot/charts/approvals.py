@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bot.charts.frame import BLUE, CARD, FONT, GREY, INK, TEXT_PT, YELLOW, Words, entitle, leave_empty, thin_ticks
+from storage.insights.report import Report, VersionApproval
 from storage.releases.versions import BASE_NAME
-from storage.statistics_moved import Report, VersionApproval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bot.charts.frame import BLUE, INK, MUTED, ORANGE, TEXT_PT, YELLOW, Words, annotate, drawable, entitle, leave_empty
 from storage.database.enums import GateVerdict
-from storage.statistics_moved import GateCheck, GateResult
+from storage.insights.report import GateCheck, GateResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

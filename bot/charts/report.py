@@ -10,7 +10,7 @@ from bot.charts.frame import CARD, EMPTY, HEADER_IN, MARGIN_IN, NOTHING, WIDTH_I
 from bot.charts.gate import draw_gate, gate_rows, gate_words
 from bot.charts.rounds import draw_curve, draw_sources
 from bot.charts.votes import causes_words, days_words, draw_causes, draw_days
-from storage.statistics_moved import Report
+from storage.insights.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,7 +22,7 @@ from bot.charts.frame import (
     thin_ticks,
 )
 from storage.database.enums import SOURCE_WORDS, PairSource
-from storage.statistics_moved import Curve, RoundPairs
+from storage.insights.report import Curve, RoundPairs
 from storage.wording import count
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.charts.frame import BLUE, GREY, MUTED, ORANGE, Words, entitle, leave_empty, thin_ticks
 from storage.database.enums import Cause
-from storage.statistics_moved import Report
+from storage.insights.report import Report
 from storage.votes.votes import Tally
 from storage.wording import count
 

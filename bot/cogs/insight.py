@@ -14,7 +14,7 @@ from bot.errors import UserFacingError
 from bot.failures import NOT_MINE, answer_privately
 from bot.lineage import MARKDOWN, PLAIN, describe_fate, fate_lines, plain_text
 from bot.long_answers import answer_in_full, fit_lines
-from storage.fates import VoteFate, fate_of_all_votes, replies_on_message
+from storage.insights.vote_outcomes import VoteFate, fate_of_all_votes, replies_on_message
 
 NOT_VOTED = "You have not voted on that answer."
 

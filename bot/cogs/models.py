@@ -30,7 +30,8 @@ from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson
 from storage.errors import PersonalityNotFound
-from storage.lineage import Lineage, votes_behind
+from storage.insights.lineage import Lineage, votes_behind
+from storage.insights.report import read_report
 from storage.operations.token_spend import describe_spend, is_used_up, spent_on
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality, read_personality
@@ -54,7 +55,6 @@ from storage.releases.versions import (
 )
 from storage.runtime.processes import TRAINER, is_alive, signs_of_life
 from storage.settings import Settings
-from storage.statistics_moved import read_report
 from storage.training.evidence import count_evidence
 from storage.training.rounds import (
     Round,

@@ -21,9 +21,9 @@ from bot.measuring import measure
 from bot.pages import open_pages
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
-from storage.alert_facts import read_facts
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
+from storage.insights.alert_facts import read_facts
 from storage.operations.alerts import (
     EVERYBODY,
     Alert,

@@ -25,10 +25,10 @@ from bot.permissions import NotAnAdmin, is_admin, named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.untrusted import show_reason
 from bot.voices import may_steer
+from storage.conversations.replies import message_links
 from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow
 from storage.errors import QuarantineConflict
-from storage.lineage import message_links
 from storage.personalities.personalities import list_personalities
 from storage.votes.quarantines import (
     Quarantine,

@@ -68,7 +68,7 @@ def show_lineage(
 ) -> None:
     """Show which rounds, votes and people made a version."""
     from bot.lineage import NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id
-    from storage.lineage import votes_behind
+    from storage.insights.lineage import votes_behind
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
         found = version_named(session, personality_id, version)
@@ -89,7 +89,7 @@ def draw_model_report(
     """Draw approval, votes, pairs, training and the gate into a picture."""
     from bot.charts.report import describe_report, draw_report
     from storage.database.columns import utc_now
-    from storage.statistics_moved import read_report
+    from storage.insights.report import read_report
 
     if file.suffix.lower() != ".png":
         raise SettingsError(f"{file} cannot be written: the report is a PNG, so give it a name that ends in .png")

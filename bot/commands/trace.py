@@ -19,7 +19,7 @@ def trace_request(
 ) -> None:
     """Follow a request: message, reply, votes, rounds and versions."""
     from bot.traces import trace_lines
-    from storage.traces import trace
+    from storage.insights.request_trace import trace
 
     with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:
         replies = trace(session, request.strip("`"))

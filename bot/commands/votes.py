@@ -24,7 +24,7 @@ def show_fate(
 ) -> None:
     """Show what became of a member's votes, newest first."""
     from bot.lineage import PLAIN, fate_lines, plain_text, user_by_id
-    from storage.fates import VoteFate, fate_of_votes
+    from storage.insights.vote_outcomes import VoteFate, fate_of_votes
     from storage.models.base_model import resolve_base_model
 
     settings = read_settings(config)

@@ -8,14 +8,23 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.enums import Basis, Origin, Outcome
 from storage.database.rows import plain
-from storage.database.tables import ReplyIdRow, ReplyMessageRow, ReplyRow, ReplySourceRow, ReplySpeakerRow
+from storage.database.tables import (
+    ArenaAnswerRow,
+    ArenaRow,
+    ReplyIdRow,
+    ReplyMessageRow,
+    ReplyRow,
+    ReplySourceRow,
+    ReplySpeakerRow,
+)
 from storage.runtime.request_ids import current_request
 from storage.runtime.shards import ALL, Shards
+from storage.wording import message_link
 
 FINISHED_WHOLE = (Outcome.COMPLETE, Outcome.LENGTH)
 SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
@@ -340,3 +349,22 @@ def newest_base(session: Session, personality_id: int) -> str | None:
         .order_by(ReplyRow.id.desc())
         .limit(1)
     )
+
+
+def message_links(session: Session, replies: Select[Any]) -> dict[int, str]:
+    """Return {reply id: address} of the Discord message on which each of the replies begins, an arena's included."""
+    in_arenas = session.execute(
+        select(ArenaAnswerRow.reply_id, ArenaRow.guild_id, ArenaRow.channel_id, ArenaRow.message_id)
+        .join(ArenaRow, ArenaRow.id == ArenaAnswerRow.arena_id)
+        .where(ArenaAnswerRow.reply_id.in_(replies), ArenaRow.message_id.is_not(None))
+    )
+    own = session.execute(
+        select(ReplyMessageRow.reply_id, ReplyRow.guild_id, ReplyMessageRow.channel_id, ReplyMessageRow.message_id)
+        .join(ReplyRow, ReplyRow.id == ReplyMessageRow.reply_id)
+        .where(ReplyMessageRow.reply_id.in_(replies))
+        .order_by(ReplyMessageRow.position.desc())  # the first message comes last, and stays
+    )
+    return {
+        reply_id: message_link(guild_id, channel_id, message_id)
+        for reply_id, guild_id, channel_id, message_id in [*in_arenas, *own]
+    }

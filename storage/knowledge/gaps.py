@@ -9,9 +9,9 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import message_links
 from storage.database.enums import Cause
 from storage.database.tables import ReplyRow, VoteCauseRow
-from storage.lineage import message_links
 from storage.votes.votes import Vote, votes_on
 
 UNSETTLED = (VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None))

@@ -12,7 +12,7 @@ from bot.lineage import PLAIN, fate_lines
 from bot.long_answers import fit_lines
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
-from storage.fates import Fate, Role, VoteFate, VoteUse
+from storage.insights.vote_outcomes import Fate, Role, VoteFate, VoteUse
 from storage.releases.versions import promote
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote

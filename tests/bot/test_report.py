@@ -20,7 +20,7 @@ from bot.charts.report import build_figure, describe_report, draw_report
 from bot.charts.rounds import curve_words, smoothed, sources_words
 from bot.charts.votes import days_words
 from storage.database.enums import GateVerdict, PairSource
-from storage.statistics_moved import Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs, VersionApproval
+from storage.insights.report import Curve, DayOfVotes, GateCheck, GateResult, Report, RoundPairs, VersionApproval
 from storage.votes.votes import Tally
 
 PNG = b"\x89PNG\r\n\x1a\n"

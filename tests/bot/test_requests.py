@@ -10,9 +10,9 @@ import pytest
 from bot.engine.openvino.version_process import _log_for_worker
 from bot.traces import NOTHING_FOUND, trace_lines
 from storage.database.tables import ReplyRow
+from storage.insights.request_trace import trace
 from storage.runtime.log_setup import note_request
 from storage.runtime.request_ids import working_on
-from storage.traces import trace
 from tests.past import add_round, add_version, pair
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.orm import Session
 
-from storage.alert_facts import read_facts
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import CanaryStatus, RoundStatus
 from storage.database.tables import AlertRow, CanaryRow
+from storage.insights.alert_facts import read_facts
 from storage.operations.alerts import (
     EVERYBODY,
     Alert,

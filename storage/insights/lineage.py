@@ -11,14 +11,11 @@ from typing import Any, TypeVar
 from sqlalchemy import CTE, Select, select, union
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import message_links
 from storage.database.enums import PairSource, Split
 from storage.database.tables import (
-    ArenaAnswerRow,
-    ArenaRow,
     CorrectionRow,
     QuarantinedVoteRow,
-    ReplyMessageRow,
-    ReplyRow,
     RoundPairRow,
     RoundRow,
     RoundVoterRow,
@@ -28,7 +25,6 @@ from storage.members.pseudonyms import read_pseudonyms
 from storage.releases.versions import Version, line_of_parents, name_of
 from storage.votes.history import VoteHistory, beginning, read_histories, read_holds
 from storage.votes.votes import Tally, Vote, tally
-from storage.wording import message_link
 
 T = TypeVar("T")
 
@@ -285,22 +281,3 @@ def _votes_of(rounds: Sequence[RoundBehind]) -> dict[tuple[int, int], Vote]:
     for round_ in reversed(rounds):
         votes |= _counted(side for pair in round_.pairs for side in (pair.chosen, pair.rejected) if side is not None)
     return votes
-
-
-def message_links(session: Session, replies: Select[Any]) -> dict[int, str]:
-    """Return {reply id: address} of the Discord message on which each of the replies begins, an arena's included."""
-    in_arenas = session.execute(
-        select(ArenaAnswerRow.reply_id, ArenaRow.guild_id, ArenaRow.channel_id, ArenaRow.message_id)
-        .join(ArenaRow, ArenaRow.id == ArenaAnswerRow.arena_id)
-        .where(ArenaAnswerRow.reply_id.in_(replies), ArenaRow.message_id.is_not(None))
-    )
-    own = session.execute(
-        select(ReplyMessageRow.reply_id, ReplyRow.guild_id, ReplyMessageRow.channel_id, ReplyMessageRow.message_id)
-        .join(ReplyRow, ReplyRow.id == ReplyMessageRow.reply_id)
-        .where(ReplyMessageRow.reply_id.in_(replies))
-        .order_by(ReplyMessageRow.position.desc())  # the first message comes last, and stays
-    )
-    return {
-        reply_id: message_link(guild_id, channel_id, message_id)
-        for reply_id, guild_id, channel_id, message_id in [*in_arenas, *own]
-    }

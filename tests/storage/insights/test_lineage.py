@@ -12,8 +12,8 @@ from sqlalchemy import select
 from storage.database.enums import Basis, GateVerdict, Outcome, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
-from storage.fates import Fate, Role, fate_of_votes, replies_on_message
-from storage.lineage import votes_behind
+from storage.insights.lineage import votes_behind
+from storage.insights.vote_outcomes import Fate, Role, fate_of_votes, replies_on_message
 from storage.members.memberships import note_members
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent

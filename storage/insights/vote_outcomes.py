@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
+from storage.conversations.replies import message_links
 from storage.database.enums import CHAMPION, GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import (
     ArenaAnswerRow,
@@ -26,7 +27,6 @@ from storage.database.tables import (
     VersionRow,
     VoteEventRow,
 )
-from storage.lineage import message_links
 from storage.members.memberships import home_of
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import Personality, list_personalities
