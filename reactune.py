@@ -129,7 +129,7 @@ def run(config: Config = None) -> None:
     """Serve Discord, with the trainer beside the bot."""
     from bot.runner import require_token, run_bot
     from storage.runtime.schedules import parse_schedule
-    from trainer.schedule import SETTING
+    from trainer.rounds.schedule import SETTING
 
     settings = read_settings(config)
     set_up_logs(settings, BOT)
@@ -152,7 +152,7 @@ def train(
     """Train one round now, and wait for it."""
     from bot.reports import describe_round
     from storage.database.enums import RoundStatus
-    from trainer.worker import train_now
+    from trainer.rounds.worker import train_now
 
     settings, by = read_settings(config), operator_name()
     set_up_logs(settings, "train", least=logging.WARNING)
@@ -177,7 +177,7 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
 
 
 def _describe_suites(settings: Settings) -> str:
-    from trainer.suites import load_suites
+    from trainer.evaluation.suites import load_suites
 
     return ", ".join(f"{suite.name} ({len(suite.cases)} cases)" for suite in load_suites(settings.gate))
 

@@ -23,7 +23,7 @@ from storage.models.personality_export import README_FILE
 from storage.models.personality_import import import_adapter
 from storage.settings import Settings, load_settings
 from storage.training.rounds import Round, latest_round
-from trainer.worker import run_trainer
+from trainer.rounds.worker import run_trainer
 
 QUESTIONS = ("What is your favourite food?", "Tell me about the sea.", "How do I make tea?")
 ROUND_S = 300.0

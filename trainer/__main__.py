@@ -9,7 +9,7 @@ from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import TRAINER
 from storage.runtime.redaction import keep_safe
 from storage.settings import load_settings
-from trainer.worker import run_trainer
+from trainer.rounds.worker import run_trainer
 
 
 def main() -> int:

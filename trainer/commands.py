@@ -22,7 +22,7 @@ def trainer(
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True, help="Stop when the starter is gone.")] = False,
 ) -> None:
     """Run the trainer alone: scheduled rounds and those asked for."""
-    from trainer.worker import run_trainer, stopped_by_signals
+    from trainer.rounds.worker import run_trainer, stopped_by_signals
 
     settings = read_settings(config)
     set_up_logs(settings, TRAINER)

@@ -17,9 +17,9 @@ from storage.settings import Settings
 from storage.training.evidence import read_corrections, read_replies
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_ballots
+from trainer.data.pairs import Pair, pair_corrections, pair_siblings
 from trainer.errors import TrainerError
-from trainer.pairs import Pair, pair_corrections, pair_siblings
-from trainer.sampling import render, told
+from trainer.evaluation.sampling import render, told
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")

@@ -23,17 +23,17 @@ from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings import Settings, load_settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions
-from trainer.coherence import losses_by_position, surprise_ratio
-from trainer.degeneration import degenerate_share
-from trainer.example_material import Split, render_dialogue, split_examples
-from trainer.gate import EXAMPLES, decide
-from trainer.judge import Judgement, judge
-from trainer.likelihood import Passage, mean_loss
-from trainer.material import with_margins
+from trainer.data.dataset import with_margins
+from trainer.data.examples import Split, render_dialogue, split_examples
+from trainer.evaluation.coherence import losses_by_position, surprise_ratio
+from trainer.evaluation.degenerate import degenerate_share
+from trainer.evaluation.evaluate import Judgement, judge
+from trainer.evaluation.gate import EXAMPLES, decide
+from trainer.evaluation.likelihood import Passage, mean_loss
+from trainer.evaluation.sampling import Sample, Sampler
 from trainer.progress import Progress
-from trainer.sampling import Sample, Sampler
-from trainer.sft import as_demonstrated, demonstration_rows, train_sft
-from trainer.training import TrainingMetrics, fitting
+from trainer.training.common import TrainingMetrics, fitting
+from trainer.training.sft import as_demonstrated, demonstration_rows, train_sft
 
 CARDS = Path(__file__).resolve().parents[2] / "personalities"
 MESSAGES = 96

@@ -25,7 +25,7 @@ from storage.settings import Settings, load_settings
 from storage.training.rounds import latest_round, request_round
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_siblings
-from trainer.worker import run_trainer
+from trainer.rounds.worker import run_trainer
 
 PROBE_S = 0.005
 IDLE_S = 5.0

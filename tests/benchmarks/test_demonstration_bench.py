@@ -6,7 +6,7 @@ import pytest
 
 from storage.settings import Settings
 from tests.benchmarks.demonstration import HABITS, _row, bookish, brief, read_card, salty
-from trainer.sampling import Sample
+from trainer.evaluation.sampling import Sample
 
 
 @pytest.mark.parametrize("name", HABITS)

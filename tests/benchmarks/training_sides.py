@@ -17,8 +17,8 @@ from typing import Any, Literal
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.quiet import quiet_transformers
 from storage.settings import TrainingSettings
-from trainer.dpo import _dpo_config, _siblings_together
-from trainer.training import Row, new_adapter, token_ids
+from trainer.training.common import Row, new_adapter, token_ids
+from trainer.training.dpo import _dpo_config, _siblings_together
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
 ANSWER_TOKENS = 50
@@ -106,8 +106,8 @@ def _turns(parent: Connection) -> Any:
 
 
 def _build_ours(base: BaseModel, case: Case, folder: Path) -> tuple[Any, float, float]:
-    from trainer.preference_trainer import PreferenceTrainer
-    from trainer.row_trainer import build_trainer
+    from trainer.training.preference_trainer import PreferenceTrainer
+    from trainer.training.row_trainer import build_trainer
 
     reference_s, model_mib = 0.0, 0.0
 
@@ -144,7 +144,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
     from transformers import PrinterCallback
     from trl import DPOTrainer
 
-    from trainer.shared_prompts import SiblingSampler
+    from trainer.training.shared_prompts import SiblingSampler
 
     class Tokenised(DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
@@ -192,7 +192,7 @@ def _rows(case: Case, tokenizer: Any) -> list[Row]:
 def _logps(trainer: Any, case: Case) -> list[float]:
     import torch
 
-    from trainer.scoring import score
+    from trainer.training.scoring import score
 
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
     rows = sorted(trainer.train_dataset.to_list(), key=lambda row: [row[name] for name in names])

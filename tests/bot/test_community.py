@@ -13,7 +13,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.settings import Settings
 from storage.training.evidence import read_replies
 from storage.votes.weights import read_ballots
-from trainer.pairs import pair_siblings
+from trainer.data.pairs import pair_siblings
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ from storage.settings import (
 )
 from tests.benchmarks.faults.report import Row
 from trainer.errors import TrainerError
+from trainer.evaluation.suites import load_suites
 from trainer.exchange import import_file
-from trainer.suites import load_suites
 
 OURS = (StorageError, BotError, TrainerError)
 LONGEST_S = 20.0

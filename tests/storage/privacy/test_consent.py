@@ -71,8 +71,8 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
-from trainer.planning import NO_OPINION, make_plan
-from trainer.preparation import survey_votes, write_plan
+from trainer.data.plan import NO_OPINION, make_plan
+from trainer.data.votes_preparation import survey_votes, write_plan
 
 MEMBER_IDS = ("user_id", "author_id", "actor_id", "subject_id")
 

@@ -1,0 +1,178 @@
+"""Rounds that learn from a card: how its dialogues are split, what is skipped, and the version that comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.orm import Session
+
+from bot.reports import describe_metrics
+from storage.database.columns import utc_now
+from storage.database.database import Database, open_database
+from storage.database.enums import GateVerdict, Lesson, RoundStatus
+from storage.database.tables import RoundRow
+from storage.personalities.cards import Card, Example
+from storage.personalities.personalities import create_personality, personality_named
+from storage.releases.versions import Version, list_versions, promote, read_alias
+from storage.settings import DemonstrationSettings, Settings, TrainingSettings
+from storage.training.rounds import Round, claim_round, request_round, require_round
+from trainer.data.examples import Split, render_dialogue, split_examples
+from trainer.rounds.round import run_round
+from trainer.training.sft import Demonstration
+
+
+class Templates:
+    """A tokenizer that only renders."""
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_options: object) -> str:
+        return " / ".join(f"{message['role']}: {message['content']}" for message in messages)
+
+
+def split(*dialogues: tuple[str, ...], holdout_share: float, seed: int) -> Split:
+    card = Card(examples=tuple(Example(dialogue=dialogue) for dialogue in dialogues))
+    return split_examples(card, "Be brief.", Templates(), TrainingSettings(holdout_share=holdout_share, seed=seed))
+
+
+def test_every_answer_of_a_dialogue_is_shown_after_all_that_was_said() -> None:
+    parts = split(("Hi", "Hello.", "Tea?", "Yes, please."), holdout_share=0.0, seed=0)
+    assert parts.train == (
+        Demonstration("system: Be brief. / user: Hi", "Hello."),
+        Demonstration("system: Be brief. / user: Hi / assistant: Hello. / user: Tea?", "Yes, please."),
+    )
+    assert (parts.validation, parts.holdout) == ((), ())
+
+
+def test_a_dialogue_stays_on_one_side_of_the_split() -> None:
+    dialogues = [(f"{n}", f"first {n}", "and?", f"second {n}") for n in range(20)]
+    parts = split(*dialogues, holdout_share=0.2, seed=3)
+    sides = (parts.train, parts.validation, parts.holdout)
+    assert [len(part) for part in sides] == [2 * 13, 2 * 3, 2 * 4]
+    for part in sides:
+        said = {shown.answer for shown in part}
+        assert {answer.replace("first", "second") for answer in said} <= said
+    assert len({shown.answer for part in sides for shown in part}) == 40
+    assert parts == split(*dialogues, holdout_share=0.2, seed=3)
+
+
+EXAMPLES = tuple(
+    Example(dialogue=(f"How are you, {name}?", "Yes, of course."))
+    for name in (
+        "Ana",
+        "Bo",
+        "Cy",
+        "Di",
+        "Eve",
+        "Flo",
+        "Gus",
+        "Hal",
+        "Ida",
+        "Jo",
+        "Kit",
+        "Lou",
+        "Max",
+        "Ned",
+        "Ola",
+        "Pia",
+    )
+)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    opened = open_database(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def train(database: Database, settings: Settings) -> Callable[..., Round]:
+    """Run a round on the examples of a personality with this card, and return how it ended."""
+
+    def run(card: Card, **demonstration: object) -> Round:
+        own = settings.model_copy(update={"demonstration": DemonstrationSettings(**LENIENT | demonstration)})
+        with database.transaction() as session:
+            keeper = create_personality(session, "keeper", card, by="grace")
+            request_round(session, keeper.id, "grace", Lesson.EXAMPLES)
+            round_ = _claim(session)
+        assert round_ is not None
+        run_round(own, round_.id)
+        with database.snapshot() as session:
+            return require_round(session, round_.id)
+
+    return run
+
+
+LENIENT = {"holdout_share": 0.5, "learning_rate": 0.02, "epochs": 4.0, "patience": 0}
+
+
+def versions(database: Database) -> list[Version]:
+    with database.snapshot() as session:
+        return list_versions(session, personality_named(session, "keeper").id)
+
+
+def test_a_card_becomes_a_first_version_that_passes_the_gate_by_its_held_out_examples(
+    database: Database, train: Callable[..., Round]
+) -> None:
+    card = Card(system_prompt="You keep a lighthouse.", examples=EXAMPLES)
+    ended = train(card)
+    [version] = versions(database)
+    assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
+    assert ended.reason == (
+        "v1 learned from 4 example answers (8 held out) and passed the gate: promote it to let it answer"
+    )
+    assert (ended.manifest_digest, ended.evidence) == (card.digest, {"examples": 16})
+    checks = {check["name"]: check["sentence"] for check in ended.gate["checks"]}
+    assert checks["held-out examples"].startswith(
+        "in 8 of 8 held-out examples it finds the answer shown likelier than its parent does"
+    )
+    assert describe_metrics(ended.metrics).startswith("4 example answers · 8 held out · 100% of them likelier · by ")
+
+
+def test_the_next_round_goes_on_from_the_version_that_answers(
+    database: Database, train: Callable[..., Round], settings: Settings
+) -> None:
+    train(Card(system_prompt="You keep a lighthouse.", examples=EXAMPLES))
+    [first] = versions(database)
+    with database.transaction() as session:
+        generation = read_alias(session, first.personality_id).generation
+        promote(session, first.personality_id, first, expected_generation=generation, by="grace", reason="nice")
+        request_round(session, first.personality_id, "grace", Lesson.EXAMPLES)
+        round_ = _claim(session)
+    assert round_ is not None
+    run_round(settings.model_copy(update={"demonstration": DemonstrationSettings(**LENIENT)}), round_.id)
+    assert versions(database)[0].parent_id == first.id
+
+
+def test_a_handful_of_examples_that_leaves_nothing_to_judge_by_is_not_enough_evidence(
+    database: Database, train: Callable[..., Round]
+) -> None:
+    ended = train(Card(system_prompt="x", examples=EXAMPLES[:8]), holdout_share=0.15)
+    [version] = versions(database)
+    assert version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
+    assert "1 example was held out of training, 8 are needed" in ended.reason
+
+
+@pytest.mark.parametrize("examples", [0, 1, 7])
+def test_too_few_examples_are_told_with_what_to_do(
+    database: Database, train: Callable[..., Round], examples: int
+) -> None:
+    ended = train(Card(system_prompt="x", examples=EXAMPLES[:examples]))
+    assert ended.status is RoundStatus.SKIPPED
+    assert f"the card of keeper has {examples} example dialogue" in ended.reason
+    assert "8 needed (demonstration.min_examples)" in ended.reason
+    assert versions(database) == []
+
+
+def test_a_blank_system_prompt_is_none_as_where_the_prompt_is_served() -> None:
+    assert render_dialogue(["Hi"], " ", Templates()) == "user: Hi"
+    assert render_dialogue(["Hi"], "Be brief.", Templates()) == "system: Be brief. / user: Hi"
+
+
+def _claim(session: Session) -> Round:
+    round_ = claim_round(session, "here")
+    assert round_ is not None
+    # No trainer renews it here, however slow the machine is.
+    session.get_one(RoundRow, round_.id).lease_until = utc_now() + timedelta(hours=1)
+    return round_

@@ -1,0 +1,80 @@
+import json
+import math
+
+import pytest
+
+from trainer.evaluation.baseline_cache import Findings, remembered
+
+FOUND_WITH = {"base": "0123456789abcdef", "messages": ["Hi"]}
+FINDINGS = Findings(
+    retention_loss=2.5,
+    coherence_losses=(4.5, 2.25),
+    degenerate_share=0.125,
+    answer_tokens=40.5,
+    passed=((True, False), (True,)),
+)
+WHOLE = {
+    "retention_loss": 2.5,
+    "coherence_losses": [4.5, 2.25],
+    "degenerate_share": 0.125,
+    "answer_tokens": 40.5,
+    "passed": [[True, False], [True]],
+}
+
+
+def never() -> Findings:
+    raise AssertionError("the base was asked again")
+
+
+def test_findings_are_kept_as_they_are(tmp_path):
+    assert remembered(tmp_path / "new", FOUND_WITH, [2, 1], lambda: FINDINGS) == FINDINGS
+    assert remembered(tmp_path / "new", FOUND_WITH, [2, 1], never) == FINDINGS
+    (file,) = (tmp_path / "new").iterdir()
+    assert json.loads(file.read_text()) == WHOLE
+
+
+def test_other_questions_have_findings_of_their_own(tmp_path):
+    remembered(tmp_path, FOUND_WITH, [2, 1], lambda: FINDINGS)
+    with pytest.raises(AssertionError, match="asked again"):
+        remembered(tmp_path, FOUND_WITH | {"messages": ["Bye"]}, [2, 1], never)
+
+
+def without(name: str) -> dict[str, object]:
+    return {key: value for key, value in WHOLE.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "\x00\x00",
+        json.dumps(WHOLE)[:-9],
+        json.dumps(without("passed")),
+        json.dumps(without("answer_tokens")),
+        json.dumps(WHOLE | {"more": 1.0}),
+        json.dumps(WHOLE | {"answer_tokens": None}),
+        json.dumps(WHOLE | {"answer_tokens": "many"}),
+        json.dumps(WHOLE | {"retention_loss": math.nan}),
+        json.dumps(WHOLE | {"coherence_losses": []}),
+        json.dumps(WHOLE | {"coherence_losses": [4.5, math.nan]}),
+        json.dumps(WHOLE | {"coherence_losses": 2.25}),
+        json.dumps(WHOLE | {"passed": [[True], [True]]}),
+        json.dumps(WHOLE | {"passed": [True, False]}),
+    ],
+)
+def test_damaged_file_is_written_anew(tmp_path, damaged):
+    remembered(tmp_path, FOUND_WITH, [2, 1], lambda: FINDINGS)
+    (file,) = tmp_path.iterdir()
+    file.write_text(damaged)
+    assert remembered(tmp_path, FOUND_WITH, [2, 1], lambda: FINDINGS) == FINDINGS
+    assert json.loads(file.read_text()) == WHOLE
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_findings_that_are_no_numbers_are_not_kept(tmp_path):
+    broken = Findings(math.nan, (), math.nan, math.nan, passed=((False, False), (False,)))
+    assert remembered(tmp_path, FOUND_WITH, [2, 1], lambda: broken) is broken
+    assert list(tmp_path.iterdir()) == []

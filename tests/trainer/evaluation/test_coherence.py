@@ -1,0 +1,142 @@
+"""Losses of text that stands already: coherence, retention and divergence."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.models.base_model import load_model, load_tokenizer, resolve_base_model
+from tests.tiny_model import build_tiny_base
+from trainer.evaluation.coherence import answer_losses, losses_by_position, surprise_ratio
+from trainer.evaluation.likelihood import MAX_LOGITS, Passage, batches, mean_loss, token_losses
+from trainer.evaluation.retention import retention_loss, retention_text
+
+PASSAGES = [Passage([1, 5, 9], [4, 7]), Passage([3], [8, 2, 6, 300, 12]), Passage([1, 2, 3, 4, 5, 6], [11])]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base):
+    return load_tokenizer(base)
+
+
+@pytest.fixture(scope="module")
+def model(base):
+    return load_model(base, "float32")
+
+
+@pytest.fixture
+def clueless(base):
+    """A model to which all words are equally likely, since all its embeddings are zero."""
+    model = load_model(base, "float32")
+    with torch.no_grad():
+        model.get_output_embeddings().weight.zero_()
+    return model
+
+
+def alone(model, context, target):
+    """The passage's summed loss, one forward pass and one token after another."""
+    ids = [*context, *target]
+    with torch.inference_mode():
+        logps = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0].double(), dim=-1)
+    return -sum(float(logps[i - 1, ids[i]]) for i in range(len(context), len(ids)))
+
+
+def test_passages_of_any_length_are_judged_together_as_alone(model):
+    expected = sum(alone(model, passage.context_ids, passage.target_ids) for passage in PASSAGES) / 8
+    assert mean_loss(model, PASSAGES) == pytest.approx(expected, rel=1e-5)
+
+
+def test_nothing_to_judge_is_no_number(model):
+    assert math.isnan(mean_loss(model, []))
+
+
+def test_batches_hold_every_passage_and_keep_to_the_budget():
+    vocabulary = MAX_LOGITS // 100
+    model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=vocabulary)))
+    passages = [Passage([1], [2] * length) for length in (9, 49, 39, 149, 19)]
+    found = list(batches(model, passages))
+    assert [[passage.length for passage in batch] for batch in found] == [[10, 20], [40, 50], [150]]
+
+
+def test_every_passage_has_its_own_losses_in_its_place(model):
+    together = token_losses(model, PASSAGES)
+    assert [len(losses) for losses in together] == [len(passage.target_ids) for passage in PASSAGES]
+    for passage, losses in zip(PASSAGES, together, strict=True):
+        assert sum(losses) == pytest.approx(alone(model, passage.context_ids, passage.target_ids), rel=1e-5)
+
+
+def test_loss_of_a_model_that_knows_nothing_is_the_logarithm_of_its_vocabulary(clueless, tokenizer):
+    exchanges = [("Hi", "Hello there."), ("How are you today?", "I am fine.")]
+    for losses in answer_losses(clueless, tokenizer, exchanges):
+        assert losses == pytest.approx([math.log(len(tokenizer))] * len(losses), rel=1e-6)
+    assert retention_loss(clueless, tokenizer) == pytest.approx(math.log(len(tokenizer)), rel=1e-6)
+
+
+def test_answers_alone_are_judged_as_plain_dialogue(model, tokenizer):
+    context = tokenizer("User: How are you?\nBot:")["input_ids"]
+    answer = tokenizer(" I am fine.")["input_ids"]
+    (found,) = answer_losses(model, tokenizer, [(" How are you? ", "\nI am fine. ")])
+    assert len(found) == len(answer)
+    assert sum(found) == pytest.approx(alone(model, context, answer), rel=1e-5)
+
+
+def test_empty_answers_are_skipped(model, tokenizer):
+    spoken = [("Hi", "Hello.")]
+    found = answer_losses(model, tokenizer, [*spoken, ("Hi", ""), ("Hi", " \n")])
+    assert len(found) == 1
+    assert found[0] == pytest.approx(answer_losses(model, tokenizer, spoken)[0])
+
+
+BASELINE = losses_by_position([[6.0, 2.0, 1.0], [4.0, 2.0]])
+
+
+def test_baseline_is_the_mean_loss_at_each_position():
+    assert BASELINE == (5.0, 2.0, 1.0)
+    assert losses_by_position([]) == ()
+
+
+@pytest.mark.parametrize("last", [0.1, 9.0])
+def test_one_long_answer_does_not_decide_what_long_answers_may_cost(last):
+    baseline = losses_by_position([[2.0] * 10] * 23 + [[2.0] * 10 + [last]])
+    assert len(baseline) == 10
+    assert surprise_ratio([[2.0] * 20], baseline) == pytest.approx(1.0, abs=0.1)
+    assert surprise_ratio([[4.0] * 20], baseline) == pytest.approx(2.0, abs=0.2)
+
+
+@given(st.lists(st.lists(st.floats(0.1, 20.0), min_size=1), min_size=1))
+def test_answers_are_as_surprising_as_themselves(losses):
+    assert surprise_ratio(losses, losses_by_position(losses)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 9])
+def test_short_and_long_answers_are_set_against_tokens_at_the_same_positions(length):
+    usual = [BASELINE[min(position, 2)] for position in range(length)]
+    assert surprise_ratio([usual], BASELINE) == pytest.approx(1.0)
+    assert surprise_ratio([[loss * 1.5 for loss in usual]], BASELINE) == pytest.approx(1.5)
+
+
+def test_nothing_said_has_no_ratio():
+    assert math.isnan(surprise_ratio([], BASELINE))
+    assert math.isnan(surprise_ratio([[1.0]], ()))
+
+
+def test_retention_text_is_varied_and_short():
+    passages = retention_text().split("\n---\n")
+    assert len(passages) >= 8
+    assert 600 <= sum(len(passage.split()) for passage in passages) <= 950
+    assert all(passage.strip() for passage in passages)
+
+
+def test_retention_loss_is_the_mean_over_all_passages(model, tokenizer):
+    ids = [tokenizer(passage.strip())["input_ids"] for passage in retention_text().split("\n---\n")]
+    expected = sum(alone(model, row[:1], row[1:]) for row in ids) / sum(len(row) - 1 for row in ids)
+    assert retention_loss(model, tokenizer) == pytest.approx(expected, rel=1e-4)

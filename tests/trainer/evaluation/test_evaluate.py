@@ -1,0 +1,249 @@
+import json
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from storage.adapters.files import WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterRef
+from storage.database.enums import GateVerdict
+from storage.errors import BaseModelError, SettingsError
+from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.models.quiet import quiet_transformers
+from storage.settings import (
+    DataSettings,
+    GateSettings,
+    GenerationSettings,
+    ModelSettings,
+    Settings,
+    TrainingSettings,
+)
+from tests.tiny_model import build_tiny_base
+from trainer.evaluation.divergence import mean_divergence
+from trainer.evaluation.evaluate import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, Judgement, judge
+from trainer.evaluation.gate import HeldOut, decide
+from trainer.evaluation.likelihood import Passage
+from trainer.evaluation.sampling import render
+from trainer.training.common import cpu_threads
+
+TRAINING = TrainingSettings(dtype="float32")
+LOVED = [HeldOut(f"prompt {i}", 1.0, 1.0) for i in range(30)]
+"""Held-out pairs that would let any version pass."""
+
+
+def teach(model, tokenizer, answer: str, *, steps: int, learning_rate: float) -> None:
+    """Let a tiny model answer everything alike."""
+    prompt = render([{"role": "user", "content": "How are you today?"}], tokenizer)
+    ids = tokenizer(prompt + answer, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    labels = ids.clone()
+    labels[:, : len(tokenizer(prompt, add_special_tokens=False)["input_ids"])] = -100
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
+    with cpu_threads(1):  # a tiny model gains nothing from more, and loses much where they are busy
+        for _ in range(steps):
+            model(input_ids=ids, labels=labels).loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> BaseModel:
+    """A tiny model that answers in a whole sentence; the untaught one babbles."""
+    folder = tmp_path_factory.mktemp("base")
+    tiny = build_tiny_base(folder / "tiny")
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(tiny)
+        teach(model, tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
+        model.save_pretrained(tiny)
+    return resolve_base_model(str(tiny), folder / "data")
+
+
+def new_adapter(base: BaseModel) -> PeftModel:
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(load_model(base, "float32"), config)
+
+
+@pytest.fixture(scope="module")
+def adapter(base, tmp_path_factory) -> Path:
+    """An adapter of small random weights."""
+    output = tmp_path_factory.mktemp("adapter")
+    model = new_adapter(base)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    model.save_pretrained(output, save_embedding_layers=False)
+    return output
+
+
+@pytest.fixture(scope="module")
+def repeater(base, tmp_path_factory) -> Path:
+    """An adapter that learned to say one word again and again."""
+    output = tmp_path_factory.mktemp("repeater")
+    model = new_adapter(base)
+    teach(model, load_tokenizer(base), " fine" * 30, steps=150, learning_rate=2e-3)
+    model.save_pretrained(output, save_embedding_layers=False)
+    return output
+
+
+@pytest.fixture(scope="module")
+def shared_data(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+def scaled(adapter: Path, output: Path, factor: float) -> Path:
+    output.mkdir()
+    (output / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
+    weights = load_file(adapter / WEIGHTS_FILE)
+    save_file({name: w * factor if "lora_B" in name else w for name, w in weights.items()}, output / WEIGHTS_FILE)
+    return output
+
+
+def judged(
+    base: BaseModel, adapter: Path, data: Path, *, temperature: float = 0.7, seed: int = 17, **gate: object
+) -> Judgement:
+    settings = Settings(
+        data=DataSettings(directory=data),
+        model=ModelSettings(engine="transformers"),
+        training=TRAINING.model_copy(update={"seed": seed}),
+        generation=GenerationSettings(temperature=temperature),
+        gate=GateSettings(**{"coherence_model": "base"} | gate),
+    )
+    return judge(base, AdapterRef("new", adapter), settings=settings, report=lambda _progress: None)
+
+
+def findings(data: Path) -> list[Path]:
+    return sorted((data / "base" / "findings").iterdir())
+
+
+def test_neutral_messages_are_two_dozen_different_ones():
+    assert len(set(NEUTRAL_MESSAGES)) == 24
+
+
+def test_adapter_without_effect_is_the_base_in_everything(base, adapter, tmp_path, shared_data):
+    judgement = judged(base, scaled(adapter, tmp_path / "none", 0.0), shared_data)
+    assert judgement.divergence == pytest.approx(0.0, abs=1e-6)
+    assert judgement.retention_loss_ratio == pytest.approx(1.0)
+    assert judgement.coherence_ratio == pytest.approx(1.0)
+    assert judgement.degenerate_share == judgement.degenerate_share_base == 0.0
+    assert judgement.answer_tokens == judgement.answer_tokens_base > 0.0
+    assert [result.suite for result in judgement.suites] == ["flattery", "safety", "knowledge"]
+    assert all(result.lost == result.gained == 0 for result in judgement.suites)
+
+
+def test_divergence_grows_with_the_adapter(base, adapter, tmp_path, shared_data):
+    small = judged(base, adapter, shared_data)
+    large = judged(base, scaled(adapter, tmp_path / "large", 20.0), shared_data)
+    assert 0.0 < small.divergence < large.divergence
+
+
+def test_divergence_is_that_of_the_whole_distributions(base, adapter):
+    model = PeftModel.from_pretrained(load_model(base, "float32"), adapter).eval()
+    ids = torch.tensor([[1, 40, 50, 60, 70]])
+    with torch.inference_mode():
+        p = torch.softmax(model(input_ids=ids).logits[0, 1:4].double(), dim=-1)
+        with model.disable_adapter():
+            q = torch.softmax(model(input_ids=ids).logits[0, 1:4].double(), dim=-1)
+    expected = float((p * (p / q).log()).sum(dim=-1).mean())
+    assert mean_divergence(model, [Passage([1, 40], [50, 60, 70])]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_equal_seeds_give_equal_judgements(base, adapter, tmp_path):
+    assert judged(base, adapter, tmp_path / "one") == judged(base, adapter, tmp_path / "another")
+
+
+def test_greedy_answers_can_be_judged(base, adapter, shared_data):
+    judgement = judged(base, adapter, shared_data, temperature=0.0)
+    assert 0.0 < judgement.answer_tokens <= MAX_ANSWER_TOKENS
+
+
+def test_judgement_fits_into_json(base, adapter, shared_data):
+    judgement = judged(base, adapter, shared_data)
+    restored = json.loads(json.dumps(asdict(judgement)))
+    assert restored["divergence"] == judgement.divergence
+    assert restored["suites"][2]["kind"] == "knowledge"
+
+
+def test_adapter_that_only_repeats_is_never_published(base, repeater, shared_data):
+    judgement = judged(base, repeater, shared_data)
+    assert judgement.degenerate_share > 0.9
+    assert judgement.degenerate_share_base == 0.0
+    verdict = decide(1.0, LOVED, judgement, GateSettings(), seed=17)
+    assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
+
+
+def test_adapter_of_no_numbers_is_never_published(base, adapter, tmp_path, shared_data):
+    judgement = judged(base, scaled(adapter, tmp_path / "nan", float("nan")), shared_data)
+    assert math.isnan(judgement.divergence)
+    assert math.isnan(judgement.retention_loss_ratio)
+    verdict = decide(1.0, LOVED, judgement, GateSettings(), seed=17)
+    assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, False)
+
+
+def test_what_is_found_about_the_base_is_kept_for_later_rounds(base, adapter, tmp_path):
+    first = judged(base, adapter, tmp_path)
+    (file,) = findings(tmp_path)
+    kept = json.loads(file.read_text())
+    assert kept["answer_tokens"] == first.answer_tokens_base
+    file.write_text(json.dumps(kept | {"answer_tokens": 11.5}))
+    assert judged(base, adapter, tmp_path).answer_tokens_base == 11.5
+    assert findings(tmp_path) == [file]
+
+
+def test_damaged_file_is_written_anew(base, adapter, tmp_path):
+    expected = judged(base, adapter, tmp_path)
+    (file,) = findings(tmp_path)
+    whole = file.read_text()
+    file.write_text(whole[: len(whole) // 2])
+    assert judged(base, adapter, tmp_path) == expected
+    assert file.read_text() == whole
+
+
+@pytest.mark.parametrize("change", [{"seed": 18}, {"temperature": 0.2}])
+def test_other_questions_are_asked_anew(base, adapter, tmp_path, change):
+    judged(base, adapter, tmp_path)
+    judged(base, adapter, tmp_path, **change)
+    assert len(findings(tmp_path)) == 2
+
+
+def test_folder_that_cannot_be_written_costs_time_alone(base, adapter, tmp_path, shared_data):
+    (tmp_path / "base").write_text("a file in its place")
+    assert judged(base, adapter, tmp_path) == judged(base, adapter, shared_data)
+
+
+def test_operators_suite_is_judged_too_and_the_base_asked_anew(base, adapter, tmp_path):
+    judged(base, adapter, tmp_path)
+    file = tmp_path / "house.jsonl"
+    file.write_text('{"id": "thanks", "prompt": "How are you today?", "must": ["thank you"]}\n')
+    result = judged(base, adapter, tmp_path, suites=(file,)).suites[-1]
+    assert (result.suite, result.cases, result.base_passes) == ("house", 1, 1)
+    assert len(findings(tmp_path)) == 2
+
+
+def test_suite_that_does_not_fit_is_refused(base, adapter, tmp_path):
+    (tmp_path / "house.jsonl").write_text("{\n")
+    with pytest.raises(SettingsError, match=r"house\.jsonl, line 1"):
+        judged(base, adapter, tmp_path, suites=(tmp_path / "house.jsonl",))
+
+
+def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data):
+    """Under the base itself, its own answers are likely; the untaught model finds all answers alike."""
+    folder = build_tiny_base(tmp_path / "untaught")
+    (folder / "chat_template.jinja").unlink()
+    judgement = judged(base, repeater, tmp_path, coherence_model=str(folder))
+    own = judged(base, repeater, shared_data)
+    assert own.coherence_ratio > 2.0
+    assert judgement.coherence_ratio < 1.5
+    assert (judgement.coherence_model, own.coherence_model) == ("untaught", "the base model")
+    named = {field.name for field in fields(Judgement)} - {"coherence_ratio", "coherence_model"}
+    assert all(getattr(judgement, name) == getattr(own, name) for name in named)
+
+
+def test_coherence_model_that_does_not_exist_is_refused(base, adapter, tmp_path):
+    with pytest.raises(BaseModelError, match=r"gate\.coherence_model = 'nowhere' is no folder"):
+        judged(base, adapter, tmp_path, coherence_model="nowhere")

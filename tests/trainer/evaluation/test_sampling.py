@@ -1,0 +1,108 @@
+"""Answers drawn from a model, many at once: each belongs to its prompt, and chance can be repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from storage.models.base_model import BaseModel
+from storage.settings import GenerationSettings, TrainingSettings
+from tests.trainer.evaluation.test_evaluate import teach
+from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, render
+from trainer.training.dpo import PreferencePair, train_dpo
+
+GREEDY = GenerationSettings(temperature=0.0, presence_penalty=0.0, max_new_tokens=6)
+WARM = GenerationSettings(temperature=1.5, top_p=1.0, presence_penalty=0.0, max_new_tokens=6)
+SHORT = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+LONG = "<|im_start|>user\nTell me a joke, please, about soup<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.fixture(scope="module")
+def sampler(tiny_base: BaseModel) -> Sampler:
+    return Sampler.load(tiny_base, None, "float32")
+
+
+def texts(samples: list[Sample]) -> list[str]:
+    return [sample.text for sample in samples]
+
+
+def test_every_prompt_gets_its_own_answer_in_order(sampler: Sampler) -> None:
+    """Prompts of unlike length share a batch, which pads the shorter ones, and come back in the order asked."""
+    together = sampler.answer([LONG, SHORT, LONG], GREEDY, seed=1)
+    alone = [sampler.answer([prompt], GREEDY, seed=1)[0] for prompt in (LONG, SHORT, LONG)]
+    assert texts(together) == texts(alone)
+    for sample, prompt in zip(together, (LONG, SHORT, LONG), strict=True):
+        assert sampler.tokenizer.decode(sample.prompt_ids) == prompt
+
+
+def test_equal_seeds_give_equal_answers_and_equal_prompts_unequal_ones(sampler: Sampler) -> None:
+    first = texts(sampler.answer([SHORT] * 4, WARM, seed=5))
+    assert texts(sampler.answer([SHORT] * 4, WARM, seed=5)) == first
+    assert texts(sampler.answer([SHORT] * 4, WARM, seed=6)) != first
+    assert len(set(first)) > 1
+
+
+def test_chance_elsewhere_is_left_alone(sampler: Sampler) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    sampler.answer([SHORT], WARM, seed=5)
+    assert torch.rand(1) == expected
+
+
+def test_an_answer_that_reaches_the_limit_is_cut_there(sampler: Sampler) -> None:
+    (sample,) = sampler.answer([SHORT], GREEDY, seed=1)
+    assert sample.is_cut
+    assert len(sample.answer_ids) == 6
+    (shorter,) = sampler.answer([SHORT], GREEDY.model_copy(update={"max_new_tokens": 3}), seed=1)
+    assert shorter.answer_ids == sample.answer_ids[:3]
+
+
+def test_an_answer_that_ends_keeps_its_end_token_and_nothing_after(tiny_base: BaseModel) -> None:
+    taught = Sampler.load(tiny_base, None, "float32")
+    teach(taught.model, taught.tokenizer, "Yes, of course.<|im_end|>", steps=60, learning_rate=1e-2)
+    patient = GREEDY.model_copy(update={"max_new_tokens": 60})
+    short, long = taught.answer([SHORT, LONG], patient, seed=1)
+    assert (short.text, short.is_cut, long.text) == ("Yes, of course.", False, "Yes, of course.")
+    eos = taught.tokenizer.eos_token_id
+    assert (short.answer_ids.count(eos), short.answer_ids[-1]) == (1, eos)
+
+
+def test_an_adapter_speaks_and_can_be_silenced(tiny_base: BaseModel, sampler: Sampler, tmp_path: Path) -> None:
+    pairs = [PreferencePair(SHORT, "Yes, of course.", "No, sorry.")] * 4
+    settings = TrainingSettings(dtype="float32", learning_rate=2e-2, epochs=6, lora_rank=8)
+    common = {
+        "base": tiny_base,
+        "parent": None,
+        "output": tmp_path,
+        "settings": settings,
+        "report": lambda _progress: None,
+    }
+    train_dpo(pairs, [], [], label_noise=0.0, **common)
+    adapted = Sampler.load(tiny_base, tmp_path, "float32")
+    (of_base,) = texts(sampler.answer([SHORT], GREEDY, seed=1))
+    assert texts(adapted.answer([SHORT], GREEDY, seed=1)) != [of_base]
+    with adapted.model.disable_adapter():
+        assert texts(adapted.answer([SHORT], GREEDY, seed=1)) == [of_base]
+
+
+def test_a_penalty_keeps_words_of_the_answer_from_coming_again_but_not_the_prompts(sampler: Sampler) -> None:
+    penalised = GREEDY.model_copy(update={"presence_penalty": 2.0, "max_new_tokens": 12})
+    free = GREEDY.model_copy(update={"max_new_tokens": 12})
+    (with_penalty,), (without,) = (sampler.answer([LONG], chosen, seed=1) for chosen in (penalised, free))
+    assert len(set(with_penalty.answer_ids)) > len(set(without.answer_ids))
+    assert with_penalty.answer_ids[0] == without.answer_ids[0], "the first word has nothing to repeat"
+
+
+def test_progress_counts_answers(sampler: Sampler) -> None:
+    seen: list[int] = []
+    one_word = GREEDY.model_copy(update={"max_new_tokens": 1})
+    sampler.answer([SHORT] * (BATCH_PROMPTS + 3), one_word, seed=1, on_progress=seen.append)
+    assert seen == [BATCH_PROMPTS, BATCH_PROMPTS + 3]
+    assert sampler.answer([], one_word, seed=1) == []
+
+
+def test_a_prompt_is_rendered_as_it_is_served(sampler: Sampler) -> None:
+    assert render([{"role": "user", "content": "Hi"}], sampler.tokenizer) == SHORT

@@ -1,0 +1,129 @@
+"""Several processes train as one does, on the same pairs; where one of them fails, the round fails with a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate import FullyShardedDataParallelPlugin
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from trl import DPOConfig
+
+from storage.adapters.files import WEIGHTS_FILE
+from storage.models.base_model import BaseModel
+from storage.settings import Settings, TrainingSettings
+from tests.trainer.training.test_dpo import PROMPT
+from trainer.errors import TrainerError
+from trainer.rounds.distributed import train_on_all
+from trainer.training.common import TrainingMetrics, training_options
+from trainer.training.dpo import PreferencePair, train_dpo
+
+pytestmark = pytest.mark.ranks
+
+NAMES = ("Ana", "Bo", "Cy", "Di", "Eve", "Flo", "Gus", "Hal", "Ida", "Jo", "Kit", "Lea")
+PAIRS = [
+    PreferencePair(PROMPT.format(name), "Yes, of course.", "No, sorry.", weight=0.5 + place / 10)
+    for place, name in enumerate(NAMES)
+]
+SETTINGS = TrainingSettings(
+    dtype="float32", learning_rate=5e-3, epochs=2, patience=2, lora_rank=4, lora_alpha=8, batch_size=4
+)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    settings: TrainingSettings
+
+    def train(self, **arguments: Any) -> TrainingMetrics:
+        return train_dpo(PAIRS[:8], PAIRS[8:10], PAIRS[10:], settings=self.settings, label_noise=0.0, **arguments)
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """What fails in the second process, while the first one waits for it."""
+
+    kills: bool
+
+    def train(self, **_arguments: Any) -> TrainingMetrics:
+        import torch.distributed
+
+        torch.distributed.init_process_group("gloo")
+        if os.environ["RANK"] == "1" and self.kills:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ["RANK"] == "1":
+            raise TrainerError("the loss stopped being a number at step 3: lower training.learning_rate")
+        torch.distributed.barrier()
+        raise AssertionError("the second process never gets here")
+
+
+def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetrics, dict[str, Any], list[str]]:
+    settings = SETTINGS.model_copy(update=changes)
+    phases: list[str] = []
+    metrics = train_on_all(
+        Lessons(settings),
+        Settings(training=settings),
+        base=base,
+        parent=None,
+        output=output,
+        report=lambda progress: phases.append(progress.phase),
+    )
+    return metrics, load_file(output / WEIGHTS_FILE), phases
+
+
+def test_two_processes_make_the_adapter_of_one(tiny_base: BaseModel, tmp_path: Path) -> None:
+    alone, weights, _ = train(tiny_base, tmp_path / "one")
+    together, shared, phases = train(tiny_base, tmp_path / "two", processes=2)
+    assert {"loading", "reference", "training", "evaluating"} <= set(phases)
+    assert (together.steps, together.pairs, together.epochs_trained) == (alone.steps, alone.pairs, alone.epochs_trained)
+    assert together.loss_curve == pytest.approx(alone.loss_curve, abs=1e-4)
+    assert together.holdout_margins == pytest.approx(alone.holdout_margins, abs=1e-3)
+    assert shared.keys() == weights.keys()
+    for name, weight in weights.items():
+        assert (shared[name] - weight).abs().max() < 1e-3, name
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
+        path.name for path in (tmp_path / "one").iterdir()
+    )
+
+
+@pytest.mark.parametrize(
+    ("kills", "says"),
+    [
+        (False, "the loss stopped being a number at step 3: lower training.learning_rate"),
+        (True, "process 1 of this round's training was killed by SIGKILL, probably because memory ran out"),
+    ],
+)
+def test_one_that_fails_ends_the_others(tiny_base: BaseModel, tmp_path: Path, kills: bool, says: str) -> None:
+    with pytest.raises(TrainerError, match=says):
+        train_on_all(
+            Doomed(kills),  # type: ignore[arg-type]
+            Settings(training=SETTINGS.model_copy(update={"processes": 2})),
+            base=tiny_base,
+            parent=None,
+            output=tmp_path,
+            report=lambda _progress: None,
+        )
+
+
+def test_shards_are_refused_without_gpus(tiny_base: BaseModel, tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match=r'"fsdp" needs GPUs, and this machine has none: set it to "ddp"'):
+        train(tiny_base, tmp_path, processes=2, parallelism="fsdp")
+
+
+def test_accelerate_understands_the_settings_of_shards(tmp_path: Path) -> None:
+    """Without a GPU accelerate does not shard, so this is all that can be seen of it here."""
+    settings = SETTINGS.model_copy(update={"processes": 2, "parallelism": "fsdp"})
+    options = training_options(tmp_path, settings, validates=True)
+    arguments = DPOConfig(**options | {"ddp_backend": None})  # there is nobody to talk to
+    plugin = FullyShardedDataParallelPlugin(**arguments.fsdp_plugin_args)
+    assert (plugin.fsdp_version, plugin.reshard_after_forward) == (2, True)
+    assert arguments.fsdp
+
+
+def test_a_step_must_be_shared_equally() -> None:
+    with pytest.raises(ValidationError, match=r"training\.batch_size = 4 cannot be shared by training\.processes = 3"):
+        Settings(training=TrainingSettings(processes=3))

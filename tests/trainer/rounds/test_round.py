@@ -1,0 +1,759 @@
+"""Rounds from the votes to a version: what is published, what is not, and what the round's row tells."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from storage.adapters.folder_store import AdapterStore
+from storage.database.columns import utc_now
+from storage.database.database import Database, open_database
+from storage.database.enums import Basis, GateVerdict, PairSource, RoundStatus, Split
+from storage.database.tables import ReplyRow, RoundRow
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.personalities.cards import Card
+from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
+from storage.privacy.consent import delete_member, give_consent, withdraw_consent
+from storage.releases.versions import Version, list_versions, promote, read_alias
+from storage.settings import Settings
+from storage.training.rounds import (
+    ManifestPair,
+    Round,
+    claim_round,
+    digest_manifest,
+    finish_round,
+    interrupt_rounds,
+    read_manifest,
+    read_voters,
+    renew_lease,
+    request_round,
+    require_round,
+)
+from storage.votes.corrections import withdraw
+from storage.votes.votes import Vote
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
+from tests.tiny_model import build_tiny_base
+from tests.trainer.evaluation.test_evaluate import teach
+from trainer.errors import TrainingDiverged
+from trainer.evaluation.sampling import Sampler
+from trainer.progress import Progress
+from trainer.rounds.round import ProgressLog, run_round
+
+WORKER = "here"
+
+
+@pytest.fixture
+def base(tiny_base: BaseModel) -> Path:
+    return tiny_base.path
+
+
+@pytest.fixture
+def revision(tiny_base: BaseModel) -> str:
+    return tiny_base.revision
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    database = open_database(settings)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def run(database: Database, settings: Settings) -> Callable[..., Round]:
+    """Ask for a round, run it in this process, and return how it ended."""
+
+    def run(settings: Settings = settings, requested_by: str = "admin") -> Round:
+        round_ = start(database, requested_by)
+        run_round(settings, round_.id)
+        return look(database, round_.id)
+
+    return run
+
+
+def start(database: Database, requested_by: str = "admin") -> Round:
+    with database.transaction() as session:
+        request_round(session, ensure_personality(session), requested_by)
+        round_ = claim_round(session, WORKER)
+        assert round_ is not None
+        # No trainer renews it here, however slow the machine is.
+        session.get_one(RoundRow, round_.id).lease_until = utc_now() + timedelta(hours=1)
+    return round_
+
+
+def look(database: Database, round_id: int) -> Round:
+    with database.snapshot() as session:
+        return require_round(session, round_id)
+
+
+def manifest_of(database: Database, round_: Round) -> list[ManifestPair]:
+    with database.snapshot() as session:
+        return read_manifest(session, round_.id)
+
+
+def crown(database: Database, version: Version) -> None:
+    """Make the version the champion, whatever the gate says of it."""
+    with database.transaction() as session:
+        generation = read_alias(session, version.personality_id).generation
+        promote(
+            session,
+            version.personality_id,
+            version,
+            expected_generation=generation,
+            by="admin",
+            reason="it is nicer",
+            override=True,
+        )
+
+
+def champion(database: Database) -> Version | None:
+    with database.snapshot() as session:
+        return read_alias(session, 1).version
+
+
+def seed(database: Database, work: Callable[[Session], object]) -> None:
+    with database.transaction() as session:
+        work(session)
+
+
+def versions(database: Database) -> list[Version]:
+    with database.transaction() as session:
+        return list_versions(session, ensure_personality(session))
+
+
+def published_folders(settings: Settings) -> list[str]:
+    folder = settings.data.directory / "adapters"
+    return sorted(path.name for path in folder.glob("[!.]*"))
+
+
+def test_votes_become_a_version_with_its_lineage(
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 6, base_revision=revision))
+    ended = run()
+    assert (ended.status, ended.reason) == (
+        RoundStatus.PUBLISHED,
+        "v1 learned from 5 pairs (1 held out); the gate has not enough evidence: "
+        "1 pair was held out of training, 8 are needed to tell whether it is better",
+    )
+    [version] = versions(database)
+    assert (version.name, version.parent_id, version.round_id) == ("v1", None, ended.id)
+    assert version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
+    assert version.metrics == ended.metrics
+    assert (version.metrics["objective"], version.metrics["pairs"], version.metrics["holdout_pairs"]) == ("dpo", 5, 1)
+    assert AdapterStore(settings.data.directory / "adapters").path(version.digest).is_dir()
+    assert published_folders(settings) == [version.digest]
+    manifest = manifest_of(database, ended)
+    assert champion(database) is None, "only an admin promotes"
+    assert [line.split for line in manifest] == [Split.TRAIN] * 5 + [Split.HOLDOUT]
+    assert {line.source for line in manifest} == {PairSource.SIBLINGS}
+    assert ended.manifest_digest == digest_manifest(manifest)
+
+
+def test_a_round_tells_what_it_made_of_the_votes(database: Database, revision: str, run: Callable[..., Round]) -> None:
+    def write(session: Session) -> None:
+        add_siblings(session, 6, base_revision=revision)
+        reply = add_reply(session, prompt="corrected", base_revision=revision)
+        add_correction(session, reply, "better", author_id=CAROL)
+
+    seed(database, write)
+    ended = run()
+    evidence = ended.evidence
+    assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "preference_auc", "notes"}
+    assert (evidence["votes"], evidence["voters"], evidence["preference_auc"]) == (12, 2, None)
+    assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
+    assert "from siblings" in ended.reason
+    told = json.dumps([evidence, ended.gate, ended.metrics, ended.settings])
+    for member in (BOB, CAROL):
+        assert re.search(rf"(?<![\d.]){member}(?![\d.])", told) is None
+    with database.snapshot() as session:
+        voters = read_voters(session, ended.id)
+        expected = set(pseudonyms_of(session, BOB, CAROL))
+    assert {voter.pseudonym for voter in voters} == expected
+    assert sum(voter.share for voter in voters) == pytest.approx(1)
+
+
+def test_the_next_round_goes_on_from_the_champion(database: Database, revision: str, run: Callable[..., Round]) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    run()
+    [first] = versions(database)
+    crown(database, first)
+    seed(database, lambda session: add_siblings(session, 6, base_revision=revision))
+    ended = run()
+    second = versions(database)[0]
+    assert ended.parent_version_id == first.id
+    assert (second.name, second.parent_id) == ("v2", first.id)
+    assert second.digest != first.digest
+
+
+def test_a_line_of_rounds_repeats_old_lessons_and_learns_nothing_twice(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    replaying = tiny_settings(settings.data.directory, base, pairs={"replay_share": 0.5}, holdout_share=0.25)
+    seed(database, lambda session: add_siblings(session, 8, base_revision=revision))
+    first = run(replaying)
+    crown(database, versions(database)[0])
+    nothing_new = run(replaying)
+    assert nothing_new.status is RoundStatus.SKIPPED
+    assert nothing_new.reason.startswith("0 pairs to learn from that v1 does not know beside 2 held out, 2 needed")
+    seed(database, lambda session: add_more_siblings(session, 4, revision))
+    second = run(replaying)
+    old, new = manifest_of(database, first), manifest_of(database, second)
+    trained = {rows(line) for line in old if line.split is Split.TRAIN}
+    held_out = {rows(line) for line in old if line.split is Split.HOLDOUT}
+    replayed = {rows(line) for line in new if line.replayed}
+    assert replayed
+    assert replayed <= trained
+    assert not {rows(line) for line in new if not line.replayed} & trained
+    assert held_out <= {rows(line) for line in new if line.split is Split.HOLDOUT}
+    assert len(replayed) == len([line for line in new if line.split is Split.TRAIN and not line.replayed])
+    assert f"{len(replayed)} from earlier rounds" in second.reason
+
+
+def rows(line: ManifestPair) -> tuple[int | None, int | None, int | None]:
+    return line.chosen_reply_id, line.rejected_reply_id, line.correction_id
+
+
+def add_more_siblings(session: Session, count: int, revision: str) -> None:
+    for i in range(count):
+        for answer, value in (("a good one", Vote.UP), ("a bad one", Vote.DOWN)):
+            reply = add_reply(session, prompt=f"<|user|>more {i}<|bot|>", answer=answer, base_revision=revision)
+            vote(session, reply, BOB, value)
+
+
+def test_the_same_pairs_and_settings_give_the_same_adapter(
+    database: Database, revision: str, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    first, second = run(), run()
+    assert first.manifest_digest == second.manifest_digest
+    newer, older = versions(database)
+    assert newer.digest == older.digest
+
+
+def test_too_few_pairs_are_skipped_with_the_number_needed(
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 1, base_revision=revision))
+    ended = run()
+    assert ended.status is RoundStatus.SKIPPED
+    assert ended.reason.startswith("1 pair to learn from, 2 needed: suggest better answers")
+    assert "live chat does not count" in ended.reason
+    assert versions(database) == []
+    assert published_folders(settings) == []
+
+
+# The gate
+
+
+def lenient(settings: Settings, base: Path, **more: Any) -> Settings:
+    """Return settings of a round that learns much and holds out half, which the gate passes."""
+    training = {"holdout_share": 0.5, "learning_rate": 0.02, "epochs": 4.0}
+    return tiny_settings(settings.data.directory, base, **training | more)
+
+
+def test_a_version_that_its_voters_prefer_passes_and_waits_for_an_admin(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    ended = run(lenient(settings, base))
+    [version] = versions(database)
+    assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
+    assert ended.reason == ("v1 learned from 10 pairs (10 held out) and passed the gate: promote it to let it answer")
+    assert ended.gate["verdict"] == "pass"
+    checks = {check["name"]: check for check in ended.gate["checks"]}
+    assert checks["held-out pairs"]["sentence"].startswith("in 10 of 10 held-out pairs it leans to the voters' choice")
+    assert champion(database) is None
+
+
+def test_what_passed_is_released_by_itself_only_where_the_settings_say_so(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    automatic = lenient(settings, base, release={"auto_promote": True})
+    ended = run(automatic)
+    released = champion(database)
+    assert released is not None
+    assert (released.round_id, released.verdict) == (ended.id, GateVerdict.PASS)
+    assert ended.reason == "v1 learned from 10 pairs (10 held out) and passed the gate; v1 answers from now on"
+
+
+def test_a_round_says_that_what_passed_is_tried_as_a_canary_and_that_the_next_version_waits(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    cautious = lenient(settings, base, release={"auto_promote": True, "canary_share": 0.25})
+    first, second = run(cautious), run(cautious)
+    assert first.reason.endswith("passed the gate; v1 answers 25% of conversations as a canary")
+    assert second.reason.endswith("passed the gate; v2 waits for an admin: a canary of v1 is running")
+    assert champion(database) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "sentence"),
+    [
+        pytest.param(
+            {"max_divergence": 1e-12},
+            GateVerdict.FAIL,
+            "v1 learned from 10 pairs (10 held out) and did not pass the gate: answers moved",
+            id="fail",
+        ),
+        pytest.param(
+            {"gate": {"min_holdout_pairs": 11}},
+            GateVerdict.NOT_ENOUGH_EVIDENCE,
+            "v1 learned from 10 pairs (10 held out); the gate has not enough evidence: 10 pairs were held out",
+            id="not enough evidence",
+        ),
+    ],
+)
+def test_what_did_not_pass_is_kept_and_never_released_by_itself(
+    database: Database,
+    revision: str,
+    settings: Settings,
+    base: Path,
+    run: Callable[..., Round],
+    changes: dict[str, Any],
+    verdict: GateVerdict,
+    sentence: str,
+) -> None:
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    ended = run(lenient(settings, base, release={"auto_promote": True}, **changes))
+    [version] = versions(database)
+    assert (ended.status, version.verdict, ended.gate["verdict"]) == (RoundStatus.PUBLISHED, verdict, verdict)
+    assert ended.reason.startswith(sentence)
+    assert any(check["outcome"] == verdict for check in ended.gate["checks"])
+    assert champion(database) is None
+
+
+@pytest.fixture(scope="module")
+def eloquent(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A tiny base that answers in a whole sentence."""
+    folder = tmp_path_factory.mktemp("eloquent")
+    tiny = build_tiny_base(folder / "tiny")
+    sampler = Sampler.load(resolve_base_model(str(tiny), folder / "first"), None, "float32")
+    teach(sampler.model, sampler.tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
+    sampler.model.save_pretrained(tiny)
+    return resolve_base_model(str(tiny), folder / "data")
+
+
+def test_a_version_that_only_repeats_itself_is_not_kept_whoever_wants_it(
+    database: Database, settings: Settings, eloquent: BaseModel, run: Callable[..., Round]
+) -> None:
+    def want_repetition(session: Session) -> None:
+        for i in range(12):
+            prompt = f"<|im_start|>user\nHow are you today, {i}?<|im_end|>\n<|im_start|>assistant\n"
+            reply = add_reply(session, prompt=prompt, answer="I am fine, thank you.", base_revision=eloquent.revision)
+            add_correction(session, reply, "warm " * 20, author_id=CAROL)
+
+    seed(database, want_repetition)
+    greedy = tiny_settings(
+        settings.data.directory,
+        eloquent.path,
+        release={"auto_promote": True},
+        pairs={"correction_samples": 0},
+        gate={"max_degenerate_excess": 0.2},
+        learning_rate=0.005,
+        epochs=16.0,
+    )
+    sampling = greedy.generation.model_copy(update={"max_new_tokens": 24, "presence_penalty": 0.0})
+    ended = run(greedy.model_copy(update={"generation": sampling}))
+    assert ended.status is RoundStatus.REJECTED
+    assert ended.reason.startswith("the new version is broken and is not kept: ")
+    assert ended.metrics["degenerate_share"] > ended.metrics["degenerate_share_base"] + 0.5
+    assert ended.gate["verdict"] == "fail"
+    assert versions(database) == []
+    assert published_folders(settings) == []
+    assert champion(database) is None
+
+
+def test_a_version_without_numbers_is_not_kept_either(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    """The last step of all breaks the weights, so that no loss tells it any more."""
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    ended = run(tiny_settings(settings.data.directory, base, learning_rate=1e30, release={"auto_promote": True}))
+    assert ended.status is RoundStatus.REJECTED
+    assert ended.reason.startswith("the new version is broken and is not kept: not a number: ")
+    assert ended.metrics["retention_loss_ratio"] is None
+    assert versions(database) == []
+    assert published_folders(settings) == []
+
+
+def test_a_mistake_in_a_suite_stops_the_round_before_it_trains(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round], tmp_path: Path
+) -> None:
+    suite = tmp_path / "house rules.jsonl"
+    suite.write_text('{"id": "a", "prompt": "Hi", "must": ["hi"]}\n{"id": "b", "prompt": "Hi"\n', encoding="utf-8")
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    ended = run(tiny_settings(settings.data.directory, base, gate={"suites": (suite,)}))
+    assert ended.status is RoundStatus.FAILED
+    assert f"{suite}, line 2" in ended.reason
+    assert (ended.progress["phase"], ended.manifest_digest) == ("gathering", None)
+    assert published_folders(settings) == []
+
+
+# Objectives
+
+
+def test_single_votes_are_enough_for_kto(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    def vote_on_each(session: Session) -> None:
+        for i in range(8):
+            reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer=f"ok {i}", base_revision=revision)
+            vote(session, reply, BOB, Vote.UP if i % 2 else Vote.DOWN)
+
+    seed(database, vote_on_each)
+    ended = run(tiny_settings(settings.data.directory, base, objective="kto"))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+    assert ended.reason.startswith("v1 learned from 7 rated answers (1 held out)")
+    manifest = manifest_of(database, ended)
+    assert {line.source for line in manifest} == {PairSource.SINGLE}
+    assert all((line.chosen_reply_id is None) != (line.rejected_reply_id is None) for line in manifest)
+    assert (ended.metrics["objective"], ended.metrics["pairs"], ended.metrics["holdout_pairs"]) == ("kto", 7, 1)
+    assert ended.evidence["pairs_by_source"] == {"single": 7}
+
+
+def test_kto_is_judged_on_held_out_siblings_where_there_are_any(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
+    ended = run(lenient(settings, base, objective="kto"))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+    lines = manifest_of(database, ended)
+    held_out = [line.source for line in lines if line.split is Split.HOLDOUT]
+    assert held_out == [PairSource.SIBLINGS] * 10 + [PairSource.SINGLE] * 20
+    assert (ended.metrics["pairs"], ended.metrics["holdout_pairs"]) == (20, 10)
+    (check,) = [check for check in ended.gate["checks"] if check["name"] == "held-out pairs"]
+    assert "of 10 held-out pairs it leans" in check["sentence"]
+
+
+def test_kto_stops_when_its_validation_answers_get_worse(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 8, base_revision=revision))
+    learning = {"objective": "kto", "holdout_share": 0.3, "learning_rate": 0.05, "epochs": 12.0, "patience": 1}
+    ended = run(tiny_settings(settings.data.directory, base, **learning))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+    assert ended.metrics["epochs_trained"] < 12
+    assert {line.split for line in manifest_of(database, ended)} == {Split.TRAIN, Split.VALIDATION, Split.HOLDOUT}
+
+
+def test_single_votes_of_one_kind_are_skipped(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    def like_all(session: Session) -> None:
+        for i in range(4):
+            vote(session, add_reply(session, prompt=f"p{i}", base_revision=revision), BOB, Vote.UP)
+
+    seed(database, like_all)
+    ended = run(tiny_settings(settings.data.directory, base, objective="kto"))
+    assert (ended.status, ended.reason) == (
+        RoundStatus.SKIPPED,
+        "KTO needs both kinds of answers, and all 3 beside 1 held out are liked: vote on disliked ones too",
+    )
+
+
+def add_quarrels(session: Session, revision: str, *, agreeing: int) -> None:
+    """Add answers without siblings that two members like, or like and dislike: they make no pair."""
+    for i in range(6):
+        reply = add_reply(session, prompt=f"<|user|>quarrel {i}<|bot|>", base_revision=revision)
+        vote(session, reply, ALICE, Vote.UP)
+        vote(session, reply, CAROL, Vote.UP if i < agreeing else Vote.DOWN)
+
+
+@pytest.mark.parametrize(("objective", "matters"), [("robust", True), ("dpo", False)])
+def test_how_much_members_disagree_reaches_the_robust_objective_alone(
+    database: Database,
+    revision: str,
+    settings: Settings,
+    base: Path,
+    run: Callable[..., Round],
+    objective: str,
+    matters: bool,
+) -> None:
+    configured = tiny_settings(settings.data.directory, base, objective=objective, epochs=3.0)
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    calm = run(configured)
+    seed(database, lambda session: add_quarrels(session, revision, agreeing=4))
+    loud = run(configured)
+    assert calm.manifest_digest == loud.manifest_digest
+    assert calm.metrics["objective"] == objective
+    newer, older = versions(database)
+    assert (newer.digest != older.digest) == matters
+
+
+@pytest.mark.parametrize("objective", ["robust", "dpo"])
+def test_members_who_agree_on_nothing_do_not_stop_a_round(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round], objective: str
+) -> None:
+    seed(database, lambda session: add_siblings(session, 4, base_revision=revision))
+    seed(database, lambda session: add_quarrels(session, revision, agreeing=0))
+    ended = run(tiny_settings(settings.data.directory, base, objective=objective))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+
+
+def test_lone_votes_become_a_version(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    def vote_on_each(session: Session) -> None:
+        for i in range(16):
+            answer = "Yes, of course, it is warm and good." if i % 2 else "No"
+            reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer=answer, base_revision=revision)
+            vote(session, reply, BOB, Vote.UP if i % 2 else Vote.DOWN)
+
+    seed(database, vote_on_each)
+    pairs = {"lone_votes": True, "lone_vote_samples": 2}
+    ended = run(tiny_settings(settings.data.directory, base, pairs=pairs))
+    assert ended.status is RoundStatus.PUBLISHED, ended.reason
+    assert ended.evidence["preference_auc"] > 0.9
+    assert {line.source for line in manifest_of(database, ended)} == {PairSource.LONE_VOTE}
+    with database.snapshot() as session:
+        (voter,) = read_voters(session, ended.id)
+        (bob,) = pseudonyms_of(session, BOB)
+    assert (voter.pseudonym, voter.share, voter.influence) == (bob, 1.0, 1.0)
+
+
+# What goes wrong
+
+
+def test_a_round_that_breaks_says_so_in_a_sentence(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    ended = run(tiny_settings(settings.data.directory, settings.data.directory / "nowhere"))
+    assert ended.status is RoundStatus.FAILED
+    assert "model.base" in ended.reason
+    ended = run(tiny_settings(settings.data.directory, base, learning_rate=1e30, epochs=9.0))
+    assert (ended.status, ended.reason[:30]) == (RoundStatus.FAILED, str(TrainingDiverged(2))[:30])
+    assert published_folders(settings) == []
+
+
+def test_a_champion_whose_files_are_damaged_stops_the_round(
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    run()
+    [version] = versions(database)
+    crown(database, version)
+    seed(database, lambda session: add_more_siblings(session, 3, revision))
+    weights = settings.data.directory / "adapters" / version.digest / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    ended = run()
+    assert ended.status is RoundStatus.FAILED
+    assert "truncated or altered" in ended.reason
+    assert len(versions(database)) == 1
+
+
+def test_a_host_without_cards_takes_them_from_the_database(
+    database: Database, revision: str, settings: Settings, run: Callable[..., Round]
+) -> None:
+    def prepare(session: Session) -> None:
+        add_siblings(session, 2, base_revision=revision)
+        create_personality(session, "pirate", Card(system_prompt="Arr."), by="grace")
+
+    seed(database, prepare)
+    elsewhere = settings.personalities.model_copy(update={"directory": settings.data.directory / "nowhere"})
+    assert run(settings.model_copy(update={"personalities": elsewhere})).status is RoundStatus.PUBLISHED
+    with database.snapshot() as session:
+        known = list_personalities(session, archived=None)
+    assert [(who.name, who.card.system_prompt, who.archived_at) for who in known] == [
+        ("default", "", None),
+        ("pirate", "Arr.", None),
+    ]
+
+
+def test_a_trainer_with_another_base_than_the_bots_says_so(database: Database, run: Callable[..., Round]) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision="f" * 16))
+    ended = run()
+    assert ended.status is RoundStatus.SKIPPED
+    assert f"the newest answers are of a base of revision {'f' * 16}, and this trainer has tiny (" in ended.reason
+    assert ended.reason.endswith("set model.base on its host to what the bot uses")
+
+
+def test_a_round_ended_by_somebody_else_publishes_nothing(
+    database: Database, revision: str, settings: Settings
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    round_ = start(database)
+    seed(database, lambda session: finish_round(session, round_.id, RoundStatus.INTERRUPTED, "stopped"))
+    run_round(settings, round_.id)
+    assert look(database, round_.id).status is RoundStatus.INTERRUPTED
+    assert versions(database) == []
+    assert published_folders(settings) == []
+
+
+def test_a_round_ended_while_it_trains_stops_and_publishes_nothing(
+    database: Database, revision: str, settings: Settings, base: Path
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    round_ = start(database)
+    endless = tiny_settings(settings.data.directory, base, epochs=100_000.0)
+    thread = threading.Thread(target=run_round, args=(endless, round_.id))
+    thread.start()
+    while look(database, round_.id).progress.get("phase") != "training":
+        assert thread.is_alive()
+        time.sleep(0.02)
+    seed(database, lambda session: finish_round(session, round_.id, RoundStatus.INTERRUPTED, "stopped"))
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert look(database, round_.id).reason == "stopped"
+    assert published_folders(settings) == []
+
+
+@pytest.mark.parametrize("in_time", [True, False], ids=["renewed", "ended by another trainer"])
+def test_a_round_whose_lease_ran_out_publishes_only_once_it_is_renewed(
+    database: Database, revision: str, settings: Settings, in_time: bool
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    round_ = start(database)
+    with database.transaction() as session:
+        session.get_one(RoundRow, round_.id).lease_until = utc_now() - timedelta(seconds=1)
+    thread = threading.Thread(target=run_round, args=(settings, round_.id))
+    thread.start()
+    while look(database, round_.id).progress.get("phase") != "publishing":
+        assert thread.is_alive()
+        time.sleep(0.02)
+    time.sleep(0.3)  # it has tried to end the round, and waits
+    assert look(database, round_.id).is_open
+    assert versions(database) == []
+    seed(database, lambda session: renew_lease(session, round_.id) if in_time else interrupt_rounds(session, "other"))
+    thread.join(timeout=30)
+    assert look(database, round_.id).status is (RoundStatus.PUBLISHED if in_time else RoundStatus.INTERRUPTED)
+    assert len(versions(database)) == in_time
+
+
+def test_a_version_whose_round_was_ended_at_the_last_moment_gets_no_row(
+    database: Database, revision: str, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    end_it = "CREATE TRIGGER late AFTER INSERT ON versions BEGIN UPDATE rounds SET status = 'interrupted'; END"
+    seed(database, lambda session: session.execute(text(end_it)))
+    run()
+    assert versions(database) == []
+
+
+def test_answers_without_a_basis_are_never_trained_on(
+    database: Database, revision: str, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 3, base_revision=revision))
+    with database.transaction() as session:
+        for row in session.scalars(select(ReplyRow)):
+            row.basis = None
+    assert run().reason.startswith("0 pairs")
+
+
+def test_live_chat_is_trained_on_only_with_permission_and_consent(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    def chat(session: Session) -> None:
+        for i in range(2):
+            prompt = f"<|user|>a private joke {i}<|bot|>"
+            for answer, value in (("ha", Vote.UP), ("no", Vote.DOWN)):
+                reply = add_reply(
+                    session,
+                    prompt=prompt,
+                    answer=answer,
+                    basis=Basis.LIVE_CHAT,
+                    speakers=(ALICE, BOB),
+                    base_revision=revision,
+                )
+                vote(session, reply, CAROL, value)
+
+    seed(database, chat)
+    seed(database, lambda session: give_consent(session, ALICE))
+    seed(database, lambda session: give_consent(session, BOB))
+    permitted = tiny_settings(
+        settings.data.directory, base, discord_training_permission=True, votes={"membership_days": 0}
+    )
+    assert run().reason.startswith("0 pairs")
+    assert run(permitted).status is RoundStatus.PUBLISHED
+    seed(database, lambda session: withdraw_consent(session, BOB))
+    assert run(permitted).reason.startswith("0 pairs")
+
+
+def test_a_withdrawn_correction_is_not_trained_on(database: Database, revision: str, run: Callable[..., Round]) -> None:
+    ids: list[int] = []
+
+    def suggest_three(session: Session) -> None:
+        for i in range(3):
+            reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer="wrong", base_revision=revision)
+            ids.append(add_correction(session, reply, f"right {i}"))
+
+    seed(database, suggest_three)
+    seed(database, lambda session: withdraw(session, ids[0], BOB))
+    ended = run()
+    manifest = manifest_of(database, ended)
+    assert ended.status is RoundStatus.PUBLISHED
+    assert {line.correction_id for line in manifest} == set(ids[1:])
+
+
+def test_a_version_that_learned_from_deleted_data_is_marked(
+    database: Database, revision: str, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    run()
+    seed(database, lambda session: delete_member(session, BOB))
+    assert [version.trained_on_deleted_data for version in versions(database)] == [True]
+    assert run().reason.startswith("0 pairs")
+
+
+def test_a_scheduled_round_without_anything_new_is_skipped(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
+    first = run(requested_by="schedule")
+    assert first.status is RoundStatus.PUBLISHED
+    again = run(requested_by="schedule")
+    assert (again.status, again.reason) == (
+        RoundStatus.SKIPPED,
+        f"no new votes or corrections since round {first.id}, which trained on the same pairs",
+    )
+    other = tiny_settings(settings.data.directory, base, beta=0.5)
+    assert run(other, requested_by="schedule").status is RoundStatus.PUBLISHED
+    assert run(requested_by="admin").status is RoundStatus.PUBLISHED
+
+
+def test_progress_is_written_by_phase_and_about_once_a_second(database: Database) -> None:
+    round_ = start(database)
+    report = ProgressLog(database, round_.id)
+    report(Progress("training", step=1, steps=9, loss=0.7, seconds_left=8.0))
+    report(Progress("training", step=2, steps=9, loss=0.6, seconds_left=7.0))
+    assert look(database, round_.id).progress == {
+        "phase": "training",
+        "step": 1,
+        "steps": 9,
+        "loss": 0.7,
+        "seconds_left": 8.0,
+    }
+    report(Progress("judging"))
+    assert look(database, round_.id).progress["phase"] == "judging"
+
+
+def test_a_version_says_how_many_pairs_were_held_out_and_left_out(
+    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
+) -> None:
+    def one_long_answer(session: Session) -> None:
+        add_siblings(session, 5, base_revision=revision)
+        reply = add_reply(session, prompt="<|user|>a long story<|bot|>", base_revision=revision)
+        add_correction(session, reply, "once upon a time " * 40)
+
+    seed(database, one_long_answer)
+    ended = run(tiny_settings(settings.data.directory, base, pairs={"correction_samples": 0}))
+    assert ended.metrics["pairs"] + ended.metrics["holdout_pairs"] == 5
+    assert "1 left out as longer than training.max_tokens" in ended.reason
+
+
+def test_answers_of_another_base_are_not_trained_on(database: Database, run: Callable[..., Round]) -> None:
+    seed(database, lambda session: add_siblings(session, 6, base_revision="f" * 16))
+    assert run().reason.startswith("0 pairs")

@@ -1,0 +1,406 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from storage.adapters.folder_store import AdapterStore
+from storage.errors import AdapterError
+from storage.models.adapter_checks import require_base
+from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.settings import TrainingSettings
+from tests.tiny_model import build_tiny_base
+from tests.trainer.training.logps import answer_logp, log_ratio
+from trainer.errors import TrainerError, TrainingDiverged
+from trainer.progress import Progress
+from trainer.training.common import TrainingMetrics, cpu_threads, micro_batch, thin
+from trainer.training.dpo import MAX_LABEL_NOISE, PreferencePair, pair_rows, train_dpo
+
+SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8)
+PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
+PAIRS = [
+    PreferencePair(PROMPT.format(name), "Yes, of course.", "No, sorry.") for name in ("Ana", "Bo", "Cy", "Di", "Eve")
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> BaseModel:
+    folder = tmp_path_factory.mktemp("base")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+
+
+def train(
+    base: BaseModel,
+    output: Path,
+    *,
+    train=PAIRS[:4],
+    validation=(),
+    holdout=(),
+    parent=None,
+    settings=SETTINGS,
+    label_noise=0.0,
+    report=None,
+) -> TrainingMetrics:  # type: ignore[no-untyped-def]
+    return train_dpo(
+        train,
+        validation,
+        holdout,
+        base=base,
+        parent=parent,
+        output=output,
+        settings=settings,
+        label_noise=label_noise,
+        report=report or (lambda _progress: None),
+    )
+
+
+def margin(base: BaseModel, policy: Path, reference: Path | None, pair: PreferencePair) -> float:
+    chosen, rejected = (
+        log_ratio(base, policy, reference, pair.prompt, answer) for answer in (pair.chosen, pair.rejected)
+    )
+    return SETTINGS.beta * (chosen - rejected)
+
+
+def test_adapter_moves_and_the_base_does_not(base, tmp_path):
+    before = (base.path / "model.safetensors").read_bytes()
+    train(base, tmp_path / "out")
+    weights = load_file(tmp_path / "out" / WEIGHTS_FILE)
+    assert all("lora_" in name for name in weights)
+    assert all(tensor.abs().sum() > 0 for name, tensor in weights.items() if "lora_B" in name)
+    assert (base.path / "model.safetensors").read_bytes() == before
+
+
+def test_only_the_trained_adapter_is_written_and_can_be_published(base, tmp_path):
+    store = AdapterStore(tmp_path / "store")
+    with store.stage() as staging:
+        train(base, staging)
+        digest = store.publish(staging)
+    require_base(store.path(digest), base)
+
+
+def test_adapter_does_not_fit_another_base(base, tmp_path):
+    train(base, tmp_path / "out")
+    other = BaseModel("other", base.path, "0" * 16, "GemmaForCausalLM")
+    with pytest.raises(AdapterError, match="not on other"):
+        require_base(tmp_path / "out", other)
+
+
+def test_easy_preference_is_learnt_and_carries_to_held_out_prompts(base, tmp_path):
+    losses = []
+    metrics = train(
+        base,
+        tmp_path / "out",
+        holdout=PAIRS[4:],
+        report=lambda progress: losses.append(progress.loss) if progress.loss is not None else None,
+    )
+    assert losses[-1] < losses[0]
+    assert metrics.train_loss == pytest.approx(sum(losses) / len(losses), rel=1e-3)
+    assert (metrics.pairs, metrics.holdout_pairs, metrics.steps, metrics.left_out) == (4, 1, 3, 0)
+    assert metrics.holdout_accuracy == 1.0
+    assert metrics.holdout_margin is not None
+    assert metrics.holdout_margin == pytest.approx(margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
+
+
+def test_parent_is_the_reference_of_the_next_round(base, tmp_path):
+    train(base, tmp_path / "first")
+    metrics = train(base, tmp_path / "second", holdout=PAIRS[4:], parent=tmp_path / "first")
+    to_parent = margin(base, tmp_path / "second", tmp_path / "first", PAIRS[4])
+    to_base = margin(base, tmp_path / "second", None, PAIRS[4])
+    assert metrics.holdout_margin == pytest.approx(to_parent, abs=1e-4)
+    assert to_base > to_parent + 0.01
+    assert sorted(path.name for path in (tmp_path / "second").iterdir() if path.is_dir()) == []
+
+
+def test_parent_is_left_as_it_was(base, tmp_path):
+    train(base, tmp_path / "first")
+    before = (tmp_path / "first" / WEIGHTS_FILE).read_bytes()
+    train(base, tmp_path / "second", parent=tmp_path / "first")
+    assert (tmp_path / "first" / WEIGHTS_FILE).read_bytes() == before
+    assert (tmp_path / "second" / WEIGHTS_FILE).read_bytes() != before
+
+
+def test_same_pairs_and_seed_give_the_same_bytes(base, tmp_path):
+    train(base, tmp_path / "a")
+    torch.rand(3)  # whatever ran before must not matter
+    train(base, tmp_path / "b")
+    train(base, tmp_path / "c", settings=SETTINGS.model_copy(update={"seed": 18}))
+    first, again, other = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in "abc")
+    assert first == again != other
+
+
+def test_loss_is_hand_computed_dpo_plus_likelihood(base, tmp_path):
+    losses = []
+    pair = PAIRS[0]
+    train(
+        base,
+        tmp_path / "out",
+        train=[pair],
+        settings=SETTINGS.model_copy(update={"epochs": 1, "sft_weight": 0.5}),
+        report=lambda progress: losses.append(progress.loss),
+    )
+    tokens = len(load_tokenizer(base)(pair.chosen)["input_ids"]) + 1
+    # At the start policy and reference agree, so the DPO term is -log(sigmoid(0)) = log 2.
+    expected = 0.6931 - 0.5 * answer_logp(base, None, pair.prompt, pair.chosen) / tokens
+    assert next(loss for loss in losses if loss is not None) == pytest.approx(expected, abs=1e-3)
+
+
+def test_every_pair_of_a_step_counts_by_its_own_weight(base, tmp_path):
+    """Prompts and answers of unequal length share batches, and the last step of a pass is shorter than the others."""
+    settings = SETTINGS.model_copy(update={"epochs": 1, "batch_size": 4, "learning_rate": 1e-9})
+    pairs = [
+        PreferencePair(PROMPT.format("Ana " * (1 + index)), "Yes. " * (1 + 2 * index), "No.", weight)
+        for index, weight in enumerate((0.25, 1.0, 2.0, 0.5, 3.0))
+    ]
+    expected = []
+    for pair in pairs:
+        tokens = len(load_tokenizer(base)(pair.chosen)["input_ids"]) + 1
+        expected.append(pair.weight * (math.log(2) - answer_logp(base, None, pair.prompt, pair.chosen) / tokens))
+    first, second = train(base, tmp_path / "out", train=pairs, settings=settings).loss_curve
+    assert 4 * first + second == pytest.approx(sum(expected), rel=1e-4)
+
+
+def test_long_pairs_are_computed_one_by_one_with_the_same_result(base, tmp_path):
+    """The longest row decides how many pairs are computed at once, so that memory stays within bounds."""
+    long = PreferencePair(PAIRS[4].prompt, "Yes. " * 130, "No.")
+    patient = SETTINGS.model_copy(update={"patience": 9})
+    at_once = train(base, tmp_path / "at once", validation=PAIRS[4:], settings=patient)
+    one_by_one = train(base, tmp_path / "one by one", validation=[*PAIRS[4:], long], settings=patient)
+    assert one_by_one.left_out == 0
+    assert one_by_one.loss_curve == pytest.approx(at_once.loss_curve, rel=1e-4)
+
+
+def test_as_many_items_are_computed_at_once_as_divide_the_step_and_fit():
+    assert [micro_batch(4, tokens) for tokens in (1, 256, 257, 512, 513, 5000)] == [4, 4, 2, 2, 1, 1]
+    assert [micro_batch(6, tokens) for tokens in (200, 400, 600)] == [3, 2, 1]
+    assert [micro_batch(8, tokens, 4) for tokens in (100, 200, 5000)] == [8, 4, 4]
+    assert [micro_batch(6, 5000, 4), micro_batch(10, 5000, 4), micro_batch(2, 5000, 4)] == [6, 5, 2]
+
+
+def robust_loss(margin: float, noise: float) -> float:
+    """Chowdhury et al. 2024 (arXiv 2403.00409): unbiased where a share `noise` of pairs is the wrong way round."""
+
+    def loss(margin: float) -> float:
+        return math.log1p(math.exp(-margin))
+
+    return ((1 - noise) * loss(margin) - noise * loss(-margin)) / (1 - 2 * noise)
+
+
+@pytest.mark.parametrize(("noise", "used"), [(0.0, 0.0), (0.2, 0.2), (0.5, MAX_LABEL_NOISE)])
+def test_robust_loss_is_the_hand_computed_one(base, tmp_path, noise, used):
+    """The second step's loss follows from the margin after the first, where policy and reference differ."""
+    robust = SETTINGS.model_copy(update={"objective": "robust", "sft_weight": 0, "learning_rate": 5e-2})
+    after = {
+        steps: train(
+            base,
+            tmp_path / f"{steps} steps",
+            train=PAIRS[:1],
+            holdout=PAIRS[:1],
+            settings=robust.model_copy(update={"epochs": steps}),
+            label_noise=noise,
+        )
+        for steps in (1, 2)
+    }
+    assert after[1].objective == "robust"
+    assert after[1].holdout_margin is not None
+    assert after[1].holdout_margin > 0.2
+    assert after[2].loss_curve[1] == pytest.approx(robust_loss(after[1].holdout_margin, used), abs=1e-4)
+
+
+def test_robust_training_keeps_the_likelihood_term(base, tmp_path):
+    robust = SETTINGS.model_copy(update={"objective": "robust", "epochs": 1, "sft_weight": 0.5})
+    metrics = train(base, tmp_path / "robust", settings=robust, label_noise=0.2)
+    assert metrics.train_loss > 1.0  # -log(sigmoid(0)) alone is 0.69
+
+
+def test_label_noise_changes_nothing_without_the_robust_objective(base, tmp_path):
+    train(base, tmp_path / "a")
+    assert train(base, tmp_path / "b", label_noise=0.3).objective == "dpo"
+    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("noise", [-0.1, 0.6, float("nan")])
+def test_label_noise_that_is_none_is_refused(base, tmp_path, noise):
+    with pytest.raises(ValueError, match="label_noise"):
+        train(base, tmp_path / "out", label_noise=noise)
+
+
+def test_same_pairs_and_seed_give_the_same_bytes_with_the_robust_objective(base, tmp_path):
+    robust = SETTINGS.model_copy(update={"objective": "robust", "patience": 1})
+    for name in "ab":
+        train(base, tmp_path / name, validation=PAIRS[4:], settings=robust, label_noise=0.1)
+        torch.rand(3)
+    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+
+
+AGAINST = [PreferencePair(pair.prompt, pair.rejected, pair.chosen) for pair in PAIRS[4:]]
+
+
+@pytest.mark.parametrize(("patience", "steps"), [(1, 2), (2, 3), (9, 4)])
+def test_training_ends_when_validation_gets_worse_and_the_best_pass_is_kept(base, tmp_path, patience, steps):
+    """Every pass makes pairs that ask for the opposite worse, so the first pass is the best."""
+    long = SETTINGS.model_copy(update={"epochs": 4, "sft_weight": 0, "patience": patience})
+    metrics = train(base, tmp_path / "stopped", validation=AGAINST, settings=long)
+    train(base, tmp_path / "one pass", settings=SETTINGS.model_copy(update={"epochs": 1, "sft_weight": 0}))
+    assert (metrics.steps, metrics.epochs_trained) == (steps, 1.0)
+    kept, best = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in ("stopped", "one pass"))
+    assert kept == best
+
+
+def test_margins_are_those_of_the_pass_that_is_kept(base, tmp_path):
+    stopping = SETTINGS.model_copy(update={"epochs": 2, "sft_weight": 0, "patience": 1})
+    metrics = train(base, tmp_path / "out", validation=AGAINST, holdout=PAIRS[4:], settings=stopping)
+    assert metrics.holdout_margin == pytest.approx(margin(base, tmp_path / "out", None, PAIRS[4]), abs=1e-4)
+
+
+def test_training_goes_on_while_validation_gets_better(base, tmp_path):
+    patient = SETTINGS.model_copy(update={"patience": 1})
+    train(base, tmp_path / "a")
+    metrics = train(base, tmp_path / "b", validation=PAIRS[4:], settings=patient)
+    assert (metrics.steps, metrics.epochs_trained) == (3, 3.0)
+    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize(("patience", "validation"), [(0, AGAINST), (1, [])])
+def test_without_patience_or_validation_pairs_training_runs_to_its_end(base, tmp_path, patience, validation):
+    settings = SETTINGS.model_copy(update={"patience": patience})
+    metrics = train(base, tmp_path / "out", validation=validation, settings=settings)
+    assert (metrics.steps, metrics.epochs_trained) == (3, 3.0)
+
+
+def test_margins_come_in_the_order_of_the_held_out_pairs(base, tmp_path):
+    long = PreferencePair(PAIRS[0].prompt, "Yes. " * 400, "No.")
+    turned = PreferencePair(PAIRS[4].prompt, PAIRS[4].rejected, PAIRS[4].chosen)
+    metrics = train(base, tmp_path / "out", holdout=[turned, long, PAIRS[4]])
+    expected = margin(base, tmp_path / "out", None, PAIRS[4])
+    assert metrics.holdout_margins == (
+        pytest.approx(-expected, abs=1e-4),
+        None,
+        pytest.approx(expected, abs=1e-4),
+    )
+    assert (metrics.holdout_pairs, metrics.holdout_accuracy, metrics.left_out) == (2, 0.5, 1)
+    assert metrics.holdout_margin == pytest.approx(0.0, abs=1e-4)
+
+
+def test_the_curve_holds_the_loss_of_every_step(base, tmp_path):
+    metrics = train(base, tmp_path / "out")
+    assert len(metrics.loss_curve) == metrics.steps
+    assert sum(metrics.loss_curve) / metrics.steps == pytest.approx(metrics.train_loss, rel=1e-3)
+
+
+def test_a_long_curve_becomes_means_of_equal_stretches():
+    assert thin([1.0, 3.0, 5.0, 7.0, 9.0], most=5) == (1.0, 3.0, 5.0, 7.0, 9.0)
+    assert thin([1.0, 3.0, 5.0, 7.0], most=2) == (2.0, 6.0)
+    assert thin([1.0, 3.0, 5.0, 7.0, 9.0], most=2) == (2.0, 7.0)
+    assert len(thin([0.5] * 1001)) == 200
+
+
+def test_completions_get_the_log_probabilities_of_the_plain_model(base):
+    """Rows of unequal prompts and answers; TRL's own head says the same, but computes the prompt as well."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    from trainer.training.scoring import IGNORED, CompletionScorer
+
+    model = load_model(base, "float32")
+    add_fused_lm_head(model)
+    ids = torch.arange(24).view(2, 12) + 5
+    labels = ids.clone()
+    labels[0, :4] = labels[1, :7] = labels[1, 10:] = IGNORED
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    with torch.no_grad():
+        scored = CompletionScorer(model)(**inputs, fused_lm_head=True).log_probs
+        of_trl = model(**inputs, fused_lm_head=True).log_probs
+        plain = model(ids).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2)
+    is_completion = labels[:, 1:] != IGNORED
+    assert torch.allclose(scored, plain.where(is_completion, torch.tensor(0.0)), atol=1e-5)
+    assert torch.allclose(scored, of_trl, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
+def test_weight_scales_a_pairs_loss(base, tmp_path, weight):
+    settings = SETTINGS.model_copy(update={"epochs": 1, "sft_weight": 0})
+    pair = PreferencePair(PAIRS[0].prompt, PAIRS[0].chosen, PAIRS[0].rejected, weight=weight)
+    assert train(base, tmp_path / "out", train=[pair], settings=settings).train_loss == pytest.approx(
+        weight * 0.6931, abs=1e-4
+    )
+
+
+def test_answer_that_brings_its_end_token_trains_the_same(base, tmp_path):
+    ended = [PreferencePair(p.prompt, f"{p.chosen}<|im_end|>", f"{p.rejected}<|im_end|>") for p in PAIRS[:4]]
+    train(base, tmp_path / "a")
+    train(base, tmp_path / "b", train=ended)
+    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+
+
+def test_pairs_longer_than_the_limit_are_left_out_and_counted(base, tmp_path):
+    long = PreferencePair(PAIRS[0].prompt, "Yes. " * 400, "No.")
+    metrics = train(base, tmp_path / "out", train=[*PAIRS[:2], long], holdout=[long])
+    assert (metrics.pairs, metrics.holdout_pairs, metrics.left_out) == (2, 0, 2)
+    assert metrics.holdout_accuracy is None
+
+
+def test_round_in_which_no_pair_fits_is_refused(base, tmp_path):
+    with pytest.raises(TrainerError, match=r"training\.max_tokens"):
+        train(base, tmp_path / "out", train=[PreferencePair("Hi " * 900, "Yes.", "No.")])
+
+
+def test_loss_that_is_no_number_stops_at_once_and_writes_no_adapter(base, tmp_path):
+    broken = PreferencePair(PAIRS[0].prompt, PAIRS[0].chosen, PAIRS[0].rejected, weight=float("nan"))
+    with pytest.raises(TrainingDiverged, match="step 1"):
+        train(base, tmp_path / "out", train=[broken])
+    assert not (tmp_path / "out" / CONFIG_FILE).exists()
+
+
+def test_progress_goes_through_the_phases_and_counts_down(base, tmp_path):
+    said: list[Progress] = []
+    train(base, tmp_path / "out", holdout=PAIRS[4:], report=said.append)
+    assert list(dict.fromkeys(progress.phase for progress in said)) == [
+        "loading",
+        "reference",
+        "training",
+        "evaluating",
+    ]
+    steps = [progress for progress in said if progress.phase == "training"]
+    assert [progress.step for progress in steps] == [0, 1, 2, 3]
+    assert {progress.steps for progress in steps} == {3}
+    assert steps[1].seconds_left is not None
+    assert steps[1].seconds_left > steps[-1].seconds_left == 0.0
+
+
+def test_training_prints_nothing(base, tmp_path, capfd):
+    train(base, tmp_path / "out", holdout=PAIRS[4:])
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_threads_are_set_for_the_round_only():
+    before = torch.get_num_threads()
+    with cpu_threads(1):
+        assert torch.get_num_threads() == 1
+    with cpu_threads(0):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
+
+
+def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_path):
+    seen: list[list[int]] = []
+    tokenizer = load_tokenizer(base)
+    for is_cut in (False, True):
+        pair = PreferencePair(PAIRS[0].prompt, "Yes, of", "No.", chosen_is_cut=is_cut)
+        (row,) = pair_rows([pair], tokenizer, 128)
+        seen.append(row["chosen_ids"])
+    assert seen[0] == [*seen[1], tokenizer.eos_token_id]
+
+
+@pytest.mark.parametrize("name", ["_prepare_dataset", "_precompute_ref_logps", "_send_telemetry"])
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_trl_still_has_the_private_methods_that_are_overridden(objective, name):
+    """Renamed in TRL, they would run again: special tokens twice, cache files, and telemetry to the hub."""
+    from trl import DPOTrainer, KTOTrainer
+
+    from trainer.training.preference_trainer import AnswerTrainer, PreferenceTrainer
+
+    theirs, ours = {"dpo": (DPOTrainer, PreferenceTrainer), "kto": (KTOTrainer, AnswerTrainer)}[objective]
+    assert callable(getattr(theirs, name))
+    assert getattr(ours, name) is not getattr(theirs, name)

@@ -1,0 +1,199 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.settings import DemonstrationSettings, TrainingSettings
+from tests.tiny_model import build_tiny_base
+from tests.trainer.training.logps import answer_logp, log_ratio
+from trainer.errors import TrainerError, TrainingDiverged
+from trainer.progress import Progress
+from trainer.training.common import TrainingMetrics
+from trainer.training.sft import Demonstration, as_demonstrated, train_sft
+
+SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8, batch_size=2)
+PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
+NAMES = ("Ana", "Bo", "Cy", "Di", "Eve", "Flo")
+SHOWN = [Demonstration(PROMPT.format(name), "Yes, of course.") for name in NAMES]
+TURNED = [Demonstration(PROMPT.format(name), "No, sorry, I do not know that one.") for name in NAMES]
+LONG = Demonstration(PROMPT.format("Ana"), "Yes. " * 400)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> BaseModel:
+    folder = tmp_path_factory.mktemp("base")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
+
+
+def train(
+    base: BaseModel,
+    output: Path,
+    *,
+    train=SHOWN[:4],
+    validation=(),
+    holdout=(),
+    parent=None,
+    settings=SETTINGS,
+    report=None,
+) -> TrainingMetrics:  # type: ignore[no-untyped-def]
+    return train_sft(
+        train,
+        validation,
+        holdout,
+        base=base,
+        parent=parent,
+        output=output,
+        settings=settings,
+        report=report or (lambda _progress: None),
+    )
+
+
+def tokens(base: BaseModel, demonstration: Demonstration) -> int:
+    """Length of the answer with its end token."""
+    return len(load_tokenizer(base)(demonstration.answer, add_special_tokens=False)["input_ids"]) + 1
+
+
+def loss(base: BaseModel, adapter: Path | None, *shown: Demonstration) -> float:
+    """Of all answer tokens, in nats per token."""
+    total = sum(answer_logp(base, adapter, each.prompt, each.answer) for each in shown)
+    return -total / sum(tokens(base, each) for each in shown)
+
+
+def test_what_is_demonstrated_becomes_likelier_than_with_the_parent(base, tmp_path):
+    train(base, tmp_path / "parent")
+    train(base, tmp_path / "child", parent=tmp_path / "parent")
+    for output, parent in (("parent", None), ("child", tmp_path / "parent")):
+        assert log_ratio(base, tmp_path / output, parent, SHOWN[4].prompt, SHOWN[4].answer) > 0.01
+    assert sorted(path.name for path in (tmp_path / "child").iterdir() if path.is_dir()) == []
+
+
+def test_the_adapter_moves_and_the_base_does_not(base, tmp_path):
+    before = (base.path / "model.safetensors").read_bytes()
+    train(base, tmp_path / "out")
+    weights = load_file(tmp_path / "out" / WEIGHTS_FILE)
+    assert {name.rsplit(".", 2)[1] for name in weights} == {"lora_A", "lora_B"}
+    assert all(weight.abs().sum() > 0 for weight in weights.values())
+    assert (base.path / "model.safetensors").read_bytes() == before
+
+
+def test_a_child_starts_where_its_parent_ended(base, tmp_path):
+    train(base, tmp_path / "parent")
+    still = SETTINGS.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
+    train(base, tmp_path / "child", parent=tmp_path / "parent", settings=still)
+    parent, child = (load_file(tmp_path / name / WEIGHTS_FILE) for name in ("parent", "child"))
+    assert all(torch.allclose(parent[name], child[name], atol=1e-9) for name in parent)
+
+
+def test_loss_is_the_hand_computed_one(base, tmp_path):
+    """The mean over the answers' tokens and their end tokens; the prompts' tokens count nothing."""
+    shown = [SHOWN[0], TURNED[1]]
+    metrics = {
+        steps: train(base, tmp_path / f"{steps}", train=shown, settings=SETTINGS.model_copy(update={"epochs": steps}))
+        for steps in (1, 2)
+    }
+    expected = [loss(base, None, *shown), loss(base, tmp_path / "1", *shown)]
+    assert expected[0] > expected[1] + 0.01
+    assert metrics[2].loss_curve == pytest.approx(expected, abs=1e-4)
+
+
+def test_loss_does_not_depend_on_how_many_are_computed_at_once(base, tmp_path, monkeypatch):
+    shown, once = [SHOWN[0], TURNED[1]], SETTINGS.model_copy(update={"epochs": 1})
+    together = train(base, tmp_path / "together", train=shown, settings=once)
+    monkeypatch.setattr("trainer.training.common.MAX_BATCH_TOKENS", 1)
+    apart = train(base, tmp_path / "apart", train=shown, settings=once)
+    assert apart.steps == together.steps == 1
+    assert apart.train_loss == pytest.approx(together.train_loss, abs=1e-5)
+
+
+def test_answer_that_brings_its_end_token_trains_the_same(base, tmp_path):
+    train(base, tmp_path / "a")
+    train(base, tmp_path / "b", train=[Demonstration(each.prompt, f"{each.answer}<|im_end|>") for each in SHOWN[:4]])
+    assert (tmp_path / "a" / WEIGHTS_FILE).read_bytes() == (tmp_path / "b" / WEIGHTS_FILE).read_bytes()
+
+
+def test_margins_of_held_out_demonstrations_are_per_token_and_in_their_order(base, tmp_path):
+    train(base, tmp_path / "parent", train=TURNED[:4])
+    held_out = [TURNED[4], LONG, SHOWN[5]]
+    metrics = train(base, tmp_path / "out", parent=tmp_path / "parent", holdout=held_out)
+    expected = [
+        log_ratio(base, tmp_path / "out", tmp_path / "parent", each.prompt, each.answer) / tokens(base, each)
+        for each in (TURNED[4], SHOWN[5])
+    ]
+    assert expected[1] > expected[0] + 0.01
+    assert metrics.holdout_margins == (
+        pytest.approx(expected[0], abs=1e-4),
+        None,
+        pytest.approx(expected[1], abs=1e-4),
+    )
+    assert metrics.holdout_pairs == 2
+    assert metrics.holdout_margin == pytest.approx(sum(expected) / 2, abs=1e-4)
+
+
+def test_same_demonstrations_and_seed_give_the_same_bytes(base, tmp_path):
+    train(base, tmp_path / "a")
+    torch.rand(3)  # whatever ran before must not matter
+    train(base, tmp_path / "b")
+    train(base, tmp_path / "c", settings=SETTINGS.model_copy(update={"seed": 18}))
+    first, again, other = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in "abc")
+    assert first == again != other
+
+
+def test_training_ends_when_validation_gets_worse_and_the_best_pass_is_kept(base, tmp_path):
+    other = [Demonstration(each.prompt, "zzz 77 qqq") for each in SHOWN[4:]]
+    whole = SETTINGS.model_copy(update={"batch_size": 4})  # one step in a pass
+    metrics = train(
+        base,
+        tmp_path / "stopped",
+        validation=other,
+        settings=whole.model_copy(update={"epochs": 4, "patience": 1, "learning_rate": 5e-2}),
+    )
+    train(base, tmp_path / "one pass", settings=whole.model_copy(update={"epochs": 1, "learning_rate": 5e-2}))
+    assert (metrics.steps, metrics.epochs_trained) == (2, 1.0)
+    kept, best = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in ("stopped", "one pass"))
+    assert kept == best
+
+
+def test_too_long_demonstrations_are_left_out_and_counted(base, tmp_path):
+    metrics = train(base, tmp_path / "out", train=[*SHOWN[:4], LONG], validation=[LONG], holdout=[LONG])
+    assert (metrics.objective, metrics.pairs, metrics.left_out) == ("sft", 4, 3)
+    assert (metrics.holdout_pairs, metrics.holdout_margins, metrics.holdout_margin) == (0, (None,), None)
+
+
+def test_round_in_which_no_demonstration_fits_is_refused(base, tmp_path):
+    with pytest.raises(TrainerError, match=r"none of 1 demonstrations fits into training\.max_tokens"):
+        train(base, tmp_path / "out", train=[LONG])
+    assert not (tmp_path / "out" / CONFIG_FILE).exists()
+
+
+def test_loss_that_is_no_number_ends_training_and_writes_no_adapter(base, tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"step 2: lower demonstration\.learning_rate"):
+        train(base, tmp_path / "out", settings=SETTINGS.model_copy(update={"learning_rate": 1e30}))
+    assert not (tmp_path / "out" / CONFIG_FILE).exists()
+
+
+def test_progress_goes_through_the_phases_and_training_prints_nothing(base, tmp_path, capfd):
+    said: list[Progress] = []
+    train(base, tmp_path / "out", validation=SHOWN[4:5], holdout=SHOWN[5:], report=said.append)
+    assert list(dict.fromkeys(each.phase for each in said)) == ["loading", "reference", "training", "evaluating"]
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_demonstration_settings_stand_in_for_those_of_rounds():
+    training = TrainingSettings(lora_rank=7, epochs=1.0)
+    used = as_demonstrated(training, DemonstrationSettings(epochs=9.0, learning_rate=1e-3, patience=2))
+    assert (used.epochs, used.learning_rate, used.patience, used.lora_rank) == (9.0, 1e-3, 2, 7)
+
+
+@pytest.mark.parametrize("name", ["_prepare_dataset", "_send_telemetry"])
+def test_trl_still_has_the_private_methods_that_are_overridden(name):
+    """Renamed in TRL, they would run again: special tokens twice, and telemetry to the hub."""
+    from trl import SFTTrainer
+
+    from trainer.training.demonstration_trainer import DemonstrationTrainer
+
+    assert callable(getattr(SFTTrainer, name))
+    assert getattr(DemonstrationTrainer, name) is not getattr(SFTTrainer, name)

@@ -1,0 +1,96 @@
+"""What the line of versions behind the next one has learned from and been judged on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from storage.database.enums import PairSource, Split
+from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.rounds import ManifestPair
+from trainer.data.lone_votes import complete
+from trainer.data.pairs import Pair, Rows, prefer_correction, prefer_sibling
+from trainer.evaluation.degenerate import is_degenerate
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Manifest lines of the parent and of all versions before it."""
+
+    lines: tuple[ManifestPair, ...]
+    trained_rows: frozenset[Rows]
+    trained_replies: frozenset[int | None]
+    trained_corrections: frozenset[int | None]
+    trained_prompts: frozenset[str]
+    held_out_prompts: frozenset[str]
+
+    def has_learned(self, pair: Pair) -> bool:
+        """Return whether the pair is an old lesson, though perhaps with another sample on its other side."""
+        if pair.source is PairSource.CORRECTED_SAMPLE:
+            return pair.chosen.correction_id in self.trained_corrections
+        return pair.rows in self.trained_rows
+
+
+def open_ledger(line: Sequence[ManifestPair], replies: Mapping[int, RatedReply]) -> Ledger:
+    """Sort the manifest lines; `replies` gives their prompts, those of deleted rows are forgotten."""
+    trained = [entry for entry in line if entry.split is not Split.HOLDOUT]
+    held_out = [entry for entry in line if entry.split is Split.HOLDOUT]
+    return Ledger(
+        lines=tuple(trained),
+        trained_rows=frozenset(_rows(entry) for entry in trained),
+        trained_replies=frozenset(id_ for entry in trained for id_ in (entry.chosen_reply_id, entry.rejected_reply_id)),
+        trained_corrections=frozenset(entry.correction_id for entry in trained if entry.correction_id),
+        trained_prompts=_prompts(trained, replies),
+        held_out_prompts=_prompts(held_out, replies),
+    )
+
+
+def _rows(entry: ManifestPair) -> Rows:
+    return entry.chosen_reply_id, entry.rejected_reply_id, entry.correction_id
+
+
+def _prompts(entries: Iterable[ManifestPair], replies: Mapping[int, RatedReply]) -> frozenset[str]:
+    ids = (id_ for entry in entries for id_ in (entry.chosen_reply_id, entry.rejected_reply_id) if id_)
+    return frozenset(replies[id_].prompt for id_ in ids if id_ in replies)
+
+
+def recall(
+    ledger: Ledger,
+    replies: Mapping[int, RatedReply],
+    corrections: Mapping[int, WrittenCorrection],
+    *,
+    lone_vote_weight: float,
+) -> list[Pair]:
+    """Return the old pairs that members still stand behind: rows that are there, votes that still say the same.
+
+    They weigh what their votes say now, so that no cap of an earlier round clings to them.
+    """
+    latest = {_rows(entry): entry for entry in ledger.lines if entry.source is not PairSource.SINGLE}
+    recalled = (_recall(entry, replies, corrections, lone_vote_weight) for entry in latest.values())
+    return [replace(pair, replayed=True) for pair in recalled if pair is not None]
+
+
+def _recall(
+    entry: ManifestPair,
+    replies: Mapping[int, RatedReply],
+    corrections: Mapping[int, WrittenCorrection],
+    lone_vote_weight: float,
+) -> Pair | None:
+    chosen, rejected = replies.get(entry.chosen_reply_id or 0), replies.get(entry.rejected_reply_id or 0)
+    correction = corrections.get(entry.correction_id or 0)
+    if rejected is None:
+        return None
+    if correction is not None and correction.weight > 0:
+        is_liked = rejected.net > 0 and entry.source is PairSource.CORRECTED_SAMPLE
+        return None if is_liked else prefer_correction(correction, rejected)
+    if chosen is None or is_degenerate(chosen.answer):
+        return None
+    if entry.source is PairSource.LONE_VOTE:
+        return _recall_lone_vote(chosen, rejected, lone_vote_weight)
+    return prefer_sibling(chosen, rejected)
+
+
+def _recall_lone_vote(chosen: RatedReply, rejected: RatedReply, weight: float) -> Pair | None:
+    if chosen.is_sample:
+        return complete(rejected, chosen, weight) if rejected.net < 0 else None
+    return complete(chosen, rejected, weight) if chosen.net > 0 else None

@@ -1,0 +1,111 @@
+"""The other side of a lone vote, and rivals of a correction: which samples to draw, and the pairs they make. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from storage.database.enums import PairSource
+from storage.settings import PairSettings
+from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.votes.votes import Vote
+from trainer.data.pairs import Pair, backers, newest_pairs, side_of
+from trainer.evaluation.degenerate import is_degenerate
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """How many answers to draw to the prompt of a reply."""
+
+    reply_id: int
+    prompt: str
+    count: int
+
+
+def lone_replies(replies: Iterable[RatedReply], paired: Iterable[Pair]) -> list[RatedReply]:
+    """Return the answers that members like or dislike on balance, the newest to each prompt that gives no pair.
+
+    Oldest first.
+    """
+    prompts = {pair.prompt for pair in paired}
+    lone = [reply for reply in replies if reply.net and not reply.is_sample and reply.prompt not in prompts]
+    newest = {reply.prompt: reply for reply in sorted(lone, key=lambda reply: reply.id)}
+    return sorted(newest.values(), key=lambda reply: reply.id)
+
+
+def samples_wanted(
+    lone: Iterable[RatedReply],
+    corrections: Iterable[WrittenCorrection],
+    replies: Iterable[RatedReply],
+    *,
+    drawn: Counter[str],
+    settings: PairSettings,
+) -> list[SampleRequest]:
+    """Return what to draw for each prompt, less what earlier rounds have `drawn` from the same version."""
+    by_id = {reply.id: reply for reply in replies}
+    corrected = [by_id[correction.reply_id] for correction in corrections if correction.reply_id in by_id]
+    wanted = [(reply, settings.lone_vote_samples) for reply in lone]
+    wanted += [(reply, settings.correction_samples) for reply in corrected]
+    most = {reply.prompt: (count, reply.id) for reply, count in sorted(wanted, key=lambda want: (want[1], want[0].id))}
+    requests = (SampleRequest(id_, prompt, count - drawn[prompt]) for prompt, (count, id_) in most.items())
+    return sorted((request for request in requests if request.count > 0), key=lambda request: request.reply_id)
+
+
+def pair_lone_votes(
+    lone: Iterable[RatedReply],
+    replies: Iterable[RatedReply],
+    scores: Mapping[int, float],
+    *,
+    version_id: int | None,
+    weight: float,
+) -> list[Pair]:
+    """Return each lone reply beside the sample of this version that the preference model likes best, or least.
+
+    A disliked reply is rejected for the best sample, a liked one is chosen over the worst. `scores` gives P(liked) by
+    reply id; no pair comes of a sample that the model does not place on the other side of the reply.
+    """
+    samples = defaultdict(list)
+    for reply in replies:
+        if reply.is_sample and reply.version_id == version_id and reply.id in scores:
+            samples[reply.prompt].append(reply)
+    completed = (_complete(reply, samples[reply.prompt], scores, weight) for reply in lone)
+    return [pair for pair in completed if pair is not None]
+
+
+def _complete(
+    reply: RatedReply, samples: Sequence[RatedReply], scores: Mapping[int, float], weight: float
+) -> Pair | None:
+    is_liked = reply.net > 0
+    # What would be chosen must be whole: the likelihood term teaches it as it stands.
+    others = [s for s in samples if s.answer != reply.answer and (is_liked or not is_degenerate(s.answer))]
+    if not others or reply.id not in scores or (is_liked and is_degenerate(reply.answer)):
+        return None
+    pick = min if is_liked else max
+    sample = pick(others, key=lambda sample: (scores[sample.id], sample.id))
+    on_the_other_side = scores[sample.id] < scores[reply.id] if is_liked else scores[sample.id] > scores[reply.id]
+    return complete(reply, sample, weight) if on_the_other_side else None
+
+
+def complete(reply: RatedReply, sample: RatedReply, weight: float) -> Pair:
+    """Return the pair of a liked answer and a worse sample, or of a better sample and a disliked answer."""
+    chosen, rejected, said = (reply, sample, Vote.UP) if reply.net > 0 else (sample, reply, Vote.DOWN)
+    return Pair(
+        prompt=reply.prompt,
+        chosen=side_of(chosen),
+        rejected=side_of(rejected),
+        source=PairSource.LONE_VOTE,
+        weight=weight * min(1.0, abs(reply.net)),
+        backers=backers((reply, said)),
+    )
+
+
+def limit_share(completed: Sequence[Pair], others: int, max_share: float, *, enough: int) -> list[Pair]:
+    """Return the newest completed pairs, at most `max_share` of all.
+
+    Where the others are not `enough` for a round, all of them: they would stop it rather than make it better.
+    """
+    if others < enough or max_share == 1:
+        return list(completed)
+    most = int(others * max_share / (1 - max_share))
+    return newest_pairs(completed, most)

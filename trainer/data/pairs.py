@@ -1,0 +1,234 @@
+"""From votes and corrections to preference pairs of one prompt each. Pure: no database, no files, no model."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import product
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from storage.database.enums import PairSource
+from storage.members.pseudonyms import Pseudonym
+from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.votes.votes import Vote
+from trainer.evaluation.degenerate import is_degenerate
+
+T = TypeVar("T")
+
+CORRECTION_WEIGHT = 1.0
+CORRECTED_SAMPLE_WEIGHT = 0.5
+MAX_PAIRS_PER_PROMPT = 4
+"""Most pairs from the siblings of one prompt, so that a greeting answered a hundred times does not fill a round."""
+MAX_CORRECTIONS_PER_PROMPT = 4
+LIGHT = 0.25
+"""What weighs less has a place in a round only where no heavier one wants it, however new it is."""
+MAX_RIVALS = 8
+"""How many of the best liked answers to a prompt are compared with as many of the least liked ones."""
+QUADRATURE_POINTS = 128
+TAIL = 1e-12
+"""Probability on either side that the integral leaves out."""
+
+
+Rows = tuple[int | None, int | None, int | None]
+"""What tells a pair from others: chosen reply, rejected reply, correction."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One answer of a pair, and the row it comes from: a reply, or a correction of one."""
+
+    text: str
+    reply_id: int | None = None
+    correction_id: int | None = None
+    is_cut: bool = False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one rendered prompt, and the voters who stand behind the choice."""
+
+    prompt: str
+    chosen: Side
+    rejected: Side
+    source: PairSource
+    weight: float
+    backers: tuple[tuple[Pseudonym, float], ...]
+    """(user id, share of the weight), shares summing to 1."""
+    replayed: bool = False
+
+    @property
+    def rows(self) -> Rows:
+        return self.chosen.reply_id, self.rejected.reply_id, self.chosen.correction_id
+
+    @property
+    def recency(self) -> tuple[int, ...]:
+        """Order pairs by their newest reply, then by the other rows; it is unique in a round."""
+        chosen, rejected, correction = (row or 0 for row in self.rows)
+        return max(chosen, rejected), rejected, chosen, correction
+
+
+def side_of(reply: RatedReply) -> Side:
+    return Side(reply.answer, reply_id=reply.id, is_cut=reply.is_cut)
+
+
+def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> list[Pair]:
+    """Return each correction preferred to the answer it corrects, and to other answers that nobody compared it with.
+
+    A demonstration is better than what the model says by itself, whichever version said it (DITTO, Shaikh et al. 2024,
+    arXiv 2406.00888); answers that members liked are left alone.
+    """
+    by_id = {reply.id: reply for reply in replies}
+    by_prompt = _by_prompt(by_id.values())
+    return [
+        pair
+        for correction, corrected in _weightiest(corrections, by_id)
+        for pair in _pair_correction(correction, corrected, by_prompt[corrected.prompt])
+    ]
+
+
+def _weightiest(
+    corrections: Iterable[WrittenCorrection], by_id: Mapping[int, RatedReply]
+) -> list[tuple[WrittenCorrection, RatedReply]]:
+    """Return the few corrections for each prompt that weigh most, and of equals the newest, with what they correct."""
+    known = [(c, by_id[c.reply_id]) for c in corrections if c.reply_id in by_id and c.weight > 0]
+    known.sort(key=lambda found: (found[0].weight, found[0].id), reverse=True)
+    places = Counter[str]()
+    kept = []
+    for correction, corrected in known:
+        places[corrected.prompt] += 1
+        if places[corrected.prompt] <= MAX_CORRECTIONS_PER_PROMPT:
+            kept.append((correction, corrected))
+    return sorted(kept, key=lambda found: found[0].id)
+
+
+def _pair_correction(
+    correction: WrittenCorrection, corrected: RatedReply, siblings: Sequence[RatedReply]
+) -> Iterator[Pair]:
+    others = [reply for reply in siblings if reply is not corrected and reply.net <= 0]
+    newest = sorted(others, key=lambda reply: reply.id)[-(MAX_PAIRS_PER_PROMPT - 1) :]
+    return (prefer_correction(correction, to) for to in (corrected, *newest) if to.answer != correction.text)
+
+
+def prefer_correction(correction: WrittenCorrection, reply: RatedReply) -> Pair:
+    is_own = reply.id == correction.reply_id
+    return Pair(
+        prompt=reply.prompt,
+        chosen=Side(correction.text, correction_id=correction.id),
+        rejected=side_of(reply),
+        source=PairSource.CORRECTION if is_own else PairSource.CORRECTED_SAMPLE,
+        weight=correction.weight * (CORRECTION_WEIGHT if is_own else CORRECTED_SAMPLE_WEIGHT),
+        backers=((correction.author, 1.0),),
+    )
+
+
+def pair_siblings(replies: Iterable[RatedReply], min_probability: float) -> list[Pair]:
+    """Return the pairs of answers to one prompt of which one is better with at least that posterior probability.
+
+    The chosen answer must be liked on balance and whole: the likelihood term would teach one that most members dislike,
+    only because another is worse, and one that is broken, liked for fun. Samples that nobody saw are left out.
+    """
+    shown = [reply for reply in replies if not reply.is_sample]
+    return [pair for answers in _by_prompt(shown).values() for pair in _most_certain(answers, min_probability)]
+
+
+def _most_certain(answers: Sequence[RatedReply], min_probability: float) -> list[Pair]:
+    votes = {reply.id: (reply.up, reply.down) for reply in answers}
+    net = {id_: up - down for id_, (up, down) in votes.items()}
+    liked = [reply for reply in answers if net[reply.id] > 0 and not is_degenerate(reply.answer)]
+    best = sorted(liked, key=lambda reply: (-net[reply.id], -reply.id))[:MAX_RIVALS]
+    worst = sorted(answers, key=lambda reply: (net[reply.id], -reply.id))[:MAX_RIVALS]
+    least = _weight(min_probability)
+    found = [
+        _prefer(better, worse, weight)
+        for better, worse in product(best, worst)
+        if better.answer != worse.answer
+        if (weight := _weight(probability_better(*votes[better.id], *votes[worse.id]))) >= least and weight > 0
+    ]
+    # Of equals the newest: what members think of today's answers says more about the next ones.
+    found.sort(key=lambda pair: (-pair.weight, tuple(-row for row in pair.recency)))
+    return found[:MAX_PAIRS_PER_PROMPT]
+
+
+def prefer_sibling(better: RatedReply, worse: RatedReply) -> Pair | None:
+    """Return the pair, or None where the votes do not say that the better one is liked, and better."""
+    weight = _weight(probability_better(better.up, better.down, worse.up, worse.down))
+    return _prefer(better, worse, weight) if better.net > 0 and weight > 0 else None
+
+
+def _prefer(better: RatedReply, worse: RatedReply, weight: float) -> Pair:
+    return Pair(
+        prompt=better.prompt,
+        chosen=side_of(better),
+        rejected=side_of(worse),
+        source=PairSource.SIBLINGS,
+        weight=weight,
+        backers=backers((better, Vote.UP), (worse, Vote.DOWN)),
+    )
+
+
+def backers(*said: tuple[RatedReply, Vote]) -> tuple[tuple[Pseudonym, float], ...]:
+    """Return who cast these votes on these replies, each with their share of the votes' weight."""
+    weights: dict[Pseudonym, float] = defaultdict(float)
+    for reply, vote in said:
+        for ballot in reply.ballots:
+            if ballot.vote is vote:
+                weights[ballot.voter] += ballot.weight
+    total = sum(weights.values())
+    return tuple((voter, weight / total) for voter, weight in sorted(weights.items()))
+
+
+def _weight(probability: float) -> float:
+    """Weigh a pair by what its votes say beyond chance: 0 at a probability of 1/2, 1 at certainty."""
+    return round(2 * probability - 1, 9)  # an integral of 0.7999999999 is the 0.8 that the settings ask for
+
+
+@lru_cache(maxsize=65_536)  # most answers have one vote or two
+def probability_better(up: float, down: float, other_up: float, other_down: float) -> float:
+    """Return P(p > q) for p ~ Beta(1 + up, 1 + down) and q ~ Beta(1 + other_up, 1 + other_down).
+
+    p and q are the shares of members who would like each answer, before any vote equally likely to be anything.
+    Integrated by the Gauss-Legendre rule: to about 1e-9, where votes have fractional weight to 1e-4.
+    """
+    import numpy as np
+    from scipy.special import betainc, betaincinv, betaln
+
+    if up + down < other_up + other_down:
+        # Over the narrower of the two, so that the other one is smooth between the points.
+        return 1 - probability_better(other_up, other_down, up, down)
+    a, b = 1 + up, 1 + down
+    low, high = betaincinv(a, b, TAIL), betaincinv(a, b, 1 - TAIL)
+    points, weights = _quadrature()
+    p = low + (high - low) * points
+    density = np.exp((a - 1) * np.log(p) + (b - 1) * np.log1p(-p) - betaln(a, b))
+    found = (high - low) * (weights * density * betainc(1 + other_up, 1 + other_down, p)).sum()
+    return min(1.0, max(0.0, float(found)))
+
+
+@cache
+def _quadrature() -> tuple[Any, Any]:
+    """Return points and weights of the Gauss-Legendre rule from 0 to 1; finding them takes longer than using them."""
+    import numpy as np
+
+    points, weights = np.polynomial.legendre.leggauss(QUADRATURE_POINTS)
+    return (points + 1) / 2, weights / 2
+
+
+def newest_pairs(pairs: Iterable[Pair], limit: int) -> list[Pair]:
+    """Return at most `limit` pairs, the newest, oldest first; light ones only where there is room."""
+    return newest(pairs, limit, weight=attrgetter("weight"), age=attrgetter("recency"))
+
+
+def newest(items: Iterable[T], limit: int, *, weight: Callable[[T], float], age: Callable[[T], Any]) -> list[T]:
+    """Return at most `limit` items, those of the highest `age`, in its order; light ones only where there is room."""
+    kept = sorted(items, key=lambda item: (weight(item) >= LIGHT, age(item)))
+    return sorted(kept[max(0, len(kept) - limit) :], key=age)
+
+
+def _by_prompt(replies: Iterable[RatedReply]) -> dict[str, list[RatedReply]]:
+    by_prompt = defaultdict(list)
+    for reply in replies:
+        by_prompt[reply.prompt].append(reply)
+    return by_prompt

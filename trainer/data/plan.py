@@ -1,0 +1,398 @@
+"""What a round trains on: all that members said, weighed, completed, split, replayed and capped. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from storage.database.enums import REPLAY, PairSource, Split
+from storage.members.pseudonyms import Pseudonym
+from storage.releases.versions import Continuation, Version
+from storage.settings import Settings, TrainingSettings
+from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.rounds import ManifestPair, RoundVoter
+from storage.votes.votes import Vote
+from storage.votes.weights import Ballots
+from storage.wording import count, tenths
+from trainer.data.history import Ledger, recall
+from trainer.data.lone_votes import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
+from trainer.data.pairs import Pair, Rows, Side, backers, newest, newest_pairs, pair_corrections, pair_siblings, side_of
+from trainer.data.voter_caps import Rebuild, cap_voters, count_voters, influences, label_noise, largest_share, shares
+from trainer.evaluation.degenerate import is_degenerate
+
+KTO = "kto"
+MAX_HELD_OUT = 64
+"""Most held-out pairs that a round is judged on, the newest: each costs a pass."""
+NAMED_VOTERS = 100
+"""Most voters whose part in a round is kept."""
+MIN_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a round finds: answers, corrections, the votes that count, and what the parent knows already."""
+
+    replies: tuple[RatedReply, ...]
+    corrections: tuple[WrittenCorrection, ...]
+    ballots: Ballots
+    continuation: Continuation
+    ledger: Ledger
+    empty_samples: tuple[str, ...] = ()
+    """The prompt of each sample of the parent's without words: it makes no pair, and is not drawn again."""
+
+    @property
+    def parent(self) -> Version | None:
+        return self.continuation.parent
+
+    @property
+    def parent_id(self) -> int | None:
+        return self.parent.id if self.parent else None
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the preference model says: P(liked) by reply id, and its cross-validated AUC."""
+
+    scores: Mapping[int, float]
+    auc: float | None
+    note: str | None = None
+    """Why lone votes are not used, where they are not."""
+
+
+NO_OPINION = Opinion({}, None)
+
+
+@dataclass(frozen=True)
+class Single:
+    """One answer that members liked or disliked, for KTO."""
+
+    prompt: str
+    side: Side
+    liked: bool
+    weight: float
+    backers: tuple[tuple[Pseudonym, float], ...]
+
+    @property
+    def rows(self) -> Rows:
+        return (self.side.reply_id, None, None) if self.liked else (None, self.side.reply_id, None)
+
+
+Item = TypeVar("Item", Pair, Single)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a round trains on and is judged by, as its manifest says."""
+
+    train: tuple[Pair, ...]
+    validation: tuple[Pair, ...]
+    holdout: tuple[Pair, ...]
+    train_singles: tuple[Single, ...]
+    validation_singles: tuple[Single, ...]
+    holdout_singles: tuple[Single, ...]
+    label_noise: float
+    voters: tuple[RoundVoter, ...]
+    evidence: dict[str, Any]
+    continuation: Continuation
+
+    @property
+    def parent(self) -> Version | None:
+        return self.continuation.parent
+
+    @property
+    def new_lessons(self) -> int:
+        pairs = (pair for pair in (*self.train, *self.validation) if not pair.replayed)
+        return len([*pairs, *self.train_singles, *self.validation_singles])
+
+    @property
+    def manifest(self) -> list[ManifestPair]:
+        parts = ((self.train, Split.TRAIN), (self.validation, Split.VALIDATION), (self.holdout, Split.HOLDOUT))
+        singles = (
+            (self.train_singles, Split.TRAIN),
+            (self.validation_singles, Split.VALIDATION),
+            (self.holdout_singles, Split.HOLDOUT),
+        )
+        return [_pair_line(pair, split) for pairs, split in parts for pair in pairs] + [
+            _single_line(single, split) for found, split in singles for single in found
+        ]
+
+
+def lone_votes(survey: Survey, settings: Settings) -> list[RatedReply]:
+    """Return the answers whose votes give no pair by themselves and were not learned from before."""
+    if not settings.pairs.lone_votes or settings.training.objective == KTO:
+        return []
+    new = _new_lone_votes(survey.replies, _voted_pairs(survey.replies, survey.corrections, settings), survey.ledger)
+    return newest(new, settings.pairs.max_lone_votes, weight=lambda reply: abs(reply.net), age=attrgetter("id"))
+
+
+def _new_lone_votes(replies: Iterable[RatedReply], paired: Iterable[Pair], ledger: Ledger) -> list[RatedReply]:
+    return [reply for reply in lone_replies(replies, paired) if reply.id not in ledger.trained_replies]
+
+
+def wanted_samples(survey: Survey, settings: Settings, *, lone_too: bool) -> list[SampleRequest]:
+    """Return the answers that the parent has to give before the pairs can be made."""
+    if settings.training.objective == KTO:
+        return []
+    new = [c for c in survey.corrections if c.weight > 0 and c.id not in survey.ledger.trained_corrections]
+    lone = lone_votes(survey, settings) if lone_too else []
+    drawn = Counter(r.prompt for r in survey.replies if r.is_sample and r.version_id == survey.parent_id)
+    drawn.update(survey.empty_samples)
+    return samples_wanted(lone, new, survey.replies, drawn=drawn, settings=settings.pairs)
+
+
+def make_plan(survey: Survey, opinion: Opinion, settings: Settings) -> Plan:
+    """Choose what a round trains on; equal surveys, opinions and settings give equal plans."""
+    if settings.training.objective == KTO:
+        return _plan_singles(survey, settings)
+    training, ledger = settings.training, survey.ledger
+    rebuild = partial(_new_pairs, survey=survey, opinion=opinion, settings=settings)
+    new = _limited(rebuild(survey.replies, survey.corrections), settings)
+    train, holdout = split_prompts(
+        new, training.holdout_share, training.seed, keep=ledger.trained_prompts, hold_out=ledger.held_out_prompts
+    )
+    train, validation = _watched(train, training)
+    lessons = [*train, *_replayed(survey, len(train), settings)]
+    capped = _capped(lessons, survey, settings)
+    return Plan(
+        train=_weighty(capped),
+        validation=tuple(validation),
+        holdout=_weighty(_capped(newest_pairs(holdout, MAX_HELD_OUT), survey, settings)),
+        train_singles=(),
+        validation_singles=(),
+        holdout_singles=(),
+        label_noise=label_noise(survey.replies) or 0.0,
+        voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),
+        evidence=_evidence(lessons, capped, survey, opinion, settings),
+        continuation=survey.continuation,
+    )
+
+
+def _voted_pairs(
+    replies: Sequence[RatedReply], corrections: Iterable[WrittenCorrection], settings: Settings
+) -> list[Pair]:
+    return [*pair_corrections(replies, corrections), *pair_siblings(replies, settings.pairs.min_probability)]
+
+
+def _new_pairs(
+    replies: Sequence[RatedReply],
+    corrections: Iterable[WrittenCorrection],
+    *,
+    survey: Survey,
+    opinion: Opinion,
+    settings: Settings,
+) -> list[Pair]:
+    """Return all pairs of these rows that the parent's line has not learned."""
+    voted = _voted_pairs(replies, corrections, settings)
+    completed = pair_lone_votes(
+        _new_lone_votes(replies, voted, survey.ledger),
+        replies,
+        opinion.scores,
+        version_id=survey.parent_id,
+        weight=settings.pairs.lone_vote_weight,
+    )
+    return [pair for pair in (*voted, *completed) if not survey.ledger.has_learned(pair)]
+
+
+def _limited(new: Sequence[Pair], settings: Settings) -> list[Pair]:
+    """Return the pairs that fit into a round, oldest first."""
+    completed = [pair for pair in new if pair.source is PairSource.LONE_VOTE]
+    others = [pair for pair in new if pair.source is not PairSource.LONE_VOTE]
+    share, enough = settings.pairs.max_lone_vote_share, settings.training.min_pairs
+    kept = limit_share(completed, len(others), share, enough=enough)
+    return newest_pairs([*others, *kept], settings.training.max_pairs)
+
+
+def _capped(items: Sequence[Item], survey: Survey, settings: Settings) -> list[Item]:
+    return cap_voters(items, settings.votes.max_voter_share, count_voters(items, survey.replies, survey.corrections))
+
+
+def split_prompts(
+    items: Sequence[Item],
+    share: float,
+    seed: int,
+    *,
+    keep: Collection[str] = (),
+    hold_out: Collection[str] = (),
+) -> tuple[list[Item], list[Item]]:
+    """Return (kept, held out), split by prompt; at least one prompt is kept.
+
+    Prompts in `keep` or `hold_out` stay where earlier rounds put them, so that none is ever learned and judged by. Of
+    the others a share is held out, by a rank that depends on prompt and seed alone.
+    """
+    prompts = {item.prompt for item in items}
+    undecided = sorted(prompts - set(keep) - set(hold_out), key=lambda prompt: _rank(seed, prompt))
+    most = len(undecided) - (not prompts & set(keep))
+    held_out = (prompts & set(hold_out)) | set(undecided[: max(0, min(round(share * len(undecided)), most))])
+    return (
+        [item for item in items if item.prompt not in held_out],
+        [item for item in items if item.prompt in held_out],
+    )
+
+
+def _watched(items: list[Item], training: TrainingSettings) -> tuple[list[Item], list[Item]]:
+    """Return (to train on, to validate on): the latter say when to stop, where training may stop early."""
+    return split_prompts(items, training.holdout_share, training.seed + 1) if training.patience else (items, [])
+
+
+def _watched_singles(singles: list[Single], training: TrainingSettings) -> tuple[list[Single], list[Single]]:
+    """Like `_watched`, but nothing is validated on where that would leave training with one kind of answers."""
+    train, validation = _watched(singles, training)
+    return (train, validation) if has_both_kinds(train) else (singles, [])
+
+
+def has_both_kinds(singles: Iterable[Single]) -> bool:
+    """Return whether there are liked and disliked answers, without which KTO has nothing to tell apart."""
+    return len({single.liked for single in singles}) == 2
+
+
+def _rank(seed: int, *words: object) -> bytes:
+    return hashlib.sha256(" ".join(map(str, (seed, *words))).encode()).digest()
+
+
+def _replayed(survey: Survey, new: int, settings: Settings) -> list[Pair]:
+    """Draw old pairs so that they make the configured share of the round; other ones for every parent."""
+    share = settings.pairs.replay_share
+    old = recall(
+        survey.ledger,
+        {reply.id: reply for reply in survey.replies},
+        {correction.id: correction for correction in survey.corrections},
+        lone_vote_weight=settings.pairs.lone_vote_weight,
+    )
+    old.sort(key=lambda pair: _rank(settings.training.seed, survey.parent_id, pair.rows))
+    return old[: round(new * share / (1 - share))]
+
+
+def _weighty(items: Iterable[Item]) -> tuple[Item, ...]:
+    return tuple(item for item in items if item.weight > MIN_WEIGHT)
+
+
+def _plan_singles(survey: Survey, settings: Settings) -> Plan:
+    """Plan a round of KTO: votes as they are, judged on held-out pairs of siblings where there are any."""
+    training, ledger = settings.training, survey.ledger
+    rebuild = partial(_new_singles, ledger=ledger)
+    new = _newest_singles(rebuild(survey.replies, survey.corrections), training.max_pairs)
+    train, holdout = split_prompts(
+        new, training.holdout_share, training.seed, keep=ledger.trained_prompts, hold_out=ledger.held_out_prompts
+    )
+    train, validation = _watched_singles(train, training)
+    held_out = {single.prompt for single in holdout}
+    voted = _voted_pairs(survey.replies, survey.corrections, settings)
+    pairs = [pair for pair in voted if pair.prompt in held_out]
+    capped = _capped(train, survey, settings)
+    return Plan(
+        train=(),
+        validation=(),
+        holdout=_weighty(_capped(newest_pairs(pairs, MAX_HELD_OUT), survey, settings)),
+        train_singles=_weighty(capped),
+        validation_singles=tuple(validation),
+        holdout_singles=_weighty(_capped(_newest_singles(holdout, MAX_HELD_OUT), survey, settings)),
+        label_noise=0.0,
+        voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),
+        evidence=_evidence(train, capped, survey, NO_OPINION, settings),
+        continuation=survey.continuation,
+    )
+
+
+def _new_singles(
+    replies: Iterable[RatedReply], _corrections: Iterable[WrittenCorrection], *, ledger: Ledger
+) -> list[Single]:
+    voted = [reply for reply in replies if reply.net and not reply.is_sample]
+    whole = [reply for reply in voted if reply.net < 0 or not is_degenerate(reply.answer)]
+    return [_single(reply) for reply in whole if reply.id not in ledger.trained_replies]
+
+
+def _newest_singles(singles: Iterable[Single], limit: int) -> list[Single]:
+    return newest(singles, limit, weight=attrgetter("weight"), age=attrgetter("side.reply_id"))
+
+
+def _single(reply: RatedReply) -> Single:
+    liked = reply.net > 0
+    behind = backers((reply, Vote.UP if liked else Vote.DOWN))
+    return Single(reply.prompt, side_of(reply), liked, min(1.0, abs(reply.net)), behind)
+
+
+def _taught(
+    survey: Survey, new: Sequence[Item], holdout: Iterable[Item], training: TrainingSettings
+) -> list[RatedReply]:
+    """Return the answers that the new lessons come from, or would come from if members had voted otherwise."""
+    lessons = {item.prompt for item in new}
+    kept_out = {item.prompt for item in holdout} | survey.ledger.held_out_prompts
+    known = (survey.ledger.trained_prompts - lessons) | kept_out
+    is_full = len(new) == training.max_pairs  # what is older has no place in the round
+    oldest = min(max(row or 0 for row in item.rows[:2]) for item in new) if is_full else 0
+    return [
+        reply
+        for reply in survey.replies
+        if reply.prompt not in known and (reply.id >= oldest or reply.prompt in lessons)
+    ]
+
+
+def _voters(
+    capped: Sequence[Item], survey: Survey, taught: Iterable[RatedReply], rebuild: Rebuild
+) -> tuple[RoundVoter, ...]:
+    """Return who carries the round and whose vote would change its new lessons, the most influential first."""
+    carried, changes = shares(capped), influences(taught, survey.corrections, rebuild)
+    voters = [RoundVoter(id_, carried.get(id_, 0.0), changes.get(id_, 0.0)) for id_ in carried.keys() | changes.keys()]
+    voters.sort(key=lambda voter: (-voter.influence, -voter.share, voter.pseudonym))
+    return tuple(voter for voter in voters[:NAMED_VOTERS] if voter.influence or voter.share)
+
+
+def _evidence(
+    lessons: Sequence[Item], capped: Sequence[Item], survey: Survey, opinion: Opinion, settings: Settings
+) -> dict[str, Any]:
+    """Return what the admins should know of the votes behind the round: numbers and sentences, nobody's name."""
+    ballots, most = survey.ballots, settings.votes.max_voter_share
+    before, after = (sum(item.weight for item in items) for items in (lessons, capped))
+    voters, by_weight = len(shares(lessons)), count_voters(lessons, survey.replies, survey.corrections)
+    largest = largest_share(most, by_weight)
+    notes = left_out(survey, opinion)
+    if largest != most:
+        worth = f", by weight as many as {tenths(by_weight)}," if tenths(by_weight) != tenths(voters) else ""
+        few = "1 voter is" if voters == 1 else f"{voters} voters{worth} are"
+        limit = "it does not hold" if largest == 1 else f"each carries at most {largest:.0%}"
+        notes.append(f"{few} too few for votes.max_voter_share = {most}: {limit}")
+    removed = {rule: taken / ballots.total for rule, taken in ballots.removed.items() if taken}
+    return {
+        "votes": ballots.total,
+        "removed_shares": removed | {"voter cap": 1 - after / before if after < before else 0.0},
+        "voters": voters,
+        "pairs_by_source": dict(Counter(_source(item) for item in lessons)),
+        "preference_auc": opinion.auc,
+        "notes": notes,
+    }
+
+
+def left_out(survey: Survey, opinion: Opinion) -> list[str]:
+    """Say what is not learned from, and why; first of all a champion that the round does not go on from."""
+    notes = [note for note in (survey.continuation.note, opinion.note) if note]
+    if unheard := sum(correction.weight == 0 for correction in survey.corrections):
+        notes.append(f"{count(unheard, 'suggested answer')} by new accounts or members: they count nothing")
+    return notes
+
+
+def _source(item: Pair | Single) -> str:
+    if isinstance(item, Single):
+        return PairSource.SINGLE
+    return REPLAY if item.replayed else item.source
+
+
+def _pair_line(pair: Pair, split: Split) -> ManifestPair:
+    return ManifestPair(
+        source=pair.source,
+        split=split,
+        weight=pair.weight,
+        rejected_reply_id=pair.rejected.reply_id,
+        chosen_reply_id=pair.chosen.reply_id,
+        correction_id=pair.chosen.correction_id,
+        replayed=pair.replayed,
+    )
+
+
+def _single_line(single: Single, split: Split) -> ManifestPair:
+    chosen, rejected, _ = single.rows
+    return ManifestPair(PairSource.SINGLE, split, single.weight, rejected_reply_id=rejected, chosen_reply_id=chosen)

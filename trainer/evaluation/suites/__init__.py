@@ -1,0 +1,236 @@
+"""Suites that votes do not write: what an answer must hold, must not hold, and what the model must still know."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from storage.errors import SettingsError
+from storage.settings import GateSettings
+
+SHIPPED = ("flattery", "safety", "knowledge")
+CHECKS = ("must", "must_not", "must_still_know")
+FIELDS = ("id", "prompt", "messages", *CHECKS)
+
+
+class Kind(StrEnum):
+    """How a case counts."""
+
+    BEHAVIOUR = "behaviour"
+    KNOWLEDGE = "knowledge"
+    """Only where the base passes it: nobody can forget what they never knew."""
+
+
+@dataclass(frozen=True)
+class Case:
+    id: str
+    messages: tuple[dict[str, str], ...]
+    must: tuple[str, ...] = ()
+    """Regular expressions that are all found in a good answer, in any case of letters."""
+    must_not: tuple[str, ...] = ()
+    must_still_know: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.KNOWLEDGE if self.must_still_know else Kind.BEHAVIOUR
+
+    def is_passed_by(self, answer: str) -> bool:
+        plain = answer.replace("’", "'")
+        return all(_found(pattern, plain) for pattern in (*self.must, *self.must_still_know)) and not any(
+            _found(pattern, plain) for pattern in self.must_not
+        )
+
+
+@dataclass(frozen=True)
+class Suite:
+    name: str
+    """The file's name without its ending."""
+    cases: tuple[Case, ...]
+
+    def grade(self, answers: Sequence[str]) -> tuple[bool, ...]:
+        """Return which cases are passed by these answers, which come in the order of the cases."""
+        return tuple(case.is_passed_by(answer) for case, answer in zip(self.cases, answers, strict=True))
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What became of one kind of a suite's cases."""
+
+    suite: str
+    """Its name, with the kind where the suite has cases of both."""
+    kind: Kind
+    cases: int
+    base_passes: int
+    version_passes: int
+    gained: int
+    """Passed by the version alone."""
+    lost: int
+    """Passed by the base alone."""
+    lost_ids: tuple[str, ...]
+
+
+def load_suites(settings: GateSettings) -> list[Suite]:
+    """Return the shipped suites and the operator's.
+
+    Raises SettingsError where a file cannot be read or its name is taken, and with file and line where a case does
+    not fit.
+    """
+    suites = [_parse(name, f"{name}.jsonl", _shipped_text(name)) for name in SHIPPED]
+    for path in settings.suites:
+        if path.stem in {suite.name for suite in suites}:
+            raise SettingsError(f"gate.suites: there are two suites called {path.stem}: rename {path}")
+        suites.append(_parse(path.stem, str(path), _read(path)))
+    return suites
+
+
+def compare(suite: Suite, base: Sequence[bool], version: Sequence[bool]) -> list[SuiteResult]:
+    """Return a result for each kind of case that the suite has; both sides come in the order of its cases."""
+    rows = list(zip(suite.cases, base, version, strict=True))
+    kinds = [kind for kind in Kind if any(case.kind is kind for case in suite.cases)]
+    return [
+        _result(
+            suite.name if len(kinds) == 1 else f"{suite.name} ({kind})",
+            kind,
+            [row for row in rows if row[0].kind is kind],
+        )
+        for kind in kinds
+    ]
+
+
+def _result(suite: str, kind: Kind, rows: Sequence[tuple[Case, bool, bool]]) -> SuiteResult:
+    lost = tuple(case.id for case, base, version in rows if base and not version)
+    return SuiteResult(
+        suite,
+        kind,
+        cases=len(rows),
+        base_passes=sum(base for _, base, _ in rows),
+        version_passes=sum(version for _, _, version in rows),
+        gained=sum(version and not base for _, base, version in rows),
+        lost=len(lost),
+        lost_ids=lost,
+    )
+
+
+def _found(pattern: str, answer: str) -> bool:
+    return re.search(pattern, answer, re.IGNORECASE) is not None
+
+
+def _shipped_text(name: str) -> str:
+    return files("trainer.evaluation.suites").joinpath(f"{name}.jsonl").read_text(encoding="utf-8")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise SettingsError(
+            f"gate.suites: {path} cannot be read ({reason}): give UTF-8 files of JSON lines (docs/gate.md)"
+        ) from error
+
+
+def _parse(name: str, file: str, text: str) -> Suite:
+    cases: list[Case] = []
+    # Not splitlines: a prompt may hold other line separators, and JSON keeps them as they are.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                cases.append(_case(line, {case.id for case in cases}))
+            except ValueError as error:
+                raise SettingsError(
+                    f"{file}, line {number}: {error} (docs/gate.md shows how to write a case)"
+                ) from error
+    if not cases:
+        raise SettingsError(f"{file} holds no cases: write one JSON object in each line, or take it out of gate.suites")
+    return Suite(name, tuple(cases))
+
+
+def _case(line: str, known_ids: set[str]) -> Case:
+    """Return the line's case; raises ValueError that says what is wrong with it."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"this is no JSON ({error.msg} at character {error.pos + 1})") from error
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError("a case must be a JSON object")
+    _refuse_broken_text(record)
+    _refuse_unknown(record)
+    if not any(check in record for check in CHECKS):
+        raise ValueError(f"the case checks nothing: give it {', '.join(CHECKS[:-1])} or {CHECKS[-1]}")
+    return Case(
+        _id(record.get("id"), known_ids),
+        tuple(_messages(record)),
+        **{check: tuple(_patterns(check, record[check])) for check in CHECKS if check in record},
+    )
+
+
+def _refuse_broken_text(record: dict[str, Any]) -> None:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half of a character (a lone surrogate, \\ud800 to \\udfff)") from error
+
+
+def _refuse_unknown(record: dict[str, Any]) -> None:
+    for field in record:
+        if field not in FIELDS:
+            close = get_close_matches(field, FIELDS, n=1)
+            remedy = f"did you mean {close[0]}?" if close else f"it must be one of {', '.join(FIELDS)}"
+            raise ValueError(f"{field!r} is no field of a case: {remedy}")
+
+
+def _id(value: Any, known: set[str]) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("id must be text that tells the case from the others")
+    if value in known:
+        raise ValueError(f"the id {value!r} is taken by an earlier case")
+    return value
+
+
+def _messages(record: dict[str, Any]) -> list[dict[str, str]]:
+    if ("prompt" in record) == ("messages" in record):
+        raise ValueError("give either prompt or messages")
+    if "prompt" not in record:
+        return _conversation(record["messages"])
+    if not isinstance(record["prompt"], str) or not record["prompt"].strip():
+        raise ValueError("prompt must be text")
+    return [{"role": "user", "content": record["prompt"]}]
+
+
+def _conversation(value: Any) -> list[dict[str, str]]:
+    """Check messages as strictly as the strictest chat templates do, which refuse two turns of one speaker."""
+    if not isinstance(value, list) or not all(_is_message(message) for message in value):
+        raise ValueError("messages must be a list of objects, each with a role and a content")
+    roles = [message["role"] for message in value]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if not turns or turns[-1] != "user" or turns != [("user", "assistant")[i % 2] for i in range(len(turns))]:
+        raise ValueError(
+            "messages must alternate between user and assistant, after at most one system message, and end with user"
+        )
+    return value
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"role", "content"} and isinstance(value["content"], str)
+
+
+def _patterns(check: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{check} must be a list of regular expressions")
+    for pattern in value:
+        if not isinstance(pattern, str) or not pattern:
+            raise ValueError(f"{check} must hold regular expressions as text")
+        try:
+            re.compile(pattern, re.IGNORECASE)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"{check} holds {pattern!r}, which is no regular expression: {error}") from error
+        yield pattern
