@@ -21,7 +21,7 @@ from bot.arena_schedule import arena_trigger
 from bot.audit import deed_of, is_for_admins, note_done
 from bot.deletions import Deletions
 from bot.engine import Engine
-from bot.engine.choice import ChosenEngine
+from bot.engine.selection import ChosenEngine
 from bot.failures import GuardedTree
 from bot.late_rows import LateRows
 from bot.library import Library

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bot.comparison import Comparison, Contestant, compare
-from bot.engine.choice import start_engine
+from bot.engine.selection import start_engine
 from bot.releases import BASE_RELEASE, open_release
 from storage.adapters.folder_store import AdapterStore
 from storage.models.base_model import BaseModel

@@ -1,4 +1,4 @@
-"""Tests of what graphs say need not compare them with transformers first: tests/bot/test_openvino.py does."""
+"""Tests of what graphs say need not compare them with transformers first: tests/bot/engine/test_openvino.py does."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bot.engine.protocol import Finish, Generation, GenerationRequest, RenderedPrompt
-from bot.engine.queued import QueuedGeneration
+from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
 from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from bot.answering import request_answer
 from bot.chunking import cut_into_chunks
 from bot.engine import Engine
-from bot.engine.choice import start_engine
+from bot.engine.selection import start_engine
 from bot.extraction import parse_markdown
 from bot.prompting import ChatMessage
 from bot.quoting import MARGIN

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from bot.engine.protocol import Finish, GenerationRequest
-from bot.engine.queued import QueuedGeneration
+from bot.engine.queue import QueuedGeneration
 from storage.models.base_model import BaseModel
 from storage.settings import Settings
 from tests.benchmarks.contender import Progress, RenderingContender

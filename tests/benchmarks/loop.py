@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from bot.engine import Engine, GenerationRequest, Sampling
-from bot.engine.choice import start_engine
+from bot.engine.selection import start_engine
 from storage.database.database import open_database
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality

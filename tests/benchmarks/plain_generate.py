@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.generation import BaseStreamer
 
 from bot.engine.protocol import Finish, GenerationRequest
-from bot.engine.queued import QueuedGeneration
+from bot.engine.queue import QueuedGeneration
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids, load_model
 from storage.models.quiet import quiet_transformers

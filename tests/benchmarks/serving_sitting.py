@@ -82,7 +82,7 @@ def _engine(sitting: Sitting) -> Contender:
 
         return OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
     if sitting.engine == TRANSFORMERS:
-        from bot.engine.local import LocalEngine
+        from bot.engine.transformers.engine import LocalEngine
 
         return LocalEngine(base.path, settings.model, settings.generation)
     if sitting.engine == PLAIN:

@@ -25,8 +25,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bot.engine.choice import start_engine
 from bot.engine.protocol import Engine, Finish, GenerationFailed, GenerationRequest
+from bot.engine.selection import start_engine
 from bot.errors import EngineBusy
 from bot.prompting import Turn, to_messages
 from storage.adapters.folder_store import AdapterRef

@@ -23,8 +23,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bot.engine.choice import start_engine
 from bot.engine.protocol import Engine
+from bot.engine.selection import start_engine
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.models.openvino.options import graph_folder

@@ -7,7 +7,7 @@ import pytest
 
 from tests.benchmarks.serving import run
 from tests.benchmarks.serving_load import Told, measures
-from tests.bot.test_engine import save_adapter
+from tests.bot.engine.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
 
 

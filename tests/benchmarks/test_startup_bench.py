@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.startup import run
-from tests.bot.test_engine import save_adapter
+from tests.bot.engine.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from bot.engine.openvino.version_process import _log_for_worker
+from bot.engine.openvino.worker_process import _log_for_worker
 from bot.traces import NOTHING_FOUND, trace_lines
 from storage.database.tables import ReplyRow
 from storage.insights.request_trace import trace

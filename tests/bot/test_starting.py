@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from bot.app import ReactuneBot
 from bot.demo import DemoBot
-from bot.engine import RenderedPrompt, choice
+from bot.engine import RenderedPrompt
+from bot.engine import selection as choice
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from bot.runner import run_bot

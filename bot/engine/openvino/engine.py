@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bot.engine.openvino.version_process import VersionProcess
+from bot.engine.openvino.worker_process import VersionProcess
 from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queued import QueuedGeneration, Turns, require_room
+from bot.engine.queue import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage

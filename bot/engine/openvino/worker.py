@@ -23,7 +23,7 @@ import openvino as ov
 from openvino_genai import GenerationFinishReason
 
 from bot.engine.protocol import Finish
-from bot.engine.text_stream import TextStream
+from bot.engine.queue import TextStream
 from storage.errors import StorageError
 from storage.models.openvino.graph import AdapterMisfit
 from storage.models.openvino.options import PipelineOptions

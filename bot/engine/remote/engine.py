@@ -10,16 +10,14 @@ from functools import partial
 from typing import Any
 
 from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queued import Turns, require_room
-from bot.engine.remote.answering import Answer, answer
-from bot.engine.remote.beginnings import blocks_of
+from bot.engine.queue import Turns, require_room
+from bot.engine.remote.adapter_loading import versions_of
+from bot.engine.remote.completion import Answer, RemoteGeneration, answer
 from bot.engine.remote.errors import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
-from bot.engine.remote.generation import RemoteGeneration
-from bot.engine.remote.replicas import Replica, choose, next_chance
+from bot.engine.remote.health import NEEDS_KEY, Watch, problem_of
+from bot.engine.remote.replicas import Replica, blocks_of, choose, next_chance
 from bot.engine.remote.server import Server, open_session
 from bot.engine.remote.spending import Spending
-from bot.engine.remote.versions import versions_of
-from bot.engine.remote.watching import NEEDS_KEY, Watch, problem_of
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped, ServersUnreachable, UserFacingError
 from bot.prompting import ChatMessage

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError as DamagedDatabase
 
-from bot.engine.local import LocalEngine
+from bot.engine.transformers.engine import LocalEngine
 from bot.errors import BotError
 from bot.extraction import extract
 from bot.prompt_bank import read_bank

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bot.engine.decoding import Row, generate
 from bot.engine.protocol import GenerationRequest, Sampling
-from bot.engine.resident import MERGE_AFTER, AdapterMismatch, ResidentModel
+from bot.engine.transformers.decoding import Row, generate
+from bot.engine.transformers.resident_model import MERGE_AFTER, AdapterMismatch, ResidentModel
 from storage.adapters.folder_store import AdapterRef
 from storage.settings import ModelSettings
-from tests.bot.test_engine import save_adapter
+from tests.bot.engine.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=12)

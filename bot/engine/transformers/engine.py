@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
-from bot.engine.queued import QueuedGeneration, Turns, require_room
+from bot.engine.queue import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
@@ -23,8 +23,8 @@ from storage.runtime.request_ids import working_on
 from storage.settings import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:
-    from bot.engine.decoding import Row
-    from bot.engine.resident import ResidentModel
+    from bot.engine.transformers.decoding import Row
+    from bot.engine.transformers.resident_model import ResidentModel
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class LocalEngine:
     def _load(self) -> ResidentModel:
         from transformers import AutoTokenizer
 
-        from bot.engine.resident import ResidentModel
+        from bot.engine.transformers.resident_model import ResidentModel
 
         resident = ResidentModel(self._base_path, self._model)
         # Rendering has a tokenizer of its own: one that two threads share raises "Already borrowed".
@@ -191,7 +191,7 @@ class LocalEngine:
             self._post(_fail, batch, error)
 
     def _decode(self, resident: ResidentModel, batch: Sequence[LocalGeneration]) -> None:
-        from bot.engine.decoding import Row, generate
+        from bot.engine.transformers.decoding import Row, generate
 
         started_at = time.perf_counter()
         rows = [Row(one.request, resident.tokenizer, partial(self._interruption, one)) for one in batch]

@@ -14,12 +14,12 @@ import pytest
 from transformers.utils import logging as transformers_logging
 
 from bot.engine import Engine, Finish
-from bot.engine.local import LocalEngine
 from bot.engine.remote.engine import RemoteEngine
+from bot.engine.transformers.engine import LocalEngine
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.settings import Settings, load_settings
-from tests.bot.test_engine import finished, request
+from tests.bot.engine.test_engine import finished, request
 from tests.tiny_model import build_tiny_base
 
 LONGEST_S = 20.0

@@ -23,12 +23,12 @@ from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.gguf import gguf_name, write_gguf
 from storage.operations.token_spend import spent_on
 from storage.settings import load_settings
-from tests.bot.test_engine import answer, finished, request, started
+from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.llama_server import serve
 
 pytestmark = pytest.mark.bundled
 
-STARTER = Path(__file__).resolve().parents[2] / "personalities" / "starters" / "default"
+STARTER = Path(__file__).resolve().parents[3] / "personalities" / "starters" / "default"
 QUESTIONS = ("What is the capital of France?", "Tell me about cats.", "I lost my keys today.")
 NUCLEUS = 10
 ENDLESS = 300

@@ -20,9 +20,9 @@ import pytest
 from filelock import FileLock
 
 from bot.engine import Finish, GenerationFailed
-from bot.engine.choice import start_engine
-from bot.engine.openvino import version_process
+from bot.engine.openvino import worker_process as version_process
 from bot.engine.openvino.engine import OpenVinoEngine
+from bot.engine.selection import start_engine
 from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.openvino import compare_logits as verification
@@ -32,7 +32,7 @@ from storage.models.openvino.options import graph_folder
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, write_verdict
 from storage.settings import Settings, load_settings
-from tests.bot.test_engine import ENDLESS, answer, finished, request, save_adapter
+from tests.bot.engine.test_engine import ENDLESS, answer, finished, request, save_adapter
 from tests.tiny_model import build_tiny_base
 
 QWEN = {"architectures": ["Qwen3ForCausalLM"]}
@@ -136,10 +136,10 @@ async def test_no_answer_comes_from_what_another_version_has_read(
 WITHOUT_TORCH = """
 import asyncio, sys
 import bot.app
-from bot.engine.choice import start_engine
+from bot.engine.selection import start_engine
 from storage.models.base_model import resolve_base_model
 from storage.settings import load_settings
-from tests.bot.test_engine import answer, request
+from tests.bot.engine.test_engine import answer, request
 
 async def main():
     settings = load_settings()

@@ -16,10 +16,11 @@ import pytest
 
 from bot.alerts import local_troubles
 from bot.engine import Finish, Generation, GenerationFailed
-from bot.engine.choice import start_engine
-from bot.engine.remote import replicas, watching
-from bot.engine.remote.beginnings import blocks_of
+from bot.engine.remote import health as watching
+from bot.engine.remote import replicas
 from bot.engine.remote.engine import RemoteEngine
+from bot.engine.remote.replicas import blocks_of
+from bot.engine.selection import start_engine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
 from bot.health import Check
 from storage.adapters.folder_store import AdapterRef
@@ -28,7 +29,7 @@ from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
 from storage.operations.token_spend import Spend, add_spend, spent_on
 from storage.settings import Settings, load_settings
-from tests.bot.test_engine import answer, finished, request, started
+from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.remote_server import (
     BASE_NAME,
     WORDS,

@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 from bot.engine.protocol import Finish, GenerationRequest
+from bot.engine.queue import QueuedGeneration
+from bot.engine.remote.adapter_loading import NOT_FOUND, Fields, Versions, VllmVersions
 from bot.engine.remote.errors import Faulty, Refused
 from bot.engine.remote.replicas import Replica
 from bot.engine.remote.server import Usage
-from bot.engine.remote.versions import NOT_FOUND, Fields, Versions, VllmVersions
 from bot.engine.rendering import Renderer
 
 log = logging.getLogger(__name__)
+
 
 FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
@@ -114,3 +116,19 @@ def _compare_counts(so_far: Answer, replica: Replica) -> None:
             there,
             here,
         )
+
+
+class RemoteGeneration(QueuedGeneration):
+    """An answer with how often it was tried, and where."""
+
+    def __init__(
+        self, request: GenerationRequest, blocks: tuple[int, ...], on_cancel: Callable[[QueuedGeneration], None]
+    ) -> None:
+        super().__init__(request, on_cancel)
+        self.blocks = blocks
+        self.attempts = 0
+        self.avoided: set[Replica] = set()
+        """Servers that failed it."""
+        self.task: asyncio.Task[None] | None = None
+        self.answer: Answer | None = None
+        """What has come of it since it was asked for last."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
-from bot.engine.local import LocalEngine
 from bot.engine.openvino.engine import OpenVinoEngine
+from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineBusy, EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef

@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from bot.engine.layers import AdaptedLayers
+from bot.engine.transformers.merged_layers import AdaptedLayers
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from bot.engine.protocol import Finish, GenerationRequest, Sampling
-from bot.engine.text_stream import TextStream
+from bot.engine.queue import TextStream
 
 CANDIDATES = (64, 1024)
 """Tokens that the nucleus is looked for among first, and then: sorting a whole vocabulary takes milliseconds."""

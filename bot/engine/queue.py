@@ -111,3 +111,31 @@ class QueuedGeneration:
         if self._completion is None:
             self._failure = cause
             self._changed.set()
+
+
+MAX_HELD_TOKENS = 8  # a character has at most 4 bytes: a longer wait is for bytes that never fit
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class TextStream:
+    """Text of tokens without special ones and without incomplete or invalid bytes."""
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        """`decode` returns the text of token ids, without special tokens."""
+        self._decode = decode
+        self._ids: list[int] = []
+        self._shown = 0
+
+    def push(self, token: int) -> str:
+        """Return the text that `token` completes."""
+        self._ids.append(token)
+        is_incomplete = self._decode(self._ids).endswith(REPLACEMENT)
+        return "" if is_incomplete and len(self._ids) - self._shown < MAX_HELD_TOKENS else self.flush()
+
+    def flush(self) -> str:
+        """Return the text held back, less the bytes that make no character."""
+        known, text = self._decode(self._ids[: self._shown]), self._decode(self._ids)
+        # The newest tokens stay as context: some tokenizers write a word differently at the start of a text.
+        self._ids = self._ids[self._shown :]
+        self._shown = len(self._ids)
+        return text[len(known) :].replace(REPLACEMENT, "")

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from bot.engine.protocol import Finish
-from bot.engine.queued import QueuedGeneration
+from bot.engine.queue import QueuedGeneration
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.openvino.options import PipelineOptions

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from bot.engine.local import LocalEngine
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.protocol import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt, engine_state
 from bot.engine.remote.engine import RemoteEngine
+from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineClosed, EngineStopped
 from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef

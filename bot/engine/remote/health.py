@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bot.engine.remote.adapter_loading import Versions
 from bot.engine.remote.errors import Overloaded, Refused, ServerError, Unreachable
 from bot.engine.remote.replicas import Replica
-from bot.engine.remote.versions import Versions
 from storage.settings import KEY_VARIABLE, RemoteSettings
 
 log = logging.getLogger(__name__)
