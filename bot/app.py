@@ -14,19 +14,19 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.access import NO_SERVER, Door, how_to_serve
 from bot.adapters_at_hand import AdaptersAtHand
 from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
-from bot.audit import deed_of, is_for_admins, note_done
 from bot.deletions import Deletions
 from bot.engine import Engine
 from bot.engine.selection import ChosenEngine
-from bot.failures import GuardedTree
+from bot.guards.access import NO_SERVER, Door, how_to_serve
+from bot.guards.audit import deed_of, is_for_admins, note_done
+from bot.guards.error_handler import GuardedTree
+from bot.guards.rate_limit import Patience
 from bot.late_rows import LateRows
 from bot.library import Library
 from bot.metrics import Metrics
-from bot.patience import Patience
 from bot.presence import Presence
 from bot.releases import Releases
 from bot.vote_log import VoteLog

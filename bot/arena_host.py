@@ -18,7 +18,7 @@ from bot.arena_board import Board, blind_board, failed, outcome, preparing, resu
 from bot.contenders import find_contenders
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
-from bot.failures import tell
+from bot.guards.error_handler import tell
 from bot.message_stream import is_passing
 from bot.prompt_bank import bank_messages, order_by_use, read_bank
 from bot.prompting import sanitize

@@ -8,7 +8,7 @@ import discord
 from discord import app_commands
 
 from bot.errors import UserFacingError
-from bot.permissions import has_named_role, is_admin
+from bot.guards.access import has_named_role, is_admin
 from storage.database.enums import Scope
 from storage.personalities.bindings import Place, Voice, voice_at
 from storage.personalities.personalities import Personality, list_personalities, personality_named

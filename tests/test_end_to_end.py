@@ -14,7 +14,7 @@ import simcord
 from simcord.builders import ChannelHandle
 
 from bot.app import ReactuneBot
-from bot.failures import is_foreseen
+from bot.guards.error_handler import is_foreseen
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import Basis, GateVerdict, RoundStatus

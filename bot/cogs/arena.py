@@ -14,14 +14,13 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot import arena_board
-from bot.access import Served
 from bot.app import ReactuneBot
 from bot.arena_host import ArenaHost, Channel, Plan, as_channel
 from bot.arena_schedule import LOOK_S, arena_trigger, begin_looking, take_due_arena
-from bot.audit import NOTED, change, deed_of
 from bot.errors import UserFacingError
-from bot.failures import answer_privately, is_foreseen, tell
-from bot.permissions import named, require_admin
+from bot.guards.access import Served, named, require_admin
+from bot.guards.audit import NOTED, change, deed_of
+from bot.guards.error_handler import answer_privately, is_foreseen, tell
 from bot.pick_log import PickLog
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.reports import sentence

@@ -8,12 +8,11 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.access import Served
 from bot.app import ReactuneBot
-from bot.audit import is_for_admins
-from bot.failures import answer_privately, tell
+from bot.guards.access import Served, require_admin
+from bot.guards.audit import is_for_admins
+from bot.guards.error_handler import answer_privately, tell
 from bot.long_answers import fit_lines
-from bot.permissions import require_admin
 from bot.untrusted import show_reason, show_words
 from bot.voices import offer
 from storage.database.enums import AuditOutcome

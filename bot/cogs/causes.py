@@ -8,10 +8,10 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.access import Served
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
-from bot.failures import NOT_MINE, answer_privately, tell
+from bot.guards.access import Served
+from bot.guards.error_handler import NOT_MINE, answer_privately, tell
 from storage.conversations.replies import find_by_message
 from storage.database.enums import Cause
 from storage.votes.causes import give_cause

@@ -21,11 +21,11 @@ from bot.contenders import find_contenders
 from bot.conversation import SPOKEN, Conversation, Reader, goes_on, own_words
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
-from bot.failures import NOT_MINE, answer_privately, tell
 from bot.greeting import greet_once
+from bot.guards.error_handler import NOT_MINE, answer_privately, tell
+from bot.guards.rate_limit import TooMany
 from bot.message_stream import CURSOR, PART_CHARS, TROUBLE
 from bot.orphans import adopt_orphans
-from bot.patience import TooMany
 from bot.prompting import ChatMessage, to_messages, with_memory
 from bot.retrieval import Informed, render_informed
 from bot.summaries import Summaries

@@ -13,10 +13,10 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.access import Served
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
-from bot.failures import NOT_MINE, Form, answer_privately
+from bot.guards.access import Served
+from bot.guards.error_handler import NOT_MINE, Form, answer_privately
 from bot.message_stream import TROUBLE, is_passing
 from bot.prompting import sanitize
 from bot.vote_log import Cleared, Membership, Reacted, Seen, stored_thumbs

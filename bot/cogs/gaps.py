@@ -12,15 +12,14 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.access import Served
 from bot.app import ReactuneBot
-from bot.audit import change_as, deed_of
 from bot.card_form import FIELD_CHARS
 from bot.cogs.knowledge import Knowledge, Wish, require_curator
 from bot.errors import UserFacingError
-from bot.failures import Form, refuse
 from bot.gaps import GapGroup, group_gaps, question_of
-from bot.permissions import is_admin, named
+from bot.guards.access import Served, is_admin, named
+from bot.guards.audit import change_as, deed_of
+from bot.guards.error_handler import Form, refuse
 from bot.quoting import MAX_TITLE_CHARS
 from bot.splitting import MAX_MESSAGE_CHARS, shorten
 from bot.untrusted import show_words

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
-from bot.failures import NOT_MINE, answer_privately
+from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.lineage import MARKDOWN, PLAIN, describe_fate, fate_lines, plain_text
 from bot.long_answers import answer_in_full, fit_lines
 from storage.insights.vote_outcomes import VoteFate, fate_of_all_votes, replies_on_message

@@ -11,13 +11,13 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.audit import change, deed_of, note_done
 from bot.card_form import FIELD_CHARS
 from bot.errors import UserFacingError
-from bot.failures import Form, answer_privately
+from bot.guards.access import named, require_admin
+from bot.guards.audit import change, deed_of, note_done
+from bot.guards.error_handler import Form, answer_privately
 from bot.library import Placement, Progress, Source
 from bot.long_answers import answer_in_full
-from bot.permissions import named, require_admin
 from bot.quoting import MAX_TITLE_CHARS, cite_one
 from bot.sources import Channel, from_file, from_link, from_pins, from_text
 from bot.splitting import shorten

@@ -7,9 +7,9 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.app import ReactuneBot
-from bot.audit import NOTED, change
-from bot.failures import answer_privately
-from bot.permissions import require_admin
+from bot.guards.access import require_admin
+from bot.guards.audit import NOTED, change
+from bot.guards.error_handler import answer_privately
 from bot.untrusted import show_words
 from storage.conversations.memory import (
     MAX_NOTE_CHARS,

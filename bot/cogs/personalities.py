@@ -14,12 +14,12 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.audit import change, change_as, deed_of
 from bot.card_form import EXAMPLES_HELP, FIELD_CHARS, SAMPLING_HELP, card_from_form, format_examples, format_sampling
 from bot.errors import UserFacingError
-from bot.failures import Form, answer_privately
+from bot.guards.access import is_admin, named, require_admin
+from bot.guards.audit import change, change_as, deed_of
+from bot.guards.error_handler import Form, answer_privately
 from bot.long_answers import answer_in_full
-from bot.permissions import is_admin, named, require_admin
 from bot.reports import describe_import
 from bot.untrusted import show_safely, show_words
 from bot.voices import offer, offer_personalities, places_of

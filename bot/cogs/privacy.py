@@ -13,9 +13,9 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.access import AlwaysServed
 from bot.app import ReactuneBot
-from bot.failures import answer_privately, tell
+from bot.guards.access import AlwaysServed
+from bot.guards.error_handler import answer_privately, tell
 from bot.member_files import pack
 from bot.privacy_texts import describe_deletion, describe_holdings, describe_training
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent

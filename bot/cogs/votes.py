@@ -15,13 +15,12 @@ from discord.ext import commands
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot.access import Served
 from bot.app import ReactuneBot
-from bot.audit import change_as, deed_of, note_error
 from bot.bursts import hold_back_bursts
-from bot.failures import Form, answer_privately, refuse, tell
+from bot.guards.access import NotAnAdmin, Served, is_admin, named, require_admin
+from bot.guards.audit import change_as, deed_of, note_error
+from bot.guards.error_handler import Form, answer_privately, refuse, tell
 from bot.lineage import SIGNS
-from bot.permissions import NotAnAdmin, is_admin, named, require_admin
 from bot.splitting import MAX_MESSAGE_CHARS
 from bot.untrusted import show_reason
 from bot.voices import may_steer

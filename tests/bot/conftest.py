@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot, create_bot
-from bot.failures import is_foreseen
+from bot.guards.error_handler import is_foreseen
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis
 from storage.database.tables import Base

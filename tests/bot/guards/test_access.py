@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bot.app
-from bot.access import AlwaysServed, Refusal, Served, refusal_in
-from bot.access import Place as Where
-from bot.failures import Form
+from bot.guards.access import AlwaysServed, Refusal, Served, refusal_in
+from bot.guards.access import Place as Where
+from bot.guards.error_handler import Form
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings import EVERY_SERVER, AccessSettings
 

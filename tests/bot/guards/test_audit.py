@@ -5,8 +5,8 @@ import contextlib
 import pytest
 from discord import app_commands
 
-from bot.audit import is_for_admins
-from bot.permissions import NotAnAdmin
+from bot.guards.access import NotAnAdmin
+from bot.guards.audit import is_for_admins
 from bot.reports import sentence
 from storage.database.database import open_database
 from storage.database.enums import AuditOutcome

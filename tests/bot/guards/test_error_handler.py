@@ -7,7 +7,7 @@ import discord
 import pytest
 from discord import app_commands
 
-from bot.failures import OUTDATED, TOO_LATE, is_foreseen, tell
+from bot.guards.error_handler import OUTDATED, TOO_LATE, is_foreseen, tell
 
 
 async def test_a_command_that_an_update_took_away_or_changed_asks_to_reload(env, caplog):

@@ -11,7 +11,7 @@ from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.permissions import named
+from bot.guards.access import named
 from bot.splitting import shorten
 from storage.database.enums import AuditOutcome
 from storage.operations.audit import Deed, audited, note_deed

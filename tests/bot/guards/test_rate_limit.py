@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.limits import HOUR_S, MINUTE_S, SlidingWindows, Window, windows_of
+from bot.guards.rate_limit import HOUR_S, MINUTE_S, SlidingWindows, Window, windows_of
 from storage.database.tables import CorrectionRow, ReplyRow
 from storage.settings import LimitSettings
 
