@@ -150,7 +150,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one round now, and wait for it."""
-    from bot.reports import describe_round
+    from bot.text.rounds import describe_round
     from storage.database.enums import RoundStatus
     from trainer.rounds.worker import train_now
 

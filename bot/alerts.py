@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from bot.engine import EngineState
 from bot.health import Check
-from bot.reports import sentence
+from bot.text.rounds import sentence
 from storage.insights.alert_facts import EndedCanary, Facts, FailedRound
 from storage.operations.alerts import EVERYBODY, Alert, Trouble
 from storage.wording import count

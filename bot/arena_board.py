@@ -8,9 +8,9 @@ from datetime import datetime
 
 import discord
 
-from bot.reports import bar, sentence
-from bot.splitting import split_message
-from bot.untrusted import show_safely, show_words
+from bot.text.rounds import bar, sentence
+from bot.text.sanitize import show_safely, show_words
+from bot.text.splitting import split_message
 from storage.database.enums import ArenaStatus
 from storage.settings import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer

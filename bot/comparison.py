@@ -15,7 +15,7 @@ from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.prompt_bank import PromptBank, bank_messages
 from bot.releases import Release
-from bot.untrusted import show_safely
+from bot.text.sanitize import show_safely
 from storage.settings import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)

@@ -26,8 +26,8 @@ from bot.guards.error_handler import is_foreseen
 from bot.message_stream import lay_out
 from bot.prompt_bank import bank_messages
 from bot.runner import stop_on_signals
-from bot.splitting import MAX_MESSAGE_CHARS
 from bot.tastes import Taste
+from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import FINISHED_WHOLE, Reply, recent_replies
 from storage.database.database import open_database
 from storage.database.enums import Basis

@@ -12,8 +12,8 @@ import aiohttp
 import discord
 
 from bot.errors import BotError
-from bot.splitting import MAX_MESSAGE_CHARS, split_message
-from bot.untrusted import show_safely
+from bot.text.sanitize import show_safely
+from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
 from storage.settings import OutputSettings
 
 log = logging.getLogger(__name__)

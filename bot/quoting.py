@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from bot.prompting import ChatMessage, sanitize
-from bot.splitting import shorten
-from bot.untrusted import show_words
+from bot.text.sanitize import show_words
+from bot.text.splitting import shorten
 from storage.knowledge.search import Passage
 
 MARGIN = "> "

@@ -23,9 +23,9 @@ from bot.guards.audit import NOTED, change, deed_of
 from bot.guards.error_handler import answer_privately, is_foreseen, tell
 from bot.pick_log import PickLog
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
-from bot.reports import sentence
-from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
+from bot.text.rounds import sentence
+from bot.text.splitting import MAX_MESSAGE_CHARS
 from bot.voices import voice_in
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain

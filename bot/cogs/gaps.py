@@ -21,8 +21,8 @@ from bot.guards.access import Served, is_admin, named
 from bot.guards.audit import change_as, deed_of
 from bot.guards.error_handler import Form, refuse
 from bot.quoting import MAX_TITLE_CHARS
-from bot.splitting import MAX_MESSAGE_CHARS, shorten
-from bot.untrusted import show_words
+from bot.text.sanitize import show_words
+from bot.text.splitting import MAX_MESSAGE_CHARS, shorten
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, open_gaps, settle_gaps
 from storage.wording import count

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
-from bot.lineage import MARKDOWN, PLAIN, describe_fate, fate_lines, plain_text
-from bot.long_answers import answer_in_full, fit_lines
+from bot.text.attachments import answer_in_full, fit_lines
+from bot.text.lineage import MARKDOWN, PLAIN, describe_fate, fate_lines, plain_text
 from storage.insights.vote_outcomes import VoteFate, fate_of_all_votes, replies_on_message
 
 NOT_VOTED = "You have not voted on that answer."

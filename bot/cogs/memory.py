@@ -10,7 +10,7 @@ from bot.app import ReactuneBot
 from bot.guards.access import require_admin
 from bot.guards.audit import NOTED, change
 from bot.guards.error_handler import answer_privately
-from bot.untrusted import show_words
+from bot.text.sanitize import show_words
 from storage.conversations.memory import (
     MAX_NOTE_CHARS,
     MAX_NOTES,

@@ -19,8 +19,8 @@ from bot.engine import EngineState, engine_state
 from bot.health import Gateway, Health, disk_check, examine_health
 from bot.measuring import measure
 from bot.pages import open_pages
-from bot.splitting import MAX_MESSAGE_CHARS
 from bot.steady import every
+from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.insights.alert_facts import read_facts

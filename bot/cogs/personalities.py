@@ -19,9 +19,9 @@ from bot.errors import UserFacingError
 from bot.guards.access import is_admin, named, require_admin
 from bot.guards.audit import change, change_as, deed_of
 from bot.guards.error_handler import Form, answer_privately
-from bot.long_answers import answer_in_full
-from bot.reports import describe_import
-from bot.untrusted import show_safely, show_words
+from bot.text.attachments import answer_in_full
+from bot.text.rounds import describe_import
+from bot.text.sanitize import show_safely, show_words
 from bot.voices import offer, offer_personalities, places_of
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope

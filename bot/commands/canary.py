@@ -80,7 +80,7 @@ def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
 
 
 def _canary_status(session: Session, personality_id: int, settings: VoteSettings) -> tuple[dict[str, Any], str]:
-    from bot.news import canary_data, describe_canary, describe_last_canary
+    from bot.text.releases import canary_data, describe_canary, describe_last_canary
     from storage.database.columns import utc_now
     from storage.releases.canaries import latest_canary, read_canary
     from storage.releases.versions import find_version

@@ -22,7 +22,7 @@ from storage.releases.versions import list_versions, name_of, read_alias, versio
 
 def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
     """List the versions with their votes, newest first."""
-    from bot.reports import describe_versions
+    from bot.text.rounds import describe_versions
     from storage.database.enums import CHALLENGER
     from storage.votes.votes import tally_by_version
 
@@ -44,7 +44,7 @@ def show_model(
     version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show where a version comes from and how it measured."""
-    from bot.reports import describe_version
+    from bot.text.rounds import describe_version
     from storage.releases.versions import failed_checks, find_version, moves_of
     from storage.training.rounds import find_round
     from storage.votes.votes import Tally, tally_by_version
@@ -67,7 +67,7 @@ def show_lineage(
     version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show which rounds, votes and people made a version."""
-    from bot.lineage import NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id
+    from bot.text.lineage import NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id
     from storage.insights.lineage import votes_behind
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:

@@ -92,7 +92,7 @@ def import_personality(
     as_json: AsJson = False,
 ) -> None:
     """Take a card, or an adapter as a new version of a personality; an admin decides whether it answers."""
-    from bot.reports import describe_import
+    from bot.text.rounds import describe_import
     from storage.models.base_model import resolve_base_model
     from storage.models.personality_import import take_import
 

@@ -18,7 +18,7 @@ def trace_request(
     as_json: AsJson = False,
 ) -> None:
     """Follow a request: message, reply, votes, rounds and versions."""
-    from bot.traces import trace_lines
+    from bot.text.traces import trace_lines
     from storage.insights.request_trace import trace
 
     with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:

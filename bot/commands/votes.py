@@ -23,7 +23,7 @@ def show_fate(
     as_json: AsJson = False,
 ) -> None:
     """Show what became of a member's votes, newest first."""
-    from bot.lineage import PLAIN, fate_lines, plain_text, user_by_id
+    from bot.text.lineage import PLAIN, fate_lines, plain_text, user_by_id
     from storage.insights.vote_outcomes import VoteFate, fate_of_votes
     from storage.models.base_model import resolve_base_model
 

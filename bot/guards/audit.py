@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot.guards.access import named
-from bot.splitting import shorten
+from bot.text.splitting import shorten
 from storage.database.enums import AuditOutcome
 from storage.operations.audit import Deed, audited, note_deed
 

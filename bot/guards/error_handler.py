@@ -15,9 +15,9 @@ from bot.guards.access import ALWAYS_SERVED, lets_in
 from bot.guards.audit import deed_of, is_for_admins, note_error
 from bot.guards.rate_limit import TooMany
 from bot.message_stream import is_passing
-from bot.reports import sentence
-from bot.splitting import MAX_MESSAGE_CHARS
-from bot.untrusted import show_sentence
+from bot.text.rounds import sentence
+from bot.text.sanitize import show_sentence
+from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away
 from storage.errors import StorageError
 from storage.runtime.request_ids import begin_request, take_up

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.lineage import PLAIN, fate_lines
-from bot.long_answers import fit_lines
+from bot.text.attachments import fit_lines
+from bot.text.lineage import PLAIN, fate_lines
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
 from storage.insights.vote_outcomes import Fate, Role, VoteFate, VoteUse

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from bot.engine.openvino.worker_process import _log_for_worker
-from bot.traces import NOTHING_FOUND, trace_lines
+from bot.text.traces import NOTHING_FOUND, trace_lines
 from storage.database.tables import ReplyRow
 from storage.insights.request_trace import trace
 from storage.runtime.log_setup import note_request

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.orm import Session
 
-from bot.reports import describe_metrics
+from bot.text.rounds import describe_metrics
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import GateVerdict, Lesson, RoundStatus

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.reports import VERDICTS, describe_metrics, sentence
-from bot.splitting import MAX_MESSAGE_CHARS
-from bot.untrusted import show_reason
+from bot.text.rounds import VERDICTS, describe_metrics, sentence
+from bot.text.sanitize import show_reason
+from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.enums import SOURCE_WORDS, CanaryStatus
 from storage.releases.announcements import CanaryStory, MoveStory
 from storage.releases.canaries import Canary, Reading, Trial

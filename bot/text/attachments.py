@@ -7,7 +7,7 @@ from io import BytesIO
 
 import discord
 
-from bot.splitting import MAX_MESSAGE_CHARS
+from bot.text.splitting import MAX_MESSAGE_CHARS
 
 IN_THE_FILE = "-# … {left} more lines: the attached file has all of them."
 CUT = "\n… the rest does not fit into a file on Discord"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.splitting import MIN_LIMIT_CHARS, split_message
+from bot.text.splitting import MIN_LIMIT_CHARS, split_message
 
 WORDS = st.text(st.sampled_from("abcdefg.,!é漢👍"), min_size=1, max_size=12)
 PROSE = st.lists(WORDS, min_size=1, max_size=30).flatmap(

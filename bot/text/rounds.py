@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bot.untrusted import show_reason
+from bot.text.sanitize import show_reason
 from storage.database.enums import CHALLENGER, GateVerdict, RoundStatus
 from storage.models.personality_import import Imported
 from storage.releases.canaries import Reading, share_of_votes
