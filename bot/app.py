@@ -15,8 +15,8 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.adapters_at_hand import AdaptersAtHand
-from bot.answering import Answerer
 from bot.arena_schedule import arena_trigger
+from bot.chat.answering import Answerer
 from bot.deletions import Deletions
 from bot.engine import Engine
 from bot.engine.selection import ChosenEngine

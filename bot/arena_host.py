@@ -15,13 +15,13 @@ import discord
 from bot.app import ReactuneBot
 from bot.arena_answers import DrawnAnswer, draw_answers, share_places
 from bot.arena_board import Board, blind_board, failed, outcome, preparing, results_board
+from bot.chat.message_stream import is_passing
+from bot.chat.prompting import sanitize
 from bot.contenders import find_contenders
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.guards.error_handler import tell
-from bot.message_stream import is_passing
 from bot.prompt_bank import bank_messages, order_by_use, read_bank
-from bot.prompting import sanitize
 from bot.voices import voice_in
 from storage.conversations.replies import NewReply
 from storage.database.columns import utc_now

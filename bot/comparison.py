@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import discord
 
-from bot.answering import NOTES, request_answer
+from bot.chat.answering import NOTES, request_answer
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.prompt_bank import PromptBank, bank_messages

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bot.prompting import ChatMessage, sanitize
+from bot.chat.prompting import ChatMessage, sanitize
 from storage.errors import SettingsError
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bot.prompting import ChatMessage, sanitize
+from bot.chat.prompting import ChatMessage, sanitize
 from bot.text.sanitize import show_words
 from bot.text.splitting import shorten
 from storage.knowledge.search import Passage

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, RenderedPrompt
-from bot.prompting import ChatMessage
 from bot.quoting import add_quotes, quote_block
 from storage.conversations.replies import Retrieved
 from storage.knowledge.search import Passage

@@ -15,20 +15,20 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.answering import REGENERATE, Ask
 from bot.app import ReactuneBot
+from bot.chat.answering import REGENERATE, Ask
+from bot.chat.conversation import SPOKEN, Conversation, Reader, goes_on, own_words
+from bot.chat.message_stream import CURSOR, PART_CHARS, TROUBLE
+from bot.chat.prompting import ChatMessage, to_messages, with_memory
+from bot.chat.recovery import adopt_orphans
+from bot.chat.summaries import Summaries
 from bot.contenders import find_contenders
-from bot.conversation import SPOKEN, Conversation, Reader, goes_on, own_words
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.greeting import greet_once
 from bot.guards.error_handler import NOT_MINE, answer_privately, tell
 from bot.guards.rate_limit import TooMany
-from bot.message_stream import CURSOR, PART_CHARS, TROUBLE
-from bot.orphans import adopt_orphans
-from bot.prompting import ChatMessage, to_messages, with_memory
 from bot.retrieval import Informed, render_informed
-from bot.summaries import Summaries
 from bot.voices import voice_in
 from storage.conversations.memory import list_notes
 from storage.conversations.replies import (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from bot.chat.prompting import ChatMessage
 from bot.errors import BotError
-from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bot.chat.prompting import ChatMessage, fit_to_window
 from bot.engine.protocol import RenderedPrompt
-from bot.prompting import ChatMessage, fit_to_window
 from storage.models.base_model import window_of
 from storage.settings import ModelSettings
 

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from bot.chat.prompting import ChatMessage
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.protocol import Engine, EngineState, Generation, GenerationRequest, RenderedPrompt, engine_state
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineClosed, EngineStopped
-from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel

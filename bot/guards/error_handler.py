@@ -10,11 +10,11 @@ import discord
 from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.chat.message_stream import is_passing
 from bot.errors import UserFacingError
 from bot.guards.access import ALWAYS_SERVED, lets_in
 from bot.guards.audit import deed_of, is_for_admins, note_error
 from bot.guards.rate_limit import TooMany
-from bot.message_stream import is_passing
 from bot.text.rounds import sentence
 from bot.text.sanitize import show_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bot.chat.prompting import ChatMessage
 from bot.engine.protocol import Finish, Generation, GenerationRequest, RenderedPrompt
 from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
-from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
 from storage.settings import Settings

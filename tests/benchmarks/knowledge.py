@@ -19,12 +19,12 @@ from rich.progress import Progress
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
-from bot.answering import request_answer
+from bot.chat.answering import request_answer
+from bot.chat.prompting import ChatMessage
 from bot.chunking import cut_into_chunks
 from bot.engine import Engine
 from bot.engine.selection import start_engine
 from bot.extraction import parse_markdown
-from bot.prompting import ChatMessage
 from bot.quoting import MARGIN
 from bot.releases import BASE_RELEASE
 from bot.retrieval import render_informed

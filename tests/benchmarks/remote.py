@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bot.chat.prompting import ChatMessage
 from bot.engine.protocol import Generation, GenerationRequest, RenderedPrompt
 from bot.engine.remote.engine import RemoteEngine
-from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel

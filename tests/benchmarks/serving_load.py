@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from bot.chat.prompting import Turn, to_messages
 from bot.engine.protocol import Finish, Generation, GenerationFailed, GenerationRequest, Sampling
 from bot.errors import EngineBusy
-from bot.prompting import Turn, to_messages
 from storage.adapters.folder_store import AdapterRef
 from storage.settings import Settings
 from tests.benchmarks.contender import Contender

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bot.prompting import ChatMessage, Turn, to_messages
+from bot.chat.prompting import ChatMessage, Turn, to_messages
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
 from storage.settings import Settings

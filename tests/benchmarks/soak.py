@@ -25,10 +25,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from bot.chat.prompting import Turn, to_messages
 from bot.engine.protocol import Engine, Finish, GenerationFailed, GenerationRequest
 from bot.engine.selection import start_engine
 from bot.errors import EngineBusy
-from bot.prompting import Turn, to_messages
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.settings import Settings, load_settings

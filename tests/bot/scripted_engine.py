@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from bot.chat.prompting import ChatMessage, fit_to_window
 from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt
 from bot.errors import EngineBusy, EngineClosed
-from bot.prompting import ChatMessage, fit_to_window
 from storage.adapters.folder_store import AdapterRef
 
 Interlude = Callable[[], Awaitable[None]]

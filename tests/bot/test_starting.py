@@ -11,11 +11,11 @@ import simcord
 from pydantic import SecretStr
 
 from bot.app import ReactuneBot
+from bot.chat.prompting import ChatMessage
 from bot.demo import DemoBot
 from bot.engine import RenderedPrompt
 from bot.engine import selection as choice
 from bot.errors import EngineClosed, EngineStopped
-from bot.prompting import ChatMessage
 from bot.runner import run_bot
 from storage.settings import Settings
 from tests.bot.scripted_engine import ScriptedEngine

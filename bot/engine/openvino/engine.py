@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bot.chat.prompting import ChatMessage
 from bot.engine.openvino.worker_process import VersionProcess
 from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queue import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
-from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids
 from storage.models.openvino.options import PipelineOptions

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
+from bot.chat.prompting import ChatMessage
 from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queue import Turns, require_room
 from bot.engine.remote.adapter_loading import versions_of
@@ -20,7 +21,6 @@ from bot.engine.remote.server import Server, open_session
 from bot.engine.remote.spending import Spending
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped, ServersUnreachable, UserFacingError
-from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.served_copies import open_shelf, served_name
 from storage.database.database import Database

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.chat.prompting import ChatMessage
 from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queue import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
-from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
 from storage.runtime.request_ids import working_on
 from storage.settings import GenerationSettings, ModelSettings

@@ -13,8 +13,8 @@ from pathlib import Path
 from simcord.backend.models import Message
 from sqlalchemy import func, select
 
+from bot.chat.message_stream import CURSOR
 from bot.cogs.chat import NOTICE_S
-from bot.message_stream import CURSOR
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
 from storage.models.base_model import resolve_base_model, without_weights

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bot.chat.prompting import ChatMessage
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineBusy, EngineClosed, EngineStopped
-from bot.prompting import ChatMessage
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.settings import GenerationSettings, ModelSettings

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bot.chat.prompting import Turn, sanitize, to_messages
 from bot.engine.rendering import Renderer
-from bot.prompting import Turn, sanitize, to_messages
 from bot.quoting import add_quotes
 from storage.database.tables import AliasMoveRow, AuditRow, ReplyRow, RoundRow
 from storage.knowledge.search import Passage

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bot.message_stream import lay_out
+from bot.chat.message_stream import lay_out
 from bot.text.sanitize import NO_INVITE, show_safely, show_words
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.settings import OutputSettings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import discord
 
-from bot.message_stream import CURSOR
+from bot.chat.message_stream import CURSOR
 from storage.conversations.replies import Reply, ReplyMessage, add_message, find_reply_ids
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bot.chat.prompting import with_memory
 from bot.engine import Finish
-from bot.prompting import with_memory
 from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow, ReplySpeakerRow
 from storage.privacy.consent import delete_member
 

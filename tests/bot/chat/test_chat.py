@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import delete, update
 
 from bot.app import create_bot
+from bot.chat.message_stream import CURSOR
 from bot.engine import Finish, GenerationFailed
-from bot.message_stream import CURSOR
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow, ReplySpeakerRow
 from storage.privacy.consent import delete_member

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import discord
 
-from bot.prompting import Turn
+from bot.chat.prompting import Turn
 from storage.conversations.memory import Memory, read_memory
 from storage.conversations.replies import NO_SOURCES, Reply, Sources, find_by_message
 from storage.database.database import Database
