@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from bot.steady import every
+from bot.background.periodic import every
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain

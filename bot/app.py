@@ -16,6 +16,9 @@ from discord.ext import commands
 
 from bot.adapters_at_hand import AdaptersAtHand
 from bot.arena_schedule import arena_trigger
+from bot.background.shard_heartbeat import Presence
+from bot.background.vote_queue import VoteLog
+from bot.background.write_queue import LateRows
 from bot.chat.answering import Answerer
 from bot.deletions import Deletions
 from bot.engine import Engine
@@ -24,12 +27,9 @@ from bot.guards.access import NO_SERVER, Door, how_to_serve
 from bot.guards.audit import deed_of, is_for_admins, note_done
 from bot.guards.error_handler import GuardedTree
 from bot.guards.rate_limit import Patience
-from bot.late_rows import LateRows
 from bot.library import Library
 from bot.metrics import Metrics
-from bot.presence import Presence
 from bot.releases import Releases
-from bot.vote_log import VoteLog
 from bot.warming import Warming
 from storage.adapters.folder_store import open_store
 from storage.conversations.replies import Reply, interrupt_unfinished

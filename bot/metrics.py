@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from bot.vote_log import StoredVote
+from bot.background.vote_queue import StoredVote
 from storage.conversations.replies import FinishedReply
 
 ANSWER_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)

@@ -8,9 +8,9 @@ import logging
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from bot.background.periodic import every
 from bot.engine import Engine
 from bot.releases import Releases
-from bot.steady import every
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.database.tables import VersionRow

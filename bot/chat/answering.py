@@ -12,6 +12,7 @@ from functools import partial
 import discord
 from sqlalchemy.orm import Session
 
+from bot.background.write_queue import LateRows
 from bot.chat.message_stream import TROUBLE, AnswerDeleted, MessageStream
 from bot.deletions import Deletions
 from bot.engine import (
@@ -25,7 +26,6 @@ from bot.engine import (
     Sampling,
 )
 from bot.errors import EngineStopped, UserFacingError
-from bot.late_rows import LateRows
 from bot.quoting import cite
 from bot.releases import Release, Releases
 from storage.adapters.folder_store import AS_TRAINED

@@ -17,13 +17,13 @@ from bot import arena_board
 from bot.app import ReactuneBot
 from bot.arena_host import ArenaHost, Channel, Plan, as_channel
 from bot.arena_schedule import LOOK_S, arena_trigger, begin_looking, take_due_arena
+from bot.background.periodic import every
+from bot.background.vote_queue import PickLog
 from bot.errors import UserFacingError
 from bot.guards.access import Served, named, require_admin
 from bot.guards.audit import NOTED, change, deed_of
 from bot.guards.error_handler import answer_privately, is_foreseen, tell
-from bot.pick_log import PickLog
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
-from bot.steady import every
 from bot.text.rounds import sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from bot.voices import voice_in

@@ -12,9 +12,9 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.background.write_queue import outlast
 from bot.errors import UserFacingError
 from bot.library import Source
-from bot.outages import outlast
 from bot.sources import PinsChannel, from_message, read_pins
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind

@@ -9,7 +9,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.steady import every
+from bot.background.periodic import every
 from storage.database.engine import FAILURES
 from storage.privacy.retention import cancel_departures, departed_from, known_guilds, known_members, note_departure
 

@@ -14,12 +14,12 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.background.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
 from bot.chat.message_stream import TROUBLE, is_passing
 from bot.chat.prompting import sanitize
 from bot.errors import UserFacingError
 from bot.guards.access import Served
 from bot.guards.error_handler import NOT_MINE, Form, answer_privately
-from bot.vote_log import Cleared, Membership, Reacted, Seen, stored_thumbs
 from storage.conversations.replies import (
     Reply,
     ReplyMessage,

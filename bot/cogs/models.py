@@ -13,6 +13,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.background.periodic import every
 from bot.charts.report import describe_report, draw_report
 from bot.comparison import Contestant, choose_prompts, compare, lay_side_by_side
 from bot.errors import UserFacingError
@@ -20,7 +21,6 @@ from bot.guards.access import is_admin, named, require_admin
 from bot.guards.audit import change
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.releases import Release
-from bot.steady import every
 from bot.text.attachments import answer_in_full
 from bot.text.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id, user_by_mention
 from bot.text.rounds import Status, describe_round, describe_status, describe_version, describe_versions

@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.alerts import describe_alert, describe_away, local_troubles, shared_troubles
 from bot.app import ReactuneBot
+from bot.background.periodic import every
 from bot.engine import EngineState, engine_state
 from bot.health import Gateway, Health, disk_check, examine_health
 from bot.measuring import measure
 from bot.pages import open_pages
-from bot.steady import every
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain

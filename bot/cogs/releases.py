@@ -12,12 +12,12 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.background.periodic import every
 from bot.bursts import hold_back_bursts
 from bot.chat.message_stream import is_passing
 from bot.cogs.models import offer_versions
 from bot.guards.access import named, require_admin
 from bot.guards.audit import change
-from bot.steady import every
 from bot.text.releases import describe_canary, describe_last_canary, describe_news
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from bot.voices import WHOSE, chosen_personality, offer_personalities, signed, steered_personality

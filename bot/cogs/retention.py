@@ -9,7 +9,7 @@ from datetime import datetime
 from discord.ext import commands
 
 from bot.app import ReactuneBot
-from bot.steady import every
+from bot.background.periodic import every
 from storage.database.engine import FAILURES, explain
 from storage.privacy.retention import (
     Pruned,

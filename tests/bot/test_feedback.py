@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import pytest
 from simcord.backend.errors import SetupError
 
+from bot.background.vote_queue import Reacted, VoteLog
 from bot.cogs.feedback import RECONCILE_PAUSE_S
-from bot.vote_log import Reacted, VoteLog
 from storage.conversations.replies import add_message
 from storage.database.columns import utc_now
 from storage.database.database import Database

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from bot.steady import every
+from bot.background.periodic import every
 
 
 class Heart:

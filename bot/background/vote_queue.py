@@ -9,21 +9,24 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bot.outages import LONGEST_PAUSE_S, SHORTEST_PAUSE_S
+from bot.background.write_queue import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, outlast
 from storage.conversations.replies import find_reply_ids, request_ids_of
 from storage.database.database import Database
 from storage.database.engine import is_away
 from storage.members.memberships import note_members
 from storage.personalities.personalities import hold_personalities
 from storage.runtime.request_ids import working_on
+from storage.votes.arenas import Gesture, pick
 from storage.votes.votes import Thumb, VoteEvent, append_events, standing_thumbs, thumb
 
 log = logging.getLogger(__name__)
+
 
 BATCH_SIZE = 200
 MOST_EARLY = 500
@@ -233,3 +236,27 @@ def _events(session: Session, reply_id: int, observation: Observation) -> Iterat
         return
     yield from (VoteEvent(reply_id, thumb, standing=False, reread=True) for thumb in stored - observation.thumbs)
     yield from (VoteEvent(reply_id, thumb, standing=True, reread=True) for thumb in observation.thumbs - stored)
+
+
+class PickLog:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._order = asyncio.Lock()  # lets tasks in by the order in which they came
+
+    async def take(
+        self,
+        arena_id: int,
+        user_id: int,
+        place: int,
+        gesture: Gesture,
+        *,
+        joined_at: datetime | None = None,
+        reread: bool = False,
+    ) -> int | None:
+        """Store what a member did and return the place that they pick now, if any; see `storage.arenas.pick`.
+
+        It is stored when this returns; while the database is away this waits. Raises ArenaClosed.
+        """
+        work = partial(self._database.run, pick, arena_id, user_id, place, gesture, joined_at=joined_at, reread=reread)
+        async with self._order:
+            return await outlast(work, "A pick")
