@@ -21,8 +21,8 @@ from bot.contenders import find_contenders
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.guards.error_handler import tell
+from bot.personalities.selection import voice_in
 from bot.prompt_bank import bank_messages, order_by_use, read_bank
-from bot.voices import voice_in
 from storage.conversations.replies import NewReply
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin

@@ -23,10 +23,10 @@ from bot.errors import UserFacingError
 from bot.guards.access import Served, named, require_admin
 from bot.guards.audit import NOTED, change, deed_of
 from bot.guards.error_handler import answer_privately, is_foreseen, tell
+from bot.personalities.selection import voice_in
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.text.rounds import sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from bot.voices import voice_in
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import ArenaStatus

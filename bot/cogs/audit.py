@@ -12,9 +12,9 @@ from bot.app import ReactuneBot
 from bot.guards.access import Served, require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately, tell
+from bot.personalities.selection import offer
 from bot.text.attachments import fit_lines
 from bot.text.sanitize import show_reason, show_words
-from bot.voices import offer
 from storage.database.enums import AuditOutcome
 from storage.operations.audit import Entry, Wanted, read_trail
 

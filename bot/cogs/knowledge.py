@@ -11,18 +11,18 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.card_form import FIELD_CHARS
 from bot.errors import UserFacingError
 from bot.guards.access import named, require_admin
 from bot.guards.audit import change, deed_of, note_done
 from bot.guards.error_handler import Form, answer_privately
 from bot.library import Placement, Progress, Source
+from bot.personalities.card_form import FIELD_CHARS
+from bot.personalities.selection import CHOICES, offer_personalities, voice_in
 from bot.quoting import MAX_TITLE_CHARS, cite_one
 from bot.sources import Channel, from_file, from_link, from_pins, from_text
 from bot.text.attachments import answer_in_full
 from bot.text.sanitize import show_safely, show_words
 from bot.text.splitting import shorten
-from bot.voices import CHOICES, offer_personalities, voice_in
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, SearchScope, find_document, list_documents, read_text, remove_document

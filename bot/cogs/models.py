@@ -19,13 +19,20 @@ from bot.comparison import Contestant, choose_prompts, compare, lay_side_by_side
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin, named, require_admin
 from bot.guards.audit import change
+from bot.personalities.selection import (
+    WHOSE,
+    chosen_personality,
+    offer,
+    offer_personalities,
+    signed,
+    steered_personality,
+)
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.releases import Release
 from bot.text.attachments import answer_in_full
 from bot.text.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id, user_by_mention
 from bot.text.rounds import Status, describe_round, describe_status, describe_version, describe_versions
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from bot.voices import WHOSE, chosen_personality, offer, offer_personalities, signed, steered_personality
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson

@@ -14,15 +14,22 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.card_form import EXAMPLES_HELP, FIELD_CHARS, SAMPLING_HELP, card_from_form, format_examples, format_sampling
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin, named, require_admin
 from bot.guards.audit import change, change_as, deed_of
 from bot.guards.error_handler import Form, answer_privately
+from bot.personalities.card_form import (
+    EXAMPLES_HELP,
+    FIELD_CHARS,
+    SAMPLING_HELP,
+    card_from_form,
+    format_examples,
+    format_sampling,
+)
+from bot.personalities.selection import offer, offer_personalities, places_of
 from bot.text.attachments import answer_in_full
 from bot.text.rounds import describe_import
 from bot.text.sanitize import show_safely, show_words
-from bot.voices import offer, offer_personalities, places_of
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope
 from storage.models.personality_export import Provenance, read_provenance, zip_version

@@ -18,9 +18,9 @@ from bot.chat.message_stream import is_passing
 from bot.cogs.models import offer_versions
 from bot.guards.access import named, require_admin
 from bot.guards.audit import change
+from bot.personalities.selection import WHOSE, chosen_personality, offer_personalities, signed, steered_personality
 from bot.text.releases import describe_canary, describe_last_canary, describe_news
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from bot.voices import WHOSE, chosen_personality, offer_personalities, signed, steered_personality
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.errors import StorageError

@@ -20,10 +20,10 @@ from bot.bursts import hold_back_bursts
 from bot.guards.access import NotAnAdmin, Served, is_admin, named, require_admin
 from bot.guards.audit import change_as, deed_of, note_error
 from bot.guards.error_handler import Form, answer_privately, refuse, tell
+from bot.personalities.selection import may_steer
 from bot.text.lineage import SIGNS
 from bot.text.sanitize import show_reason
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from bot.voices import may_steer
 from storage.conversations.replies import message_links
 from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.card_form import card_from_form, format_examples, format_sampling, parse_examples, parse_sampling
+from bot.personalities.card_form import card_from_form, format_examples, format_sampling, parse_examples, parse_sampling
 from storage.errors import CardError
 from storage.personalities.cards import Card, CardSampling, Example
 
