@@ -14,7 +14,6 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.adapters_at_hand import AdaptersAtHand
 from bot.arena_schedule import arena_trigger
 from bot.background.shard_heartbeat import Presence
 from bot.background.vote_queue import VoteLog
@@ -29,8 +28,9 @@ from bot.guards.error_handler import GuardedTree
 from bot.guards.rate_limit import Patience
 from bot.library import Library
 from bot.metrics import Metrics
-from bot.releases import Releases
-from bot.warming import Warming
+from bot.releases.adapter_prefetch import AdaptersAtHand
+from bot.releases.preload import Warming
+from bot.releases.resolver import Releases
 from storage.adapters.folder_store import open_store
 from storage.conversations.replies import Reply, interrupt_unfinished
 from storage.database.database import Database, open_database

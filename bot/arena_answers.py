@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bot.chat.answering import finished_reply, request_answer
 from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
-from bot.releases import Release
+from bot.releases.resolver import Release
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.settings import GenerationSettings
 

@@ -14,7 +14,7 @@ from bot.chat.answering import NOTES, request_answer
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.prompt_bank import PromptBank, bank_messages
-from bot.releases import Release
+from bot.releases.resolver import Release
 from bot.text.sanitize import show_safely
 from storage.settings import GenerationSettings, OutputSettings
 

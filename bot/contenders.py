@@ -7,7 +7,7 @@ import logging
 
 from sqlalchemy.orm import Session
 
-from bot.releases import Release, Releases
+from bot.releases.resolver import Release, Releases
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.database import Database
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD

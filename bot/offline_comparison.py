@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from bot.comparison import Comparison, Contestant, compare
 from bot.engine.selection import start_engine
-from bot.releases import BASE_RELEASE, open_release
+from bot.releases.resolver import BASE_RELEASE, open_release
 from storage.adapters.folder_store import AdapterStore
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import Personality

@@ -27,7 +27,7 @@ from bot.engine import (
 )
 from bot.errors import EngineStopped, UserFacingError
 from bot.quoting import cite
-from bot.releases import Release, Releases
+from bot.releases.resolver import Release, Releases
 from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations.replies import (
     FINISHED_WHOLE,

@@ -28,7 +28,7 @@ from bot.personalities.selection import (
     steered_personality,
 )
 from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
-from bot.releases import Release
+from bot.releases.resolver import Release
 from bot.text.attachments import answer_in_full
 from bot.text.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id, user_by_mention
 from bot.text.rounds import Status, describe_round, describe_status, describe_version, describe_versions

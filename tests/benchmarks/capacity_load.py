@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot.background.vote_queue import Reacted, VoteLog
-from bot.releases import Releases
+from bot.releases.resolver import Releases
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.memory import list_notes
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply

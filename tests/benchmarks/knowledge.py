@@ -26,7 +26,7 @@ from bot.engine import Engine
 from bot.engine.selection import start_engine
 from bot.extraction import parse_markdown
 from bot.quoting import MARGIN
-from bot.releases import BASE_RELEASE
+from bot.releases.resolver import BASE_RELEASE
 from bot.retrieval import render_informed
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database

@@ -15,7 +15,7 @@ from bot.comparison import (
 )
 from bot.engine import Finish, GenerationFailed
 from bot.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
-from bot.releases import BASE_RELEASE, Release
+from bot.releases.resolver import BASE_RELEASE, Release
 from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore
 from storage.database.tables import ReplyRow, VoteEventRow

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.background.periodic import every
 from bot.engine import Engine
-from bot.releases import Releases
+from bot.releases.resolver import Releases
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.database.tables import VersionRow
