@@ -14,7 +14,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.arena_schedule import arena_trigger
+from bot.arenas.schedule import arena_trigger
 from bot.background.shard_heartbeat import Presence
 from bot.background.vote_queue import VoteLog
 from bot.background.write_queue import LateRows

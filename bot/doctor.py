@@ -13,7 +13,8 @@ from pathlib import Path
 import discord
 from sqlalchemy import select
 
-from bot.arena_schedule import arena_trigger
+from bot.arenas.prompt_bank import read_bank
+from bot.arenas.schedule import arena_trigger
 from bot.checks import Check, Unwell
 from bot.checks.clocks import check_clock
 from bot.checks.machine import check_gpu, check_log_file, check_memory, check_open_files, check_pages
@@ -21,7 +22,6 @@ from bot.checks.packages import check_packages
 from bot.engine.remote.examination import examine_servers
 from bot.errors import ConnectionRefused
 from bot.health import disk_check
-from bot.prompt_bank import read_bank
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from storage.adapters.folder_store import AdapterRef, open_store
 from storage.backups.backup import last_backup

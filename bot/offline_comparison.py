@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bot.comparison import Comparison, Contestant, compare
+from bot.arenas.comparison import Comparison, Contestant, compare
 from bot.engine.selection import start_engine
 from bot.releases.resolver import BASE_RELEASE, open_release
 from storage.adapters.folder_store import AdapterStore

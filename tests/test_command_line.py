@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
-from bot.comparison import NO_ANSWER, Comparison
+from bot.arenas.comparison import NO_ANSWER, Comparison
 from reactune import main
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database

@@ -13,10 +13,11 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot import arena_board
 from bot.app import ReactuneBot
-from bot.arena_host import ArenaHost, Channel, Plan, as_channel
-from bot.arena_schedule import LOOK_S, arena_trigger, begin_looking, take_due_arena
+from bot.arenas import board as arena_board
+from bot.arenas.host import ArenaHost, Channel, Plan, as_channel
+from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
+from bot.arenas.schedule import LOOK_S, arena_trigger, begin_looking, take_due_arena
 from bot.background.periodic import every
 from bot.background.vote_queue import PickLog
 from bot.errors import UserFacingError
@@ -24,7 +25,6 @@ from bot.guards.access import Served, named, require_admin
 from bot.guards.audit import NOTED, change, deed_of
 from bot.guards.error_handler import answer_privately, is_foreseen, tell
 from bot.personalities.selection import voice_in
-from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.text.rounds import sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now

@@ -16,13 +16,13 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.app import ReactuneBot
+from bot.arenas.contenders import find_contenders
 from bot.chat.answering import REGENERATE, Ask
 from bot.chat.conversation import SPOKEN, Conversation, Reader, goes_on, own_words
 from bot.chat.message_stream import CURSOR, PART_CHARS, TROUBLE
 from bot.chat.prompting import ChatMessage, to_messages, with_memory
 from bot.chat.recovery import adopt_orphans
 from bot.chat.summaries import Summaries
-from bot.contenders import find_contenders
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.greeting import greet_once

@@ -13,9 +13,10 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
+from bot.arenas.comparison import Contestant, choose_prompts, compare, lay_side_by_side
+from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.background.periodic import every
 from bot.charts.report import describe_report, draw_report
-from bot.comparison import Contestant, choose_prompts, compare, lay_side_by_side
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin, named, require_admin
 from bot.guards.audit import change
@@ -27,7 +28,6 @@ from bot.personalities.selection import (
     signed,
     steered_personality,
 )
-from bot.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.releases.resolver import Release
 from bot.text.attachments import answer_in_full
 from bot.text.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id, user_by_mention

@@ -17,7 +17,7 @@ from storage.personalities.personalities import Personality as StoredPersonality
 from storage.releases.versions import Version, read_alias
 
 if TYPE_CHECKING:
-    from bot.comparison import Comparison
+    from bot.arenas.comparison import Comparison
 
 
 def compare_offline_answers(
@@ -32,9 +32,9 @@ def compare_offline_answers(
     as_json: AsJson = False,
 ) -> None:
     """Show what fine-tuning does: the same prompts, answered by base, prompt alone and personality."""
-    from bot.comparison import NO_ANSWER, choose_prompts
+    from bot.arenas.comparison import NO_ANSWER, choose_prompts
+    from bot.arenas.prompt_bank import read_bank
     from bot.offline_comparison import compare_offline, contestants_of
-    from bot.prompt_bank import read_bank
     from storage.models.base_model import resolve_base_model
     from storage.personalities.cards import settings_of
 

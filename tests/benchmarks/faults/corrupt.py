@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError as DamagedDatabase
 
+from bot.arenas.prompt_bank import read_bank
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import BotError
 from bot.extraction import extract
-from bot.prompt_bank import read_bank
 from storage.adapters.folder_store import AdapterStore, open_store
 from storage.backups.backup import make_backup, restore_backup
 from storage.database.database import open_database

@@ -13,7 +13,7 @@ import pytest
 import simcord
 
 from bot.app import create_bot
-from bot.arena_host import Plan
+from bot.arenas.host import Plan
 from bot.cogs.arena import place_of
 from bot.doctor import examine
 from bot.engine import Finish, GenerationFailed

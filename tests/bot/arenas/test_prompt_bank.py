@@ -11,8 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.arenas.prompt_bank import (
+    MAX_PROMPT_CHARS,
+    SHIPPED,
+    BankPrompt,
+    bank_messages,
+    order_by_use,
+    parse_bank,
+    read_bank,
+)
 from bot.chat.prompting import Turn, to_messages
-from bot.prompt_bank import MAX_PROMPT_CHARS, SHIPPED, BankPrompt, bank_messages, order_by_use, parse_bank, read_bank
 from storage.errors import SettingsError
 
 NOON = datetime(2026, 11, 4, 12, tzinfo=UTC)

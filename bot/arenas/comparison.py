@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import discord
 
+from bot.arenas.prompt_bank import PromptBank, bank_messages
 from bot.chat.answering import NOTES, request_answer
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
-from bot.prompt_bank import PromptBank, bank_messages
 from bot.releases.resolver import Release
 from bot.text.sanitize import show_safely
 from storage.settings import GenerationSettings, OutputSettings

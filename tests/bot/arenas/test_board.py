@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.arena_board import (
+from bot.arenas.board import (
     LONGEST_ANSWER_CHARS,
     ROOM_CHARS,
     blind_board,

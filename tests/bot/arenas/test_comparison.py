@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.comparison import (
+from bot.arenas.comparison import (
     EMBED_CHARS,
     FIELD_CHARS,
     SHORTENED,
@@ -13,8 +13,8 @@ from bot.comparison import (
     choose_prompts,
     lay_side_by_side,
 )
+from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
 from bot.engine import Finish, GenerationFailed
-from bot.prompt_bank import MAX_PROMPT_CHARS, parse_bank, read_bank
 from bot.releases.resolver import BASE_RELEASE, Release
 from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore

@@ -13,16 +13,16 @@ from datetime import datetime, timedelta
 import discord
 
 from bot.app import ReactuneBot
-from bot.arena_answers import DrawnAnswer, draw_answers, share_places
-from bot.arena_board import Board, blind_board, failed, outcome, preparing, results_board
+from bot.arenas.answers import DrawnAnswer, draw_answers, share_places
+from bot.arenas.board import Board, blind_board, failed, outcome, preparing, results_board
+from bot.arenas.contenders import find_contenders
+from bot.arenas.prompt_bank import bank_messages, order_by_use, read_bank
 from bot.chat.message_stream import is_passing
 from bot.chat.prompting import sanitize
-from bot.contenders import find_contenders
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.guards.error_handler import tell
 from bot.personalities.selection import voice_in
-from bot.prompt_bank import bank_messages, order_by_use, read_bank
 from storage.conversations.replies import NewReply
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin
