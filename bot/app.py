@@ -26,7 +26,7 @@ from bot.guards.access import NO_SERVER, Door, how_to_serve
 from bot.guards.audit import deed_of, is_for_admins, note_done
 from bot.guards.error_handler import GuardedTree
 from bot.guards.rate_limit import Patience
-from bot.library import Library
+from bot.knowledge.library import Library
 from bot.metrics import Metrics
 from bot.releases.adapter_prefetch import AdaptersAtHand
 from bot.releases.preload import Warming

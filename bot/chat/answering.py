@@ -26,7 +26,7 @@ from bot.engine import (
     Sampling,
 )
 from bot.errors import EngineStopped, UserFacingError
-from bot.quoting import cite
+from bot.knowledge.quoting import cite
 from bot.releases.resolver import Release, Releases
 from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations.replies import (

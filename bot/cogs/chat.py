@@ -28,8 +28,8 @@ from bot.errors import EngineBusy, UserFacingError
 from bot.greeting import greet_once
 from bot.guards.error_handler import NOT_MINE, answer_privately, tell
 from bot.guards.rate_limit import TooMany
+from bot.knowledge.retrieval import Informed, render_informed
 from bot.personalities.selection import voice_in
-from bot.retrieval import Informed, render_informed
 from storage.conversations.memory import list_notes
 from storage.conversations.replies import (
     FINISHED_WHOLE,

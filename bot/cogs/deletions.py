@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from bot.app import ReactuneBot
 from bot.background.write_queue import outlast
 from bot.errors import UserFacingError
-from bot.library import Source
-from bot.sources import PinsChannel, from_message, read_pins
+from bot.knowledge.library import Source
+from bot.knowledge.sources import PinsChannel, from_message, read_pins
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
 from storage.errors import StorageError

@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 from bot.app import ReactuneBot
 from bot.cogs.knowledge import Knowledge, Wish, require_curator
 from bot.errors import UserFacingError
-from bot.gaps import GapGroup, group_gaps, question_of
 from bot.guards.access import Served, is_admin, named
 from bot.guards.audit import change_as, deed_of
 from bot.guards.error_handler import Form, refuse
+from bot.knowledge.gaps import GapGroup, group_gaps, question_of
+from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.personalities.card_form import FIELD_CHARS
-from bot.quoting import MAX_TITLE_CHARS
 from bot.text.sanitize import show_words
 from bot.text.splitting import MAX_MESSAGE_CHARS, shorten
 from storage.knowledge.documents import titles_of

@@ -15,11 +15,11 @@ from bot.errors import UserFacingError
 from bot.guards.access import named, require_admin
 from bot.guards.audit import change, deed_of, note_done
 from bot.guards.error_handler import Form, answer_privately
-from bot.library import Placement, Progress, Source
+from bot.knowledge.library import Placement, Progress, Source
+from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
+from bot.knowledge.sources import Channel, from_file, from_link, from_pins, from_text
 from bot.personalities.card_form import FIELD_CHARS
 from bot.personalities.selection import CHOICES, offer_personalities, voice_in
-from bot.quoting import MAX_TITLE_CHARS, cite_one
-from bot.sources import Channel, from_file, from_link, from_pins, from_text
 from bot.text.attachments import answer_in_full
 from bot.text.sanitize import show_safely, show_words
 from bot.text.splitting import shorten

@@ -21,13 +21,13 @@ from sqlalchemy.orm import Session
 
 from bot.chat.answering import request_answer
 from bot.chat.prompting import ChatMessage
-from bot.chunking import cut_into_chunks
 from bot.engine import Engine
 from bot.engine.selection import start_engine
-from bot.extraction import parse_markdown
-from bot.quoting import MARGIN
+from bot.knowledge.chunking import cut_into_chunks
+from bot.knowledge.extraction import parse_markdown
+from bot.knowledge.quoting import MARGIN
+from bot.knowledge.retrieval import render_informed
 from bot.releases.resolver import BASE_RELEASE
-from bot.retrieval import render_informed
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import DocumentKind

@@ -28,7 +28,7 @@ from sqlalchemy.exc import DatabaseError as DamagedDatabase
 from bot.arenas.prompt_bank import read_bank
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import BotError
-from bot.extraction import extract
+from bot.knowledge.extraction import extract
 from storage.adapters.folder_store import AdapterStore, open_store
 from storage.backups.backup import make_backup, restore_backup
 from storage.database.database import open_database

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.chat.prompting import Turn, sanitize, to_messages
 from bot.engine.rendering import Renderer
-from bot.quoting import add_quotes
+from bot.knowledge.quoting import add_quotes
 from storage.database.tables import AliasMoveRow, AuditRow, ReplyRow, RoundRow
 from storage.knowledge.search import Passage
 from tests.tiny_model import build_tiny_base

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine, RenderedPrompt
-from bot.quoting import add_quotes, quote_block
+from bot.knowledge.quoting import add_quotes, quote_block
 from storage.conversations.replies import Retrieved
 from storage.knowledge.search import Passage
 

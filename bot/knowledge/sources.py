@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import discord
 
-from bot.chunking import Block
 from bot.errors import UserFacingError
-from bot.extraction import MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
-from bot.library import Source
+from bot.knowledge.chunking import Block
+from bot.knowledge.extraction import MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
+from bot.knowledge.library import Source
 from storage.database.enums import DocumentKind
 from storage.settings import KnowledgeSettings
 

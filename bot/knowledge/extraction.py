@@ -17,8 +17,8 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
-from bot.chunking import Block
 from bot.errors import UserFacingError
+from bot.knowledge.chunking import Block
 from storage.settings import KnowledgeSettings
 
 MEMORY_BYTES = 2_000_000_000
@@ -108,7 +108,14 @@ def parse_markdown(text: str) -> list[Block]:
 
 
 def _extract_apart(content: bytes, filename: str, media_type: MediaType, settings: KnowledgeSettings) -> list[Block]:
-    command = [sys.executable, "-m", "bot.extraction", media_type, str(settings.max_chars), str(settings.max_pages)]
+    command = [
+        sys.executable,
+        "-m",
+        "bot.knowledge.extraction",
+        media_type,
+        str(settings.max_chars),
+        str(settings.max_pages),
+    ]
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
     try:
         done = subprocess.run(

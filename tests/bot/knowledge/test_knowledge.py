@@ -12,7 +12,7 @@ from storage.database.tables import ChunkRow, DocumentRow, DocumentSpeakerRow, R
 from storage.errors import EncoderError
 from storage.knowledge.documents import remove_document
 from storage.models.sentence_encoder import BundledEncoder
-from tests.bot.test_extraction import docx, pdf, zipped
+from tests.bot.knowledge.test_extraction import docx, pdf, zipped
 from tests.word_encoder import WordEncoder
 
 RULES = "The pool opens at nine. Dogs stay outside."

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bot.quoting import LABEL
+from bot.knowledge.quoting import LABEL
 from storage.knowledge.gaps import Gap
 
 MAX_DISTANCE = 0.45

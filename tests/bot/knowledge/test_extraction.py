@@ -10,8 +10,8 @@ import pytest
 from docx import Document
 from pypdf import PdfWriter
 
-from bot.chunking import Block
-from bot.extraction import Unreadable, extract, parse_markdown
+from bot.knowledge.chunking import Block
+from bot.knowledge.extraction import Unreadable, extract, parse_markdown
 from storage.settings import KnowledgeSettings
 
 SETTINGS = KnowledgeSettings(parse_timeout_s=30)
