@@ -19,7 +19,6 @@ from bot.background.shard_heartbeat import Presence
 from bot.background.vote_queue import VoteLog
 from bot.background.write_queue import LateRows
 from bot.chat.answering import Answerer
-from bot.deletions import Deletions
 from bot.engine import Engine
 from bot.engine.selection import ChosenEngine
 from bot.guards.access import NO_SERVER, Door, how_to_serve
@@ -28,6 +27,7 @@ from bot.guards.error_handler import GuardedTree
 from bot.guards.rate_limit import Patience
 from bot.knowledge.library import Library
 from bot.metrics import Metrics
+from bot.privacy.recent_deletions import Deletions
 from bot.releases.adapter_prefetch import AdaptersAtHand
 from bot.releases.preload import Warming
 from bot.releases.resolver import Releases

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from bot.background.write_queue import LateRows
 from bot.chat.message_stream import TROUBLE, AnswerDeleted, MessageStream
-from bot.deletions import Deletions
 from bot.engine import (
     Completion,
     Engine,
@@ -27,6 +26,7 @@ from bot.engine import (
 )
 from bot.errors import EngineStopped, UserFacingError
 from bot.knowledge.quoting import cite
+from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import Release, Releases
 from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations.replies import (

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from bot.chat.conversation import Reader
 from bot.chat.prompting import ChatMessage, Turn, sanitize
-from bot.deletions import Deletions
 from bot.engine import Engine, Finish, GenerationRequest, Sampling
 from bot.errors import BotError
+from bot.privacy.recent_deletions import Deletions
 from storage.conversations.memory import Memory, read_memory, write_summary
 from storage.conversations.replies import Sources
 from storage.database.columns import utc_now

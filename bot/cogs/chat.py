@@ -25,11 +25,11 @@ from bot.chat.recovery import adopt_orphans
 from bot.chat.summaries import Summaries
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
-from bot.greeting import greet_once
 from bot.guards.error_handler import NOT_MINE, answer_privately, tell
 from bot.guards.rate_limit import TooMany
 from bot.knowledge.retrieval import Informed, render_informed
 from bot.personalities.selection import voice_in
+from bot.privacy.first_notice import greet_once
 from storage.conversations.memory import list_notes
 from storage.conversations.replies import (
     FINISHED_WHOLE,

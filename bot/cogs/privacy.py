@@ -16,8 +16,8 @@ from discord.ext import commands
 from bot.app import ReactuneBot
 from bot.guards.access import AlwaysServed
 from bot.guards.error_handler import answer_privately, tell
-from bot.member_files import pack
-from bot.privacy_texts import describe_deletion, describe_holdings, describe_training
+from bot.privacy.export_files import pack
+from bot.privacy.texts import describe_deletion, describe_holdings, describe_training
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
 from storage.privacy.member_data import count_holdings, export_member
 

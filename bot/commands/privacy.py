@@ -16,7 +16,7 @@ privacy = typer.Typer(no_args_is_help=True, help="Privacy: what is stored of mem
 @privacy.command("report")
 def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
     """Show what is stored of members, by basis and age, and what was agreed, deleted and marked."""
-    from bot.privacy_texts import report_lines
+    from bot.privacy.texts import report_lines
     from storage.database.columns import utc_now
     from storage.privacy.report import report_privacy
 

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from bot.deletions import Deletions
 from bot.errors import UserFacingError
 from bot.knowledge.chunking import Block, CountTokens, cut_into_chunks
+from bot.privacy.recent_deletions import Deletions
 from storage.database.database import Database
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused, EncoderError

@@ -8,7 +8,7 @@ import discord
 
 from bot.app import ReactuneBot
 from bot.cogs.privacy import Act, buttons
-from bot.privacy_texts import first_notice
+from bot.privacy.texts import first_notice
 from storage.members.memberships import greet, take_back_greeting
 
 log = logging.getLogger(__name__)
