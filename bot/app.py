@@ -26,7 +26,7 @@ from bot.guards.audit import deed_of, is_for_admins, note_done
 from bot.guards.error_handler import GuardedTree
 from bot.guards.rate_limit import Patience
 from bot.knowledge.library import Library
-from bot.metrics import Metrics
+from bot.operations.metrics import Metrics
 from bot.privacy.recent_deletions import Deletions
 from bot.releases.adapter_prefetch import AdaptersAtHand
 from bot.releases.preload import Warming

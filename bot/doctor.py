@@ -21,7 +21,7 @@ from bot.checks.machine import check_gpu, check_log_file, check_memory, check_op
 from bot.checks.packages import check_packages
 from bot.engine.remote.examination import examine_servers
 from bot.errors import ConnectionRefused
-from bot.health import disk_check
+from bot.operations.health import disk_check
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from storage.adapters.folder_store import AdapterRef, open_store
 from storage.backups.backup import last_backup

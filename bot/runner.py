@@ -14,9 +14,9 @@ import aiohttp
 import discord
 from sqlalchemy.exc import DBAPIError
 
-from bot.alerts import TOKEN
 from bot.app import ReactuneBot, create_bot
 from bot.errors import ConnectionRefused, DiscordUnreachable
+from bot.operations.alerts import TOKEN
 from storage.database.database import open_database
 from storage.errors import DatabaseError
 from storage.operations.alerts import raise_alert

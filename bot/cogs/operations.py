@@ -13,13 +13,13 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.alerts import describe_alert, describe_away, local_troubles, shared_troubles
 from bot.app import ReactuneBot
 from bot.background.periodic import every
 from bot.engine import EngineState, engine_state
-from bot.health import Gateway, Health, disk_check, examine_health
-from bot.measuring import measure
-from bot.pages import open_pages
+from bot.operations.alerts import describe_alert, describe_away, local_troubles, shared_troubles
+from bot.operations.health import Gateway, Health, disk_check, examine_health
+from bot.operations.http_pages import open_pages
+from bot.operations.metrics import measure
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from bot.metrics import Metrics
+from bot.operations.metrics import Metrics
 from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
 from storage.training.rounds import RoundNumbers

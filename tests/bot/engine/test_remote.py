@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from bot.alerts import local_troubles
 from bot.engine import Finish, Generation, GenerationFailed
 from bot.engine.remote import health as watching
 from bot.engine.remote import replicas
@@ -22,7 +21,8 @@ from bot.engine.remote.engine import RemoteEngine
 from bot.engine.remote.replicas import blocks_of
 from bot.engine.selection import start_engine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
-from bot.health import Check
+from bot.operations.alerts import local_troubles
+from bot.operations.health import Check
 from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database

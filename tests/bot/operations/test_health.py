@@ -12,13 +12,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from bot.health import Check, Health
-from bot.metrics import Metrics
-from bot.pages import open_pages
+from bot.operations.health import Check, Health
+from bot.operations.http_pages import open_pages
+from bot.operations.metrics import Metrics
 from storage.runtime.processes import TRAINER, beat
 from storage.settings import MetricsSettings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

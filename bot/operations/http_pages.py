@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from bot.health import Health
+from bot.operations.health import Health
 from storage.settings import MetricsSettings
 
 log = logging.getLogger(__name__)

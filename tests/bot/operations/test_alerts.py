@@ -7,8 +7,8 @@ import logging
 import pytest
 from sqlalchemy import text
 
-from bot.alerts import TOKEN
 from bot.cogs.operations import LOOK_INTERVAL_S
+from bot.operations.alerts import TOKEN
 from storage.database.enums import QuarantineStatus, RoundStatus
 from storage.database.tables import AlertRow, QuarantineRow
 from storage.operations.alerts import raise_alert

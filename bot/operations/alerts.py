@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from bot.engine import EngineState
-from bot.health import Check
+from bot.operations.health import Check
 from bot.text.rounds import sentence
 from storage.insights.alert_facts import EndedCanary, Facts, FailedRound
 from storage.operations.alerts import EVERYBODY, Alert, Trouble

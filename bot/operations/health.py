@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.measuring import engine_trouble
+from bot.operations.metrics import engine_trouble
 from storage.runtime.processes import TRAINER, is_alive
 
 if TYPE_CHECKING:
