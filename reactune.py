@@ -28,8 +28,8 @@ from bot.commands.personality import personality
 from bot.commands.privacy import privacy
 from bot.commands.trace import trace_request
 from bot.commands.votes import votes
+from bot.demo.tastes import UnknownTaste
 from bot.errors import BotError, ConnectionRefused
-from bot.tastes import UnknownTaste
 from storage.commands import backup, db, restore, show_audit
 from storage.console import (
     AsJson,
@@ -101,8 +101,8 @@ def demo(
 ) -> None:
     """Try the real bot in a local browser page: no token, no GPU, no network."""
     with needed_by("the demo", "`pip install 'reactune[demo]'`"):
-        from bot.demo import demo_channel_id, demo_overrides, forget, serve_demo
-        from bot.tastes import find_taste
+        from bot.demo.page import demo_channel_id, demo_overrides, forget, serve_demo
+        from bot.demo.tastes import find_taste
     import_from_here()
     taste = find_taste(community) if community else None
     overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)

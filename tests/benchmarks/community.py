@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bot.tastes import Taste, find_taste
+from bot.demo.tastes import Taste, find_taste
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.database import Database, open_database

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from bot.app import ReactuneBot
 from bot.chat.prompting import ChatMessage
-from bot.demo import DemoBot
+from bot.demo.page import DemoBot
 from bot.engine import RenderedPrompt
 from bot.engine import selection as choice
 from bot.errors import EngineClosed, EngineStopped

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from bot.community import MEMBERS, Answered, OtherBase, is_settled, read_answers, settle
+from bot.demo.community import MEMBERS, Answered, OtherBase, is_settled, read_answers, settle
+from bot.demo.tastes import find_taste
 from bot.engine import RenderedPrompt
-from bot.tastes import find_taste
 from storage.database.database import Database, open_database
 from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.personalities.personalities import ensure_personality

@@ -10,9 +10,9 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bot.demo.tastes import Taste
 from bot.engine import RenderedPrompt
 from bot.errors import BotError
-from bot.tastes import Taste
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyRow

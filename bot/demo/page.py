@@ -22,11 +22,11 @@ from bot.app import ReactuneBot
 from bot.arenas.prompt_bank import bank_messages
 from bot.chat.answering import SEEDS, small_print
 from bot.chat.message_stream import lay_out
-from bot.community import is_settled, read_answers, settle
+from bot.demo.community import is_settled, read_answers, settle
+from bot.demo.tastes import Taste
 from bot.engine import Engine, Finish, RenderedPrompt
 from bot.guards.error_handler import is_foreseen
 from bot.runner import stop_on_signals
-from bot.tastes import Taste
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import FINISHED_WHOLE, Reply, recent_replies
 from storage.database.database import open_database
