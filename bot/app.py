@@ -56,7 +56,7 @@ COGS = (
     "bot.cogs.deletions",
     "bot.cogs.departures",
     "bot.cogs.feedback",
-    "bot.cogs.insight",
+    "bot.cogs.my_votes",
     "bot.cogs.knowledge",
     "bot.cogs.gaps",
     "bot.cogs.memory",
@@ -64,7 +64,7 @@ COGS = (
     "bot.cogs.operations",
     "bot.cogs.personalities",
     "bot.cogs.privacy",
-    "bot.cogs.releases",
+    "bot.cogs.canaries",
     "bot.cogs.retention",
     "bot.cogs.votes",
 )

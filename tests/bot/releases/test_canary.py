@@ -563,7 +563,7 @@ class TestAnnouncements:
             return tell_story(session, news)
 
         # discord.py loads a cog's module anew for every bot.
-        monkeypatch.setattr(sys.modules["bot.cogs.releases"], "tell_story", fail_once)
+        monkeypatch.setattr(sys.modules["bot.cogs.canaries"], "tell_story", fail_once)
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         assert await announced() == failures == []
