@@ -20,7 +20,7 @@ from storage.models.sentence_encoder import ENCODER_PACKAGE
 from storage.settings import DatabaseSettings, Settings
 
 LONGEST = frozenset(
-    {"test_command_line.py", "test_demo_page.py", "test_end_to_end.py", "test_rounds.py", "test_worker.py"}
+    {"test_command_line.py", "test_demo_page.py", "test_end_to_end.py", "test_round.py", "test_worker.py"}
 )
 
 # A machine that does other work meanwhile is no defect.

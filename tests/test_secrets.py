@@ -7,16 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bot.doctor import _find, _open
+from reactune.doctor.doctor import _find, _open
 from storage.settings import load_settings
 
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
 PASSWORD = "hunter2-hunter2"
 
 ROOT = Path(__file__).parents[1]
-ENTRIES = ("storage/console.py", "bot/__main__.py", "trainer/__main__.py")
+ENTRIES = ("reactune/console.py", "bot/__main__.py", "trainer/__main__.py")
 """Where the settings are read: for every command, and for the two processes alone."""
-COMMANDS = ("reactune.py", "storage/commands.py", "trainer/commands.py", "tests/benchmarks/command_line.py")
 
 CRASH = """
 import logging, os, sys, threading
@@ -71,11 +70,11 @@ def test_an_unreachable_database_is_told_without_its_password() -> None:
 
 
 def test_every_program_keeps_its_settings_safe_and_hands_none_to_a_child_by_argument() -> None:
-    commands = [*COMMANDS, *(str(path.relative_to(ROOT)) for path in (ROOT / "bot" / "commands").glob("*.py"))]
+    commands = [str(path.relative_to(ROOT)) for path in (ROOT / "reactune").rglob("*.py") if path.name != "console.py"]
     for name in ENTRIES:
         source = (ROOT / name).read_text(encoding="utf-8")
         assert source.count("load_settings(") == source.count("keep_safe(settings)") == 1, name
-    for name in commands:
+    for name in [*commands, "tests/benchmarks/command_line.py"]:
         assert "load_settings" not in (ROOT / name).read_text(encoding="utf-8"), name
-    beside = (ROOT / "trainer" / "beside.py").read_text(encoding="utf-8")
+    beside = (ROOT / "reactune" / "trainer_process.py").read_text(encoding="utf-8")
     assert "settings" not in beside

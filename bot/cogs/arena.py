@@ -14,7 +14,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.arenas import board as arena_board
+from bot.arenas import board
 from bot.arenas.host import ArenaHost, Channel, Plan, as_channel
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.arenas.schedule import LOOK_S, arena_trigger, begin_looking, take_due_arena
@@ -116,7 +116,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         )
         arena = await self._host.start(plan)
         interaction.extras[NOTED] = True
-        await answer_privately(interaction, arena_board.describe_start(arena))
+        await answer_privately(interaction, board.describe_start(arena))
 
     @app_commands.command()
     @app_commands.describe(channel="Where it is; without it, here")
@@ -130,14 +130,14 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         else:
             await self._host.show_failed(arena)
         arena = await self.bot.database.read(find_arena, arena.id)
-        await answer_privately(interaction, arena_board.describe_stop(arena))
+        await answer_privately(interaction, board.describe_stop(arena))
 
     @app_commands.command()
     async def status(self, interaction: discord.Interaction) -> None:
         """Show the latest arenas, the prompt bank and the schedule."""
         await interaction.response.defer(ephemeral=True)
         arenas = await self.bot.database.read(_latest, interaction.guild_id or 0)
-        lines = [arena_board.describe_arena(arena, answers) for arena, answers in arenas] or ["There was no arena yet."]
+        lines = [board.describe_arena(arena, answers) for arena, answers in arenas] or ["There was no arena yet."]
         whose = (await voice_in(self.bot, interaction.channel)).personality
         lines += [await self._describe_bank(whose), self._describe_schedule()]
         await interaction.followup.send("\n".join(lines)[:MAX_MESSAGE_CHARS], ephemeral=True)
@@ -361,7 +361,7 @@ class PickButton(
         with contextlib.suppress(discord.HTTPException):
             await interaction.response.defer(ephemeral=True, thinking=True)
         try:
-            text = arena_board.describe_pick(await storing)
+            text = board.describe_pick(await storing)
         except Exception as error:
             text = tell(error)
         await answer_privately(interaction, text)

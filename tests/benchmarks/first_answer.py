@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import simcord
 
-import reactune  # noqa: F401  # the command line loads it before the bot
+import reactune.app  # noqa: F401  # the command line loads it before the bot
 from bot.app import create_bot
 from storage.database.enums import Basis
 from storage.settings import EVERY_SERVER, load_settings, variable_name

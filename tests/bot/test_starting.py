@@ -13,8 +13,7 @@ from pydantic import SecretStr
 from bot.app import ReactuneBot
 from bot.chat.prompting import ChatMessage
 from bot.demo.page import DemoBot
-from bot.engine import RenderedPrompt
-from bot.engine import selection as choice
+from bot.engine import RenderedPrompt, selection
 from bot.errors import EngineClosed, EngineStopped
 from bot.runner import run_bot
 from storage.settings import Settings
@@ -72,8 +71,8 @@ async def test_an_engine_that_cannot_be_chosen_says_why(settings, base, monkeypa
     def fail(_settings: object) -> bool:
         raise error
 
-    monkeypatch.setattr(choice, "prefers_graphs", fail)
-    engine = choice.ChosenEngine(settings, base)
+    monkeypatch.setattr(selection, "prefers_graphs", fail)
+    engine = selection.ChosenEngine(settings, base)
     with pytest.raises(EngineStopped, match="no engine starts: no libcuda"):
         await engine.start()
     with pytest.raises(EngineStopped, match="no engine starts: no libcuda"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reactune import app
+from reactune.app import app
 from storage.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ TEXT_FILE = "retention.txt"
 
 def retention_text() -> str:
     """Return passages of varied everyday text, separated by lines of "---"; written for this project."""
-    return files("trainer").joinpath(TEXT_FILE).read_text(encoding="utf-8")
+    return files("trainer.evaluation").joinpath(TEXT_FILE).read_text(encoding="utf-8")
 
 
 def retention_loss(model: Any, tokenizer: Any) -> float:

@@ -15,8 +15,8 @@ import simcord
 from bot.app import create_bot
 from bot.arenas.host import Plan
 from bot.cogs.arena import place_of
-from bot.doctor import examine
 from bot.engine import Finish, GenerationFailed
+from reactune.doctor.doctor import examine
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome

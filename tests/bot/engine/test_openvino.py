@@ -20,12 +20,12 @@ import pytest
 from filelock import FileLock
 
 from bot.engine import Finish, GenerationFailed
-from bot.engine.openvino import worker_process as version_process
+from bot.engine.openvino import worker_process
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.selection import start_engine
 from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.openvino import compare_logits as verification
+from storage.models.openvino import compare_logits
 from storage.models.openvino.cache import GraphCache, GraphNotWritten
 from storage.models.openvino.graph import AdapterMisfit, _Decoder, build_graph
 from storage.models.openvino.options import graph_folder
@@ -168,7 +168,7 @@ async def test_the_bots_process_answers_without_torch(engine: OpenVinoEngine, ba
 async def test_graphs_are_compared_with_transformers_once(engine: OpenVinoEngine, folder: Path) -> None:
     found = json.loads(written_by_verification(folder))
     assert set(found) == {"base", "adapter"}
-    assert all(0 <= divergence < verification.MAX_DIVERGENCE for divergence in found.values())
+    assert all(0 <= divergence < compare_logits.MAX_DIVERGENCE for divergence in found.values())
 
 
 def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
@@ -185,11 +185,11 @@ def test_a_graph_that_says_something_else_is_refused(
         return heads
 
     # A tiny random model hardly minds where a word stands, so the bar is set to what rounding costs it.
-    found = verification.verify(base.path, "float32", tmp_path)
-    monkeypatch.setattr(verification, "MAX_DIVERGENCE", 10 * max(found.values()))
+    found = compare_logits.verify(base.path, "float32", tmp_path)
+    monkeypatch.setattr(compare_logits, "MAX_DIVERGENCE", 10 * max(found.values()))
     monkeypatch.setattr(_Decoder, "_rotated", straight)
     with pytest.raises(UnsupportedModel, match="differ from transformers'"):
-        verification.verify(base.path, "float32", tmp_path)
+        compare_logits.verify(base.path, "float32", tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
@@ -215,14 +215,14 @@ def test_the_graph_of_each_kind_of_model_says_what_transformers_says(kind: str, 
         for parameter in model.parameters():  # biases and norms too, which begin as zeros and ones
             parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(tiny)
-    verification.verify(tiny, "bfloat16", tmp_path)  # it raises where they differ
+    compare_logits.verify(tiny, "bfloat16", tmp_path)  # it raises where they differ
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
 async def test_a_process_that_hangs_is_ended_and_the_next_request_answered(
     settings: Settings, base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(version_process, "HUNG_S", 0.5)
+    monkeypatch.setattr(worker_process, "HUNG_S", 0.5)
     impatient = settings.generation.model_copy(update={"timeout_s": 3.0})
     engine = OpenVinoEngine(base, settings.data.directory, settings.model, impatient)
     await engine.start()

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from bot.engine import Finish, Generation, GenerationFailed
-from bot.engine.remote import health as watching
-from bot.engine.remote import replicas
+from bot.engine.remote import health, replicas
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.remote.replicas import blocks_of
 from bot.engine.selection import start_engine
@@ -66,7 +65,7 @@ def count(base: BaseModel) -> Callable[[str], int]:
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rests are counted in hundredths of a second here."""
     monkeypatch.setattr(replicas, "FIRST_REST_S", 0.02)
-    monkeypatch.setattr(watching, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(health, "FIRST_PAUSE_S", 0.02)
 
 
 @pytest.fixture

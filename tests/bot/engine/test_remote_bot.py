@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bot.doctor import examine
 from bot.engine import GenerationFailed, GenerationRequest
 from bot.errors import ServersUnreachable, SpentForToday, UserFacingError
+from reactune.doctor.doctor import examine
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow

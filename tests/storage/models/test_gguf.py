@@ -1,4 +1,4 @@
-"""An adapter as llama.cpp reads it; tests/bot/engine/test_llama_cpp_server.py asks llama.cpp whether it says the same."""
+"""An adapter as llama.cpp reads it; tests/bot/engine/test_llama_cpp_server.py asks llama.cpp whether it agrees."""
 
 from __future__ import annotations
 

@@ -312,7 +312,7 @@ def test_the_trainer_selects_nothing_itself() -> None:
 
 def test_what_training_reads_of_answers_and_corrections_is_selected_in_one_place() -> None:
     """In the modules that hand words to training, no query has another source than `storage.trainable`."""
-    evidence = ast.parse((TRAINER.parent / "storage" / "evidence.py").read_text(encoding="utf-8"))
+    evidence = ast.parse((TRAINER.parent / "storage" / "training" / "evidence.py").read_text(encoding="utf-8"))
     words = {"prompt", "answer", "messages", "text"}
     for node in ast.walk(evidence):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id.endswith("Row"):

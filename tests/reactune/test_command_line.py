@@ -16,7 +16,7 @@ import pytest
 from datasets import load_dataset
 
 from bot.arenas.comparison import NO_ANSWER, Comparison
-from reactune import main
+from reactune.app import main
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict
@@ -89,7 +89,7 @@ def reactune_process(variables: dict[str, str], tmp_path: Path):
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env=own | {"PYTHONPATH": str(Path(__file__).parents[1])} | variables | more,
+            env=own | {"PYTHONPATH": str(Path(__file__).parents[2])} | variables | more,
             timeout=120,
             check=False,
         )
@@ -555,9 +555,9 @@ def test_an_unknown_bench_is_refused(reactune):
 
 
 def test_without_a_checkout_a_bench_says_what_it_needs(reactune_process, tmp_path):
-    root, installed = Path(__file__).parents[1], tmp_path / "installed"
+    root, installed = Path(__file__).parents[2], tmp_path / "installed"
     installed.mkdir()
-    shutil.copy(root / "reactune.py", installed)
+    shutil.copytree(root / "reactune", installed / "reactune")
     for room in ("bot", "storage", "trainer"):
         (installed / room).symlink_to(root / room)
     code, out, err = reactune_process("bench", "votes", PYTHONPATH=str(installed))
@@ -570,7 +570,7 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     async def nobody_answers(_engine, contestants, prompts, **_):
         return [Comparison(prompt, (NO_ANSWER,) * len(contestants)) for prompt in prompts]
 
-    monkeypatch.setattr("bot.offline_comparison.compare", nobody_answers)
+    monkeypatch.setattr("reactune.compare_offline.compare", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
     assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}

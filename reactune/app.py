@@ -20,18 +20,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from bot.commands.bot import serve
-from bot.commands.compare import compare_offline_answers
-from bot.commands.demo import require_free, sole_demo
-from bot.commands.model import model
-from bot.commands.personality import personality
-from bot.commands.privacy import privacy
-from bot.commands.trace import trace_request
-from bot.commands.votes import votes
 from bot.demo.tastes import UnknownTaste
 from bot.errors import BotError, ConnectionRefused
-from storage.commands import backup, db, restore, show_audit
-from storage.console import (
+from reactune.compare import compare_offline_answers
+from reactune.console import (
     AsJson,
     Config,
     Personality,
@@ -42,6 +34,15 @@ from storage.console import (
     read_settings,
     show,
 )
+from reactune.database import backup, db, restore, show_audit
+from reactune.demo import require_free, sole_demo
+from reactune.members import privacy, trace_request, votes
+from reactune.model import model
+from reactune.operator import note_in_trail, operator_deed, operator_name
+from reactune.personality import personality
+from reactune.run import serve
+from reactune.trainer import export_pairs, import_pairs, trainer
+from reactune.trainer_process import trainer_beside
 from storage.database.engine import explain, is_away
 from storage.database.enums import Lesson
 from storage.errors import (
@@ -60,13 +61,10 @@ from storage.errors import (
     StorageError,
     VersionNotFound,
 )
-from storage.operator import note_in_trail, operator_deed, operator_name
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs, tell_why_it_ends
 from storage.runtime.processes import BOT
 from storage.settings import Settings
-from trainer.beside import trainer_beside
-from trainer.commands import export_pairs, import_pairs, trainer
 from trainer.errors import TrainerError
 
 USAGE_ERRORS = (
@@ -166,7 +164,7 @@ def train(
 
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
     """Check settings, database, models, suites, channels, token and disk, and say what to do."""
-    from bot.doctor import examine
+    from reactune.doctor.doctor import examine
 
     settings = read_settings(config)
     findings = examine(settings, [("Suites", lambda: _describe_suites(settings))])
@@ -205,7 +203,7 @@ class Benches(TyperGroup):
     def _load(self, name: str) -> None:
         if self.commands:
             return
-        sys.path.insert(0, str(Path(__file__).resolve().parent))  # the checkout, from wherever this is called
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout, from wherever this is called
         with needed_by(f"bench {name}", "it in a checkout after `pip install -e '.[bench]'`"):
             module = importlib.import_module("tests.benchmarks.command_line")
         self.commands.update(get_group(module.bench).commands)

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from sqlalchemy import text
 
-from bot.checks import Unwell
+from reactune.doctor.checks import Unwell
 from storage.database.database import open_database
 from storage.settings import Settings
 

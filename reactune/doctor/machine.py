@@ -10,7 +10,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from bot.checks import Unwell
+from reactune.doctor.checks import Unwell
 from storage.models.hardware import has_gpu
 from storage.runtime.log_setup import log_file
 from storage.settings import LogSettings, MetricsSettings

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
-from bot.commands.canary import canary
-from bot.commands.model_files import prune_models, write_model_gguf, write_slim_base
-from bot.commands.releases import promote_model, roll_back_model
-from storage.console import AsJson, Config, Personality, show, show_plain
+from reactune.canary import canary
+from reactune.console import AsJson, Config, Personality, show, show_plain
+from reactune.model_files import prune_models, write_model_gguf, write_slim_base
+from reactune.operator import look_up
+from reactune.releases import promote_model, roll_back_model
 from storage.errors import SettingsError
-from storage.operator import look_up
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import list_versions, name_of, read_alias, version_named
 

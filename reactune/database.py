@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from storage.console import AsJson, Config, progress, read_settings, show, show_plain
+from reactune.console import AsJson, Config, progress, read_settings, show, show_plain
+from reactune.operator import note_in_trail, operator_deed
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.operations.audit import Entry, Wanted, read_trail
-from storage.operator import note_in_trail, operator_deed
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, sole_process

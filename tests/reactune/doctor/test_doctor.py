@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from bot.doctor import examine
+from reactune.doctor.doctor import examine
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.runtime.processes import TRAINER, beat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.console import Config, read_settings
+from reactune.console import Config, read_settings
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT
 

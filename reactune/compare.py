@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from sqlalchemy.orm import Session
 
+from reactune.console import AsJson, Config, Personality, progress, read_settings, show
+from reactune.operator import with_cards
 from storage.adapters.folder_store import open_store
-from storage.console import AsJson, Config, Personality, progress, read_settings, show
-from storage.operator import with_cards
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 from storage.personalities.personalities import Personality as StoredPersonality
 from storage.releases.versions import Version, read_alias
@@ -34,7 +34,7 @@ def compare_offline_answers(
     """Show what fine-tuning does: the same prompts, answered by base, prompt alone and personality."""
     from bot.arenas.comparison import NO_ANSWER, choose_prompts
     from bot.arenas.prompt_bank import read_bank
-    from bot.offline_comparison import compare_offline, contestants_of
+    from reactune.compare_offline import compare_offline, contestants_of
     from storage.models.base_model import resolve_base_model
     from storage.personalities.cards import settings_of
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
+from reactune.console import AsJson, Config, progress, read_settings, show, show_plain
+from reactune.operator import note_in_trail, operator_deed, operator_name, with_cards
 from storage.adapters.folder_store import open_store
-from storage.console import AsJson, Config, progress, read_settings, show, show_plain
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.operator import note_in_trail, operator_deed, operator_name, with_cards
 from storage.personalities.personalities import list_personalities, personality_named
 from storage.releases.versions import read_alias, version_named
 

@@ -9,10 +9,10 @@ from importlib.metadata import requires
 
 import pytest
 
-from bot.checks import Unwell
-from bot.checks.clocks import check_clock, describe_difference
-from bot.checks.machine import check_log_file, check_memory, check_open_files, check_pages, free_memory
-from bot.checks.packages import check_packages, problems
+from reactune.doctor.checks import Unwell
+from reactune.doctor.clocks import check_clock, describe_difference
+from reactune.doctor.machine import check_log_file, check_memory, check_open_files, check_pages, free_memory
+from reactune.doctor.packages import check_packages, problems
 from storage.settings import LogSettings, MetricsSettings
 
 

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
+from reactune.console import AsJson, Config, Personality, progress, read_settings, show
+from reactune.operator import look_up, operator_deed
 from storage.adapters.folder_store import open_store
-from storage.console import AsJson, Config, Personality, progress, read_settings, show
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.models.adapter_checks import require_base
 from storage.operations.audit import note_deed
-from storage.operator import look_up, operator_deed
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import version_named
 

@@ -15,20 +15,20 @@ from sqlalchemy import select
 
 from bot.arenas.prompt_bank import read_bank
 from bot.arenas.schedule import arena_trigger
-from bot.checks import Check, Unwell
-from bot.checks.clocks import check_clock
-from bot.checks.machine import check_gpu, check_log_file, check_memory, check_open_files, check_pages
-from bot.checks.packages import check_packages
-from bot.engine.remote.examination import examine_servers
 from bot.errors import ConnectionRefused
 from bot.operations.health import disk_check
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
+from reactune.console import notes
+from reactune.doctor.checks import Check, Unwell
+from reactune.doctor.clocks import check_clock
+from reactune.doctor.database import describe_database
+from reactune.doctor.machine import check_gpu, check_log_file, check_memory, check_open_files, check_pages
+from reactune.doctor.packages import check_packages
+from reactune.doctor.remote_servers import examine_servers
 from storage.adapters.folder_store import AdapterRef, open_store
 from storage.backups.backup import last_backup
-from storage.console import notes
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.report import describe_database
 from storage.database.tables import ReplyRow
 from storage.errors import StorageError
 from storage.models.adapter_checks import require_base

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from storage.console import read_settings
+from reactune.console import read_settings
 from storage.database.database import Database, open_database
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError

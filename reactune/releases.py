@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
+from reactune.console import AsJson, Config, Personality, read_settings, show
+from reactune.operator import change, look_up, note_in_trail, operator_deed, operator_name
 from storage.adapters.folder_store import open_store
-from storage.console import AsJson, Config, Personality, read_settings, show
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
 from storage.operations.audit import Deed
-from storage.operator import change, look_up, note_in_trail, operator_deed, operator_name
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import Alias, Version, ask_gate, name_of, promote, read_alias, roll_back, version_named
 

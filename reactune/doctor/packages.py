@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
 
-from bot.checks import Unwell
+from reactune.doctor.checks import Unwell
 
 OPTIONAL = {
     "postgres": "PostgreSQL",

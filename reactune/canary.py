@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
-from bot.commands.releases import Override, Reason, releasable
-from storage.console import AsJson, Config, Personality, read_settings, show
-from storage.operator import change, look_up, operator_deed, operator_name
+from reactune.console import AsJson, Config, Personality, read_settings, show
+from reactune.operator import change, look_up, operator_deed, operator_name
+from reactune.releases import Override, Reason, releasable
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import name_of
 from storage.settings import VoteSettings

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from storage.console import AsJson, Config, Personality, read_settings, show
-from storage.operator import note_in_trail, operator_deed
+from reactune.console import AsJson, Config, Personality, read_settings, show
+from reactune.operator import note_in_trail, operator_deed
+from reactune.trainer_process import stop_with_stdin
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import TRAINER
-from trainer.beside import stop_with_stdin
 
 
 def trainer(

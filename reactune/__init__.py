@@ -1,0 +1,1 @@
+"""The command line: it composes bot and trainer, and it alone may import both."""

@@ -1,0 +1,76 @@
+"""`reactune privacy`: what is stored of members."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from reactune.console import AsJson, Config, Personality, progress, read_settings, show_plain
+from reactune.operator import look_up
+from storage.database.database import open_database
+from storage.personalities.personalities import DEFAULT_PERSONALITY, read_personality
+
+privacy = typer.Typer(no_args_is_help=True, help="Privacy: what is stored of members.")
+
+
+@privacy.command("report")
+def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
+    """Show what is stored of members, by basis and age, and what was agreed, deleted and marked."""
+    from bot.privacy.texts import report_lines
+    from storage.database.columns import utc_now
+    from storage.privacy.report import report_privacy
+
+    settings = read_settings(config)
+    database = open_database(settings)
+    with contextlib.closing(database), database.snapshot() as session:
+        report = report_privacy(session, settings.privacy, utc_now())
+    show_plain(asdict(report), "\n".join(report_lines(report)), as_json)
+
+
+def trace_request(
+    request: Annotated[str, typer.Argument(help="The reference that a member was told, or an answer's message id.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a request: message, reply, votes, rounds and versions."""
+    from bot.text.traces import trace_lines
+    from storage.insights.request_trace import trace
+
+    with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:
+        replies = trace(session, request.strip("`"))
+    show_plain({"replies": [asdict(reply) for reply in replies]}, "\n".join(trace_lines(replies)), as_json)
+    if not replies:
+        raise typer.Exit(1)
+
+
+votes = typer.Typer(no_args_is_help=True, help="Votes: what became of them.")
+
+
+@votes.command("fate")
+def show_fate(
+    user_id: Annotated[int, typer.Argument(min=0, max=2**63 - 1, help="The member's Discord id.")],
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of a member's votes, newest first."""
+    from bot.text.lineage import PLAIN, fate_lines, plain_text, user_by_id
+    from storage.insights.vote_outcomes import VoteFate, fate_of_votes
+    from storage.models.base_model import resolve_base_model
+
+    settings = read_settings(config)
+    with progress() as say:
+        base = resolve_base_model(settings.model.base, settings.data.directory, say)
+
+    def read(session: Session, personality_id: int) -> list[VoteFate]:
+        whose = read_personality(session, personality_id)
+        return fate_of_votes(session, user_id, personality=whose, settings=settings, base_revision=base.revision)
+
+    fates = look_up(config, personality, read)
+    who = user_by_id(user_id).capitalize()
+    data = {"user_id": user_id, "votes": [asdict(fate) for fate in fates]}
+    show_plain(data, plain_text(fate_lines(fates, PLAIN, who)), as_json)

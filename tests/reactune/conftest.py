@@ -1,0 +1,5 @@
+"""Commands meet the settings that the bot is tested with."""
+
+from tests.bot.conftest import overrides, settings
+
+__all__ = ["overrides", "settings"]
