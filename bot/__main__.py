@@ -10,7 +10,7 @@ from storage.errors import DataDirectoryInUse, SettingsError, StorageError, Toke
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT
 from storage.runtime.redaction import keep_safe
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 
 NEEDS_A_PERSON = (ConnectionRefused, DataDirectoryInUse, SettingsError, TokenInUse)
 """Exit code 2: starting again changes nothing."""

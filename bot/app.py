@@ -44,7 +44,7 @@ from storage.privacy.consent import describe_bases
 from storage.runtime.processes import worker_name
 from storage.runtime.request_ids import current_request, new_request_id, working_on
 from storage.runtime.shards import Shards, shards_of
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
 

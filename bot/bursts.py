@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.database.database import Database
-from storage.settings import VoteSettings
+from storage.settings.sections import VoteSettings
 from storage.votes.quarantines import hold_back, new_bursts
 
 

@@ -22,7 +22,7 @@ from storage.errors import DatabaseError
 from storage.operations.alerts import raise_alert
 from storage.runtime.processes import sole_process, sole_token, worker_name
 from storage.runtime.shards import shards_of
-from storage.settings import TOKEN_VARIABLE, Settings
+from storage.settings.sections import TOKEN_VARIABLE, Settings
 
 log = logging.getLogger(__name__)
 

@@ -64,7 +64,7 @@ from storage.errors import (
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs, tell_why_it_ends
 from storage.runtime.processes import BOT
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from trainer.errors import TrainerError
 
 USAGE_ERRORS = (

@@ -15,7 +15,7 @@ from reactune.operator import change, look_up, operator_deed, operator_name
 from reactune.releases import Override, Reason, releasable
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import name_of
-from storage.settings import VoteSettings
+from storage.settings.sections import VoteSettings
 
 canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of conversations.")
 

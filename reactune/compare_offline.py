@@ -11,7 +11,7 @@ from storage.adapters.folder_store import AdapterStore
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import Personality
 from storage.releases.versions import Version
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 BASE_ALONE = "base"
 PROMPT_ONLY = "prompt only"

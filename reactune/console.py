@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -17,9 +16,8 @@ from rich.text import Text
 
 from storage.errors import SettingsError
 from storage.runtime.redaction import keep_safe
-from storage.settings import Settings, load_settings
-
-NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+from storage.settings.loading import NO_OVERRIDES, load_settings
+from storage.settings.sections import Settings
 
 # What people read goes to standard error where a command prints JSON for scripts.
 notes = Console(stderr=True)

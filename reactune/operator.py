@@ -17,7 +17,7 @@ from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
 from storage.operations.audit import Deed, note_deed
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality, personality_named
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ import pytest
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.sentence_encoder import ENCODER_PACKAGE
-from storage.settings import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings
 
 LONGEST = frozenset(
     {"test_command_line.py", "test_demo_page.py", "test_end_to_end.py", "test_round.py", "test_worker.py"}

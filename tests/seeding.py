@@ -14,7 +14,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
-from storage.settings import (
+from storage.settings.sections import (
     DataSettings,
     GateSettings,
     GenerationSettings,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SettingsError
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 from tests.benchmarks.faults.corrupt import Kind, check, kinds
 
 EXAMPLES = 15

@@ -16,7 +16,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from storage.database.database import open_database
 from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 # A closed network makes a browser's own errands fail, many at a time.

@@ -21,7 +21,8 @@ from storage.database.enums import Basis, GateVerdict, RoundStatus
 from storage.models.base_model import BaseModel
 from storage.models.personality_export import README_FILE
 from storage.models.personality_import import import_adapter
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from storage.training.rounds import Round, latest_round
 from trainer.rounds.worker import run_trainer
 

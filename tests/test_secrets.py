@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from reactune.doctor.doctor import _find, _open
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
 PASSWORD = "hunter2-hunter2"
@@ -21,7 +21,7 @@ CRASH = """
 import logging, os, sys, threading
 from pathlib import Path
 from storage.runtime.redaction import keep_safe
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 from storage.runtime.log_setup import set_up_logs
 settings = load_settings()
 keep_safe(settings)

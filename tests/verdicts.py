@@ -7,7 +7,7 @@ from pathlib import Path
 from storage.models.base_model import BaseModel
 from storage.models.openvino.options import graph_folder
 from storage.models.openvino.verifier import write_verdict
-from storage.settings import ModelSettings
+from storage.settings.sections import ModelSettings
 
 
 def trust_graphs(base: BaseModel, data_directory: Path, settings: ModelSettings) -> None:

@@ -8,7 +8,7 @@ from storage.errors import DataDirectoryInUse, SettingsError, StorageError
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import TRAINER
 from storage.runtime.redaction import keep_safe
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 from trainer.rounds.worker import run_trainer
 
 

@@ -13,7 +13,7 @@ from storage.database.database import open_database
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.evidence import read_corrections, read_replies
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_ballots

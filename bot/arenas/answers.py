@@ -12,7 +12,7 @@ from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, 
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
-from storage.settings import GenerationSettings
+from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)
 

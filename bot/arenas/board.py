@@ -12,7 +12,7 @@ from bot.text.rounds import bar, sentence
 from bot.text.sanitize import show_safely, show_words
 from bot.text.splitting import split_message
 from storage.database.enums import ArenaStatus
-from storage.settings import OutputSettings
+from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer
 from storage.wording import count, message_link
 

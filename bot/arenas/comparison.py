@@ -16,7 +16,7 @@ from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release
 from bot.text.sanitize import show_safely
-from storage.settings import GenerationSettings, OutputSettings
+from storage.settings.sections import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from storage.errors import SettingsError
 from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
 from storage.runtime.shards import Shards
-from storage.settings import ArenaSettings
+from storage.settings.sections import ArenaSettings
 from storage.votes.arenas import last_scheduled
 
 LOOK_S = 10.0

@@ -53,7 +53,7 @@ from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.runtime.request_ids import take_up
-from storage.settings import GenerationSettings, OutputSettings
+from storage.settings.sections import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)
 

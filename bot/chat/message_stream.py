@@ -14,7 +14,7 @@ import discord
 from bot.errors import BotError
 from bot.text.sanitize import show_safely
 from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
-from storage.settings import OutputSettings
+from storage.settings.sections import OutputSettings
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from storage.releases.canaries import (
     stop_canary,
 )
 from storage.releases.versions import ask_gate, find_version, name_of, version_named
-from storage.settings import VoteSettings
+from storage.settings.sections import VoteSettings
 
 log = logging.getLogger(__name__)
 

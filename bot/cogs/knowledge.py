@@ -28,7 +28,7 @@ from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, SearchScope, find_document, list_documents, read_text, remove_document
 from storage.knowledge.search import Passage
 from storage.personalities.personalities import personality_named
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.wording import count
 
 log = logging.getLogger(__name__)

@@ -61,7 +61,7 @@ from storage.releases.versions import (
     version_named,
 )
 from storage.runtime.processes import TRAINER, is_alive, signs_of_life
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.evidence import count_evidence
 from storage.training.rounds import (
     Round,

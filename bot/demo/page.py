@@ -33,7 +33,8 @@ from storage.database.database import open_database
 from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
 from storage.releases.versions import find_version, name_of
-from storage.settings import EVERY_SERVER, LimitSettings, OutputSettings, Settings, variable_name
+from storage.settings.loading import variable_name
+from storage.settings.sections import EVERY_SERVER, LimitSettings, OutputSettings, Settings
 from storage.votes.votes import Thumb, standing_thumbs
 
 log = logging.getLogger(__name__)

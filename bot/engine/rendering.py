@@ -12,7 +12,7 @@ from typing import Any
 from bot.chat.prompting import ChatMessage, fit_to_window
 from bot.engine.protocol import RenderedPrompt
 from storage.models.base_model import window_of
-from storage.settings import ModelSettings
+from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
 

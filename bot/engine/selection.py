@@ -16,7 +16,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel
 from storage.models.openvino.verifier import prefers_graphs
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
 

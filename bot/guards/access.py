@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from storage.settings import EVERY_SERVER, AccessSettings, DiscordSettings
+from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings
 
 if TYPE_CHECKING:
     from bot.app import ReactuneBot

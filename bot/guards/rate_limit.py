@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from bot.errors import UserFacingError
-from storage.settings import LimitSettings, Settings
+from storage.settings.sections import LimitSettings, Settings
 from storage.wording import duration
 
 TOLD_PAUSE_S = 30.0

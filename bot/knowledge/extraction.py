@@ -19,7 +19,7 @@ from typing import Any
 
 from bot.errors import UserFacingError
 from bot.knowledge.chunking import Block
-from storage.settings import KnowledgeSettings
+from storage.settings.sections import KnowledgeSettings
 
 MEMORY_BYTES = 2_000_000_000
 MAX_UNPACKED_BYTES = 200_000_000

@@ -37,7 +37,7 @@ from storage.knowledge.search import Passage, Question, relevant, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.sentence_encoder import BATCH, BundledEncoder, Encoder
 from storage.privacy.marked_versions import hold_erasures
-from storage.settings import KnowledgeSettings
+from storage.settings.sections import KnowledgeSettings
 
 log = logging.getLogger(__name__)
 

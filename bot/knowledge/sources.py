@@ -12,7 +12,7 @@ from bot.knowledge.chunking import Block
 from bot.knowledge.extraction import MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
 from bot.knowledge.library import Source
 from storage.database.enums import DocumentKind
-from storage.settings import KnowledgeSettings
+from storage.settings.sections import KnowledgeSettings
 
 LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")

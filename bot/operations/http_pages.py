@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from bot.operations.health import Health
-from storage.settings import MetricsSettings
+from storage.settings.sections import MetricsSettings
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from storage.privacy.consent import Deletion, describe_bases
 from storage.privacy.member_data import Holdings
 from storage.privacy.report import PrivacyReport
-from storage.settings import PrivacySettings
+from storage.settings.sections import PrivacySettings
 from storage.wording import count, tenths
 
 NOTHING = "I keep nothing of you."

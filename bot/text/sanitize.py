@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from discord.utils import escape_markdown
 
-from storage.settings import OutputSettings
+from storage.settings.sections import OutputSettings
 
 NO_INVITE = "(invite removed)"
 

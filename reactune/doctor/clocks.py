@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from reactune.doctor.checks import Unwell
 from storage.database.database import open_database
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 DISCORD = "https://discord.com/api/v10/gateway"
 PATIENCE_S = 10.0

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from storage.database.database import Database
 from storage.knowledge.vectors import has_pgvector
 from storage.partitions import count_partitions
-from storage.settings import DatabaseSettings
+from storage.settings.sections import DatabaseSettings
 
 
 def describe_database(database: Database, settings: DatabaseSettings) -> Iterator[str]:

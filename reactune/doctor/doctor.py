@@ -45,7 +45,7 @@ from storage.privacy.retention import count_past, keeps_until
 from storage.releases.versions import Version, read_alias
 from storage.runtime.processes import TRAINER, signs_of_life
 from storage.runtime.redaction import OWNER_ONLY
-from storage.settings import EVERY_SERVER, ArenaSettings, Settings
+from storage.settings.sections import EVERY_SERVER, ArenaSettings, Settings
 from storage.wording import count
 
 DISCORD_PATIENCE_S = 15.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from reactune.doctor.checks import Unwell
 from storage.models.hardware import has_gpu
 from storage.runtime.log_setup import log_file
-from storage.settings import LogSettings, MetricsSettings
+from storage.settings.sections import LogSettings, MetricsSettings
 
 GB = 1e9
 LEAST_OPEN_FILES = 1024

@@ -12,7 +12,7 @@ from bot.engine.remote.replicas import Replica
 from bot.engine.remote.server import Server, open_session
 from reactune.doctor.checks import Unwell
 from storage.adapters.folder_store import AdapterRef
-from storage.settings import RemoteSettings, Settings
+from storage.settings.sections import RemoteSettings, Settings
 from storage.wording import count
 
 

@@ -17,7 +17,7 @@ from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, St
 from storage.errors import AdapterError
 from storage.files import sync_names, sync_to_disk
 from storage.models.adapter_checks import require_base
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 __all__ = [
     "CHECKSUMS_FILE",

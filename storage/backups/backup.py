@@ -27,7 +27,7 @@ from storage.database.tables import ConsentRow, ErasureRow, HeartbeatRow, Versio
 from storage.errors import AdapterError, BackupRefused
 from storage.privacy.consent import delete_member, withdraw_consent
 from storage.runtime.processes import BOT, TRAINER, beat, sole_process, worker_name
-from storage.settings import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings
 
 DATABASE = "database.sqlite"
 ADAPTERS = "adapters"

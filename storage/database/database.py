@@ -26,7 +26,7 @@ from storage.database.engine import (
 )
 from storage.database.migrate import migrate
 from storage.errors import DatabaseError
-from storage.settings import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings
 
 log = logging.getLogger(__name__)
 

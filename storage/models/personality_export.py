@@ -19,7 +19,7 @@ from storage.models.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.personalities.cards import format_card, settings_of
 from storage.personalities.personalities import Personality
 from storage.releases.versions import Version, line_of_parents, name_of, require_files
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.rounds import Round, find_round
 from storage.wording import count
 

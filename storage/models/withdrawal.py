@@ -19,7 +19,7 @@ from storage.database.rows import plain
 from storage.database.tables import AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
 from storage.models.openvino.options import remove_graphs_of
 from storage.releases.versions import Version, line_of_parents
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 DELETED_DATA = "it learned from data that was deleted since"
 WHEN_REPLACED = "when_replaced"

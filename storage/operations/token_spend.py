@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from storage.database.tables import SpendRow
-from storage.settings import RemoteSettings
+from storage.settings.sections import RemoteSettings
 
 MILLION = 1_000_000
 NAME_CHARS = 255

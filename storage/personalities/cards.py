@@ -14,7 +14,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from storage.errors import CardError
-from storage.settings import GenerationSettings, Settings
+from storage.settings.sections import GenerationSettings, Settings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 MAX_DESCRIPTION_CHARS = 300

@@ -19,7 +19,7 @@ from storage.database.rows import changed_rows, plain
 from storage.database.tables import AliasRow, BindingRow, CardRevisionRow, PersonalityRow
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
 from storage.personalities.cards import Card, read_card_file, require_meant_for, require_name
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 DEFAULT_PERSONALITY = "default"
 CARD_SUFFIX = ".toml"

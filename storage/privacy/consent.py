@@ -32,7 +32,7 @@ from storage.knowledge.documents import remove_words_of
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import hold_personalities
 from storage.privacy.marked_versions import hold_erasures, mark_learned
-from storage.settings import PrivacySettings
+from storage.settings.sections import PrivacySettings
 from storage.votes.causes import wrong_facts
 from storage.votes.weights import held_back
 

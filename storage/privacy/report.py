@@ -34,7 +34,7 @@ from storage.database.tables import (
 )
 from storage.privacy.marked_versions import names_of
 from storage.privacy.retention import count_past, keeps_until
-from storage.settings import PrivacySettings
+from storage.settings.sections import PrivacySettings
 
 NO_BASIS = "none"
 AGES = (("under 1 day", 1), ("1 to 7 days", 7), ("7 to 30 days", 30), ("30 to 90 days", 90))

@@ -31,7 +31,7 @@ from storage.database.tables import (
 )
 from storage.personalities.personalities import hold_personalities
 from storage.privacy.erasure import Erased, erase_guild, erase_member_in
-from storage.settings import PrivacySettings
+from storage.settings.sections import PrivacySettings
 
 BATCH = 100
 """Answers that go in one transaction: few enough that no vote waits for them."""

@@ -29,7 +29,7 @@ from storage.releases.versions import (
     promote,
     read_alias,
 )
-from storage.settings import ReleaseSettings, VoteSettings
+from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.statistics import Approval, Comparison, Side, compare
 from storage.votes.history import read_histories, read_holds
 from storage.votes.votes import Vote

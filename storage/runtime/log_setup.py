@@ -15,7 +15,7 @@ from pythonjsonlogger.json import JsonFormatter
 from storage.errors import SettingsError
 from storage.runtime.redaction import Redactor, hide_in_logs, secrets_of
 from storage.runtime.request_ids import current_request
-from storage.settings import LogSettings, Settings
+from storage.settings.sections import LogSettings, Settings
 
 HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
 FIELDS = ("levelname", "name", "message", "request_id")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 OWNER_ONLY = 0o077
 HIDDEN = "***"

@@ -12,7 +12,7 @@ from storage.database.rows import database_now
 from storage.database.tables import HeartbeatRow
 from storage.errors import ShardTaken
 from storage.runtime.processes import BOT, SILENT_AFTER_S, beat, place_of
-from storage.settings import DiscordSettings
+from storage.settings.sections import DiscordSettings
 
 ID_STEP = (
     1 << 22

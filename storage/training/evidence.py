@@ -13,7 +13,7 @@ from storage.database.enums import Origin, Outcome
 from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
 from storage.members.memberships import home_of
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms, without_mentions
-from storage.settings import PrivacySettings, VoteSettings
+from storage.settings.sections import PrivacySettings, VoteSettings
 from storage.training.trainable import trainable_corrections, trainable_prompts, trainable_replies
 from storage.votes.votes import Vote, current_votes
 from storage.votes.weights import Ballot, Scales, held_back

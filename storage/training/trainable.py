@@ -14,7 +14,7 @@ from storage.conversations.replies import FINISHED_WHOLE
 from storage.database.enums import Basis
 from storage.database.tables import ConsentRow, CorrectionRow, ReplyRow, ReplySpeakerRow
 from storage.privacy.consent import open_bases
-from storage.settings import PrivacySettings
+from storage.settings.sections import PrivacySettings
 
 
 class Obstacle(StrEnum):

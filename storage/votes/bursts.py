@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from storage.database.enums import NOBODY, QuarantineRule
-from storage.settings import VoteSettings
+from storage.settings.sections import VoteSettings
 from storage.votes.votes import Vote
 
 NARROWEST_FIRST = (QuarantineRule.REPLY, QuarantineRule.AUTHOR, QuarantineRule.VERSION)

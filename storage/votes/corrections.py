@@ -13,7 +13,7 @@ from storage.database.enums import Basis
 from storage.database.rows import plain
 from storage.database.tables import CorrectionRow, ReplyRow
 from storage.errors import CorrectionRefused
-from storage.settings import CorrectionSettings
+from storage.settings.sections import CorrectionSettings
 
 
 @dataclass(frozen=True)

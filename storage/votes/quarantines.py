@@ -19,7 +19,7 @@ from storage.database.tables import MemberRow, QuarantinedVoteRow, QuarantineRow
 from storage.errors import QuarantineConflict
 from storage.members.memberships import read_talkers
 from storage.personalities.personalities import hold_personalities, hold_personality, read_personality
-from storage.settings import VoteSettings
+from storage.settings.sections import VoteSettings
 from storage.votes.bursts import Burst, SuspectVote, find_bursts
 from storage.votes.votes import Vote, votes_on
 from storage.votes.weights import WeighedVote, account_creation, weigh_votes

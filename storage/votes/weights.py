@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
 from storage.members.memberships import Member, Memberships, home_of
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
-from storage.settings import VoteSettings
+from storage.settings.sections import VoteSettings
 from storage.votes.causes import wrong_facts
 from storage.votes.votes import Vote, held_back_votes, standing_count
 

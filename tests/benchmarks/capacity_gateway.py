@@ -11,7 +11,7 @@ import simcord
 
 from bot.app import create_bot
 from storage.models.base_model import BaseModel
-from storage.settings import DataSettings, Settings
+from storage.settings.sections import DataSettings, Settings
 from tests.bot.scripted_engine import ScriptedEngine
 
 

@@ -33,7 +33,8 @@ from storage.models.coherence_model import resolve_coherence_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version, list_versions, name_of, promote, read_alias
 from storage.runtime.processes import HEARTBEAT_S, worker_name
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from storage.training.rounds import Round, claim_round, read_voters, renew_lease, request_round, require_round
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions

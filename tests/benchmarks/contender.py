@@ -14,7 +14,7 @@ from bot.engine.queue import QueuedGeneration
 from bot.engine.rendering import Renderer
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 
 class Contender(Protocol):

@@ -20,7 +20,8 @@ from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterRef, open_store
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.personalities.cards import Card, read_card_file, settings_of
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions
 from trainer.data.dataset import with_margins

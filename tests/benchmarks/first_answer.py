@@ -10,7 +10,8 @@ import simcord
 import reactune.app  # noqa: F401  # the command line loads it before the bot
 from bot.app import create_bot
 from storage.database.enums import Basis
-from storage.settings import EVERY_SERVER, load_settings, variable_name
+from storage.settings.loading import load_settings, variable_name
+from storage.settings.sections import EVERY_SERVER
 
 CONNECTED, FIRST_TEXT, ANSWERED = "connected", "first text", "answered"
 MESSAGE = "Hello! How are you today?"

@@ -48,7 +48,8 @@ from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.base_model import resolve_base_model
 from storage.models.sentence_encoder import BundledEncoder
 from storage.personalities.personalities import ensure_personality
-from storage.settings import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import DatabaseSettings, GenerationSettings, KnowledgeSettings, Settings
 from tests.benchmarks.community import conversations
 from tests.benchmarks.knowledge_set import TEST, VALIDATION, SetQuestion, read_documents, read_questions
 from tests.benchmarks.report import machine, versions

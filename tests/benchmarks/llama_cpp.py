@@ -14,7 +14,7 @@ import aiohttp
 from bot.engine.protocol import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from storage.models.base_model import BaseModel
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
 from tests.llama_server import serve
 

@@ -21,7 +21,8 @@ from bot.engine.selection import start_engine
 from storage.database.database import open_database
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from storage.training.rounds import latest_round, request_round
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_siblings

@@ -17,7 +17,7 @@ from bot.engine.queue import QueuedGeneration
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids, load_model
 from storage.models.quiet import quiet_transformers
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
 
 

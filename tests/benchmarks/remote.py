@@ -14,7 +14,7 @@ from bot.engine.remote.engine import RemoteEngine
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.llama_server import serve
 
 

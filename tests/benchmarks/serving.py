@@ -22,7 +22,8 @@ from rich.table import Table
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, resolve_base_model
 from storage.models.gguf import gguf_name, write_gguf
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from tests.benchmarks.apart import Row, rows_apart
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving_chart import draw_answers

@@ -18,7 +18,7 @@ from bot.chat.prompting import Turn, to_messages
 from bot.engine.protocol import Finish, Generation, GenerationFailed, GenerationRequest, Sampling
 from bot.errors import EngineBusy
 from storage.adapters.folder_store import AdapterRef
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.benchmarks.contender import Contender
 
 MEMBER = "Robin"

@@ -15,7 +15,7 @@ from pathlib import Path
 from bot.chat.prompting import ChatMessage, Turn, to_messages
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.benchmarks.apart import Row
 from tests.benchmarks.contender import Contender
 from tests.benchmarks.serving_load import MEMBER, Conversation, Crowd, Load, Told, ask, request_of, ticking

@@ -31,7 +31,8 @@ from bot.engine.selection import start_engine
 from bot.errors import EngineBusy
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from tests.benchmarks.apart import family, memory_mib
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving import STARTER, adapter_in, script

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.benchmarks.demonstration import HABITS, _row, bookish, brief, read_card, salty
 from trainer.evaluation.sampling import Sample
 

@@ -13,7 +13,7 @@ import pytest
 
 from storage.conversations.replies import add_message
 from storage.database.database import Database, open_database
-from storage.settings import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.faults.crowd import Crowd
 from tests.benchmarks.faults.discord_wire import WireDiscord

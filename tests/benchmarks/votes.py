@@ -20,7 +20,7 @@ from sqlalchemy import insert, select, text
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.tables import ReplyRow, VoteEventRow
-from storage.settings import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings
 from storage.votes.votes import Thumb, VoteEvent, append_events, current_votes, votes_on
 from tests.benchmarks.report import machine, versions
 from tests.postgres import running_postgres

@@ -187,7 +187,7 @@ import asyncio, sys
 from bot.app import ReactuneBot
 from bot.runner import run_bot
 from storage.models.base_model import BaseModel
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 from tests.bot.scripted_engine import ScriptedEngine
 from pathlib import Path
 
@@ -235,7 +235,7 @@ from pathlib import Path
 from bot.app import create_bot
 from storage.models.base_model import BaseModel
 from storage.database.tables import Basis
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 from tests.bot.scripted_engine import ScriptedEngine
 
 async def die():

@@ -16,7 +16,7 @@ from bot.demo.page import DemoBot
 from bot.engine import RenderedPrompt, selection
 from bot.errors import EngineClosed, EngineStopped
 from bot.runner import run_bot
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.bot.scripted_engine import ScriptedEngine
 
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from reactune.app import app
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

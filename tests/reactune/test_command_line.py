@@ -24,7 +24,8 @@ from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import register
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, pair
 from tests.seeding import BOB, account, add_correction, add_reply, add_siblings, vote

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.personalities import ensure_personality
-from storage.settings import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings
 from tests.postgres import PostgresServer, running_postgres
 from tests.tiny_model import build_tiny_base
 

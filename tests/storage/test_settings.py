@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SettingsError
-from storage.settings import DatabaseSettings, Settings, load_settings, sections, variable_name
+from storage.settings.loading import load_settings, variable_name
+from storage.settings.sections import DatabaseSettings, Settings, sections
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "MTk4NjIyNDgzNDcxOTI1MjQ4.secret.part"
@@ -97,6 +98,12 @@ def test_lists_in_the_environment_are_separated_by_commas_or_as_in_the_file(conf
     assert load_settings(config, {"REACTUNE_DISCORD__ADMIN_ROLES": text}).discord.admin_roles == (1201, 1202)
 
 
+def test_the_home_of_a_user_who_does_not_exist_is_refused(config: Path) -> None:
+    assert refusal(config, '[data]\ndirectory = "~nobody-here/data"\n') == (
+        f"{config}: data.directory = '~nobody-here/data' does not fit: there is no such user: write the whole path"
+    )
+
+
 def test_home_is_expanded_in_the_data_folder(config: Path) -> None:
     config.write_text('[data]\ndirectory = "~/reactune"\n')
     assert load_settings(config, {}).data.directory == Path.home() / "reactune"
@@ -120,6 +127,10 @@ def test_database_defaults_to_a_file_in_the_data_folder(config: Path) -> None:
             "[privacy]\nq = 1",
             "privacy.q is not a setting: it must be one of privacy.discord_training_permission, privacy.consent, "
             "privacy.retention_days, privacy.withdraw_adapters",
+        ),
+        (
+            "[output]\nmax_chars = 1",
+            "output.max_chars is not a setting: did you mean corrections.max_chars or knowledge.max_chars?",
         ),
         ("model = 5", "model must be a table: write [model] above its settings"),
         ("[[model]]\nbase = 'x'", "model must be a table: write [model] above its settings"),
@@ -153,13 +164,29 @@ def test_values_that_do_not_fit_name_the_variable(config: Path) -> None:
     assert sentence.startswith("REACTUNE_CHAT__COOLDOWN_S: chat.cooldown_s = 'soon' does not fit: ")
 
 
-def test_unknown_variables_are_refused(config: Path) -> None:
-    assert refusal(config, REACTUNE_CHAT__COOLDOWN="1") == (
-        "the environment variable REACTUNE_CHAT__COOLDOWN names no setting: did you mean REACTUNE_CHAT__COOLDOWN_S?"
-    )
-    assert refusal(config, REACTUNE_FOO="1") == (
-        "the environment variable REACTUNE_FOO names no setting: see docs/settings.md"
-    )
+@pytest.mark.parametrize(
+    ("variable", "advice"),
+    [
+        ("REACTUNE_CHAT__COOLDOWN", "did you mean REACTUNE_CHAT__COOLDOWN_S?"),
+        ("REACTUNE_CHAT__TEMPERATURE", "did you mean REACTUNE_GENERATION__TEMPERATURE?"),
+        ("REACTUNE_TRANING__SEEDS", "did you mean REACTUNE_TRAINING__SEED?"),
+        ("REACTUNE_chat__cooldown_s", "did you mean REACTUNE_CHAT__COOLDOWN_S?"),
+        ("REACTUNE_TRAINING__NOPE", "see docs/settings.md"),
+        ("REACTUNE_FOO", "see docs/settings.md"),
+        ("REACTUNE_FOO__SEED", "see docs/settings.md"),
+        (
+            "REACTUNE_DISCORD_TOKEN",
+            "the bot's token is read from the variable DISCORD_TOKEN, in the environment or in .env",
+        ),
+    ],
+)
+def test_unknown_variables_are_refused(config: Path, variable: str, advice: str) -> None:
+    assert refusal(config, **{variable: "1"}) == f"the environment variable {variable} names no setting: {advice}"
+
+
+def test_a_key_that_resembles_none_of_its_section_gets_them_all(config: Path) -> None:
+    sentence = refusal(config, "[training]\nnope = 1")
+    assert sentence.startswith(f"{config}: training.nope is not a setting: it must be one of training.schedule, ")
 
 
 def test_other_variables_are_left_alone(config: Path) -> None:
@@ -365,6 +392,16 @@ def test_an_answer_must_leave_room_for_its_prompt() -> None:
     ) as raised:
         load_settings(environment={"REACTUNE_GENERATION__MAX_NEW_TOKENS": "4096"})
     assert "model.context_tokens = 2048" in str(raised.value)
+
+
+def test_a_training_step_must_be_shared_equally() -> None:
+    with pytest.raises(SettingsError, match=r"^training\.batch_size = 4 cannot be shared by training\.processes = 3"):
+        load_settings(environment={"REACTUNE_TRAINING__PROCESSES": "3"})
+
+
+def test_passages_repeat_at_most_half_of_each_other() -> None:
+    with pytest.raises(SettingsError, match=r"^knowledge\.overlap_tokens = 32 repeats more than half of a passage: "):
+        load_settings(environment={"REACTUNE_KNOWLEDGE__CHUNK_TOKENS": "63"})
 
 
 def test_consent_has_one_value_and_says_why(config: Path) -> None:

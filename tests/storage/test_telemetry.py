@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.settings import TrainingSettings
+from storage.settings.sections import TrainingSettings
 from storage.telemetry import SENDERS, SWITCHES
 from trainer.training.common import training_options
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 

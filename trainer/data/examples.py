@@ -13,7 +13,7 @@ from storage.models.base_model import BaseModel, load_tokenizer
 from storage.personalities.cards import Card
 from storage.personalities.personalities import hold_personality, read_personality
 from storage.releases.versions import Continuation, continuation_of
-from storage.settings import Settings, TrainingSettings
+from storage.settings.sections import Settings, TrainingSettings
 from storage.training.rounds import Round, set_manifest
 from storage.wording import count
 from trainer.data.dataset import in_brackets, kept_apart, with_margins

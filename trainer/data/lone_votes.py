@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.database.enums import PairSource
-from storage.settings import PairSettings
+from storage.settings.sections import PairSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
 from trainer.data.pairs import Pair, backers, newest_pairs, side_of

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from storage.database.enums import REPLAY, PairSource, Split
 from storage.members.pseudonyms import Pseudonym
 from storage.releases.versions import Continuation, Version
-from storage.settings import Settings, TrainingSettings
+from storage.settings.sections import Settings, TrainingSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, RoundVoter
 from storage.votes.votes import Vote

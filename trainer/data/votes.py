@@ -12,7 +12,7 @@ from storage.database.database import Database
 from storage.database.enums import SOURCE_WORDS
 from storage.models.base_model import BaseModel
 from storage.releases.versions import Continuation
-from storage.settings import Settings, TrainingSettings
+from storage.settings.sections import Settings, TrainingSettings
 from storage.training.rounds import Round
 from trainer.data.dataset import in_brackets, kept_apart, with_margins
 from trainer.data.pairs import Pair

@@ -14,7 +14,7 @@ from storage.models.base_model import BaseModel
 from storage.personalities.personalities import hold_personality
 from storage.privacy.consent import Agreement, read_agreement
 from storage.releases.versions import Version, continuation_of
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.evidence import read_corrections, read_empty_samples, read_replies
 from storage.training.rounds import Round, digest_manifest, last_trained, names_deleted, read_line, set_manifest
 from storage.training.samples import DrawnAnswer, record_samples

@@ -14,7 +14,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.coherence_model import resolve_coherence_model
 from storage.models.quiet import quiet_transformers
-from storage.settings import GenerationSettings, Settings
+from storage.settings.sections import GenerationSettings, Settings
 from trainer.evaluation.baseline_cache import Findings, remembered
 from trainer.evaluation.coherence import answer_losses, losses_by_position, surprise_ratio
 from trainer.evaluation.degenerate import degenerate_share

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from storage.database.enums import GateVerdict
-from storage.settings import GateSettings
+from storage.settings.sections import GateSettings
 from trainer.evaluation.bootstrap import Contest, win_interval
 from trainer.evaluation.evaluate import Judgement
 from trainer.evaluation.suites import Kind, SuiteResult

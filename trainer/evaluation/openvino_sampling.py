@@ -12,7 +12,7 @@ from storage.models.base_model import BaseModel, end_ids, load_tokenizer
 from storage.models.openvino.options import PipelineOptions
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
-from storage.settings import GenerationSettings, Settings
+from storage.settings.sections import GenerationSettings, Settings
 from trainer.evaluation.sampling import Sample, Sampler, Speaker, batches_of, sample_of
 
 PROMPTS_AT_ONCE = 32

@@ -16,7 +16,7 @@ from storage.models.base_model import BaseModel
 from storage.models.hardware import gpu_count
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.redaction import keep_safe
-from storage.settings import Settings, TrainingSettings
+from storage.settings.sections import Settings, TrainingSettings
 from trainer.data.dataset import Material
 from trainer.errors import TrainerError
 from trainer.progress import Progress, Report

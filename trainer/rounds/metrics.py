@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
-from storage.settings import MetricsSettings
+from storage.settings.sections import MetricsSettings
 from storage.training.rounds import OPEN, RoundNumbers, read_numbers
 
 log = logging.getLogger(__name__)

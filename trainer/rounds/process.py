@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.redaction import keep_safe
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 ENDING_S = 10.0
 

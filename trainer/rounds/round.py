@@ -25,7 +25,7 @@ from storage.personalities.personalities import read_personality, take_cards
 from storage.releases.canaries import release_passed
 from storage.releases.versions import Continuation, Version, name_of, register
 from storage.runtime.processes import HEARTBEAT_S
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.rounds import finish_round, report_progress, require_lease, require_round
 from trainer.data.dataset import Material
 from trainer.data.examples import prepare_examples

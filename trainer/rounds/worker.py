@@ -29,7 +29,7 @@ from storage.runtime.processes import (
     sole_process,
     worker_name,
 )
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.rounds import (
     Round,
     claim_round,

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from storage.models.base_model import BaseModel, load_model
 from storage.models.hardware import has_gpu
-from storage.settings import TrainingSettings
+from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainingDiverged
 from trainer.progress import Progress, Report
 

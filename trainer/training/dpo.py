@@ -11,7 +11,7 @@ from typing import Any
 
 from storage.models.base_model import BaseModel, load_tokenizer
 from storage.models.quiet import quiet_transformers
-from storage.settings import TrainingSettings
+from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError
 from trainer.progress import Progress, Report
 from trainer.training.common import (

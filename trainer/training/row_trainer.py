@@ -17,7 +17,7 @@ from transformers import PrinterCallback
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from storage.models.base_model import BaseModel
-from storage.settings import TrainingSettings
+from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainingDiverged
 from trainer.progress import Report
 from trainer.training.common import BestPass, Course, LossHistory, Row, load_policy, longest_row, new_adapter

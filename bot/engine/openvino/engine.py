@@ -18,7 +18,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids
 from storage.models.openvino.options import PipelineOptions
 from storage.models.openvino.verifier import Verifier
-from storage.settings import GenerationSettings, ModelSettings
+from storage.settings.sections import GenerationSettings, ModelSettings
 
 log = logging.getLogger(__name__)
 

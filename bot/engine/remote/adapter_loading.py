@@ -16,7 +16,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.adapters.served_copies import PREFIX, Shelf, open_shelf, served_name
 from storage.errors import AdapterError
 from storage.models.gguf import gguf_name
-from storage.settings import RemoteSettings, Settings
+from storage.settings.sections import RemoteSettings, Settings
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.adapters.served_copies import open_shelf, served_name
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, end_ids
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 from bot.engine.remote.adapter_loading import Versions
 from bot.engine.remote.errors import Overloaded, Refused, ServerError, Unreachable
 from bot.engine.remote.replicas import Replica
-from storage.settings import KEY_VARIABLE, RemoteSettings
+from storage.settings.sections import KEY_VARIABLE, RemoteSettings
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from bot.engine.remote.errors import Faulty, Overloaded, Refused, ServerError, Slow, Unreachable
-from storage.settings import RemoteSettings
+from storage.settings.sections import RemoteSettings
 
 EVENT = b"data:"
 END = b"[DONE]"

@@ -13,7 +13,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.operations.token_spend import Spend, add_spend, is_used_up, spent_on
-from storage.settings import RemoteSettings
+from storage.settings.sections import RemoteSettings
 
 log = logging.getLogger(__name__)
 

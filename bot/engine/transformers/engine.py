@@ -20,7 +20,7 @@ from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.runtime.request_ids import working_on
-from storage.settings import GenerationSettings, ModelSettings
+from storage.settings.sections import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:
     from bot.engine.transformers.decoding import Row

@@ -20,7 +20,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole
 from storage.models.hardware import torch_device
 from storage.models.quiet import quiet_transformers
-from storage.settings import ModelSettings
+from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from storage.models.hardware import has_gpu
 from storage.models.openvino.options import graph_folder
 from storage.models.openvino.support import MAX_POSITIONS, UnsupportedModel, require_supported
 from storage.runtime.processes import DETACHED
-from storage.settings import ModelSettings
+from storage.settings.sections import ModelSettings
 
 REFUSED = "refused"
 """The key of a verdict that says why."""

@@ -22,7 +22,8 @@ from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
 
 log = logging.getLogger(__name__)

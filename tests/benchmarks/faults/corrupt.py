@@ -41,14 +41,14 @@ from storage.models.personality_import import import_adapter, read_export_card, 
 from storage.personalities.cards import Card, format_card, read_card_file
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version, list_versions, register
-from storage.settings import (
+from storage.settings.loading import load_settings
+from storage.settings.sections import (
     DataSettings,
     GateSettings,
     GenerationSettings,
     KnowledgeSettings,
     ModelSettings,
     Settings,
-    load_settings,
 )
 from tests.benchmarks.faults.report import Row
 from trainer.errors import TrainerError

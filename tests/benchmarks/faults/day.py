@@ -28,7 +28,7 @@ from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.canaries import running_canary, start_canary, stop_canary
 from storage.releases.versions import Version, list_versions, promote, read_alias
-from storage.settings import ReleaseSettings
+from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import request_round
 from storage.votes.arenas import open_arenas
 from tests.benchmarks.faults.clock import Clock, find_library

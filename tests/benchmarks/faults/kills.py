@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 from storage.database.database import Database, open_database
-from storage.settings import DatabaseSettings, DataSettings, LimitSettings, Settings, variable_name
+from storage.settings.loading import variable_name
+from storage.settings.sections import DatabaseSettings, DataSettings, LimitSettings, Settings
 from tests.benchmarks.faults.crowd import CHANNELS, Crowd
 from tests.benchmarks.faults.discord_wire import WireDiscord
 from tests.benchmarks.faults.oracle import PATIENCE_S, is_unbroken, recovered

@@ -18,7 +18,7 @@ from storage.errors import StorageError
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import all_digests, list_versions, promote, read_alias
-from storage.settings import GenerationSettings, Settings
+from storage.settings.sections import GenerationSettings, Settings
 from storage.training.rounds import Round, find_round, request_round
 from storage.votes.votes import Vote
 from tests.benchmarks.faults.oracle import is_unbroken, open_rounds

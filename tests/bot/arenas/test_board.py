@@ -19,7 +19,7 @@ from bot.arenas.board import (
     share_room,
 )
 from storage.database.enums import ArenaStatus
-from storage.settings import OutputSettings
+from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer
 
 NOON = datetime(2026, 11, 4, 12, tzinfo=UTC)

@@ -20,7 +20,7 @@ from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.releases.versions import register
-from storage.settings import OutputSettings
+from storage.settings.sections import OutputSettings
 from tests.storage.adapters.test_folder_store import publish
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, VoteEventRow
 from storage.members.pseudonyms import read_pseudonyms
-from storage.settings import VoteSettings
+from storage.settings.sections import VoteSettings
 from storage.votes.weights import read_ballots
 
 NO_RULES = VoteSettings(account_age_days=0, membership_days=0)

@@ -10,7 +10,7 @@ from bot.engine import RenderedPrompt
 from storage.database.database import Database, open_database
 from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.personalities.personalities import ensure_personality
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.evidence import read_replies
 from storage.votes.weights import read_ballots
 from trainer.data.pairs import pair_siblings

@@ -16,7 +16,7 @@ from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineBusy, EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.settings import GenerationSettings, ModelSettings
+from storage.settings.sections import GenerationSettings, ModelSettings
 from tests.tiny_model import build_tiny_base
 from tests.verdicts import trust_graphs
 

@@ -22,7 +22,7 @@ from storage.database.database import open_database
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.gguf import gguf_name, write_gguf
 from storage.operations.token_spend import spent_on
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.llama_server import serve
 

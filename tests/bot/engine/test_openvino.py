@@ -31,7 +31,8 @@ from storage.models.openvino.graph import AdapterMisfit, _Decoder, build_graph
 from storage.models.openvino.options import graph_folder
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, write_verdict
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from tests.bot.engine.test_engine import ENDLESS, answer, finished, request, save_adapter
 from tests.tiny_model import build_tiny_base
 
@@ -138,7 +139,7 @@ import asyncio, sys
 import bot.app
 from bot.engine.selection import start_engine
 from storage.models.base_model import resolve_base_model
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 from tests.bot.engine.test_engine import answer, request
 
 async def main():

@@ -27,7 +27,8 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
 from storage.operations.token_spend import Spend, add_spend, spent_on
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.remote_server import (
     BASE_NAME,

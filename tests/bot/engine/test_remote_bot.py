@@ -16,7 +16,7 @@ from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
 from storage.models.base_model import BaseModel, resolve_base_model, without_weights
 from storage.operations.token_spend import Spend, add_spend
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.bot.conftest import Place
 from tests.bot.scripted_engine import ScriptedEngine, ScriptedGeneration
 from tests.remote_server import BASE_NAME, RemoteServer

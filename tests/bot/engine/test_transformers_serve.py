@@ -18,7 +18,8 @@ from bot.engine.remote.engine import RemoteEngine
 from bot.engine.transformers.engine import LocalEngine
 from storage.database.database import open_database
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.settings import Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import Settings
 from tests.bot.engine.test_engine import finished, request
 from tests.tiny_model import build_tiny_base
 

@@ -12,7 +12,7 @@ from bot.guards.access import AlwaysServed, Refusal, Served, refusal_in
 from bot.guards.access import Place as Where
 from bot.guards.error_handler import Form
 from storage.database.tables import ReplyRow, VoteEventRow
-from storage.settings import EVERY_SERVER, AccessSettings
+from storage.settings.sections import EVERY_SERVER, AccessSettings
 
 HERE, ELSEWHERE, CATEGORY, CHANNEL, ROLE = 1, 2, 3, 4, 5
 

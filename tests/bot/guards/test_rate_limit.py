@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bot.guards.rate_limit import HOUR_S, MINUTE_S, SlidingWindows, Window, windows_of
 from storage.database.tables import CorrectionRow, ReplyRow
-from storage.settings import LimitSettings
+from storage.settings.sections import LimitSettings
 
 
 def test_a_window_lets_as_many_through_as_it_holds_and_says_when_it_has_room() -> None:

@@ -12,7 +12,7 @@ from pypdf import PdfWriter
 
 from bot.knowledge.chunking import Block
 from bot.knowledge.extraction import Unreadable, extract, parse_markdown
-from storage.settings import KnowledgeSettings
+from storage.settings.sections import KnowledgeSettings
 
 SETTINGS = KnowledgeSettings(parse_timeout_s=30)
 

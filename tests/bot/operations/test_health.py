@@ -16,7 +16,7 @@ from bot.operations.health import Check, Health
 from bot.operations.http_pages import open_pages
 from bot.operations.metrics import Metrics
 from storage.runtime.processes import TRAINER, beat
-from storage.settings import MetricsSettings
+from storage.settings.sections import MetricsSettings
 
 ROOT = Path(__file__).parents[3]
 

@@ -20,7 +20,7 @@ from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow,
 from storage.releases.announcements import tell_story
 from storage.releases.canaries import answers_with_challenger, release_passed, start_canary
 from storage.releases.versions import promote, read_alias, register, roll_back, version_named
-from storage.settings import ReleaseSettings
+from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import claim_round, finish_round
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, account, add_reply, vote

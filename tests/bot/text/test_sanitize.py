@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bot.chat.message_stream import lay_out
 from bot.text.sanitize import NO_INVITE, show_safely, show_words
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.settings import OutputSettings
+from storage.settings.sections import OutputSettings
 
 STRICT = OutputSettings()
 

@@ -13,7 +13,7 @@ from reactune.doctor.checks import Unwell
 from reactune.doctor.clocks import check_clock, describe_difference
 from reactune.doctor.machine import check_log_file, check_memory, check_open_files, check_pages, free_memory
 from reactune.doctor.packages import check_packages, problems
-from storage.settings import LogSettings, MetricsSettings
+from storage.settings.sections import LogSettings, MetricsSettings
 
 
 @pytest.fixture

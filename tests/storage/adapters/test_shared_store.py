@@ -21,7 +21,8 @@ from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore, ope
 from storage.adapters.object_store import RemoteAdapters
 from storage.adapters.shared_store import IN_USE_S, SharedAdapterStore
 from storage.errors import AdapterError, SettingsError, StoreUnreachable
-from storage.settings import DataSettings, Settings, load_settings
+from storage.settings.loading import load_settings
+from storage.settings.sections import DataSettings, Settings
 from tests.storage.adapters.test_folder_store import publish
 from tests.storage.together import together
 

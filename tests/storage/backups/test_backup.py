@@ -26,7 +26,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member
 from storage.releases.versions import register
 from storage.runtime.processes import BOT, last_beat, sole_process, worker_name
-from storage.settings import DatabaseSettings, DataSettings, Settings
+from storage.settings.sections import DatabaseSettings, DataSettings, Settings
 from storage.votes.votes import Vote, votes_on
 from tests.postgres import PostgresServer
 from tests.seeding import BOB, CAROL, add_reply, vote

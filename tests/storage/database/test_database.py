@@ -34,7 +34,7 @@ NOBODY = 65534
 OPENER = """
 import sys
 from storage.database.database import open_database
-from storage.settings import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings
 settings = Settings(database=DatabaseSettings(url=sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()

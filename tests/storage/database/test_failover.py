@@ -21,7 +21,7 @@ from storage.database.notify import Listener
 from storage.database.tables import PersonalityRow
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import move_alias, read_alias
-from storage.settings import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings
 from tests.postgres import PostgresServer
 from tests.storage.conftest import NUMBERS, TEMPLATE
 

@@ -22,7 +22,7 @@ from storage.database.database import open_database
 from storage.database.engine import create, parse_address
 from storage.database.migrate import MIGRATIONS, newest_schema
 from storage.errors import DatabaseError
-from storage.settings import DatabaseSettings
+from storage.settings.sections import DatabaseSettings
 from tests.random_rows import fill
 from tests.storage.conftest import settings_for
 

@@ -18,7 +18,7 @@ from storage.members.memberships import note_members
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
 from storage.releases.versions import promote
-from storage.settings import PrivacySettings, Settings
+from storage.settings.sections import PrivacySettings, Settings
 from storage.training.evidence import count_evidence
 from storage.training.trainable import Obstacle
 from storage.votes.history import ThumbEvent, VoteHistory

@@ -40,7 +40,7 @@ from storage.knowledge.vectors import (
 )
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member
-from storage.settings import KnowledgeSettings
+from storage.settings.sections import KnowledgeSettings
 from tests.seeding import ALICE
 from tests.word_encoder import DIMENSIONS, WordEncoder
 

@@ -11,7 +11,7 @@ import pytest
 from storage.errors import SettingsError
 from storage.models.base_model import BaseModel, load_model
 from storage.models.hardware import cpu_multiplies_bfloat16, loading_options, number_format, require_quantization
-from storage.settings import ModelSettings, TrainingSettings
+from storage.settings.sections import ModelSettings, TrainingSettings
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_auto_is_a_format_where_it_is_needed() -> None:
 
 def test_settings_are_read_without_torch_where_there_is_no_gpu() -> None:
     program = (
-        "import sys; from storage.models.hardware import has_gpu; from storage.settings import load_settings; "
+        "import sys; from storage.models.hardware import has_gpu; from storage.settings.loading import load_settings; "
         "load_settings(environment={}); print(has_gpu() or 'torch' not in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

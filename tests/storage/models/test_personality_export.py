@@ -38,7 +38,7 @@ from storage.models.personality_import import (
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality, personality_named
 from storage.releases.versions import register
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from tests.past import add_round
 from tests.storage.conftest import settings_for
 

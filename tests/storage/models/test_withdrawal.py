@@ -41,7 +41,7 @@ from storage.releases.versions import (
     register,
     roll_back,
 )
-from storage.settings import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
+from storage.settings.sections import DataSettings, PrivacySettings, ReleaseSettings, Settings, TrainingSettings
 from storage.training.rounds import claim_round, request_round, set_manifest
 from tests.storage.together import together
 

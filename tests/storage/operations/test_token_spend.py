@@ -7,7 +7,7 @@ from datetime import date
 
 from storage.database.database import Database
 from storage.operations.token_spend import Spend, add_spend, describe_spend, is_used_up, spent_on
-from storage.settings import RemoteSettings
+from storage.settings.sections import RemoteSettings
 
 TODAY, YESTERDAY = date(2026, 11, 26), date(2026, 11, 25)
 

@@ -23,7 +23,7 @@ from storage.personalities.cards import (
     settings_of,
     tuned,
 )
-from storage.settings import GenerationSettings, Settings
+from storage.settings.sections import GenerationSettings, Settings
 
 KEEPER = """
 description = "A lighthouse keeper of few words."

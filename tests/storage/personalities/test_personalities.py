@@ -29,7 +29,7 @@ from storage.personalities.personalities import (
     take_cards,
 )
 from storage.releases.versions import read_alias
-from storage.settings import PersonalitySettings, Settings
+from storage.settings.sections import PersonalitySettings, Settings
 
 GUILD, OTHER_GUILD = 100, 200
 KEEPER = Card(system_prompt="You keep a lighthouse.")

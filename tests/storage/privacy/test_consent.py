@@ -43,7 +43,7 @@ from storage.privacy.consent import (
     withdraw_consent,
 )
 from storage.releases.versions import Version, list_versions, register
-from storage.settings import PrivacySettings
+from storage.settings.sections import PrivacySettings
 from storage.training.rounds import (
     ManifestPair,
     claim_round,

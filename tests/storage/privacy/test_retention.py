@@ -31,7 +31,7 @@ from storage.privacy.retention import (
     prune_replies,
     prune_rest,
 )
-from storage.settings import PrivacySettings
+from storage.settings.sections import PrivacySettings
 from storage.training.rounds import ManifestPair, claim_round, finish_round, request_round, set_manifest
 from storage.votes.arenas import prepare_arena
 from storage.votes.votes import Vote

@@ -16,7 +16,7 @@ from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow,
 from storage.releases.announcements import CanaryStory, MoveStory, give_back, has_news, take_news, tell_story
 from storage.releases.canaries import Canary, start_canary, stop_canary
 from storage.releases.versions import AliasMove, Version, promote, read_alias, register, roll_back
-from storage.settings import ReleaseSettings
+from storage.settings.sections import ReleaseSettings
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 from tests.storage.together import together

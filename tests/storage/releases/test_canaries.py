@@ -56,7 +56,7 @@ from storage.releases.canaries import (
     stop_canary,
 )
 from storage.releases.versions import Version, end_canary, move_alias, promote, read_alias, register, roll_back
-from storage.settings import ReleaseSettings, VoteSettings
+from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
 from storage.votes.weights import weigh_votes
 from tests.seeding import ALICE, BOB, CAROL, account, add_reply, vote

@@ -12,7 +12,7 @@ import pytest
 from storage.errors import SettingsError
 from storage.runtime.log_setup import log_file, set_up_logs, tell_why_it_ends
 from storage.runtime.request_ids import working_on
-from storage.settings import LogSettings, Settings
+from storage.settings.sections import LogSettings, Settings
 
 log = logging.getLogger("reactune.test")
 

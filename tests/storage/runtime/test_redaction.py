@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from storage.database.database import open_database
 from storage.runtime.redaction import RedactingFormatter, Redactor, Reporter, keep_safe, secrets_of
-from storage.settings import DatabaseSettings, DataSettings, Settings
+from storage.settings.sections import DatabaseSettings, DataSettings, Settings
 
 ROOT = Path(__file__).parents[3]
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one

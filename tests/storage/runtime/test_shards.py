@@ -18,7 +18,7 @@ from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken
 from storage.runtime.processes import BOT, SILENT_AFTER_S
 from storage.runtime.shards import ALL, Shards, leave_shards, shards_of, take_shards
-from storage.settings import DiscordSettings
+from storage.settings.sections import DiscordSettings
 from tests.seeding import add_reply, message_of
 
 HERE, ELSEWHERE = "here:/data", "elsewhere:/data"

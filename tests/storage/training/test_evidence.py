@@ -14,7 +14,7 @@ from storage.database.tables import QuarantineRow
 from storage.members.memberships import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
-from storage.settings import PrivacySettings, VoteSettings
+from storage.settings.sections import PrivacySettings, VoteSettings
 from storage.training.evidence import Evidence, RatedReply, count_evidence, read_corrections, read_replies
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote

@@ -10,7 +10,7 @@ from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
 from storage.releases.versions import register
-from storage.settings import PrivacySettings
+from storage.settings.sections import PrivacySettings
 from storage.training.evidence import RatedReply, read_replies
 from storage.training.samples import DrawnAnswer, record_samples
 from storage.votes.votes import Vote

@@ -11,7 +11,7 @@ from storage.insights.vote_outcomes import Fate, fate_of_votes
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import delete_member, read_agreement
-from storage.settings import Settings, VoteSettings
+from storage.settings.sections import Settings, VoteSettings
 from storage.votes.causes import count_causes, give_cause, wrong_facts
 from storage.votes.votes import Vote
 from storage.votes.weights import QUARANTINE, WRONG_FACT, read_ballots

@@ -12,7 +12,7 @@ from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.database.tables import CorrectionRow, ReplyRow
 from storage.errors import CorrectionRefused
-from storage.settings import CorrectionSettings
+from storage.settings.sections import CorrectionSettings
 from storage.votes.corrections import (
     check_correction,
     latest_correction_in_channel,

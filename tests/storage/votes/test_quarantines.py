@@ -24,7 +24,7 @@ from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member
 from storage.releases.versions import register
-from storage.settings import VoteSettings
+from storage.settings.sections import VoteSettings
 from storage.votes.bursts import Burst, SuspectVote, find_bursts
 from storage.votes.quarantines import (
     Quarantine,

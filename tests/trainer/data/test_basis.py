@@ -28,7 +28,7 @@ from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
 from storage.releases.versions import register
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.rounds import Round, claim_round, request_round, require_round
 from storage.training.samples import DrawnAnswer, LocalPair
 from storage.votes.corrections import withdraw

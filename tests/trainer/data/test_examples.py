@@ -16,7 +16,7 @@ from storage.database.tables import RoundRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality, personality_named
 from storage.releases.versions import Version, list_versions, promote, read_alias
-from storage.settings import DemonstrationSettings, Settings, TrainingSettings
+from storage.settings.sections import DemonstrationSettings, Settings, TrainingSettings
 from storage.training.rounds import Round, claim_round, request_round, require_round
 from trainer.data.examples import Split, render_dialogue, split_examples
 from trainer.rounds.round import run_round

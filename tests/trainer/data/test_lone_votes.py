@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.database.enums import PairSource
-from storage.settings import PairSettings
+from storage.settings.sections import PairSettings
 from storage.training.evidence import RatedReply
 from tests.trainer.rated import ANN, BEN, crowd, rated, replies, sample, written
 from trainer.data.lone_votes import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted

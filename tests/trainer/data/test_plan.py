@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from storage.database.enums import GateVerdict, PairSource, Split
 from storage.releases.versions import Continuation, Version
-from storage.settings import PairSettings, Settings, TrainingSettings, VoteSettings
+from storage.settings.sections import PairSettings, Settings, TrainingSettings, VoteSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, digest_manifest
 from storage.votes.weights import Ballots

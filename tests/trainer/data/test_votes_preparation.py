@@ -19,7 +19,7 @@ from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
 from storage.releases.versions import promote, register
-from storage.settings import DatabaseSettings, Settings
+from storage.settings.sections import DatabaseSettings, Settings
 from storage.training.rounds import (
     Round,
     claim_round,

@@ -15,7 +15,7 @@ from storage.database.enums import GateVerdict
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.quiet import quiet_transformers
-from storage.settings import (
+from storage.settings.sections import (
     DataSettings,
     GateSettings,
     GenerationSettings,

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from storage.database.enums import GateVerdict
-from storage.settings import GateSettings
+from storage.settings.sections import GateSettings
 from trainer.evaluation.evaluate import Judgement
 from trainer.evaluation.gate import HeldOut, Verdict, decide
 from trainer.evaluation.suites import Kind, SuiteResult

@@ -10,7 +10,7 @@ import pytest
 
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.settings import GenerationSettings, Settings
+from storage.settings.sections import GenerationSettings, Settings
 from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import new_adapter, teach

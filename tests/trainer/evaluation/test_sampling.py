@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from storage.models.base_model import BaseModel
-from storage.settings import GenerationSettings, TrainingSettings
+from storage.settings.sections import GenerationSettings, TrainingSettings
 from tests.trainer.evaluation.test_evaluate import teach
 from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, render
 from trainer.training.dpo import PreferencePair, train_dpo

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import SettingsError
-from storage.settings import GateSettings
+from storage.settings.sections import GateSettings
 from trainer.evaluation.suites import SHIPPED, Case, Kind, Suite, SuiteResult, compare, load_suites
 
 GOOD = {"id": "greeting", "prompt": "Hi!", "must": ["hello|hi"]}

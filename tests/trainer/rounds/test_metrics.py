@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from storage.database.database import open_database
 from storage.database.enums import RoundStatus
 from storage.personalities.personalities import ensure_personality
-from storage.settings import DataSettings, MetricsSettings, Settings
+from storage.settings.sections import DataSettings, MetricsSettings, Settings
 from tests.past import add_round, day
 from trainer.rounds.metrics import served_metrics
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 from accelerate import FullyShardedDataParallelPlugin
-from pydantic import ValidationError
 from safetensors.torch import load_file
 from trl import DPOConfig
 
 from storage.adapters.files import WEIGHTS_FILE
 from storage.models.base_model import BaseModel
-from storage.settings import Settings, TrainingSettings
+from storage.settings.sections import Settings, TrainingSettings
 from tests.trainer.training.test_dpo import PROMPT
 from trainer.errors import TrainerError
 from trainer.rounds.distributed import train_on_all
@@ -122,8 +121,3 @@ def test_accelerate_understands_the_settings_of_shards(tmp_path: Path) -> None:
     plugin = FullyShardedDataParallelPlugin(**arguments.fsdp_plugin_args)
     assert (plugin.fsdp_version, plugin.reshard_after_forward) == (2, True)
     assert arguments.fsdp
-
-
-def test_a_step_must_be_shared_equally() -> None:
-    with pytest.raises(ValidationError, match=r"training\.batch_size = 4 cannot be shared by training\.processes = 3"):
-        Settings(training=TrainingSettings(processes=3))

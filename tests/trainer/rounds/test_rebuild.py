@@ -16,7 +16,7 @@ from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy.consent import delete_member
 from storage.releases.versions import Version, continuation_of, list_versions, promote, read_alias, register
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.rounds import (
     ManifestPair,
     Round,

@@ -25,7 +25,7 @@ from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
 from storage.releases.versions import Version, list_versions, promote, read_alias
-from storage.settings import Settings
+from storage.settings.sections import Settings
 from storage.training.rounds import (
     ManifestPair,
     Round,

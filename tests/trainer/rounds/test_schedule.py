@@ -14,7 +14,7 @@ from storage.database.enums import RoundStatus
 from storage.errors import SettingsError
 from storage.personalities.personalities import ensure_personality
 from storage.runtime.schedules import begin_schedule, parse_schedule
-from storage.settings import DataSettings, Settings
+from storage.settings.sections import DataSettings, Settings
 from storage.training.rounds import Round, claim_round, finish_round, latest_round
 from trainer.rounds.schedule import NAME, SETTING, ask_for_rounds, request_rounds, scheduled_rounds
 

@@ -23,7 +23,7 @@ from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import list_versions, register
 from storage.runtime.processes import TRAINER, beat, is_alive, last_beat, sole_process, worker_name
-from storage.settings import GenerationSettings, Settings
+from storage.settings.sections import GenerationSettings, Settings
 from storage.training.rounds import Round, claim_round, find_round, finish_round, request_round
 from tests.seeding import add_siblings
 from tests.storage.adapters.test_folder_store import publish

@@ -10,7 +10,7 @@ from storage.adapters.folder_store import AdapterStore
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
-from storage.settings import TrainingSettings
+from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged

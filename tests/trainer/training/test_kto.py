@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.settings import TrainingSettings
+from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import log_ratio
 from trainer.errors import TrainerError, TrainingDiverged

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.settings import DemonstrationSettings, TrainingSettings
+from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged

@@ -29,7 +29,7 @@ from transformers import (
 
 from storage.models.base_model import load_tokenizer, resolve_base_model
 from storage.models.quiet import quiet_transformers
-from storage.settings import TrainingSettings
+from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.training.common import Row
 from trainer.training.dpo import _dpo_config

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import SettingsError
-from storage.settings import GateSettings
+from storage.settings.sections import GateSettings
 
 SHIPPED = ("flattery", "safety", "knowledge")
 CHECKS = ("must", "must_not", "must_still_know")

@@ -1,19 +1,13 @@
-"""Every setting, typed: config.toml, overlaid by REACTUNE_… variables; secrets come from the environment alone."""
+"""Every setting with its type, unit and default, a class for each table of config.toml."""
 
 from __future__ import annotations
 
-import os
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,28 +15,14 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
-from storage.errors import SettingsError
 from storage.models.hardware import number_format
 
-ENV_PREFIX = "REACTUNE_"
-ENV_SEPARATOR = "__"
 TOKEN_VARIABLE = "DISCORD_TOKEN"
-TOKEN_MISPLACED = {"discord_token", "token", "discord.discord_token", "discord.token", "reactune_discord__token"}
 KEY_VARIABLE = "REMOTE_API_KEY"
-KEY_MISPLACED = {
-    "remote_api_key",
-    "remote.api_key",
-    "remote.key",
-    "reactune_remote__api_key",
-    "reactune_remote_api_key",
-}
-MOST_NAMES_LISTED = 25
 EVERY_SERVER = 0
 """In access.servers: all servers that the bot is in."""
 
@@ -68,6 +48,13 @@ def _require_name(value: Any) -> Any:
     return value
 
 
+def _expand_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError("there is no such user: write the whole path") from error
+
+
 def _server_address(text: str) -> str:
     """Return the address of a server without what clients often add to it; raises ValueError on what is none."""
     parts = urlsplit(text)
@@ -80,7 +67,7 @@ def _server_address(text: str) -> str:
 
 Ids = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_split_commas)]
 Servers = Annotated[tuple[Annotated[str, AfterValidator(_server_address)], ...], BeforeValidator(_split_commas)]
-Folder = Annotated[Path, BeforeValidator(_require_name), AfterValidator(Path.expanduser)]
+Folder = Annotated[Path, BeforeValidator(_require_name), AfterValidator(_expand_home)]
 Files = Annotated[tuple[Folder, ...], BeforeValidator(_split_commas)]
 
 
@@ -593,57 +580,6 @@ class Settings(Section):
     remote_api_key: SecretStr | None = Field(default=None, exclude=True)
     """What the servers of [remote] want to be shown, from REMOTE_API_KEY; never from a file that is committed."""
 
-    @model_validator(mode="after")
-    def _number_the_shards(self) -> Settings:
-        count = self.discord.shard_count
-        beyond = [number for number in self.discord.shards if not 0 <= number < count]
-        if beyond:
-            raise ValueError(
-                f"discord.shards holds {beyond[0]}, but discord.shard_count = {count}: shards are numbered from 0, "
-                "and discord.shard_count must say how many there are where a process serves some of them"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _keep_passages_apart(self) -> Settings:
-        if 2 * self.knowledge.overlap_tokens > self.knowledge.chunk_tokens:
-            raise ValueError(
-                f"knowledge.overlap_tokens = {self.knowledge.overlap_tokens} repeats more than half of a passage: "
-                f"it must be at most half of knowledge.chunk_tokens = {self.knowledge.chunk_tokens}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _share_a_step(self) -> Settings:
-        training = self.training
-        if training.batch_size % training.processes:
-            raise ValueError(
-                f"training.batch_size = {training.batch_size} cannot be shared by training.processes = "
-                f"{training.processes}: it must be a multiple of it"
-            )
-        if training.quantization and training.parallelism == "fsdp" and training.processes > 1:
-            raise ValueError(
-                'training.quantization = "4bit" does not go together with training.parallelism = "fsdp": set "ddp"'
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _name_a_server(self) -> Settings:
-        if self.model.engine == "remote" and not self.remote.servers:
-            raise ValueError(
-                'model.engine = "remote" needs servers: set remote.servers to their addresses (docs/remote.md)'
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _leave_room_for_a_prompt(self) -> Settings:
-        if self.generation.max_new_tokens >= self.model.context_tokens:
-            raise ValueError(
-                f"generation.max_new_tokens = {self.generation.max_new_tokens} leaves no room for a prompt: "
-                f"it must be less than model.context_tokens = {self.model.context_tokens}"
-            )
-        return self
-
     @property
     def database_url(self) -> str:
         return self.database.url or f"sqlite:///{self.data.directory / 'reactune.db'}"
@@ -656,123 +592,3 @@ def sections() -> dict[str, type[Section]]:
         for name, field in Settings.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     }
-
-
-def load_settings(
-    path: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    overrides: Mapping[str, str] = MappingProxyType({}),
-) -> Settings:
-    """Read `path` (config.toml where absent), then .env and the environment, which win; `overrides` win over those.
-
-    Raises SettingsError with one sentence that names the key, where it stands and the remedy.
-    """
-    source = path or Path("config.toml")
-    if environment is None:
-        environment = {**_read_dotenv(Path(".env")), **os.environ}
-    environment = {**environment, **overrides}
-    table = _read_toml(source, required=path is not None)
-    _refuse_unknown(table, source)
-    origins = {key: str(source) for key in _leaf_keys(table)}
-    for variable, section, key in _variables(environment):
-        table.setdefault(section, {})[key] = environment[variable]
-        origins[f"{section}.{key}"] = variable
-    try:
-        secrets = {
-            "discord_token": environment.get(TOKEN_VARIABLE) or None,
-            "remote_api_key": environment.get(KEY_VARIABLE) or None,
-        }
-        return Settings.model_validate(table | secrets)
-    except ValidationError as error:
-        raise SettingsError(_sentence(error, origins)) from error
-
-
-def _read_dotenv(path: Path) -> dict[str, str]:
-    try:
-        _require_whole_lines(path)
-        return {key: value for key, value in dotenv_values(path).items() if value is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read ({error}): write it anew as UTF-8 text (.env.example)") from error
-
-
-def _require_whole_lines(path: Path) -> None:
-    """Refuse what dotenv would pass over."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8") as stream:
-        for binding in parse_stream(stream):
-            if binding.error or (binding.key and binding.value is None):
-                raise SettingsError(f"{path}, line {binding.original.line}: write NAME=value, and close what is quoted")
-
-
-def _read_toml(path: Path, *, required: bool) -> dict[str, dict[str, Any]]:
-    if not path.exists():
-        if required:
-            raise SettingsError(f"there is no file {path}: check --config, or leave it out to use the defaults")
-        return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # the former: no TOML, no UTF-8, or a number of 5,000 digits
-        raise SettingsError(f"{path} is not valid TOML: {error}") from error
-    except OSError as error:
-        # A container that mounts a missing file finds a folder in its place.
-        raise SettingsError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
-    return {name: dict(value) if isinstance(value, dict) else value for name, value in table.items()}
-
-
-def _refuse_unknown(table: Mapping[str, Any], source: Path) -> None:
-    known = sections()
-    for name, values in table.items():
-        if name not in known:
-            raise SettingsError(f"{source}: [{name}] is not a section{_suggestion(name, known)}")
-        if not isinstance(values, dict):
-            raise SettingsError(f"{source}: {name} must be a table: write [{name}] above its settings")
-        for key in values:
-            if key not in known[name].model_fields:
-                elsewhere = [f"{section}.{key}" for section, cls in known.items() if key in cls.model_fields]
-                names = elsewhere or [f"{name}.{field}" for field in known[name].model_fields]
-                raise SettingsError(f"{source}: {name}.{key} is not a setting{_suggestion(f'{name}.{key}', names)}")
-
-
-def _leaf_keys(table: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for name, values in table.items():
-        for key in values:
-            yield f"{name}.{key}"
-
-
-def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Yield (variable, section, key) of every REACTUNE_… variable; refuse those that name no setting."""
-    known = {variable_name(s, k): (s, k) for s, cls in sections().items() for k in cls.model_fields}
-    for variable in sorted(environment):
-        if not variable.startswith(ENV_PREFIX):
-            continue
-        if variable not in known:
-            raise SettingsError(f"the environment variable {variable} names no setting{_suggestion(variable, known)}")
-        yield variable, *known[variable]
-
-
-def variable_name(section: str, key: str) -> str:
-    return f"{ENV_PREFIX}{section}{ENV_SEPARATOR}{key}".upper()
-
-
-def _suggestion(name: str, known: Collection[str]) -> str:
-    if name.lower() in TOKEN_MISPLACED:
-        return f": the bot's token is read from the variable {TOKEN_VARIABLE}, in the environment or in .env"
-    if name.lower() in KEY_MISPLACED:
-        return f": the servers' key is read from the variable {KEY_VARIABLE}, in the environment or in .env"
-    close = get_close_matches(name, known, n=1, cutoff=0.7)
-    if close:
-        return f": did you mean {close[0]}?"
-    return f": it must be one of {', '.join(known)}" if len(known) <= MOST_NAMES_LISTED else ": see docs/settings.md"
-
-
-def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
-    first = error.errors()[0]
-    if not first["loc"]:  # settings that do not fit together; the message names them
-        return first["msg"].removeprefix("Value error, ")
-    section, name = (str(part) for part in first["loc"][:2])
-    secret = not sections()[section].model_fields[name].repr
-    value = "(hidden)" if secret else repr(first["input"])
-    said = first["msg"].removeprefix("Value error, ")
-    message = (said[0].lower() + said[1:]).replace("tuple", "list")
-    return f"{origins[f'{section}.{name}']}: {section}.{name} = {value} does not fit: {message}"

@@ -1,0 +1,192 @@
+"""Reads settings from config.toml, .env and the environment; the later one wins. Secrets never come from the file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+from pydantic import ValidationError
+
+from storage.errors import SettingsError
+from storage.settings.sections import KEY_VARIABLE, TOKEN_VARIABLE, Settings, TrainingSettings, sections
+
+NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+ENV_PREFIX = "REACTUNE_"
+ENV_SEPARATOR = "__"
+TOKEN_NAMES = ("token", "discord_token", "discord.token", "discord.discord_token")
+KEY_NAMES = ("remote_api_key", "remote.api_key", "remote.key")
+MISPLACED = dict.fromkeys(TOKEN_NAMES, f"the bot's token is read from the variable {TOKEN_VARIABLE}") | dict.fromkeys(
+    KEY_NAMES, f"the servers' key is read from the variable {KEY_VARIABLE}"
+)
+CLOSE = 0.7
+"""Least similarity of a name that is suggested, by difflib."""
+
+
+def load_settings(
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] = NO_OVERRIDES,
+) -> Settings:
+    """Read `path` (config.toml if None), then .env and the environment, which win; `overrides` win over those.
+
+    Raises SettingsError with one sentence that names the file or variable, the key and the remedy.
+    """
+    source = path or Path("config.toml")
+    if environment is None:
+        environment = {**_read_dotenv(Path(".env")), **os.environ}
+    environment = {**environment, **overrides}
+    table = _read_toml(source, required=path is not None)
+    origins = dict.fromkeys(_keys(table, source), str(source))
+    for variable, section, key in _variables(environment):
+        table.setdefault(section, {})[key] = environment[variable]
+        origins[section, key] = variable
+    secrets = {
+        "discord_token": environment.get(TOKEN_VARIABLE) or None,
+        "remote_api_key": environment.get(KEY_VARIABLE) or None,
+    }
+    try:
+        settings = Settings.model_validate(table | secrets)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error, origins)) from error
+    for conflict in _conflicts(settings):
+        raise SettingsError(conflict)
+    return settings
+
+
+def variable_name(section: str, key: str) -> str:
+    return f"{ENV_PREFIX}{section}{ENV_SEPARATOR}{key}".upper()
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        _require_whole_lines(path)
+        return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read ({error}): write it anew as UTF-8 text (.env.example)") from error
+
+
+def _require_whole_lines(path: Path) -> None:
+    """Refuse the lines that dotenv would skip."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as stream:
+        for binding in parse_stream(stream):
+            if binding.error or (binding.key and binding.value is None):
+                raise SettingsError(f"{path}, line {binding.original.line}: write NAME=value, and close what is quoted")
+
+
+def _read_toml(path: Path, *, required: bool) -> dict[str, Any]:
+    if not path.exists():
+        if required:
+            raise SettingsError(f"there is no file {path}: check --config, or leave it out to use the defaults")
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # the former: no TOML, no UTF-8, or a number of 5,000 digits
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        # A container that mounts a missing file finds a folder in its place.
+        raise SettingsError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
+
+
+def _keys(table: Mapping[str, Any], source: Path) -> Iterator[tuple[str, str]]:
+    """Yield (section, key) of every setting in the file; refuse those that do not exist."""
+    known = sections()
+    for section, values in table.items():
+        if section not in known:
+            close = get_close_matches(section, known, n=1, cutoff=CLOSE)
+            raise SettingsError(f"{source}: [{section}] is not a section{_advice(section, close, known)}")
+        if not isinstance(values, dict):
+            raise SettingsError(f"{source}: {section} must be a table: write [{section}] above its settings")
+        for key in values:
+            if key not in known[section].model_fields:
+                name, meant = f"{section}.{key}", [".".join(one) for one in _meant(section, key)]
+                others = [f"{section}.{other}" for other in known[section].model_fields]
+                raise SettingsError(f"{source}: {name} is not a setting{_advice(name, meant, others)}")
+            yield section, key
+
+
+def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield (variable, section, key) of every REACTUNE_… variable; refuse those that name no setting."""
+    known = {variable_name(s, k): (s, k) for s, cls in sections().items() for k in cls.model_fields}
+    for variable in sorted(name for name in environment if name.startswith(ENV_PREFIX)):
+        if variable not in known:
+            section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition(ENV_SEPARATOR)
+            advice = _advice(f"{section}.{key}".rstrip("."), [variable_name(*one) for one in _meant(section, key)])
+            raise SettingsError(f"the environment variable {variable} names no setting{advice}")
+        yield variable, *known[variable]
+
+
+def _meant(section: str, key: str) -> list[tuple[str, str]]:
+    """Return the settings that an unknown name may stand for: the same key elsewhere, or a similar one in its section.
+
+    Section and key are compared one by one, because a long section would make all of its keys look similar.
+    """
+    known = sections()
+    if elsewhere := [(name, key) for name, cls in known.items() if key in cls.model_fields and section in known]:
+        return elsewhere
+    return [
+        (name, close)
+        for name in get_close_matches(section, known, n=1, cutoff=CLOSE)
+        for close in get_close_matches(key, known[name].model_fields, n=1, cutoff=CLOSE)
+    ]
+
+
+def _advice(name: str, meant: Sequence[str], others: Collection[str] = ()) -> str:
+    if name in MISPLACED:
+        return f": {MISPLACED[name]}, in the environment or in .env"
+    if meant:
+        return f": did you mean {' or '.join(meant)}?"
+    return f": it must be one of {', '.join(others)}" if others else ": see docs/settings.md"
+
+
+def _sentence(error: ValidationError, origins: Mapping[tuple[str, str], str]) -> str:
+    first = error.errors()[0]
+    section, name = (str(part) for part in first["loc"][:2])
+    secret = not sections()[section].model_fields[name].repr
+    value = "(hidden)" if secret else repr(first["input"])
+    said = first["msg"].removeprefix("Value error, ")
+    message = (said[0].lower() + said[1:]).replace("tuple", "list")
+    return f"{origins[section, name]}: {section}.{name} = {value} does not fit: {message}"
+
+
+def _conflicts(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for all settings that do not fit together."""
+    shards, shard_count = settings.discord.shards, settings.discord.shard_count
+    if shards and max(shards) >= shard_count:
+        yield (
+            f"discord.shards holds {max(shards)}, but discord.shard_count = {shard_count}: shards are numbered from 0, "
+            "and discord.shard_count must say how many there are where a process serves some of them"
+        )
+    knowledge = settings.knowledge
+    if 2 * knowledge.overlap_tokens > knowledge.chunk_tokens:
+        yield (
+            f"knowledge.overlap_tokens = {knowledge.overlap_tokens} repeats more than half of a passage: "
+            f"it must be at most half of knowledge.chunk_tokens = {knowledge.chunk_tokens}"
+        )
+    yield from _training_conflicts(settings.training)
+    if settings.model.engine == "remote" and not settings.remote.servers:
+        yield 'model.engine = "remote" needs servers: set remote.servers to their addresses (docs/remote.md)'
+    max_new_tokens, context_tokens = settings.generation.max_new_tokens, settings.model.context_tokens
+    if max_new_tokens >= context_tokens:
+        yield (
+            f"generation.max_new_tokens = {max_new_tokens} leaves no room for a prompt: "
+            f"it must be less than model.context_tokens = {context_tokens}"
+        )
+
+
+def _training_conflicts(training: TrainingSettings) -> Iterator[str]:
+    if training.batch_size % training.processes:
+        yield (
+            f"training.batch_size = {training.batch_size} cannot be shared by training.processes = "
+            f"{training.processes}: it must be a multiple of it"
+        )
+    if training.quantization and training.parallelism == "fsdp" and training.processes > 1:
+        yield 'training.quantization = "4bit" does not go together with training.parallelism = "fsdp": set "ddp"'
