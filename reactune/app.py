@@ -93,7 +93,9 @@ def demo(
     config: Config = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 is a free one.")] = 8790,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
-    directory: Annotated[Path, typer.Option(help="Keeps the demo's data between starts.")] = DEMO_DIRECTORY,
+    directory: Annotated[
+        Path, typer.Option(resolve_path=True, help="Keeps the demo's data between starts.")
+    ] = DEMO_DIRECTORY,
     start_over: Annotated[bool, typer.Option("--start-over", help="Forget earlier starts first.")] = False,
     community: Annotated[str, typer.Option(help="Begin with votes of a community of this taste, such as short.")] = "",
 ) -> None:

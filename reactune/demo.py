@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from storage.errors import DataDirectoryInUse, SettingsError
+from storage.errors import SettingsError
 from storage.runtime.processes import BOT, sole_process
 
 EARLIER_DEMO_S = 20.0
@@ -17,11 +17,8 @@ EARLIER_DEMO_S = 20.0
 def sole_demo(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the demo's folder; an earlier demo gets a moment to finish closing."""
     say("Waiting for the demo's folder …")
-    try:
-        with sole_process(BOT, directory, wait_s=EARLIER_DEMO_S):
-            yield
-    except DataDirectoryInUse as error:
-        raise SettingsError(f"another demo is using {directory}: end it, or give --directory another folder") from error
+    with sole_process(BOT, directory, EARLIER_DEMO_S, remedy="give --directory another folder"):
+        yield
 
 
 def require_free(port: int) -> None:

@@ -21,8 +21,8 @@ class DatabaseError(StorageError):
 
 
 class DataDirectoryInUse(StorageError):
-    def __init__(self, what: str, path: Path) -> None:
-        super().__init__(f"another {what} is using {path}: stop it first, or set data.directory to another folder")
+    def __init__(self, what: str, path: Path, remedy: str) -> None:
+        super().__init__(f"another {what} is using {path}: stop it first, or {remedy}")
         self.path = path
 
 

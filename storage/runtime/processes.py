@@ -32,6 +32,7 @@ TRAINER = "trainer"
 HEARTBEAT_S = 5.0
 SILENT_AFTER_S = 30.0
 WORKER_FILE = "worker"
+ANOTHER_FOLDER = "set data.directory to another folder"
 MARK = "#"
 """Stands between a worker's place and what was drawn for it."""
 
@@ -50,18 +51,24 @@ class Sign:
 
 
 @contextmanager
-def sole_process(process: str, data_directory: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the data folder's lock for `process`; raises DataDirectoryInUse where another one holds it for `wait_s`."""
+def sole_process(
+    process: str, data_directory: Path, wait_s: float = 0.0, *, remedy: str = ANOTHER_FOLDER
+) -> Iterator[None]:
+    """Hold the data folder's lock for `process`.
+
+    Raises DataDirectoryInUse if another process holds it for `wait_s`, and SettingsError if the folder cannot be used;
+    `remedy` tells how to choose another folder.
+    """
     lock = FileLock(data_directory / f"{process}.lock", timeout=wait_s)
     try:
         data_directory.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise DataDirectoryInUse(process, data_directory) from error
+        raise DataDirectoryInUse(process, data_directory, remedy) from error
     except OSError as error:
         raise SettingsError(
             f"the folder {data_directory} cannot be used ({error.strerror}): "
-            "make it writable for this user, or set data.directory to another folder"
+            f"make it writable for this user, or {remedy}"
         ) from error
     try:
         yield

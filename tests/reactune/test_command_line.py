@@ -24,6 +24,7 @@ from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import register
+from storage.runtime.processes import BOT, sole_process
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.votes.votes import Vote
@@ -485,6 +486,31 @@ def test_a_demo_whose_port_is_taken_says_so_at_once(reactune):
         code, out, err = reactune("demo", "--no-browser", "--port", str(port))
     assert (code, out) == (2, "")
     assert err == f"reactune: port {port} is in use: give --port another one, or 0 for a free one\n"
+
+
+@pytest.mark.parametrize("below", ["", "demo"])
+def test_a_demo_whose_folder_cannot_be_used_names_the_option(reactune, tmp_path, below):
+    (tmp_path / "file").touch()
+    code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", str(tmp_path / "file" / below))
+    assert code == 2
+    assert err.endswith("make it writable for this user, or give --directory another folder\n")
+
+
+def test_a_demo_leaves_a_tilde_to_the_shell(reactune, tmp_path):
+    (tmp_path / "~nobody-here").touch()
+    code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", "~nobody-here")
+    assert (code, "data.directory" in err) == (2, False)
+    assert f"the folder {tmp_path / '~nobody-here'} cannot be used" in err
+
+
+def test_a_second_demo_in_the_same_folder_names_the_option(reactune, tmp_path, monkeypatch):
+    monkeypatch.setattr("reactune.demo.EARLIER_DEMO_S", 0.0)
+    with sole_process(BOT, tmp_path / "demo"):
+        code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", "demo")
+    assert code == 2
+    assert err.endswith(
+        f"another bot is using {tmp_path / 'demo'}: stop it first, or give --directory another folder\n"
+    )
 
 
 def test_a_missing_import_file_is_named(reactune):
