@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from functools import partial
+
+from tenacity import AsyncRetrying
 
 from bot.background.periodic import every
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.errors import ShardTaken
 from storage.runtime.processes import HEARTBEAT_S, SILENT_AFTER_S
+from storage.runtime.retrying import retries
 from storage.runtime.shards import Shards, beat_shards, leave_shards, take_shards
 
 log = logging.getLogger(__name__)
@@ -27,16 +30,9 @@ class Presence:
         A process that died a moment ago, on another machine, seems alive until it has been silent for long enough, so
         taken shards are asked for again for `patience_s` seconds; ShardTaken is raised then.
         """
-        give_up_at_s = asyncio.get_running_loop().time() + patience_s
-        while True:
-            try:
-                await self._database.run(take_shards, self._shards, self.worker)
-                break
-            except ShardTaken as error:
-                if asyncio.get_running_loop().time() >= give_up_at_s:
-                    raise
-                log.warning("Waiting for the other to end: %s.", error)
-            await asyncio.sleep(HEARTBEAT_S)
+        report = partial(log.warning, "Waiting for another process to end: %s.")
+        options = retries(lambda error: isinstance(error, ShardTaken), report, patience_s)
+        await AsyncRetrying(**options)(self._database.run, take_shards, self._shards, self.worker)
         self._beat.start()
 
     @every(seconds=HEARTBEAT_S)

@@ -15,10 +15,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bot.background.write_queue import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, outlast
+from bot.background.write_queue import retry_until_available
 from storage.conversations.replies import find_reply_ids, request_ids_of
 from storage.database.database import Database
-from storage.database.engine import is_away
 from storage.members.memberships import note_members
 from storage.personalities.personalities import hold_personalities
 from storage.runtime.request_ids import working_on
@@ -134,27 +133,28 @@ class VoteLog:
             await asyncio.wait([self._writing], timeout=timeout_s)
 
     async def _write_all(self) -> None:
-        size, pause_s = BATCH_SIZE, SHORTEST_PAUSE_S
+        size = BATCH_SIZE
         while self._waiting:
-            batch = list(islice(self._waiting, size))
             try:
-                reply_ids = await self._reply_ids({observation.message_id for observation in batch})
-                batch = self._ours(batch, reply_ids)
-                if batch:
-                    self._tell(await self._database.run(store, batch, reply_ids))
-            except Exception as error:
-                if is_away(error):
-                    log.warning("%d reactions wait for the database; next try in %.1f s", len(self._waiting), pause_s)
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-                    continue
+                done = await retry_until_available(partial(self._store_first, size), "The vote log")
+            except Exception:
                 if size > 1:
                     size = 1  # find the one that cannot be stored, and lose no other
                     continue
-                log.exception("a reaction could not be stored: %s", batch[0])
-            for _ in batch:
+                log.exception("a reaction could not be stored: %s", self._waiting[0])
+                done = 1
+            for _ in range(done):
                 self._waiting.popleft()
-            size, pause_s = BATCH_SIZE, SHORTEST_PAUSE_S
+            size = BATCH_SIZE
+
+    async def _store_first(self, size: int) -> int:
+        """Store at most `size` observations from the head of the queue, and return how many they were."""
+        batch = list(islice(self._waiting, size))
+        reply_ids = await self._reply_ids({observation.message_id for observation in batch})
+        batch = self._ours(batch, reply_ids)[:size]
+        if batch:
+            self._tell(await self._database.run(store, batch, reply_ids))
+        return len(batch)
 
     def _tell(self, votes: Sequence[StoredVote]) -> None:
         for vote in votes:
@@ -259,4 +259,4 @@ class PickLog:
         """
         work = partial(self._database.run, pick, arena_id, user_id, place, gesture, joined_at=joined_at, reread=reread)
         async with self._order:
-            return await outlast(work, "A pick")
+            return await retry_until_available(work, "An arena pick")

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+from tenacity import AsyncRetrying
 
 from storage.database.database import Database
 from storage.database.engine import explain, is_away
+from storage.runtime.retrying import retries
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class LateRows:
         while self._waiting:
             work, then = self._waiting[0]
             try:
-                await outlast(partial(self._database.run, work), f"The first of {len(self._waiting)} rows")
+                await retry_until_available(partial(self._database.run, work), "The first of the late rows")
             except Exception:
                 log.exception("a row could not be written")
             else:
@@ -61,22 +62,16 @@ class LateRows:
 
 
 T = TypeVar("T")
-SHORTEST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
 
 
-async def outlast(work: Callable[[], Awaitable[T]], what: str) -> T:
-    """Await `work()`, anew for as long as the database is away, and return its result; `what` waits, says the log.
+async def retry_until_available(work: Callable[[], Awaitable[T]], what: str) -> T:
+    """Await `work()`, again for as long as the database is away, and return its result; the log calls it `what`.
 
-    The work may be done twice, where its commit came through and the answer to it did not. Other failures are raised.
+    The work may be done twice: if its commit succeeded and the answer to it was lost. Other errors are raised.
     """
-    pause_s = SHORTEST_PAUSE_S
-    while True:
-        try:
-            return await work()
-        except SQLAlchemyError as error:
-            if not is_away(error):
-                raise
-            log.warning("%s waits for the database (%s); next try in %.1f s.", what, explain(error), pause_s)
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def attempt() -> T:
+        return await work()
+
+    options = retries(is_away, lambda error: log.warning("%s waits: %s.", what, explain(error)))
+    return await AsyncRetrying(**options)(attempt)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import aiohttp
 import discord
+from tenacity import AsyncRetrying
 
 from bot.errors import BotError
 from bot.text.sanitize import show_safely
 from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
+from storage.runtime.retrying import retries
 from storage.settings.sections import OutputSettings
 
 log = logging.getLogger(__name__)
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 CURSOR = " ▌"
 SMALL_PRINT_CHARS = 150
 PART_CHARS = MAX_MESSAGE_CHARS - SMALL_PRINT_CHARS  # the last part leaves room for the small print
-FINISH_PAUSES_S = (1.0, 3.0, 9.0)
+FINISH_PATIENCE_S = 15.0
 
 TROUBLE = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
 """What a request to Discord can raise: its own answers, and those of a connection that breaks."""
@@ -41,6 +43,10 @@ def is_passing(error: Exception) -> bool:
     if isinstance(error, discord.HTTPException):
         return error.status in PASSING or error.status >= SERVER_TROUBLE
     return True
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, TROUBLE) and is_passing(error)
 
 
 def lay_out(text: str, small_print: str, output: OutputSettings) -> list[str]:
@@ -105,16 +111,9 @@ class MessageStream:
 
     async def finish(self, text: str, small_print: str) -> None:
         """Show the whole text with its small print, trying again while Discord has trouble."""
-        parts = lay_out(text, small_print, self._output)
-        for pause_s in FINISH_PAUSES_S:
-            try:
-                return await self._write(parts)
-            except TROUBLE as error:
-                if not is_passing(error):
-                    raise
-                log.warning("Discord did not take the end of an answer (%s); trying again in %g s", error, pause_s)
-                await asyncio.sleep(pause_s)
-        return await self._write(parts)
+        report = partial(log.warning, "Discord did not take the end of an answer (%s); trying again.")
+        options = retries(_may_pass, report, FINISH_PATIENCE_S)
+        await AsyncRetrying(**options)(self._write, lay_out(text, small_print, self._output))
 
     async def _write(self, parts: list[str]) -> None:
         for position, part in enumerate(parts):

@@ -12,7 +12,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.background.write_queue import outlast
+from bot.background.write_queue import retry_until_available
 from bot.errors import UserFacingError
 from bot.knowledge.library import Source
 from bot.knowledge.sources import PinsChannel, from_message, read_pins
@@ -69,7 +69,7 @@ class DeletedOnDiscord(commands.Cog):
             if await self.bot.database.read(is_kept, channel_id, message_ids):
                 _tell("deleted messages", await self.bot.database.run(erase))
 
-        await outlast(work, "A deletion")
+        await retry_until_available(work, "A deletion")
 
     async def _forget_channel(self, channel_id: int) -> None:
         self.bot.deletions.note(channel_id)
@@ -77,7 +77,7 @@ class DeletedOnDiscord(commands.Cog):
         async def work() -> None:
             _tell("a deleted channel", await self.bot.database.run(erase_channel, channel_id))
 
-        await outlast(work, "A deletion")
+        await retry_until_available(work, "A deletion")
 
     async def _take_edit(self, message: discord.Message, edited_at: datetime) -> None:
         channel_id = message.channel.id
@@ -89,7 +89,7 @@ class DeletedOnDiscord(commands.Cog):
 
         if not await self.bot.database.read(is_kept, channel_id, {message.id}):
             return
-        await outlast(work, "A deletion")
+        await retry_until_available(work, "A deletion")
         for document in await self.bot.database.read(made_of, message.id):
             if document.refreshed_at < edited_at:
                 await self._read_again(document, message)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import discord
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.background.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
+from bot.background.write_queue import retry_until_available
 from bot.chat.message_stream import TROUBLE, is_passing
 from bot.chat.prompting import sanitize
 from bot.errors import UserFacingError
@@ -29,7 +31,6 @@ from storage.conversations.replies import (
     recent_messages,
 )
 from storage.database.columns import utc_now
-from storage.database.engine import is_away
 from storage.members.memberships import note_members, strangers
 from storage.personalities.personalities import hold_personalities
 from storage.privacy.consent import basis_of_chat
@@ -136,19 +137,8 @@ class Feedback(commands.Cog):
     async def _reconcile(self) -> None:
         """Re-read the reactions of recent replies: a gateway gap loses events, not reactions."""
         since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
-        await self._patiently(self._reconcile_since, since)
-        await self._patiently(self._meet_strangers, since)
-
-    async def _patiently(self, work: Callable[[datetime], Awaitable[None]], since: datetime) -> None:
-        """Do the work anew while the database is away."""
-        while True:
-            try:
-                return await work(since)
-            except Exception as error:
-                if not is_away(error):
-                    raise
-                log.warning("The database is away; the reactions are read again in %g s", RECONCILE_PAUSE_S)
-                await asyncio.sleep(RECONCILE_PAUSE_S)
+        await retry_until_available(partial(self._reconcile_since, since), "Reading the votes of a gap")
+        await retry_until_available(partial(self._meet_strangers, since), "Asking when voters joined")
 
     async def _reconcile_since(self, since: datetime) -> None:
         recent = await self.bot.database.read(recent_messages, since, self.bot.own_shards)

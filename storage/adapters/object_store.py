@@ -9,25 +9,25 @@ import errno
 import hashlib
 import logging
 import secrets
-import time
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
+from tenacity import Retrying
 
 from storage.adapters.files import CHECKSUMS_FILE, FILES, damaged
 from storage.adapters.folder_store import UNREGISTERED_PREFIX
 from storage.errors import SettingsError, StoreUnreachable
+from storage.runtime.retrying import retries
 
 T = TypeVar("T")
 
 READ_PATIENCE_S = 3.0
 WRITE_PATIENCE_S = 120.0
 """Longer: what a round made in hours must not be lost to a minute without a network."""
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 15.0
 LEFTOVER_AGE = timedelta(days=1)
 """Age from which an adapter without a version is left over: a host may be about to write its row before that."""
 BLOCK_BYTES = 8 * 1024 * 1024
@@ -192,20 +192,22 @@ class RemoteAdapters:
 
     def _try(self, work: Callable[[], T], patience_s: float) -> T:
         """Return what `work` does, tried again for `patience_s`; raises FileNotFoundError and StoreUnreachable."""
-        give_up_at, pause_s = time.monotonic() + patience_s, FIRST_PAUSE_S
-        while True:
-            try:
-                return work()
-            except FileNotFoundError:
+        report = partial(log.warning, "The adapter store %s does not answer (%s); trying again.", self.url)
+        try:
+            return Retrying(**retries(_may_pass, report, patience_s))(work)
+        except Exception as error:
+            if _is_final(error):
                 raise
-            except Exception as error:  # every file system has errors of its own
-                if isinstance(error, OSError) and error.errno in LOCAL_FAILURES:
-                    raise
-                if isinstance(error, PermissionError) or time.monotonic() + pause_s > give_up_at:
-                    raise StoreUnreachable(self.url, error) from error
-                log.warning("The adapter store %s does not answer (%s); trying again.", self.url, error)
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            raise StoreUnreachable(self.url, error) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    # Every file system has errors of its own.
+    return isinstance(error, Exception) and not isinstance(error, PermissionError) and not _is_final(error)
+
+
+def _is_final(error: Exception) -> bool:
+    return isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno in LOCAL_FAILURES)
 
 
 def _open(url: str) -> tuple[Any, str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Concatenate, Generic, ParamSpec, TypeVar
@@ -13,6 +11,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
+from tenacity import AsyncRetrying, Retrying
 
 from storage.database.engine import (
     READ_ONLY,
@@ -26,14 +25,13 @@ from storage.database.engine import (
 )
 from storage.database.migrate import migrate
 from storage.errors import DatabaseError
+from storage.runtime.retrying import retries
 from storage.settings.sections import DatabaseSettings, Settings
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-SHORTEST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 2.0
 
 
 class Database:
@@ -66,65 +64,56 @@ class Database:
         happened, and the work is called anew, for `database.retry_s`; so it changes nothing but the database. A commit
         whose answer was lost may have happened: that error is raised.
         """
-        return await _patiently(_Attempt(self, self._sessions, lambda session: work(session, *args, **kwargs)))
+        return await _Attempt(self, self._sessions, lambda session: work(session, *args, **kwargs)).run()
 
     async def read(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `run`, for work that only reads."""
-        return await _patiently(_Attempt(self, self._readers, lambda session: work(session, *args, **kwargs)))
+        return await _Attempt(self, self._readers, lambda session: work(session, *args, **kwargs)).run()
 
     def call(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `run`, on this thread."""
-        attempt = _Attempt(self, self._sessions, lambda session: work(session, *args, **kwargs))
-        while not attempt.succeeds():
-            time.sleep(attempt.pause_s)
-        return attempt.result
+        return _Attempt(self, self._sessions, lambda session: work(session, *args, **kwargs)).call()
 
     def close(self) -> None:
         self.engine.dispose()
 
 
 class _Attempt(Generic[T]):
-    """A transaction that is tried until it is through, certainly failed, or has been tried for too long."""
-
-    result: T
+    """A transaction that is tried until it succeeds, certainly failed, or has been tried for too long."""
 
     def __init__(self, database: Database, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> None:
         self._engine = database.engine
         self._sessions = sessions
         self._work = work
-        self._give_up_at_s = time.monotonic() + database.retry_s
-        self.pause_s = 0.0
-        """Before the next try."""
+        self._is_committing = False
+        self._retries = retries(self._may_pass, _report, database.retry_s)
 
-    def succeeds(self) -> bool:
-        """Try once; return False where nothing was changed and another try is worth it."""
-        is_committing = False
+    def call(self) -> T:
+        return Retrying(**self._retries)(self._try)
+
+    async def run(self) -> T:
+        return await AsyncRetrying(**self._retries)(asyncio.to_thread, self._try)
+
+    def _try(self) -> T:
+        self._is_committing = False
         try:
             with self._sessions() as session:
-                self.result = self._work(session)
+                result = self._work(session)
                 session.flush()
-                is_committing = True
+                self._is_committing = True
                 session.commit()
         except DBAPIError as error:
-            if not may_repeat(error, committing=is_committing) or time.monotonic() > self._give_up_at_s:
-                raise
-            self._prepare(error)
-            return False
-        return True
+            if sql_state(error) == READ_ONLY:
+                self._engine.dispose()  # what was the primary is a standby now: ask the address for the new one
+            raise
+        return result
 
-    def _prepare(self, error: DBAPIError) -> None:
-        if not self.pause_s:
-            log.warning("A transaction is tried again: %s.", explain(error))
-        if sql_state(error) == READ_ONLY:
-            self._engine.dispose()  # what was the primary is a standby now: ask the address for the new one
-        longest_s = min(2 * self.pause_s or SHORTEST_PAUSE_S, LONGEST_PAUSE_S)
-        self.pause_s = longest_s * random.uniform(0.5, 1.0)  # two that met must not meet again
+    def _may_pass(self, error: BaseException) -> bool:
+        return isinstance(error, DBAPIError) and may_repeat(error, committing=self._is_committing)
 
 
-async def _patiently(attempt: _Attempt[T]) -> T:
-    while not await asyncio.to_thread(attempt.succeeds):  # noqa: ASYNC110 (the server tells nobody when it is back)
-        await asyncio.sleep(attempt.pause_s)
-    return attempt.result
+def _report(error: DBAPIError) -> None:
+    log.warning("A transaction is tried again: %s.", explain(error))
 
 
 def open_database(settings: Settings) -> Database:

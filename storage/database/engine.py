@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,13 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from tenacity import Retrying
 
 from storage.errors import DatabaseError, SettingsError
+from storage.runtime.retrying import retries
 from storage.settings.sections import DatabaseSettings
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 UNANSWERED_MS = 30_000
@@ -117,15 +121,12 @@ def _configure_sqlite(busy_timeout_s: float, connection: Any, _record: Any) -> N
 
 def _use_wal(cursor: sqlite3.Cursor, busy_timeout_s: float) -> None:
     """Switch the file to write-ahead logging, which SQLite refuses at once while another process switches it too."""
-    give_up_at_s = time.monotonic() + busy_timeout_s
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at_s:
-                raise
-        time.sleep(0.02)
+    report = partial(log.debug, "Another process opens the database too (%s); trying again.")
+    Retrying(**retries(_is_busy, report, busy_timeout_s))(cursor.execute, "PRAGMA journal_mode = WAL")
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
 
 
 def _begin(connection: Connection) -> None:

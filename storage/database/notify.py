@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+from tenacity import Retrying, sleep_using_event
 
 from storage.database.database import Database
+from storage.runtime.retrying import retries
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -22,8 +25,6 @@ CHANNEL = "reactune_releases"
 PROOF_S = 5.0
 STOP_S = 0.5
 """Longest that the listener takes to stop."""
-SHORTEST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
 
 
 class Deaf(Exception):
@@ -51,35 +52,28 @@ class Listener(threading.Thread):
         self._stopping = threading.Event()
         self._database = database
         self._on_ring = on_ring
-        self._pause_s = SHORTEST_PAUSE_S
 
     def stop(self) -> None:
         self._stopping.set()
         self.join()
 
     def run(self) -> None:
-        from psycopg import Error
-
-        while not self._stopping.is_set():
-            try:
-                self._listen()
-            except Deaf:
-                log.info("The database's notifications do not arrive (PgBouncer?): releases are noticed by looking.")
-                return
-            except (Error, SQLAlchemyError) as error:
-                log.debug("The database cannot be listened to (%s); trying again in %.0f s.", error, self._pause_s)
-                self._stopping.wait(self._pause_s)
-                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        report = partial(log.debug, "The database cannot be listened to (%s); trying again.")
+        try:
+            Retrying(**retries(_may_pass, report), sleep=sleep_using_event(self._stopping))(self._listen)
+        except Deaf:
+            log.info("The database's notifications do not arrive (PgBouncer?): releases are noticed by looking.")
 
     def _listen(self) -> None:
         from psycopg import Connection
 
+        if self._stopping.is_set():
+            return
         engine = self._database.engine
         arguments, options = engine.dialect.create_connect_args(engine.url)
         with Connection.connect(*arguments, **options, autocommit=True) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             self._require_hearing(connection)
-            self._pause_s = SHORTEST_PAUSE_S
             self._on_ring()  # for what happened while nobody listened
             while not self._stopping.is_set():
                 for _ in connection.notifies(timeout=STOP_S):
@@ -91,3 +85,9 @@ class Listener(threading.Thread):
         for _ in connection.notifies(timeout=PROOF_S, stop_after=1):
             return
         raise Deaf
+
+
+def _may_pass(error: BaseException) -> bool:
+    from psycopg import Error
+
+    return isinstance(error, Error | SQLAlchemyError)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
+
 from bot.engine.remote.adapter_loading import Versions
 from bot.engine.remote.errors import Overloaded, Refused, ServerError, Unreachable
 from bot.engine.remote.replicas import Replica
@@ -27,15 +29,17 @@ class Watch:
         self._on_change = on_change
 
     async def watch(self, replica: Replica) -> None:
-        """Look again and again; a server that is lost at first sooner, then less and less often."""
-        interval_s, pause_s = self._settings.health_interval_s, FIRST_PAUSE_S
+        """Look again and again; at a lost server soon at first, then less and less often."""
+        interval_s = self._settings.health_interval_s
+        until_found = AsyncRetrying(
+            retry=retry_if_result(lambda _: replica.problem is not None),
+            wait=wait_random_exponential(FIRST_PAUSE_S, max=interval_s),
+        )
         while True:
-            is_well = replica.problem is None
-            pause_s = FIRST_PAUSE_S if is_well else min(pause_s * 2, interval_s)
-            await asyncio.sleep(interval_s if is_well else pause_s)
+            await asyncio.sleep(interval_s)
             # One that is answering is well, and may be too busy to say so.
-            if not is_well or time.perf_counter() - replica.heard_at >= interval_s:
-                await self.look(replica)
+            if replica.problem is not None or time.perf_counter() - replica.heard_at >= interval_s:
+                await until_found(self.look, replica)
 
     async def look(self, replica: Replica) -> None:
         """Ask once, and say in the log what has changed."""

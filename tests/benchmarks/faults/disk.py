@@ -54,8 +54,8 @@ async def _fill_disk(times: int, seed: int, row: Row, disk: Path) -> None:
             if row.lost:
                 return
         row.seen["sentences"] = scene.bot.said("The database is away")
-        row.seen["reactions that waited"] = scene.bot.said("reactions wait for the database")
-        row.seen["rows that waited"] = scene.bot.said("rows waits for the database")
+        row.seen["reactions that waited"] = scene.bot.said("The vote log waits")
+        row.seen["rows that waited"] = scene.bot.said("late rows waits")
         await scene.finish(row)
 
 

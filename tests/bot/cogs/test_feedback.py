@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 from simcord.backend.errors import SetupError
+from sqlalchemy.exc import OperationalError
 
 from bot.background.vote_queue import Reacted, VoteLog
 from bot.cogs.feedback import RECONCILE_PAUSE_S
@@ -237,6 +238,38 @@ class TestEarlyVotes:
         log.put(Reacted(Thumb(987_654, place.ada.id, "👍"), standing=True))
         await log.flush(5)
         assert votes(1) == {place.ada.id: Vote.UP}
+
+    async def test_one_that_cannot_be_stored_costs_no_other(self, place, votes, env):
+        answer = await place.ask("hi")
+        log, impossible = env.bot.vote_log, 2**70
+        for user_id, emoji in ((impossible, "👍"), (place.ada.id, "👍"), (impossible, "👎"), (place.bo.id, "👎")):
+            log.put(Reacted(Thumb(987_654, user_id, emoji), standing=True))
+        await log.flush(5)
+        await asyncio.to_thread(_within_transaction, env.bot.database, add_message, 1, 987_654, answer.channel.id, 1)
+        log.recorded(987_654)
+        await log.flush(5)
+        assert votes(1) == {place.ada.id: Vote.UP, place.bo.id: Vote.DOWN}
+
+    async def test_votes_keep_their_order_while_the_database_comes_and_goes(self, place, env, rows):
+        answer = await place.ask("hi")
+        log = VoteLog(FailingDatabase(env.bot.database.engine), env.bot.spawn, lambda _vote: None)
+        for standing in (True, False) * 3:
+            log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), standing=standing))
+            await asyncio.sleep(0)
+        await log.flush(5)
+        assert [row.standing for row in rows(VoteEventRow)] == [True, False] * 3
+
+
+class FailingDatabase(Database):
+    """Away for the first three times that something is to be written."""
+
+    failures = 3
+
+    async def run(self, work, /, *args, **kwargs):
+        if self.failures:
+            self.failures -= 1
+            raise OperationalError("INSERT", None, ConnectionError("away"))
+        return await super().run(work, *args, **kwargs)
 
 
 class HastyDatabase(Database):

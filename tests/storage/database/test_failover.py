@@ -119,6 +119,20 @@ async def test_two_that_wait_for_each_other_both_get_through(database: Database,
     assert await database.read(names) == ["pirate++", "keeper++"]
 
 
+async def test_connections_to_a_server_that_only_reads_are_replaced(database: Database) -> None:
+    def set_default(session: Session, how: str) -> None:
+        session.execute(text("SET TRANSACTION READ WRITE"))
+        name = session.scalar(select(func.current_database()))
+        session.execute(text(f"ALTER DATABASE {name} {how}"))
+
+    await database.run(set_default, "SET default_transaction_read_only = on")
+    database.engine.dispose()
+    await database.read(names)  # by a connection that may only read
+    await database.run(set_default, "RESET default_transaction_read_only")
+    await database.run(ensure_personality, "pirate")
+    assert await database.read(names) == ["pirate"]
+
+
 def test_of_several_hosts_the_one_that_writes_is_used(url: str) -> None:
     host = url.partition("host=")[2]
     several = url.replace(f"host={host}", f"host=/nowhere,{host}&target_session_attrs=read-write")
