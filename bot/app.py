@@ -15,6 +15,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.arenas.schedule import arena_trigger
+from bot.background.periodic import Pause, Work, periodic
 from bot.background.shard_heartbeat import Presence
 from bot.background.vote_queue import VoteLog
 from bot.background.write_queue import LateRows
@@ -109,6 +110,8 @@ class ReactuneBot(commands.AutoShardedBot):
     """Of the default personality."""
     interrupted: list[Reply]
     """Answers that an earlier life of the bot left unfinished."""
+    pause: Pause = staticmethod(asyncio.sleep)
+    """How periodic work waits for its next turn; a simulator has a clock of its own."""
     failure: Exception | None = None
     """Why there is no model, which ended the bot."""
 
@@ -156,7 +159,7 @@ class ReactuneBot(commands.AutoShardedBot):
         arena_trigger(settings.arena)  # a bad schedule is refused before anything is opened
         self.database = await asyncio.to_thread(open_database, settings)
         self._to_close.callback(self.database.close)
-        self.presence = Presence(self.database, self.own_shards, worker_name(settings.data.directory))
+        self.presence = Presence(self.database, self.own_shards, worker_name(settings.data.directory), self.repeat)
         await self.presence.begin()
         self._to_close.push_async_callback(self.presence.end)
         self.personality_id = await self.database.run(ensure_personality)
@@ -194,10 +197,8 @@ class ReactuneBot(commands.AutoShardedBot):
             await self._sync_commands()
         self.spawn(self.library.prepare(), "documents that wait")
         self.spawn(self._forget_withdrawn(), "what is left of withdrawn versions")
-        self.warming = Warming(self.engine, self.releases, self.database)
-        await self.warming.start()
-        self.at_hand = AdaptersAtHand(self.adapters, self.database)
-        self.at_hand.start()
+        self.warming = Warming(self.engine, self.releases, self.database, self.repeat)
+        self.at_hand = AdaptersAtHand(self.adapters, self.database, self.repeat)
         self._to_close.callback(self.warming.close)
         self._to_close.callback(self.at_hand.close)
         if can_listen(self.database):
@@ -257,6 +258,10 @@ class ReactuneBot(commands.AutoShardedBot):
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_log_failure)
         return task
+
+    def repeat(self, work: Work, interval_s: float, what: str) -> asyncio.Task[None]:
+        """Await `work()` every `interval_s` seconds in the background, until the task is cancelled."""
+        return self._start_task(periodic(work, interval_s, what, self.pause), what)
 
     def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work, name=name)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import discord
 import pytest
-import simcord
 from simcord.builders import ChannelHandle
 
 from bot.app import ReactuneBot
@@ -24,6 +23,7 @@ from storage.models.personality_import import import_adapter
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.rounds import Round, latest_round
+from tests.bot.environment import Env
 from trainer.rounds.worker import run_trainer
 
 QUESTIONS = ("What is your favourite food?", "Tell me about the sea.", "How do I make tea?")
@@ -103,7 +103,7 @@ class LoadedBot(ReactuneBot):
 
 async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings, trainer: None) -> None:
     bot = LoadedBot(settings, engine=None, base=None, fixed_basis=Basis.LOCAL)
-    env = simcord.Env(bot, settle_timeout=120)
+    env = Env(bot, settle_timeout=120)
     guild = env.create_guild("Server")
     channel = guild.create_text_channel("general")
     ada = guild.add_member(env.create_user("ada"))

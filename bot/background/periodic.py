@@ -1,38 +1,28 @@
-"""Work that repeats every so many seconds, whatever becomes of the time of day.
-
-discord.ext.tasks waits until a time of day: once the clock is set back it does nothing for as long, and once it is set
-forward, as after a machine's sleep, it makes up for every turn that was missed, one right after the other.
-"""
+"""Work that repeats by the event loop's clock: setting the system's time neither stops nor hurries it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 
-from discord.ext import tasks
-from discord.utils import MISSING, utcnow
+from storage.database.engine import FAILURES, explain
 
+log = logging.getLogger(__name__)
 
-class SteadyLoop(tasks.Loop[Any]):
-    async def _try_sleep_until(self, _dt: datetime) -> None:
-        # What sleeps measures the pause by the event loop's clock.
-        then: Any = utcnow() + timedelta(seconds=self._sleep)
-        self._next_iteration = then
-        await super()._try_sleep_until(then)
-
-    def __get__(self, obj: Any, objtype: type[Any]) -> SteadyLoop:
-        copy = super().__get__(obj, objtype)
-        copy.__class__ = SteadyLoop  # discord.py makes one of its own
-        return copy  # type: ignore[return-value]
+Work = Callable[[], Awaitable[object]]
+Pause = Callable[[float], Awaitable[object]]
+Repeat = Callable[[Work, float, str], asyncio.Task[None]]
+"""Starts periodic work in the background; see `ReactuneBot.repeat`."""
 
 
-def every(*, seconds: float = 0.0, hours: float = 0.0) -> Callable[[Any], SteadyLoop]:
-    """Return a decorator as `tasks.loop`."""
-
-    def decorate(work: Any) -> SteadyLoop:
-        return SteadyLoop(
-            work, seconds=seconds, hours=hours, minutes=0, time=MISSING, count=None, reconnect=True, name=None
-        )
-
-    return decorate
+async def periodic(work: Work, interval_s: float, what: str, pause: Pause = asyncio.sleep) -> None:
+    """Await `work()` again and again, `interval_s` seconds apart; errors are logged, as failures to do `what`."""
+    while True:
+        try:
+            await work()
+        except FAILURES as error:
+            log.warning("Could not %s (%s); trying again in %g s.", what, explain(error), interval_s)
+        except Exception:
+            log.exception("Could not %s; trying again in %g s.", what, interval_s)
+        await pause(interval_s)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
 
 from tenacity import AsyncRetrying
 
-from bot.background.periodic import every
+from bot.background.periodic import Repeat
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.errors import ShardTaken
@@ -19,10 +20,12 @@ log = logging.getLogger(__name__)
 
 
 class Presence:
-    def __init__(self, database: Database, shards: Shards, worker: str) -> None:
+    def __init__(self, database: Database, shards: Shards, worker: str, repeat: Repeat) -> None:
         self._database = database
         self._shards = shards
         self.worker = worker
+        self._repeat = repeat
+        self._beating: asyncio.Task[None] | None = None
 
     async def begin(self, patience_s: float = SILENT_AFTER_S + HEARTBEAT_S) -> None:
         """Take the shards and give signs of life from now on.
@@ -33,18 +36,13 @@ class Presence:
         report = partial(log.warning, "Waiting for another process to end: %s.")
         options = retries(lambda error: isinstance(error, ShardTaken), report, patience_s)
         await AsyncRetrying(**options)(self._database.run, take_shards, self._shards, self.worker)
-        self._beat.start()
-
-    @every(seconds=HEARTBEAT_S)
-    async def _beat(self) -> None:
-        try:
-            await self._database.run(beat_shards, self._shards, self.worker)
-        except FAILURES as error:
-            log.warning("The bot cannot give a sign of life (%s); trying again.", explain(error))
+        beat = partial(self._database.run, beat_shards, self._shards, self.worker)
+        self._beating = self._repeat(beat, HEARTBEAT_S, "give a sign of life")
 
     async def end(self) -> None:
         """Let another process take the shards at once."""
-        self._beat.cancel()
+        if self._beating is not None:
+            self._beating.cancel()
         try:
             await self._database.run(leave_shards, self._shards, self.worker)
         except FAILURES as error:

@@ -18,7 +18,6 @@ from bot.arenas import board
 from bot.arenas.host import ArenaHost, Channel, Plan, as_channel
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.arenas.schedule import LOOK_S, arena_trigger, begin_looking, take_due_arena
-from bot.background.periodic import every
 from bot.background.vote_queue import PickLog
 from bot.errors import UserFacingError
 from bot.guards.access import Served, named, require_admin
@@ -28,7 +27,6 @@ from bot.personalities.selection import voice_in
 from bot.text.rounds import sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
-from storage.database.engine import FAILURES, explain
 from storage.database.enums import ArenaStatus
 from storage.errors import ArenaClosed, SettingsError
 from storage.personalities.personalities import Personality
@@ -68,6 +66,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         self._taken_away: set[tuple[int, int, int]] = set()
         """(message id, user id, place) of reactions that the bot itself takes away."""
         self._trigger = arena_trigger(bot.settings.arena)
+        self._repeating: list[asyncio.Task[None]] = []
 
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(PickButton)
@@ -78,8 +77,8 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             await self.bot.database.run(begin_looking, self.bot.own_shards)
 
     async def cog_unload(self) -> None:
-        self._clock.cancel()
-        self._schedule.cancel()
+        for task in self._repeating:
+            task.cancel()
         self.bot.remove_dynamic_items(PickButton)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
@@ -159,15 +158,8 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
 
     # The clock
 
-    @every(seconds=LOOK_S)
-    async def _schedule(self) -> None:
-        """Start the arena that fell due."""
-        try:
-            is_due = await self.bot.database.run(take_due_arena, self.bot.own_shards, self._trigger)
-        except FAILURES as error:
-            log.warning("The schedule cannot be looked at (%s); trying again.", explain(error))
-            return
-        if is_due:
+    async def _start_due(self) -> None:
+        if await self.bot.database.run(take_due_arena, self.bot.own_shards, self._trigger):
             # A task of its own: stopping the loop would cut short what runs in it.
             self.bot.spawn(self._start_scheduled(), "scheduled arena")
 
@@ -189,14 +181,9 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         except discord.HTTPException as error:
             raise UserFacingError(f"arena.channel = {channel_id} is no channel that I can see: correct it.") from error
 
-    @every(seconds=CLOCK_S)
-    async def _clock(self) -> None:
-        """Close the arenas whose time has come."""
-        try:
-            for arena in await self.bot.database.read(open_arenas, utc_now(), self.bot.own_shards):
-                await self._host.finish(arena.id)
-        except FAILURES as error:
-            log.warning("Arenas cannot be closed (%s); trying again.", explain(error))
+    async def _close_due(self) -> None:
+        for arena in await self.bot.database.read(open_arenas, utc_now(), self.bot.own_shards):
+            await self._host.finish(arena.id)
 
     # After a gap
 
@@ -222,10 +209,10 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             for arena in await self.bot.database.read(open_arenas, shards=self.bot.own_shards):
                 await self._take_up_one(arena.id)
         finally:
-            if not self._clock.is_running():
-                self._clock.start()
-            if self._trigger is not None and not self._schedule.is_running():
-                self._schedule.start()
+            if not self._repeating:
+                self._repeating.append(self.bot.repeat(self._close_due, CLOCK_S, "close arenas"))
+                if self._trigger is not None:
+                    self._repeating.append(self.bot.repeat(self._start_due, LOOK_S, "start scheduled arenas"))
 
     async def _take_up_one(self, arena_id: int) -> None:
         async with self._host.editing:

@@ -12,7 +12,6 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.background.periodic import every
 from bot.bursts import hold_back_bursts
 from bot.chat.message_stream import is_passing
 from bot.cogs.models import offer_versions
@@ -146,16 +145,11 @@ class ReleaseWatch(commands.Cog):
         model = self.bot.tree.get_command("model")
         assert isinstance(model, app_commands.Group), "bot.cogs.models is loaded first"
         model.add_command(self._canaries)
-        self.bot.spawn(self._start_watching(), "watch releases")
-
-    async def _start_watching(self) -> None:
-        # A task of the bot starts the loop, so that it lives in the context of the bot's tasks.
-        self._watch.start()
+        self._repeating = self.bot.repeat(self._watch, LOOK_INTERVAL_S, "watch releases")
 
     async def cog_unload(self) -> None:
-        self._watch.cancel()  # the commands go with those they were added to
+        self._repeating.cancel()  # the commands go with those they were added to
 
-    @every(seconds=LOOK_INTERVAL_S)
     async def _watch(self) -> None:
         """Look at every personality's canary and tell what is new; after a failure, again a little later."""
         async with self._watching:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import discord
@@ -9,13 +10,11 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.background.periodic import every
-from storage.database.engine import FAILURES
 from storage.privacy.retention import cancel_departures, departed_from, known_guilds, known_members, note_departure
 
 log = logging.getLogger(__name__)
 
-LOOK_INTERVAL_H = 24.0
+LOOK_INTERVAL_S = 24 * 3600.0
 MEMBERS_AT_ONCE = 100  # Discord's limit
 MISSING_ACCESS = 50001  # of Discord's error codes
 
@@ -25,13 +24,15 @@ class Departures(commands.Cog):
 
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
+        self._looking: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
         if self.bot.fixed_basis is None:  # a simulated server is no place that anybody leaves
-            self._look.start()
+            self._looking = self.bot.repeat(self._look, LOOK_INTERVAL_S, "look up who left")
 
     async def cog_unload(self) -> None:
-        self._look.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
 
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:
@@ -50,16 +51,12 @@ class Departures(commands.Cog):
     async def on_member_join(self, member: discord.Member) -> None:
         await self.bot.database.run(cancel_departures, member.guild.id, {member.id})
 
-    @every(hours=LOOK_INTERVAL_H)
     async def _look(self) -> None:
+        await self.bot.wait_until_ready()
         try:
             await self._look_at_guilds()
-        except (*FAILURES, discord.DiscordException, TimeoutError) as error:
-            log.warning("Who left cannot be looked up now (%s); tomorrow again.", error)
-
-    @_look.before_loop
-    async def _wait(self) -> None:
-        await self.bot.wait_until_ready()
+        except (discord.DiscordException, TimeoutError) as error:
+            log.warning("Could not ask Discord who left (%s); trying again tomorrow.", error)
 
     async def _look_at_guilds(self) -> None:
         for guild_id in sorted(await self.bot.database.read(known_guilds)):

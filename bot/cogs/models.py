@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from bot.app import ReactuneBot
 from bot.arenas.comparison import Contestant, choose_prompts, compare, lay_side_by_side
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
-from bot.background.periodic import every
 from bot.charts.report import describe_report, draw_report
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin, named, require_admin
@@ -34,7 +33,6 @@ from bot.text.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_t
 from bot.text.rounds import Status, describe_round, describe_status, describe_version, describe_versions
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
-from storage.database.engine import FAILURES, explain
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson
 from storage.errors import PersonalityNotFound
 from storage.insights.lineage import Lineage, votes_behind
@@ -89,11 +87,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         self._shown: dict[int, str] = {}
 
     async def cog_load(self) -> None:
-        self.bot.spawn(self._start_following(), "follow rounds")
-
-    async def _start_following(self) -> None:
-        # A task of the bot starts the loop, so that it lives in the context of the bot's tasks.
-        self._follow.start()
+        self._following = self.bot.repeat(self._follow, PROGRESS_INTERVAL_S, "show the progress of rounds")
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         require_admin(interaction.user, self.bot.settings.discord)
@@ -348,16 +342,12 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         return await offer_versions(self.bot, interaction, current)
 
     async def cog_unload(self) -> None:
-        self._follow.cancel()
+        self._following.cancel()
 
-    @every(seconds=PROGRESS_INTERVAL_S)
     async def _follow(self) -> None:
         """Bring the messages that show a round up to date."""
-        try:
-            for round_ in await self.bot.database.read(shown_rounds) if self.bot.own_shards.lead else ():
-                await self._show_progress(round_)
-        except FAILURES as error:
-            log.warning("The progress of rounds cannot be read (%s); trying again.", explain(error))
+        for round_ in await self.bot.database.read(shown_rounds) if self.bot.own_shards.lead else ():
+            await self._show_progress(round_)
 
     async def _show_progress(self, round_: Round) -> None:
         """Edit the round's message where its text has changed, and let it go after the last edit."""

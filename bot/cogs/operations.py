@@ -14,7 +14,6 @@ from discord.ext import commands
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.app import ReactuneBot
-from bot.background.periodic import every
 from bot.engine import EngineState, engine_state
 from bot.operations.alerts import describe_alert, describe_away, local_troubles, shared_troubles
 from bot.operations.health import Gateway, Health, disk_check, examine_health
@@ -51,6 +50,7 @@ class Operations(commands.Cog):
         self.bot = bot
         self._gateway = gateway
         self._pages: web.AppRunner | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._due_at: float | None = None
 
     async def cog_load(self) -> None:
@@ -59,24 +59,23 @@ class Operations(commands.Cog):
         self._pages = await open_pages(self.bot.settings.metrics, self.bot.metrics.registry, self._examine)
         if self._pages is not None:
             measure(self.bot, self._gateway)
-            self.bot.spawn(self._start_measuring(), "measure the event loop")
-
-    async def _start_measuring(self) -> None:
-        self._measure_delay.start()
+            self._measuring = self.bot.repeat(self._measure_delay, DELAY_INTERVAL_S, "measure the event loop")
 
     async def cog_unload(self) -> None:
-        self._measure_delay.cancel()
+        if self._measuring is not None:
+            self._measuring.cancel()
         if self._pages is not None:
             await self._pages.cleanup()
 
     async def _examine(self) -> Health:
         return await examine_health(self.bot, self._gateway)
 
-    @every(seconds=0)
     async def _measure_delay(self) -> None:
-        began = time.perf_counter()
-        await asyncio.sleep(DELAY_INTERVAL_S)
-        self.bot.metrics.loop_delay.observe(max(0.0, time.perf_counter() - began - DELAY_INTERVAL_S))
+        """Note how late this turn is."""
+        now = time.perf_counter()
+        if self._due_at is not None:
+            self.bot.metrics.loop_delay.observe(max(0.0, now - self._due_at))
+        self._due_at = now + DELAY_INTERVAL_S
 
     @commands.Cog.listener()
     async def on_connect(self) -> None:
@@ -106,16 +105,11 @@ class AlertWatch(commands.Cog):
         self._has_warned = False
 
     async def cog_load(self) -> None:
-        self.bot.spawn(self._start_watching(), "watch for trouble")
-
-    async def _start_watching(self) -> None:
-        # As in ReleaseWatch: the loop lives in the context of the bot's tasks.
-        self._watch.start()
+        self._repeating = self.bot.repeat(self._watch, LOOK_INTERVAL_S, "watch for trouble")
 
     async def cog_unload(self) -> None:
-        self._watch.cancel()
+        self._repeating.cancel()
 
-    @every(seconds=LOOK_INTERVAL_S)
     async def _watch(self) -> None:
         await self.bot.wait_until_ready()
         try:
@@ -123,8 +117,6 @@ class AlertWatch(commands.Cog):
             await self._note_back()
         except FAILURES as error:
             await self._note_away(error)
-        except Exception:
-            log.exception("Trouble cannot be looked for; trying again.")
 
     async def look(self) -> None:
         """Write down what troubles the bot now, and tell what is new; raises FAILURES where the database is away."""

@@ -9,8 +9,6 @@ from datetime import datetime
 from discord.ext import commands
 
 from bot.app import ReactuneBot
-from bot.background.periodic import every
-from storage.database.engine import FAILURES, explain
 from storage.privacy.retention import (
     Pruned,
     complete_departure,
@@ -24,7 +22,7 @@ from storage.wording import count
 
 log = logging.getLogger(__name__)
 
-INTERVAL_H = 24.0
+INTERVAL_S = 24 * 3600.0
 PAUSE_S = 0.05
 """Between two transactions, so that a vote that waits comes first."""
 
@@ -32,25 +30,22 @@ PAUSE_S = 0.05
 class Retention(commands.Cog):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
+        self._pruning: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
         if self.bot.fixed_basis is None:  # what is said outside Discord is kept
-            self._prune.start()
+            self._pruning = self.bot.repeat(self._prune, INTERVAL_S, "delete what was kept long enough")
 
     async def cog_unload(self) -> None:
-        self._prune.cancel()
+        if self._pruning is not None:
+            self._pruning.cancel()
 
-    @every(hours=INTERVAL_H)
     async def _prune(self) -> None:
         before = keeps_until(self.bot.settings.privacy)
         if before is None or not self.bot.own_shards.lead:
             return
-        try:
-            gone = await self._complete_departures(before)
-            pruned = await self._prune_replies(before) + await self._prune_rest(before)
-        except FAILURES as error:
-            log.warning("What has been kept long enough stays for now (%s); tomorrow again.", explain(error))
-            return
+        gone = await self._complete_departures(before)
+        pruned = await self._prune_replies(before) + await self._prune_rest(before)
         log.info(
             "Kept long enough, and gone now: %s, %s, %s, %s, %s, and the data of %d who left.",
             count(pruned.replies, "answer"),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from bot.background.periodic import every
+from bot.background.periodic import Repeat
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
-from storage.database.engine import FAILURES, explain
 from storage.releases.versions import aliased_digests
 
 log = logging.getLogger(__name__)
@@ -17,25 +16,18 @@ LOOK_INTERVAL_S = 30.0
 
 
 class AdaptersAtHand:
-    def __init__(self, store: AdapterStore, database: Database) -> None:
+    def __init__(self, store: AdapterStore, database: Database, repeat: Repeat) -> None:
+        """Fetch what is missing, now and as aliases move, until `close`."""
         self._store = store
         self._database = database
         self._problems: list[str] = []
-
-    def start(self) -> None:
-        """Fetch what is missing, now and as aliases move."""
-        self._look.start()
+        self._looking = repeat(self._look, LOOK_INTERVAL_S, "fetch adapters ahead")
 
     def close(self) -> None:
-        self._look.cancel()
+        self._looking.cancel()
 
-    @every(seconds=LOOK_INTERVAL_S)
     async def _look(self) -> None:
-        try:
-            digests = await self._database.read(aliased_digests)
-        except FAILURES as error:
-            log.warning("Aliases cannot be looked up now: %s.", explain(error))
-            return
+        digests = await self._database.read(aliased_digests)
         problems = await asyncio.to_thread(self._store.keep, digests)
         for problem in problems:
             if problem not in self._problems:

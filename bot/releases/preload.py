@@ -8,11 +8,10 @@ import logging
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bot.background.periodic import every
+from bot.background.periodic import Repeat
 from bot.engine import Engine
 from bot.releases.resolver import Releases
 from storage.database.database import Database
-from storage.database.engine import FAILURES, explain
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError
 from storage.releases.versions import Version, find_version, name_of
@@ -23,38 +22,24 @@ LOOK_INTERVAL_S = 3.0
 
 
 class Warming:
-    def __init__(self, engine: Engine, releases: Releases, database: Database) -> None:
+    def __init__(self, engine: Engine, releases: Releases, database: Database, repeat: Repeat) -> None:
+        """Look for new versions from now on, until `close`."""
         self._engine = engine
         self._releases = releases
         self._database = database
-        self._newest_id = 0
+        self._newest_id: int | None = None
         self._looking = asyncio.Lock()  # a version that is loaded by one look is not loaded by another
-
-    async def start(self) -> None:
-        """Look for new versions from now on."""
-        self._newest_id = await self._database.read(_newest_id)
-        self._look.start()
-
-    async def look(self) -> None:
-        """Look at once."""
-        await self._look()
+        self._repeating = repeat(self.look, LOOK_INTERVAL_S, "look for new versions")
 
     def close(self) -> None:
-        self._look.cancel()
+        self._repeating.cancel()
 
-    @every(seconds=LOOK_INTERVAL_S)
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Load the newest version unless it was there already; the first look only takes note of it."""
         async with self._looking:
-            await self._look_safely()
-
-    async def _look_safely(self) -> None:
-        try:
-            newest_id = await self._database.read(_newest_id)
-            if newest_id > self._newest_id:
-                self._newest_id = newest_id
-                await self._prepare(await self._database.read(find_version, newest_id))
-        except FAILURES as error:
-            log.warning("New versions cannot be looked up now: %s.", explain(error))
+            known_id, self._newest_id = self._newest_id, await self._database.read(_newest_id)
+            if known_id is not None and self._newest_id > known_id:
+                await self._prepare(await self._database.read(find_version, self._newest_id))
 
     async def _prepare(self, version: Version | None) -> None:
         try:

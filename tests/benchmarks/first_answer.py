@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-import simcord
-
 import reactune.app  # noqa: F401  # the command line loads it before the bot
 from bot.app import create_bot
 from storage.database.enums import Basis
 from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import EVERY_SERVER
+from tests.bot.environment import Env
 
 CONNECTED, FIRST_TEXT, ANSWERED = "connected", "first text", "answered"
 MESSAGE = "Hello! How are you today?"
@@ -22,7 +21,7 @@ async def _start_and_ask() -> None:
     bot = create_bot(
         load_settings(overrides={variable_name("access", "servers"): str(EVERY_SERVER)}), fixed_basis=Basis.LOCAL
     )
-    env = simcord.Env(bot, settle_timeout=PATIENCE_S)
+    env = Env(bot, settle_timeout=PATIENCE_S)
     guild = env.create_guild("Server")
     channel = guild.create_text_channel("general")
     member = guild.add_member(env.create_user("ada"))

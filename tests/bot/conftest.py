@@ -9,7 +9,6 @@ from typing import Any
 import discord
 import pytest
 import pytest_asyncio
-import simcord
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -23,6 +22,7 @@ from storage.models.sentence_encoder import BundledEncoder, Encoder
 from storage.settings.loading import load_settings, variable_name
 from storage.settings.sections import LimitSettings, Settings
 from storage.votes.votes import Vote, votes_on
+from tests.bot.environment import Env
 from tests.bot.scripted_engine import ScriptedEngine
 
 
@@ -84,8 +84,8 @@ def new_bot(
 
 
 @pytest_asyncio.fixture
-async def env(new_bot: Callable[[], ReactuneBot]) -> AsyncIterator[simcord.Env]:
-    running = simcord.Env(new_bot(), settle_timeout=10)
+async def env(new_bot: Callable[[], ReactuneBot]) -> AsyncIterator[Env]:
+    running = Env(new_bot(), settle_timeout=10)
     await running.start()
     yield running
     await running.bot.close()
@@ -98,7 +98,7 @@ async def env(new_bot: Callable[[], ReactuneBot]) -> AsyncIterator[simcord.Env]:
 class Place:
     """A server with a channel, two members and an admin."""
 
-    env: simcord.Env
+    env: Env
     channel: Any
     ada: Any
     bo: Any
@@ -125,7 +125,7 @@ class Place:
 
 
 @pytest.fixture
-def place(env: simcord.Env) -> Place:
+def place(env: Env) -> Place:
     guild = env.create_guild("Server")
     channel = guild.create_text_channel("general")
     admins = guild.create_role("admins", permissions=discord.Permissions(manage_guild=True))
@@ -135,7 +135,7 @@ def place(env: simcord.Env) -> Place:
 
 
 @pytest.fixture
-def rows(settings: Settings, env: simcord.Env) -> Callable[[type[Base]], list[Any]]:
+def rows(settings: Settings, env: Env) -> Callable[[type[Base]], list[Any]]:
     """Return every row of a table, oldest first, read past the bot."""
 
     def read(table: type[Base]) -> list[Any]:
@@ -149,7 +149,7 @@ def rows(settings: Settings, env: simcord.Env) -> Callable[[type[Base]], list[An
 
 
 @pytest.fixture
-def query(settings: Settings, env: simcord.Env) -> Callable[[Callable[[Session], Any]], Any]:
+def query(settings: Settings, env: Env) -> Callable[[Callable[[Session], Any]], Any]:
     """Run a function of storage in a transaction of its own."""
 
     def run(work: Callable[[Session], Any]) -> Any:

@@ -14,7 +14,6 @@ from contextlib import closing
 import aiohttp
 import discord
 import pytest
-import simcord
 from pydantic import SecretStr
 from sqlalchemy import select
 
@@ -27,6 +26,7 @@ from storage.database.tables import AlertRow, ReplyRow
 from storage.errors import DataDirectoryInUse, TokenInUse
 from storage.runtime.processes import BOT, sole_process, sole_token
 from storage.votes.votes import current_votes
+from tests.bot.environment import Env
 
 TOKEN = "not.a.token"
 
@@ -150,7 +150,7 @@ async def test_without_the_intent_mentions_and_direct_messages_are_served(settin
     bot = create_bot(settings.model_copy(update={"discord": discord_settings}), engine=engine, base=base)
     approved = discord.Intents.all()
     approved.message_content = False
-    env = simcord.Env(bot, approved_intents=approved, settle_timeout=10)
+    env = Env(bot, approved_intents=approved, settle_timeout=10)
     channel = env.create_guild("Server").create_text_channel("general")
     ada = env.guild.add_member(env.create_user("ada"))
     await env.start()
@@ -230,12 +230,12 @@ def test_a_signal_ends_the_bot_in_order(tmp_path, number):
 
 DIE_WHILE_STREAMING = """
 import asyncio, os, signal, sys
-import simcord
 from pathlib import Path
 from bot.app import create_bot
 from storage.models.base_model import BaseModel
 from storage.database.tables import Basis
 from storage.settings.loading import load_settings
+from tests.bot.environment import Env
 from tests.bot.scripted_engine import ScriptedEngine
 
 async def die():
@@ -245,7 +245,7 @@ async def main():
     engine = ScriptedEngine()
     base = BaseModel("tiny", Path("unused"), "0" * 16, "LlamaForCausalLM")
     bot = create_bot(load_settings(), engine=engine, base=base, fixed_basis=Basis.LOCAL)
-    env = simcord.Env(bot)
+    env = Env(bot)
     channel = env.create_guild("Server").create_text_channel("general")
     ada = env.guild.add_member(env.create_user("ada"))
     await env.start()

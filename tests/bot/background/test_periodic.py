@@ -1,32 +1,60 @@
-"""Loops go on every so many seconds, also once the machine's clock was set."""
+"""Periodic work goes on whatever it raises, at the pace of the event loop's clock."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+import itertools
+import logging
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from bot.background.periodic import every
+from bot.background.periodic import periodic
 
 
-class Heart:
+class Turns:
+    """A clock that stops after three turns, and work that fails in the first two."""
+
     def __init__(self) -> None:
-        self.beats = 0
+        self.errors: list[Exception] = [OperationalError("SELECT", None, ConnectionError("away")), KeyError("x")]
+        self.worked = 0
+        self.pauses_s: list[float] = []
+        self.is_over = asyncio.Event()
 
-    @every(seconds=0.02)
-    async def beat(self) -> None:
-        self.beats += 1
+    async def work(self) -> None:
+        self.worked += 1
+        if self.errors:
+            raise self.errors.pop(0)
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses_s.append(seconds)
+        if len(self.pauses_s) == 3:
+            self.is_over.set()
+            await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("hours", [-8, 8])
-async def test_a_clock_that_was_set_neither_stops_a_loop_nor_makes_it_hurry(hours: int) -> None:
-    heart, other = Heart(), Heart()
-    heart.beat.start()
-    await asyncio.sleep(0.03)
-    before = heart.beats
-    heart.beat._next_iteration += timedelta(hours=hours)  # as it stands once the clock was set the other way
-    await asyncio.sleep(0.2)
-    heart.beat.cancel()
-    assert 3 <= heart.beats - before <= 11
-    assert other.beats == 0
+async def test_it_goes_on_after_errors_which_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    turns = Turns()
+    task = asyncio.create_task(periodic(turns.work, 5.0, "count", turns.pause))
+    await asyncio.wait_for(turns.is_over.wait(), 10)
+    task.cancel()
+    assert (turns.worked, turns.pauses_s) == (3, [5.0, 5.0, 5.0])
+    away, unforeseen = caplog.records
+    assert (away.levelno, away.exc_info) == (logging.WARNING, None)
+    assert away.message.startswith("Could not count (the database cannot be used (away)")
+    assert (unforeseen.message, unforeseen.levelno) == ("Could not count; trying again in 5 s.", logging.ERROR)
+
+
+async def test_it_waits_by_the_event_loops_clock() -> None:
+    times: list[float] = []
+    is_over = asyncio.Event()
+
+    async def work() -> None:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 3:
+            is_over.set()
+
+    task = asyncio.create_task(periodic(work, 0.02, "look at the clock"))
+    await asyncio.wait_for(is_over.wait(), 10)
+    task.cancel()
+    assert all(later - earlier > 0.019 for earlier, later in itertools.pairwise(times))

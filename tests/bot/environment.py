@@ -1,0 +1,27 @@
+"""The simulator, for a bot whose periodic work waits between its turns."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import simcord
+
+from bot.app import ReactuneBot
+
+
+class Env(simcord.Env):
+    """Lets the bot's periodic work wait for `advance_time` alone: what a test does is over without it."""
+
+    def __init__(self, bot: ReactuneBot, **options: Any) -> None:
+        super().__init__(self._slowed(bot), **options)
+
+    async def restart_bot(self, bot: ReactuneBot) -> None:
+        await super().restart_bot(self._slowed(bot))
+
+    def _slowed(self, bot: ReactuneBot) -> ReactuneBot:
+        bot.pause = self._pause
+        return bot
+
+    async def _pause(self, seconds: float) -> None:
+        await self.external_wait(asyncio.sleep(seconds), reason="periodic work waits for its next turn")
