@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 import aiohttp
 import discord
@@ -23,8 +24,9 @@ from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.errors import StorageError
+from storage.operations.outbox import tell_waiting
 from storage.personalities.personalities import Personality, list_personalities
-from storage.releases.announcements import News, give_back, has_news, take_news, tell_story
+from storage.releases.announcements import News, news_to_tell, tell_story
 from storage.releases.canaries import (
     Ending,
     Reading,
@@ -184,9 +186,11 @@ class ReleaseWatch(commands.Cog):
 
     async def _watch_one(self, personality: Personality) -> None:
         await self._look(personality)
-        if await self.bot.database.read(has_news, personality.id):
+        find = partial(news_to_tell, personality_id=personality.id)
+        if await self.bot.database.read(find):
+            tell = partial(self._tell, personality)
             # A task of its own, which the bot waits for when it closes: what is marked as told must be told.
-            await asyncio.shield(self.bot.spawn(self._tell_news(personality), "announce releases"))
+            await asyncio.shield(self.bot.spawn(tell_waiting(self.bot.database, find, tell), "announce releases"))
 
     async def _look(self, personality: Personality) -> None:
         """End the canary where its votes say so, or where the challenger cannot answer."""
@@ -203,17 +207,6 @@ class ReleaseWatch(commands.Cog):
     async def _conclude(self, reading: Reading, ending: Ending) -> None:
         if await self.bot.database.run(conclude_canary, reading, ending):
             log.info("The canary of %s: %s (%s).", reading.challenger.name, ending.status, ending.reason)
-
-    async def _tell_news(self, personality: Personality) -> None:
-        while (news := await self.bot.database.run(take_news, personality.id)) is not None:
-            is_told = False
-            try:
-                is_told = await self._tell(personality, news)
-            finally:
-                if not is_told:
-                    await self.bot.database.run(give_back, news)
-            if not is_told:
-                return
 
     async def _tell(self, personality: Personality, news: News) -> bool:
         """Return False where Discord is in trouble and the news should be told later."""

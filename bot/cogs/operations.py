@@ -23,16 +23,8 @@ from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.insights.alert_facts import read_facts
-from storage.operations.alerts import (
-    EVERYBODY,
-    Alert,
-    Trouble,
-    give_back,
-    has_alert,
-    has_changed,
-    note_troubles,
-    take_alert,
-)
+from storage.operations.alerts import EVERYBODY, Alert, Trouble, alerts_to_tell, has_changed, note_troubles
+from storage.operations.outbox import tell_waiting
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
 
@@ -125,9 +117,9 @@ class AlertWatch(commands.Cog):
         for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
             if await database.read(has_changed, scope, present):
                 await database.run(note_troubles, scope, present)
-        if await database.read(has_alert):
+        if await database.read(alerts_to_tell):
             # As in ReleaseWatch: what is marked as told must be told, also when the bot closes.
-            await asyncio.shield(self.bot.spawn(self._tell_all(), "tell alerts"))
+            await asyncio.shield(self.bot.spawn(tell_waiting(database, alerts_to_tell, self._tell), "tell alerts"))
 
     async def _local(self) -> list[Trouble]:
         settings = self.bot.settings
@@ -143,17 +135,6 @@ class AlertWatch(commands.Cog):
             if problem := self.bot.releases.problem_of(personality.id):
                 problems.append(f"{personality.name} {problem}")
         return problems
-
-    async def _tell_all(self) -> None:
-        while (alert := await self.bot.database.run(take_alert)) is not None:
-            is_told = False
-            try:
-                is_told = await self._tell(alert)
-            finally:
-                if not is_told:
-                    await self.bot.database.run(give_back, alert)
-            if not is_told:
-                return
 
     async def _tell(self, alert: Alert) -> bool:
         """Return False where Discord does not take it and it should be told later."""

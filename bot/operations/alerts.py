@@ -9,7 +9,7 @@ from bot.engine import EngineState
 from bot.operations.health import Check
 from bot.text.rounds import sentence
 from storage.insights.alert_facts import EndedCanary, Facts, FailedRound
-from storage.operations.alerts import EVERYBODY, Alert, Trouble
+from storage.operations.alerts import Alert, Trouble
 from storage.wording import count
 
 CANARY_NEWS_FOR = timedelta(days=1)
@@ -105,17 +105,5 @@ def describe_alert(alert: Alert) -> str:
 
 def describe_away(since: datetime, *, over: bool) -> str:
     """Return the same of the database, whose trouble cannot be written down."""
-    return describe_alert(
-        Alert(
-            0,
-            EVERYBODY,
-            "database",
-            DATABASE_AWAY.says,
-            DATABASE_AWAY.remedy,
-            lasts=True,
-            raised_at=since,
-            ended_at=since if over else None,
-            told=over,
-            end_told=False,
-        )
-    )
+    trouble = DATABASE_AWAY
+    return describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, since, since if over else None, told=over))

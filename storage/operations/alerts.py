@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.rows import changed_rows, plain
+from storage.database.rows import plain
 from storage.database.tables import AlertRow
+from storage.operations.outbox import Entry
 
 EVERYBODY = ""
 """Scope of what all bots on the database see alike."""
@@ -31,16 +31,12 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Alert:
-    id: int
-    scope: str
     key: str
     says: str
     remedy: str
-    lasts: bool
     raised_at: datetime
     ended_at: datetime | None
     told: bool
-    end_told: bool
 
 
 def note_troubles(session: Session, scope: str, present: Sequence[Trouble]) -> None:
@@ -71,40 +67,13 @@ def raise_alert(session: Session, scope: str, trouble: Trouble) -> None:
         return  # another bot was quicker
 
 
-def take_alert(session: Session) -> Alert | None:
-    """Return the oldest whose beginning or end is to be told, and mark it as told; `give_back` takes the mark away."""
-    for row in session.scalars(_untold().order_by(AlertRow.id)).all():
-        alert = plain(Alert, row)
-        if _mark(session, alert, told=True):
-            return alert
-    return None
-
-
-def has_alert(session: Session) -> bool:
-    """Return whether `take_alert` has something to mark; nothing is written."""
-    return session.scalar(_untold().limit(1)) is not None
-
-
-def give_back(session: Session, alert: Alert) -> None:
-    """Note that it could not be told: it is news again."""
-    _mark(session, alert, told=False)
+def alerts_to_tell(session: Session) -> list[Entry[Alert]]:
+    """Return the alerts whose start or end has not been told, oldest first; one message covers both."""
+    begun = and_(AlertRow.ended_at.is_(None), AlertRow.told.is_(False))
+    over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_told.is_(False), AlertRow.lasts)
+    rows = session.scalars(select(AlertRow).where(or_(begun, over)).order_by(AlertRow.id))
+    return [Entry(plain(Alert, row), row.id, AlertRow.end_told if row.ended_at else AlertRow.told) for row in rows]
 
 
 def _open(session: Session, scope: str) -> list[AlertRow]:
     return list(session.scalars(select(AlertRow).where(AlertRow.scope == scope, AlertRow.ended_at.is_(None))))
-
-
-def _untold() -> Any:
-    """Select what began and is not told, and what is over: one line then tells all of it."""
-    begun = and_(AlertRow.ended_at.is_(None), AlertRow.told.is_(False))
-    over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_told.is_(False), AlertRow.lasts)
-    return select(AlertRow).where(or_(begun, over))
-
-
-def _mark(session: Session, alert: Alert, *, told: bool) -> bool:
-    """Return whether the mark changed: of two bots that set it at once, one does."""
-    column = AlertRow.told if alert.ended_at is None else AlertRow.end_told
-    result = session.execute(
-        update(AlertRow).where(AlertRow.id == alert.id, column.is_(not told)).values({column: told})
-    )
-    return changed_rows(result) == 1

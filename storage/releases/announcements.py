@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, CanaryStatus
-from storage.database.rows import changed_rows, plain
+from storage.database.rows import plain
 from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundRow, VoteEventRow
+from storage.operations.outbox import Entry
 from storage.releases.canaries import Canary
 from storage.releases.versions import AliasMove, Version, failed_checks, find_version, line_of_parents
 from storage.votes.votes import not_held_back
@@ -50,27 +51,16 @@ class CanaryStory:
     champion: Version | None
 
 
-def take_news(session: Session, personality_id: int) -> News | None:
-    """Return the oldest that is to be told, and mark it as told; `give_back` takes the mark away.
-
-    Two bots never get the same news. What is too old is marked and passed over.
-    """
-    untold = (news for news in _untold(session, personality_id) if _mark(session, news, told=True))
-    return next((news for news in untold if _is_fresh(news)), None)
-
-
-def give_back(session: Session, news: News) -> None:
-    """Note that it could not be told: it is news again."""
-    _mark(session, news, told=False)
-
-
-def _untold(session: Session, personality_id: int) -> list[News]:
+def news_to_tell(session: Session, personality_id: int) -> list[Entry[News]]:
+    """Return the moves and ends that have not been told, oldest first; those that are too old are left out."""
+    since = utc_now() - NEWS_FOR
     moves = session.scalars(
         select(AliasMoveRow)
         .where(
             AliasMoveRow.personality_id == personality_id,
             AliasMoveRow.alias == CHAMPION,
             AliasMoveRow.announced.is_(False),
+            AliasMoveRow.moved_at >= since,
         )
         .order_by(AliasMoveRow.id)
     )
@@ -80,34 +70,17 @@ def _untold(session: Session, personality_id: int) -> list[News]:
             CanaryRow.personality_id == personality_id,
             CanaryRow.status != CanaryStatus.RUNNING,
             CanaryRow.announced.is_(False),
+            CanaryRow.ended_at >= since,
         )
         .order_by(CanaryRow.id)
     )
-    news: list[News] = [plain(AliasMove, row) for row in moves]
-    news += [plain(Canary, row) for row in canaries]
-    return sorted(news, key=_happened_at)
-
-
-def has_news(session: Session, personality_id: int) -> bool:
-    """Return whether `take_news` has something to mark; nothing is written."""
-    return bool(_untold(session, personality_id))
+    news: list[Entry[News]] = [Entry(plain(AliasMove, row), row.id, AliasMoveRow.announced) for row in moves]
+    news += [Entry(plain(Canary, row), row.id, CanaryRow.announced) for row in canaries]
+    return sorted(news, key=lambda entry: _happened_at(entry.content))
 
 
 def _happened_at(news: News) -> datetime:
     return news.moved_at if isinstance(news, AliasMove) else news.ended_at or news.started_at
-
-
-def _is_fresh(news: News) -> bool:
-    return utc_now() - _happened_at(news) <= NEWS_FOR
-
-
-def _mark(session: Session, news: News, *, told: bool) -> bool:
-    """Return whether the mark changed: of two bots that set it at once, one does."""
-    table = AliasMoveRow if isinstance(news, AliasMove) else CanaryRow
-    result = session.execute(
-        update(table).where(table.id == news.id, table.announced.is_(not told)).values(announced=told)
-    )
-    return changed_rows(result) == 1
 
 
 def tell_story(session: Session, news: News) -> MoveStory | CanaryStory:

@@ -16,12 +16,11 @@ from storage.operations.alerts import (
     EVERYBODY,
     Alert,
     Trouble,
-    give_back,
-    has_alert,
+    alerts_to_tell,
     has_changed,
     note_troubles,
-    take_alert,
 )
+from storage.operations.outbox import give_back, take
 from storage.personalities.personalities import ensure_personality
 from tests.past import add_round, add_version
 from tests.storage.together import together
@@ -33,9 +32,9 @@ CANARY = Trouble("canary:1", "the canary was rolled back", "see why", lasts=Fals
 def told(session: Session) -> list[tuple[str, bool]]:
     """Take all there is to tell: (key, whether it is over)."""
     taken: list[Alert] = []
-    while (alert := take_alert(session)) is not None:
-        taken.append(alert)
-    assert not has_alert(session)
+    while (entry := take(session, alerts_to_tell(session))) is not None:
+        taken.append(entry.content)
+    assert not alerts_to_tell(session)
     return [(alert.key, alert.ended_at is not None) for alert in taken]
 
 
@@ -67,9 +66,9 @@ def test_what_merely_happened_has_no_end(session):
 
 def test_what_could_not_be_told_is_told_later(session):
     note_troubles(session, "here", [DISK])
-    alert = take_alert(session)
-    assert take_alert(session) is None
-    give_back(session, alert)
+    entry = take(session, alerts_to_tell(session))
+    assert take(session, alerts_to_tell(session)) is None
+    give_back(session, entry)
     assert told(session) == [("disk", False)]
 
 
@@ -88,7 +87,7 @@ def test_of_bots_that_look_at_once_one_tells(database: Database):
         with database.transaction() as session:
             note_troubles(session, EVERYBODY, [DISK])
         with database.transaction() as session:
-            found.extend(told(session) if has_alert(session) else [])
+            found.extend(told(session) if alerts_to_tell(session) else [])
 
     together(4, look)
     with database.transaction() as session:

@@ -13,8 +13,9 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, QuarantineRule, QuarantineStatus, RoundStatus
 from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, RoundRow
-from storage.releases.announcements import CanaryStory, MoveStory, give_back, has_news, take_news, tell_story
-from storage.releases.canaries import Canary, start_canary, stop_canary
+from storage.operations.outbox import Entry, give_back, take
+from storage.releases.announcements import CanaryStory, MoveStory, News, news_to_tell, tell_story
+from storage.releases.canaries import start_canary, stop_canary
 from storage.releases.versions import AliasMove, Version, promote, read_alias, register, roll_back
 from storage.settings.sections import ReleaseSettings
 from storage.votes.votes import Vote
@@ -71,8 +72,12 @@ class Server:
             self.session, self.personality_id, version, ReleaseSettings(), by="alice", reason="let us see", share=0.5
         )
 
-    def next(self) -> AliasMove | Canary | None:
-        return take_news(self.session, self.personality_id)
+    def waiting(self) -> list[Entry[News]]:
+        return news_to_tell(self.session, self.personality_id)
+
+    def next(self) -> News | None:
+        entry = take(self.session, self.waiting())
+        return entry.content if entry else None
 
     def story(self) -> MoveStory:
         news = self.next()
@@ -88,14 +93,14 @@ def server(session: Session, personality_id: int) -> Server:
 
 
 def test_every_move_of_the_champion_is_news_once_and_in_order(server: Server) -> None:
-    assert not has_news(server.session, server.personality_id)
+    assert not server.waiting()
     server.promote(server.add())
     server.roll_back()
-    assert has_news(server.session, server.personality_id)
+    assert server.waiting()
     told = [server.next(), server.next()]
     assert [news.reason for news in told if isinstance(news, AliasMove)] == ["kinder", "worse"]
     assert server.next() is None
-    assert not has_news(server.session, server.personality_id)
+    assert not server.waiting()
 
 
 def test_the_other_aliases_are_no_news(server: Server) -> None:
@@ -117,10 +122,10 @@ def test_the_end_of_a_canary_is_news(server: Server) -> None:
 
 def test_what_could_not_be_told_is_news_again(server: Server) -> None:
     server.promote(server.add())
-    news = server.next()
-    assert news is not None
-    give_back(server.session, news)
-    assert server.next() == news
+    entry = take(server.session, server.waiting())
+    assert entry is not None
+    give_back(server.session, entry)
+    assert server.next() == entry.content
 
 
 def test_news_of_more_than_a_day_ago_is_passed_over(server: Server) -> None:
@@ -133,7 +138,7 @@ def test_news_of_more_than_a_day_ago_is_passed_over(server: Server) -> None:
     server.promote(None)
     assert server.story().after is None
     assert server.next() is None
-    assert not has_news(server.session, server.personality_id)
+    assert not server.waiting()
 
 
 def test_of_two_bots_one_tells(database: Database, personality_id: int) -> None:
@@ -144,7 +149,7 @@ def test_of_two_bots_one_tells(database: Database, personality_id: int) -> None:
 
     def tell(_: int) -> None:
         with database.transaction() as session:
-            told.append(take_news(session, personality_id))
+            told.append(Server(session, personality_id).next())
 
     together(4, tell)
     assert len([news for news in told if news is not None]) == 1

@@ -21,7 +21,7 @@ from storage.errors import (
     VersionNotFound,
 )
 from storage.personalities.personalities import ensure_personality
-from storage.releases.announcements import has_news
+from storage.releases.announcements import news_to_tell
 from storage.releases.versions import (
     Version,
     failed_checks,
@@ -429,4 +429,4 @@ def test_an_older_database_gets_a_challenger_and_its_moves_are_no_news(empty_url
         assert read_alias(session, personality_id, CHALLENGER).version is None
         assert read_alias(session, personality_id).target == "v1"
         assert find_version(session, 1) is not None
-        assert not has_news(session, personality_id)
+        assert not news_to_tell(session, personality_id)

@@ -1,0 +1,58 @@
+"""Tells each thing exactly once: its row is marked as told before that, and unmarked if it could not be told."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sqlalchemy import update
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from storage.database.database import Database
+from storage.database.rows import changed_rows
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """Something to tell; `told` is the column that marks its row, the one with this id."""
+
+    content: T
+    id: int
+    told: InstrumentedAttribute[bool]
+
+
+def take(session: Session, waiting: Sequence[Entry[T]]) -> Entry[T] | None:
+    """Mark the first entry that nobody else has marked meanwhile, and return it."""
+    return next((entry for entry in waiting if _mark(session, entry, told=True)), None)
+
+
+def give_back(session: Session, entry: Entry[T]) -> None:
+    """Note that it could not be told: it waits again."""
+    _mark(session, entry, told=False)
+
+
+async def tell_waiting(
+    database: Database, find: Callable[[Session], Sequence[Entry[T]]], tell: Callable[[T], Awaitable[bool]]
+) -> None:
+    """Tell what `find` returns, one after another, until `tell` returns that it could not."""
+    while (entry := await database.run(lambda session: take(session, find(session)))) is not None:
+        is_told = False
+        try:
+            is_told = await tell(entry.content)
+        finally:
+            if not is_told:
+                await database.run(give_back, entry)
+        if not is_told:
+            return
+
+
+def _mark(session: Session, entry: Entry[T], *, told: bool) -> bool:
+    """Return whether the mark changed: of two bots that set it at once, one does."""
+    table = entry.told.class_
+    result = session.execute(
+        update(table).where(table.id == entry.id, entry.told.is_(not told)).values({entry.told: told})
+    )
+    return changed_rows(result) == 1
