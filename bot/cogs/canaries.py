@@ -13,7 +13,6 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.bursts import hold_back_bursts
 from bot.chat.message_stream import is_passing
 from bot.cogs.models import offer_versions
 from bot.guards.access import named, require_admin
@@ -39,6 +38,7 @@ from storage.releases.canaries import (
 )
 from storage.releases.versions import ask_gate, find_version, name_of, version_named
 from storage.settings.sections import VoteSettings
+from storage.votes.quarantines import hold_back_bursts
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,8 @@ class ReleaseWatch(commands.Cog):
             return
         if reading.ending is not None:
             # Votes that turn out to be bought decide nothing: the next look counts without them.
-            if not await hold_back_bursts(self.bot.database, personality.id, self.bot.settings.votes):
+            votes = self.bot.settings.votes
+            if not await asyncio.to_thread(hold_back_bursts, self.bot.database, personality.id, votes):
                 await self._conclude(reading, reading.ending)
         elif reading.numbers != reading.canary.numbers:
             await self.bot.database.run(note_numbers, reading)

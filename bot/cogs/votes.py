@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Collection, Iterable
@@ -16,7 +17,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.bursts import hold_back_bursts
 from bot.guards.access import NotAnAdmin, Served, is_admin, named, require_admin
 from bot.guards.audit import change_as, deed_of, note_error
 from bot.guards.error_handler import Form, answer_privately, refuse, tell
@@ -33,6 +33,7 @@ from storage.votes.quarantines import (
     Quarantine,
     Voter,
     decide_quarantines,
+    hold_back_bursts,
     open_quarantines,
     recent_decisions,
     voters_in,
@@ -116,7 +117,7 @@ class VoteReview(commands.GroupCog, group_name="votes", group_description="Burst
         """Decide about votes that are held back: do they count?"""
         await interaction.response.defer(ephemeral=True)
         for personality_id in await known_personalities(interaction, self.bot):
-            await hold_back_bursts(self.bot.database, personality_id, self.bot.settings.votes)
+            await asyncio.to_thread(hold_back_bursts, self.bot.database, personality_id, self.bot.settings.votes)
         await show_page(interaction, self.bot)
 
     @app_commands.command()

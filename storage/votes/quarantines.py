@@ -127,38 +127,33 @@ def _rule_of(places: Iterable[_Held]) -> QuarantineRule | None:
     return next((place.rule for place in places if place.status is not QuarantineStatus.COUNTED), None)
 
 
-def hold_back(session: Session, personality_id: int, bursts: Iterable[Burst]) -> list[Quarantine]:
-    """Write down the bursts that were found, and return the quarantines that are new or grew.
+def hold_back(session: Session, personality_id: int, burst: Burst) -> int | None:
+    """Write down a burst that was found, and return the id of its quarantine if that is new or grew.
 
     Votes that join an open quarantine are added to it. Passed over are those that went since they were found, or that
     another process has held back meanwhile.
     """
     # Nobody else holds the same votes back now, and nobody's data is deleted and comes back through this.
     hold_personality(session, personality_id)
-    touched: set[int] = set()
-    for burst in bursts:
-        reply_ids = {vote.reply_id for vote in burst.votes}
-        standing = {reply_id: votes_on(session, reply_id) for reply_id in reply_ids}
-        held = _read_held(session, QuarantinedVoteRow.reply_id.in_(reply_ids))
-        loose = [
-            vote
-            for vote in burst.votes
-            if standing[vote.reply_id].get(vote.user_id) is vote.vote
-            and _rule_of(held.get((vote.reply_id, vote.user_id), ())) is None
-        ]
-        if loose:
-            touched.add(_add(session, personality_id, burst, loose, held))
-    return _read(session, QuarantineRow.id.in_(touched))
+    reply_ids = {vote.reply_id for vote in burst.votes}
+    standing = {reply_id: votes_on(session, reply_id) for reply_id in reply_ids}
+    held = _read_held(session, QuarantinedVoteRow.reply_id.in_(reply_ids))
+    loose = [
+        vote
+        for vote in burst.votes
+        if standing[vote.reply_id].get(vote.user_id) is vote.vote
+        and _rule_of(held.get((vote.reply_id, vote.user_id), ())) is None
+    ]
+    return _add(session, personality_id, burst, loose, held) if loose else None
 
 
-def hold_back_bursts(database: Database, personality_id: int, settings: VoteSettings) -> None:
-    """Hold back what `new_bursts` finds, and tell nobody who is in it."""
-    # Read without a lock: votes that members give meanwhile must not wait.
+def hold_back_bursts(database: Database, personality_id: int, settings: VoteSettings) -> bool:
+    """Hold back what `new_bursts` finds, and return whether that was anything; call it on a thread of its own."""
+    # Read without a lock, then one transaction for each: votes that members give meanwhile wait for none of it long.
     with database.snapshot() as session:
         bursts = new_bursts(session, personality_id, settings)
-    if bursts:
-        with database.transaction() as session:
-            hold_back(session, personality_id, bursts)
+    held = [database.call(hold_back, personality_id, burst) for burst in bursts]
+    return any(held)
 
 
 def _add(

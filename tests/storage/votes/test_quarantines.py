@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, event, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database, open_database
@@ -30,6 +30,7 @@ from storage.votes.quarantines import (
     Quarantine,
     decide_quarantine,
     hold_back,
+    hold_back_bursts,
     new_bursts,
     open_quarantines,
     recent_decisions,
@@ -186,7 +187,8 @@ def test_what_is_held_already_finds_nothing_new(votes: list[SuspectVote]) -> Non
 
 
 def quarantine_bursts(session: Session, personality_id: int, settings: VoteSettings) -> list[Quarantine]:
-    return hold_back(session, personality_id, new_bursts(session, personality_id, settings))
+    ids = {hold_back(session, personality_id, burst) for burst in new_bursts(session, personality_id, settings)}
+    return [quarantine for quarantine in open_quarantines(session, [personality_id]) if quarantine.id in ids]
 
 
 def quarantines(
@@ -359,7 +361,19 @@ def test_what_went_between_finding_and_holding_back_is_passed_over(database: Dat
         delete_member(session, LURKERS[0])
         vote_at(session, kept, LURKERS[1], Vote.UP, standing=False)
     with database.transaction() as session:
-        assert [described(q) for q in hold_back(session, personality_id, bursts)] == [(REPLY, kept, [503, 504])]
+        assert [hold_back(session, personality_id, burst) is None for burst in bursts] == [False, True]
+        assert [described(q) for q in open_quarantines(session, [personality_id])] == [(REPLY, kept, [503, 504])]
+
+
+def test_a_vote_waits_for_one_burst_at_most(database: Database, personality_id: int) -> None:
+    with database.transaction() as session:
+        for reply_id in (add_reply(session), add_reply(session, author_id=BOB)):
+            let_vote(session, LURKERS[:3], reply_id)
+    commits: list[Connection] = []
+    event.listen(database.engine, "commit", commits.append)
+    assert hold_back_bursts(database, personality_id, THREE_IN_TEN_MINUTES)
+    assert len(commits) == 3  # what is read, and each burst
+    assert not hold_back_bursts(database, personality_id, THREE_IN_TEN_MINUTES)
 
 
 def test_two_that_look_at_once_hold_every_vote_back_once(database: Database, personality_id: int) -> None:
@@ -367,13 +381,7 @@ def test_two_that_look_at_once_hold_every_vote_back_once(database: Database, per
         reply_id = add_reply(session)
         let_vote(session, LURKERS[:3], reply_id)
 
-    def look(_: int) -> None:
-        with database.snapshot() as session:
-            bursts = new_bursts(session, personality_id, THREE_IN_TEN_MINUTES)
-        with database.transaction() as session:
-            hold_back(session, personality_id, bursts)
-
-    together(4, look)
+    together(4, lambda _: hold_back_bursts(database, personality_id, THREE_IN_TEN_MINUTES))
     with database.snapshot() as session:
         assert [described(q) for q in open_quarantines(session, [personality_id])] == [
             (REPLY, reply_id, [501, 502, 503])

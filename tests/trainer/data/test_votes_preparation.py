@@ -481,7 +481,8 @@ def test_votes_held_back_between_plan_and_manifest_do_not_count(
 
     def push(session: Session) -> None:
         vote(session, pushed, last, Vote.UP)
-        hold_back(session, personality, new_bursts(session, personality, settings.votes))
+        for burst in new_bursts(session, personality, settings.votes):
+            hold_back(session, personality, burst)
 
     pushed = seed(database, write)
     round_ = start(database, personality)
