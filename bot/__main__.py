@@ -9,7 +9,7 @@ from bot.runner import run_bot
 from storage.errors import DataDirectoryInUse, SettingsError, StorageError, TokenInUse
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT
-from storage.runtime.redaction import keep_safe
+from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import load_settings
 
 NEEDS_A_PERSON = (ConnectionRefused, DataDirectoryInUse, SettingsError, TokenInUse)
@@ -19,7 +19,7 @@ NEEDS_A_PERSON = (ConnectionRefused, DataDirectoryInUse, SettingsError, TokenInU
 def main() -> int:
     try:
         settings = load_settings()
-        keep_safe(settings)
+        redact_secrets(settings)
         set_up_logs(settings, BOT)
         run_bot(settings)
     except (BotError, StorageError) as error:

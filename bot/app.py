@@ -16,22 +16,22 @@ from discord.ext import commands
 
 from bot.arenas.schedule import arena_trigger
 from bot.background.periodic import Pause, Work, periodic
-from bot.background.shard_heartbeat import Presence
-from bot.background.vote_queue import VoteLog
-from bot.background.write_queue import LateRows
+from bot.background.shard_heartbeat import ShardHeartbeat
+from bot.background.vote_queue import VoteQueue
+from bot.background.write_queue import WriteBehindQueue
 from bot.chat.answering import Answerer
 from bot.engine import Engine
 from bot.engine.selection import ChosenEngine
-from bot.guards.access import NO_SERVER, Door, how_to_serve
-from bot.guards.audit import deed_of, is_for_admins, note_done
-from bot.guards.error_handler import GuardedTree
-from bot.guards.rate_limit import Patience
+from bot.guards.access import NO_SERVER, AccessPolicy, how_to_allow
+from bot.guards.audit import action_of, is_for_admins, record_done
+from bot.guards.error_handler import AuditedCommandTree
+from bot.guards.rate_limit import RateLimiter
 from bot.knowledge.library import Library
 from bot.operations.metrics import Metrics
 from bot.privacy.recent_deletions import Deletions
-from bot.releases.adapter_prefetch import AdaptersAtHand
-from bot.releases.preload import Warming
-from bot.releases.resolver import Releases
+from bot.releases.adapter_prefetch import AdapterPrefetch
+from bot.releases.preload import VersionPreloader
+from bot.releases.resolver import ReleaseResolver
 from storage.adapters.folder_store import open_store
 from storage.conversations.replies import Reply, interrupt_unfinished
 from storage.database.database import Database, open_database
@@ -95,15 +95,15 @@ class ReactuneBot(commands.AutoShardedBot):
     database: Database
     engine: Engine
     base: BaseModel
-    releases: Releases
+    releases: ReleaseResolver
     answerer: Answerer
     library: Library
-    vote_log: VoteLog
-    warming: Warming
+    vote_queue: VoteQueue
+    warming: VersionPreloader
     own_shards: Shards
     """Those that this process serves."""
-    presence: Presence
-    at_hand: AdaptersAtHand
+    presence: ShardHeartbeat
+    at_hand: AdapterPrefetch
     loading: asyncio.Task[None]
     """Ends when the model is there, or cannot be had."""
     personality_id: int
@@ -133,7 +133,7 @@ class ReactuneBot(commands.AutoShardedBot):
             intents=intents,
             allowed_mentions=discord.AllowedMentions.none(),
             chunk_guilds_at_startup=False,  # the members intent is for those who leave: nobody else is listed
-            tree_cls=GuardedTree,
+            tree_cls=AuditedCommandTree,
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
             shard_count=settings.discord.shard_count or None,
@@ -143,8 +143,8 @@ class ReactuneBot(commands.AutoShardedBot):
         self.own_shards = shards_of(settings.discord)
         self.metrics = Metrics()
         self.fixed_basis = fixed_basis
-        self.door = Door(self)
-        self.patience = Patience(settings)
+        self.access = AccessPolicy(self)
+        self.rate_limiter = RateLimiter(settings)
         self._given_engine = engine
         self._given_base = base
         self._load_encoder = load_encoder
@@ -159,7 +159,9 @@ class ReactuneBot(commands.AutoShardedBot):
         arena_trigger(settings.arena)  # a bad schedule is refused before anything is opened
         self.database = await asyncio.to_thread(open_database, settings)
         self._to_close.callback(self.database.close)
-        self.presence = Presence(self.database, self.own_shards, worker_name(settings.data.directory), self.repeat)
+        self.presence = ShardHeartbeat(
+            self.database, self.own_shards, worker_name(settings.data.directory), self.repeat
+        )
         await self.presence.begin()
         self._to_close.push_async_callback(self.presence.end)
         self.personality_id = await self.database.run(ensure_personality)
@@ -167,25 +169,25 @@ class ReactuneBot(commands.AutoShardedBot):
         self.base = await asyncio.to_thread(self._resolve_base)
         self.engine = self._given_engine or ChosenEngine(settings, self.base, self.database)
         self.adapters = open_store(settings)
-        self.releases = Releases(self.database, self.adapters, self.base)
+        self.releases = ReleaseResolver(self.database, self.adapters, self.base)
         self.library = Library(self.database, settings.knowledge, self._load_encoder, self.deletions)
-        self.vote_log = VoteLog(self.database, self.spawn, self.metrics.count_vote)
+        self.vote_queue = VoteQueue(self.database, self.spawn, self.metrics.count_vote)
         self.answerer = Answerer(
             engine=self.engine,
             releases=self.releases,
             database=self.database,
-            late_rows=LateRows(self.database, self.spawn),
+            write_queue=WriteBehindQueue(self.database, self.spawn),
             base=self.base,
             generation=settings.generation,
             edit_interval_s=settings.chat.edit_interval_s,
             output=settings.output,
             fixed_basis=self.fixed_basis,
-            on_recorded=self.vote_log.recorded,
+            on_recorded=self.vote_queue.recorded,
             deletions=self.deletions,
             on_finished=self.metrics.count_answer,
         )
         self._to_close.push_async_callback(super().close)
-        self._to_close.push_async_callback(self.vote_log.flush, FLUSH_S)
+        self._to_close.push_async_callback(self.vote_queue.flush, FLUSH_S)
         self._to_close.push_async_callback(self._finish_tasks)
         self._to_close.callback(self.library.close)
         self._to_close.push_async_callback(self.engine.close, settings.chat.drain_s)
@@ -197,8 +199,8 @@ class ReactuneBot(commands.AutoShardedBot):
             await self._sync_commands()
         self.spawn(self.library.prepare(), "documents that wait")
         self.spawn(self._forget_withdrawn(), "what is left of withdrawn versions")
-        self.warming = Warming(self.engine, self.releases, self.database, self.repeat)
-        self.at_hand = AdaptersAtHand(self.adapters, self.database, self.repeat)
+        self.warming = VersionPreloader(self.engine, self.releases, self.database, self.repeat)
+        self.at_hand = AdapterPrefetch(self.adapters, self.database, self.repeat)
         self._to_close.callback(self.warming.close)
         self._to_close.callback(self.at_hand.close)
         if can_listen(self.database):
@@ -269,11 +271,11 @@ class ReactuneBot(commands.AutoShardedBot):
     async def on_ready(self) -> None:
         """Tell that the model has loaded, as it may have done while Discord let the bot in, and who is not served."""
         await self._show_status()
-        for sentence in how_to_serve(self.guilds, self.settings.access) if self.guilds else [NO_SERVER]:
+        for sentence in how_to_allow(self.guilds, self.settings.access) if self.guilds else [NO_SERVER]:
             log.warning(sentence)
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
-        for sentence in how_to_serve([guild], self.settings.access):
+        for sentence in how_to_allow([guild], self.settings.access):
             log.warning(sentence)
 
     async def _show_status(self) -> None:
@@ -284,7 +286,7 @@ class ReactuneBot(commands.AutoShardedBot):
         self, interaction: discord.Interaction, command: app_commands.Command[Any, ..., Any] | app_commands.ContextMenu
     ) -> None:
         if is_for_admins(command):
-            await note_done(interaction, deed_of(interaction))
+            await record_done(interaction, action_of(interaction))
 
     async def on_message(self, message: discord.Message) -> None:
         """There are no prefix commands: the chat cog listens."""

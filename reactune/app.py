@@ -29,7 +29,7 @@ from reactune.console import (
     Personality,
     import_from_here,
     needed_by,
-    plain,
+    plain_text_of,
     progress,
     read_settings,
     show,
@@ -38,13 +38,13 @@ from reactune.database import backup, db, restore, show_audit
 from reactune.demo import require_free, sole_demo
 from reactune.members import privacy, trace_request, votes
 from reactune.model import model
-from reactune.operator import note_in_trail, operator_deed, operator_name
+from reactune.operator import operator_action, operator_name, record_command
 from reactune.personality import personality
 from reactune.run import serve
 from reactune.trainer import export_pairs, import_pairs, trainer
-from reactune.trainer_process import trainer_beside
+from reactune.trainer_process import supervised_trainer
 from storage.database.engine import explain, is_away
-from storage.database.enums import Lesson
+from storage.database.enums import TrainingSource
 from storage.errors import (
     AlreadyChampion,
     BackupRefused,
@@ -62,7 +62,7 @@ from storage.errors import (
     VersionNotFound,
 )
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.runtime.log_setup import set_up_logs, tell_why_it_ends
+from storage.runtime.log_setup import log_fatal_error, set_up_logs
 from storage.runtime.processes import BOT
 from storage.settings.sections import Settings
 from trainer.errors import TrainerError
@@ -120,7 +120,7 @@ def demo(
         if start_over:
             forget(directory)
         _prepare_base(settings, say)
-        with trainer_beside(config, overrides):
+        with supervised_trainer(config, overrides):
             say("Loading the model and starting the bot …")
             asyncio.run(serve_demo(settings, port=port, taste=taste, on_ready=announce))
 
@@ -137,7 +137,7 @@ def run(config: Config = None) -> None:
     require_token(settings)
     with progress() as say:
         _prepare_base(settings, say)
-    with trainer_beside(config, {}):
+    with supervised_trainer(config, {}):
         run_bot(settings)
 
 
@@ -145,8 +145,8 @@ def train(
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
     lesson: Annotated[
-        Lesson, typer.Option("--from", help="Votes and suggestions, or the example dialogues of the card.")
-    ] = Lesson.VOTES,
+        TrainingSource, typer.Option("--from", help="Votes and suggestions, or the example dialogues of the card.")
+    ] = TrainingSource.VOTES,
     as_json: AsJson = False,
 ) -> None:
     """Train one round now, and wait for it."""
@@ -157,8 +157,8 @@ def train(
     settings, by = read_settings(config), operator_name()
     set_up_logs(settings, "train", least=logging.WARNING)
     with progress() as say:
-        note_in_trail(config, personality, operator_deed("model train", f"learn_from: {lesson}"))
-        round_ = train_now(settings, personality, by, lambda r: say(plain(describe_round(r))), lesson=lesson)
+        record_command(config, personality, operator_action("model train", f"learn_from: {lesson}"))
+        round_ = train_now(settings, personality, by, lambda r: say(plain_text_of(describe_round(r))), lesson=lesson)
     show(asdict(round_), describe_round(round_), as_json)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
         raise typer.Exit(1)
@@ -166,10 +166,10 @@ def train(
 
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
     """Check settings, database, models, suites, channels, token and disk, and say what to do."""
-    from reactune.doctor.doctor import examine
+    from reactune.doctor.doctor import run_checks
 
     settings = read_settings(config)
-    findings = examine(settings, [("Suites", lambda: _describe_suites(settings))])
+    findings = run_checks(settings, [("Suites", lambda: _describe_suites(settings))])
     lines = [f"{'✓' if f.is_well else '✗'} **{f.what}:** {f.says}" for f in findings]
     show({"findings": [asdict(f) for f in findings]}, "\n\n".join(lines), as_json)
     if not all(finding.is_well for finding in findings):
@@ -280,7 +280,7 @@ def _require_text(arguments: Sequence[str]) -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    tell_why_it_ends(error)
+    log_fatal_error(error)
     sys.exit(code)
 
 

@@ -11,7 +11,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from reactune.console import AsJson, Config, Personality, read_settings, show
-from reactune.operator import change, look_up, operator_deed, operator_name
+from reactune.operator import look_up, operator_action, operator_name, run_audited_command
 from reactune.releases import Override, Reason, releasable
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import name_of
@@ -35,8 +35,10 @@ def start_model_canary(
     from storage.releases.canaries import start_canary
 
     settings = read_settings(config).release
-    deed = operator_deed("model canary start", f"version: {version}, share: {share}, override: {override}", reason)
-    target = releasable(config, personality, version, deed, override=override)
+    audited_action = operator_action(
+        "model canary start", f"version: {version}, share: {share}, override: {override}", reason
+    )
+    target = releasable(config, personality, version, audited_action, override=override)
 
     def start(session: Session, personality_id: int) -> None:
         start_canary(
@@ -50,7 +52,7 @@ def start_model_canary(
             override=override,
         )
 
-    change(config, personality, start, deed)
+    run_audited_command(config, personality, start, audited_action)
     _show_canary(config, personality, as_json)
 
 
@@ -61,8 +63,13 @@ def stop_model_canary(
     """End the canary: the champion answers everywhere."""
     from storage.releases.canaries import stop_canary
 
-    deed = operator_deed("model canary stop", reason=reason)
-    change(config, personality, lambda session, id_: stop_canary(session, id_, by=operator_name(), reason=reason), deed)
+    audited_action = operator_action("model canary stop", reason=reason)
+    run_audited_command(
+        config,
+        personality,
+        lambda session, id_: stop_canary(session, id_, by=operator_name(), reason=reason),
+        audited_action,
+    )
     _show_canary(config, personality, as_json)
 
 

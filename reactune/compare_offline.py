@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bot.arenas.comparison import Comparison, Contestant, compare
+from bot.arenas.comparison import Comparison, Contestant, compare_versions
 from bot.engine.selection import start_engine
 from bot.releases.resolver import BASE_RELEASE, open_release
 from storage.adapters.folder_store import AdapterStore
@@ -61,6 +61,6 @@ async def compare_offline(
     patient_settings = settings.model_copy(update={"generation": generation})
     engine = await start_engine(patient_settings, base, contestants[-1].release.adapter)
     try:
-        return await compare(engine, contestants, prompts, generation=generation, report=report)
+        return await compare_versions(engine, contestants, prompts, generation=generation, report=report)
     finally:
         await engine.close(0.0)

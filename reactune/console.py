@@ -15,7 +15,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from storage.errors import SettingsError
-from storage.runtime.redaction import keep_safe
+from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import NO_OVERRIDES, load_settings
 from storage.settings.sections import Settings
 
@@ -29,7 +29,7 @@ Personality = Annotated[str, typer.Option("--personality", help="Whose versions 
 
 def read_settings(config: Path | None, overrides: Mapping[str, str] = NO_OVERRIDES) -> Settings:
     settings = load_settings(config, overrides=overrides)
-    keep_safe(settings)
+    redact_secrets(settings)
     return settings
 
 
@@ -48,7 +48,7 @@ def show_plain(data: dict[str, Any], text: str, as_json: bool) -> None:
         print(text)
 
 
-def plain(markdown: str) -> str:
+def plain_text_of(markdown: str) -> str:
     return markdown.replace("**", "").replace("`", "").replace("\n", " · ")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from reactune.console import AsJson, Config, progress, read_settings, show, show_plain
-from reactune.operator import note_in_trail, operator_deed
+from reactune.operator import operator_action, record_command
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.operations.audit import Entry, Wanted, read_trail
@@ -102,7 +102,7 @@ def partition_database(config: Config = None, as_json: AsJson = False) -> None:
         say("Rebuilding the table of vote events …")
         done = partition_votes(database)
     if done.is_new:
-        note_in_trail(config, DEFAULT_PERSONALITY, operator_deed("db partition"))
+        record_command(config, DEFAULT_PERSONALITY, operator_action("db partition"))
     what = "are in partitions now" if done.is_new else "were in partitions already"
     show(asdict(done), f"{done.events} vote events {what}, {done.partitions} of them.", as_json)
 
@@ -140,7 +140,7 @@ def restore(
     with progress() as say:
         done = restore_backup(read_settings(config), file, say, replace=replace)
     made_at = f"{done.backup.made_at:%Y-%m-%d %H:%M} UTC"
-    note_in_trail(config, DEFAULT_PERSONALITY, operator_deed("restore", f"{file.name}, of {made_at}"))
+    record_command(config, DEFAULT_PERSONALITY, operator_action("restore", f"{file.name}, of {made_at}"))
     parts = [f"The state of {made_at} is back."]
     if done.saved:
         parts.append(f"What was there before is in {done.saved}.")

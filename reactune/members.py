@@ -58,19 +58,19 @@ def show_fate(
     as_json: AsJson = False,
 ) -> None:
     """Show what became of a member's votes, newest first."""
-    from bot.text.lineage import PLAIN, fate_lines, plain_text, user_by_id
-    from storage.insights.vote_outcomes import VoteFate, fate_of_votes
+    from bot.text.lineage import PLAIN, outcome_lines, plain_text, user_by_id
+    from storage.insights.vote_outcomes import VoteOutcome, vote_outcomes
     from storage.models.base_model import resolve_base_model
 
     settings = read_settings(config)
     with progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
 
-    def read(session: Session, personality_id: int) -> list[VoteFate]:
+    def read(session: Session, personality_id: int) -> list[VoteOutcome]:
         whose = read_personality(session, personality_id)
-        return fate_of_votes(session, user_id, personality=whose, settings=settings, base_revision=base.revision)
+        return vote_outcomes(session, user_id, personality=whose, settings=settings, base_revision=base.revision)
 
-    fates = look_up(config, personality, read)
+    outcomes = look_up(config, personality, read)
     who = user_by_id(user_id).capitalize()
-    data = {"user_id": user_id, "votes": [asdict(fate) for fate in fates]}
-    show_plain(data, plain_text(fate_lines(fates, PLAIN, who)), as_json)
+    data = {"user_id": user_id, "votes": [asdict(outcome) for outcome in outcomes]}
+    show_plain(data, plain_text(outcome_lines(outcomes, PLAIN, who)), as_json)

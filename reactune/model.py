@@ -68,13 +68,13 @@ def show_lineage(
 ) -> None:
     """Show which rounds, votes and people made a version."""
     from bot.text.lineage import NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id
-    from storage.insights.lineage import votes_behind
+    from storage.insights.lineage import read_lineage
 
     def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
         found = version_named(session, personality_id, version)
         if found is None:
             return {"version": name_of(None), "chain": [name_of(None)], "rounds": []}, plain_text([NO_LINEAGE])
-        lineage = votes_behind(session, found.id)
+        lineage = read_lineage(session, found.id)
         return asdict(lineage), plain_text(lineage_lines(lineage, user_by_id, PLAIN))
 
     show_plain(*look_up(config, personality, read), as_json)

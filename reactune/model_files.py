@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from reactune.console import AsJson, Config, Personality, progress, read_settings, show
-from reactune.operator import look_up, operator_deed
+from reactune.operator import look_up, operator_action
 from storage.adapters.folder_store import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.models.adapter_checks import require_base
-from storage.operations.audit import note_deed
+from storage.operations.audit import record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import version_named
 
@@ -37,8 +37,8 @@ def prune_models(
             gone = withdraw_adapters(database, open_store(settings), settings)
             with database.transaction() as session:
                 for one in gone:
-                    deed = operator_deed("model prune", one.version.name, one.because)
-                    note_deed(session, replace(deed, personality_id=one.version.personality_id))
+                    audited_action = operator_action("model prune", one.version.name, one.because)
+                    record_action(session, replace(audited_action, personality_id=one.version.personality_id))
     verb = "would be removed" if dry_run else "are removed"
     lines = [f"- The files of **{g.version.name}** of {g.personality} {verb}: {g.because}." for g in gone]
     removed = [

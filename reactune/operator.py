@@ -15,7 +15,7 @@ from reactune.console import read_settings
 from storage.database.database import Database, open_database
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
-from storage.operations.audit import Deed, note_deed
+from storage.operations.audit import AuditedAction, record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY, open_personality, personality_named
 from storage.settings.sections import Settings
 
@@ -27,25 +27,27 @@ def look_up(config: Path | None, personality: str, work: Callable[[Session, int]
     return _call(config, personality, work, Database.snapshot)
 
 
-def change(config: Path | None, personality: str, work: Callable[[Session, int], T], deed: Deed) -> T:
+def run_audited_command(
+    config: Path | None, personality: str, work: Callable[[Session, int], T], audited_action: AuditedAction
+) -> T:
     """Return what `work` changes, with a line of the audit trail in its transaction; a refusal has a line as well."""
 
     def changing(session: Session, personality_id: int) -> T:
         result = work(session, personality_id)
-        note_deed(session, replace(deed, personality_id=personality_id))
+        record_action(session, replace(audited_action, personality_id=personality_id))
         return result
 
     try:
         return _call(config, personality, changing, Database.transaction)
     except StorageError as error:
-        note_in_trail(config, personality, deed, AuditOutcome.REFUSED, str(error))
+        record_command(config, personality, audited_action, AuditOutcome.REFUSED, str(error))
         raise
 
 
-def note_in_trail(
+def record_command(
     config: Path | None,
     personality: str,
-    deed: Deed,
+    audited_action: AuditedAction,
     outcome: AuditOutcome = AuditOutcome.DONE,
     note: str = "",
 ) -> None:
@@ -54,13 +56,13 @@ def note_in_trail(
         _call(
             config,
             personality,
-            lambda session, id_: note_deed(session, replace(deed, personality_id=id_), outcome, note),
+            lambda session, id_: record_action(session, replace(audited_action, personality_id=id_), outcome, note),
             Database.transaction,
         )
 
 
-def operator_deed(action: str, subject: str = "", reason: str = "") -> Deed:
-    return Deed(actor=operator_name(), action=action, subject=subject, reason=reason)
+def operator_action(action: str, subject: str = "", reason: str = "") -> AuditedAction:
+    return AuditedAction(actor=operator_name(), action=action, subject=subject, reason=reason)
 
 
 def operator_name() -> str:

@@ -10,7 +10,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from reactune.console import AsJson, Config, progress, read_settings, show, show_plain
-from reactune.operator import note_in_trail, operator_deed, operator_name, with_cards
+from reactune.operator import operator_action, operator_name, record_command, with_cards
 from storage.adapters.folder_store import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
@@ -79,7 +79,7 @@ def export_personality(
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
     export_version(open_store(settings), base, origin, folder)
     exported = origin.versions[0]
-    note_in_trail(config, name, operator_deed("personality export", f"version: {exported.name}"))
+    record_command(config, name, operator_action("personality export", f"version: {exported.name}"))
     data = {"personality": name, "version": exported.name, "folder": str(folder), "digest": exported.digest}
     show(data, f"**{name} {exported.name}** is in {folder}; its README.md says what made it.", as_json)
 
@@ -94,7 +94,7 @@ def import_personality(
     """Take a card, or an adapter as a new version of a personality; an admin decides whether it answers."""
     from bot.text.rounds import describe_import
     from storage.models.base_model import resolve_base_model
-    from storage.models.personality_import import take_import
+    from storage.models.personality_import import import_personality_file
 
     settings = read_settings(config)
     store = open_store(settings)
@@ -102,7 +102,7 @@ def import_personality(
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
     with_cards(settings, lambda _session: None)
     with contextlib.closing(open_database(settings)) as database:
-        imported = take_import(
+        imported = import_personality_file(
             database,
             store,
             base,
@@ -111,7 +111,7 @@ def import_personality(
             model_base=settings.model.base,
             by=operator_name(),
         )
-    note_in_trail(config, imported.personality.name, operator_deed("personality import", f"file: {path.name}"))
+    record_command(config, imported.personality.name, operator_action("personality import", f"file: {path.name}"))
     version = imported.version
     data = {
         "personality": imported.personality.name,

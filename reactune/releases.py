@@ -9,11 +9,11 @@ import typer
 from sqlalchemy.orm import Session
 
 from reactune.console import AsJson, Config, Personality, read_settings, show
-from reactune.operator import change, look_up, note_in_trail, operator_deed, operator_name
+from reactune.operator import look_up, operator_action, operator_name, record_command, run_audited_command
 from storage.adapters.folder_store import open_store
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
-from storage.operations.audit import Deed
+from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import Alias, Version, ask_gate, name_of, promote, read_alias, roll_back, version_named
 
@@ -34,8 +34,8 @@ def promote_model(
 ) -> None:
     """Make a version, or "base", the one that answers."""
     champion = look_up(config, personality, read_alias)
-    deed = operator_deed("model promote", f"version: {version}, override: {override}", reason)
-    target = releasable(config, personality, version, deed, override=override)
+    audited_action = operator_action("model promote", f"version: {version}, override: {override}", reason)
+    target = releasable(config, personality, version, audited_action, override=override)
 
     def move(session: Session, personality_id: int) -> Alias:
         return promote(
@@ -48,7 +48,7 @@ def promote_model(
             override=override,
         )
 
-    _show_champion(change(config, personality, move, deed), as_json)
+    _show_champion(run_audited_command(config, personality, move, audited_action), as_json)
 
 
 def roll_back_model(
@@ -65,15 +65,19 @@ def roll_back_model(
             session, personality_id, expected_generation=champion.generation, by=operator_name(), reason=reason
         )
 
-    _show_champion(change(config, personality, move, operator_deed("model rollback", reason=reason)), as_json)
+    _show_champion(
+        run_audited_command(config, personality, move, operator_action("model rollback", reason=reason)), as_json
+    )
 
 
-def releasable(config: Path | None, personality: str, version: str, deed: Deed, *, override: bool) -> Version | None:
+def releasable(
+    config: Path | None, personality: str, version: str, audited_action: AuditedAction, *, override: bool
+) -> Version | None:
     """Return the version if the gate, or an admin in its place, lets it answer and its files are sound."""
 
     def find(session: Session, personality_id: int) -> Version | None:
         found = version_named(session, personality_id, version)
-        ask_gate(session, found, override=override, reason=deed.reason)
+        ask_gate(session, found, override=override, reason=audited_action.reason)
         return found
 
     try:
@@ -81,7 +85,7 @@ def releasable(config: Path | None, personality: str, version: str, deed: Deed, 
         if target is not None:
             open_store(read_settings(config)).path(target.digest)
     except StorageError as error:
-        note_in_trail(config, personality, deed, AuditOutcome.REFUSED, str(error))
+        record_command(config, personality, audited_action, AuditOutcome.REFUSED, str(error))
         raise
     return target
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from reactune.console import AsJson, Config, Personality, read_settings, show
-from reactune.operator import note_in_trail, operator_deed
+from reactune.operator import operator_action, record_command
 from reactune.trainer_process import stop_with_stdin
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
@@ -39,7 +39,7 @@ def import_pairs(
     from trainer.exchange import import_file
 
     counts = import_file(read_settings(config), file, personality)
-    note_in_trail(config, personality, operator_deed("import", f"file: {file.name}, {counts.imported} pairs"))
+    record_command(config, personality, operator_action("import", f"file: {file.name}, {counts.imported} pairs"))
     show(asdict(counts), f"{counts.imported} pairs imported, {counts.known} were there already.", as_json)
 
 
@@ -50,5 +50,5 @@ def export_pairs(
     from trainer.exchange import export_file
 
     count = export_file(read_settings(config), file, personality)
-    note_in_trail(config, personality, operator_deed("export", f"file: {file.name}, {count} pairs"))
+    record_command(config, personality, operator_action("export", f"file: {file.name}, {count} pairs"))
     show({"pairs": count, "file": str(file)}, f"{count} pairs written to {file}.", as_json)

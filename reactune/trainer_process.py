@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def trainer_beside(config: Path | None, overrides: dict[str, str]) -> Iterator[None]:
+def supervised_trainer(config: Path | None, overrides: dict[str, str]) -> Iterator[None]:
     """Keep a trainer process running, started again where it dies, until the context ends."""
     command = [sys.executable, "-m", "reactune", "trainer", "--until-stdin-closes"]
     command += ["--config", str(config)] if config else []

@@ -28,7 +28,7 @@ LARGEST_LOG = 700.0
 """A float holds e to this power, and not much more."""
 
 
-class Side(StrEnum):
+class PreferredSide(StrEnum):
     CHALLENGER = "challenger"
     CHAMPION = "champion"
 
@@ -55,7 +55,7 @@ class Approval:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ApprovalComparison:
     """Evidence (e-values) that members like the challenger better, that they like it less, and what decides."""
 
     better: float
@@ -63,16 +63,16 @@ class Comparison:
     needed: float
 
     @property
-    def preferred(self) -> Side | None:
+    def preferred(self) -> PreferredSide | None:
         """Return which of the two is liked better, or None while that is open."""
         if self.better >= self.needed:
-            return Side.CHALLENGER
-        return Side.CHAMPION if self.worse >= self.needed else None
+            return PreferredSide.CHALLENGER
+        return PreferredSide.CHAMPION if self.worse >= self.needed else None
 
 
-def compare(challenger: Approval, champion: Approval, alpha: float) -> Comparison:
+def compare_approval(challenger: Approval, champion: Approval, alpha: float) -> ApprovalComparison:
     """Ask both questions; the chance that two equally liked versions are ever told apart is at most `alpha`."""
-    return Comparison(
+    return ApprovalComparison(
         better=math.exp(min(LARGEST_LOG, log_evidence(challenger, champion))),
         worse=math.exp(min(LARGEST_LOG, log_evidence(champion, challenger))),
         needed=2 / alpha,  # half of alpha for each question

@@ -13,7 +13,7 @@ import pytest
 from simcord.builders import ChannelHandle
 
 from bot.app import ReactuneBot
-from bot.guards.error_handler import is_foreseen
+from bot.guards.error_handler import is_expected
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import Basis, GateVerdict, RoundStatus
@@ -138,7 +138,7 @@ async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings,
     finally:
         await bot.close()
         await env.shutdown()
-    assert [error for error in env.errors if not is_foreseen(error)] == []
+    assert [error for error in env.errors if not is_expected(error)] == []
 
 
 def test_the_starter_that_comes_along_fits_the_bundled_base(bundled_base: BaseModel, tmp_path: Path) -> None:

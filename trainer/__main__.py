@@ -7,7 +7,7 @@ import sys
 from storage.errors import DataDirectoryInUse, SettingsError, StorageError
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import TRAINER
-from storage.runtime.redaction import keep_safe
+from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import load_settings
 from trainer.rounds.worker import run_trainer
 
@@ -15,7 +15,7 @@ from trainer.rounds.worker import run_trainer
 def main() -> int:
     try:
         settings = load_settings()
-        keep_safe(settings)
+        redact_secrets(settings)
         set_up_logs(settings, TRAINER)
         run_trainer(settings)
     except StorageError as error:

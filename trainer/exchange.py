@@ -16,7 +16,7 @@ from storage.personalities.personalities import DEFAULT_PERSONALITY, open_person
 from storage.settings.sections import Settings
 from storage.training.evidence import read_corrections, read_replies
 from storage.training.samples import LocalPair, add_local_pair
-from storage.votes.weights import read_ballots
+from storage.votes.weights import read_weighted_votes
 from trainer.data.pairs import Pair, pair_corrections, pair_siblings
 from trainer.errors import TrainerError
 from trainer.evaluation.sampling import render, told
@@ -26,7 +26,7 @@ KEYS = ("prompt", "chosen", "rejected")
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedPairs:
     imported: int
     known: int
     """Pairs that the database held already."""
@@ -38,7 +38,7 @@ def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     with closing(open_database(settings)) as database, database.transaction() as session:
         personality_id = open_personality(session, settings, personality).id
         where = (personality_id, settings.privacy, base.revision)
-        replies = read_replies(session, *where, read_ballots(session, personality_id, settings.votes).by_reply)
+        replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
         corrections = read_corrections(session, *where, settings.votes)
     pairs = [*pair_corrections(replies, corrections), *pair_siblings(replies, settings.pairs.min_probability)]
     lines = [json.dumps(_values(pair), ensure_ascii=False) for pair in sorted(pairs, key=lambda pair: pair.recency)]
@@ -56,7 +56,7 @@ def _values(pair: Pair) -> dict[str, Any]:
     }
 
 
-def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> Imported:
+def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> ImportedPairs:
     """Add each line as an answer (rejected) and its correction (chosen), to be trained on as said outside Discord.
 
     A prompt is a list of chat messages, or text: rendered text is taken as it is, other text as a user's message. All
@@ -65,12 +65,12 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
         whose = open_personality(session, settings, personality)
-        lines = list(_read(file, Renderer(base, settings_of(settings, whose.card).chat.system_prompt)))
+        lines = list(_read(file, RenderMessages(base, settings_of(settings, whose.card).chat.system_prompt)))
         new = [line for line in lines if add_local_pair(session, whose.id, base.revision, line)]
-    return Imported(imported=len(new), known=len(lines) - len(new))
+    return ImportedPairs(imported=len(new), known=len(lines) - len(new))
 
 
-class Renderer:
+class RenderMessages:
     """Turns a prompt of any of TRL's formats into the text that the model is served."""
 
     def __init__(self, base: BaseModel, system_prompt: str) -> None:
@@ -86,7 +86,7 @@ class Renderer:
         return render(told(self._system_prompt, prompt), self._tokenizer)
 
 
-def _read(file: Path, render: Renderer) -> Iterator[LocalPair]:
+def _read(file: Path, render: RenderMessages) -> Iterator[LocalPair]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -103,7 +103,7 @@ def _read(file: Path, render: Renderer) -> Iterator[LocalPair]:
                 ) from error
 
 
-def _parse(record: Any, render: Renderer) -> LocalPair:
+def _parse(record: Any, render: RenderMessages) -> LocalPair:
     if not isinstance(record, dict) or not all(key in record for key in KEYS):
         raise ValueError("prompt, chosen or rejected is missing")
     chosen, rejected = (_answer(record[key]) for key in ("chosen", "rejected"))

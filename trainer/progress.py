@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
+class ReportProgress:
     phase: str
     """What is done now, such as sampling, training or judging."""
     step: int = 0
@@ -16,4 +16,4 @@ class Progress:
     seconds_left: float | None = None
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[ReportProgress], None]

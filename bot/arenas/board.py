@@ -9,7 +9,7 @@ from datetime import datetime
 import discord
 
 from bot.text.rounds import bar, sentence
-from bot.text.sanitize import show_safely, show_words
+from bot.text.sanitize import escape_inline, sanitize_markdown
 from bot.text.splitting import split_message
 from storage.database.enums import ArenaStatus
 from storage.settings.sections import OutputSettings
@@ -64,7 +64,7 @@ def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSett
     content = (
         f"**Which answer is best?** Press its number. Closes {relative(arena.closes_at)}.\n"
         "-# Who gave which answer, and how many picked it, is shown when it closes.\n"
-        f">>> {show_safely(arena.prompt, output)}"
+        f">>> {sanitize_markdown(arena.prompt, output)}"
     )
     embeds = [
         discord.Embed(title=str(answer.position), description=text, colour=BLIND)
@@ -78,7 +78,7 @@ def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSe
     winners = best_of(answers)
     texts = _shown(answers, output)
     embeds = [_result(answer, text, answers, winners) for answer, text in zip(answers, texts, strict=True)]
-    return Board(f"**{CLOSED}** {outcome(answers)}\n>>> {show_safely(arena.prompt, output)}", embeds)
+    return Board(f"**{CLOSED}** {outcome(answers)}\n>>> {sanitize_markdown(arena.prompt, output)}", embeds)
 
 
 def outcome(answers: Sequence[ArenaAnswer]) -> str:
@@ -103,7 +103,7 @@ def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
 def describe_arena(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
     """Return a line for admins; of an open arena it tells how many voted, not for what."""
     quoted = arena.prompt if len(arena.prompt) <= QUOTED_CHARS else arena.prompt[: QUOTED_CHARS - 2] + ELLIPSIS
-    return f"<#{arena.channel_id}> · {show_words(quoted)} · {_state(arena, answers)}"
+    return f"<#{arena.channel_id}> · {escape_inline(quoted)} · {_state(arena, answers)}"
 
 
 def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
@@ -120,7 +120,7 @@ def relative(moment: datetime) -> str:
 
 
 def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:
-    return fit_fairly([show_safely(answer.text, output) for answer in answers])
+    return fit_fairly([sanitize_markdown(answer.text, output) for answer in answers])
 
 
 def fit_fairly(texts: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from bot.chat.answering import NOTES, request_answer
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release
-from bot.text.sanitize import show_safely
+from bot.text.sanitize import sanitize_markdown
 from storage.settings.sections import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def choose_prompts(bank: PromptBank, count: int = PROMPTS) -> list[str]:
     return [prompt.text for prompt in bank.prompts[::step][:count]]
 
 
-async def compare(
+async def compare_versions(
     engine: Engine,
     contestants: Sequence[Contestant],
     prompts: Sequence[str],
@@ -128,14 +128,14 @@ def lay_side_by_side(
     names = [contestant.name for contestant in contestants]
     embed = discord.Embed(title=" and ".join(names))
     embed.set_footer(text=SMALL_PRINT)
-    prompts = [_cut(show_safely(comparison.prompt, output), PROMPT_CHARS) for comparison in comparisons]
+    prompts = [_cut(sanitize_markdown(comparison.prompt, output), PROMPT_CHARS) for comparison in comparisons]
     labels = sum(len(f"Prompt {i}") + sum(map(len, names)) for i, _ in enumerate(prompts, start=1))
     room = EMBED_CHARS - len(embed) - labels - sum(map(len, prompts))
     limit = min(FIELD_CHARS, room // (len(names) * len(comparisons)))
     for i, (prompt, comparison) in enumerate(zip(prompts, comparisons, strict=True), start=1):
         embed.add_field(name=f"Prompt {i}", value=prompt, inline=False)  # it also ends the row above
         for name, answer in zip(names, comparison.answers, strict=True):
-            embed.add_field(name=name, value=_cut(show_safely(answer, output), limit))
+            embed.add_field(name=name, value=_cut(sanitize_markdown(answer, output), limit))
     return embed
 
 

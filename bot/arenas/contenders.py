@@ -7,7 +7,7 @@ import logging
 
 from sqlalchemy.orm import Session
 
-from bot.releases.resolver import Release, Releases
+from bot.releases.resolver import Release, ReleaseResolver
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.database import Database
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 async def find_contenders(
-    database: Database, releases: Releases, personality_id: int, strength: float = AS_TRAINED
+    database: Database, releases: ReleaseResolver, personality_id: int, strength: float = AS_TRAINED
 ) -> list[Release]:
     """Return champion, challenger, last-good and base, each version once; those with damaged files are left out."""
     versions = await database.read(_versions, personality_id)
@@ -34,7 +34,7 @@ def _versions(session: Session, personality_id: int) -> list[Version | None]:
     return list({name_of(version): version for version in ordered}.values())
 
 
-def _open_usable(releases: Releases, versions: list[Version | None], strength: float) -> list[Release]:
+def _open_usable(releases: ReleaseResolver, versions: list[Version | None], strength: float) -> list[Release]:
     usable = []
     for version in versions:
         try:

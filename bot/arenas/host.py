@@ -17,16 +17,16 @@ from bot.arenas.answers import DrawnAnswer, draw_answers, share_places
 from bot.arenas.board import Board, blind_board, failed, outcome, preparing, results_board
 from bot.arenas.contenders import find_contenders
 from bot.arenas.prompt_bank import bank_messages, order_by_use, read_bank
-from bot.chat.message_stream import is_passing
+from bot.chat.message_stream import is_temporary
 from bot.chat.prompting import sanitize
 from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
-from bot.guards.error_handler import tell
-from bot.personalities.selection import voice_in
+from bot.guards.error_handler import member_message
+from bot.personalities.selection import active_personality
 from storage.conversations.replies import NewReply
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin
-from storage.operations.audit import Deed, audited
+from storage.operations.audit import AuditedAction, audited
 from storage.personalities.cards import settings_of, tuned
 from storage.personalities.personalities import Personality
 from storage.votes.arenas import (
@@ -38,7 +38,7 @@ from storage.votes.arenas import (
     open_arena,
     place_arena,
     prepare_arena,
-    read_answers,
+    read_arena_answers,
     read_results,
 )
 
@@ -51,7 +51,7 @@ NO_PROMPT_FITS = "No prompt of the bank fits into the model's context: shorten t
 
 
 @dataclass(frozen=True)
-class Plan:
+class ArenaPlan:
     """An arena as it was asked for; no prompt is one of the bank."""
 
     channel: Channel
@@ -59,7 +59,7 @@ class Plan:
     answers: int
     minutes: float
     started_by: str
-    deed: Deed | None = None
+    audited_action: AuditedAction | None = None
     """For the audit trail; the schedule leaves no line."""
 
 
@@ -73,16 +73,16 @@ class ArenaHost:
         self.editing = asyncio.Lock()
         """Held from reading an arena to showing it, so that an older state never overwrites a newer one."""
 
-    async def start(self, plan: Plan) -> Arena:
+    async def start(self, plan: ArenaPlan) -> Arena:
         """Begin to prepare an arena, whose message then shows how that goes; return it as it is now.
 
         Raises UserFacingError, ArenaConflict or SettingsError where it cannot begin.
         """
         _require_permissions(plan.channel)
-        personality = (await voice_in(self._bot, plan.channel)).personality
+        personality = (await active_personality(self._bot, plan.channel)).personality
         prompt, rendered = await self._choose_prompt(plan.prompt, personality)
         arena = await self._bot.database.run(
-            audited(plan.deed, prepare_arena) if plan.deed else prepare_arena,
+            audited(plan.audited_action, prepare_arena) if plan.audited_action else prepare_arena,
             personality_id=personality.id,
             guild_id=plan.channel.guild.id,
             channel_id=plan.channel.id,
@@ -102,7 +102,7 @@ class ArenaHost:
 
     async def show(self, arena: Arena) -> None:
         """Show an open arena; raises discord.HTTPException. The caller holds `editing`."""
-        answers = await self._bot.database.read(read_answers, arena.id)
+        answers = await self._bot.database.read(read_arena_answers, arena.id)
         await self._edit(
             arena, blind_board(arena, answers, self._bot.settings.output), self._buttons(arena.id, len(answers))
         )
@@ -128,7 +128,7 @@ class ArenaHost:
 
     async def on_refusal(self, arena: Arena, error: discord.HTTPException) -> None:
         """Fail an arena whose message Discord will never take."""
-        if is_passing(error):
+        if is_temporary(error):
             log.warning("Discord did not take arena %d (%s); trying again.", arena.id, error)
         else:
             await self.fail(arena.id, _reason(error))
@@ -183,7 +183,7 @@ class ArenaHost:
         return None if rendered.shortened else rendered
 
     async def _prepare(
-        self, arena_id: int, plan: Plan, whose: Personality, rendered: RenderedPrompt, message: discord.Message
+        self, arena_id: int, plan: ArenaPlan, whose: Personality, rendered: RenderedPrompt, message: discord.Message
     ) -> None:
         try:
             drawn = await self._draw(plan, whose, rendered, message)
@@ -196,7 +196,7 @@ class ArenaHost:
             await self.fail(arena_id, _reason(error))
 
     async def _draw(
-        self, plan: Plan, whose: Personality, rendered: RenderedPrompt, message: discord.Message
+        self, plan: ArenaPlan, whose: Personality, rendered: RenderedPrompt, message: discord.Message
     ) -> Sequence[DrawnAnswer]:
         """Return the answers in random order."""
 
@@ -212,7 +212,7 @@ class ArenaHost:
         )
         return random.sample(drawn, len(drawn))
 
-    def _reply(self, plan: Plan, whose: Personality, rendered: RenderedPrompt, answer: DrawnAnswer) -> NewReply:
+    def _reply(self, plan: ArenaPlan, whose: Personality, rendered: RenderedPrompt, answer: DrawnAnswer) -> NewReply:
         version = answer.release.version
         return NewReply(
             personality_id=whose.id,
@@ -251,7 +251,7 @@ def _require_permissions(channel: Channel) -> None:
         raise UserFacingError(f"I may not post an arena in {channel.mention}: give me {', '.join(missing)} there.")
 
 
-def _closing_time(plan: Plan) -> datetime:
+def _closing_time(plan: ArenaPlan) -> datetime:
     return utc_now() + timedelta(minutes=plan.minutes)
 
 
@@ -263,4 +263,4 @@ def _reason(error: BaseException) -> str:
         return "I may not write in its channel any more"
     if isinstance(error, discord.HTTPException):
         return f"Discord did not take it ({error.status})"
-    return tell(error)
+    return member_message(error)

@@ -14,12 +14,12 @@ from storage.database.engine import FAILURES, explain
 from storage.errors import ShardTaken
 from storage.runtime.processes import HEARTBEAT_S, SILENT_AFTER_S
 from storage.runtime.retrying import retries
-from storage.runtime.shards import Shards, beat_shards, leave_shards, take_shards
+from storage.runtime.shards import Shards, leave_shards, record_shard_heartbeats, take_shards
 
 log = logging.getLogger(__name__)
 
 
-class Presence:
+class ShardHeartbeat:
     def __init__(self, database: Database, shards: Shards, worker: str, repeat: Repeat) -> None:
         self._database = database
         self._shards = shards
@@ -36,7 +36,7 @@ class Presence:
         report = partial(log.warning, "Waiting for another process to end: %s.")
         options = retries(lambda error: isinstance(error, ShardTaken), report, patience_s)
         await AsyncRetrying(**options)(self._database.run, take_shards, self._shards, self.worker)
-        beat = partial(self._database.run, beat_shards, self._shards, self.worker)
+        beat = partial(self._database.run, record_shard_heartbeats, self._shards, self.worker)
         self._beating = self._repeat(beat, HEARTBEAT_S, "give a sign of life")
 
     async def end(self) -> None:

@@ -19,9 +19,9 @@ from bot.background.write_queue import retry_until_available
 from storage.conversations.replies import find_reply_ids, request_ids_of
 from storage.database.database import Database
 from storage.members.memberships import note_members
-from storage.personalities.personalities import hold_personalities
+from storage.personalities.personalities import lock_personalities
 from storage.runtime.request_ids import working_on
-from storage.votes.arenas import Gesture, pick
+from storage.votes.arenas import PickGesture, pick
 from storage.votes.votes import Thumb, VoteEvent, append_events, standing_thumbs, thumb
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class StoredVote:
     """up, down or withdrawn."""
 
 
-class VoteLog:
+class VoteQueue:
     """Stores observations one after another; while the database is away they wait in memory."""
 
     def __init__(self, database: Database, spawn: Spawn, on_stored: Callable[[StoredVote], None]) -> None:
@@ -194,7 +194,7 @@ def store(session: Session, observations: Sequence[Observation], reply_ids: Mapp
     `reply_ids` maps messages to the replies that they carry.
     """
     if any(isinstance(observation, Seen) for observation in observations):
-        hold_personalities(session)  # before any reply: a deletion locks in this order too
+        lock_personalities(session)  # before any reply: a deletion locks in this order too
     for guild_id, joined_at in _memberships(observations).items():
         note_members(session, guild_id, joined_at)  # before any reply, for the same reason
     changes: list[VoteEvent] = []
@@ -238,7 +238,7 @@ def _events(session: Session, reply_id: int, observation: Observation) -> Iterat
     yield from (VoteEvent(reply_id, thumb, standing=True, reread=True) for thumb in observation.thumbs - stored)
 
 
-class PickLog:
+class PickQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._order = asyncio.Lock()  # lets tasks in by the order in which they came
@@ -248,7 +248,7 @@ class PickLog:
         arena_id: int,
         user_id: int,
         place: int,
-        gesture: Gesture,
+        gesture: PickGesture,
         *,
         joined_at: datetime | None = None,
         reread: bool = False,

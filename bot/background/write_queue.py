@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 
-class LateRows:
+class WriteBehindQueue:
     """Writes rows in the order in which they were given."""
 
     def __init__(self, database: Database, spawn: Spawn) -> None:

@@ -17,7 +17,7 @@ MOST_VERSIONS = 40
 MOST_NUMBERED = 6
 
 
-def named(version: str) -> str:
+def version_label(version: str) -> str:
     return "The base" if version == BASE_NAME else version
 
 
@@ -28,9 +28,9 @@ def approval_words(report: Report) -> Words:
         return Words("No votes yet", "Members vote with the thumbs under an answer.")
     caption = "thumbs up in chat, 95% Wilson interval"
     if champion.share is None:
-        return Words(f"No votes on {named(champion.version)}, the champion, yet", caption)
+        return Words(f"No votes on {version_label(champion.version)}, the champion, yet", caption)
     if champion is base or base.share is None:
-        return Words(f"{named(champion.version)}: {champion.share:.0%} of votes are up", caption)
+        return Words(f"{version_label(champion.version)}: {champion.share:.0%} of votes are up", caption)
     return Words(_comparison(champion, base), caption)
 
 

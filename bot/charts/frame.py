@@ -51,7 +51,7 @@ EMPTY = Size(EMPTY_IN, 0.0)
 NOTHING = Size(0.0, 0.0)
 
 
-class Page:
+class ReportPage:
     """Hands out axes from top to bottom, each with room for its words above and its labels below."""
 
     def __init__(self, figure: Figure) -> None:

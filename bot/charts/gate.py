@@ -25,7 +25,7 @@ NAME_CHARS, SENTENCE_CHARS = 17, 62
 
 
 @dataclass(frozen=True)
-class Row:
+class GateRow:
     sign: str
     color: str
     name: str
@@ -54,7 +54,7 @@ def gate_words(gate: GateResult | None) -> Words:
     return Words(found[gate.verdict], counts + (f", {failed} failed" if failed else ""))
 
 
-def gate_rows(gate: GateResult | None) -> list[Row]:
+def gate_rows(gate: GateResult | None) -> list[GateRow]:
     """Return the table's rows, those that hold a version back first."""
     if gate is None:
         return []
@@ -62,16 +62,16 @@ def gate_rows(gate: GateResult | None) -> list[Row]:
     checks = sorted(gate.checks, key=lambda check: order.index(check.outcome))
     rows = [_row(check) for check in checks[:MOST_CHECKS]]
     more = len(checks) - len(rows)
-    return [*rows, Row("", MUTED, "", f"… and {more} more")] if more else rows
+    return [*rows, GateRow("", MUTED, "", f"… and {more} more")] if more else rows
 
 
-def _row(check: GateCheck) -> Row:
+def _row(check: GateCheck) -> GateRow:
     sign, color = SIGNS[check.outcome]
     name = textwrap.fill(drawable(check.name), NAME_CHARS)
-    return Row(sign, color, name, textwrap.fill(drawable(check.sentence), SENTENCE_CHARS))
+    return GateRow(sign, color, name, textwrap.fill(drawable(check.sentence), SENTENCE_CHARS))
 
 
-def draw_gate(axes: Axes, gate: GateResult | None, rows: Sequence[Row]) -> None:
+def draw_gate(axes: Axes, gate: GateResult | None, rows: Sequence[GateRow]) -> None:
     words = gate_words(gate)
     if gate is None:
         leave_empty(axes, words)

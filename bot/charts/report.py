@@ -5,8 +5,8 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from bot.charts.approvals import approval_words, draw_approvals, named
-from bot.charts.frame import CARD, EMPTY, HEADER_IN, MARGIN_IN, NOTHING, WIDTH_IN, Page, Size
+from bot.charts.approvals import approval_words, draw_approvals, version_label
+from bot.charts.frame import CARD, EMPTY, HEADER_IN, MARGIN_IN, NOTHING, WIDTH_IN, ReportPage, Size
 from bot.charts.gate import draw_gate, gate_rows, gate_words
 from bot.charts.rounds import draw_curve, draw_sources
 from bot.charts.votes import causes_words, days_words, draw_causes, draw_days
@@ -45,8 +45,8 @@ def build_figure(report: Report) -> Figure:
     ]
     figure = Figure(figsize=(WIDTH_IN, HEADER_IN + sum(size.total_in for size in sizes)))
     FigureCanvasAgg(figure)
-    page = Page(figure)
-    page.header(f"{named(report.champion)} answers now", f"{report.days[-1].day:%-d %B %Y}")
+    page = ReportPage(figure)
+    page.header(f"{version_label(report.champion)} answers now", f"{report.days[-1].day:%-d %B %Y}")
     draw_approvals(page.row(sizes[0]), report)
     draw_days(page.row(sizes[1]), report)
     if report.causes:
@@ -63,4 +63,4 @@ def describe_report(report: Report) -> str:
     panels = (approval_words, days_words)
     causes = [causes_words(report.causes).title] if report.causes else []
     titles = [panel(report).title for panel in panels] + causes + [gate_words(report.gate).title]
-    return f"**{named(report.champion)}** answers now. " + ". ".join(titles) + "."
+    return f"**{version_label(report.champion)}** answers now. " + ". ".join(titles) + "."

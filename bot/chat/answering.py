@@ -12,8 +12,8 @@ from functools import partial
 import discord
 from sqlalchemy.orm import Session
 
-from bot.background.write_queue import LateRows
-from bot.chat.message_stream import TROUBLE, AnswerDeleted, MessageStream
+from bot.background.write_queue import WriteBehindQueue
+from bot.chat.message_stream import DISCORD_ERRORS, AnswerDeleted, MessageStream
 from bot.engine import (
     Completion,
     Engine,
@@ -27,7 +27,7 @@ from bot.engine import (
 from bot.errors import EngineStopped, UserFacingError
 from bot.knowledge.quoting import cite
 from bot.privacy.recent_deletions import Deletions
-from bot.releases.resolver import Release, Releases
+from bot.releases.resolver import Release, ReleaseResolver
 from storage.adapters.folder_store import AS_TRAINED
 from storage.conversations.replies import (
     FINISHED_WHOLE,
@@ -48,7 +48,7 @@ from storage.database.engine import is_away
 from storage.database.enums import Basis, Origin, Outcome
 from storage.knowledge.documents import titles_of
 from storage.models.base_model import BaseModel
-from storage.personalities.bindings import Voice
+from storage.personalities.bindings import ActivePersonality
 from storage.personalities.cards import tuned
 from storage.personalities.personalities import Personality
 from storage.privacy.consent import basis_of_chat, erased_since
@@ -84,7 +84,7 @@ class Ask:
     """A prompt, who asks, whose voice answers, and where the answer goes."""
 
     prompt: RenderedPrompt
-    voice: Voice
+    voice: ActivePersonality
     channel: discord.abc.Messageable
     channel_id: int
     guild_id: int | None
@@ -106,9 +106,9 @@ class Answerer:
         self,
         *,
         engine: Engine,
-        releases: Releases,
+        releases: ReleaseResolver,
         database: Database,
-        late_rows: LateRows,
+        write_queue: WriteBehindQueue,
         base: BaseModel,
         generation: GenerationSettings,
         edit_interval_s: float,
@@ -125,7 +125,7 @@ class Answerer:
         self._engine = engine
         self._releases = releases
         self._database = database
-        self._late_rows = late_rows
+        self._late_rows = write_queue
         self._base = base
         self._generation = generation
         self._edit_interval_s = edit_interval_s
@@ -315,6 +315,6 @@ async def _seed(stream: MessageStream) -> None:
     for emoji in SEEDS:
         try:
             await stream.last_message.add_reaction(emoji)
-        except TROUBLE as error:
+        except DISCORD_ERRORS as error:
             log.warning("could not put %s under an answer: %s", emoji, error)
             return

@@ -33,7 +33,7 @@ class Conversation:
     """The Discord messages whose words the turns and the summary hold."""
 
 
-class Reader:
+class ConversationReader:
     """Reads the conversation that a message belongs to."""
 
     def __init__(self, client: discord.Client, database: Database, history_messages: int) -> None:
@@ -44,7 +44,7 @@ class Reader:
     async def read(self, message: discord.Message) -> Conversation:
         """Return the reply chain of `message`; in direct messages and threads, what was said before as well."""
         memory = await self._database.read(read_memory, message.channel.id)
-        is_continuous = goes_on(message.channel)
+        is_continuous = is_one_conversation(message.channel)
         earlier = await self._recent(message, memory) if is_continuous else await self._chain(message, memory)
         said = [await self._spoken(m) for m in (*earlier, message)]
         spoken = _without_siblings(said)
@@ -61,7 +61,7 @@ class Reader:
             ),
         )
 
-    async def read_after(self, channel: discord.abc.Messageable, message_id: int, limit: int) -> list[Said]:
+    async def read_after(self, channel: discord.abc.Messageable, message_id: int, limit: int) -> list[SpokenMessage]:
         """Return what was said after a message, oldest first; without one (0) the newest of all that was said."""
         since = discord.Object(message_id) if message_id else None
         found = [m async for m in channel.history(limit=limit, after=since, oldest_first=since is not None)]
@@ -98,25 +98,25 @@ class Reader:
         except discord.HTTPException:
             return None
 
-    async def _spoken(self, message: discord.Message) -> Said | None:
+    async def _spoken(self, message: discord.Message) -> SpokenMessage | None:
         if message.author == self._client.user:
             return await self._own(message)
         text = own_words(message, self._client.user)
         if message.author.bot or message.type not in SPOKEN or not text:
             return None
-        return Said(message.id, Turn(message.author.display_name, text), frozenset({message.author.id}))
+        return SpokenMessage(message.id, Turn(message.author.display_name, text), frozenset({message.author.id}))
 
-    async def _own(self, message: discord.Message) -> Said | None:
+    async def _own(self, message: discord.Message) -> SpokenMessage | None:
         """Return the whole answer that the message carries; notices of the bot are no part of a conversation."""
         reply = await self._database.read(find_by_message, message.id)
         if reply is None or not reply.answer:
             return None
         # An answer may quote the people it answers, so it is theirs as well.
-        return Said(message.id, Turn(None, reply.answer), frozenset(reply.speakers), reply)
+        return SpokenMessage(message.id, Turn(None, reply.answer), frozenset(reply.speakers), reply)
 
 
 @dataclass(frozen=True)
-class Said:
+class SpokenMessage:
     """One message with words, or the whole answer that it carries a part of."""
 
     message_id: int
@@ -144,18 +144,18 @@ def own_words(message: discord.Message, bot: discord.ClientUser | None) -> str:
     return content
 
 
-def goes_on(channel: discord.abc.MessageableChannel) -> bool:
+def is_one_conversation(channel: discord.abc.MessageableChannel) -> bool:
     """Return whether all that is said in the channel is one conversation, as in direct messages and threads."""
     return isinstance(channel, discord.DMChannel | discord.Thread)
 
 
-def _without_siblings(spoken: Sequence[Said | None]) -> list[Said]:
+def _without_siblings(spoken: Sequence[SpokenMessage | None]) -> list[SpokenMessage]:
     """Keep one answer to each question, the latest, and count an answer over several messages once."""
     latest: dict[int | None, int] = {}
     for said in spoken:
         if said and said.reply:
             latest[said.reply.source_message_id] = said.reply.id
-    kept: list[Said] = []
+    kept: list[SpokenMessage] = []
     seen: set[int] = set()
     for said in spoken:
         if said is None:

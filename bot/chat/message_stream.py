@@ -13,7 +13,7 @@ import discord
 from tenacity import AsyncRetrying
 
 from bot.errors import BotError
-from bot.text.sanitize import show_safely
+from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
 from storage.runtime.retrying import retries
 from storage.settings.sections import OutputSettings
@@ -25,7 +25,7 @@ SMALL_PRINT_CHARS = 150
 PART_CHARS = MAX_MESSAGE_CHARS - SMALL_PRINT_CHARS  # the last part leaves room for the small print
 FINISH_PATIENCE_S = 15.0
 
-TROUBLE = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
+DISCORD_ERRORS = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
 """What a request to Discord can raise: its own answers, and those of a connection that breaks."""
 PASSING = (408, 429)
 SERVER_TROUBLE = 500
@@ -38,7 +38,7 @@ class AnswerDeleted(BotError):
     """A message of the answer was deleted while it grew."""
 
 
-def is_passing(error: Exception) -> bool:
+def is_temporary(error: Exception) -> bool:
     """Return whether Discord may take the same request, which ended in TROUBLE, a little later."""
     if isinstance(error, discord.HTTPException):
         return error.status in PASSING or error.status >= SERVER_TROUBLE
@@ -46,7 +46,7 @@ def is_passing(error: Exception) -> bool:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, TROUBLE) and is_passing(error)
+    return isinstance(error, DISCORD_ERRORS) and is_temporary(error)
 
 
 def lay_out(text: str, small_print: str, output: OutputSettings) -> list[str]:
@@ -58,8 +58,8 @@ def lay_out(text: str, small_print: str, output: OutputSettings) -> list[str]:
 
 def _split_safely(text: str, output: OutputSettings, cursor: str = "") -> list[str]:
     # Once more after the cut: it may have put at the start of a line what was harmless within one.
-    parts = split_message(show_safely(text, output) + cursor, PART_CHARS)
-    return [show_safely(part, output)[:MAX_MESSAGE_CHARS] for part in parts]
+    parts = split_message(sanitize_markdown(text, output) + cursor, PART_CHARS)
+    return [sanitize_markdown(part, output)[:MAX_MESSAGE_CHARS] for part in parts]
 
 
 class MessageStream:
@@ -104,8 +104,8 @@ class MessageStream:
         self._last_shown_s = now_s
         try:
             await self._write(_split_safely(text, self._output, CURSOR))
-        except TROUBLE as error:
-            if not is_passing(error):
+        except DISCORD_ERRORS as error:
+            if not is_temporary(error):
                 raise
             log.warning("Discord did not take an edit (%s); the next one will hold its text", error)
 

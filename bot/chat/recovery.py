@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LOOKED_THROUGH = 100
 
 
-async def adopt_orphans(bot: ReactuneBot, reply: Reply) -> list[ReplyMessage]:
+async def recover_answers(bot: ReactuneBot, reply: Reply) -> list[ReplyMessage]:
     """Note the messages of an interrupted reply that stand on Discord and carry none; return them, oldest first.
 
     Raises discord.HTTPException where the channel cannot be read.
@@ -23,7 +23,7 @@ async def adopt_orphans(bot: ReactuneBot, reply: Reply) -> list[ReplyMessage]:
     adopted = []
     for position, message in enumerate(await _find_orphans(bot, reply), len(reply.message_ids)):
         await bot.database.run(add_message, reply.id, message.id, reply.channel_id, position)
-        bot.vote_log.recorded(message.id)
+        bot.vote_queue.recorded(message.id)
         adopted.append(ReplyMessage(message.id, reply.id, reply.channel_id, reply.guild_id))
     return adopted
 

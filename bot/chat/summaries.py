@@ -9,7 +9,7 @@ from datetime import datetime
 import discord
 from sqlalchemy.orm import Session
 
-from bot.chat.conversation import Reader
+from bot.chat.conversation import ConversationReader
 from bot.chat.prompting import ChatMessage, Turn, sanitize
 from bot.engine import Engine, Finish, GenerationRequest, Sampling
 from bot.errors import BotError
@@ -38,7 +38,7 @@ SAMPLING = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.5, max_new_to
 class Summaries:
     """One summary of a channel is written at a time; what cannot be written now is tried after the next answer."""
 
-    def __init__(self, engine: Engine, database: Database, reader: Reader, deletions: Deletions) -> None:
+    def __init__(self, engine: Engine, database: Database, reader: ConversationReader, deletions: Deletions) -> None:
         self._engine = engine
         self._database = database
         self._reader = reader

@@ -15,15 +15,15 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.arenas import board
-from bot.arenas.host import ArenaHost, Channel, Plan, as_channel
+from bot.arenas.host import ArenaHost, ArenaPlan, Channel, as_channel
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.arenas.schedule import LOOK_S, arena_trigger, begin_looking, take_due_arena
-from bot.background.vote_queue import PickLog
+from bot.background.vote_queue import PickQueue
 from bot.errors import UserFacingError
-from bot.guards.access import Served, named, require_admin
-from bot.guards.audit import NOTED, change, deed_of
-from bot.guards.error_handler import answer_privately, is_foreseen, tell
-from bot.personalities.selection import voice_in
+from bot.guards.access import AccessChecked, require_admin, user_label
+from bot.guards.audit import NOTED, action_of, run_audited
+from bot.guards.error_handler import answer_privately, is_expected, member_message
+from bot.personalities.selection import active_personality
 from bot.text.rounds import sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
@@ -34,12 +34,12 @@ from storage.votes.arenas import (
     SCHEDULE,
     Arena,
     ArenaAnswer,
-    Gesture,
+    PickGesture,
     fail_unprepared,
     find_arena,
     last_used,
     open_arenas,
-    read_answers,
+    read_arena_answers,
     recent_arenas,
     stop_arena,
     unfinished_arena,
@@ -59,7 +59,7 @@ VARIATION_SELECTOR = "\ufe0f"
 class Arenas(commands.GroupCog, group_name="arena", group_description="Blind answers for members to choose from"):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
-        self.picks = PickLog(bot.database)
+        self.picks = PickQueue(bot.database)
         self._host = ArenaHost(bot, _buttons)
         self._dead: list[Arena] = []
         """Arenas that an earlier life of the bot was preparing."""
@@ -105,13 +105,13 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         """Let members pick the best of several blind answers."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         defaults = self.bot.settings.arena
-        plan = Plan(
+        plan = ArenaPlan(
             channel=as_channel(channel or interaction.channel),
             prompt=prompt,
             answers=answers or defaults.answers,
             minutes=minutes or defaults.minutes,
-            started_by=named(interaction.user),
-            deed=deed_of(interaction),
+            started_by=user_label(interaction.user),
+            audited_action=action_of(interaction),
         )
         arena = await self._host.start(plan)
         interaction.extras[NOTED] = True
@@ -123,7 +123,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         """Close an arena now and show its results."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         place = as_channel(channel or interaction.channel)
-        arena = await change(interaction, stop_arena, place.id, named(interaction.user))
+        arena = await run_audited(interaction, stop_arena, place.id, user_label(interaction.user))
         if arena.status is ArenaStatus.OPEN:
             await self._host.finish(arena.id)
         else:
@@ -137,7 +137,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         await interaction.response.defer(ephemeral=True)
         arenas = await self.bot.database.read(_latest, interaction.guild_id or 0)
         lines = [board.describe_arena(arena, answers) for arena, answers in arenas] or ["There was no arena yet."]
-        whose = (await voice_in(self.bot, interaction.channel)).personality
+        whose = (await active_personality(self.bot, interaction.channel)).personality
         lines += [await self._describe_bank(whose), self._describe_schedule()]
         await interaction.followup.send("\n".join(lines)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
@@ -169,9 +169,9 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             channel = await self._scheduled_channel(settings.channel)
             if not self.bot.own_shards.serve(channel.guild.id):
                 return  # the process that hears of the picks starts it
-            arena = await self._host.start(Plan(channel, None, settings.answers, settings.minutes, SCHEDULE))
+            arena = await self._host.start(ArenaPlan(channel, None, settings.answers, settings.minutes, SCHEDULE))
         except Exception as error:
-            log.warning("The scheduled arena did not start: %s", error if is_foreseen(error) else tell(error))
+            log.warning("The scheduled arena did not start: %s", error if is_expected(error) else member_message(error))
         else:
             log.info("The schedule started arena %d.", arena.id)
 
@@ -230,14 +230,14 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         channel = self.bot.get_partial_messageable(arena.channel_id)
         shown = await channel.fetch_message(arena.message_id or 0)
         # Where the bot takes reactions away, one that stands was never counted; elsewhere nobody knows.
-        gesture = Gesture.REACTED if self._may_take_away(arena.channel_id) else Gesture.FOUND
+        gesture = PickGesture.REACTED if self._may_take_away(arena.channel_id) else PickGesture.FOUND
         for reaction in shown.reactions:
-            place = place_of(str(reaction.emoji))
+            place = scope_of_channel(str(reaction.emoji))
             if place is None:
                 continue
             for kind in discord.ReactionType:
                 async for user in reaction.users(type=kind):
-                    if not user.bot and await self.bot.door.admits(arena.guild_id, user.id):
+                    if not user.bot and await self.bot.access.has_allowed_role(arena.guild_id, user.id):
                         with contextlib.suppress(ArenaClosed):  # its message was deleted meanwhile
                             await self.picks.take(arena.id, user.id, place, gesture, reread=True)
                         await self._take_away(arena.channel_id, shown.id, user.id, place)
@@ -274,29 +274,29 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         by_a_bot = payload.member is not None and payload.member.bot
-        if not by_a_bot and self.bot.door.may_react(payload):
-            self._on_number(payload, Gesture.REACTED)
+        if not by_a_bot and self.bot.access.may_react(payload):
+            self._on_number(payload, PickGesture.REACTED)
 
     @commands.Cog.listener()
     async def on_raw_reaction_remove(self, payload: discord.RawReactionActionEvent) -> None:
-        self._on_number(payload, Gesture.UNREACTED)
+        self._on_number(payload, PickGesture.UNREACTED)
 
-    def _on_number(self, payload: discord.RawReactionActionEvent, gesture: Gesture) -> None:
-        arena_id, place = self._host.unfinished.get(payload.message_id), place_of(str(payload.emoji))
+    def _on_number(self, payload: discord.RawReactionActionEvent, gesture: PickGesture) -> None:
+        arena_id, place = self._host.unfinished.get(payload.message_id), scope_of_channel(str(payload.emoji))
         if arena_id is None or place is None:
             return
         taken_away = (payload.message_id, payload.user_id, place)
-        if gesture is Gesture.UNREACTED and taken_away in self._taken_away:
+        if gesture is PickGesture.UNREACTED and taken_away in self._taken_away:
             self._taken_away.discard(taken_away)
         else:
             self.bot.spawn(self._pick_by_reaction(arena_id, payload, place, gesture), f"pick in arena {arena_id}")
 
     async def _pick_by_reaction(
-        self, arena_id: int, payload: discord.RawReactionActionEvent, place: int, gesture: Gesture
+        self, arena_id: int, payload: discord.RawReactionActionEvent, place: int, gesture: PickGesture
     ) -> None:
         with contextlib.suppress(ArenaClosed):
             await self.picks.take(arena_id, payload.user_id, place, gesture, joined_at=_joined_at(payload.member))
-        if gesture is Gesture.REACTED:
+        if gesture is PickGesture.REACTED:
             # Standing reactions would show how many picked what.
             await self._take_away(payload.channel_id, payload.message_id, payload.user_id, place)
 
@@ -317,7 +317,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
 
 
 class PickButton(
-    Served,
+    AccessChecked,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:arena:(?P<arena>\d+):(?P<place>\d+)",
 ):
@@ -342,7 +342,7 @@ class PickButton(
         # It takes its turn before Discord is asked, which may answer two presses in another order.
         user = interaction.user
         storing = asyncio.create_task(
-            arenas.picks.take(self.arena_id, user.id, self.place, Gesture.PRESSED, joined_at=_joined_at(user)),
+            arenas.picks.take(self.arena_id, user.id, self.place, PickGesture.PRESSED, joined_at=_joined_at(user)),
             name=f"pick in arena {self.arena_id}",
         )
         with contextlib.suppress(discord.HTTPException):
@@ -350,7 +350,7 @@ class PickButton(
         try:
             text = board.describe_pick(await storing)
         except Exception as error:
-            text = tell(error)
+            text = member_message(error)
         await answer_privately(interaction, text)
 
 
@@ -361,14 +361,14 @@ def _buttons(arena_id: int, places: int) -> discord.ui.View:
     return view
 
 
-def place_of(emoji: str) -> int | None:
+def scope_of_channel(emoji: str) -> int | None:
     """Return the place that a number reaction such as 1️⃣ names, or None."""
     digit, keycap = emoji[:1], emoji[1:].replace(VARIATION_SELECTOR, "")
     return int(digit) if keycap == KEYCAP and digit in "1234" else None
 
 
 def _latest(session: Session, guild_id: int) -> list[tuple[Arena, list[ArenaAnswer]]]:
-    return [(arena, read_answers(session, arena.id)) for arena in recent_arenas(session, guild_id, SHOWN_ARENAS)]
+    return [(arena, read_arena_answers(session, arena.id)) for arena in recent_arenas(session, guild_id, SHOWN_ARENAS)]
 
 
 def _joined_at(user: discord.User | discord.Member | None) -> datetime | None:

@@ -9,12 +9,12 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.app import ReactuneBot
-from bot.guards.access import Served, require_admin
+from bot.guards.access import AccessChecked, require_admin
 from bot.guards.audit import is_for_admins
-from bot.guards.error_handler import answer_privately, tell
+from bot.guards.error_handler import answer_privately, member_message
 from bot.personalities.selection import offer
 from bot.text.attachments import fit_lines
-from bot.text.sanitize import show_reason, show_words
+from bot.text.sanitize import escape_inline, sanitize_reason
 from storage.database.enums import AuditOutcome
 from storage.operations.audit import Entry, Wanted, read_trail
 
@@ -60,7 +60,7 @@ class AuditTrail(commands.Cog):
             actor_id=member.id if member else None,
             guild_id=interaction.guild_id,
         )
-        await show_page(interaction, self.bot, wanted)
+        await show_audit_page(interaction, self.bot, wanted)
 
     @audit.autocomplete("action")
     async def complete_action(self, _interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
@@ -68,7 +68,7 @@ class AuditTrail(commands.Cog):
         return offer(sorted(names), current)
 
 
-async def show_page(interaction: discord.Interaction, bot: ReactuneBot, wanted: Wanted) -> None:
+async def show_audit_page(interaction: discord.Interaction, bot: ReactuneBot, wanted: Wanted) -> None:
     """Answer a deferred interaction with the newest lines that are wanted, and a button for older ones."""
     entries = await bot.database.read(read_trail, wanted)
     view = discord.ui.View(timeout=None)
@@ -82,9 +82,9 @@ def describe_entry(entry: Entry) -> str:
     """Return a line for Discord: when, what, by whom, on what, why, and what became of it."""
     parts = [
         f"{SIGNS[entry.outcome]} <t:{int(entry.happened_at.timestamp())}:f> **{entry.action}** by {entry.actor}",
-        show_words(entry.subject),
-        f"“{show_reason(entry.reason)}”" if entry.reason else "",
-        show_reason(entry.note),
+        escape_inline(entry.subject),
+        f"“{sanitize_reason(entry.reason)}”" if entry.reason else "",
+        sanitize_reason(entry.note),
     ]
     return " · ".join(filter(None, parts))
 
@@ -95,7 +95,7 @@ def _plain(action: str) -> str:
 
 
 class OlderButton(
-    Served,
+    AccessChecked,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:audit:(?P<before>\d+):(?P<limit>\d+):(?P<member>\d*):(?P<action>.*)",
 ):
@@ -125,9 +125,9 @@ class OlderButton(
             # The server is the one where it is pressed, whatever the id says.
             wanted = self.wanted
             page = Wanted(wanted.limit, wanted.action, wanted.actor_id, interaction.guild_id, self.before_id)
-            await show_page(interaction, bot, page)
+            await show_audit_page(interaction, bot, page)
         except Exception as error:
-            await answer_privately(interaction, tell(error))
+            await answer_privately(interaction, member_message(error))
 
 
 async def setup(bot: ReactuneBot) -> None:

@@ -13,19 +13,19 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.chat.message_stream import is_passing
+from bot.chat.message_stream import is_temporary
 from bot.cogs.models import offer_versions
-from bot.guards.access import named, require_admin
-from bot.guards.audit import change
-from bot.personalities.selection import WHOSE, chosen_personality, offer_personalities, signed, steered_personality
-from bot.text.releases import describe_canary, describe_last_canary, describe_news
+from bot.guards.access import require_admin, user_label
+from bot.guards.audit import run_audited
+from bot.personalities.selection import WHOSE, administered_personality, chosen_personality, offer_personalities, signed
+from bot.text.releases import describe_announcement, describe_canary, describe_last_canary
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.errors import StorageError
 from storage.operations.outbox import tell_waiting
 from storage.personalities.personalities import Personality, list_personalities
-from storage.releases.announcements import News, news_to_tell, tell_story
+from storage.releases.announcements import Announceable, news_to_tell, prepare_announcement
 from storage.releases.canaries import (
     Ending,
     Reading,
@@ -77,12 +77,12 @@ class Canaries(app_commands.Group):
     ) -> None:
         """Let a version answer a share of conversations, until votes decide whether it stays."""
         await interaction.response.defer()
-        bot, by = self.bot, named(interaction.user)
-        whose = await steered_personality(bot, interaction, personality)
+        bot, by = self.bot, user_label(interaction.user)
+        whose = await administered_personality(bot, interaction, personality)
         challenger = await bot.database.read(version_named, whose.id, version)
         await bot.database.read(ask_gate, challenger, override=override, reason=reason)
         await asyncio.to_thread(bot.releases.open, challenger)
-        canary = await change(
+        canary = await run_audited(
             interaction,
             start_canary,
             whose.id,
@@ -110,8 +110,8 @@ class Canaries(app_commands.Group):
     async def stop(self, interaction: discord.Interaction, reason: str = "", personality: str | None = None) -> None:
         """End the canary: the champion answers everywhere."""
         await interaction.response.defer()
-        whose, by = await steered_personality(self.bot, interaction, personality), named(interaction.user)
-        await change(interaction, stop_canary, whose.id, by=by, reason=reason)
+        whose, by = await administered_personality(self.bot, interaction, personality), user_label(interaction.user)
+        await run_audited(interaction, stop_canary, whose.id, by=by, reason=reason)
         log.info("%s stopped the canary of %s", by, whose.name)
         release = await self.bot.releases.current(whose.id)
         text = f"The canary is stopped: **{release.name}** answers everywhere."
@@ -209,18 +209,18 @@ class ReleaseWatch(commands.Cog):
         if await self.bot.database.run(conclude_canary, reading, ending):
             log.info("The canary of %s: %s (%s).", reading.challenger.name, ending.status, ending.reason)
 
-    async def _tell(self, personality: Personality, news: News) -> bool:
+    async def _tell(self, personality: Personality, news: Announceable) -> bool:
         """Return False where Discord is in trouble and the news should be told later."""
         channel_id = self.bot.settings.release.announce_channel
         if not channel_id:
             return True
-        text = signed(personality, describe_news(await self.bot.database.read(tell_story, news)))
+        text = signed(personality, describe_announcement(await self.bot.database.read(prepare_announcement, news)))
         try:
             if not await self._concerns(channel_id, personality):
                 return True
             await self.bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            if not isinstance(error, discord.HTTPException) or is_passing(error):
+            if not isinstance(error, discord.HTTPException) or is_temporary(error):
                 log.warning("A release cannot be announced yet: %s", error)
                 return False
             self._warn(channel_id, error)

@@ -10,8 +10,8 @@ from discord.ext import commands
 
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
-from bot.guards.access import Served
-from bot.guards.error_handler import NOT_MINE, answer_privately, tell
+from bot.guards.access import AccessChecked
+from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from storage.conversations.replies import find_by_message
 from storage.database.enums import Cause
 from storage.votes.causes import give_cause
@@ -55,7 +55,7 @@ class Causes(commands.Cog):
 
 
 class CauseButton(
-    Served,
+    AccessChecked,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:cause:(?P<reply>\d+):(?P<cause>[a-z_]+)",
 ):
@@ -80,7 +80,7 @@ class CauseButton(
         try:
             is_down = await bot.database.run(give_cause, self.reply_id, interaction.user.id, self.cause)
         except Exception as error:
-            await answer_privately(interaction, tell(error))
+            await answer_privately(interaction, member_message(error))
             return
         in_private = interaction.guild_id is None and self.cause is Cause.WRONG_FACT
         noted = NOTED_IN_PRIVATE if in_private else NOTED[self.cause]

@@ -18,17 +18,17 @@ from discord.ext import commands
 from bot.app import ReactuneBot
 from bot.arenas.contenders import find_contenders
 from bot.chat.answering import REGENERATE, Ask
-from bot.chat.conversation import SPOKEN, Conversation, Reader, goes_on, own_words
-from bot.chat.message_stream import CURSOR, PART_CHARS, TROUBLE
+from bot.chat.conversation import SPOKEN, Conversation, ConversationReader, is_one_conversation, own_words
+from bot.chat.message_stream import CURSOR, DISCORD_ERRORS, PART_CHARS
 from bot.chat.prompting import ChatMessage, to_messages, with_memory
-from bot.chat.recovery import adopt_orphans
+from bot.chat.recovery import recover_answers
 from bot.chat.summaries import Summaries
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
-from bot.guards.error_handler import NOT_MINE, answer_privately, tell
-from bot.guards.rate_limit import TooMany
-from bot.knowledge.retrieval import Informed, render_informed
-from bot.personalities.selection import voice_in
+from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
+from bot.guards.rate_limit import RateLimited
+from bot.knowledge.retrieval import PromptWithQuotes, render_with_quotes
+from bot.personalities.selection import active_personality
 from bot.privacy.first_notice import greet_once
 from storage.conversations.memory import list_notes
 from storage.conversations.replies import (
@@ -41,9 +41,9 @@ from storage.conversations.replies import (
 )
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin
-from storage.knowledge.documents import SearchScope, messages_behind, speakers_of
+from storage.knowledge.documents import SearchScope, source_messages, speakers_of
 from storage.knowledge.search import Passage
-from storage.personalities.bindings import Voice
+from storage.personalities.bindings import ActivePersonality
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import read_personality
 
@@ -66,7 +66,7 @@ INTERRUPTED = "-# interrupted by a restart · press 🔁 for another answer"
 class Chat(commands.Cog):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
-        self._reader = Reader(bot, bot.database, bot.settings.chat.history_messages)
+        self._reader = ConversationReader(bot, bot.database, bot.settings.chat.history_messages)
         self._summaries = Summaries(bot.engine, bot.database, self._reader, bot.deletions)
         self._menu = app_commands.ContextMenu(name="Another answer", callback=self.another_answer)
 
@@ -85,26 +85,28 @@ class Chat(commands.Cog):
         if message.type not in SPOKEN or message.author.bot:
             return
         guild_id = message.guild.id if message.guild else None
-        refusal = await self.bot.door.refusal(message.author, guild_id, message.channel)
+        refusal = await self.bot.access.refusal(message.author, guild_id, message.channel)
         if refusal is not None:
-            if self._is_spoken_to(message) and self.bot.door.may_say_so(message.channel.id):
+            if self._is_spoken_to(message) and self.bot.access.should_notify(message.channel.id):
                 await self._notify(message.channel, refusal.value)
         elif await self._is_called(message):
             # Before anything is read or written: a flood costs a look into memory for each message.
-            await self._when_patient(message, message.author.id, guild_id, partial(self._respond, message), "answer to")
+            await self._unless_rate_limited(
+                message, message.author.id, guild_id, partial(self._respond, message), "answer to"
+            )
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
-        if str(payload.emoji) != REGENERATE or _by_a_bot(payload, self.bot) or not self.bot.door.may_react(payload):
+        if str(payload.emoji) != REGENERATE or _by_a_bot(payload, self.bot) or not self.bot.access.may_react(payload):
             return
         reply = await self.bot.database.read(find_by_message, payload.message_id)
-        if payload.guild_id is None and not await self.bot.door.may_write_directly(payload.user_id):
+        if payload.guild_id is None and not await self.bot.access.may_write_directly(payload.user_id):
             return  # who left keeps the answers, and their 🔁
         if reply is not None:
             channel = self.bot.get_partial_messageable(payload.channel_id)
             message = channel.get_partial_message(payload.message_id)
             work = partial(self._regenerate, reply, channel, payload.user_id)
-            await self._when_patient(message, payload.user_id, payload.guild_id, work, "another answer to")
+            await self._unless_rate_limited(message, payload.user_id, payload.guild_id, work, "another answer to")
 
     async def another_answer(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Give another answer to the same prompt."""
@@ -116,7 +118,7 @@ class Chat(commands.Cog):
         work = self._regenerate(reply, message.channel, interaction.user.id)
         self.bot.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
 
-    async def _when_patient(
+    async def _unless_rate_limited(
         self,
         message: discord.Message | discord.PartialMessage,
         member_id: int,
@@ -126,19 +128,19 @@ class Chat(commands.Cog):
     ) -> None:
         """Do the work in the background, unless it is one too many; a refusal is told now and then."""
         try:
-            self.bot.patience.require(member_id, message.channel.id, guild_id)
-        except TooMany as error:
+            self.bot.rate_limiter.require(member_id, message.channel.id, guild_id)
+        except RateLimited as error:
             self.bot.metrics.count_refusal("cooldown")
             await self._ask_to_wait(message.channel, member_id, error)
             return
         self.bot.spawn(self._serve(message, member_id, work()), f"{name} {message.id}")
 
-    async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: TooMany) -> None:
-        if self.bot.patience.may_tell(member_id, channel.id):
-            await self._notify(channel, tell(error))
+    async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
+        if self.bot.rate_limiter.should_notify(member_id, channel.id):
+            await self._notify(channel, member_message(error))
 
     async def _notify(self, channel: discord.abc.MessageableChannel, text: str) -> None:
-        with contextlib.suppress(*TROUBLE):
+        with contextlib.suppress(*DISCORD_ERRORS):
             await channel.send(text, delete_after=NOTICE_S)
 
     def _is_spoken_to(self, message: discord.Message) -> bool:
@@ -171,13 +173,13 @@ class Chat(commands.Cog):
             await work
         except discord.Forbidden as error:
             log.warning("may not answer in channel %s: %s", message.channel.id, error)
-        except TooMany as error:
+        except RateLimited as error:
             self.bot.metrics.count_refusal("cooldown")
             await self._ask_to_wait(message.channel, member_id, error)
         except Exception as error:
             if isinstance(error, EngineBusy):
                 self.bot.metrics.count_refusal("queue")
-            await self._notify(message.channel, tell(error))
+            await self._notify(message.channel, member_message(error))
 
     async def _respond(self, message: discord.Message) -> None:
         asked_at = utc_now()
@@ -189,15 +191,15 @@ class Chat(commands.Cog):
             if self.bot.user in message.mentions or isinstance(message.channel, discord.DMChannel):
                 raise UserFacingError(NOTHING_ASKED)
             return
-        self.bot.patience.require_pause(message.author.id)
+        self.bot.rate_limiter.require_pause(message.author.id)
         await greet_once(self.bot, message)
         async with _typing(message.channel):
-            voice = await voice_in(self.bot, message.channel)
+            voice = await active_personality(self.bot, message.channel)
             notes = [note.text for note in await self.bot.database.read(list_notes, message.author.id)]
             informed = await self._render(message, conversation, voice, notes)
             told_of = {message.author.id} if notes else set()
             quoted = [passage.document_id for passage in informed.retrieved]
-            quoted_messages = await self.bot.database.read(messages_behind, quoted)
+            quoted_messages = await self.bot.database.read(source_messages, quoted)
             ask = Ask(
                 prompt=informed.prompt,
                 voice=voice,
@@ -219,7 +221,7 @@ class Chat(commands.Cog):
                 await self._answer_twice(ask)
             else:
                 await self.bot.answerer.answer(ask)
-        if conversation.is_full or (ask.prompt.dropped and goes_on(message.channel)):
+        if conversation.is_full or (ask.prompt.dropped and is_one_conversation(message.channel)):
             self._remember(message.channel, conversation, ask.prompt)
 
     def _remember(
@@ -256,8 +258,8 @@ class Chat(commands.Cog):
         return first if first in names else None
 
     async def _render(
-        self, message: discord.Message, conversation: Conversation, voice: Voice, notes: Sequence[str]
-    ) -> Informed:
+        self, message: discord.Message, conversation: Conversation, voice: ActivePersonality, notes: Sequence[str]
+    ) -> PromptWithQuotes:
         """Render the prompt; what is remembered is left out where there is no room for it."""
         own = settings_of(self.bot.settings, voice.personality.card).chat.system_prompt
         quotes = await self._look_up(message, conversation, voice)
@@ -266,10 +268,12 @@ class Chat(commands.Cog):
         for system_prompt in dict.fromkeys((remembering, own)):
             with contextlib.suppress(ValueError):
                 messages = to_messages(system_prompt, conversation.turns)
-                return await render_informed(self.bot.engine, messages, quotes, budget)
+                return await render_with_quotes(self.bot.engine, messages, quotes, budget)
         raise UserFacingError(TOO_SMALL)
 
-    async def _look_up(self, message: discord.Message, conversation: Conversation, voice: Voice) -> list[Passage]:
+    async def _look_up(
+        self, message: discord.Message, conversation: Conversation, voice: ActivePersonality
+    ) -> list[Passage]:
         """Return what the server's documents say to the newest words."""
         if message.guild is None or not conversation.turns:
             return []
@@ -283,7 +287,7 @@ class Chat(commands.Cog):
             raise UserFacingError(OTHER_BASE)
         if reply.edited_at is not None:
             raise UserFacingError(EDITED)
-        self.bot.patience.require_pause(user_id)
+        self.bot.rate_limiter.require_pause(user_id)
         limit = self.bot.settings.chat.siblings_per_prompt
         if await self.bot.database.read(count_siblings, reply) >= limit:
             raise UserFacingError(f"That question has {limit} answers already, which is the most I give.")
@@ -294,7 +298,7 @@ class Chat(commands.Cog):
             await self.bot.answerer.answer(
                 Ask(
                     prompt=_prompt_of(reply),
-                    voice=Voice(personality, reply.strength),
+                    voice=ActivePersonality(personality, reply.strength),
                     channel=channel,
                     channel_id=reply.channel_id,
                     guild_id=reply.guild_id,
@@ -309,11 +313,11 @@ class Chat(commands.Cog):
     async def _mend_interrupted(self) -> None:
         """Say under answers that an earlier life of the bot left unfinished that nothing more will come."""
         while self.bot.interrupted:
-            with contextlib.suppress(*TROUBLE):
+            with contextlib.suppress(*DISCORD_ERRORS):
                 await self._mend(self.bot.interrupted.pop(0))
 
     async def _mend(self, reply: Reply) -> None:
-        adopted = await adopt_orphans(self.bot, reply)
+        adopted = await recover_answers(self.bot, reply)
         for orphan in adopted:
             self.bot.dispatch("answer_adopted", orphan)
         message_ids = [*reply.message_ids, *(orphan.message_id for orphan in adopted)]
@@ -350,7 +354,7 @@ def _by_a_bot(payload: discord.RawReactionActionEvent, bot: ReactuneBot) -> bool
 async def _typing(channel: discord.abc.Messageable) -> AsyncIterator[None]:
     """Show that the bot is typing; where Discord does not take it, the answer comes without."""
     async with contextlib.AsyncExitStack() as stack:
-        with contextlib.suppress(*TROUBLE):
+        with contextlib.suppress(*DISCORD_ERRORS):
             async with asyncio.timeout(TYPING_S):  # discord.py tries again for half a minute
                 await stack.enter_async_context(channel.typing())
         yield

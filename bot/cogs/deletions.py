@@ -28,7 +28,7 @@ PAGE = 100  # Discord's limit
 UNKNOWN_CHANNEL, UNKNOWN_MESSAGE = 10003, 10008  # of Discord's error codes
 
 
-class DeletedOnDiscord(commands.Cog):
+class MessageDeletions(commands.Cog):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
         self._rechecking: asyncio.Task[None] | None = None
@@ -194,4 +194,4 @@ def _tell(what: str, erased: Erased) -> None:
 
 
 async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(DeletedOnDiscord(bot))
+    await bot.add_cog(MessageDeletions(bot))

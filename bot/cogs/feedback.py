@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 from bot.app import ReactuneBot
 from bot.background.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
 from bot.background.write_queue import retry_until_available
-from bot.chat.message_stream import TROUBLE, is_passing
+from bot.chat.message_stream import DISCORD_ERRORS, is_temporary
 from bot.chat.prompting import sanitize
 from bot.errors import UserFacingError
-from bot.guards.access import Served
+from bot.guards.access import AccessChecked
 from bot.guards.error_handler import NOT_MINE, Form, answer_privately
 from storage.conversations.replies import (
     Reply,
@@ -32,7 +32,7 @@ from storage.conversations.replies import (
 )
 from storage.database.columns import utc_now
 from storage.members.memberships import note_members, strangers
-from storage.personalities.personalities import hold_personalities
+from storage.personalities.personalities import lock_personalities
 from storage.privacy.consent import basis_of_chat
 from storage.training.evidence import WrittenCorrection, read_corrections
 from storage.votes.corrections import (
@@ -86,19 +86,19 @@ class Feedback(commands.Cog):
 
     @commands.Cog.listener()
     async def on_raw_reaction_clear(self, payload: discord.RawReactionClearEvent) -> None:
-        self.bot.vote_log.put(Cleared(payload.message_id))
+        self.bot.vote_queue.put(Cleared(payload.message_id))
 
     @commands.Cog.listener()
     async def on_raw_reaction_clear_emoji(self, payload: discord.RawReactionClearEmojiEvent) -> None:
         if thumb(str(payload.emoji)):
-            self.bot.vote_log.put(Cleared(payload.message_id, str(payload.emoji)))
+            self.bot.vote_queue.put(Cleared(payload.message_id, str(payload.emoji)))
 
     def _observe(self, payload: discord.RawReactionActionEvent, *, standing: bool) -> None:
         own = self.bot.user is not None and payload.user_id == self.bot.user.id
         emoji = str(payload.emoji)
-        if own or thumb(emoji) is None or (standing and not self.bot.door.may_react(payload)):
+        if own or thumb(emoji) is None or (standing and not self.bot.access.may_react(payload)):
             return
-        self.bot.vote_log.put(
+        self.bot.vote_queue.put(
             Reacted(
                 Thumb(payload.message_id, payload.user_id, emoji, payload.burst),
                 standing=standing,
@@ -142,7 +142,7 @@ class Feedback(commands.Cog):
 
     async def _reconcile_since(self, since: datetime) -> None:
         recent = await self.bot.database.read(recent_messages, since, self.bot.own_shards)
-        unread = [message for message in recent if self.bot.door.is_open(message.guild_id, message.channel_id)]
+        unread = [message for message in recent if self.bot.access.is_open(message.guild_id, message.channel_id)]
         while unread:
             unread = [message for message in unread if not await self._reconcile_message(message)]
             if unread:
@@ -152,18 +152,18 @@ class Feedback(commands.Cog):
     async def _reconcile_message(self, message: ReplyMessage) -> bool:
         """Return False where it is worth asking again a little later."""
         for _ in range(RECONCILE_ATTEMPTS):
-            with self.bot.vote_log.watching(message.message_id) as has_changed:
+            with self.bot.vote_queue.watching(message.message_id) as has_changed:
                 try:
                     thumbs = await self._read_thumbs(message)
-                except TROUBLE as error:
+                except DISCORD_ERRORS as error:
                     log.debug("reactions of message %s cannot be read: %s", message.message_id, error)
-                    return not is_passing(error)
+                    return not is_temporary(error)
                 stored = await self.bot.database.read(stored_thumbs, message.reply_id, message.message_id)
                 thumbs = await self._admitted(thumbs, stored, message.guild_id)
                 # A reaction that arrived while Discord was asked is newer than the answer: ask again.
                 if not has_changed():
                     if stored != thumbs:
-                        self.bot.vote_log.put(Seen(message.message_id, thumbs))
+                        self.bot.vote_queue.put(Seen(message.message_id, thumbs))
                     return True
         return False
 
@@ -171,8 +171,8 @@ class Feedback(commands.Cog):
         self, thumbs: frozenset[Thumb], stored: frozenset[Thumb], guild_id: int | None
     ) -> frozenset[Thumb]:
         """Leave out what people who are not served put there meanwhile; what counted goes on counting."""
-        admits = self.bot.door.admits
-        return frozenset([one for one in thumbs if one in stored or await admits(guild_id, one.user_id)])
+        has_allowed_role = self.bot.access.has_allowed_role
+        return frozenset([one for one in thumbs if one in stored or await has_allowed_role(guild_id, one.user_id)])
 
     async def _read_thumbs(self, message: ReplyMessage) -> frozenset[Thumb]:
         message_id = message.message_id
@@ -192,7 +192,7 @@ class Feedback(commands.Cog):
 
     async def _meet_strangers(self, since: datetime) -> None:
         """Ask Discord since when voters are members: it tells with the reactions that arrive, not with re-read ones."""
-        await self.bot.vote_log.flush(STORING_S)
+        await self.bot.vote_queue.flush(STORING_S)
         for guild_id, user_ids in (await self.bot.database.read(strangers, since)).items():
             guild = self.bot.get_guild(guild_id)
             if guild is None:
@@ -254,7 +254,7 @@ def _membership(payload: discord.RawReactionActionEvent) -> Membership | None:
 
 def _note_voters(session: Session, guild_id: int, joined_at: Mapping[int, datetime], since: datetime) -> None:
     """Note the members, but for those who deleted their data while Discord was asked."""
-    hold_personalities(session)  # or a deletion under way would overlook what is added here
+    lock_personalities(session)  # or a deletion under way would overlook what is added here
     voters = strangers(session, since).get(guild_id, set())
     note_members(session, guild_id, {user: moment for user, moment in joined_at.items() if user in voters})
 
@@ -306,7 +306,7 @@ def _thank(usable: Sequence[WrittenCorrection]) -> str:
 
 
 class WithdrawButton(
-    Served, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:withdraw:(?P<id>\d+)"
+    AccessChecked, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:withdraw:(?P<id>\d+)"
 ):
     """Works after a restart as well: its id holds all it needs."""
 

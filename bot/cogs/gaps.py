@@ -13,15 +13,15 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.cogs.knowledge import Knowledge, Wish, require_curator
+from bot.cogs.knowledge import DocumentRequest, Knowledge, require_curator
 from bot.errors import UserFacingError
-from bot.guards.access import Served, is_admin, named
-from bot.guards.audit import change_as, deed_of
-from bot.guards.error_handler import Form, refuse
+from bot.guards.access import AccessChecked, is_admin, user_label
+from bot.guards.audit import action_of, run_audited_as
+from bot.guards.error_handler import Form, report_error
 from bot.knowledge.gaps import GapGroup, group_gaps, question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.personalities.card_form import FIELD_CHARS
-from bot.text.sanitize import show_words
+from bot.text.sanitize import escape_inline
 from bot.text.splitting import MAX_MESSAGE_CHARS, shorten
 from storage.knowledge.documents import titles_of
 from storage.knowledge.gaps import Gap, open_gaps, settle_gaps
@@ -35,7 +35,7 @@ SHOWN_QUESTIONS = 5
 ANSWER_CHARS = 200
 
 
-class Act(StrEnum):
+class GapAction(StrEnum):
     """What a button below a gap does."""
 
     ADD = "add"
@@ -43,7 +43,7 @@ class Act(StrEnum):
     NEXT = "next"
 
 
-LABELS = {Act.ADD: "Add a document", Act.SETTLE: "Needs none", Act.NEXT: "Next"}
+LABELS = {GapAction.ADD: "Add a document", GapAction.SETTLE: "Needs none", GapAction.NEXT: "Next"}
 
 
 class Gaps(commands.Cog):
@@ -71,7 +71,7 @@ class Gaps(commands.Cog):
         """Show the questions that most members saw answered with wrong facts."""
         require_curator(interaction.user, self.bot.settings)
         await interaction.response.defer(ephemeral=True)
-        await show_page(interaction, self.bot)
+        await show_gap_page(interaction, self.bot)
 
 
 async def read_gaps(interaction: discord.Interaction, bot: ReactuneBot) -> list[Gap]:
@@ -109,7 +109,7 @@ async def find_gap(interaction: discord.Interaction, bot: ReactuneBot, key: int)
     raise UserFacingError(SETTLED)
 
 
-async def show_page(interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = "") -> None:
+async def show_gap_page(interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = "") -> None:
     """Put a group into the admin's message, below a note: the one after that with the key `after`, or the first."""
     groups = await read_groups(interaction, bot)
     keys = [group.key for group in groups]
@@ -128,34 +128,36 @@ def _describe(session: Session, group: GapGroup, place: int, of: int) -> str:
         answer = " ".join(gap.answer.split())
         shown = shorten(answer, ANSWER_CHARS)
         where = f" · [answer](<{gap.link}>)" if gap.link else ""
-        lines.append(f"- “{show_words(question_of(gap))}”{where}\n  → {show_words(shown)}{_sources(session, gap)}")
+        lines.append(
+            f"- “{escape_inline(question_of(gap))}”{where}\n  → {escape_inline(shown)}{_sources(session, gap)}"
+        )
     rest = len(group.gaps) - SHOWN_QUESTIONS
     return "\n".join([*lines, *([f"- and {rest} more"] if rest > 0 else [])])
 
 
 def _sources(session: Session, gap: Gap) -> str:
-    titles = ", ".join(show_words(title) for title, _ in titles_of(session, gap.document_ids))
+    titles = ", ".join(escape_inline(title) for title, _ in titles_of(session, gap.document_ids))
     return f"\n  -# it quoted: {titles}" if titles else "\n  -# it quoted no document"
 
 
 def _buttons(group: GapGroup, of: int) -> discord.ui.View:
     view = discord.ui.View(timeout=None)
-    for act in Act if of > 1 else (Act.ADD, Act.SETTLE):
+    for act in GapAction if of > 1 else (GapAction.ADD, GapAction.SETTLE):
         view.add_item(GapButton(act, group.key))
     return view
 
 
 class GapButton(
-    Served,
+    AccessChecked,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:gap:(?P<act>add|settle|next):(?P<key>\d+)",
 ):
     """Works after a restart as well: its id holds all it needs."""
 
-    def __init__(self, act: Act, key: int) -> None:
+    def __init__(self, act: GapAction, key: int) -> None:
         self.act = act
         self.key = key
-        style = discord.ButtonStyle.success if act is Act.ADD else discord.ButtonStyle.secondary
+        style = discord.ButtonStyle.success if act is GapAction.ADD else discord.ButtonStyle.secondary
         custom_id = f"reactune:gap:{act.value}:{key}"
         super().__init__(discord.ui.Button(label=LABELS[act], style=style, custom_id=custom_id))
 
@@ -163,7 +165,7 @@ class GapButton(
     async def from_custom_id(
         cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
     ) -> GapButton:
-        return cls(Act(match["act"]), int(match["key"]))
+        return cls(GapAction(match["act"]), int(match["key"]))
 
     async def callback(self, interaction: discord.Interaction) -> None:
         bot = interaction.client
@@ -172,20 +174,20 @@ class GapButton(
             require_curator(interaction.user, bot.settings)
             await self._act(interaction, bot)
         except Exception as error:
-            await refuse(interaction, error, f"gap {self.act.value}")
+            await report_error(interaction, error, f"gap {self.act.value}")
 
     async def _act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
-        if self.act is Act.ADD:
+        if self.act is GapAction.ADD:
             # A form cannot wait for an encoder: the group is looked up when it is sent.
             await interaction.response.send_modal(GapForm(bot, await find_gap(interaction, bot, self.key)))
             return
         await interaction.response.defer()
-        if self.act is Act.NEXT:
-            await show_page(interaction, bot, after=self.key)
+        if self.act is GapAction.NEXT:
+            await show_gap_page(interaction, bot, after=self.key)
             return
         group = await find_group(interaction, bot, self.key)
         await _settle(interaction, group, f"gap {self.act.value}")
-        await show_page(interaction, bot, note=f"Settled without a document: “{show_words(group.question)}”.")
+        await show_gap_page(interaction, bot, note=f"Settled without a document: “{escape_inline(group.question)}”.")
 
 
 class GapForm(Form):
@@ -214,17 +216,17 @@ class GapForm(Form):
         cog = self._bot.get_cog("Knowledge")
         assert isinstance(cog, Knowledge)
         group = await find_group(interaction, self._bot, self._gap.reply_id)
-        wish = Wish(text=self.text.value, title=self.name.value)
+        wish = DocumentRequest(text=self.text.value, title=self.name.value)
         added = await cog.store_wish(interaction, wish, channel_id=None, personality_id=None)
         # Only now: what cannot be added leaves the gap open.
         await _settle(interaction, group, self.action)
-        await show_page(interaction, self._bot, note=f"Added: {added}")
+        await show_gap_page(interaction, self._bot, note=f"Added: {added}")
 
 
 async def _settle(interaction: discord.Interaction, group: GapGroup, action: str) -> None:
-    by = named(interaction.user)
-    deed = deed_of(interaction, action, ", ".join(f"answer {gap.reply_id}" for gap in group.gaps))
-    await change_as(interaction, deed, settle_gaps, [gap.reply_id for gap in group.gaps], by)
+    by = user_label(interaction.user)
+    audited_action = action_of(interaction, action, ", ".join(f"answer {gap.reply_id}" for gap in group.gaps))
+    await run_audited_as(interaction, audited_action, settle_gaps, [gap.reply_id for gap in group.gaps], by)
     log.info("%s settled a gap: %s", by, group.question)
 
 

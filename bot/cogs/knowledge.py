@@ -12,16 +12,16 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
-from bot.guards.access import named, require_admin
-from bot.guards.audit import change, deed_of, note_done
+from bot.guards.access import require_admin, user_label
+from bot.guards.audit import action_of, record_done, run_audited
 from bot.guards.error_handler import Form, answer_privately
-from bot.knowledge.library import Placement, Progress, Source
+from bot.knowledge.library import Placement, ReportIndexing, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.knowledge.sources import Channel, from_file, from_link, from_pins, from_text
 from bot.personalities.card_form import FIELD_CHARS
-from bot.personalities.selection import CHOICES, offer_personalities, voice_in
+from bot.personalities.selection import CHOICES, active_personality, offer_personalities
 from bot.text.attachments import answer_in_full
-from bot.text.sanitize import show_safely, show_words
+from bot.text.sanitize import escape_inline, sanitize_markdown
 from bot.text.splitting import shorten
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
@@ -45,7 +45,7 @@ WORDS_ONLY = "For now it is found by its words alone"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class DocumentRequest:
     """What an admin gave to `/knowledge add`; one of the first four is there, or none for a form."""
 
     text: str | None = None
@@ -98,7 +98,7 @@ class Knowledge(
         personality: str | None = None,
     ) -> None:
         """Add a document: text, a file, a message, or a channel's pinned messages."""
-        wish = Wish(text=text, file=file, message=message, pins=pins, title=title, link=link)
+        wish = DocumentRequest(text=text, file=file, message=message, pins=pins, title=title, link=link)
         channel_id = channel.id if channel else None
         if wish.sources > 1:
             raise UserFacingError(ONE_SOURCE)
@@ -130,7 +130,7 @@ class Knowledge(
             return found, read_text(session, found.id)
 
         found, text = await self.bot.database.read(read)
-        lines = [describe_document(found), *show_safely(text, self.bot.settings.output).splitlines()]
+        lines = [describe_document(found), *sanitize_markdown(text, self.bot.settings.output).splitlines()]
         await answer_in_full(interaction, lines, text, f"document-{found.id}.txt")
 
     @app_commands.command()
@@ -141,7 +141,7 @@ class Knowledge(
         """Show what would be quoted in answer to a question."""
         await interaction.response.defer(ephemeral=True)
         where = {channel.id} if channel else {interaction.channel_id, getattr(interaction.channel, "parent_id", None)}
-        voice = await voice_in(self.bot, channel or interaction.channel)
+        voice = await active_personality(self.bot, channel or interaction.channel)
         scope = SearchScope(_guild_id(interaction), frozenset(id_ for id_ in where if id_), voice.personality.id)
         found = await self.bot.library.find(scope, question, SHOWN_PASSAGES)
         chosen = self.bot.library.choose(found)
@@ -169,8 +169,8 @@ class Knowledge(
     async def remove(self, interaction: discord.Interaction, document: int) -> None:
         """Delete a document's text at once; earlier answers keep its title."""
         await interaction.response.defer(ephemeral=True)
-        removed = await change(interaction, remove_document, _guild_id(interaction), document)
-        log.info("%s removed document %s (%s)", named(interaction.user), removed.id, removed.title)
+        removed = await run_audited(interaction, remove_document, _guild_id(interaction), document)
+        log.info("%s removed document %s (%s)", user_label(interaction.user), removed.id, removed.title)
         await answer_privately(interaction, f"Removed **{_plain(removed.title)}**. No answer quotes it from now on.")
 
     @show.autocomplete("document")
@@ -184,14 +184,22 @@ class Knowledge(
         ]
 
     async def add_wish(
-        self, interaction: discord.Interaction, wish: Wish, channel_id: int | None, personality_id: int | None
+        self,
+        interaction: discord.Interaction,
+        wish: DocumentRequest,
+        channel_id: int | None,
+        personality_id: int | None,
     ) -> None:
         """Read, write and embed what is wished for, and say so in the deferred answer."""
         added = await self.store_wish(interaction, wish, channel_id, personality_id)
         await interaction.edit_original_response(content=f"Added: {added}")
 
     async def store_wish(
-        self, interaction: discord.Interaction, wish: Wish, channel_id: int | None, personality_id: int | None
+        self,
+        interaction: discord.Interaction,
+        wish: DocumentRequest,
+        channel_id: int | None,
+        personality_id: int | None,
     ) -> str:
         """Read, write and embed what is wished for, and return the document in a line."""
         source, title = await self._read(wish, _member(interaction))
@@ -200,13 +208,13 @@ class Knowledge(
             channel_id=channel_id,
             personality_id=personality_id,
             title=" ".join((wish.title or title).split())[:MAX_TITLE_CHARS],
-            added_by=named(interaction.user),
+            added_by=user_label(interaction.user),
         )
         document = await self.bot.library.add(source, place, self._progress(interaction))
-        log.info("%s added document %s (%s)", named(interaction.user), document.id, document.title)
+        log.info("%s added document %s (%s)", user_label(interaction.user), document.id, document.title)
         return await self._describe(document)
 
-    async def _read(self, wish: Wish, reader: discord.Member) -> tuple[Source, str]:
+    async def _read(self, wish: DocumentRequest, reader: discord.Member) -> tuple[Source, str]:
         """Return what is wished for, and a title where none was given."""
         if wish.file is not None:
             source, title = await from_file(wish.file, self.bot.settings.knowledge), wish.file.filename
@@ -244,8 +252,8 @@ class Knowledge(
             return None
         return (await self.bot.database.read(personality_named, name, guild_id)).id
 
-    def _progress(self, interaction: discord.Interaction) -> Progress:
-        return Progress(lambda text: interaction.edit_original_response(content=text), PROGRESS_PAUSE_S)
+    def _progress(self, interaction: discord.Interaction) -> ReportIndexing:
+        return ReportIndexing(lambda text: interaction.edit_original_response(content=text), PROGRESS_PAUSE_S)
 
 
 class TextForm(Form):
@@ -256,7 +264,9 @@ class TextForm(Form):
     def require(self, interaction: discord.Interaction) -> None:
         require_curator(interaction.user, self._cog.bot.settings)
 
-    def __init__(self, cog: Knowledge, wish: Wish, channel_id: int | None, personality_id: int | None) -> None:
+    def __init__(
+        self, cog: Knowledge, wish: DocumentRequest, channel_id: int | None, personality_id: int | None
+    ) -> None:
         super().__init__(title="Add a document")
         self._cog = cog
         self._wish = wish
@@ -272,9 +282,9 @@ class TextForm(Form):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        wish = Wish(text=self.text.value, title=self.name.value, link=self._wish.link)
+        wish = DocumentRequest(text=self.text.value, title=self.name.value, link=self._wish.link)
         await self._cog.add_wish(interaction, wish, *self._where)
-        await note_done(interaction, deed_of(interaction, self.action, self.name.value))
+        await record_done(interaction, action_of(interaction, self.action, self.name.value))
 
 
 def require_curator(user: discord.User | discord.Member, settings: Settings) -> None:
@@ -301,7 +311,7 @@ def describe_passage(passage: Passage, *, is_quoted: bool) -> str:
     quoted = "quoted" if is_quoted else "not quoted"
     words = " ".join(passage.text.split())
     excerpt = shorten(words, EXCERPT_CHARS)
-    return f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {show_words(excerpt)}"
+    return f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {escape_inline(excerpt)}"
 
 
 def _plain(title: str) -> str:

@@ -8,9 +8,9 @@ from discord.ext import commands
 
 from bot.app import ReactuneBot
 from bot.guards.access import require_admin
-from bot.guards.audit import NOTED, change
+from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
-from bot.text.sanitize import show_words
+from bot.text.sanitize import escape_inline
 from storage.conversations.memory import (
     MAX_NOTE_CHARS,
     MAX_NOTES,
@@ -39,7 +39,7 @@ class Me(commands.GroupCog, group_name="me", group_description="What I remember 
         kept = await self.bot.database.run(add_note, interaction.user.id, note)
         await answer_privately(
             interaction,
-            f"Noted: “{show_words(kept.text)}”. I use it only when I answer you, and whoever reads along may notice. "
+            f"Noted: “{escape_inline(kept.text)}”. I use it only when I answer you; others in the channel may notice. "
             "`/me show` lists your notes, `/me forget` drops them.",
         )
 
@@ -48,7 +48,7 @@ class Me(commands.GroupCog, group_name="me", group_description="What I remember 
         """Show what I remember of you."""
         await interaction.response.defer(ephemeral=True)
         notes = await self.bot.database.read(list_notes, interaction.user.id)
-        lines = [f"{number}. {show_words(note.text)}" for number, note in enumerate(notes, start=1)]
+        lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)]
         await answer_privately(interaction, "\n".join(lines) or NOTHING)
 
     @app_commands.command()
@@ -80,7 +80,7 @@ class Forget(commands.GroupCog, group_name="forget", group_description="Begin an
             await self.bot.database.run(forget_conversation, where, interaction.id)
             interaction.extras[NOTED] = True  # it took no admin's right
         else:
-            await change(interaction, forget_conversation, where, interaction.id)
+            await run_audited(interaction, forget_conversation, where, interaction.id)
         await answer_privately(interaction, FORGOTTEN)
 
 

@@ -13,19 +13,19 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.arenas.comparison import Contestant, choose_prompts, compare, lay_side_by_side
+from bot.arenas.comparison import Contestant, choose_prompts, compare_versions, lay_side_by_side
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.charts.report import describe_report, draw_report
 from bot.errors import UserFacingError
-from bot.guards.access import is_admin, named, require_admin
-from bot.guards.audit import change
+from bot.guards.access import is_admin, require_admin, user_label
+from bot.guards.audit import run_audited
 from bot.personalities.selection import (
     WHOSE,
+    administered_personality,
     chosen_personality,
     offer,
     offer_personalities,
     signed,
-    steered_personality,
 )
 from bot.releases.resolver import Release
 from bot.text.attachments import answer_in_full
@@ -33,9 +33,9 @@ from bot.text.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_t
 from bot.text.rounds import Status, describe_round, describe_status, describe_version, describe_versions
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
-from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, Lesson
+from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict, TrainingSource
 from storage.errors import PersonalityNotFound
-from storage.insights.lineage import Lineage, votes_behind
+from storage.insights.lineage import Lineage, read_lineage
 from storage.insights.report import read_report
 from storage.operations.token_spend import describe_spend, is_used_up, spent_on
 from storage.personalities.cards import settings_of
@@ -58,7 +58,7 @@ from storage.releases.versions import (
     roll_back,
     version_named,
 )
-from storage.runtime.processes import TRAINER, is_alive, signs_of_life
+from storage.runtime.processes import TRAINER, is_alive, live_processes
 from storage.settings.sections import Settings
 from storage.training.evidence import count_evidence
 from storage.training.rounds import (
@@ -118,7 +118,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             bases=describe_bases(settings.privacy),
             continuation=continuation_of(session, personality),
             latest_round=latest_round(session, personality),
-            trainers=signs_of_life(session, TRAINER),
+            trainers=live_processes(session, TRAINER),
             running=running_rounds(session),
             schedule=settings.training.schedule,
             spend=_spend(session, settings),
@@ -137,8 +137,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     ) -> None:
         """Train a new version on the votes and suggestions so far, or on a card's examples."""
         await interaction.response.defer()
-        whose, by = await steered_personality(self.bot, interaction, personality), named(interaction.user)
-        round_, _ = await change(interaction, request_round, whose.id, by, Lesson(learn_from))
+        whose, by = await administered_personality(self.bot, interaction, personality), user_label(interaction.user)
+        round_, _ = await run_audited(interaction, request_round, whose.id, by, TrainingSource(learn_from))
         message = await interaction.edit_original_response(content=await self._progress_text(round_))
         await self.bot.database.run(show_progress_in, round_.id, message.channel.id, message.id)
 
@@ -195,14 +195,14 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         personality: str | None = None,
     ) -> None:
         """Make a version the one that answers."""
-        whose = await steered_personality(self.bot, interaction, personality)
+        whose = await administered_personality(self.bot, interaction, personality)
         champion = await self._champion(whose)
         await interaction.response.defer()
         target = await self.bot.database.read(version_named, whose.id, version)
         await self.bot.database.read(ask_gate, target, override=override, reason=reason)
         await asyncio.to_thread(self.bot.releases.open, target)
-        by = named(interaction.user)
-        await change(
+        by = user_label(interaction.user)
+        await run_audited(
             interaction,
             promote,
             whose.id,
@@ -223,11 +223,11 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
     ) -> None:
         """Go back to the version that answered before."""
-        whose = await steered_personality(self.bot, interaction, personality)
+        whose = await administered_personality(self.bot, interaction, personality)
         champion = await self._champion(whose)
         await interaction.response.defer()
-        by = named(interaction.user)
-        after = await change(
+        by = user_label(interaction.user)
+        after = await run_audited(
             interaction,
             roll_back,
             whose.id,
@@ -250,7 +250,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
 
         def read(session: Session, personality: int) -> Lineage | None:
             found = version_named(session, personality, version)
-            return votes_behind(session, found.id) if found else None
+            return read_lineage(session, found.id) if found else None
 
         await interaction.response.defer(ephemeral=True)
         whose = await chosen_personality(self.bot, interaction, personality)
@@ -302,7 +302,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             await interaction.edit_original_response(content=f"Asking {names} … {done} of {of} answers")
 
         contestants = [Contestant(release.name, settings.chat.system_prompt, release) for release in releases]
-        comparisons = await compare(
+        comparisons = await compare_versions(
             self.bot.engine,
             contestants,
             await asyncio.to_thread(self._prompts, prompt),

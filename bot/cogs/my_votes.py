@@ -13,13 +13,13 @@ from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.text.attachments import answer_in_full, fit_lines
-from bot.text.lineage import MARKDOWN, PLAIN, describe_fate, fate_lines, plain_text
-from storage.insights.vote_outcomes import VoteFate, fate_of_all_votes, replies_on_message
+from bot.text.lineage import MARKDOWN, PLAIN, describe_outcome, outcome_lines, plain_text
+from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes_everywhere
 
 NOT_VOTED = "You have not voted on that answer."
 
 
-class Insight(commands.Cog):
+class MyVotes(commands.Cog):
     def __init__(self, bot: ReactuneBot) -> None:
         self.bot = bot
         self._menu = app_commands.ContextMenu(name="What became of my vote?", callback=self.fate_of_one)
@@ -34,25 +34,25 @@ class Insight(commands.Cog):
     async def myvotes(self, interaction: discord.Interaction) -> None:
         """See what became of your votes: waiting, trained on, and in which version."""
         await interaction.response.defer(ephemeral=True)
-        fates = await self.bot.database.read(self._fates, interaction.user.id)
-        text = plain_text(fate_lines(fates, PLAIN))
-        await answer_in_full(interaction, fate_lines(fates, MARKDOWN), text, "my-votes.txt")
+        outcomes = await self.bot.database.read(self._fates, interaction.user.id)
+        text = plain_text(outcome_lines(outcomes, PLAIN))
+        await answer_in_full(interaction, outcome_lines(outcomes, MARKDOWN), text, "my-votes.txt")
 
     async def fate_of_one(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Tell what became of the member's vote on an answer, or on those of an arena."""
         await interaction.response.defer(ephemeral=True)
-        fates = await self.bot.database.read(self._fates_on, interaction.user.id, message.id)
-        lines = [describe_fate(fate, MARKDOWN) for fate in fates] or [NOT_VOTED]
+        outcomes = await self.bot.database.read(self._fates_on, interaction.user.id, message.id)
+        lines = [describe_outcome(outcome, MARKDOWN) for outcome in outcomes] or [NOT_VOTED]
         await answer_privately(interaction, fit_lines(lines, "-# … and {left} more: `/myvotes`"))
 
-    def _fates_on(self, session: Session, user_id: int, message_id: int) -> list[VoteFate]:
+    def _fates_on(self, session: Session, user_id: int, message_id: int) -> list[VoteOutcome]:
         replies = replies_on_message(session, message_id)
         if not replies:
             raise UserFacingError(NOT_MINE)
         return self._fates(session, user_id, replies)
 
-    def _fates(self, session: Session, user_id: int, reply_ids: Collection[int] | None = None) -> list[VoteFate]:
-        return fate_of_all_votes(
+    def _fates(self, session: Session, user_id: int, reply_ids: Collection[int] | None = None) -> list[VoteOutcome]:
+        return vote_outcomes_everywhere(
             session,
             user_id,
             settings=self.bot.settings,
@@ -62,4 +62,4 @@ class Insight(commands.Cog):
 
 
 async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Insight(bot))
+    await bot.add_cog(MyVotes(bot))

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.app import ReactuneBot
 from bot.engine import EngineState, engine_state
-from bot.operations.alerts import describe_alert, describe_away, local_troubles, shared_troubles
+from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
 from bot.operations.health import Gateway, Health, disk_check, examine_health
 from bot.operations.http_pages import open_pages
 from bot.operations.metrics import measure
@@ -23,7 +23,7 @@ from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.insights.alert_facts import read_facts
-from storage.operations.alerts import EVERYBODY, Alert, Trouble, alerts_to_tell, has_changed, note_troubles
+from storage.operations.alerts import EVERYBODY, Alert, AlertKind, alerts_to_tell, has_changed, record_alerts
 from storage.operations.outbox import tell_waiting
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
@@ -113,19 +113,19 @@ class AlertWatch(commands.Cog):
     async def look(self) -> None:
         """Write down what troubles the bot now, and tell what is new; raises FAILURES where the database is away."""
         database = self.bot.database
-        shared = shared_troubles(await database.read(read_facts), utc_now())
+        shared = shared_alerts(await database.read(read_facts), utc_now())
         for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
             if await database.read(has_changed, scope, present):
-                await database.run(note_troubles, scope, present)
+                await database.run(record_alerts, scope, present)
         if await database.read(alerts_to_tell):
             # As in ReleaseWatch: what is marked as told must be told, also when the bot closes.
             await asyncio.shield(self.bot.spawn(tell_waiting(database, alerts_to_tell, self._tell), "tell alerts"))
 
-    async def _local(self) -> list[Trouble]:
+    async def _local(self) -> list[AlertKind]:
         settings = self.bot.settings
         disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
         engine = engine_state(self.bot.engine) if self.bot.loading.done() else EngineState()
-        return local_troubles(disk, engine, await self._unusable_champions())
+        return local_alerts(disk, engine, await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:
         """Return why champions cannot answer; asking for each notices it before a member does."""

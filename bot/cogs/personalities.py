@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
 from bot.errors import UserFacingError
-from bot.guards.access import is_admin, named, require_admin
-from bot.guards.audit import change, change_as, deed_of
+from bot.guards.access import is_admin, require_admin, user_label
+from bot.guards.audit import action_of, run_audited, run_audited_as
 from bot.guards.error_handler import Form, answer_privately
 from bot.personalities.card_form import (
     EXAMPLES_HELP,
@@ -29,12 +29,20 @@ from bot.personalities.card_form import (
 from bot.personalities.selection import offer, offer_personalities, places_of
 from bot.text.attachments import answer_in_full
 from bot.text.rounds import describe_import
-from bot.text.sanitize import show_safely, show_words
+from bot.text.sanitize import escape_inline, sanitize_markdown
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.enums import Scope
 from storage.models.personality_export import Provenance, read_provenance, zip_version
-from storage.models.personality_import import Imported, take_import
-from storage.personalities.bindings import MAX_STRENGTH, Binding, Place, bind, list_bindings, unbind, unbind_server
+from storage.models.personality_import import ImportedPersonality, import_personality_file
+from storage.personalities.bindings import (
+    MAX_STRENGTH,
+    Binding,
+    BindingPlace,
+    bind,
+    list_bindings,
+    unbind,
+    unbind_server,
+)
 from storage.personalities.cards import (
     MAX_CARD_BYTES,
     MAX_DESCRIPTION_CHARS,
@@ -97,7 +105,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
 
     @commands.Cog.listener()
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
-        await self.bot.database.run(unbind, Place(Scope.THREAD, payload.thread_id))
+        await self.bot.database.run(unbind, BindingPlace(Scope.THREAD, payload.thread_id))
 
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:
@@ -180,14 +188,14 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         """Take a card, or an adapter as a new version, into a personality of that name."""
         await interaction.response.defer(ephemeral=True)
         _require_importable(file)
-        by, guild_id = named(interaction.user), interaction.guild_id
+        by, guild_id = user_label(interaction.user), interaction.guild_id
         content, bot = await file.read(), self.bot
 
-        def take() -> Imported:
+        def take() -> ImportedPersonality:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / Path(file.filename).name
                 path.write_bytes(content)
-                return take_import(
+                return import_personality_file(
                     bot.database,
                     bot.adapters,
                     bot.base,
@@ -210,8 +218,8 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
         require_own(self.bot, interaction, whose)
-        await change(interaction, archive_personality, whose)
-        log.info("%s archived the personality %s", named(interaction.user), whose.name)
+        await run_audited(interaction, archive_personality, whose)
+        log.info("%s archived the personality %s", user_label(interaction.user), whose.name)
         await answer_privately(
             interaction, f"**{whose.name}** is archived. `/personality restore {whose.name}` brings it back."
         )
@@ -223,8 +231,8 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
         require_own(self.bot, interaction, whose)
-        await change(interaction, restore_personality, whose)
-        log.info("%s restored the personality %s", named(interaction.user), whose.name)
+        await run_audited(interaction, restore_personality, whose)
+        log.info("%s restored the personality %s", user_label(interaction.user), whose.name)
         await answer_privately(interaction, f"**{whose.name}** is back. {NEXT_STEP.format(name=whose.name)}")
 
     @restore.autocomplete("personality")
@@ -254,13 +262,13 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
         where = _place(interaction, place, server=server)
-        by, guild_id = named(interaction.user), interaction.guild_id or 0
+        by, guild_id = user_label(interaction.user), interaction.guild_id or 0
 
         def write(session: Session) -> str:
             before = bind(session, where, whose, guild_id=guild_id, strength=strength, by=by)
             return _who(session, before)
 
-        before = await change(interaction, write)
+        before = await run_audited(interaction, write)
         log.info("%s bound %s to %s %d at strength %g", by, whose.name, where.scope, where.id, strength)
         await answer_privately(
             interaction,
@@ -286,8 +294,8 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
                 )
             return read_personality(session, before.personality_id).name
 
-        before = await change(interaction, write)
-        log.info("%s unbound %s from %s %d", named(interaction.user), before, where.scope, where.id)
+        before = await run_audited(interaction, write)
+        log.info("%s unbound %s from %s %d", user_label(interaction.user), before, where.scope, where.id)
         await answer_privately(
             interaction,
             f"**{before}** is not bound {_mention(where)} any more; `/personality bind {before}` undoes it.",
@@ -296,13 +304,13 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     async def _named(self, interaction: discord.Interaction, name: str) -> Personality:
         return await self.bot.database.read(personality_named, name, interaction.guild_id)
 
-    async def _greet(self, personality: Personality, channel: object, where: Place) -> None:
+    async def _greet(self, personality: Personality, channel: object, where: BindingPlace) -> None:
         """Say the greeting in the channel or thread itself; nobody is greeted in a category or a whole server."""
         if not personality.card.greeting or where.scope not in (Scope.CHANNEL, Scope.THREAD):
             return
         if isinstance(channel, discord.abc.Messageable):
             try:
-                await channel.send(show_safely(personality.card.greeting, self.bot.settings.output))
+                await channel.send(sanitize_markdown(personality.card.greeting, self.bot.settings.output))
             except discord.HTTPException as error:
                 log.warning("%s could not greet: %s", personality.name, error)
 
@@ -345,7 +353,7 @@ class CardForm(Form):
         card = card_from_form(
             {key: field.value for key, field in self._inputs.items()}, before.card if before else Card()
         )
-        by, guild_id = named(interaction.user), interaction.guild_id
+        by, guild_id = user_label(interaction.user), interaction.guild_id
 
         def write(session: Session) -> str:
             if before is None:
@@ -353,7 +361,7 @@ class CardForm(Form):
                 return f"**{self._name}** is made. {NEXT_STEP.format(name=self._name)}"
             return _describe_change(before.name, changed=change_card(session, before, card, by=by))
 
-        outcome = await change_as(interaction, deed_of(interaction, self.action, self._name), write)
+        outcome = await run_audited_as(interaction, action_of(interaction, self.action, self._name), write)
         log.info("%s wrote the card of %s", by, self._name)
         await answer_privately(interaction, outcome)
 
@@ -376,7 +384,7 @@ def require_own(bot: ReactuneBot, interaction: discord.Interaction, personality:
 
     Its own it may; the operator's only where the bot serves no other server, which would find itself changed.
     """
-    if personality.guild_id is None and bot.door.serves_several():
+    if personality.guild_id is None and bot.access.serves_several_servers():
         raise UserFacingError(
             f"{personality.name} is the operator's and speaks in other servers too, so only its file changes it. "
             "`/personality export` and `import` under another name give this server a copy."
@@ -399,7 +407,7 @@ def _list_lines(session: Session, guild_id: int) -> list[str]:
         speaks = ", ".join(_where(binding) for binding in bound) or (
             "where nothing else is bound" if personality.is_default else "nowhere yet"
         )
-        about = f" · {show_words(personality.card.description)}" if personality.card.description else ""
+        about = f" · {escape_inline(personality.card.description)}" if personality.card.description else ""
         examples = count(len(personality.card.examples), "example")
         lines.append(f"**{personality.name}**{about} · {champion} answers · {examples} · speaks {speaks}")
     return lines
@@ -410,38 +418,38 @@ def _card_lines(session: Session, personality: Personality, guild_id: int) -> li
     champion = read_alias(session, personality.id).target
     bound = list_bindings(session, guild_id=guild_id, personality_id=personality.id)
     lines = [f"**{personality.name}** · {champion} answers"]
-    lines += [show_words(card.description)] if card.description else []
+    lines += [escape_inline(card.description)] if card.description else []
     lines += ["⚠️ It is archived."] if personality.archived_at else []
     lines.append(f"**Speaks:** {', '.join(map(_where, bound)) or 'nowhere that it is bound to'}")
-    lines.append(f"**System prompt:** {show_words(card.system_prompt) or 'that of the settings'}")
-    lines += [f"**Greeting:** {show_words(card.greeting)}"] if card.greeting else []
+    lines.append(f"**System prompt:** {escape_inline(card.system_prompt) or 'that of the settings'}")
+    lines += [f"**Greeting:** {escape_inline(card.greeting)}"] if card.greeting else []
     lines.append(f"**Sampling:** {format_sampling(card.sampling) or 'that of the settings'}")
     lines.append(f"**Examples:** {len(card.examples)}")
     lines += [
-        f"> {show_words(example.dialogue[0])}\n{show_words(example.dialogue[1])}"
+        f"> {escape_inline(example.dialogue[0])}\n{escape_inline(example.dialogue[1])}"
         for example in card.examples[:SHOWN_EXAMPLES]
     ]
     return lines
 
 
-def _place(interaction: discord.Interaction, place: Somewhere | None, *, server: bool) -> Place:
+def _place(interaction: discord.Interaction, place: Somewhere | None, *, server: bool) -> BindingPlace:
     """Return the place that a command names; raises UserFacingError on two at once."""
     if server and place is not None:
         raise UserFacingError("Choose one: a place, or the whole server.")
     if server:
-        return Place(Scope.SERVER, interaction.guild_id or 0)
+        return BindingPlace(Scope.SERVER, interaction.guild_id or 0)
     nested = places_of(place or interaction.channel)
     if not nested:
         raise UserFacingError("I cannot see this channel: let me view it, or name another place.")
     return nested[0]
 
 
-def _mention(place: Place) -> str:
+def _mention(place: BindingPlace) -> str:
     return "in the whole server" if place.scope is Scope.SERVER else f"in <#{place.id}>"
 
 
 def _where(binding: Binding) -> str:
-    return _mention(Place(binding.scope, binding.place_id)) + _at(binding.strength)
+    return _mention(BindingPlace(binding.scope, binding.place_id)) + _at(binding.strength)
 
 
 def _at(strength: float) -> str:

@@ -14,12 +14,12 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.app import ReactuneBot
-from bot.guards.access import AlwaysServed
-from bot.guards.error_handler import answer_privately, tell
+from bot.guards.access import AlwaysAllowed
+from bot.guards.error_handler import answer_privately, member_message
 from bot.privacy.export_files import pack
 from bot.privacy.texts import describe_deletion, describe_holdings, describe_training
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
-from storage.privacy.member_data import count_holdings, export_member
+from storage.privacy.member_data import export_member, summarize_member_data
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +92,10 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What i
     async def delete(self, interaction: discord.Interaction) -> None:
         """Delete everything that is kept of you; you are asked once more."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, CONFIRM, buttons(Act.DELETE, Act.KEEP))
+        await answer_privately(interaction, CONFIRM, buttons(PrivacyAction.DELETE, PrivacyAction.KEEP))
 
 
-class Act(StrEnum):
+class PrivacyAction(StrEnum):
     """What a button does for whoever presses it."""
 
     SHOW = "show"
@@ -105,14 +105,14 @@ class Act(StrEnum):
 
 
 LABELS = {
-    Act.SHOW: "What is kept",
-    Act.ALLOW: "Allow training",
-    Act.DELETE: "Delete everything",
-    Act.KEEP: "Keep it",
+    PrivacyAction.SHOW: "What is kept",
+    PrivacyAction.ALLOW: "Allow training",
+    PrivacyAction.DELETE: "Delete everything",
+    PrivacyAction.KEEP: "Keep it",
 }
 
 
-def buttons(*acts: Act) -> discord.ui.View:
+def buttons(*acts: PrivacyAction) -> discord.ui.View:
     view = discord.ui.View(timeout=None)
     for act in acts:
         view.add_item(PrivacyButton(act))
@@ -120,22 +120,22 @@ def buttons(*acts: Act) -> discord.ui.View:
 
 
 class PrivacyButton(
-    AlwaysServed,
+    AlwaysAllowed,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:privacy:(?P<act>show|allow|delete|keep)",
 ):
     """Works after a restart, and for any number of people: it concerns whoever presses it."""
 
-    def __init__(self, act: Act) -> None:
+    def __init__(self, act: PrivacyAction) -> None:
         self.act = act
-        style = discord.ButtonStyle.danger if act is Act.DELETE else discord.ButtonStyle.secondary
+        style = discord.ButtonStyle.danger if act is PrivacyAction.DELETE else discord.ButtonStyle.secondary
         super().__init__(discord.ui.Button(label=LABELS[act], style=style, custom_id=f"reactune:privacy:{act.value}"))
 
     @classmethod
     async def from_custom_id(
         cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
     ) -> PrivacyButton:
-        return cls(Act(match["act"]))
+        return cls(PrivacyAction(match["act"]))
 
     async def callback(self, interaction: discord.Interaction) -> None:
         bot = interaction.client
@@ -143,23 +143,27 @@ class PrivacyButton(
         try:
             await self._act(interaction, bot)
         except Exception as error:
-            await answer_privately(interaction, tell(error))
+            await answer_privately(interaction, member_message(error))
 
     async def _act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
         user_id = interaction.user.id
-        if self.act in (Act.SHOW, Act.ALLOW):
+        if self.act in (PrivacyAction.SHOW, PrivacyAction.ALLOW):
             await interaction.response.defer(ephemeral=True, thinking=True)
-            answer = describe_member if self.act is Act.SHOW else allow
+            answer = describe_member if self.act is PrivacyAction.SHOW else allow
             await answer_privately(interaction, await answer(bot, user_id))
             return
         await interaction.response.edit_message(content="One moment …", view=None)  # a second click finds no button
-        done = KEPT_ALL if self.act is Act.KEEP else describe_deletion(await bot.database.run(delete_member, user_id))
+        done = (
+            KEPT_ALL
+            if self.act is PrivacyAction.KEEP
+            else describe_deletion(await bot.database.run(delete_member, user_id))
+        )
         await interaction.edit_original_response(content=done)
 
 
 async def describe_member(bot: ReactuneBot, user_id: int) -> str:
     """Return what `/privacy show` says."""
-    holdings, privacy = await bot.database.read(count_holdings, user_id), bot.settings.privacy
+    holdings, privacy = await bot.database.read(summarize_member_data, user_id), bot.settings.privacy
     training = OUTSIDE_DISCORD if bot.fixed_basis else describe_training(holdings, privacy)
     return f"{describe_holdings(holdings, privacy)}\n{training}"
 

@@ -17,12 +17,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot
-from bot.guards.access import NotAnAdmin, Served, is_admin, named, require_admin
-from bot.guards.audit import change_as, deed_of, note_error
-from bot.guards.error_handler import Form, answer_privately, refuse, tell
-from bot.personalities.selection import may_steer
+from bot.guards.access import AccessChecked, NotAnAdmin, is_admin, require_admin, user_label
+from bot.guards.audit import action_of, record_error, run_audited_as
+from bot.guards.error_handler import Form, answer_privately, member_message, report_error
+from bot.personalities.selection import may_administer
 from bot.text.lineage import SIGNS
-from bot.text.sanitize import show_reason
+from bot.text.sanitize import sanitize_reason
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import message_links
 from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
@@ -58,7 +58,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Page:
+class ReviewPage:
     """The quarantine to decide on now, at a place from 1 among those that wait; `newest` is the id of the last."""
 
     shown: Shown
@@ -118,7 +118,7 @@ class VoteReview(commands.GroupCog, group_name="votes", group_description="Burst
         await interaction.response.defer(ephemeral=True)
         for personality_id in await known_personalities(interaction, self.bot):
             await asyncio.to_thread(hold_back_bursts, self.bot.database, personality_id, self.bot.settings.votes)
-        await show_page(interaction, self.bot)
+        await show_review_page(interaction, self.bot)
 
     @app_commands.command()
     async def history(self, interaction: discord.Interaction) -> None:
@@ -130,7 +130,9 @@ class VoteReview(commands.GroupCog, group_name="votes", group_description="Burst
         await answer_privately(interaction, text or NOTHING_DECIDED)
 
 
-async def show_page(interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = "") -> None:
+async def show_review_page(
+    interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = ""
+) -> None:
     """Put the next quarantine after the one with id `after` into the admin's message, below a note."""
     page = await bot.database.read(_read_page, await known_personalities(interaction, bot), after)
     text = describe_page(page) if page else NOTHING_WAITS
@@ -141,10 +143,10 @@ async def show_page(interaction: discord.Interaction, bot: ReactuneBot, *, after
 async def known_personalities(interaction: discord.Interaction, bot: ReactuneBot) -> list[int]:
     """Return the ids of the personalities whose votes an admin of this server decides about."""
     known = await bot.database.read(list_personalities, interaction.guild_id, archived=None)
-    return [personality.id for personality in known if may_steer(bot, interaction.user, personality)]
+    return [personality.id for personality in known if may_administer(bot, interaction.user, personality)]
 
 
-def _buttons(page: Page) -> discord.ui.View:
+def _buttons(page: ReviewPage) -> discord.ui.View:
     held = page.shown.quarantine
     view = discord.ui.View(timeout=None)
     view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, held.id, held.votes)))
@@ -159,13 +161,13 @@ def _buttons(page: Page) -> discord.ui.View:
 # Reading
 
 
-def _read_page(session: Session, personality_ids: Collection[int], after: int) -> Page | None:
+def _read_page(session: Session, personality_ids: Collection[int], after: int) -> ReviewPage | None:
     waiting = open_quarantines(session, personality_ids)
     if not waiting:
         return None
     index = next((i for i, quarantine in enumerate(waiting) if quarantine.id > after), 0)
     chosen = waiting[index]
-    return Page(
+    return ReviewPage(
         _show(session, chosen),
         voters_in(session, chosen),
         index + 1,
@@ -188,14 +190,14 @@ def _show(session: Session, quarantine: Quarantine) -> Shown:
 # In words
 
 
-def describe_page(page: Page) -> str:
+def describe_page(page: ReviewPage) -> str:
     """Return what happened, and what is known of those who voted."""
     held = page.shown.quarantine
     more = f" ({page.position} of {page.waiting} bursts that wait)" if page.waiting > 1 else ""
     gone = f" Taken back since: {held.votes - held.standing}." if held.standing < held.votes else ""
     rest = len(page.voters) - SHOWN_VOTERS
     lines = [
-        f"**{describe_votes(page.shown)}** by {_accounts(held)} {_span(held)}{more}",
+        f"**{describe_burst(page.shown)}** by {_accounts(held)} {_span(held)}{more}",
         f"They count for nothing until you decide.{gone} Who voted:",
         *(f"- {describe_voter(voter)}" for voter in page.voters[:SHOWN_VOTERS]),
         *([f"- and {rest} more"] if rest > 0 else []),
@@ -203,7 +205,7 @@ def describe_page(page: Page) -> str:
     return "\n".join(lines)
 
 
-def describe_votes(shown: Shown) -> str:
+def describe_burst(shown: Shown) -> str:
     """Return how many votes of which kind on what, with a link to an answer where there is one."""
     held, links = shown.quarantine, shown.links
     votes = f"{held.votes} {SIGNS[held.vote]} on"
@@ -226,8 +228,8 @@ def describe_decision(shown: Shown) -> str:
     held = shown.quarantine
     decided = "Counted" if held.status is QuarantineStatus.COUNTED else "Left out"
     when = f", <t:{int(held.decided_at.timestamp())}:f>" if held.decided_at else ""
-    why = f": {show_reason(held.reason)}" if held.reason else ""
-    return f"**{decided}:** {describe_votes(shown)} by {_accounts(held)} · {held.decided_by}{when}{why}"
+    why = f": {sanitize_reason(held.reason)}" if held.reason else ""
+    return f"**{decided}:** {describe_burst(shown)} by {_accounts(held)} · {held.decided_by}{when}{why}"
 
 
 def _accounts(held: Quarantine) -> str:
@@ -257,7 +259,7 @@ def _whole_lines(lines: Iterable[str], most_chars: int = MAX_MESSAGE_CHARS) -> s
 
 
 class DecisionButton(
-    Served,
+    AccessChecked,
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
     template=r"reactune:votes:(?P<status>counted|excluded):(?P<scope>one|all):(?P<id>\d+):(?P<votes>\d+)",
 ):
@@ -286,13 +288,15 @@ class DecisionButton(
         bot = interaction.client
         assert isinstance(bot, ReactuneBot)
         if not is_admin(interaction.user, bot.settings.discord):
-            await refuse(interaction, NotAnAdmin(), DecisionForm.action)
+            await report_error(interaction, NotAnAdmin(), DecisionForm.action)
             return
         await interaction.response.send_modal(DecisionForm(bot, self.choice))
 
 
 class NextButton(
-    Served, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:votes:after:(?P<id>\d+)"
+    AccessChecked,
+    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    template=r"reactune:votes:after:(?P<id>\d+)",
 ):
     """Leaves this one undecided, and shows the next."""
 
@@ -312,9 +316,9 @@ class NextButton(
         try:
             require_admin(interaction.user, bot.settings.discord)
             await interaction.response.defer()
-            await show_page(interaction, bot, after=self.quarantine_id)
+            await show_review_page(interaction, bot, after=self.quarantine_id)
         except Exception as error:
-            await refuse(interaction, error, "votes review")
+            await report_error(interaction, error, "votes review")
 
 
 class DecisionForm(Form):
@@ -336,13 +340,13 @@ class DecisionForm(Form):
         await interaction.response.defer()
         known = await known_personalities(interaction, self._bot)
         note = await self._decide(interaction, known)
-        await show_page(interaction, self._bot, after=self._choice.quarantine_id, note=note)
+        await show_review_page(interaction, self._bot, after=self._choice.quarantine_id, note=note)
 
     async def _decide(self, interaction: discord.Interaction, personality_ids: Collection[int]) -> str:
         """Return what came of it, in words; another admin may have been quicker."""
-        by, reason = named(interaction.user), " ".join(self.reason.value.split())
+        by, reason = user_label(interaction.user), " ".join(self.reason.value.split())
         which = f"{'all up to ' if self._choice.every else ''}burst {self._choice.quarantine_id}"
-        deed = replace(deed_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)
+        audited_action = replace(action_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)
 
         def decide(session: Session) -> list[Shown]:
             decided = decide_quarantines(
@@ -356,10 +360,10 @@ class DecisionForm(Form):
             return [_show(session, quarantine) for quarantine in decided]
 
         try:
-            decided = await change_as(interaction, deed, decide)
+            decided = await run_audited_as(interaction, audited_action, decide)
         except QuarantineConflict as error:
-            told = tell(error)
-            await note_error(interaction, deed, told, is_foreseen=True)
+            told = member_message(error)
+            await record_error(interaction, audited_action, told, is_foreseen=True)
             return told
         log.info("%s decided about quarantines: %s", by, self._choice)
         return _whole_lines((describe_decision(shown) for shown in decided), most_chars=NOTE_CHARS)

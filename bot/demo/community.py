@@ -42,7 +42,7 @@ class Answered:
     answers: tuple[str, ...]
 
 
-def read_answers(path: Path = ANSWERS) -> list[Answered]:
+def read_community_answers(path: Path = ANSWERS) -> list[Answered]:
     lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     return [Answered(line["message"], tuple(line["answers"])) for line in lines]
 

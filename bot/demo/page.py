@@ -22,10 +22,10 @@ from bot.app import ReactuneBot
 from bot.arenas.prompt_bank import bank_messages
 from bot.chat.answering import SEEDS, small_print
 from bot.chat.message_stream import lay_out
-from bot.demo.community import is_settled, read_answers, settle
+from bot.demo.community import is_settled, read_community_answers, settle
 from bot.demo.tastes import Taste
 from bot.engine import Engine, Finish, RenderedPrompt
-from bot.guards.error_handler import is_foreseen
+from bot.guards.error_handler import is_expected
 from bot.runner import stop_on_signals
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import FINISHED_WHOLE, Reply, recent_replies
@@ -113,7 +113,7 @@ class DemoBot(ReactuneBot):
 class DemoEnv(simcord.Env):  # type: ignore[misc]  # simcord is not followed by mypy
     def _record_error(self, error: BaseException) -> None:
         # The page calls an action failed, and locks, when the bot raised; a refusal in a sentence is an answer.
-        if not is_foreseen(error):
+        if not is_expected(error):
             super()._record_error(error)
 
 
@@ -190,7 +190,9 @@ async def _let_vote(bot: ReactuneBot, taste: Taste) -> None:
     if await bot.database.read(is_settled):
         return
     system_prompt = bot.settings.chat.system_prompt
-    answered = [(said, await bot.engine.render(bank_messages(system_prompt, said.message))) for said in read_answers()]
+    answered = [
+        (said, await bot.engine.render(bank_messages(system_prompt, said.message))) for said in read_community_answers()
+    ]
     await bot.database.run(settle, bot.personality_id, bot.base, answered, taste)
 
 
@@ -242,7 +244,7 @@ def _restore(settings: Settings, backend: Backend, world: World, advice: str) ->
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredDemo:
     id: int
     author_id: int
     content: str
@@ -251,21 +253,21 @@ class Restored:
 
 def _messages(
     replies: Iterable[Reply], versions: dict[int | None, str], bot_id: int, output: OutputSettings
-) -> list[Restored]:
+) -> list[RestoredDemo]:
     """Return every message behind the replies, in their order on Discord."""
-    found: dict[int, Restored] = {}
+    found: dict[int, RestoredDemo] = {}
     for reply in replies:
         asked = reply.source_message_id
         if asked is not None and asked not in found:
-            found[asked] = Restored(asked, reply.author_id, reply.messages[-1]["content"])
+            found[asked] = RestoredDemo(asked, reply.author_id, reply.messages[-1]["content"])
         prompt = RenderedPrompt(reply.prompt, (), reply.prompt_tokens, reply.dropped_turns, shortened=False)
         contents = lay_out(reply.answer, small_print(versions[reply.version_id], prompt, Finish.STOP), output)
         for id_, content in zip(reply.message_ids, contents, strict=False):
-            found[id_] = Restored(id_, bot_id, content, asked if id_ == reply.message_ids[0] else None)
+            found[id_] = RestoredDemo(id_, bot_id, content, asked if id_ == reply.message_ids[0] else None)
     return [found[id_] for id_ in sorted(found)]
 
 
-def _put(backend: Backend, channel_id: int, restored: Restored) -> None:
+def _put(backend: Backend, channel_id: int, restored: RestoredDemo) -> None:
     reference = {"message_id": str(restored.replies_to)} if restored.replies_to else None
     message = backend.prepare_message(
         channel_id, restored.author_id, restored.content[:MAX_MESSAGE_CHARS], reference=reference

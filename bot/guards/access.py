@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-ALWAYS_SERVED = frozenset({"privacy"})
+ALWAYS_ALLOWED = frozenset({"privacy"})
 """Commands for people's own data, which nobody may be refused."""
 MEMBERSHIP_S = 600.0
 """Seconds for which it is remembered whom Discord called a member of which server."""
@@ -29,7 +29,7 @@ NOTICE_PAUSE_S = 3_600.0
 MOST_REMEMBERED = 10_000
 
 
-class Refusal(StrEnum):
+class DenialReason(StrEnum):
     SERVER = "I do not serve this server: its operator has not named it yet."
     CHANNEL = "I do not serve this channel."
     ROLE = "I serve only members with certain roles here."
@@ -37,7 +37,7 @@ class Refusal(StrEnum):
 
 
 @dataclass(frozen=True)
-class Place:
+class Requester:
     """Where somebody acts in a server, and as whom; unknown roles are None, as with a reaction that is taken away."""
 
     server_id: int
@@ -47,18 +47,18 @@ class Place:
     is_admin: bool = False
 
 
-def refusal_in(place: Place, access: AccessSettings) -> Refusal | None:
+def denial_of(place: Requester, access: AccessSettings) -> DenialReason | None:
     """Return why somebody is not served in a server, or None."""
-    if not serves_server(place.server_id, access):
-        return Refusal.SERVER
+    if not allows_server(place.server_id, access):
+        return DenialReason.SERVER
     if access.channels and place.channel_ids.isdisjoint(access.channels):
-        return Refusal.CHANNEL
+        return DenialReason.CHANNEL
     if access.roles and not place.is_admin and place.role_ids is not None and place.role_ids.isdisjoint(access.roles):
-        return Refusal.ROLE
+        return DenialReason.ROLE
     return None
 
 
-def serves_server(server_id: int, access: AccessSettings) -> bool:
+def allows_server(server_id: int, access: AccessSettings) -> bool:
     return server_id in access.servers or EVERY_SERVER in access.servers
 
 
@@ -68,17 +68,17 @@ NO_SERVER = (
 )
 
 
-def how_to_serve(guilds: Iterable[discord.Guild], access: AccessSettings) -> list[str]:
+def how_to_allow(guilds: Iterable[discord.Guild], access: AccessSettings) -> list[str]:
     """Return a sentence for each server that is not served, with the line that lets it be."""
     return [
         f'The server "{guild.name}" ({guild.id}) is not served. To serve it, write '
         f"servers = {sorted({*access.servers, guild.id})} in the section [access] of config.toml and start again."
         for guild in guilds
-        if not serves_server(guild.id, access)
+        if not allows_server(guild.id, access)
     ]
 
 
-class Door:
+class AccessPolicy:
     """Asks who may come in; what Discord said about members is remembered for a while."""
 
     def __init__(self, bot: ReactuneBot) -> None:
@@ -88,11 +88,11 @@ class Door:
 
     async def refusal(
         self, user: discord.User | discord.Member, guild_id: int | None, channel: object
-    ) -> Refusal | None:
+    ) -> DenialReason | None:
         """Return why somebody who writes, presses or calls a command is not served, or None."""
         if guild_id is None:
-            return None if await self.may_write_directly(user.id) else Refusal.DIRECT
-        return refusal_in(self._place(user, guild_id, channel), self._access)
+            return None if await self.may_write_directly(user.id) else DenialReason.DIRECT
+        return denial_of(self._place(user, guild_id, channel), self._access)
 
     def may_react(self, payload: discord.RawReactionActionEvent) -> bool:
         """Return whether a reaction counts; in direct messages there is one only below an answer that was given."""
@@ -100,11 +100,11 @@ class Door:
             return self._access.direct_messages
         channel = self._bot.get_channel(payload.channel_id)
         place = self._place(payload.member, payload.guild_id, channel, payload.channel_id)
-        return refusal_in(place, self._access) is None
+        return denial_of(place, self._access) is None
 
-    def serves_several(self) -> bool:
+    def serves_several_servers(self) -> bool:
         """Return whether what one served server decides about something shared reaches another one."""
-        served = [guild for guild in self._bot.guilds if serves_server(guild.id, self._access)]
+        served = [guild for guild in self._bot.guilds if allows_server(guild.id, self._access)]
         return len(served) > 1 or not self._bot.own_shards.are_all
 
     def is_open(self, guild_id: int | None, channel_id: int) -> bool:
@@ -112,14 +112,14 @@ class Door:
         if guild_id is None:
             return self._access.direct_messages
         place = self._place(None, guild_id, self._bot.get_channel(channel_id), channel_id)
-        return refusal_in(place, self._access) is None
+        return denial_of(place, self._access) is None
 
-    async def admits(self, guild_id: int | None, user_id: int) -> bool:
+    async def has_allowed_role(self, guild_id: int | None, user_id: int) -> bool:
         """Return whether somebody whose reaction is found later has a role that is served."""
         guild = self._bot.get_guild(guild_id) if guild_id else None
         return guild is None or not self._access.roles or await self._is_served_in(guild, user_id)
 
-    def may_say_so(self, channel_id: int) -> bool:
+    def should_notify(self, channel_id: int) -> bool:
         """Return whether a refusal may be told in the channel now: once in an hour."""
         now_s = time.monotonic()
         if now_s - self._noticed.get(channel_id, -NOTICE_PAUSE_S) < NOTICE_PAUSE_S:
@@ -134,10 +134,10 @@ class Door:
 
     def _place(
         self, user: discord.User | discord.Member | None, guild_id: int, channel: object, channel_id: int = 0
-    ) -> Place:
+    ) -> Requester:
         around = (getattr(channel, name, None) for name in ("id", "parent_id", "category_id"))
         member = user if isinstance(user, discord.Member) else None
-        return Place(
+        return Requester(
             server_id=guild_id,
             channel_ids=frozenset(id_ for id_ in (channel_id, *around) if id_),
             role_ids=frozenset(role.id for role in member.roles) if member else None,
@@ -158,7 +158,7 @@ class Door:
         if EVERY_SERVER in self._access.servers and not self._access.roles:
             return True  # Discord delivers messages of those alone who share a server with the bot
         for guild in self._bot.guilds:
-            if serves_server(guild.id, self._access) and await self._is_served_in(guild, user_id):
+            if allows_server(guild.id, self._access) and await self._is_served_in(guild, user_id):
                 return True
         return False
 
@@ -180,24 +180,24 @@ def _forget_oldest(remembered: dict[int, tuple[float, bool]] | dict[int, float])
         del remembered[next(iter(remembered))]
 
 
-class Served:
+class AccessChecked:
     """Comes before DynamicItem: whoever presses is asked for at the door."""
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        return await lets_in(interaction)
+        return await check_access(interaction)
 
 
-class AlwaysServed:
+class AlwaysAllowed:
     """Comes before DynamicItem, for buttons about people's own data."""
 
     async def interaction_check(self, _interaction: discord.Interaction, /) -> bool:
         return True
 
 
-async def lets_in(interaction: discord.Interaction) -> bool:
+async def check_access(interaction: discord.Interaction) -> bool:
     """Return whether whoever acts is served; else tell them why not."""
     bot: ReactuneBot = interaction.client  # type: ignore[assignment]
-    refusal = await bot.door.refusal(interaction.user, interaction.guild_id, interaction.channel)
+    refusal = await bot.access.refusal(interaction.user, interaction.guild_id, interaction.channel)
     if refusal is not None and interaction.type is not discord.InteractionType.autocomplete:
         with contextlib.suppress(discord.HTTPException):
             await interaction.response.send_message(refusal.value, ephemeral=True)
@@ -227,6 +227,6 @@ def has_named_role(user: discord.User | discord.Member, settings: DiscordSetting
     return isinstance(user, discord.Member) and any(role.id in settings.admin_roles for role in user.roles)
 
 
-def named(user: discord.User | discord.Member) -> str:
+def user_label(user: discord.User | discord.Member) -> str:
     """Return what an admin is called in an audit trail."""
     return f"{user.name} ({user.id})"[:64]

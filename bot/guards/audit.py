@@ -11,10 +11,10 @@ from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.guards.access import named
+from bot.guards.access import user_label
 from bot.text.splitting import shorten
 from storage.database.enums import AuditOutcome
-from storage.operations.audit import Deed, audited, note_deed
+from storage.operations.audit import AuditedAction, audited, record_action
 
 if TYPE_CHECKING:
     from bot.app import ReactuneBot
@@ -40,14 +40,14 @@ def is_for_admins(command: AnyCommand) -> bool:
     return root.default_permissions is not None or command.qualified_name in ALSO_FOR_ADMINS
 
 
-def deed_of(interaction: discord.Interaction, action: str = "", subject: str = "") -> Deed:
+def action_of(interaction: discord.Interaction, action: str = "", subject: str = "") -> AuditedAction:
     """Return what somebody does: a command with its options, or the action that a button or form stands for."""
     command = interaction.command
     options = dict(iter(interaction.namespace)) if command is not None else {}
     reason = str(options.pop("reason", None) or "")
     given = ", ".join(f"{name}: {_value(value)}" for name, value in options.items() if value is not None)
-    return Deed(
-        actor=named(interaction.user),
+    return AuditedAction(
+        actor=user_label(interaction.user),
         actor_id=interaction.user.id,
         guild_id=interaction.guild_id,
         action=action or (command.qualified_name if command else "unknown"),
@@ -62,7 +62,7 @@ def _value(value: object) -> str:
     return str(id_) if (id_ := getattr(value, "id", None)) else shorten(" ".join(str(value).split()), VALUE_CHARS)
 
 
-async def change(
+async def run_audited(
     interaction: discord.Interaction,
     work: Callable[Concatenate[Session, P], T],
     /,
@@ -70,40 +70,50 @@ async def change(
     **kwargs: P.kwargs,
 ) -> T:
     """Run `work` like `Database.run`, with a line of the audit trail in its transaction."""
-    return await change_as(interaction, deed_of(interaction), work, *args, **kwargs)
+    return await run_audited_as(interaction, action_of(interaction), work, *args, **kwargs)
 
 
-async def change_as(
+async def run_audited_as(
     interaction: discord.Interaction,
-    deed: Deed,
+    audited_action: AuditedAction,
     work: Callable[Concatenate[Session, P], T],
     /,
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Like `change`, for a button or a form."""
+    """Like `run_audited`, for a button or a form."""
     bot: ReactuneBot = interaction.client  # type: ignore[assignment]
-    result = await bot.database.run(audited(deed, work), *args, **kwargs)
+    result = await bot.database.run(audited(audited_action, work), *args, **kwargs)
     interaction.extras[NOTED] = True
     return result
 
 
-async def note_done(interaction: discord.Interaction, deed: Deed) -> None:
+async def record_done(interaction: discord.Interaction, audited_action: AuditedAction) -> None:
     """Write down what was done, unless it is written down already."""
     if not interaction.extras.get(NOTED):
-        await _note(interaction, deed, AuditOutcome.DONE, "")
+        await _note(interaction, audited_action, AuditOutcome.DONE, "")
 
 
-async def note_error(interaction: discord.Interaction, deed: Deed, told: str, *, is_foreseen: bool) -> None:
+async def record_error(
+    interaction: discord.Interaction, audited_action: AuditedAction, told: str, *, is_foreseen: bool
+) -> None:
     """Write down why something was not done; an error after it was done changes nothing about that."""
     if not interaction.extras.get(NOTED):
-        await _note(interaction, deed, AuditOutcome.REFUSED if is_foreseen else AuditOutcome.FAILED, told)
+        await _note(interaction, audited_action, AuditOutcome.REFUSED if is_foreseen else AuditOutcome.FAILED, told)
 
 
-async def _note(interaction: discord.Interaction, deed: Deed, outcome: AuditOutcome, note: str) -> None:
+async def _note(
+    interaction: discord.Interaction, audited_action: AuditedAction, outcome: AuditOutcome, note: str
+) -> None:
     bot: ReactuneBot = interaction.client  # type: ignore[assignment]
     interaction.extras[NOTED] = True
     try:
-        await bot.database.run(note_deed, deed, outcome, note)
+        await bot.database.run(record_action, audited_action, outcome, note)
     except SQLAlchemyError as error:
-        log.error("The audit trail lacks a line (%s): %s by %s, %s", error, deed.action, deed.actor, outcome)
+        log.error(
+            "The audit trail lacks a line (%s): %s by %s, %s",
+            error,
+            audited_action.action,
+            audited_action.actor,
+            outcome,
+        )

@@ -10,13 +10,13 @@ import discord
 from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.chat.message_stream import is_passing
+from bot.chat.message_stream import is_temporary
 from bot.errors import UserFacingError
-from bot.guards.access import ALWAYS_SERVED, lets_in
-from bot.guards.audit import deed_of, is_for_admins, note_error
-from bot.guards.rate_limit import TooMany
+from bot.guards.access import ALWAYS_ALLOWED, check_access
+from bot.guards.audit import action_of, is_for_admins, record_error
+from bot.guards.rate_limit import RateLimited
 from bot.text.rounds import sentence
-from bot.text.sanitize import show_sentence
+from bot.text.sanitize import sanitize_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away
 from storage.errors import StorageError
@@ -37,15 +37,15 @@ NOT_MINE = "That message is not one of my answers."
 OUTDATED_CALLS = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
 
 
-def tell(error: BaseException) -> str:
+def member_message(error: BaseException) -> str:
     """Return what a member may read about the error; anything unforeseen is logged under a reference id."""
     cause = _cause(error)
     if isinstance(cause, OUTDATED_CALLS):
         return OUTDATED
     if isinstance(cause, app_commands.TransformerError):
         return NO_SUCH_VALUE
-    if is_foreseen(error):
-        return show_sentence(sentence(str(cause) or "you may not do this here"))
+    if is_expected(error):
+        return sanitize_sentence(sentence(str(cause) or "you may not do this here"))
     return _tell_trouble(cause) or _tell_defect(cause)
 
 
@@ -57,7 +57,7 @@ def _tell_trouble(cause: BaseException) -> str | None:
     if isinstance(cause, discord.NotFound) and cause.code == UNKNOWN_INTERACTION:
         log.error("Discord waited no longer for an answer to a command or button: this machine is too busy.")
         return TOO_LATE
-    if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_passing(cause):
+    if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_temporary(cause):
         log.error("Discord has trouble: %s.", cause)
         return DISCORD_TROUBLE
     return None
@@ -69,7 +69,7 @@ def _tell_defect(cause: BaseException) -> str:
     return f"Sorry, something went wrong. If it happens again, tell the operator this reference: `{reference}`."
 
 
-def is_foreseen(error: BaseException) -> bool:
+def is_expected(error: BaseException) -> bool:
     """Return whether the error is an answer to the member, such as a refusal, rather than a defect."""
     foreseen = (
         UserFacingError,
@@ -110,7 +110,7 @@ class Form(discord.ui.Modal):
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         begin_request()
-        if not await lets_in(interaction):
+        if not await check_access(interaction):
             return False
         self.require(interaction)
         return True
@@ -122,18 +122,18 @@ class Form(discord.ui.Modal):
         super().__init__(title=title, timeout=None)
 
     async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
-        await refuse(interaction, error, self.action)
+        await report_error(interaction, error, self.action)
 
 
-async def refuse(interaction: discord.Interaction, error: Exception, action: str) -> None:
+async def report_error(interaction: discord.Interaction, error: Exception, action: str) -> None:
     """Answer an error with a sentence; one of an admin's action is written down."""
-    told = tell(error)
+    told = member_message(error)
     await answer_privately(interaction, told)
     if action:
-        await note_error(interaction, deed_of(interaction, action), told, is_foreseen=is_foreseen(error))
+        await record_error(interaction, action_of(interaction, action), told, is_foreseen=is_expected(error))
 
 
-class GuardedTree(app_commands.CommandTree[discord.Client]):
+class AuditedCommandTree(app_commands.CommandTree[discord.Client]):
     """Asks for everybody who calls a command at the door, and translates errors."""
 
     async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
@@ -141,14 +141,14 @@ class GuardedTree(app_commands.CommandTree[discord.Client]):
         bot: ReactuneBot = interaction.client  # type: ignore[assignment]
         completes = interaction.type is discord.InteractionType.autocomplete
         name = interaction.data.get("name") if interaction.data else None
-        if name not in ALWAYS_SERVED and not await lets_in(interaction):
+        if name not in ALWAYS_ALLOWED and not await check_access(interaction):
             return False
         try:
             if not completes:
-                bot.patience.require(interaction.user.id, interaction.channel_id or 0, interaction.guild_id)
-        except TooMany as error:
-            if bot.patience.may_tell(interaction.user.id, interaction.channel_id or 0):
-                await answer_privately(interaction, tell(error))
+                bot.rate_limiter.require(interaction.user.id, interaction.channel_id or 0, interaction.guild_id)
+        except RateLimited as error:
+            if bot.rate_limiter.should_notify(interaction.user.id, interaction.channel_id or 0):
+                await answer_privately(interaction, member_message(error))
             return False
         return True
 
@@ -156,4 +156,4 @@ class GuardedTree(app_commands.CommandTree[discord.Client]):
         self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
     ) -> None:
         command = interaction.command
-        await refuse(interaction, error, command.qualified_name if command and is_for_admins(command) else "")
+        await report_error(interaction, error, command.qualified_name if command and is_for_admins(command) else "")

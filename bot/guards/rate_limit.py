@@ -16,13 +16,13 @@ TOLD_IN_CHANNEL = 5
 """Most refusals that one channel reads within that pause, whoever is refused."""
 
 
-class TooMany(UserFacingError):
+class RateLimited(UserFacingError):
     def __init__(self, wait_s: float) -> None:
         super().__init__(f"One moment, please: you can ask me again in {duration(wait_s)}.")
         self.wait_s = wait_s
 
 
-class Patience:
+class RateLimiter:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._windows = SlidingWindows()
@@ -36,7 +36,7 @@ class Patience:
         """Count an answer that is asked for; raises TooMany within chat.cooldown_s of the one before."""
         _refuse_early(self._windows.take(self._pause_of(member_id), time.monotonic()))
 
-    def may_tell(self, member_id: int, channel_id: int) -> bool:
+    def should_notify(self, member_id: int, channel_id: int) -> bool:
         """Return whether a refusal may be told now; telling each would be a flood of its own."""
         windows = [
             Window(("told", member_id), 1, TOLD_PAUSE_S),
@@ -51,7 +51,7 @@ class Patience:
 
 def _refuse_early(wait_s: float) -> None:
     if wait_s:
-        raise TooMany(wait_s)
+        raise RateLimited(wait_s)
 
 
 MINUTE_S, HOUR_S = 60.0, 3_600.0

@@ -36,7 +36,7 @@ from storage.knowledge.documents import (
 from storage.knowledge.search import Passage, Question, relevant, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.sentence_encoder import BATCH, BundledEncoder, Encoder
-from storage.privacy.marked_versions import hold_erasures
+from storage.privacy.marked_versions import lock_erasures
 from storage.settings.sections import KnowledgeSettings
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class Library:
         return differs
 
     def _refuse_deleted(self, session: Session, source: Source) -> None:
-        hold_erasures(session, shared=True)
+        lock_erasures(session, shared=True)
         if self._deletions.concern({*source.messages, *source.messages.values()}):
             raise UserFacingError(DELETED)
 
@@ -261,7 +261,7 @@ class Library:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-class Progress:
+class ReportIndexing:
     """Passes a report on, at most once in a while."""
 
     def __init__(self, say: Callable[[str], Awaitable[object]], pause_s: float) -> None:

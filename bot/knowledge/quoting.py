@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bot.chat.prompting import ChatMessage, sanitize
-from bot.text.sanitize import show_words
+from bot.text.sanitize import escape_inline
 from bot.text.splitting import shorten
 from storage.knowledge.search import Passage
 
@@ -54,6 +54,6 @@ def cite(sources: Sequence[tuple[str, str]]) -> str:
 
 def cite_one(title: str, link: str) -> str:
     """Return a title on one line as Markdown that links and does nothing else."""
-    shown = show_words(shorten(" ".join(title.split()), MAX_TITLE_CHARS))
+    shown = escape_inline(shorten(" ".join(title.split()), MAX_TITLE_CHARS))
     shown = shown.replace("[", "(").replace("]", ")")  # or the title could end its link and begin another
     return f"[{shown}](<{UNSAFE_IN_LINKS.sub('', link)}>)" if link else shown

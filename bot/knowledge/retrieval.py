@@ -15,7 +15,7 @@ NOTHING: ChatMessage = {"role": "user", "content": "."}
 
 
 @dataclass(frozen=True)
-class Informed:
+class PromptWithQuotes:
     """A prompt, and the passages that it quotes."""
 
     prompt: RenderedPrompt
@@ -26,9 +26,9 @@ class Informed:
         return tuple(Retrieved(quote.chunk_id, quote.document_id) for quote in self.quotes)
 
 
-async def render_informed(
+async def render_with_quotes(
     engine: Engine, messages: Sequence[ChatMessage], quotes: Sequence[Passage], budget_tokens: int
-) -> Informed:
+) -> PromptWithQuotes:
     """Render the messages with as many of the quotes, best first, as the budget and the window hold.
 
     Old messages make room for quotes, since a question about a fact needs the fact; the question itself never does.
@@ -41,8 +41,8 @@ async def render_informed(
         except ValueError:
             continue
         if not prompt.shortened:
-            return Informed(prompt, chosen)
-    return Informed(await engine.render(messages), ())
+            return PromptWithQuotes(prompt, chosen)
+    return PromptWithQuotes(await engine.render(messages), ())
 
 
 async def _affordable(engine: Engine, quotes: Sequence[Passage], budget_tokens: int) -> int:

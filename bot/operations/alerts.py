@@ -6,36 +6,36 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from bot.engine import EngineState
-from bot.operations.health import Check
+from bot.operations.health import HealthCheck
 from bot.text.rounds import sentence
-from storage.insights.alert_facts import EndedCanary, Facts, FailedRound
-from storage.operations.alerts import Alert, Trouble
+from storage.insights.alert_facts import AlertFacts, EndedCanary, FailedRound
+from storage.operations.alerts import Alert, AlertKind
 from storage.wording import count
 
 CANARY_NEWS_FOR = timedelta(days=1)
-TOKEN = Trouble(
+TOKEN = AlertKind(
     "token",
     "Discord did not accept the bot's token, so the bot was away",
     "if nobody reset it on purpose, reset it again (Discord developer portal, your application, Bot, Reset Token): "
     "it may have leaked",
 )
-DATABASE_AWAY = Trouble(
+DATABASE_AWAY = AlertKind(
     "database",
     "the database is away; votes wait in memory, and nothing is answered",
     "start it again, or see `reactune doctor` for what is wrong with it",
 )
 
 
-def shared_troubles(facts: Iterable[Facts], now: datetime) -> list[Trouble]:
+def shared_alerts(facts: Iterable[AlertFacts], now: datetime) -> list[AlertKind]:
     """Return what the database tells, the same for every bot on it."""
     return [trouble for personality in facts for trouble in _of(personality, now)]
 
 
-def _of(facts: Facts, now: datetime) -> Iterator[Trouble]:
+def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
     if facts.failed_round:
         yield _round(facts, facts.failed_round)
     if facts.held_votes:
-        yield Trouble(
+        yield AlertKind(
             f"votes:{facts.personality_id}",
             f"{count(facts.held_votes, 'vote')} of {facts.name} came in a burst and are held back",
             "look at them with `/votes review`, and count them or leave them out",
@@ -44,16 +44,16 @@ def _of(facts: Facts, now: datetime) -> Iterator[Trouble]:
         yield _canary(facts, facts.rolled_back)
 
 
-def _round(facts: Facts, failed: FailedRound) -> Trouble:
-    return Trouble(
+def _round(facts: AlertFacts, failed: FailedRound) -> AlertKind:
+    return AlertKind(
         f"round:{facts.personality_id}",
         f"round {failed.round_id} of {facts.name} is {failed.status}: {failed.reason}",
         "mend what it names, then ask for another one with `/model train`; the trainer's log has the details",
     )
 
 
-def _canary(facts: Facts, canary: EndedCanary) -> Trouble:
-    return Trouble(
+def _canary(facts: AlertFacts, canary: EndedCanary) -> AlertKind:
+    return AlertKind(
         f"canary:{canary.canary_id}",
         f"the canary of {canary.challenger} of {facts.name} was rolled back: {canary.reason}",
         f"see what members disliked with `/model lineage {canary.challenger}` before the next round",
@@ -61,12 +61,12 @@ def _canary(facts: Facts, canary: EndedCanary) -> Trouble:
     )
 
 
-def local_troubles(disk: Check, engine: EngineState, champions: Iterable[str]) -> list[Trouble]:
+def local_alerts(disk: HealthCheck, engine: EngineState, champions: Iterable[str]) -> list[AlertKind]:
     """Return what troubles this bot alone; `champions` are sentences on versions whose files cannot be used."""
     found = []
     if not disk.is_well:
         found.append(
-            Trouble(
+            AlertKind(
                 "disk",
                 f"the disk of the data folder is almost full: {disk.says}",
                 "make room, or set data.directory to another disk; votes and rounds stop when it is full",
@@ -74,18 +74,18 @@ def local_troubles(disk: Check, engine: EngineState, champions: Iterable[str]) -
         )
     if engine.trouble:
         words = f"the model cannot answer: {engine.trouble}"
-        found.append(Trouble("engine", words, "see `reactune doctor` and the bot's log"))
+        found.append(AlertKind("engine", words, "see `reactune doctor` and the bot's log"))
     if engine.lacks:
         words = f"servers that answer members are away: {engine.lacks}"
         found.append(
-            Trouble(
+            AlertKind(
                 "servers", words, "start them again, or take them out of remote.servers; the others answer meanwhile"
             )
         )
     problems = list(champions)
     if problems:
         found.append(
-            Trouble(
+            AlertKind(
                 "adapters",
                 f"files of versions cannot be used: {'; '.join(problems)}",
                 "bring back the folder or store of adapters, or restore a backup; an older version or the base answers",

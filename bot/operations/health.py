@@ -30,7 +30,7 @@ class Gateway:
 
 
 @dataclass(frozen=True)
-class Check:
+class HealthCheck:
     name: str
     is_well: bool
     says: str
@@ -40,7 +40,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Health:
-    checks: tuple[Check, ...]
+    checks: tuple[HealthCheck, ...]
 
     @property
     def is_ready(self) -> bool:
@@ -63,24 +63,26 @@ async def examine_health(bot: ReactuneBot, gateway: Gateway) -> Health:
     disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
     return Health(
         (
-            Check("gateway", gateway.is_connected, "connected" if gateway.is_connected else "not connected to Discord"),
-            Check("engine", not trouble, trouble or "ready"),
+            HealthCheck(
+                "gateway", gateway.is_connected, "connected" if gateway.is_connected else "not connected to Discord"
+            ),
+            HealthCheck("engine", not trouble, trouble or "ready"),
             *await _database(bot),
             disk,
         )
     )
 
 
-async def _database(bot: ReactuneBot) -> tuple[Check, ...]:
+async def _database(bot: ReactuneBot) -> tuple[HealthCheck, ...]:
     try:
         async with asyncio.timeout(DATABASE_PATIENCE_S):
             has_trainer = await bot.database.read(_look)
     except TimeoutError:
-        return (Check("database", False, f"no answer within {DATABASE_PATIENCE_S:g} s"),)
+        return (HealthCheck("database", False, f"no answer within {DATABASE_PATIENCE_S:g} s"),)
     except SQLAlchemyError as error:
-        return (Check("database", False, f"away ({type(error).__name__})"),)
+        return (HealthCheck("database", False, f"away ({type(error).__name__})"),)
     trainer = "runs" if has_trainer else "no sign of life: `reactune trainer` starts one"
-    return Check("database", True, "answers"), Check("trainer", has_trainer, trainer, needed=False)
+    return HealthCheck("database", True, "answers"), HealthCheck("trainer", has_trainer, trainer, needed=False)
 
 
 def _look(session: Session) -> bool:
@@ -88,7 +90,7 @@ def _look(session: Session) -> bool:
     return is_alive(session, TRAINER)
 
 
-def disk_check(directory: Path, min_free_gb: float) -> Check:
+def disk_check(directory: Path, min_free_gb: float) -> HealthCheck:
     """Say how much room there is where adapters and an SQLite database grow."""
     free_gb = shutil.disk_usage(directory).free / GB
-    return Check("disk", free_gb >= min_free_gb, f"{free_gb:.1f} GB free", needed=False)
+    return HealthCheck("disk", free_gb >= min_free_gb, f"{free_gb:.1f} GB free", needed=False)

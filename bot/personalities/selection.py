@@ -10,7 +10,7 @@ from discord import app_commands
 from bot.errors import UserFacingError
 from bot.guards.access import has_named_role, is_admin
 from storage.database.enums import Scope
-from storage.personalities.bindings import Place, Voice, voice_at
+from storage.personalities.bindings import ActivePersonality, BindingPlace, active_personality_at
 from storage.personalities.personalities import Personality, list_personalities, personality_named
 
 if TYPE_CHECKING:
@@ -20,32 +20,32 @@ CHOICES = 25  # Discord's limit
 WHOSE = "Whose; without it, of the personality that speaks here"
 
 
-def places_of(channel: object) -> list[Place]:
+def places_of(channel: object) -> list[BindingPlace]:
     """Return the nested places of a channel that personalities are bound to, the most specific first.
 
     Direct messages are none, and of a channel that the bot cannot see nothing is known.
     """
     if isinstance(channel, discord.Thread):
         return [
-            Place(Scope.THREAD, channel.id),
-            Place(Scope.CHANNEL, channel.parent_id),
+            BindingPlace(Scope.THREAD, channel.id),
+            BindingPlace(Scope.CHANNEL, channel.parent_id),
             *_around(channel.parent or channel),
         ]
     if isinstance(channel, discord.abc.GuildChannel):
         own = Scope.CATEGORY if isinstance(channel, discord.CategoryChannel) else Scope.CHANNEL
-        return [Place(own, channel.id), *_around(channel)]
+        return [BindingPlace(own, channel.id), *_around(channel)]
     return []
 
 
-def _around(channel: discord.abc.GuildChannel | discord.Thread) -> list[Place]:
+def _around(channel: discord.abc.GuildChannel | discord.Thread) -> list[BindingPlace]:
     category_id = channel.category_id if isinstance(channel, discord.abc.GuildChannel) else None
-    category = [Place(Scope.CATEGORY, category_id)] if category_id else []
-    return [*category, Place(Scope.SERVER, channel.guild.id)]
+    category = [BindingPlace(Scope.CATEGORY, category_id)] if category_id else []
+    return [*category, BindingPlace(Scope.SERVER, channel.guild.id)]
 
 
-async def voice_in(bot: ReactuneBot, channel: object) -> Voice:
+async def active_personality(bot: ReactuneBot, channel: object) -> ActivePersonality:
     """Return who speaks in the channel now."""
-    return await bot.database.read(voice_at, places_of(channel))
+    return await bot.database.read(active_personality_at, places_of(channel))
 
 
 async def chosen_personality(bot: ReactuneBot, interaction: discord.Interaction, name: str | None) -> Personality:
@@ -54,14 +54,14 @@ async def chosen_personality(bot: ReactuneBot, interaction: discord.Interaction,
     Raises PersonalityNotFound on a name that the server does not know.
     """
     if name is None:
-        return (await voice_in(bot, interaction.channel)).personality
+        return (await active_personality(bot, interaction.channel)).personality
     return await bot.database.read(personality_named, name, interaction.guild_id)
 
 
-async def steered_personality(bot: ReactuneBot, interaction: discord.Interaction, name: str | None) -> Personality:
+async def administered_personality(bot: ReactuneBot, interaction: discord.Interaction, name: str | None) -> Personality:
     """Return `chosen_personality`; raises UserFacingError unless the admin may decide which version of it answers."""
     whose = await chosen_personality(bot, interaction, name)
-    if not may_steer(bot, interaction.user, whose):
+    if not may_administer(bot, interaction.user, whose):
         raise UserFacingError(
             f"{whose.name} answers in other servers too, so Manage Server here is not enough: it needs a role that the "
             "operator named in discord.admin_roles, or `reactune model` on the command line."
@@ -69,9 +69,9 @@ async def steered_personality(bot: ReactuneBot, interaction: discord.Interaction
     return whose
 
 
-def may_steer(bot: ReactuneBot, user: discord.User | discord.Member, whose: Personality) -> bool:
+def may_administer(bot: ReactuneBot, user: discord.User | discord.Member, whose: Personality) -> bool:
     """Return whether an admin's decision concerns their own server alone, or the operator named them."""
-    shared = whose.guild_id is None and bot.door.serves_several()
+    shared = whose.guild_id is None and bot.access.serves_several_servers()
     return not shared or has_named_role(user, bot.settings.discord)
 
 

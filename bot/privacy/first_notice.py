@@ -7,7 +7,7 @@ import logging
 import discord
 
 from bot.app import ReactuneBot
-from bot.cogs.privacy import Act, buttons
+from bot.cogs.privacy import PrivacyAction, buttons
 from bot.privacy.texts import first_notice
 from storage.members.memberships import greet, take_back_greeting
 
@@ -20,7 +20,7 @@ async def greet_once(bot: ReactuneBot, message: discord.Message) -> None:
     if bot.fixed_basis is not None or not await bot.database.run(greet, member):
         return
     privacy = bot.settings.privacy
-    acts = (Act.SHOW, Act.ALLOW) if privacy.discord_training_permission else (Act.SHOW,)
+    acts = (PrivacyAction.SHOW, PrivacyAction.ALLOW) if privacy.discord_training_permission else (PrivacyAction.SHOW,)
     try:
         await message.channel.send(first_notice(privacy), view=buttons(*acts), silent=True)
     except discord.HTTPException as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storage.privacy.consent import Deletion, describe_bases
-from storage.privacy.member_data import Holdings
+from storage.privacy.member_data import MemberDataSummary
 from storage.privacy.report import PrivacyReport
 from storage.settings.sections import PrivacySettings
 from storage.wording import count, tenths
@@ -15,7 +15,7 @@ HOW_TO = (
 )
 
 
-def describe_holdings(holdings: Holdings, settings: PrivacySettings) -> str:
+def describe_holdings(holdings: MemberDataSummary, settings: PrivacySettings) -> str:
     """Return what is kept of a member in numbers, since when, and how long."""
     named = {
         "answer with your words": holdings.answers,
@@ -48,7 +48,7 @@ def describe_retention(settings: PrivacySettings) -> str:
     return f"Answers that no version was trained on go after {days}, and what is left of you {days} after you leave."
 
 
-def describe_training(holdings: Holdings, settings: PrivacySettings) -> str:
+def describe_training(holdings: MemberDataSummary, settings: PrivacySettings) -> str:
     """Say what may be trained on, and why."""
     since = holdings.consents_since
     choice = (

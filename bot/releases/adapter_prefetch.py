@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 LOOK_INTERVAL_S = 30.0
 
 
-class AdaptersAtHand:
+class AdapterPrefetch:
     def __init__(self, store: AdapterStore, database: Database, repeat: Repeat) -> None:
         """Fetch what is missing, now and as aliases move, until `close`."""
         self._store = store

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bot.background.periodic import Repeat
 from bot.engine import Engine
-from bot.releases.resolver import Releases
+from bot.releases.resolver import ReleaseResolver
 from storage.database.database import Database
 from storage.database.tables import VersionRow
 from storage.errors import AdapterError
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 LOOK_INTERVAL_S = 3.0
 
 
-class Warming:
-    def __init__(self, engine: Engine, releases: Releases, database: Database, repeat: Repeat) -> None:
+class VersionPreloader:
+    def __init__(self, engine: Engine, releases: ReleaseResolver, database: Database, repeat: Repeat) -> None:
         """Look for new versions from now on, until `close`."""
         self._engine = engine
         self._releases = releases

@@ -52,7 +52,7 @@ def open_release(
     return Release(version, AdapterRef(digest=version.digest, path=path, strength=strength))
 
 
-class Releases:
+class ReleaseResolver:
     """Reads the aliases anew for every answer, so that a move takes effect with the next one."""
 
     def __init__(self, database: Database, store: AdapterStore, base: BaseModel) -> None:

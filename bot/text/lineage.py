@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bot.text.sanitize import show_words
+from bot.text.sanitize import escape_inline
 from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.lineage import (
-    AnswerBehind,
-    CorrectionBehind,
     Lineage,
-    PairBehind,
-    RoundBehind,
-    VoteBehind,
-    VoterBehind,
+    SourceAnswer,
+    SourceCorrection,
+    SourcePair,
+    SourceRound,
+    SourceVote,
+    SourceVoter,
 )
-from storage.insights.vote_outcomes import Fate, Role, VoteFate, VoteUse
+from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Tally, Vote
@@ -30,13 +30,13 @@ SIGNS = {Vote.UP: "👍", Vote.DOWN: "👎", None: "▫️"}
 NO_LINEAGE = "**base** is the base model without an adapter: no votes made it."
 
 FATES = {
-    Fate.WITHDRAWN: "withdrawn",
-    Fate.WEIGHTLESS: "does not count, as the account or the membership here was too new",
-    Fate.QUARANTINED: "held back with a burst of similar votes, until an admin looks at them",
-    Fate.EXCLUDED: "does not count: it was part of a burst of similar votes that an admin excluded",
-    Fate.ABOUT_FACTS: "a wrong fact, which goes to the admins as a gap in knowledge and is not trained on",
-    Fate.WAITING: "waits for a round that has a pair for it",
-    Fate.NOT_TRAINABLE: "counted in statistics, but not trained on",
+    VoteStatus.WITHDRAWN: "withdrawn",
+    VoteStatus.WEIGHTLESS: "does not count, as the account or the membership here was too new",
+    VoteStatus.QUARANTINED: "held back with a burst of similar votes, until an admin looks at them",
+    VoteStatus.EXCLUDED: "does not count: it was part of a burst of similar votes that an admin excluded",
+    VoteStatus.ABOUT_FACTS: "a wrong fact, which goes to the admins as a gap in knowledge and is not trained on",
+    VoteStatus.WAITING: "waits for a round that has a pair for it",
+    VoteStatus.NOT_TRAINABLE: "counted in statistics, but not trained on",
 }
 OBSTACLES = {
     Obstacle.LIVE_CHAT_CLOSED: "live chat is not trained on here, as Discord forbids it without permission",
@@ -69,7 +69,7 @@ class Style:
     quote: Callable[[str], str]
 
 
-MARKDOWN = Style(lambda text, url: f"[{text}](<{url}>)" if url else text, show_words)
+MARKDOWN = Style(lambda text, url: f"[{text}](<{url}>)" if url else text, escape_inline)
 """For messages on Discord; the brackets keep it from showing previews."""
 PLAIN = Style(lambda text, url: f"{text} {url}" if url else text, str)
 """For files and terminals."""
@@ -107,7 +107,7 @@ def lineage_lines(lineage: Lineage, named: Names, style: Style) -> list[str]:
     return lines
 
 
-def _round_lines(round_: RoundBehind, named: Names, style: Style) -> Iterable[str]:
+def _round_lines(round_: SourceRound, named: Names, style: Style) -> Iterable[str]:
     splits = Counter(pair.split for pair in round_.pairs)
     sources = Counter(pair.source for pair in round_.pairs)
     notes = [f"{number} from {SOURCE_WORDS[source]}" for source, number in sources.most_common()]
@@ -128,7 +128,7 @@ def _round_lines(round_: RoundBehind, named: Names, style: Style) -> Iterable[st
         yield f"{position}. {_pair(pair, named, style)}"
 
 
-def _voter(voter: VoterBehind, named: Names) -> str:
+def _voter(voter: SourceVoter, named: Names) -> str:
     words = [named(voter.user_id), f"👍 {voter.votes.up} 👎 {voter.votes.down}"]
     if voter.corrections:
         words.append(count(voter.corrections, "suggestion"))
@@ -137,7 +137,7 @@ def _voter(voter: VoterBehind, named: Names) -> str:
     return " ".join(words[:2]) + "".join(f", {word}" for word in words[2:])
 
 
-def _pair(pair: PairBehind, named: Names, style: Style) -> str:
+def _pair(pair: SourcePair, named: Names, style: Style) -> str:
     chosen = pair.correction or pair.chosen
     notes = [f"from {SOURCE_WORDS[pair.source]}", f"weight {pair.weight:.2f}", pair.split.value]
     if pair.replayed:
@@ -148,10 +148,10 @@ def _pair(pair: PairBehind, named: Names, style: Style) -> str:
     return f"{sides} · {', '.join(notes)}"
 
 
-def _side(side: AnswerBehind | CorrectionBehind | None, named: Names, style: Style) -> str:
+def _side(side: SourceAnswer | SourceCorrection | None, named: Names, style: Style) -> str:
     if side is None:
         return "(deleted)"
-    if isinstance(side, CorrectionBehind):
+    if isinstance(side, SourceCorrection):
         return f"a suggestion of {named(side.author_id)}"
     votes = [
         f"{SIGNS[said]} {', '.join(_voted(vote, named) for vote in of_kind)}"
@@ -161,38 +161,38 @@ def _side(side: AnswerBehind | CorrectionBehind | None, named: Names, style: Sty
     return style.link(f"answer {side.reply_id}", side.link) + (f" ({' '.join(votes)})" if votes else "")
 
 
-def _voted(vote: VoteBehind, named: Names) -> str:
+def _voted(vote: SourceVote, named: Names) -> str:
     note = " (held back)" if vote.held_back else "" if vote.stands else " (changed since)"
     return named(vote.user_id) + note
 
 
-def fate_lines(fates: Sequence[VoteFate], style: Style, who: str = "You") -> list[str]:
+def outcome_lines(outcomes: Sequence[VoteOutcome], style: Style, who: str = "You") -> list[str]:
     """Return a summary in numbers, then a line for each vote."""
-    if not fates:
+    if not outcomes:
         return [f"{who} voted on no answer so far."]
-    counts = Counter(fate.fate for fate in fates)
-    summary = ", ".join(f"{counts[fate]} {fate.value}" for fate in Fate if counts[fate])
+    counts = Counter(outcome.outcome for outcome in outcomes)
+    summary = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in VoteStatus if counts[outcome])
     return [
-        f"{who} voted on {count(len(fates), 'answer')}: {summary}.",
-        *(describe_fate(fate, style) for fate in fates),
+        f"{who} voted on {count(len(outcomes), 'answer')}: {summary}.",
+        *(describe_outcome(outcome, style) for outcome in outcomes),
     ]
 
 
-def describe_fate(fate: VoteFate, style: Style) -> str:
-    excerpt = " ".join(fate.answer.split())
+def describe_outcome(outcome: VoteOutcome, style: Style) -> str:
+    excerpt = " ".join(outcome.answer.split())
     excerpt = excerpt[:EXCERPT_CHARS].rstrip() + ("…" if len(excerpt) > EXCERPT_CHARS else "")
-    where = style.link(f"{fate.voted_at:%Y-%m-%d}", fate.link)
-    whose = "" if fate.personality == DEFAULT_PERSONALITY else f"{fate.personality}: "
-    return f"{SIGNS[fate.vote]} {where} {whose}“{style.quote(excerpt)}”: {'; '.join(_parts(fate))}"
+    where = style.link(f"{outcome.voted_at:%Y-%m-%d}", outcome.link)
+    whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
+    return f"{SIGNS[outcome.vote]} {where} {whose}“{style.quote(excerpt)}”: {'; '.join(_parts(outcome))}"
 
 
-def _parts(fate: VoteFate) -> list[str]:
-    parts = [FATES[fate.fate]] if fate.fate in FATES else []
-    if fate.fate is Fate.NOT_TRAINABLE and fate.obstacle is not None:
-        parts = [f"{parts[0]}: {OBSTACLES[fate.obstacle]}"]
-    if 0 < fate.weight < 1 and fate.vote is not None:
-        parts.append(f"counts as {fate.weight:.0%} of a vote, as the account or the membership here was new")
-    return parts + [_use(use) for use in fate.uses]
+def _parts(outcome: VoteOutcome) -> list[str]:
+    parts = [FATES[outcome.outcome]] if outcome.outcome in FATES else []
+    if outcome.outcome is VoteStatus.NOT_TRAINABLE and outcome.obstacle is not None:
+        parts = [f"{parts[0]}: {OBSTACLES[outcome.obstacle]}"]
+    if 0 < outcome.weight < 1 and outcome.vote is not None:
+        parts.append(f"counts as {outcome.weight:.0%} of a vote, as the account or the membership here was new")
+    return parts + [_use(use) for use in outcome.uses]
 
 
 def _use(use: VoteUse) -> str:
@@ -209,10 +209,10 @@ def _use(use: VoteUse) -> str:
 
 
 def _role(use: VoteUse) -> str:
-    if use.role is Role.REJECTED and use.source in (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE):
+    if use.role is PairRole.REJECTED and use.source in (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE):
         return f"a suggested answer was preferred to it in round {use.round_id}"
     liked = use.vote is Vote.UP
-    against = "" if liked is (use.role is Role.CHOSEN) else ", against your vote"
+    against = "" if liked is (use.role is PairRole.CHOSEN) else ", against your vote"
     return f"{use.role.value} in round {use.round_id}{against}"
 
 

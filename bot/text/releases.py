@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bot.text.rounds import VERDICTS, describe_metrics, sentence
-from bot.text.sanitize import show_reason
+from bot.text.sanitize import sanitize_reason
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.enums import SOURCE_WORDS, CanaryStatus
-from storage.releases.announcements import CanaryStory, MoveStory
+from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.canaries import Canary, Reading, Trial
 from storage.releases.versions import name_of
 from storage.wording import count, tenths
@@ -30,7 +30,7 @@ def describe_canary(reading: Reading, now: datetime) -> str:
     canary, comparison = reading.canary, reading.comparison
     challenger, champion = reading.challenger.name, name_of(reading.champion)
     left = max(0, canary.max_votes - reading.tried.votes)
-    why = show_reason(canary.start_reason)
+    why = sanitize_reason(canary.start_reason)
     lines = [
         f"**Canary:** {challenger} answers {canary.share:.0%} of conversations, {champion} the others, "
         f"for {_duration(now - canary.started_at)} (started by {canary.started_by}: {why})",
@@ -76,18 +76,20 @@ def describe_last_canary(canary: Canary | None, challenger: str) -> str:
     """Return that none is running, and how the last one ended."""
     if canary is None:
         return NO_CANARY
-    return f"{NO_CANARY}\nThe last one, of {challenger}, {CANARY_ENDS[canary.status]}: {show_reason(canary.reason)}."
+    return (
+        f"{NO_CANARY}\nThe last one, of {challenger}, {CANARY_ENDS[canary.status]}: {sanitize_reason(canary.reason)}."
+    )
 
 
-def describe_news(story: MoveStory | CanaryStory) -> str:
+def describe_announcement(story: PromotionAnnouncement | CanaryAnnouncement) -> str:
     """Return what members are told."""
-    text = _canary_news(story) if isinstance(story, CanaryStory) else _move_news(story)
+    text = _canary_news(story) if isinstance(story, CanaryAnnouncement) else _move_news(story)
     return text[:MAX_MESSAGE_CHARS]
 
 
-def _canary_news(story: CanaryStory) -> str:
+def _canary_news(story: CanaryAnnouncement) -> str:
     challenger, canary = name_of(story.challenger), story.canary
-    text = f"🐤 The canary of **{challenger}** {CANARY_ENDS[canary.status]}: {show_reason(canary.reason)}."
+    text = f"🐤 The canary of **{challenger}** {CANARY_ENDS[canary.status]}: {sanitize_reason(canary.reason)}."
     if canary.status is not CanaryStatus.STOPPED:
         text += f" {name_of(story.champion)} answers everywhere."
     if canary.status is CanaryStatus.INCONCLUSIVE:
@@ -95,7 +97,7 @@ def _canary_news(story: CanaryStory) -> str:
     return text
 
 
-def _move_news(story: MoveStory) -> str:
+def _move_news(story: PromotionAnnouncement) -> str:
     after, before = name_of(story.after), name_of(story.before)
     if story.is_return:
         undo = f"`/model promote {before}` brings {before} back."
@@ -109,11 +111,11 @@ def _move_news(story: MoveStory) -> str:
     return "\n".join(lines)
 
 
-def _why(story: MoveStory) -> str:
-    return sentence(f"By {story.move.moved_by}: {show_reason(story.move.reason)}")
+def _why(story: PromotionAnnouncement) -> str:
+    return sentence(f"By {story.move.moved_by}: {sanitize_reason(story.move.reason)}")
 
 
-def _learned(story: MoveStory) -> str:
+def _learned(story: PromotionAnnouncement) -> str:
     pairs = _by_source(story.pairs)
     learned = f"{count(story.rounds, 'round')}" + (f" with {pairs}" if pairs else "")
     return f"**Since then:** {learned}, {count(story.votes, 'vote')}"
@@ -124,7 +126,7 @@ def _by_source(pairs: Mapping[str, int]) -> str:
     return f"{count(sum(pairs.values()), 'pair')} ({sources})" if sources else ""
 
 
-def _override(story: MoveStory) -> str:
+def _override(story: PromotionAnnouncement) -> str:
     if not (story.move.overrides_gate and story.after):
         return ""
     checks = "; ".join(story.failed_checks)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bot.text.sanitize import show_reason
+from bot.text.sanitize import sanitize_reason
 from storage.database.enums import CHALLENGER, GateVerdict, RoundStatus
-from storage.models.personality_import import Imported
+from storage.models.personality_import import ImportedPersonality
 from storage.releases.canaries import Reading, share_of_votes
 from storage.releases.versions import Alias, AliasMove, Continuation, Version, name_of
-from storage.runtime.processes import Sign
+from storage.runtime.processes import Heartbeat
 from storage.training.evidence import Evidence
 from storage.training.rounds import Round
 from storage.votes.votes import Tally
@@ -49,7 +49,7 @@ class Status:
     bases: str
     continuation: Continuation
     latest_round: Round | None
-    trainers: Sequence[Sign]
+    trainers: Sequence[Heartbeat]
     """Those that live."""
     running: Sequence[Round]
     """The rounds of all personalities that train now."""
@@ -103,7 +103,7 @@ def _trainer(status: Status) -> str:
     return f"{describe_trainers(status.trainers, status.running)}; {schedule}"
 
 
-def describe_trainers(trainers: Sequence[Sign], running: Sequence[Round]) -> str:
+def describe_trainers(trainers: Sequence[Heartbeat], running: Sequence[Round]) -> str:
     """Return which trainers live, and what each of them does."""
     rounds = {round_.worker: f" trains round {round_.id}" for round_ in running}
     return ", ".join(f"`{sign.place}`{rounds.get(sign.worker, ' waits')}" for sign in trainers)
@@ -124,7 +124,7 @@ def describe_round(round_: Round) -> str:
     return "\n".join(lines)
 
 
-def describe_import(imported: Imported) -> str:
+def describe_import(imported: ImportedPersonality) -> str:
     """Return what an import did, and the next step."""
     name, version = imported.personality.name, imported.version
     if imported.is_new:
@@ -244,7 +244,8 @@ def describe_version(
     if version.withdrawn_at:
         lines.append(f"Its files were withdrawn on {_day(version.withdrawn_at)}: {version.withdrawn_because}.")
     lines += [
-        f"{_day(m.moved_at)}: {describe_move(m, version)} by {m.moved_by}: {show_reason(m.reason)}" for m in moves[:5]
+        f"{_day(m.moved_at)}: {describe_move(m, version)} by {m.moved_by}: {sanitize_reason(m.reason)}"
+        for m in moves[:5]
     ]
     return "\n".join(lines)
 

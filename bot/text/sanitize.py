@@ -46,7 +46,7 @@ _LOUD = re.compile(rf"{_LEAD}(?=#{{1,6}}(?:[ \t]|$)|>>>)", re.MULTILINE)
 _BLOCK = re.compile(r"^```[\w+#.-]*\n.*?(?:^```[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 
 
-def show_safely(text: str, settings: OutputSettings) -> str:
+def sanitize_markdown(text: str, settings: OutputSettings) -> str:
     """Return the text without hidden characters, mentions and invites, its links spelled out, its lines of one size.
 
     Idempotent. Plain words stay as they are, and so does code, unless it holds a link, a mention or small print.
@@ -54,17 +54,17 @@ def show_safely(text: str, settings: OutputSettings) -> str:
     return _settled(text, lambda one: _clean(one, settings))
 
 
-def show_reason(text: str) -> str:
+def sanitize_reason(text: str) -> str:
     """Return what an admin of some server gave as a reason, for people of any server."""
-    return show_safely(text, OutputSettings())
+    return sanitize_markdown(text, OutputSettings())
 
 
-def show_sentence(text: str) -> str:
+def sanitize_sentence(text: str) -> str:
     """Return a sentence of the bot's own that may quote untrusted words; a channel in it stays a link."""
-    return "".join(part if _CHANNEL.fullmatch(part) else show_reason(part) for part in _CHANNEL.split(text))
+    return "".join(part if _CHANNEL.fullmatch(part) else sanitize_reason(part) for part in _CHANNEL.split(text))
 
 
-def show_words(text: str) -> str:
+def escape_inline(text: str) -> str:
     """Return untrusted words, such as a title or a note, on one line that shows as it was written, without Markdown."""
     words = _settled(text, lambda one: _without_mentions(_without_invites(" ".join(_without_hidden(one).split()))))
     return re.sub(r"(?<!\\)-#", r"\-#", escape_markdown(_LINK.sub("] ", words), ignore_links=False))

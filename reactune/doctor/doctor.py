@@ -43,7 +43,7 @@ from storage.personalities.personalities import ensure_personality, list_persona
 from storage.privacy.consent import describe_bases
 from storage.privacy.retention import count_past, keeps_until
 from storage.releases.versions import Version, read_alias
-from storage.runtime.processes import TRAINER, signs_of_life
+from storage.runtime.processes import TRAINER, live_processes
 from storage.runtime.redaction import OWNER_ONLY
 from storage.settings.sections import EVERY_SERVER, ArenaSettings, Settings
 from storage.wording import count
@@ -61,7 +61,7 @@ class Finding:
     says: str
 
 
-def examine(settings: Settings, further: Iterable[Check] = ()) -> list[Finding]:
+def run_checks(settings: Settings, further: Iterable[Check] = ()) -> list[Finding]:
     """Return a finding for each check, the caller's `further` ones last.
 
     A settings file that cannot be read raises before this is called.
@@ -284,7 +284,7 @@ def _champion(settings: Settings, name: str, version: Version | None) -> str:
 
 def _trainer(settings: Settings) -> str:
     with _open(settings) as database, database.snapshot() as session:
-        signs = signs_of_life(session, TRAINER)
+        signs = live_processes(session, TRAINER)
     if not signs:
         raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
     return ", ".join(f"{sign.place} ({sign.age_s:.0f} s ago)" for sign in signs)

@@ -53,10 +53,10 @@ def open_store(settings: Settings) -> AdapterStore:
     folder = settings.data.directory / "adapters"
     if not settings.data.adapters:
         return AdapterStore(folder)
-    from storage.adapters.object_store import RemoteAdapters
+    from storage.adapters.object_store import AdapterObjects
     from storage.adapters.shared_store import SharedAdapterStore  # a kind of store, so it imports this module
 
-    return SharedAdapterStore(folder, RemoteAdapters(settings.data.adapters), settings.data.adapter_cache_bytes)
+    return SharedAdapterStore(folder, AdapterObjects(settings.data.adapters), settings.data.adapter_cache_bytes)
 
 
 class AdapterStore:

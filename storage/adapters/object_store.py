@@ -42,7 +42,7 @@ EXTRAS = {"s3": "reactune[s3]", "s3a": "reactune[s3]", "gs": "gcsfs", "gcs": "gc
 log = logging.getLogger(__name__)
 
 
-class RemoteAdapters:
+class AdapterObjects:
     """The objects under one address. Every host may write at once: equal digests are equal bytes."""
 
     def __init__(

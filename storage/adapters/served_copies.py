@@ -30,11 +30,11 @@ def served_name(adapter: AdapterRef) -> str:
     return f"{PREFIX}{adapter.digest[:NAME_DIGITS]}{strength}"
 
 
-def open_shelf(data_directory: Path) -> Shelf:
-    return Shelf(data_directory / FOLDER)
+def open_served_copies(data_directory: Path) -> ServedAdapterCopies:
+    return ServedAdapterCopies(data_directory / FOLDER)
 
 
-class Shelf:
+class ServedAdapterCopies:
     """A folder of PEFT folders. Several processes may use it: a copy is put there whole, and never changed."""
 
     def __init__(self, directory: Path) -> None:

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from storage.adapters.files import verify
 from storage.adapters.folder_store import DIGEST, AdapterStore
-from storage.adapters.object_store import RemoteAdapters
+from storage.adapters.object_store import AdapterObjects
 from storage.errors import AdapterError, StoreUnreachable
 
 IN_USE_S = 3600.0
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class SharedAdapterStore(AdapterStore):
     """Publishes into the shared store and reads from the cache; what is cached needs no network."""
 
-    def __init__(self, cache: Path, remote: RemoteAdapters, cache_bytes: int) -> None:
+    def __init__(self, cache: Path, remote: AdapterObjects, cache_bytes: int) -> None:
         super().__init__(cache)
         self._remote = remote
         self._cache_bytes = cache_bytes

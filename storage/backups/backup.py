@@ -26,7 +26,7 @@ from storage.database.migrate import newest_schema, refuse_newer
 from storage.database.tables import ConsentRow, ErasureRow, HeartbeatRow, VersionRow
 from storage.errors import AdapterError, BackupRefused
 from storage.privacy.consent import delete_member, withdraw_consent
-from storage.runtime.processes import BOT, TRAINER, beat, sole_process, worker_name
+from storage.runtime.processes import BOT, TRAINER, record_heartbeat, sole_process, worker_name
 from storage.settings.sections import DatabaseSettings, Settings
 
 DATABASE = "database.sqlite"
@@ -51,7 +51,7 @@ class Backup:
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoredBackup:
     backup: Backup
     saved: Path | None
     """Backup of what was there before, if anything was."""
@@ -66,7 +66,7 @@ def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
     """Write the database and the adapters to a new file, while others work with them; raises BackupRefused."""
     with closing(open_database(settings)) as database:
         backup = _write(database, open_store(settings), file, say)
-        database.call(beat, BACKUP, worker_name(settings.data.directory))
+        database.call(record_heartbeat, BACKUP, worker_name(settings.data.directory))
     return backup
 
 
@@ -167,7 +167,7 @@ def _describe(file: Path, about: Mapping[str, Any]) -> Backup:
 # Restoring one
 
 
-def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = False) -> Restored:
+def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = False) -> RestoredBackup:
     """Put a backup's rows and adapters into the configured database and store.
 
     The backup is checked before anything is touched; then come the adapters, each whole or not at all, and last all
@@ -192,7 +192,7 @@ def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = 
 
 def _restore(
     settings: Settings, source: Database, target: Database, *, folder: Path, backup: Backup, say: Say, replace: bool
-) -> Restored:
+) -> RestoredBackup:
     with target.snapshot() as session:
         is_taken = has_rows(session.connection())
     if is_taken and not replace:
@@ -202,13 +202,13 @@ def _restore(
         )
     store = open_store(settings)
     saved = _save(target, store, settings.data.directory, say) if is_taken else None
-    wishes = _wishes_since(target, source, backup.made_at)
+    wishes = _erasures_since(target, source, backup.made_at)
     with store.registering():
         for digest in backup.adapters:
             say(f"adapter {digest[:12]}")
             _publish(store, folder / ADAPTERS / digest)
         copy_rows(source, target, say, replace=replace, then=wishes.carry_out)
-    return Restored(backup, saved, wishes.count)
+    return RestoredBackup(backup, saved, wishes.count)
 
 
 @contextmanager
@@ -254,7 +254,7 @@ def _publish(store: AdapterStore, adapter: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Erasures:
     """Members who deleted their data, or withdrew their consent, after a backup was made."""
 
     erased: Collection[int]
@@ -271,10 +271,10 @@ class Wishes:
             withdraw_consent(session, user_id)
 
 
-def _wishes_since(database: Database, backup: Database, made_at: datetime) -> Wishes:
+def _erasures_since(database: Database, backup: Database, made_at: datetime) -> Erasures:
     with database.snapshot() as now, backup.snapshot() as then:
         erased = set(now.scalars(select(ErasureRow.user_id).where(ErasureRow.erased_at >= made_at)))
         if not has_rows(now.connection()):
-            return Wishes((), ())
+            return Erasures((), ())
         consents = select(ConsentRow.user_id)
-        return Wishes(erased, set(then.scalars(consents)) - set(now.scalars(consents)) - erased)
+        return Erasures(erased, set(then.scalars(consents)) - set(now.scalars(consents)) - erased)

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.rows import changed_rows, plain
+from storage.database.rows import changed_rows, from_row
 from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow
 from storage.errors import NoteRefused
 
@@ -118,13 +118,13 @@ def add_note(session: Session, user_id: int, text: str) -> Note:
     row = MemberNoteRow(user_id=user_id, text=said)
     session.add(row)
     session.flush()
-    return plain(Note, row)
+    return from_row(Note, row)
 
 
 def list_notes(session: Session, user_id: int) -> list[Note]:
     """Return the member's notes, oldest first."""
     rows = session.scalars(select(MemberNoteRow).where(MemberNoteRow.user_id == user_id).order_by(MemberNoteRow.id))
-    return [plain(Note, row) for row in rows]
+    return [from_row(Note, row) for row in rows]
 
 
 def drop_notes(session: Session, user_id: int, number: int | None = None) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.enums import Basis, Origin, Outcome
-from storage.database.rows import plain
+from storage.database.rows import from_row
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
@@ -182,7 +182,7 @@ def add_message(session: Session, reply_id: int, message_id: int, channel_id: in
     A reply that was deleted meanwhile, because a member's data was, stays so: as in `finish_reply`, nothing is kept.
     Noting it twice is noting it once.
     """
-    if hold_replies(session, {reply_id}) and message_id not in find_reply_ids(session, {message_id}):
+    if lock_replies(session, {reply_id}) and message_id not in find_reply_ids(session, {message_id}):
         session.add(ReplyMessageRow(message_id=message_id, reply_id=reply_id, channel_id=channel_id, position=position))
 
 
@@ -222,7 +222,7 @@ def interrupt_unfinished(session: Session, shards: Shards = ALL) -> list[Reply]:
     return [_reply(session, row) for row in rows]
 
 
-def hold_replies(session: Session, reply_ids: Collection[int]) -> set[int]:
+def lock_replies(session: Session, reply_ids: Collection[int]) -> set[int]:
     """Let no other transaction add votes or corrections to these replies until this one ends; return those that exist.
 
     Without it two writers on PostgreSQL would read the same state, and one would overlook what the other adds. SQLite
@@ -323,7 +323,7 @@ def _reply(session: Session, row: ReplyRow) -> Reply:
     )
     speakers = session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id))
     retrieved = tuple(Retrieved(**passage) for passage in row.retrieved)
-    return plain(
+    return from_row(
         Reply,
         row,
         message_ids=tuple(message_ids),

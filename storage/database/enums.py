@@ -127,7 +127,7 @@ class Cause(StrEnum):
     OTHER = "other"
 
 
-class Lesson(StrEnum):
+class TrainingSource(StrEnum):
     """What a round learns from."""
 
     VOTES = "votes"

@@ -27,11 +27,11 @@ STOP_S = 0.5
 """Longest that the listener takes to stop."""
 
 
-class Deaf(Exception):
+class NotificationsUnavailable(Exception):
     """Notifications do not come through, as behind PgBouncer in transaction mode."""
 
 
-def ring(session: Session) -> None:
+def notify(session: Session) -> None:
     """Wake those who listen once this transaction is committed; SQLite has nobody to wake."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_notify(CHANNEL, "")))
@@ -42,7 +42,7 @@ def can_listen(database: Database) -> bool:
 
 
 class Listener(threading.Thread):
-    """Calls `on_ring` on its thread whenever `ring` was committed, and after each time that it could not hear.
+    """Calls `on_ring` on its thread whenever `notify` was committed, and after each time that it could not hear.
 
     Whoever listens looks for themselves from time to time too: that is what remains while the connection is away.
     """
@@ -61,7 +61,7 @@ class Listener(threading.Thread):
         report = partial(log.debug, "The database cannot be listened to (%s); trying again.")
         try:
             Retrying(**retries(_may_pass, report), sleep=sleep_using_event(self._stopping))(self._listen)
-        except Deaf:
+        except NotificationsUnavailable:
             log.info("The database's notifications do not arrive (PgBouncer?): releases are noticed by looking.")
 
     def _listen(self) -> None:
@@ -81,10 +81,10 @@ class Listener(threading.Thread):
 
     def _require_hearing(self, connection: Connection[Any]) -> None:
         """Raise Deaf unless this connection hears what another one says."""
-        self._database.call(ring)
+        self._database.call(notify)
         for _ in connection.notifies(timeout=PROOF_S, stop_after=1):
             return
-        raise Deaf
+        raise NotificationsUnavailable
 
 
 def _may_pass(error: BaseException) -> bool:

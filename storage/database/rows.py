@@ -39,6 +39,6 @@ def database_now(session: Session) -> datetime:
 Plain = TypeVar("Plain", bound="DataclassInstance")
 
 
-def plain(cls: type[Plain], row: Base, **more: Any) -> Plain:
+def from_row(cls: type[Plain], row: Base, **more: Any) -> Plain:
     """Return a dataclass filled from the row's columns of the same names; `more` has the values of the others."""
     return cls(**{field.name: getattr(row, field.name) for field in fields(cls) if field.name not in more}, **more)

@@ -30,7 +30,6 @@ from storage.database.enums import (
     Cause,
     DocumentKind,
     GateVerdict,
-    Lesson,
     Origin,
     Outcome,
     PairSource,
@@ -39,6 +38,7 @@ from storage.database.enums import (
     RoundStatus,
     Scope,
     Split,
+    TrainingSource,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Base(DeclarativeBase):
         ArenaStatus: values_of(ArenaStatus),
         CanaryStatus: values_of(CanaryStatus),
         Cause: values_of(Cause),
-        Lesson: values_of(Lesson),
+        TrainingSource: values_of(TrainingSource),
         Scope: values_of(Scope),
         DocumentKind: values_of(DocumentKind),
         AuditOutcome: values_of(AuditOutcome),
@@ -314,7 +314,7 @@ class RoundRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
-    lesson: Mapped[Lesson] = mapped_column(default=Lesson.VOTES)
+    lesson: Mapped[TrainingSource] = mapped_column(default=TrainingSource.VOTES)
     status: Mapped[RoundStatus] = mapped_column(default=RoundStatus.REQUESTED)
     requested_by: Mapped[str] = mapped_column(String(64))
     requested_at: Mapped[datetime] = mapped_column(default=utc_now)

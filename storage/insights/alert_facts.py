@@ -36,7 +36,7 @@ class EndedCanary:
 
 
 @dataclass(frozen=True)
-class Facts:
+class AlertFacts:
     """Of one personality."""
 
     personality_id: int
@@ -48,11 +48,11 @@ class Facts:
     """The last canary, if it ended so."""
 
 
-def read_facts(session: Session) -> list[Facts]:
+def read_facts(session: Session) -> list[AlertFacts]:
     """Return what there is to tell of each personality."""
     held = _held_votes(session)
     return [
-        Facts(p.id, p.name, _failed_round(session, p.id), held.get(p.id, 0), _rolled_back(session, p.id))
+        AlertFacts(p.id, p.name, _failed_round(session, p.id), held.get(p.id, 0), _rolled_back(session, p.id))
         for p in list_personalities(session)
     ]
 

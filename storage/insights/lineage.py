@@ -23,7 +23,7 @@ from storage.database.tables import (
 )
 from storage.members.pseudonyms import read_pseudonyms
 from storage.releases.versions import Version, line_of_parents, name_of
-from storage.votes.history import VoteHistory, beginning, read_histories, read_holds
+from storage.votes.history import VoteHistory, beginning, read_histories, read_quarantine_periods
 from storage.votes.votes import Tally, Vote, tally
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ WRITTEN = (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE)
 
 
 @dataclass(frozen=True)
-class VoteBehind:
+class SourceVote:
     """A vote that stood under an answer when a round began."""
 
     user_id: int
@@ -45,37 +45,37 @@ class VoteBehind:
 
 
 @dataclass(frozen=True)
-class AnswerBehind:
+class SourceAnswer:
     """One side of a pair; no link where no message carries it, as with a sample."""
 
     reply_id: int
     link: str | None
-    votes: tuple[VoteBehind, ...]
+    votes: tuple[SourceVote, ...]
 
 
 @dataclass(frozen=True)
-class CorrectionBehind:
+class SourceCorrection:
     correction_id: int
     author_id: int
 
 
 @dataclass(frozen=True)
-class PairBehind:
+class SourcePair:
     """A line of a round's manifest; a side is None where it is a correction, has no answer, or was deleted since."""
 
     source: PairSource
     split: Split
     weight: float
     replayed: bool
-    chosen: AnswerBehind | None
-    correction: CorrectionBehind | None
-    rejected: AnswerBehind | None
+    chosen: SourceAnswer | None
+    correction: SourceCorrection | None
+    rejected: SourceAnswer | None
     was_deleted: bool
     """At least one side was deleted since."""
 
 
 @dataclass(frozen=True)
-class VoterBehind:
+class SourceVoter:
     """A member's part in a round: counted votes and corrections, and what they carried as far as it was noted."""
 
     user_id: int
@@ -86,7 +86,7 @@ class VoterBehind:
 
 
 @dataclass(frozen=True)
-class RoundBehind:
+class SourceRound:
     """The round that made `version` from `parent`."""
 
     round_id: int
@@ -95,8 +95,8 @@ class RoundBehind:
     began_at: datetime
     requested_by: str
     manifest_digest: str | None
-    pairs: tuple[PairBehind, ...]
-    voters: tuple[VoterBehind, ...]
+    pairs: tuple[SourcePair, ...]
+    voters: tuple[SourceVoter, ...]
     """Those who carried most come first."""
 
 
@@ -108,14 +108,14 @@ class Lineage:
     chain: tuple[str, ...]
     """The version and its parents, the base last."""
     trained_on_deleted_data: bool
-    rounds: tuple[RoundBehind, ...]
+    rounds: tuple[SourceRound, ...]
     votes: Tally
     """Votes that counted in any of the rounds, each once."""
     corrections: int
     people: int
 
 
-def votes_behind(session: Session, version_id: int) -> Lineage:
+def read_lineage(session: Session, version_id: int) -> Lineage:
     """Return what made the version: the manifests of its line of parents and the votes that stood when they were made.
 
     Raises VersionNotFound.
@@ -153,15 +153,15 @@ class _ManifestReader:
             self._pairs[pair.round_id].append(pair)
         written = pairs.with_only_columns(RoundPairRow.correction_id)
         authors = select(CorrectionRow.id, CorrectionRow.author_id).where(CorrectionRow.id.in_(written))
-        self._corrections = {id_: CorrectionBehind(id_, author) for id_, author in session.execute(authors)}
+        self._corrections = {id_: SourceCorrection(id_, author) for id_, author in session.execute(authors)}
         self._links = message_links(session, replies)
-        self._holds = read_holds(session, QuarantinedVoteRow.reply_id.in_(replies))
+        self._holds = read_quarantine_periods(session, QuarantinedVoteRow.reply_id.in_(replies))
         self._histories: dict[int, dict[int, VoteHistory]] = defaultdict(dict)
         for (reply_id, user_id), history in read_histories(session, VoteEventRow.reply_id.in_(replies)).items():
             self._histories[reply_id][user_id] = history
         self._voters: dict[int, dict[int, RoundVoterRow]] = defaultdict(dict)
         noted = session.scalars(select(RoundVoterRow).where(RoundVoterRow.round_id.in_(ids))).all()
-        users = _users_behind(session, {voter.pseudonym for voter in noted}, self._people())
+        users = _users_of(session, {voter.pseudonym for voter in noted}, self._people())
         for voter in noted:
             if voter.pseudonym in users:
                 self._voters[voter.round_id][users[voter.pseudonym]] = voter
@@ -171,12 +171,12 @@ class _ManifestReader:
         authors = {correction.author_id for correction in self._corrections.values()}
         return authors.union(*self._histories.values())
 
-    def read(self, round_: RoundRow, version: Version, parent: Version | None) -> RoundBehind:
+    def read(self, round_: RoundRow, version: Version, parent: Version | None) -> SourceRound:
         rows = self._pairs[round_.id]
         ids = {id_ for row in rows for id_ in (row.chosen_reply_id, row.rejected_reply_id) if id_ is not None}
         answers = {id_: self._answer(id_, round_) for id_ in ids}
         pairs = tuple(self._pair(row, answers) for row in rows)
-        return RoundBehind(
+        return SourceRound(
             round_id=round_.id,
             version=version.name,
             parent=name_of(parent),
@@ -187,17 +187,17 @@ class _ManifestReader:
             voters=_voters(pairs, answers.values(), self._voters[round_.id]),
         )
 
-    def _answer(self, reply_id: int, round_: RoundRow) -> AnswerBehind:
+    def _answer(self, reply_id: int, round_: RoundRow) -> SourceAnswer:
         votes = []
         for user_id, history in self._histories[reply_id].items():
             vote = history.before(beginning(round_))
             if vote is not None:
-                held_back = any(hold.held_in(round_) for hold in self._holds.get((reply_id, user_id), ()))
-                votes.append(VoteBehind(user_id, vote, held_back, stands=history.now is vote))
-        return AnswerBehind(reply_id, self._links.get(reply_id), tuple(votes))
+                held_back = any(hold.covers(round_) for hold in self._holds.get((reply_id, user_id), ()))
+                votes.append(SourceVote(user_id, vote, held_back, stands=history.now is vote))
+        return SourceAnswer(reply_id, self._links.get(reply_id), tuple(votes))
 
-    def _pair(self, row: RoundPairRow, answers: Mapping[int, AnswerBehind]) -> PairBehind:
-        return PairBehind(
+    def _pair(self, row: RoundPairRow, answers: Mapping[int, SourceAnswer]) -> SourcePair:
+        return SourcePair(
             source=row.source,
             split=row.split,
             weight=row.weight,
@@ -209,7 +209,7 @@ class _ManifestReader:
         )
 
 
-def _users_behind(session: Session, pseudonyms: Collection[int], people: Collection[int]) -> dict[int, int]:
+def _users_of(session: Session, pseudonyms: Collection[int], people: Collection[int]) -> dict[int, int]:
     """Return {pseudonym: user id} of these people, and of all who ever voted or wrote where one is not among them."""
     name = read_pseudonyms(session).of
     users: dict[int, int] = {name(user_id): user_id for user_id in people}
@@ -243,15 +243,15 @@ def _replies_of(round_ids: Collection[int]) -> Select[Any]:
 
 
 def _voters(
-    pairs: Iterable[PairBehind], answers: Iterable[AnswerBehind], noted: Mapping[int, RoundVoterRow]
-) -> tuple[VoterBehind, ...]:
+    pairs: Iterable[SourcePair], answers: Iterable[SourceAnswer], noted: Mapping[int, RoundVoterRow]
+) -> tuple[SourceVoter, ...]:
     votes = _counted(answers)
     by_user: dict[int, list[Vote]] = defaultdict(list)
     for (_, user_id), vote in votes.items():
         by_user[user_id].append(vote)
     written = Counter(author for _, author in _corrections(pairs))
     voters = [
-        VoterBehind(
+        SourceVoter(
             user_id=user_id,
             votes=tally(by_user.get(user_id, [])),
             corrections=written[user_id],
@@ -263,19 +263,19 @@ def _voters(
     return tuple(sorted(voters, key=lambda v: (-(v.share or 0.0), -(v.votes.up + v.votes.down), v.user_id)))
 
 
-def _counted(answers: Iterable[AnswerBehind]) -> dict[tuple[int, int], Vote]:
+def _counted(answers: Iterable[SourceAnswer]) -> dict[tuple[int, int], Vote]:
     """Return {(reply id, user id): vote} of the votes that were not held back."""
     return {
         (answer.reply_id, vote.user_id): vote.vote for answer in answers for vote in answer.votes if not vote.held_back
     }
 
 
-def _corrections(pairs: Iterable[PairBehind]) -> set[tuple[int, int]]:
+def _corrections(pairs: Iterable[SourcePair]) -> set[tuple[int, int]]:
     """Return (correction id, author id), each correction once: it may stand in several pairs."""
     return {(c.correction_id, c.author_id) for pair in pairs if (c := pair.correction) is not None}
 
 
-def _votes_of(rounds: Sequence[RoundBehind]) -> dict[tuple[int, int], Vote]:
+def _votes_of(rounds: Sequence[SourceRound]) -> dict[tuple[int, int], Vote]:
     """Return {(reply id, user id): vote} of all that counted; where one changed, as the newest of the rounds saw it."""
     votes: dict[tuple[int, int], Vote] = {}
     for round_ in reversed(rounds):

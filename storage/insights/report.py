@@ -19,7 +19,7 @@ from storage.statistics import wilson_interval
 from storage.votes.causes import count_causes
 from storage.votes.history import read_histories
 from storage.votes.votes import Tally, Vote, tally_by_version
-from storage.votes.weights import held_back
+from storage.votes.weights import quarantined
 
 DAYS = 30
 ROUNDS_SHOWN = 10
@@ -154,7 +154,7 @@ def votes_by_day(session: Session, personality_id: int, now: datetime, days: int
         )
     )
     histories = read_histories(session, tuple_(VoteEventRow.reply_id, VoteEventRow.user_id).in_(moved))
-    held = held_back(session, personality_id)
+    held = quarantined(session, personality_id)
     cast = Counter((history.since.date(), history.now) for whose, history in histories.items() if whose not in held)
     every_day = [first + timedelta(days=i) for i in range(days)]
     return tuple(DayOfVotes(day, Tally(cast[day, Vote.UP], cast[day, Vote.DOWN])) for day in every_day)

@@ -35,17 +35,24 @@ from storage.settings.sections import PrivacySettings, Settings
 from storage.training.rounds import TRAINED
 from storage.training.trainable import Obstacle, obstacle_to
 from storage.votes.causes import wrong_facts
-from storage.votes.history import Hold, Holds, VoteHistory, beginning, read_histories, read_holds
+from storage.votes.history import (
+    QuarantinePeriod,
+    QuarantinePeriods,
+    VoteHistory,
+    beginning,
+    read_histories,
+    read_quarantine_periods,
+)
 from storage.votes.votes import Vote
-from storage.votes.weights import Scales
+from storage.votes.weights import VoteWeights
 
 
-class Role(StrEnum):
+class PairRole(StrEnum):
     CHOSEN = "chosen"
     REJECTED = "rejected"
 
 
-class Fate(StrEnum):
+class VoteStatus(StrEnum):
     """What became of a vote, in one word or two."""
 
     WITHDRAWN = "withdrawn"
@@ -68,7 +75,7 @@ class VoteUse:
 
     round_id: int
     status: RoundStatus
-    role: Role
+    role: PairRole
     source: PairSource
     split: Split
     vote: Vote
@@ -82,7 +89,7 @@ class VoteUse:
 
 
 @dataclass(frozen=True)
-class VoteFate:
+class VoteOutcome:
     """What became of a member's vote on one reply."""
 
     reply_id: int
@@ -94,7 +101,7 @@ class VoteFate:
     """When the vote became what it is."""
     weight: float
     """0 for new accounts and members, up to 1."""
-    fate: Fate
+    outcome: VoteStatus
     obstacle: Obstacle | None
     uses: tuple[VoteUse, ...]
     """Newest round first."""
@@ -116,19 +123,19 @@ def replies_on_message(session: Session, message_id: int) -> set[int]:
     )
 
 
-def fate_of_all_votes(
+def vote_outcomes_everywhere(
     session: Session,
     user_id: int,
     *,
     settings: Settings,
     base_revision: str,
     reply_ids: Collection[int] | None = None,
-) -> list[VoteFate]:
-    """Do what `fate_of_votes` does, for the answers of every personality."""
-    fates = [
-        fate
+) -> list[VoteOutcome]:
+    """Do what `vote_outcomes` does, for the answers of every personality."""
+    outcomes = [
+        outcome
         for personality in list_personalities(session, archived=None)
-        for fate in fate_of_votes(
+        for outcome in vote_outcomes(
             session,
             user_id,
             personality=personality,
@@ -137,10 +144,10 @@ def fate_of_all_votes(
             reply_ids=reply_ids,
         )
     ]
-    return sorted(fates, key=_newest_first)
+    return sorted(outcomes, key=_newest_first)
 
 
-def fate_of_votes(
+def vote_outcomes(
     session: Session,
     user_id: int,
     *,
@@ -148,7 +155,7 @@ def fate_of_votes(
     settings: Settings,
     base_revision: str,
     reply_ids: Collection[int] | None = None,
-) -> list[VoteFate]:
+) -> list[VoteOutcome]:
     """Return what became of the member's vote on each reply they ever voted on, or on these; the newest vote first."""
     which = [VoteEventRow.user_id == user_id]
     if reply_ids is not None:
@@ -162,67 +169,67 @@ def fate_of_votes(
     histories = read_histories(session, *which)
     obstacles = _obstacles(session, voted, settings.privacy, base_revision)
     links = message_links(session, voted)
-    holds = read_holds(session, QuarantinedVoteRow.user_id == user_id)
+    holds = read_quarantine_periods(session, QuarantinedVoteRow.user_id == user_id)
     uses = _uses(session, user_id, personality.id, histories, holds)
-    scales, factual = Scales(session, settings.votes), wrong_facts(session, personality.id)
-    fates = []
+    scales, factual = VoteWeights(session, settings.votes), wrong_facts(session, personality.id)
+    outcomes = []
     for reply_id, answer, guild_id, basis in replies:
         history, held = histories[reply_id, user_id], holds.get((reply_id, user_id), [])
         weight = prod(scales.weights(home_of(guild_id, basis), user_id, history.last_set_at))
         used, obstacle = tuple(uses.get(reply_id, ())) if weight else (), obstacles.get(reply_id)
         is_factual = history.now is Vote.DOWN and (reply_id, user_id) in factual
-        fates.append(
-            VoteFate(
+        outcomes.append(
+            VoteOutcome(
                 reply_id=reply_id,
                 answer=answer,
                 link=links.get(reply_id),
                 vote=history.now,
                 voted_at=history.since,
                 weight=weight,
-                fate=_fate(history.now, weight, held, used, obstacle, is_factual=is_factual),
+                outcome=_fate(history.now, weight, held, used, obstacle, is_factual=is_factual),
                 obstacle=obstacle,
                 uses=used,
                 personality=personality.name,
             )
         )
-    return sorted(fates, key=_newest_first)
+    return sorted(outcomes, key=_newest_first)
 
 
-def _newest_first(fate: VoteFate) -> tuple[float, int]:
-    return -fate.voted_at.timestamp(), -fate.reply_id
+def _newest_first(outcome: VoteOutcome) -> tuple[float, int]:
+    return -outcome.voted_at.timestamp(), -outcome.reply_id
 
 
 def _fate(
     vote: Vote | None,
     weight: float,
-    held: Collection[Hold],
+    held: Collection[QuarantinePeriod],
     uses: Collection[VoteUse],
     obstacle: Obstacle | None,
     *,
     is_factual: bool,
-) -> Fate:
+) -> VoteStatus:
     if vote is None:
-        return Fate.WITHDRAWN
+        return VoteStatus.WITHDRAWN
     if not weight:
-        return Fate.WEIGHTLESS
-    waiting = Fate.ABOUT_FACTS if is_factual else Fate.NOT_TRAINABLE if obstacle else Fate.WAITING
+        return VoteStatus.WEIGHTLESS
+    waiting = VoteStatus.ABOUT_FACTS if is_factual else VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING
     return _kept_out(held) or _used(uses) or waiting
 
 
-def _kept_out(held: Collection[Hold]) -> Fate | None:
+def _kept_out(held: Collection[QuarantinePeriod]) -> VoteStatus | None:
     statuses = {hold.status for hold in held}
     if QuarantineStatus.OPEN in statuses:
-        return Fate.QUARANTINED
-    return Fate.EXCLUDED if QuarantineStatus.EXCLUDED in statuses else None
+        return VoteStatus.QUARANTINED
+    return VoteStatus.EXCLUDED if QuarantineStatus.EXCLUDED in statuses else None
 
 
-def _used(uses: Collection[VoteUse]) -> Fate | None:
+def _used(uses: Collection[VoteUse]) -> VoteStatus | None:
     if any(use.status is RoundStatus.RUNNING for use in uses):
-        return Fate.IN_TRAINING
+        return VoteStatus.IN_TRAINING
     splits = {use.split for use in uses if use.status in TRAINED}
     if Split.TRAIN in splits:
-        return Fate.TRAINED
-    return Fate.HELD_OUT if splits else None
+        return VoteStatus.TRAINED
+    return VoteStatus.HELD_OUT if splits else None
 
 
 def _obstacles(
@@ -238,7 +245,7 @@ def _uses(
     user_id: int,
     personality_id: int,
     histories: Mapping[tuple[int, int], VoteHistory],
-    holds: Holds,
+    holds: QuarantinePeriods,
 ) -> dict[int, list[VoteUse]]:
     """Return {reply id: uses} of the votes that stood and counted when a round began, newest round first."""
     voted = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id)
@@ -254,11 +261,11 @@ def _uses(
     results = _Results(session, user_id, personality_id)
     uses: dict[int, list[VoteUse]] = defaultdict(list)
     for pair, round_ in rows:
-        for role, reply_id in ((Role.CHOSEN, pair.chosen_reply_id), (Role.REJECTED, pair.rejected_reply_id)):
+        for role, reply_id in ((PairRole.CHOSEN, pair.chosen_reply_id), (PairRole.REJECTED, pair.rejected_reply_id)):
             if reply_id is None or (reply_id, user_id) not in histories:
                 continue
             vote = histories[reply_id, user_id].before(beginning(round_))
-            held = any(hold.held_in(round_) for hold in holds.get((reply_id, user_id), ()))
+            held = any(hold.covers(round_) for hold in holds.get((reply_id, user_id), ()))
             if vote is not None and not held:
                 uses[reply_id].append(results.use(pair, round_, role, vote))
     return {reply_id: _once(of_reply) for reply_id, of_reply in uses.items()}
@@ -284,7 +291,7 @@ class _Results:
         shares = select(RoundVoterRow.round_id, RoundVoterRow.share).where(whose)
         self._shares = {row.round_id: row.share for row in session.execute(shares)}
 
-    def use(self, pair: RoundPairRow, round_: RoundRow, role: Role, vote: Vote) -> VoteUse:
+    def use(self, pair: RoundPairRow, round_: RoundRow, role: PairRole, vote: Vote) -> VoteUse:
         made = self._made.get(round_.id)
         return VoteUse(
             round_id=round_.id,

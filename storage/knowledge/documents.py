@@ -198,7 +198,7 @@ def speakers_of(session: Session, document_ids: Collection[int]) -> frozenset[in
     return frozenset(session.scalars(query))
 
 
-def messages_behind(session: Session, document_ids: Collection[int]) -> frozenset[int]:
+def source_messages(session: Session, document_ids: Collection[int]) -> frozenset[int]:
     """Return the ids of the Discord messages that the documents were made of."""
     query = select(DocumentSourceRow.message_id).where(DocumentSourceRow.document_id.in_(document_ids))
     return frozenset(session.scalars(query))

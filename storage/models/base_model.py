@@ -19,7 +19,7 @@ from storage.errors import BaseModelError
 from storage.models.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
 from storage.models.gemma import GEMMA, chat_copy, chat_revision
 from storage.models.hardware import loading_options, own_gpu
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import ModelSettings
 
 BUNDLED = "bundled"
@@ -93,7 +93,7 @@ def load_tokenizer(base: BaseModel) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        with quiet_transformers():
+        with silence_transformers():
             tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
     except Exception as error:  # transformers and tokenizers raise whatever they like on damaged files
         raise BaseModelError(
@@ -112,7 +112,7 @@ def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
         raise BaseModelError(
             f"{base.path} holds no weights, as for a bot whose engine is remote: set model.base to the whole model"
         )
-    with quiet_transformers():
+    with silence_transformers():
         return load_whole(base.path, dtype, **loading_options(quantization, dtype, own_gpu()))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.errors import BaseModelError
 from storage.files import sync_to_disk
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 
 TEMPLATE_FILE = "chat_template.jinja"
 
@@ -63,7 +63,7 @@ def conversion_steps(source: Path) -> dict[str, Step]:
 def _convert_tokenizer(source: Path, folder: Path) -> None:
     from transformers import AutoTokenizer
 
-    with quiet_transformers():
+    with silence_transformers():
         AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
 
 
@@ -72,7 +72,7 @@ def _convert_weights(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, GgufConfig
 
     # The dequantising loop draws its bar whatever transformers' settings say.
-    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+    with silence_transformers(), contextlib.redirect_stderr(io.StringIO()):
         model = AutoModelForCausalLM.from_pretrained(
             source.parent,
             gguf_file=source.name,

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore
-from storage.database.enums import SOURCE_WORDS, Lesson
+from storage.database.enums import SOURCE_WORDS, TrainingSource
 from storage.errors import ExportRefused
 from storage.models.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
 from storage.personalities.cards import format_card, settings_of
@@ -134,7 +134,7 @@ def _lineage(origin: Provenance) -> Iterator[str]:
 
 def _made_from(round_: Round) -> str:
     metrics = round_.metrics
-    if round_.lesson is Lesson.EXAMPLES:
+    if round_.lesson is TrainingSource.EXAMPLES:
         return f"{count(metrics.get('pairs', 0), 'example answer')} of the card"
     sources = _sources(round_.evidence.get("pairs_by_source", {}))
     votes = count(round_.evidence.get("votes", 0), "vote")

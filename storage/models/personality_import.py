@@ -38,7 +38,7 @@ TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedPersonality:
     """What an import did."""
 
     personality: Personality
@@ -68,7 +68,7 @@ def unpacked(path: Path, limit_bytes: int) -> Iterator[Path]:
         yield Path(folder)
 
 
-def take_import(
+def import_personality_file(
     database: Database,
     store: AdapterStore,
     base: BaseModel,
@@ -79,7 +79,7 @@ def take_import(
     by: str,
     guild_id: int | None = None,
     may_change: Callable[[Personality], None] = lambda _personality: None,
-) -> Imported:
+) -> ImportedPersonality:
     """Take a card, an exported folder or a zip of one into the personality of that name, and say what was done.
 
     `model_base` is the value of model.base. `may_change` raises where an existing personality must not be changed.
@@ -127,7 +127,7 @@ def register_import(
     by: str,
     guild_id: int | None = None,
     may_change: Callable[[Personality], None] = lambda _personality: None,
-) -> Imported:
+) -> ImportedPersonality:
     """Give the personality the card, and the published adapter as a version that no gate has judged.
 
     A personality of a new name is made where there is a card. Raises PersonalityNotFound where there is none,
@@ -143,7 +143,7 @@ def register_import(
         may_change(personality)
         changed = card is not None and change_card(session, personality, card, by=by)
     if digest is None:
-        return Imported(personality, is_new, changed, None)
+        return ImportedPersonality(personality, is_new, changed, None)
     if was_withdrawn_for_deletion(session, digest):
         raise AdapterError(
             "this adapter was withdrawn here, because it learned from data that was deleted since: import another one"
@@ -160,7 +160,7 @@ def register_import(
         verdict=GateVerdict.NOT_ENOUGH_EVIDENCE,
         trained_on_deleted_data=learned_from_deleted_data(session, digest),
     )
-    return Imported(personality, is_new, changed, version)
+    return ImportedPersonality(personality, is_new, changed, version)
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path, source: str, limit_bytes: int) -> None:

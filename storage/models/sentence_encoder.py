@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.errors import EncoderError
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def load_sentence_transformer() -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        with quiet_transformers():
+        with silence_transformers():
             return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     except (OSError, ValueError) as error:
         raise EncoderError(

@@ -11,11 +11,11 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from storage.adapters.folder_store import AdapterStore
-from storage.adapters.served_copies import open_shelf
+from storage.adapters.served_copies import open_served_copies
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, RoundStatus
-from storage.database.rows import plain
+from storage.database.rows import from_row
 from storage.database.tables import AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
 from storage.models.openvino.options import remove_graphs_of
 from storage.releases.versions import Version, line_of_parents
@@ -60,7 +60,7 @@ def remove_withdrawn(
         digests = set(session.scalars(gone if ids is None else gone.where(VersionRow.id.in_(ids))))
     for digest in digests:
         store.remove(digest)
-        open_shelf(data_directory).remove(digest)
+        open_served_copies(data_directory).remove(digest)
     remove_graphs_of(digests, data_directory)
 
 
@@ -118,7 +118,7 @@ def _with_files(session: Session) -> dict[str, list[Version]]:
     )
     found: dict[str, list[Version]] = defaultdict(list)
     for name, row in rows:
-        found[name].append(plain(Version, row))
+        found[name].append(from_row(Version, row))
     return found
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.rows import plain
+from storage.database.rows import from_row
 from storage.database.tables import AlertRow
 from storage.operations.outbox import Entry
 
@@ -20,7 +20,7 @@ EVERYBODY = ""
 
 
 @dataclass(frozen=True)
-class Trouble:
+class AlertKind:
     key: str
     """The same while it is the same trouble, whatever its words."""
     says: str
@@ -39,7 +39,7 @@ class Alert:
     told: bool
 
 
-def note_troubles(session: Session, scope: str, present: Sequence[Trouble]) -> None:
+def record_alerts(session: Session, scope: str, present: Sequence[AlertKind]) -> None:
     """Raise those that are new in the scope, and end those that are not present any more."""
     known = {row.key: row for row in _open(session, scope)}
     for trouble in present:
@@ -52,12 +52,12 @@ def note_troubles(session: Session, scope: str, present: Sequence[Trouble]) -> N
         )
 
 
-def has_changed(session: Session, scope: str, present: Sequence[Trouble]) -> bool:
-    """Return whether `note_troubles` has something to write; nothing is written."""
+def has_changed(session: Session, scope: str, present: Sequence[AlertKind]) -> bool:
+    """Return whether `record_alerts` has something to write; nothing is written."""
     return {row.key for row in _open(session, scope)} != {trouble.key for trouble in present}
 
 
-def raise_alert(session: Session, scope: str, trouble: Trouble) -> None:
+def raise_alert(session: Session, scope: str, trouble: AlertKind) -> None:
     """Raise it unless it stands already: of two bots that see it at once, one does."""
     row = AlertRow(scope=scope, key=trouble.key, says=trouble.says, remedy=trouble.remedy, lasts=trouble.lasts)
     try:
@@ -72,7 +72,7 @@ def alerts_to_tell(session: Session) -> list[Entry[Alert]]:
     begun = and_(AlertRow.ended_at.is_(None), AlertRow.told.is_(False))
     over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_told.is_(False), AlertRow.lasts)
     rows = session.scalars(select(AlertRow).where(or_(begun, over)).order_by(AlertRow.id))
-    return [Entry(plain(Alert, row), row.id, AlertRow.end_told if row.ended_at else AlertRow.told) for row in rows]
+    return [Entry(from_row(Alert, row), row.id, AlertRow.end_told if row.ended_at else AlertRow.told) for row in rows]
 
 
 def _open(session: Session, scope: str) -> list[AlertRow]:

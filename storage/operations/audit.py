@@ -11,7 +11,7 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from storage.database.enums import NOBODY, AuditOutcome
-from storage.database.rows import plain
+from storage.database.rows import from_row
 from storage.database.tables import AuditRow, PersonalityRow
 
 P = ParamSpec("P")
@@ -21,7 +21,7 @@ ACTOR_CHARS, ACTION_CHARS, TEXT_CHARS = 64, 64, 500
 
 
 @dataclass(frozen=True)
-class Deed:
+class AuditedAction:
     """What somebody does with an admin's rights; on the command line there is no server and no member."""
 
     actor: str
@@ -63,29 +63,33 @@ class Wanted:
     before_id: int | None = None
 
 
-def note_deed(session: Session, deed: Deed, outcome: AuditOutcome = AuditOutcome.DONE, note: str = "") -> None:
+def record_action(
+    session: Session, audited_action: AuditedAction, outcome: AuditOutcome = AuditOutcome.DONE, note: str = ""
+) -> None:
     """Add a line; in the transaction of a change, both are there or neither is."""
     session.add(
         AuditRow(
-            guild_id=deed.guild_id,
-            actor=deed.actor[:ACTOR_CHARS],
-            actor_id=deed.actor_id,
-            action=deed.action[:ACTION_CHARS],
-            subject=_storable(deed.subject),
-            personality_id=deed.personality_id,
-            reason=_storable(deed.reason),
+            guild_id=audited_action.guild_id,
+            actor=audited_action.actor[:ACTOR_CHARS],
+            actor_id=audited_action.actor_id,
+            action=audited_action.action[:ACTION_CHARS],
+            subject=_storable(audited_action.subject),
+            personality_id=audited_action.personality_id,
+            reason=_storable(audited_action.reason),
             outcome=outcome,
             note=_storable(note),
         )
     )
 
 
-def audited(deed: Deed, work: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
+def audited(
+    audited_action: AuditedAction, work: Callable[Concatenate[Session, P], T]
+) -> Callable[Concatenate[Session, P], T]:
     """Return `work` with a line of the trail in its transaction."""
 
     def noted(session: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
         result = work(session, *args, **kwargs)
-        note_deed(session, deed)
+        record_action(session, audited_action)
         return result
 
     return noted
@@ -97,7 +101,7 @@ def read_trail(session: Session, wanted: Wanted) -> list[Entry]:
     A server's admins see what was done in their server, and what the operator did with personalities that they share.
     """
     rows = _select(wanted).order_by(AuditRow.id.desc()).limit(wanted.limit)
-    return [plain(Entry, row) for row in session.scalars(rows).all()]
+    return [from_row(Entry, row) for row in session.scalars(rows).all()]
 
 
 def _select(wanted: Wanted) -> Select[AuditRow]:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from storage.adapters.folder_store import AS_TRAINED
 from storage.database.columns import utc_now
 from storage.database.enums import Scope
-from storage.database.rows import plain
+from storage.database.rows import from_row
 from storage.database.tables import BindingRow, PersonalityRow
 from storage.errors import PersonalityConflict
 from storage.personalities.personalities import (
@@ -28,7 +28,7 @@ MAX_STRENGTH = 1.5
 
 
 @dataclass(frozen=True)
-class Place:
+class BindingPlace:
     """A place on Discord; ids alone do not tell, because an old server's first channel has the server's own id."""
 
     scope: Scope
@@ -47,30 +47,30 @@ class Binding:
 
 
 @dataclass(frozen=True)
-class Voice:
+class ActivePersonality:
     """Who speaks at a place."""
 
     personality: Personality
     strength: float = AS_TRAINED
     """Factor of the adapter's effect, 0 to MAX_STRENGTH; 1 is as trained, 0 the base model."""
-    bound_to: Place | None = None
+    bound_to: BindingPlace | None = None
     """None where nothing is bound and the default personality speaks."""
 
 
-def voice_at(session: Session, places: Sequence[Place]) -> Voice:
+def active_personality_at(session: Session, places: Sequence[BindingPlace]) -> ActivePersonality:
     """Return who speaks where these places are nested, the most specific first; without a binding the default."""
     keys = [(place.scope, place.id) for place in places]
     bound = select(BindingRow).where(tuple_(BindingRow.scope, BindingRow.place_id).in_(keys))
-    found = {Place(row.scope, row.place_id): row for row in session.scalars(bound)} if keys else {}
+    found = {BindingPlace(row.scope, row.place_id): row for row in session.scalars(bound)} if keys else {}
     for place in places:
         if place in found:
             row = found[place]
-            return Voice(read_personality(session, row.personality_id), row.strength, place)
-    return Voice(read_personality(session, ensure_personality(session, DEFAULT_PERSONALITY)))
+            return ActivePersonality(read_personality(session, row.personality_id), row.strength, place)
+    return ActivePersonality(read_personality(session, ensure_personality(session, DEFAULT_PERSONALITY)))
 
 
 def bind(
-    session: Session, place: Place, personality: Personality, *, guild_id: int, strength: float, by: str
+    session: Session, place: BindingPlace, personality: Personality, *, guild_id: int, strength: float, by: str
 ) -> Binding | None:
     """Let the personality speak at the place, and return the binding that this replaces, or None.
 
@@ -98,12 +98,12 @@ def bind(
     return before
 
 
-def unbind(session: Session, place: Place) -> Binding | None:
+def unbind(session: Session, place: BindingPlace) -> Binding | None:
     """Take the place's own binding away and return it; None where there was none."""
     row = session.get(BindingRow, (place.scope, place.id))
     if row is None:
         return None
-    before = plain(Binding, row)
+    before = from_row(Binding, row)
     session.delete(row)
     session.flush()
     return before
@@ -114,9 +114,9 @@ def unbind_server(session: Session, guild_id: int) -> None:
     session.execute(delete(BindingRow).where(BindingRow.guild_id == guild_id))
 
 
-def find_binding(session: Session, place: Place) -> Binding | None:
+def find_binding(session: Session, place: BindingPlace) -> Binding | None:
     row = session.get(BindingRow, (place.scope, place.id))
-    return plain(Binding, row) if row else None
+    return from_row(Binding, row) if row else None
 
 
 def list_bindings(session: Session, *, guild_id: int | None = None, personality_id: int | None = None) -> list[Binding]:
@@ -126,4 +126,4 @@ def list_bindings(session: Session, *, guild_id: int | None = None, personality_
         query = query.where(BindingRow.guild_id == guild_id)
     if personality_id is not None:
         query = query.where(BindingRow.personality_id == personality_id)
-    return [plain(Binding, row) for row in session.scalars(query)]
+    return [from_row(Binding, row) for row in session.scalars(query)]

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import ALIASES
-from storage.database.rows import changed_rows, plain
+from storage.database.rows import changed_rows, from_row
 from storage.database.tables import AliasRow, BindingRow, CardRevisionRow, PersonalityRow
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
 from storage.personalities.cards import Card, read_card_file, require_meant_for, require_name
@@ -164,7 +164,7 @@ def take_cards(session: Session, settings: Settings) -> list[str]:
     A card that was changed in Discord stays until its file changes again; then the file counts, and the other is kept
     among the earlier ones. A personality whose file is gone or broken goes on with the card it has.
     """
-    hold_personalities(session)  # in one order, as everybody who holds several
+    lock_personalities(session)  # in one order, as everybody who holds several
     directory, problems = settings.personalities.directory, []
     for path in sorted(directory.glob(f"*{CARD_SUFFIX}")) if directory.is_dir() else ():
         try:
@@ -175,7 +175,7 @@ def take_cards(session: Session, settings: Settings) -> list[str]:
     return problems
 
 
-def hold_personality(session: Session, personality_id: int) -> None:
+def lock_personality(session: Session, personality_id: int) -> None:
     """Let no other transaction add a round, a manifest or a version to the personality until this one ends.
 
     PostgreSQL alone needs it: SQLite has one writer at a time.
@@ -185,8 +185,8 @@ def hold_personality(session: Session, personality_id: int) -> None:
     )
 
 
-def hold_personalities(session: Session) -> None:
-    """Like `hold_personality` for all of them: no round is planned, and nobody's data is deleted, until this ends."""
+def lock_personalities(session: Session) -> None:
+    """Like `lock_personality` for all of them: no round is planned, and nobody's data is deleted, until this ends."""
     session.execute(select(PersonalityRow.id).order_by(PersonalityRow.id).with_for_update(key_share=True))
 
 
@@ -247,4 +247,4 @@ def _card(row: PersonalityRow) -> Card:
 
 
 def _plain(row: PersonalityRow) -> Personality:
-    return plain(Personality, row, card=_card(row))
+    return from_row(Personality, row, card=_card(row))

@@ -30,11 +30,11 @@ from storage.database.tables import (
 )
 from storage.knowledge.documents import remove_words_of
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
-from storage.personalities.personalities import hold_personalities
-from storage.privacy.marked_versions import hold_erasures, mark_learned
+from storage.personalities.personalities import lock_personalities
+from storage.privacy.marked_versions import lock_erasures, mark_versions_trained_on
 from storage.settings.sections import PrivacySettings
 from storage.votes.causes import wrong_facts
-from storage.votes.weights import held_back
+from storage.votes.weights import quarantined
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Agreement:
     """Who deleted their data, and when they last did."""
     withdrawals: frozenset[int]
     """Ids of the corrections that do not stand any more."""
-    held_back: frozenset[tuple[int, Pseudonym]]
+    quarantined: frozenset[tuple[int, Pseudonym]]
     """Reply and voter of the votes that must not count."""
     departures: frozenset[tuple[int, Pseudonym]] = frozenset()
     """Server and member of those who left and whose data there is still kept."""
@@ -75,7 +75,7 @@ class Agreement:
             now.consents >= self.consents
             and now.erasures <= self.erasures
             and now.withdrawals <= self.withdrawals
-            and now.held_back <= self.held_back
+            and now.quarantined <= self.quarantined
             and now.departures >= self.departures
         )
 
@@ -120,7 +120,7 @@ def erased_since(session: Session, user_ids: Collection[int], moment: datetime) 
 
     Nobody does so any more until this transaction ends.
     """
-    hold_erasures(session, shared=True)
+    lock_erasures(session, shared=True)
     deletions = select(ErasureRow.user_id).where(ErasureRow.user_id.in_(user_ids), ErasureRow.erased_at >= moment)
     return session.scalar(deletions.limit(1)) is not None
 
@@ -134,13 +134,13 @@ def read_agreement(session: Session, personality_id: int) -> Agreement:
         .join(ReplyRow)
         .where(ReplyRow.personality_id == personality_id, CorrectionRow.withdrawn_at.is_not(None))
     )
-    kept_out = held_back(session, personality_id) | wrong_facts(session, personality_id)
+    kept_out = quarantined(session, personality_id) | wrong_facts(session, personality_id)
     who = read_pseudonyms(session).of
     return Agreement(
         consents=frozenset(map(who, session.scalars(select(ConsentRow.user_id)))),
         erasures=frozenset((who(user_id), erased_at) for user_id, erased_at in erasures),
         withdrawals=frozenset(session.scalars(withdrawals)),
-        held_back=frozenset((reply_id, who(user_id)) for reply_id, user_id in kept_out),
+        quarantined=frozenset((reply_id, who(user_id)) for reply_id, user_id in kept_out),
         departures=frozenset((guild, who(user)) for guild, user in departures),
     )
 
@@ -150,12 +150,12 @@ def delete_member(session: Session, user_id: int) -> Deletion:
 
     Answers to others that they merely asked for again stay, without their name.
     """
-    hold_erasures(session)  # what is written with their words now is written before, or never
-    hold_personalities(session)  # or a round that is being planned would learn from what goes
+    lock_erasures(session)  # what is written with their words now is written before, or never
+    lock_personalities(session)  # or a round that is being planned would learn from what goes
     reply_ids = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
     correction_ids = select(CorrectionRow.id).where(CorrectionRow.author_id == user_id)
     voted_ids = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id)
-    marked = mark_learned(session, reply_ids.union(voted_ids), correction_ids)
+    marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids)
     session.merge(ErasureRow(user_id=user_id, erased_at=utc_now()))
     withdraw_consent(session, user_id)
     votes = session.execute(delete(VoteEventRow).where(VoteEventRow.user_id == user_id))

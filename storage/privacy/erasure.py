@@ -32,9 +32,9 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.knowledge.documents import erase_documents
-from storage.personalities.personalities import hold_personalities
+from storage.personalities.personalities import lock_personalities
 from storage.privacy.consent import delete_member
-from storage.privacy.marked_versions import ReplyIds, hold_erasures, mark_learned
+from storage.privacy.marked_versions import ReplyIds, lock_erasures, mark_versions_trained_on
 
 NONE = select(CorrectionRow.id).where(false())
 
@@ -128,7 +128,7 @@ def erase_member_in(session: Session, guild_id: int, user_id: int) -> Erased:
         DocumentSpeakerRow.user_id == user_id,
         DocumentSpeakerRow.document_id.in_(select(DocumentRow.id).where(DocumentRow.guild_id == guild_id)),
     )
-    marked = mark_learned(session, replies.union(voted), written)
+    marked = mark_versions_trained_on(session, replies.union(voted), written)
     session.execute(delete(CorrectionRow).where(CorrectionRow.id.in_(written)))
     for table in (VoteEventRow, VoteCauseRow, QuarantinedVoteRow):
         session.execute(delete(table).where(table.user_id == user_id, table.reply_id.in_(here)))
@@ -153,12 +153,12 @@ def _is_known(session: Session, user_id: int) -> bool:
 
 
 def _hold(session: Session) -> None:
-    hold_erasures(session)  # what is written from the messages now is written before, or never
-    hold_personalities(session)  # or a round that is being planned would learn from what goes
+    lock_erasures(session)  # what is written from the messages now is written before, or never
+    lock_personalities(session)  # or a round that is being planned would learn from what goes
 
 
 def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Erased:
-    marked = mark_learned(session, replies, NONE)
+    marked = mark_versions_trained_on(session, replies, NONE)
     gone = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(replies)))  # first: documents may say which
     return Erased(changed_rows(gone), begin_anew(session, channel_ids), erase_documents(session, documents), marked)
 

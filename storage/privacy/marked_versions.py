@@ -18,7 +18,7 @@ DELETED_MEANWHILE = (
 ReplyIds = Select[int] | CompoundSelect[int]
 
 
-def hold_erasures(session: Session, *, shared: bool = False) -> None:
+def lock_erasures(session: Session, *, shared: bool = False) -> None:
     """Let nobody erase anything until this transaction ends, nor read for an answer unless it is held `shared`.
 
     PostgreSQL alone needs it: SQLite has one writer at a time.
@@ -28,7 +28,7 @@ def hold_erasures(session: Session, *, shared: bool = False) -> None:
         session.execute(select(lock(ERASURE_LOCK)))
 
 
-def mark_learned(session: Session, reply_ids: ReplyIds, correction_ids: Select[int]) -> tuple[str, ...]:
+def mark_versions_trained_on(session: Session, reply_ids: ReplyIds, correction_ids: Select[int]) -> tuple[str, ...]:
     """Mark the versions whose line learned from the rows, end the rounds that do now, and return the versions' names.
 
     The caller holds every personality, or a round that is being planned would overlook the end.

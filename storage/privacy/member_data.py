@@ -35,7 +35,7 @@ from storage.wording import message_link
 
 
 @dataclass(frozen=True)
-class Holdings:
+class MemberDataSummary:
     answers: int
     """Whose prompts hold their words."""
     votes: int
@@ -55,7 +55,7 @@ class Holdings:
     """Servers that they left and in which something is still kept."""
 
 
-def count_holdings(session: Session, user_id: int) -> Holdings:
+def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
     """Count what is kept of the member, wherever they wrote it."""
     answers = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
     votes = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id).distinct()
@@ -65,7 +65,7 @@ def count_holdings(session: Session, user_id: int) -> Holdings:
         .where(DocumentSpeakerRow.user_id == user_id, DocumentRow.removed_at.is_(None))
     )
     consent = session.get(ConsentRow, user_id)
-    return Holdings(
+    return MemberDataSummary(
         answers=_count(session, answers),
         votes=_count(session, votes),
         causes=_count(session, select(VoteCauseRow.reply_id).where(VoteCauseRow.user_id == user_id)),

@@ -29,7 +29,7 @@ from storage.database.tables import (
     VersionRow,
     VoteEventRow,
 )
-from storage.personalities.personalities import hold_personalities
+from storage.personalities.personalities import lock_personalities
 from storage.privacy.erasure import Erased, erase_guild, erase_member_in
 from storage.settings.sections import PrivacySettings
 
@@ -109,7 +109,7 @@ def past_replies(session: Session, before: datetime, limit: int = BATCH) -> list
 
 def prune_replies(session: Session, before: datetime, reply_ids: Collection[int]) -> Pruned:
     """Delete those of the answers that may still go, with the votes, corrections and messages on them."""
-    hold_personalities(session)  # or a round that is being planned would name what goes
+    lock_personalities(session)  # or a round that is being planned would name what goes
     ids = session.scalars(select(ReplyRow.id).where(ReplyRow.id.in_(reply_ids), is_past(before))).all()
     votes, corrections = (
         session.scalar(select(func.count()).select_from(table).where(table.reply_id.in_(ids))) or 0

@@ -12,20 +12,20 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, CanaryStatus
-from storage.database.rows import plain
+from storage.database.rows import from_row
 from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundRow, VoteEventRow
 from storage.operations.outbox import Entry
 from storage.releases.canaries import Canary
 from storage.releases.versions import AliasMove, Version, failed_checks, find_version, line_of_parents
-from storage.votes.votes import not_held_back
+from storage.votes.votes import not_quarantined
 
 NEWS_FOR = timedelta(days=1)
 """Older news is not told any more: the bot was away too long."""
-News = AliasMove | Canary
+Announceable = AliasMove | Canary
 
 
 @dataclass(frozen=True)
-class MoveStory:
+class PromotionAnnouncement:
     """A move of the champion, and what lies between the version before and the one after it."""
 
     move: AliasMove
@@ -43,7 +43,7 @@ class MoveStory:
 
 
 @dataclass(frozen=True)
-class CanaryStory:
+class CanaryAnnouncement:
     """A canary that ended without a promotion."""
 
     canary: Canary
@@ -51,7 +51,7 @@ class CanaryStory:
     champion: Version | None
 
 
-def news_to_tell(session: Session, personality_id: int) -> list[Entry[News]]:
+def news_to_tell(session: Session, personality_id: int) -> list[Entry[Announceable]]:
     """Return the moves and ends that have not been told, oldest first; those that are too old are left out."""
     since = utc_now() - NEWS_FOR
     moves = session.scalars(
@@ -74,22 +74,24 @@ def news_to_tell(session: Session, personality_id: int) -> list[Entry[News]]:
         )
         .order_by(CanaryRow.id)
     )
-    news: list[Entry[News]] = [Entry(plain(AliasMove, row), row.id, AliasMoveRow.announced) for row in moves]
-    news += [Entry(plain(Canary, row), row.id, CanaryRow.announced) for row in canaries]
+    news: list[Entry[Announceable]] = [Entry(from_row(AliasMove, row), row.id, AliasMoveRow.announced) for row in moves]
+    news += [Entry(from_row(Canary, row), row.id, CanaryRow.announced) for row in canaries]
     return sorted(news, key=lambda entry: _happened_at(entry.content))
 
 
-def _happened_at(news: News) -> datetime:
+def _happened_at(news: Announceable) -> datetime:
     return news.moved_at if isinstance(news, AliasMove) else news.ended_at or news.started_at
 
 
-def tell_story(session: Session, news: News) -> MoveStory | CanaryStory:
+def prepare_announcement(session: Session, news: Announceable) -> PromotionAnnouncement | CanaryAnnouncement:
     """Return the news with what belongs to it."""
     if isinstance(news, Canary):
-        return CanaryStory(news, find_version(session, news.challenger_id), find_version(session, news.champion_id))
+        return CanaryAnnouncement(
+            news, find_version(session, news.challenger_id), find_version(session, news.champion_id)
+        )
     before, after = find_version(session, news.from_version_id), find_version(session, news.to_version_id)
     round_ids = _rounds_between(session, before, after)
-    return MoveStory(
+    return PromotionAnnouncement(
         move=news,
         before=before,
         after=after,
@@ -144,4 +146,4 @@ def _votes_since_last_move(session: Session, move: AliasMove) -> int:
     )
     if began_at is not None:
         votes = votes.where(VoteEventRow.created_at > began_at)
-    return session.scalar(select(func.count()).select_from(not_held_back(votes.subquery()).subquery())) or 0
+    return session.scalar(select(func.count()).select_from(not_quarantined(votes.subquery()).subquery())) or 0

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from storage.conversations.replies import FINISHED_WHOLE, SAID_IN_CHAT
 from storage.database.enums import CHALLENGER, CanaryStatus, GateVerdict, Outcome, QuarantineStatus
-from storage.database.rows import plain
+from storage.database.rows import from_row
 from storage.database.tables import CanaryRow, QuarantineRow, ReplyMessageRow, ReplyRow, VoteEventRow
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused
 from storage.members.memberships import home_of
@@ -30,10 +30,10 @@ from storage.releases.versions import (
     read_alias,
 )
 from storage.settings.sections import ReleaseSettings, VoteSettings
-from storage.statistics import Approval, Comparison, Side, compare
-from storage.votes.history import read_histories, read_holds
+from storage.statistics import Approval, ApprovalComparison, PreferredSide, compare_approval
+from storage.votes.history import read_histories, read_quarantine_periods
 from storage.votes.votes import Vote
-from storage.votes.weights import Scales, WeighedVote
+from storage.votes.weights import StandingVote, VoteWeights
 from storage.wording import count, tenths
 
 DEFAULT_SHARE = 0.1
@@ -95,7 +95,7 @@ class Trial:
         return Approval(self.up, self.down + self.failures * self.failure_weight)
 
 
-class Place(NamedTuple):
+class AnswerPlace(NamedTuple):
     """Where an answer was given, and by which version."""
 
     conversation_id: int
@@ -123,7 +123,7 @@ class Reading:
     """Of the challenger."""
     kept: Trial
     """Of the champion."""
-    comparison: Comparison
+    comparison: ApprovalComparison
     champion_moved: bool
 
     @property
@@ -133,9 +133,9 @@ class Reading:
         if self.champion_moved:
             return Ending(CanaryStatus.STOPPED, f"{champion}, which it was compared with, is no longer the champion")
         votes = f"{_share(challenger, self.tried)} against {_share(champion, self.kept)}"
-        if self.comparison.preferred is Side.CHALLENGER:
+        if self.comparison.preferred is PreferredSide.CHALLENGER:
             return Ending(CanaryStatus.PROMOTED, f"members like {challenger} better than {champion}: {votes}")
-        if self.comparison.preferred is Side.CHAMPION:
+        if self.comparison.preferred is PreferredSide.CHAMPION:
             return Ending(CanaryStatus.ROLLED_BACK, f"members like {challenger} less than {champion}: {votes}")
         if self.tried.votes >= self.canary.max_votes:
             return Ending(CanaryStatus.INCONCLUSIVE, f"no difference between {challenger} and {champion}: {votes}")
@@ -213,7 +213,7 @@ def start_canary(
     )
     session.add(row)
     session.flush()
-    return plain(Canary, row)
+    return from_row(Canary, row)
 
 
 def _require_challenger(session: Session, personality_id: int, version: Version | None, share: float) -> Version:
@@ -238,7 +238,7 @@ def running_canary(session: Session, personality_id: int) -> Canary | None:
         .where(CanaryRow.personality_id == personality_id, CanaryRow.status == CanaryStatus.RUNNING)
         .execution_options(populate_existing=True)
     )
-    return plain(Canary, row) if row else None
+    return from_row(Canary, row) if row else None
 
 
 def canary_in(session: Session, personality_id: int, conversation_id: int) -> Canary | None:
@@ -256,7 +256,7 @@ def latest_canary(session: Session, personality_id: int) -> Canary | None:
         .limit(1)
         .execution_options(populate_existing=True)
     )
-    return plain(Canary, row) if row else None
+    return from_row(Canary, row) if row else None
 
 
 def stop_canary(session: Session, personality_id: int, *, by: str, reason: str) -> Canary:
@@ -284,7 +284,7 @@ def read_canary(session: Session, personality_id: int, settings: VoteSettings) -
         champion=find_version(session, canary.champion_id),
         tried=tried,
         kept=kept,
-        comparison=compare(tried.approval, kept.approval, canary.alpha),
+        comparison=compare_approval(tried.approval, kept.approval, canary.alpha),
         champion_moved=(now.id if now else None) != canary.champion_id,
     )
 
@@ -417,30 +417,30 @@ def _went_wrong() -> ColumnElement[bool]:
     return and_(or_(ReplyRow.outcome.in_((Outcome.FAILED, Outcome.TIMEOUT)), is_empty), was_shown)
 
 
-def _weight(votes: Sequence[WeighedVote], said: Vote) -> float:
+def _weight(votes: Sequence[StandingVote], said: Vote) -> float:
     return sum(vote.weight for vote in votes if vote.vote is said)
 
 
 def _weigh_votes(
     session: Session, of_canary: tuple[ColumnElement[bool], ...], settings: VoteSettings
-) -> dict[int | None, list[WeighedVote]]:
+) -> dict[int | None, list[StandingVote]]:
     """Return the votes that count, by version; a new account's or member's weighs as little as it does in a round."""
     has_votes = select(VoteEventRow.id).where(VoteEventRow.reply_id == ReplyRow.id).exists()
     voted_on = (*of_canary, _is_whole(), has_votes)
     columns = (ReplyRow.id, ReplyRow.channel_id, ReplyRow.version_id, ReplyRow.guild_id, ReplyRow.basis)
     rows = session.execute(select(*columns).where(*voted_on))
     places = {
-        reply_id: Place(conversation, version, home_of(guild_id, basis))
+        reply_id: AnswerPlace(conversation, version, home_of(guild_id, basis))
         for reply_id, conversation, version, guild_id, basis in rows
     }
     histories = read_histories(session, VoteEventRow.reply_id.in_(select(ReplyRow.id).where(*voted_on)))
     # Without a snapshot, a reply may have got its first vote between the two queries.
     votes = {vote_of: history.now for vote_of, history in histories.items() if vote_of[0] in places}
-    holds = read_holds(session, QuarantineRow.status != QuarantineStatus.COUNTED)
+    holds = read_quarantine_periods(session, QuarantineRow.status != QuarantineStatus.COUNTED)
     held_back = {user_id for reply_id, user_id in holds if reply_id in places}
     first = first_votes(votes, places, held_back)
-    scales = Scales(session, settings, {(places[reply_id].home, user_id) for reply_id, user_id in first})
-    weighed: dict[int | None, list[WeighedVote]] = defaultdict(list)
+    scales = VoteWeights(session, settings, {(places[reply_id].home, user_id) for reply_id, user_id in first})
+    weighed: dict[int | None, list[StandingVote]] = defaultdict(list)
     for (reply_id, user_id), vote in first.items():
         place, voted_at = places[reply_id], histories[reply_id, user_id].last_set_at
         weighed[place.version_id].append(scales.weigh(reply_id, place.home, user_id, vote, voted_at))
@@ -449,13 +449,13 @@ def _weigh_votes(
 
 def first_votes(
     votes: Mapping[tuple[int, int], Vote | None],
-    places: Mapping[int, Place],
+    places: Mapping[int, AnswerPlace],
     held_back: Collection[int],
 ) -> dict[tuple[int, int], Vote]:
     """Return the votes that count, by reply and member: each one's first on a version, in three conversations at most.
 
     `votes` are in the order in which they were first given, as they stand now, None where nothing stands; `places` are
-    by reply, `held_back` the members of a quarantine that was not counted.
+    by reply, `quarantined` the members of a quarantine that was not counted.
 
     Later votes of the same member there are no independent witnesses. Nor may they replace the first: of counts that
     are drawn anew all the time, somebody who looks all the time sees any difference sooner or later.

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, GateVerdict
-from storage.database.notify import ring
-from storage.database.rows import changed_rows, plain
+from storage.database.notify import notify
+from storage.database.rows import changed_rows, from_row
 from storage.database.tables import AliasMoveRow, AliasRow, CanaryRow, RoundRow, VersionRow
 from storage.errors import (
     AliasConflict,
@@ -24,7 +24,7 @@ from storage.errors import (
     VersionNotFound,
     VersionWithdrawn,
 )
-from storage.personalities.personalities import hold_personality
+from storage.personalities.personalities import lock_personality
 
 BASE_NAME = "base"
 
@@ -127,7 +127,7 @@ def register(
     trained_on_deleted_data: bool = False,
 ) -> Version:
     """Add the row of an adapter whose files are published already."""
-    hold_personality(session, personality_id)
+    lock_personality(session, personality_id)
     newest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.personality_id == personality_id))
     row = VersionRow(
         personality_id=personality_id,
@@ -145,8 +145,8 @@ def register(
     )
     session.add(row)
     session.flush()
-    ring(session)
-    return plain(Version, row)
+    notify(session)
+    return from_row(Version, row)
 
 
 def find_version(session: Session, version_id: int | None) -> Version | None:
@@ -156,7 +156,7 @@ def find_version(session: Session, version_id: int | None) -> Version | None:
     row = session.get(VersionRow, version_id)
     if row is None:
         raise VersionNotFound(f"with id {version_id}")
-    return plain(Version, row)
+    return from_row(Version, row)
 
 
 def version_named(session: Session, personality_id: int, name: str) -> Version | None:
@@ -172,7 +172,7 @@ def version_named(session: Session, personality_id: int, name: str) -> Version |
     )
     if row is None:
         raise VersionNotFound(name)
-    return plain(Version, row)
+    return from_row(Version, row)
 
 
 def list_versions(session: Session, personality_id: int) -> list[Version]:
@@ -180,7 +180,7 @@ def list_versions(session: Session, personality_id: int) -> list[Version]:
     rows = session.scalars(
         select(VersionRow).where(VersionRow.personality_id == personality_id).order_by(VersionRow.number.desc())
     )
-    return [plain(Version, row) for row in rows]
+    return [from_row(Version, row) for row in rows]
 
 
 def learned_from_deleted_data(session: Session, digest: str) -> bool:
@@ -261,7 +261,7 @@ def move_alias(
         raise AliasConflict(name, expected_generation, read_alias(session, personality_id, name).generation)
     # Read again, now that the alias is ours: a withdrawal looks at it before it takes files away.
     require_files(find_version(session, _id(to)))
-    ring(session)
+    notify(session)
     session.add(
         AliasMoveRow(
             personality_id=personality_id,
@@ -479,4 +479,4 @@ def moves_of(session: Session, version: Version) -> list[AliasMove]:
         )
         .order_by(AliasMoveRow.id.desc())
     )
-    return [plain(AliasMove, row) for row in rows]
+    return [from_row(AliasMove, row) for row in rows]

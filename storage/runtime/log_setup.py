@@ -39,7 +39,7 @@ def set_up_logs(settings: Settings, process: str, *, least: int = logging.NOTSET
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
-def tell_why_it_ends(error: Exception) -> None:
+def log_fatal_error(error: Exception) -> None:
     """Tell the log's file and the programs that read the log; people read a plain sentence on standard error."""
     why = {"name": "reactune", "levelno": logging.ERROR, "levelname": "ERROR", "msg": str(error)}
     handlers = {handler.name: handler for handler in logging.root.handlers}

@@ -38,7 +38,7 @@ MARK = "#"
 
 
 @dataclass(frozen=True)
-class Sign:
+class Heartbeat:
     """A worker that lives."""
 
     worker: str
@@ -47,7 +47,7 @@ class Sign:
 
     @property
     def place(self) -> str:
-        return place_of(self.worker)
+        return host_of(self.worker)
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def worker_name(data_directory: Path) -> str:
     return f"{socket.gethostname()}:{data_directory.resolve()}"[: 255 - len(mark)] + mark
 
 
-def place_of(worker: str) -> str:
+def host_of(worker: str) -> str:
     """Return the machine and the folder of a worker, which say to people which one it is."""
     return worker.rpartition(MARK)[0] or worker
 
@@ -120,17 +120,17 @@ def _mark_of(data_directory: Path) -> str:
     return path.read_text(encoding="ascii")
 
 
-def beat(session: Session, process: str, worker: str) -> None:
+def record_heartbeat(session: Session, process: str, worker: str) -> None:
     """Note that the process lives."""
     session.merge(HeartbeatRow(process=process, worker=worker, beat_at=database_now(session)))
 
 
 def is_alive(session: Session, process: str, worker: str | None = None) -> bool:
     """Return whether the process gave a sign of life lately, on any machine or as `worker`."""
-    return any(worker in (None, sign.worker) for sign in signs_of_life(session, process))
+    return any(worker in (None, sign.worker) for sign in live_processes(session, process))
 
 
-def signs_of_life(session: Session, process: str) -> list[Sign]:
+def live_processes(session: Session, process: str) -> list[Heartbeat]:
     """Return the workers that gave a sign of life lately, by name."""
     now = database_now(session)
     rows = session.scalars(
@@ -138,9 +138,9 @@ def signs_of_life(session: Session, process: str) -> list[Sign]:
         .where(HeartbeatRow.process == process, HeartbeatRow.beat_at > now - timedelta(seconds=SILENT_AFTER_S))
         .order_by(HeartbeatRow.worker)
     )
-    return [Sign(row.worker, max(0.0, (now - row.beat_at).total_seconds())) for row in rows]
+    return [Heartbeat(row.worker, max(0.0, (now - row.beat_at).total_seconds())) for row in rows]
 
 
-def last_beat(session: Session, process: str, worker: str) -> datetime | None:
+def last_heartbeat(session: Session, process: str, worker: str) -> datetime | None:
     row = session.get(HeartbeatRow, (process, worker))
     return row.beat_at if row else None

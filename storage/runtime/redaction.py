@@ -26,7 +26,7 @@ FEWEST_CHARS = 4
 TOKEN = re.compile(r"\b[\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}")
 
 
-def keep_safe(settings: Settings) -> None:
+def redact_secrets(settings: Settings) -> None:
     """Let others read none of the files that this process makes, and hide the settings' secrets in all that it logs.
 
     Child processes inherit the first and call this for the second.

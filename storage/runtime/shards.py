@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from storage.database.rows import database_now
 from storage.database.tables import HeartbeatRow
 from storage.errors import ShardTaken
-from storage.runtime.processes import BOT, SILENT_AFTER_S, beat, place_of
+from storage.runtime.processes import BOT, SILENT_AFTER_S, host_of, record_heartbeat
 from storage.settings.sections import DiscordSettings
 
 ID_STEP = (
@@ -74,14 +74,14 @@ def take_shards(session: Session, shards: Shards, worker: str) -> None:
     )
     for other in session.scalars(others.order_by(HeartbeatRow.process)):
         if other.process in shards.names or _count_of(other.process) != shards.count:
-            raise ShardTaken(other.process, place_of(other.worker))
-    beat_shards(session, shards, worker)
+            raise ShardTaken(other.process, host_of(other.worker))
+    record_shard_heartbeats(session, shards, worker)
 
 
-def beat_shards(session: Session, shards: Shards, worker: str) -> None:
+def record_shard_heartbeats(session: Session, shards: Shards, worker: str) -> None:
     """Note that the process of these shards lives."""
     for name in shards.names:
-        beat(session, name, worker)
+        record_heartbeat(session, name, worker)
 
 
 def leave_shards(session: Session, shards: Shards, worker: str) -> None:

@@ -16,7 +16,7 @@ from storage.members.pseudonyms import Pseudonym, read_pseudonyms, without_menti
 from storage.settings.sections import PrivacySettings, VoteSettings
 from storage.training.trainable import trainable_corrections, trainable_prompts, trainable_replies
 from storage.votes.votes import Vote, current_votes
-from storage.votes.weights import Ballot, Scales, held_back
+from storage.votes.weights import VoteWeights, WeightedVote, quarantined
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RatedReply:
     id: int
     prompt: str
     answer: str
-    ballots: tuple[Ballot, ...] = ()
+    ballots: tuple[WeightedVote, ...] = ()
     is_cut: bool = False
     """It stopped at the length limit, so its end is not one that the model chose."""
     version_id: int | None = None
@@ -72,7 +72,7 @@ def read_replies(
     personality_id: int,
     privacy: PrivacySettings,
     base_revision: str,
-    ballots: Mapping[int, tuple[Ballot, ...]],
+    ballots: Mapping[int, tuple[WeightedVote, ...]],
 ) -> list[RatedReply]:
     """Return the trainable answers to every prompt that has a vote or a correction, unrated siblings included.
 
@@ -122,7 +122,7 @@ def read_corrections(
         .order_by(correction.id)
     )
     homes = [(row, home_of(guild_id, basis)) for row, guild_id, basis in rows]
-    scales = Scales(session, votes, {(home, row.author_id) for row, home in homes})
+    scales = VoteWeights(session, votes, {(home, row.author_id) for row, home in homes})
     pseudonyms = read_pseudonyms(session)
     return [
         WrittenCorrection(
@@ -151,7 +151,7 @@ def count_evidence(session: Session, personality_id: int, privacy: PrivacySettin
     """Count what a round could learn from now; votes that are held back are nothing to learn from."""
     reply = trainable_replies(personality_id, privacy, base_revision)
     voted = session.scalars(select(reply.id).where(reply.id.in_(select(VoteEventRow.reply_id))))
-    standing, held = current_votes(session, personality_id), held_back(session, personality_id)
+    standing, held = current_votes(session, personality_id), quarantined(session, personality_id)
     votes = [sum((reply_id, user_id) not in held for user_id in standing.get(reply_id, ())) for reply_id in voted]
     corrections = select(func.count()).select_from(trainable_corrections(reply, privacy))
     return Evidence(

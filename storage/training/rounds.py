@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from storage.database.enums import Lesson, PairSource, RoundStatus, Split
-from storage.database.rows import changed_rows, database_now, plain
+from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
+from storage.database.rows import changed_rows, database_now, from_row
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
 from storage.errors import LeaseRanOut, RoundConflict
 from storage.members.pseudonyms import Pseudonym
-from storage.personalities.personalities import hold_personality, read_personality, require_active
+from storage.personalities.personalities import lock_personality, read_personality, require_active
 from storage.runtime.processes import SILENT_AFTER_S
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
@@ -29,7 +29,7 @@ TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
 class Round:
     id: int
     personality_id: int
-    lesson: Lesson
+    lesson: TrainingSource
     status: RoundStatus
     requested_by: str
     requested_at: datetime
@@ -75,13 +75,13 @@ class RoundVoter:
 
 
 def request_round(
-    session: Session, personality_id: int, requested_by: str, lesson: Lesson = Lesson.VOTES
+    session: Session, personality_id: int, requested_by: str, lesson: TrainingSource = TrainingSource.VOTES
 ) -> tuple[Round, bool]:
     """Ask for a round; return it and whether it is new: one that is open already is returned instead.
 
     Raises RoundConflict where the open one learns from something else, PersonalityConflict for an archived personality.
     """
-    hold_personality(session, personality_id)
+    lock_personality(session, personality_id)
     require_active(read_personality(session, personality_id))
     open_row = session.scalar(
         select(RoundRow)
@@ -94,7 +94,7 @@ def request_round(
             raise RoundConflict(
                 f"round {open_row.id}, which learns from {open_row.lesson}, has not ended: ask again when it has"
             )
-        return plain(Round, open_row), False
+        return from_row(Round, open_row), False
     row = RoundRow(
         personality_id=personality_id,
         requested_by=requested_by,
@@ -103,7 +103,7 @@ def request_round(
     )
     session.add(row)
     session.flush()
-    return plain(Round, row), True
+    return from_row(Round, row), True
 
 
 def claim_round(session: Session, worker: str) -> Round | None:
@@ -124,7 +124,7 @@ def claim_round(session: Session, worker: str) -> Round | None:
     row.status, row.worker = RoundStatus.RUNNING, worker
     row.started_at, row.lease_until = database_now(session), new_lease(session)
     session.flush()
-    return plain(Round, row)
+    return from_row(Round, row)
 
 
 def set_manifest(
@@ -174,7 +174,7 @@ def read_manifest(session: Session, round_id: int) -> list[ManifestPair]:
     rows = session.scalars(
         select(RoundPairRow).where(RoundPairRow.round_id == round_id).order_by(RoundPairRow.position)
     )
-    return [plain(ManifestPair, row) for row in rows]
+    return [from_row(ManifestPair, row) for row in rows]
 
 
 def read_voters(session: Session, round_id: int) -> list[RoundVoter]:
@@ -184,7 +184,7 @@ def read_voters(session: Session, round_id: int) -> list[RoundVoter]:
         .where(RoundVoterRow.round_id == round_id)
         .order_by(RoundVoterRow.influence.desc(), RoundVoterRow.pseudonym)
     )
-    return [plain(RoundVoter, row) for row in rows]
+    return [from_row(RoundVoter, row) for row in rows]
 
 
 def read_line(session: Session, version_id: int | None) -> list[ManifestPair]:
@@ -201,7 +201,7 @@ def read_line(session: Session, version_id: int | None) -> list[ManifestPair]:
         .where(RoundPairRow.round_id.in_(select(line_cte.c.round_id)))
         .order_by(RoundPairRow.round_id, RoundPairRow.position)
     )
-    return [plain(ManifestPair, row) for row in rows]
+    return [from_row(ManifestPair, row) for row in rows]
 
 
 def report_progress(session: Session, round_id: int, progress: dict[str, Any]) -> None:
@@ -241,7 +241,7 @@ def interrupt_rounds(session: Session, worker: str, *, others: bool = True) -> l
     interrupted = [row for row in orphaned if _interrupt(session, row, now)]
     for row in interrupted:
         session.refresh(row)
-    return [plain(Round, row) for row in interrupted]
+    return [from_row(Round, row) for row in interrupted]
 
 
 def _ran_out(row: RoundRow, now: datetime) -> bool:
@@ -278,12 +278,12 @@ def shown_rounds(session: Session) -> list[Round]:
     rows = session.scalars(
         select(RoundRow).where(RoundRow.progress_message_id.is_not(None)).execution_options(populate_existing=True)
     )
-    return [plain(Round, row) for row in rows]
+    return [from_row(Round, row) for row in rows]
 
 
 def find_round(session: Session, round_id: int) -> Round | None:
     row = session.get(RoundRow, round_id, populate_existing=True)
-    return plain(Round, row) if row else None
+    return from_row(Round, row) if row else None
 
 
 def require_round(session: Session, round_id: int) -> Round:
@@ -296,14 +296,14 @@ def require_round(session: Session, round_id: int) -> Round:
 def running_rounds(session: Session) -> list[Round]:
     """Return the rounds of all personalities that train now."""
     rows = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING).order_by(RoundRow.id))
-    return [plain(Round, row) for row in rows]
+    return [from_row(Round, row) for row in rows]
 
 
 def latest_round(session: Session, personality_id: int) -> Round | None:
     row = session.scalar(
         select(RoundRow).where(RoundRow.personality_id == personality_id).order_by(RoundRow.id.desc()).limit(1)
     )
-    return plain(Round, row) if row else None
+    return from_row(Round, row) if row else None
 
 
 @dataclass(frozen=True)
@@ -355,7 +355,7 @@ def last_trained(session: Session, personality_id: int) -> Round | None:
         .order_by(RoundRow.id.desc())
         .limit(1)
     )
-    return plain(Round, row) if row else None
+    return from_row(Round, row) if row else None
 
 
 def _require_running(session: Session, round_id: int, **values: Any) -> None:

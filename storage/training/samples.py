@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply, digest_prompt, find_reply, finish_reply, start_reply
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import CorrectionRow, ReplyRow
-from storage.personalities.personalities import hold_personalities
+from storage.personalities.personalities import lock_personalities
 from storage.votes.corrections import suggest
 
 
 @dataclass(frozen=True)
-class DrawnAnswer:
+class DrawnSample:
     """An answer to the prompt of a reply."""
 
     reply_id: int
@@ -26,13 +26,13 @@ class DrawnAnswer:
 
 
 def record_samples(
-    session: Session, drawn: Sequence[DrawnAnswer], *, version_id: int | None, sampling: dict[str, Any], seed: int
+    session: Session, drawn: Sequence[DrawnSample], *, version_id: int | None, sampling: dict[str, Any], seed: int
 ) -> int:
     """Store the answers as siblings of their replies, and return how many; those of a deleted reply are dropped.
 
     Basis and speakers are the reply's: what becomes of its prompt becomes of theirs.
     """
-    hold_personalities(session)  # a deletion under way would overlook the words that are written here again
+    lock_personalities(session)  # a deletion under way would overlook the words that are written here again
     stored = 0
     for answer in drawn:
         reply = find_reply(session, answer.reply_id)

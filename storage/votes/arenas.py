@@ -17,11 +17,11 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
-from storage.database.rows import changed_rows, plain
+from storage.database.rows import changed_rows, from_row
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
 from storage.members.memberships import note_members
-from storage.personalities.personalities import hold_personalities, hold_personality
+from storage.personalities.personalities import lock_personalities, lock_personality
 from storage.releases.versions import find_version, name_of
 from storage.runtime.shards import ALL, Shards
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, tally, votes_on
@@ -59,7 +59,7 @@ class ArenaAnswer:
     picks: int
 
 
-class Gesture(StrEnum):
+class PickGesture(StrEnum):
     """What a member did, and so what it does to their pick."""
 
     PRESSED = "pressed"
@@ -83,7 +83,7 @@ def prepare_arena(
     closes_at: datetime,
 ) -> Arena:
     """Add an arena that has no answers yet; raises ArenaConflict where the channel has an unfinished one."""
-    hold_personality(session, personality_id)  # two admins at once: the second one sees the first one's row
+    lock_personality(session, personality_id)  # two admins at once: the second one sees the first one's row
     if unfinished_arena(session, channel_id) is not None:
         raise ArenaConflict(
             "there is an arena in that channel already: wait until it closes, or end it with `/arena stop`"
@@ -98,7 +98,7 @@ def prepare_arena(
     )
     session.add(row)
     session.flush()
-    return plain(Arena, row)
+    return from_row(Arena, row)
 
 
 def place_arena(session: Session, arena_id: int, message_id: int) -> None:
@@ -154,7 +154,7 @@ def fail_unprepared(session: Session, shards: Shards = ALL) -> list[Arena]:
 
 
 def find_arena(session: Session, arena_id: int) -> Arena:
-    return plain(Arena, session.get_one(ArenaRow, arena_id, populate_existing=True))
+    return from_row(Arena, session.get_one(ArenaRow, arena_id, populate_existing=True))
 
 
 def unfinished_arena(session: Session, channel_id: int) -> Arena | None:
@@ -162,7 +162,7 @@ def unfinished_arena(session: Session, channel_id: int) -> Arena | None:
     row = session.scalar(
         select(ArenaRow).where(ArenaRow.channel_id == channel_id, ArenaRow.status.in_(UNFINISHED)).limit(1)
     )
-    return plain(Arena, row) if row else None
+    return from_row(Arena, row) if row else None
 
 
 def open_arenas(session: Session, due_at: datetime | None = None, shards: Shards = ALL) -> list[Arena]:
@@ -171,7 +171,7 @@ def open_arenas(session: Session, due_at: datetime | None = None, shards: Shards
     query = unshown.order_by(ArenaRow.id)
     if due_at is not None:
         query = query.where(ArenaRow.closes_at <= due_at)
-    return [plain(Arena, row) for row in session.scalars(query)]
+    return [from_row(Arena, row) for row in session.scalars(query)]
 
 
 def recent_arenas(session: Session, guild_id: int, limit: int) -> list[Arena]:
@@ -179,7 +179,7 @@ def recent_arenas(session: Session, guild_id: int, limit: int) -> list[Arena]:
     rows = session.scalars(
         select(ArenaRow).where(ArenaRow.guild_id == guild_id).order_by(ArenaRow.id.desc()).limit(limit)
     )
-    return [plain(Arena, row) for row in rows]
+    return [from_row(Arena, row) for row in rows]
 
 
 def last_used(session: Session, personality_id: int) -> dict[str, datetime]:
@@ -197,7 +197,7 @@ def last_scheduled(session: Session) -> datetime | None:
     return session.scalar(select(func.max(ArenaRow.started_at)).where(ArenaRow.started_by == SCHEDULE))
 
 
-def read_answers(session: Session, arena_id: int) -> list[ArenaAnswer]:
+def read_arena_answers(session: Session, arena_id: int) -> list[ArenaAnswer]:
     """Return an arena's answers in the order of their places."""
     rows = session.execute(
         select(ArenaAnswerRow.position, ReplyRow.id, ReplyRow.version_id, ReplyRow.answer)
@@ -212,9 +212,9 @@ def read_answers(session: Session, arena_id: int) -> list[ArenaAnswer]:
 
 
 def read_results(session: Session, arena_id: int) -> list[ArenaAnswer]:
-    """Like `read_answers`, once picks under way are stored: of an arena that takes no more, the counts are final."""
+    """Like `read_arena_answers`, after waiting for picks in progress: the counts of a closed arena are final."""
     _hold(session, arena_id)
-    return read_answers(session, arena_id)
+    return read_arena_answers(session, arena_id)
 
 
 def pick(
@@ -222,7 +222,7 @@ def pick(
     arena_id: int,
     user_id: int,
     position: int,
-    gesture: Gesture,
+    gesture: PickGesture,
     *,
     joined_at: datetime | None = None,
     reread: bool = False,
@@ -234,7 +234,7 @@ def pick(
     Discord, so that nobody knows when it happened; it counts until the results are shown. Raises ArenaClosed.
     """
     if reread:
-        hold_personalities(session)  # before anything else: a deletion locks in this order too
+        lock_personalities(session)  # before anything else: a deletion locks in this order too
     arena = _hold(session, arena_id)
     is_late = arena.closes_at <= utc_now() and not reread
     if arena.status is not ArenaStatus.OPEN or is_late:
@@ -243,7 +243,7 @@ def pick(
         note_members(session, arena.guild_id, {user_id: joined_at})
     replies = _replies(session, arena_id)
     standing = _standing_pick(session, replies, user_id)
-    if position not in replies or (gesture is Gesture.FOUND and _has_voted(session, replies, user_id)):
+    if position not in replies or (gesture is PickGesture.FOUND and _has_voted(session, replies, user_id)):
         return standing
     picked = _after(gesture, standing, position)
     # One call for each reply, in the order in which others lock them: within one call the same thumb under the same
@@ -253,13 +253,13 @@ def pick(
     return picked
 
 
-def _after(gesture: Gesture, standing: int | None, position: int) -> int | None:
+def _after(gesture: PickGesture, standing: int | None, position: int) -> int | None:
     """Return the pick that stands after a gesture at a place."""
-    if gesture in (Gesture.REACTED, Gesture.FOUND):
+    if gesture in (PickGesture.REACTED, PickGesture.FOUND):
         return position
     if standing == position:
         return None
-    return position if gesture is Gesture.PRESSED else standing
+    return position if gesture is PickGesture.PRESSED else standing
 
 
 def _events(

@@ -7,7 +7,7 @@ from collections import Counter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.conversations.replies import hold_replies
+from storage.conversations.replies import lock_replies
 from storage.database.enums import Cause
 from storage.database.tables import ReplyRow, VoteCauseRow
 from storage.votes.votes import Vote, votes_on
@@ -18,7 +18,7 @@ def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> b
 
     Return whether their 👎 stands under it, without which the cause counts for nothing; None where the answer is gone.
     """
-    if not hold_replies(session, {reply_id}):
+    if not lock_replies(session, {reply_id}):
         return None
     session.merge(VoteCauseRow(reply_id=reply_id, user_id=user_id, cause=cause))
     session.flush()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from storage.conversations.replies import hold_replies
+from storage.conversations.replies import lock_replies
 from storage.database.columns import utc_now
 from storage.database.enums import Basis
-from storage.database.rows import plain
+from storage.database.rows import from_row
 from storage.database.tables import CorrectionRow, ReplyRow
 from storage.errors import CorrectionRefused
 from storage.settings.sections import CorrectionSettings
@@ -43,7 +43,7 @@ def suggest(session: Session, reply_id: int, author_id: int, text: str, basis: B
 
     Raises CorrectionRefused where the reply was deleted meanwhile.
     """
-    if not hold_replies(session, [reply_id]):
+    if not lock_replies(session, [reply_id]):
         raise CorrectionRefused("That answer was deleted meanwhile, so there is nothing left to improve.")
     for earlier in _standing(session, reply_id, author_id):
         earlier.withdrawn_at = utc_now()
@@ -99,4 +99,4 @@ def _standing(session: Session, reply_id: int, author_id: int) -> list[Correctio
 
 
 def _correction(row: CorrectionRow) -> Correction:
-    return plain(Correction, row, withdrawn=row.withdrawn_at is not None)
+    return from_row(Correction, row, withdrawn=row.withdrawn_at is not None)

@@ -70,21 +70,21 @@ class VoteHistory:
 
 
 @dataclass(frozen=True)
-class Hold:
+class QuarantinePeriod:
     """A quarantine that a vote is or was in."""
 
     status: QuarantineStatus
     opened_at: datetime
     decided_at: datetime | None
 
-    def held_in(self, round_: RoundRow) -> bool:
+    def covers(self, round_: RoundRow) -> bool:
         """Return whether the vote was kept out of the round; a round may open the quarantine itself."""
         opened_in_time = round_.finished_at is None or self.opened_at <= round_.finished_at
         counts_since = self.decided_at if self.status is QuarantineStatus.COUNTED else None
         return opened_in_time and (counts_since is None or counts_since > beginning(round_))
 
 
-Holds = Mapping[tuple[int, int], list[Hold]]
+QuarantinePeriods = Mapping[tuple[int, int], list[QuarantinePeriod]]
 """By reply and user."""
 
 
@@ -113,7 +113,7 @@ def read_histories(session: Session, *which: ColumnElement[bool]) -> dict[tuple[
     return {whose: VoteHistory(tuple(of_one)) for whose, of_one in events.items()}
 
 
-def read_holds(session: Session, *which: ColumnElement[bool]) -> Holds:
+def read_quarantine_periods(session: Session, *which: ColumnElement[bool]) -> QuarantinePeriods:
     """Return the quarantines of the quarantined votes that `which` selects."""
     rows = session.execute(
         select(
@@ -126,7 +126,7 @@ def read_holds(session: Session, *which: ColumnElement[bool]) -> Holds:
         .join(QuarantineRow, QuarantineRow.id == QuarantinedVoteRow.quarantine_id)
         .where(*which)
     )
-    holds: dict[tuple[int, int], list[Hold]] = defaultdict(list)
+    holds: dict[tuple[int, int], list[QuarantinePeriod]] = defaultdict(list)
     for reply_id, user_id, status, opened_at, decided_at in rows:
-        holds[reply_id, user_id].append(Hold(status, opened_at, decided_at))
+        holds[reply_id, user_id].append(QuarantinePeriod(status, opened_at, decided_at))
     return holds

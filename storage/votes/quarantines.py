@@ -14,15 +14,15 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
-from storage.database.rows import changed_rows, plain
+from storage.database.rows import changed_rows, from_row
 from storage.database.tables import MemberRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VersionRow
 from storage.errors import QuarantineConflict
 from storage.members.memberships import read_talkers
-from storage.personalities.personalities import hold_personalities, hold_personality, read_personality
+from storage.personalities.personalities import lock_personalities, lock_personality, read_personality
 from storage.settings.sections import VoteSettings
 from storage.votes.bursts import Burst, SuspectVote, find_bursts
 from storage.votes.votes import Vote, votes_on
-from storage.votes.weights import WeighedVote, account_creation, weigh_votes
+from storage.votes.weights import StandingVote, account_creation, weigh_votes
 
 VoteKey = tuple[int, int]
 """Reply id and user id: a member has one vote on a reply."""
@@ -74,7 +74,7 @@ class _Held(NamedTuple):
 
 
 def new_bursts(session: Session, personality_id: int, settings: VoteSettings) -> list[Burst]:
-    """Return the bursts that hold a vote which no admin has seen yet, for `hold_back`; reads only.
+    """Return the bursts that hold a vote which no admin has seen yet, for `quarantine_votes`; reads only.
 
     Votes that an admin counted are trusted from then on. Those that were left out remain evidence, so that who joins
     such a burst late is held back too.
@@ -118,7 +118,7 @@ def _suspects(
             )
 
 
-def _is_counted(vote: WeighedVote, places: Iterable[_Held]) -> bool:
+def _is_counted(vote: StandingVote, places: Iterable[_Held]) -> bool:
     """Return whether an admin counted the vote: this one, not the opposite one that the member gave before."""
     return any(place.status is QuarantineStatus.COUNTED and place.vote == vote.vote for place in places)
 
@@ -127,14 +127,14 @@ def _rule_of(places: Iterable[_Held]) -> QuarantineRule | None:
     return next((place.rule for place in places if place.status is not QuarantineStatus.COUNTED), None)
 
 
-def hold_back(session: Session, personality_id: int, burst: Burst) -> int | None:
+def quarantine_votes(session: Session, personality_id: int, burst: Burst) -> int | None:
     """Write down a burst that was found, and return the id of its quarantine if that is new or grew.
 
     Votes that join an open quarantine are added to it. Passed over are those that went since they were found, or that
     another process has held back meanwhile.
     """
     # Nobody else holds the same votes back now, and nobody's data is deleted and comes back through this.
-    hold_personality(session, personality_id)
+    lock_personality(session, personality_id)
     reply_ids = {vote.reply_id for vote in burst.votes}
     standing = {reply_id: votes_on(session, reply_id) for reply_id in reply_ids}
     held = _read_held(session, QuarantinedVoteRow.reply_id.in_(reply_ids))
@@ -152,7 +152,7 @@ def hold_back_bursts(database: Database, personality_id: int, settings: VoteSett
     # Read without a lock, then one transaction for each: votes that members give meanwhile wait for none of it long.
     with database.snapshot() as session:
         bursts = new_bursts(session, personality_id, settings)
-    held = [database.call(hold_back, personality_id, burst) for burst in bursts]
+    held = [database.call(quarantine_votes, personality_id, burst) for burst in bursts]
     return any(held)
 
 
@@ -232,7 +232,7 @@ def decide_quarantines(
 
     Raises QuarantineConflict where more have joined since, which nobody has seen, and for what it raises.
     """
-    hold_personalities(session)  # so that none joins now
+    lock_personalities(session)  # so that none joins now
     held = select(func.count()).where(QuarantinedVoteRow.quarantine_id.in_(quarantine_ids))
     if (session.scalar(held) or 0) > votes:
         raise QuarantineConflict("more votes have joined these since you looked: nothing was changed, look again")
@@ -320,7 +320,7 @@ def _quarantine(session: Session, row: QuarantineRow) -> Quarantine:
     ).all()
     said = Vote(row.vote)
     now = {reply_id: votes_on(session, reply_id) for reply_id in {reply_id for reply_id, _ in votes}}
-    return plain(
+    return from_row(
         Quarantine,
         row,
         subject=_subject(session, row),

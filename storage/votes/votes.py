@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Subquery, case, func, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from storage.conversations.replies import hold_replies
+from storage.conversations.replies import lock_replies
 from storage.database.enums import Origin, QuarantineStatus
 from storage.database.tables import ErasureRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VoteEventRow
-from storage.personalities.personalities import hold_personalities
+from storage.personalities.personalities import lock_personalities
 
 SKIN_TONES = "🏻🏼🏽🏾🏿"
 VARIATION_SELECTOR = "\ufe0f"
@@ -70,9 +70,9 @@ def append_events(session: Session, events: Iterable[VoteEvent]) -> int:
     """
     events = list(events)
     if any(event.reread for event in events):
-        hold_personalities(session)  # a deletion under way would overlook the thumbs that are added here
+        lock_personalities(session)  # a deletion under way would overlook the thumbs that are added here
     erased = _erased(session, events)
-    replies = hold_replies(session, {event.reply_id for event in events})
+    replies = lock_replies(session, {event.reply_id for event in events})
     standing = standing_thumbs(session, replies, {event.thumb.user_id for event in events})
     changes = []
     for event in events:
@@ -175,12 +175,12 @@ def _counting_votes() -> Subquery:
         .having(up != down)  # both thumbs of one user cancel
         .subquery()
     )
-    return not_held_back(standing).subquery()
+    return not_quarantined(standing).subquery()
 
 
-def not_held_back(votes: Subquery) -> Select[Any]:
+def not_quarantined(votes: Subquery) -> Select[Any]:
     """Select those of the votes, which have a `reply_id` and a `user_id`, that no quarantine holds back."""
-    held = held_back_votes().distinct().subquery()
+    held = quarantined_votes().distinct().subquery()
     # Not NOT IN or NOT EXISTS: for a million events SQLite needs minutes and twice the time.
     return (
         select(votes)
@@ -189,7 +189,7 @@ def not_held_back(votes: Subquery) -> Select[Any]:
     )
 
 
-def held_back_votes() -> Select[int, int]:
+def quarantined_votes() -> Select[int, int]:
     """Select reply and user of the votes in a quarantine that is open or whose votes an admin left out."""
     return (
         select(QuarantinedVoteRow.reply_id, QuarantinedVoteRow.user_id)

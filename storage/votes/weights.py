@@ -21,7 +21,7 @@ from storage.members.memberships import Member, Memberships, home_of
 from storage.members.pseudonyms import Pseudonym, read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.causes import wrong_facts
-from storage.votes.votes import Vote, held_back_votes, standing_count
+from storage.votes.votes import Vote, quarantined_votes, standing_count
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0
@@ -33,7 +33,7 @@ WRONG_FACT = "wrong fact"
 
 
 @dataclass(frozen=True)
-class Ballot:
+class WeightedVote:
     """A vote that counts, with its weight above 0 and up to 1."""
 
     voter: Pseudonym
@@ -42,17 +42,17 @@ class Ballot:
 
 
 @dataclass(frozen=True)
-class Ballots:
+class WeightedVotes:
     """The votes of a personality that count, by reply and ordered by voter, and what the rules took from the others."""
 
-    by_reply: dict[int, tuple[Ballot, ...]]
+    by_reply: dict[int, tuple[WeightedVote, ...]]
     total: int
     """Standing votes before any rule."""
     removed: dict[str, float]
     """How many votes' worth each rule removed; with the weights of the ballots they make the total."""
 
 
-class WeighedVote(NamedTuple):
+class StandingVote(NamedTuple):
     """A standing vote, the moment its member last set a thumb there, and the weights of account and membership."""
 
     reply_id: int
@@ -94,15 +94,15 @@ def _ramp(age: timedelta, full_days: float) -> float:
     return min(1.0, max(0.0, age.total_seconds() / DAY_S / full_days))
 
 
-def read_ballots(session: Session, personality_id: int, settings: VoteSettings) -> Ballots:
+def read_weighted_votes(session: Session, personality_id: int, settings: VoteSettings) -> WeightedVotes:
     """Return the standing votes that count, on answers of chat and arena alike.
 
     Votes in a quarantine that is open or whose votes an admin left out count nothing, whatever they say since; nor does
     a 👎 for a wrong fact, which asks for knowledge.
     """
-    held, factual = held_back(session, personality_id), wrong_facts(session, personality_id)
+    held, factual = quarantined(session, personality_id), wrong_facts(session, personality_id)
     pseudonyms = read_pseudonyms(session)
-    by_reply: dict[int, list[Ballot]] = defaultdict(list)
+    by_reply: dict[int, list[WeightedVote]] = defaultdict(list)
     removed = dict.fromkeys((ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT), 0.0)
     total = 0
     for vote in weigh_votes(session, personality_id, settings):
@@ -120,21 +120,21 @@ def read_ballots(session: Session, personality_id: int, settings: VoteSettings) 
         if weight > 0.0:
             by_reply[vote.reply_id].append(_ballot(pseudonyms.of(vote.user_id), vote.vote, weight))
     ordered = {reply_id: tuple(sorted(found, key=attrgetter("voter"))) for reply_id, found in by_reply.items()}
-    return Ballots(ordered, total, removed)
+    return WeightedVotes(ordered, total, removed)
 
 
 @lru_cache(maxsize=65_536)  # most ballots of a member are alike
-def _ballot(voter: Pseudonym, vote: Vote, weight: float) -> Ballot:
-    return Ballot(voter, vote, weight)
+def _ballot(voter: Pseudonym, vote: Vote, weight: float) -> WeightedVote:
+    return WeightedVote(voter, vote, weight)
 
 
-def held_back(session: Session, personality_id: int) -> set[tuple[int, int]]:
+def quarantined(session: Session, personality_id: int) -> set[tuple[int, int]]:
     """Return (reply id, user id) of every vote that must not count."""
-    rows = session.execute(held_back_votes().where(QuarantineRow.personality_id == personality_id))
+    rows = session.execute(quarantined_votes().where(QuarantineRow.personality_id == personality_id))
     return {(reply_id, user_id) for reply_id, user_id in rows}
 
 
-class Scales:
+class VoteWeights:
     """Weighs votes and corrections by account age and membership at the moment they were given.
 
     `members` are all who gave them; without them, everyone's membership is read.
@@ -151,9 +151,9 @@ class Scales:
     def _memberships(self) -> Memberships:
         return Memberships(self._session, self._members)
 
-    def weigh(self, reply_id: int, home: int | None, user_id: int, vote: Vote, voted_at: datetime) -> WeighedVote:
+    def weigh(self, reply_id: int, home: int | None, user_id: int, vote: Vote, voted_at: datetime) -> StandingVote:
         """Return the vote with its weights; `voted_at` is when its member last set a thumb under the reply."""
-        return WeighedVote(reply_id, user_id, vote, voted_at, *self.weights(home, user_id, voted_at))
+        return StandingVote(reply_id, user_id, vote, voted_at, *self.weights(home, user_id, voted_at))
 
     def weights(self, home: int | None, user_id: int, given_at: datetime) -> tuple[float, float]:
         """Return what the account's age and the membership weigh, 0 to 1 each, at that moment; `home` as `home_of`."""
@@ -163,14 +163,14 @@ class Scales:
         return weights_of(given_at, self._account_creation(user_id), joined_at, self._settings)
 
 
-def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[WeighedVote]:
+def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[StandingVote]:
     """Yield every standing vote on the personality's answers; weights are those of the moment it was given.
 
     A vote that was found when reactions were read again dates from that moment, so it may be older than it seems.
     """
     replies = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.basis).where(ReplyRow.personality_id == personality_id)
     homes = {reply_id: home_of(guild_id, basis) for reply_id, guild_id, basis in session.execute(replies)}
-    scales = Scales(session, settings)
+    scales = VoteWeights(session, settings)
     for reply_id, user_id, is_up, voted_at in session.execute(
         _standing_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
     ):

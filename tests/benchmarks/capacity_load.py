@@ -18,8 +18,8 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.background.vote_queue import Reacted, VoteLog
-from bot.releases.resolver import Releases
+from bot.background.vote_queue import Reacted, VoteQueue
+from bot.releases.resolver import ReleaseResolver
 from storage.adapters.folder_store import AdapterStore
 from storage.conversations.memory import list_notes
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
@@ -27,7 +27,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import Outcome, Scope
 from storage.models.base_model import BaseModel
-from storage.personalities.bindings import Place, voice_at
+from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.privacy.consent import basis_of_chat, erased_since
 from storage.votes.votes import Thumb
 from tests.benchmarks.votes import open_at
@@ -126,9 +126,9 @@ class _BotProcess:
         self._recent: deque[int] = deque(maxlen=RECENT)
         nowhere = Path("nowhere")
         base = BaseModel(name="none", path=nowhere, revision="0" * 16, architecture="none")
-        self._releases = Releases(database, AdapterStore(nowhere), base)
+        self._releases = ReleaseResolver(database, AdapterStore(nowhere), base)
         spawn = lambda work, name: asyncio.get_running_loop().create_task(work, name=name)  # noqa: E731
-        self._votes = VoteLog(database, spawn, lambda _vote: None)
+        self._votes = VoteQueue(database, spawn, lambda _vote: None)
         self._seen = Seen()
 
     async def run(self, all_ready: Barrier) -> Seen:
@@ -168,8 +168,8 @@ class _BotProcess:
 
     async def _answer(self) -> None:
         guild_id, member = self._rng.randrange(1, SERVERS) << 22, self._rng.randrange(1, MEMBERS)
-        places = [Place(Scope.CHANNEL, guild_id + 1), Place(Scope.SERVER, guild_id)]
-        voice = await self._database.read(voice_at, places)
+        places = [BindingPlace(Scope.CHANNEL, guild_id + 1), BindingPlace(Scope.SERVER, guild_id)]
+        voice = await self._database.read(active_personality_at, places)
         await self._database.read(list_notes, member)
         release = await self._releases.current(voice.personality.id, guild_id + 1)
         assert release.version is None

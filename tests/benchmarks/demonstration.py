@@ -25,14 +25,14 @@ from storage.settings.sections import Settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions
 from trainer.data.dataset import with_margins
-from trainer.data.examples import Split, render_dialogue, split_examples
+from trainer.data.examples import DialogueSplit, render_dialogue, split_examples
 from trainer.evaluation.coherence import losses_by_position, surprise_ratio
 from trainer.evaluation.degenerate import degenerate_share
-from trainer.evaluation.evaluate import Judgement, judge
+from trainer.evaluation.evaluate import Evaluation, evaluate
 from trainer.evaluation.gate import EXAMPLES, decide
-from trainer.evaluation.likelihood import Passage, mean_loss
+from trainer.evaluation.likelihood import ScoredPassage, mean_loss
 from trainer.evaluation.sampling import Sample, Sampler
-from trainer.progress import Progress
+from trainer.progress import ReportProgress
 from trainer.training.common import TrainingMetrics, fitting
 from trainer.training.sft import as_demonstrated, demonstration_rows, train_sft
 
@@ -128,7 +128,7 @@ def read_card(name: str, settings: Settings) -> tuple[Card, Settings]:
     return card, settings_of(settings, card)
 
 
-def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tuple[TrainingMetrics, Split]:
+def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tuple[TrainingMetrics, DialogueSplit]:
     training = as_demonstrated(settings.training, settings.demonstration)
     split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training)
     metrics = train_sft(
@@ -144,13 +144,13 @@ def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tup
     return metrics, split
 
 
-def _tell(progress: Progress) -> None:
+def _tell(progress: ReportProgress) -> None:
     if progress.step % 10 == 0:
         notes.print(f"{progress.phase} {progress.step}/{progress.steps} {progress.loss or ''}")
 
 
 def _compare(
-    habit: Habit, base: BaseModel, adapter: Path, split: Split, settings: Settings, messages: int
+    habit: Habit, base: BaseModel, adapter: Path, split: DialogueSplit, settings: Settings, messages: int
 ) -> list[dict[str, Any]]:
     asked = _messages(messages, settings.training.seed)
     critic = Critic(base, settings)
@@ -176,12 +176,12 @@ def _messages(number: int, seed: int) -> list[str]:
 
 
 def _answer(
-    base: BaseModel, adapter: Path | None, split: Split, settings: Settings, asked: Sequence[str]
+    base: BaseModel, adapter: Path | None, split: DialogueSplit, settings: Settings, asked: Sequence[str]
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the held-out demonstrations, in nats per token."""
     sampler = Sampler.load(base, adapter, settings.model.number_format)
     rows = fitting(demonstration_rows(split.holdout, sampler.tokenizer, settings.training.max_tokens))
-    loss = mean_loss(sampler.model, [Passage(row["prompt_ids"], row["completion_ids"]) for row in rows])
+    loss = mean_loss(sampler.model, [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows])
     prompts = [render_dialogue([message], settings.chat.system_prompt, sampler.tokenizer) for message in asked]
     seed = settings.training.seed
     generation = settings.generation.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})
@@ -204,19 +204,19 @@ def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> d
     }
 
 
-def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Judgement:
+def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Evaluation:
     digest = open_store(settings).seal(adapter)
-    return judge(base, AdapterRef(digest, adapter), settings=settings, report=_tell)
+    return evaluate(base, AdapterRef(digest, adapter), settings=settings, report=_tell)
 
 
-def _gate(metrics: TrainingMetrics, split: Split, judgement: Judgement, settings: Settings) -> dict[str, Any]:
+def _gate(metrics: TrainingMetrics, split: DialogueSplit, judgement: Evaluation, settings: Settings) -> dict[str, Any]:
     held_out = with_margins([(shown.prompt, 1.0) for shown in split.holdout], metrics.holdout_margins)
     seed = settings.training.seed
     verdict = decide(metrics.train_loss, held_out, judgement, settings.gate, seed, witness=EXAMPLES)
     return {"verdict": verdict.outcome, "checks": {check.name: check.sentence for check in verdict.checks}}
 
 
-def _summary(rows: Sequence[dict[str, Any]], judgement: Judgement) -> dict[str, Any]:
+def _summary(rows: Sequence[dict[str, Any]], judgement: Evaluation) -> dict[str, Any]:
     before, after = rows
     gain, gain_low, gain_high = interval([a - b for a, b in zip(after["habit"], before["habit"], strict=True)])
     return {

@@ -26,7 +26,7 @@ from bot.engine.selection import start_engine
 from bot.knowledge.chunking import cut_into_chunks
 from bot.knowledge.extraction import parse_markdown
 from bot.knowledge.quoting import MARGIN
-from bot.knowledge.retrieval import render_informed
+from bot.knowledge.retrieval import render_with_quotes
 from bot.releases.resolver import BASE_RELEASE
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
@@ -267,7 +267,7 @@ async def _measure_answers(shelf: Shelf, asked: Sequence[Asked], settings: Knowl
 
         async def answered(one: Asked, quotes: Sequence[Passage]) -> str:
             messages: list[ChatMessage] = [{"role": "user", "content": one.question.question}]
-            informed = await render_informed(engine, messages, quotes, settings.budget_tokens)
+            informed = await render_with_quotes(engine, messages, quotes, settings.budget_tokens)
             answer = ""
             async for delta in engine.submit(request_answer(informed.prompt, BASE_RELEASE, generation)):
                 answer += delta

@@ -16,7 +16,7 @@ from bot.engine.protocol import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids, load_model
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import Settings
 from tests.benchmarks.contender import Progress, RenderingContender
 
@@ -37,7 +37,7 @@ class PlainGenerate(RenderingContender):
         model = load_model(self._base, "bfloat16")
         self._tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
         self._end_ids = end_ids(self._base.path, self._tokenizer)
-        with quiet_transformers():
+        with silence_transformers():
             self._model = PeftModel.from_pretrained(model, str(self._adapter.path)) if self._adapter else model
 
     async def close(self, drain_s: float) -> None:

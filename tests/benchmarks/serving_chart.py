@@ -17,7 +17,7 @@ from bot.charts.frame import (
     PURPLE,
     TEXT_PT,
     WIDTH_IN,
-    Page,
+    ReportPage,
     Size,
     Words,
     entitle,
@@ -40,7 +40,7 @@ def draw_answers(rows: Sequence[Row], file: Path) -> None:
 
     figure = Figure(figsize=(WIDTH_IN, HEADER_IN + PLOT.total_in))
     FigureCanvasAgg(figure)
-    page = Page(figure)
+    page = ReportPage(figure)
     page.header("Answers a second, by chats at once", "")
     _draw(page.row(PLOT), [row for row in rows if row["what"] == "chats" and row["adapters"] == 1])
     figure.savefig(file, format="png", dpi=DPI, facecolor=CARD)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.training.common import Row, new_adapter, token_ids
 from trainer.training.dpo import _dpo_config, _siblings_together
@@ -75,7 +75,7 @@ class Told:
 def train_in_turns(parent: Connection, base: BaseModel, case: Case, side: str) -> None:
     """Get ready when the parent says so, train a step each time it says so, and tell how long each took."""
     parent.recv()
-    with quiet_transformers(), tempfile.TemporaryDirectory() as folder:
+    with silence_transformers(), tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         build = _build_ours if side == OURS else partial(_build_trls, recomputes=side == TRL_DEFAULT)
         trainer, reference_s, model_mib = build(base, case, Path(folder))

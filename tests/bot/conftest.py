@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot, create_bot
-from bot.guards.error_handler import is_foreseen
+from bot.guards.error_handler import is_expected
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis
 from storage.database.tables import Base
@@ -91,7 +91,7 @@ async def env(new_bot: Callable[[], ReactuneBot]) -> AsyncIterator[Env]:
     await running.bot.close()
     await running.shutdown()
     # The simulator also notes the errors that the bot turned into a sentence.
-    assert [error for error in running.errors if not is_foreseen(error)] == []
+    assert [error for error in running.errors if not is_expected(error)] == []
 
 
 @dataclass

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.special import betaln, xlogy
 
 from storage.releases.canaries import Trial
-from storage.statistics import Approval, Side, compare, log_evidence, wilson_interval
+from storage.statistics import Approval, PreferredSide, compare_approval, log_evidence, wilson_interval
 
 
 def test_known_values() -> None:
@@ -73,22 +73,22 @@ def test_evidence_is_the_mixture_over_the_best_that_the_hypothesis_can_do(
 
 
 def test_each_direction_needs_half_of_alpha() -> None:
-    assert compare(Approval(), Approval(), alpha=0.05).needed == 40
+    assert compare_approval(Approval(), Approval(), alpha=0.05).needed == 40
 
 
 @pytest.mark.parametrize(
     ("challenger", "champion", "preferred"),
     [
-        (Approval(30, 0), Approval(10, 20), Side.CHALLENGER),
-        (Approval(10, 20), Approval(30, 0), Side.CHAMPION),
+        (Approval(30, 0), Approval(10, 20), PreferredSide.CHALLENGER),
+        (Approval(10, 20), Approval(30, 0), PreferredSide.CHAMPION),
         (Approval(20, 10), Approval(18, 12), None),
         (Approval(0, 0), Approval(400, 100), None),
-        (Approval(0, 12), Approval(60, 40), Side.CHAMPION),  # a challenger that only fails
-        (Approval(100_000, 0), Approval(0, 100_000), Side.CHALLENGER),
+        (Approval(0, 12), Approval(60, 40), PreferredSide.CHAMPION),  # a challenger that only fails
+        (Approval(100_000, 0), Approval(0, 100_000), PreferredSide.CHALLENGER),
     ],
 )
-def test_who_is_preferred(challenger: Approval, champion: Approval, preferred: Side | None) -> None:
-    assert compare(challenger, champion, ALPHA).preferred is preferred
+def test_who_is_preferred(challenger: Approval, champion: Approval, preferred: PreferredSide | None) -> None:
+    assert compare_approval(challenger, champion, ALPHA).preferred is preferred
 
 
 # Whatever the counts
@@ -96,7 +96,7 @@ def test_who_is_preferred(challenger: Approval, champion: Approval, preferred: S
 
 @given(approvals, approvals)
 def test_the_two_directions_mirror_each_other(one: Approval, other: Approval) -> None:
-    forth, back = compare(one, other, ALPHA), compare(other, one, ALPHA)
+    forth, back = compare_approval(one, other, ALPHA), compare_approval(other, one, ALPHA)
     assert (forth.better, forth.worse) == (back.worse, back.better)
 
 
@@ -114,7 +114,7 @@ def test_no_evidence_for_what_the_votes_do_not_even_suggest(one: Approval, other
 
 @given(approvals, approvals)
 def test_both_directions_are_never_decided_at_once(one: Approval, other: Approval) -> None:
-    comparison = compare(one, other, ALPHA)
+    comparison = compare_approval(one, other, ALPHA)
     assert min(comparison.better, comparison.worse) <= 1 + 1e-9
 
 
@@ -219,7 +219,7 @@ def decisions(challenger: float, champion: float, *, share: float, weigh: Weight
     weights = weigh(up)
     first = [np.cumsum(votes * weights, axis=1) for votes in (tried & up, tried & ~up)]
     second = [np.cumsum(votes * weights, axis=1) for votes in (~tried & up, ~tried & ~up)]
-    needed = math.log(compare(Approval(), Approval(), ALPHA).needed)
+    needed = math.log(compare_approval(Approval(), Approval(), ALPHA).needed)
     better, worse = log_evidences(*first, *second) >= needed, log_evidences(*second, *first) >= needed
     return float(np.mean(decided_first(better, worse))), float(np.mean(decided_first(worse, better)))
 
@@ -256,7 +256,7 @@ def failing(failures: float, other_failures: float) -> tuple[float, float]:
         return trial.approval.up, trial.approval.down  # type: ignore[return-value]
 
     first, second = side(tried, 0.1), side(~tried, 1.0)
-    needed = math.log(compare(Approval(), Approval(), ALPHA).needed)
+    needed = math.log(compare_approval(Approval(), Approval(), ALPHA).needed)
     better, worse = log_evidences(*first, *second) >= needed, log_evidences(*second, *first) >= needed
     return float(np.mean(decided_first(better, worse))), float(np.mean(decided_first(worse, better)))
 
@@ -287,5 +287,5 @@ def test_a_clear_difference_is_found_from_lighter_votes_too() -> None:
 
 
 def test_a_challenger_that_only_fails_is_found_soon_though_it_answers_a_tenth() -> None:
-    assert compare(Approval(0, 9), Approval(54, 27), ALPHA).preferred is Side.CHAMPION
+    assert compare_approval(Approval(0, 9), Approval(54, 27), ALPHA).preferred is PreferredSide.CHAMPION
     assert decisions(0.0, 0.6, share=0.1)[1] >= 0.99

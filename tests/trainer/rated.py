@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
-from storage.votes.weights import Ballot
+from storage.votes.weights import WeightedVote
 
 PROMPT = "<|user|>hi<|bot|>"
 ANN, BEN, CAT, DAN, EVE = 1, 2, 3, 4, 5
@@ -26,8 +26,8 @@ def rated(
     is_sample: bool = False,
 ) -> RatedReply:
     """Return an answer that the users in `up` like and those in `down` do not; "answer {id}" where it has no text."""
-    ballots = [Ballot(user_id, Vote.UP, weight) for user_id in up]
-    ballots += [Ballot(user_id, Vote.DOWN, weight) for user_id in down]
+    ballots = [WeightedVote(user_id, Vote.UP, weight) for user_id in up]
+    ballots += [WeightedVote(user_id, Vote.DOWN, weight) for user_id in down]
     return RatedReply(
         id_,
         prompt,
@@ -55,7 +55,7 @@ def written(
 
 ballots = st.dictionaries(
     st.integers(1, 9), st.tuples(st.sampled_from(list(Vote)), st.sampled_from([1.0, 0.5, 0.01])), max_size=4
-).map(lambda votes: tuple(Ballot(user_id, vote, weight) for user_id, (vote, weight) in sorted(votes.items())))
+).map(lambda votes: tuple(WeightedVote(user_id, vote, weight) for user_id, (vote, weight) in sorted(votes.items())))
 
 
 def _numbered(made: list[RatedReply]) -> list[RatedReply]:

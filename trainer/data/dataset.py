@@ -8,15 +8,15 @@ from typing import Any, Protocol
 
 from storage.models.base_model import BaseModel
 from storage.releases.versions import Continuation
-from trainer.evaluation.gate import HeldOut, Witness
+from trainer.evaluation.gate import EvidenceKind, HeldOut
 from trainer.progress import Report
 from trainer.training.common import TrainingMetrics
 
 
-class Material(Protocol):
+class TrainingSet(Protocol):
     """Everything a round needs to know of its lessons, once its manifest is written."""
 
-    witness: Witness
+    witness: EvidenceKind
 
     @property
     def continuation(self) -> Continuation:

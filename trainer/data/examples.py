@@ -11,7 +11,7 @@ from typing import Any
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, load_tokenizer
 from storage.personalities.cards import Card
-from storage.personalities.personalities import hold_personality, read_personality
+from storage.personalities.personalities import lock_personality, read_personality
 from storage.releases.versions import Continuation, continuation_of
 from storage.settings.sections import Settings, TrainingSettings
 from storage.training.rounds import Round, set_manifest
@@ -26,7 +26,7 @@ from trainer.training.sft import Demonstration, as_demonstrated, train_sft
 
 
 @dataclass(frozen=True)
-class Split:
+class DialogueSplit:
     """Demonstrations by what they are for; a dialogue's are never parted."""
 
     train: tuple[Demonstration, ...]
@@ -35,8 +35,8 @@ class Split:
 
 
 @dataclass(frozen=True)
-class ExampleMaterial:
-    split: Split
+class ExampleTrainingSet:
+    split: DialogueSplit
     settings: TrainingSettings
     continuation: Continuation
     witness = EXAMPLES
@@ -60,14 +60,16 @@ class ExampleMaterial:
         return count(metrics["pairs"], "example answer") + in_brackets(list(kept_apart(metrics)))
 
 
-def prepare_examples(database: Database, settings: Settings, round_: Round, base: BaseModel) -> ExampleMaterial | Skip:
+def prepare_examples(
+    database: Database, settings: Settings, round_: Round, base: BaseModel
+) -> ExampleTrainingSet | Skip:
     """Take the examples of the personality's card and write the round's manifest, or say why there is nothing to do.
 
     `settings` are those of the personality.
     """
     with database.transaction() as session:
         # A deletion ends before the parent is chosen, or finds the round going on from it.
-        hold_personality(session, round_.personality_id)
+        lock_personality(session, round_.personality_id)
         personality = read_personality(session, round_.personality_id)
         card, continuation = personality.card, continuation_of(session, round_.personality_id)
         parent, note = continuation.parent, continuation.note
@@ -88,10 +90,10 @@ def prepare_examples(database: Database, settings: Settings, round_: Round, base
         )
     training = as_demonstrated(settings.training, settings.demonstration)
     split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training)
-    return ExampleMaterial(split, training, continuation)
+    return ExampleTrainingSet(split, training, continuation)
 
 
-def split_examples(card: Card, system_prompt: str, tokenizer: Any, training: TrainingSettings) -> Split:
+def split_examples(card: Card, system_prompt: str, tokenizer: Any, training: TrainingSettings) -> DialogueSplit:
     """Hold out a share of the dialogues for judging, and the same of what remains for validation."""
     dialogues = [example.dialogue for example in card.examples]
     dialogues = random.Random(training.seed).sample(dialogues, len(dialogues))
@@ -101,7 +103,7 @@ def split_examples(card: Card, system_prompt: str, tokenizer: Any, training: Tra
         tuple(shown for dialogue in part for shown in _demonstrations(dialogue, system_prompt, tokenizer))
         for part in (dialogues[watched:], dialogues[held_out:watched], dialogues[:held_out])
     )
-    return Split(train, validation, holdout)
+    return DialogueSplit(train, validation, holdout)
 
 
 def render_dialogue(said: Sequence[str], system_prompt: str, tokenizer: Any) -> str:

@@ -14,7 +14,7 @@ from trainer.evaluation.degenerate import is_degenerate
 
 
 @dataclass(frozen=True)
-class Ledger:
+class TrainingHistory:
     """Manifest lines of the parent and of all versions before it."""
 
     lines: tuple[ManifestPair, ...]
@@ -31,11 +31,11 @@ class Ledger:
         return pair.rows in self.trained_rows
 
 
-def open_ledger(line: Sequence[ManifestPair], replies: Mapping[int, RatedReply]) -> Ledger:
+def read_history(line: Sequence[ManifestPair], replies: Mapping[int, RatedReply]) -> TrainingHistory:
     """Sort the manifest lines; `replies` gives their prompts, those of deleted rows are forgotten."""
     trained = [entry for entry in line if entry.split is not Split.HOLDOUT]
     held_out = [entry for entry in line if entry.split is Split.HOLDOUT]
-    return Ledger(
+    return TrainingHistory(
         lines=tuple(trained),
         trained_rows=frozenset(_rows(entry) for entry in trained),
         trained_replies=frozenset(id_ for entry in trained for id_ in (entry.chosen_reply_id, entry.rejected_reply_id)),
@@ -54,8 +54,8 @@ def _prompts(entries: Iterable[ManifestPair], replies: Mapping[int, RatedReply])
     return frozenset(replies[id_].prompt for id_ in ids if id_ in replies)
 
 
-def recall(
-    ledger: Ledger,
+def replay_pairs(
+    ledger: TrainingHistory,
     replies: Mapping[int, RatedReply],
     corrections: Mapping[int, WrittenCorrection],
     *,

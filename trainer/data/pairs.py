@@ -37,7 +37,7 @@ Rows = tuple[int | None, int | None, int | None]
 
 
 @dataclass(frozen=True)
-class Side:
+class PairSide:
     """One answer of a pair, and the row it comes from: a reply, or a correction of one."""
 
     text: str
@@ -51,8 +51,8 @@ class Pair:
     """Two answers to one rendered prompt, and the voters who stand behind the choice."""
 
     prompt: str
-    chosen: Side
-    rejected: Side
+    chosen: PairSide
+    rejected: PairSide
     source: PairSource
     weight: float
     backers: tuple[tuple[Pseudonym, float], ...]
@@ -70,8 +70,8 @@ class Pair:
         return max(chosen, rejected), rejected, chosen, correction
 
 
-def side_of(reply: RatedReply) -> Side:
-    return Side(reply.answer, reply_id=reply.id, is_cut=reply.is_cut)
+def side_of(reply: RatedReply) -> PairSide:
+    return PairSide(reply.answer, reply_id=reply.id, is_cut=reply.is_cut)
 
 
 def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> list[Pair]:
@@ -116,7 +116,7 @@ def prefer_correction(correction: WrittenCorrection, reply: RatedReply) -> Pair:
     is_own = reply.id == correction.reply_id
     return Pair(
         prompt=reply.prompt,
-        chosen=Side(correction.text, correction_id=correction.id),
+        chosen=PairSide(correction.text, correction_id=correction.id),
         rejected=side_of(reply),
         source=PairSource.CORRECTION if is_own else PairSource.CORRECTED_SAMPLE,
         weight=correction.weight * (CORRECTION_WEIGHT if is_own else CORRECTED_SAMPLE_WEIGHT),

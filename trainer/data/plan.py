@@ -17,11 +17,21 @@ from storage.settings.sections import Settings, TrainingSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, RoundVoter
 from storage.votes.votes import Vote
-from storage.votes.weights import Ballots
+from storage.votes.weights import WeightedVotes
 from storage.wording import count, tenths
-from trainer.data.history import Ledger, recall
+from trainer.data.history import TrainingHistory, replay_pairs
 from trainer.data.lone_votes import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
-from trainer.data.pairs import Pair, Rows, Side, backers, newest, newest_pairs, pair_corrections, pair_siblings, side_of
+from trainer.data.pairs import (
+    Pair,
+    PairSide,
+    Rows,
+    backers,
+    newest,
+    newest_pairs,
+    pair_corrections,
+    pair_siblings,
+    side_of,
+)
 from trainer.data.voter_caps import Rebuild, cap_voters, count_voters, influences, label_noise, largest_share, shares
 from trainer.evaluation.degenerate import is_degenerate
 
@@ -39,9 +49,9 @@ class Survey:
 
     replies: tuple[RatedReply, ...]
     corrections: tuple[WrittenCorrection, ...]
-    ballots: Ballots
+    ballots: WeightedVotes
     continuation: Continuation
-    ledger: Ledger
+    ledger: TrainingHistory
     empty_samples: tuple[str, ...] = ()
     """The prompt of each sample of the parent's without words: it makes no pair, and is not drawn again."""
 
@@ -55,7 +65,7 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class Opinion:
+class VoterPreferences:
     """What the preference model says: P(liked) by reply id, and its cross-validated AUC."""
 
     scores: Mapping[int, float]
@@ -64,7 +74,7 @@ class Opinion:
     """Why lone votes are not used, where they are not."""
 
 
-NO_OPINION = Opinion({}, None)
+NO_OPINION = VoterPreferences({}, None)
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class Single:
     """One answer that members liked or disliked, for KTO."""
 
     prompt: str
-    side: Side
+    side: PairSide
     liked: bool
     weight: float
     backers: tuple[tuple[Pseudonym, float], ...]
@@ -86,7 +96,7 @@ Item = TypeVar("Item", Pair, Single)
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What a round trains on and is judged by, as its manifest says."""
 
     train: tuple[Pair, ...]
@@ -130,7 +140,7 @@ def lone_votes(survey: Survey, settings: Settings) -> list[RatedReply]:
     return newest(new, settings.pairs.max_lone_votes, weight=lambda reply: abs(reply.net), age=attrgetter("id"))
 
 
-def _new_lone_votes(replies: Iterable[RatedReply], paired: Iterable[Pair], ledger: Ledger) -> list[RatedReply]:
+def _new_lone_votes(replies: Iterable[RatedReply], paired: Iterable[Pair], ledger: TrainingHistory) -> list[RatedReply]:
     return [reply for reply in lone_replies(replies, paired) if reply.id not in ledger.trained_replies]
 
 
@@ -145,7 +155,7 @@ def wanted_samples(survey: Survey, settings: Settings, *, lone_too: bool) -> lis
     return samples_wanted(lone, new, survey.replies, drawn=drawn, settings=settings.pairs)
 
 
-def make_plan(survey: Survey, opinion: Opinion, settings: Settings) -> Plan:
+def make_plan(survey: Survey, opinion: VoterPreferences, settings: Settings) -> TrainingPlan:
     """Choose what a round trains on; equal surveys, opinions and settings give equal plans."""
     if settings.training.objective == KTO:
         return _plan_singles(survey, settings)
@@ -158,7 +168,7 @@ def make_plan(survey: Survey, opinion: Opinion, settings: Settings) -> Plan:
     train, validation = _watched(train, training)
     lessons = [*train, *_replayed(survey, len(train), settings)]
     capped = _capped(lessons, survey, settings)
-    return Plan(
+    return TrainingPlan(
         train=_weighty(capped),
         validation=tuple(validation),
         holdout=_weighty(_capped(newest_pairs(holdout, MAX_HELD_OUT), survey, settings)),
@@ -183,7 +193,7 @@ def _new_pairs(
     corrections: Iterable[WrittenCorrection],
     *,
     survey: Survey,
-    opinion: Opinion,
+    opinion: VoterPreferences,
     settings: Settings,
 ) -> list[Pair]:
     """Return all pairs of these rows that the parent's line has not learned."""
@@ -257,7 +267,7 @@ def _rank(seed: int, *words: object) -> bytes:
 def _replayed(survey: Survey, new: int, settings: Settings) -> list[Pair]:
     """Draw old pairs so that they make the configured share of the round; other ones for every parent."""
     share = settings.pairs.replay_share
-    old = recall(
+    old = replay_pairs(
         survey.ledger,
         {reply.id: reply for reply in survey.replies},
         {correction.id: correction for correction in survey.corrections},
@@ -271,7 +281,7 @@ def _weighty(items: Iterable[Item]) -> tuple[Item, ...]:
     return tuple(item for item in items if item.weight > MIN_WEIGHT)
 
 
-def _plan_singles(survey: Survey, settings: Settings) -> Plan:
+def _plan_singles(survey: Survey, settings: Settings) -> TrainingPlan:
     """Plan a round of KTO: votes as they are, judged on held-out pairs of siblings where there are any."""
     training, ledger = settings.training, survey.ledger
     rebuild = partial(_new_singles, ledger=ledger)
@@ -284,7 +294,7 @@ def _plan_singles(survey: Survey, settings: Settings) -> Plan:
     voted = _voted_pairs(survey.replies, survey.corrections, settings)
     pairs = [pair for pair in voted if pair.prompt in held_out]
     capped = _capped(train, survey, settings)
-    return Plan(
+    return TrainingPlan(
         train=(),
         validation=(),
         holdout=_weighty(_capped(newest_pairs(pairs, MAX_HELD_OUT), survey, settings)),
@@ -299,7 +309,7 @@ def _plan_singles(survey: Survey, settings: Settings) -> Plan:
 
 
 def _new_singles(
-    replies: Iterable[RatedReply], _corrections: Iterable[WrittenCorrection], *, ledger: Ledger
+    replies: Iterable[RatedReply], _corrections: Iterable[WrittenCorrection], *, ledger: TrainingHistory
 ) -> list[Single]:
     voted = [reply for reply in replies if reply.net and not reply.is_sample]
     whole = [reply for reply in voted if reply.net < 0 or not is_degenerate(reply.answer)]
@@ -343,7 +353,7 @@ def _voters(
 
 
 def _evidence(
-    lessons: Sequence[Item], capped: Sequence[Item], survey: Survey, opinion: Opinion, settings: Settings
+    lessons: Sequence[Item], capped: Sequence[Item], survey: Survey, opinion: VoterPreferences, settings: Settings
 ) -> dict[str, Any]:
     """Return what the admins should know of the votes behind the round: numbers and sentences, nobody's name."""
     ballots, most = survey.ballots, settings.votes.max_voter_share
@@ -367,7 +377,7 @@ def _evidence(
     }
 
 
-def left_out(survey: Survey, opinion: Opinion) -> list[str]:
+def left_out(survey: Survey, opinion: VoterPreferences) -> list[str]:
     """Say what is not learned from, and why; first of all a champion that the round does not go on from."""
     notes = [note for note in (survey.continuation.note, opinion.note) if note]
     if unheard := sum(correction.weight == 0 for correction in survey.corrections):

@@ -16,7 +16,7 @@ from storage.settings.sections import Settings, TrainingSettings
 from storage.training.rounds import Round
 from trainer.data.dataset import in_brackets, kept_apart, with_margins
 from trainer.data.pairs import Pair
-from trainer.data.plan import Plan, Single
+from trainer.data.plan import Single, TrainingPlan
 from trainer.data.votes_preparation import Skip, count_lessons, prepare_round
 from trainer.evaluation.gate import PAIRS, HeldOut
 from trainer.progress import Report
@@ -26,8 +26,8 @@ from trainer.training.kto import RatedAnswer, train_kto
 
 
 @dataclass(frozen=True)
-class VoteMaterial:
-    plan: Plan
+class VoteTrainingSet:
+    plan: TrainingPlan
     settings: TrainingSettings
     witness = PAIRS
 
@@ -72,10 +72,10 @@ class VoteMaterial:
 
 def prepare_votes(
     database: Database, settings: Settings, round_: Round, *, base: BaseModel, store: AdapterStore, report: Report
-) -> VoteMaterial | Skip:
+) -> VoteTrainingSet | Skip:
     """Choose what the round learns from votes and write its manifest, or say why there is nothing to do."""
     plan = prepare_round(database, settings, round_, base=base, store=store, report=report)
-    return VoteMaterial(plan, settings.training) if isinstance(plan, Plan) else plan
+    return VoteTrainingSet(plan, settings.training) if isinstance(plan, TrainingPlan) else plan
 
 
 def _texts(pairs: Sequence[Pair]) -> list[PreferencePair]:

@@ -11,22 +11,22 @@ from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.database import Database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
-from storage.personalities.personalities import hold_personality
+from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
 from storage.releases.versions import Version, continuation_of
 from storage.settings.sections import Settings
 from storage.training.evidence import read_corrections, read_empty_samples, read_replies
 from storage.training.rounds import Round, digest_manifest, last_trained, names_deleted, read_line, set_manifest
-from storage.training.samples import DrawnAnswer, record_samples
+from storage.training.samples import DrawnSample, record_samples
 from storage.votes.quarantines import hold_back_bursts
-from storage.votes.weights import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_ballots
-from trainer.data.history import open_ledger
+from storage.votes.weights import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_weighted_votes
+from trainer.data.history import read_history
 from trainer.data.lone_votes import SampleRequest
 from trainer.data.plan import (
     KTO,
-    Opinion,
-    Plan,
     Survey,
+    TrainingPlan,
+    VoterPreferences,
     has_both_kinds,
     left_out,
     lone_votes,
@@ -36,7 +36,7 @@ from trainer.data.plan import (
 from trainer.data.preference_model import PreferenceModel, fit_preference_model, load_encoder
 from trainer.errors import TrainerError
 from trainer.evaluation.openvino_sampling import open_speaker
-from trainer.progress import Progress, Report
+from trainer.progress import Report, ReportProgress
 from trainer.rounds.schedule import SCHEDULE
 from trainer.training.common import cpu_threads
 
@@ -65,7 +65,7 @@ Skip = str
 
 def prepare_round(
     database: Database, settings: Settings, round_: Round, *, base: BaseModel, store: AdapterStore, report: Report
-) -> Plan | Skip:
+) -> TrainingPlan | Skip:
     """Choose what the round trains on and write its manifest, or say why there is nothing to do.
 
     Database and model are used by turns: no transaction waits for a model, and no writer for a plan. What is taken back
@@ -88,7 +88,7 @@ def prepare_round(
         if judge is not None:
             opinion = _ask(judge, survey, settings)
         plan = _plan(survey, opinion, settings, first.parent_id)
-        if not isinstance(plan, Plan):
+        if not isinstance(plan, TrainingPlan):
             return plan
         if round_.requested_by == SCHEDULE and last is not None and _is_repeated(last, plan, settings):
             return f"no new votes or corrections since round {last.id}, which trained on the same pairs"
@@ -98,10 +98,10 @@ def prepare_round(
     return TAKEN_BACK
 
 
-def write_plan(session: Session, round_: Round, plan: Plan, settings: Settings, agreed: Agreement) -> bool:
+def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Settings, agreed: Agreement) -> bool:
     """Write the round's manifest, unless something was taken back since `agreed` was read; return whether it did."""
     # A deletion ends before the comparison, or begins after the manifest is written and finds the pairs there.
-    hold_personality(session, round_.personality_id)
+    lock_personality(session, round_.personality_id)
     stands = agreed.stands(read_agreement(session, round_.personality_id))
     if not stands or names_deleted(session, plan.manifest):
         return False
@@ -117,9 +117,9 @@ def write_plan(session: Session, round_: Round, plan: Plan, settings: Settings, 
     return True
 
 
-def _plan(survey: Survey, opinion: Opinion, settings: Settings, parent_id: int | None) -> Plan | Skip:
+def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_id: int | None) -> TrainingPlan | Skip:
     if opinion.scores and survey.parent_id != parent_id:
-        opinion = Opinion({}, opinion.auc, PROMOTED_MEANWHILE)
+        opinion = VoterPreferences({}, opinion.auc, PROMOTED_MEANWHILE)
     plan = make_plan(survey, opinion, settings)
     if plan.new_lessons < settings.training.min_pairs:
         return _too_few(plan, left_out(survey, opinion), settings)
@@ -129,7 +129,7 @@ def _plan(survey: Survey, opinion: Opinion, settings: Settings, parent_id: int |
 
 
 def survey_votes(session: Session, settings: Settings, base: BaseModel, personality_id: int) -> Survey:
-    ballots = read_ballots(session, personality_id, settings.votes)
+    ballots = read_weighted_votes(session, personality_id, settings.votes)
     where = (personality_id, settings.privacy, base.revision)
     replies = read_replies(session, *where, ballots.by_reply)
     corrections = read_corrections(session, *where, settings.votes)
@@ -141,7 +141,7 @@ def survey_votes(session: Session, settings: Settings, base: BaseModel, personal
         corrections=tuple(corrections),
         ballots=ballots,
         continuation=continuation,
-        ledger=open_ledger(line, {reply.id: reply for reply in replies}),
+        ledger=read_history(line, {reply.id: reply for reply in replies}),
         empty_samples=read_empty_samples(session, *where, parent.id if parent else None),
     )
 
@@ -155,67 +155,69 @@ def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) 
     return AdapterRef(version.digest, folder)
 
 
-def _fit(survey: Survey, settings: Settings, report: Report) -> tuple[PreferenceModel | None, Opinion]:
+def _fit(survey: Survey, settings: Settings, report: Report) -> tuple[PreferenceModel | None, VoterPreferences]:
     """Return the preference model where lone votes need it and it may be trusted, and what there is to say of it."""
     if not lone_votes(survey, settings):
-        return None, Opinion({}, None)
-    report(Progress("weighing votes"))
+        return None, VoterPreferences({}, None)
+    report(ReportProgress("weighing votes"))
     try:
         with cpu_threads(settings.training.threads):
             model = fit_preference_model(survey.replies, load_encoder(), settings.training.seed)
     except TrainerError as error:
-        return None, Opinion({}, None, f"lone votes are not used: {error}")
+        return None, VoterPreferences({}, None, f"lone votes are not used: {error}")
     if model is None:
-        return None, Opinion({}, None, "lone votes are not used: both liked and disliked answers are needed, 5 of each")
+        return None, VoterPreferences(
+            {}, None, "lone votes are not used: both liked and disliked answers are needed, 5 of each"
+        )
     if model.auc < settings.pairs.min_preference_auc:
         note = (
             f"lone votes are not used: a model of all votes predicts them with an AUC of {model.auc:.2f}, "
             f"pairs.min_preference_auc is {settings.pairs.min_preference_auc}"
         )
-        return None, Opinion({}, model.auc, note)
-    return model, Opinion({}, model.auc)
+        return None, VoterPreferences({}, model.auc, note)
+    return model, VoterPreferences({}, model.auc)
 
 
 def _draw(
     requests: Sequence[SampleRequest], base: BaseModel, adapter: AdapterRef | None, settings: Settings, report: Report
-) -> list[DrawnAnswer]:
+) -> list[DrawnSample]:
     wanted = [request for request in requests for _ in range(request.count)]
     with cpu_threads(settings.training.threads):
         samples = open_speaker(settings, base, adapter).answer(
             [request.prompt for request in wanted],
             settings.generation,
             settings.training.seed,
-            on_progress=lambda done: report(Progress("sampling", done, len(wanted))),
+            on_progress=lambda done: report(ReportProgress("sampling", done, len(wanted))),
         )
     return [
-        DrawnAnswer(request.reply_id, sample.text, is_cut=sample.is_cut)
+        DrawnSample(request.reply_id, sample.text, is_cut=sample.is_cut)
         for request, sample in zip(wanted, samples, strict=True)
     ]
 
 
-def _record(session: Session, drawn: Sequence[DrawnAnswer], survey: Survey, settings: Settings) -> None:
+def _record(session: Session, drawn: Sequence[DrawnSample], survey: Survey, settings: Settings) -> None:
     sampling = settings.generation.model_dump(mode="json", include=SAMPLING)
     record_samples(session, drawn, version_id=survey.parent_id, sampling=sampling, seed=settings.training.seed)
 
 
-def _ask(judge: PreferenceModel, survey: Survey, settings: Settings) -> Opinion:
+def _ask(judge: PreferenceModel, survey: Survey, settings: Settings) -> VoterPreferences:
     """Score the lone replies and the samples drawn beside them."""
     lone = lone_votes(survey, settings)
     prompts = {reply.prompt for reply in lone}
     asked = [*lone, *(reply for reply in survey.replies if reply.is_sample and reply.prompt in prompts)]
     with cpu_threads(settings.training.threads):
         scores = judge.score([reply.prompt for reply in asked], [reply.answer for reply in asked])
-    return Opinion({reply.id: score for reply, score in zip(asked, scores, strict=True)}, judge.auc)
+    return VoterPreferences({reply.id: score for reply, score in zip(asked, scores, strict=True)}, judge.auc)
 
 
-def _one_kind(plan: Plan) -> Skip:
+def _one_kind(plan: TrainingPlan) -> Skip:
     singles = plan.train_singles
     found, missing = ("liked", "disliked") if singles[0].liked else ("disliked", "liked")
     beside = f" beside {len(plan.holdout_singles)} held out" if plan.holdout_singles else ""
     return f"KTO needs both kinds of answers, and all {len(singles)}{beside} are {found}: vote on {missing} ones too"
 
 
-def _too_few(plan: Plan, notes: Sequence[str], settings: Settings) -> Skip:
+def _too_few(plan: TrainingPlan, notes: Sequence[str], settings: Settings) -> Skip:
     objective, needed = settings.training.objective, settings.training.min_pairs
     new = f" that {plan.parent.name} does not know" if plan.parent else ""
     held_out = len(plan.holdout) or len(plan.holdout_singles)
@@ -226,7 +228,7 @@ def _too_few(plan: Plan, notes: Sequence[str], settings: Settings) -> Skip:
     return "; ".join([f"{found}: {REMEDIES[objective]}", live_chat, *_weightless(plan), *notes])
 
 
-def _weightless(plan: Plan) -> Iterator[str]:
+def _weightless(plan: TrainingPlan) -> Iterator[str]:
     removed = plan.evidence["removed_shares"]
     told = [f"{removed[rule]:.0%} by {rule}" for rule in RULES if removed.get(rule, 0.0) >= LEAST_TOLD]
     if told:
@@ -250,7 +252,7 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _is_repeated(last: Round, plan: Plan, settings: Settings) -> bool:
+def _is_repeated(last: Round, plan: TrainingPlan, settings: Settings) -> bool:
     """Return whether the last trained round had the same pairs and settings.
 
     Without this, a quiet server whose versions nobody promotes would train on the same votes every night.

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import Any
 
-from trainer.evaluation.likelihood import Passage, token_losses
+from trainer.evaluation.likelihood import ScoredPassage, token_losses
 
 
 def answer_losses(model: Any, tokenizer: Any, exchanges: Sequence[tuple[str, str]]) -> list[list[float]]:
@@ -48,7 +48,7 @@ def surprise_ratio(losses: Sequence[Sequence[float]], baseline: Sequence[float])
     return sum(loss for _, loss in tokens) / expected
 
 
-def _passage(message: str, answer: str, tokenizer: Any) -> Passage:
+def _passage(message: str, answer: str, tokenizer: Any) -> ScoredPassage:
     # With the tokenizer's own first token: Gemma's loss more than doubles without it.
     context = tokenizer(f"User: {message.strip()}\nBot:")["input_ids"]
-    return Passage(context, tokenizer(f" {answer.strip()}", add_special_tokens=False)["input_ids"])
+    return ScoredPassage(context, tokenizer(f" {answer.strip()}", add_special_tokens=False)["input_ids"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.evaluation.likelihood import Passage, batches, target_logps
+from trainer.evaluation.likelihood import ScoredPassage, batches, target_logps
 
 
-def mean_divergence(model: Any, answers: Sequence[Passage]) -> float:
+def mean_divergence(model: Any, answers: Sequence[ScoredPassage]) -> float:
     """Return the mean KL(adapter || base) over all answer tokens, in nats, of the distributions at temperature 1.
 
     `model` is the base under its adapter (a PeftModel); the answers are the adapter's own.

@@ -13,18 +13,18 @@ from typing import Any
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.coherence_model import resolve_coherence_model
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import GenerationSettings, Settings
 from trainer.evaluation.baseline_cache import Findings, remembered
 from trainer.evaluation.coherence import answer_losses, losses_by_position, surprise_ratio
 from trainer.evaluation.degenerate import degenerate_share
 from trainer.evaluation.divergence import mean_divergence
-from trainer.evaluation.likelihood import Passage
+from trainer.evaluation.likelihood import ScoredPassage
 from trainer.evaluation.openvino_sampling import GraphSampler, find_graphs
 from trainer.evaluation.retention import retention_loss, retention_text
 from trainer.evaluation.sampling import Sample, Sampler, Speaker, render
-from trainer.evaluation.suites import Suite, SuiteResult, compare, load_suites
-from trainer.progress import Progress, Report
+from trainer.evaluation.suites import Suite, SuiteResult, compare_suites, load_suites
+from trainer.progress import Report, ReportProgress
 from trainer.training.common import cpu_threads
 
 NEUTRAL_MESSAGES = (
@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """A version beside the base; NaN where a number could not be had."""
 
     divergence: float
@@ -83,7 +83,7 @@ class Judgement:
     suites: tuple[SuiteResult, ...]
 
 
-def judge(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report: Report) -> Judgement:
+def evaluate(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report: Report) -> Evaluation:
     """Let the adapter and the base answer the same messages as they are served, and compare.
 
     Equal seeds give equal judgements. What is found about the base alone is kept in the data directory. Raises as
@@ -92,18 +92,18 @@ def judge(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report: R
     training, directory = settings.training, settings.data.directory
     suites = load_suites(settings.gate)
     coherence_model = resolve_coherence_model(settings.gate.coherence_model, directory, log.info)
-    report(Progress("judging"))
+    report(ReportProgress("judging"))
     graphs = find_graphs(settings, base)
-    with cpu_threads(training.threads), quiet_transformers():
+    with cpu_threads(training.threads), silence_transformers():
         sampler = Sampler.load(base, adapter.path, training.number_format, training.quantization)
-        critic = _Critic(sampler, coherence_model, training.number_format)
-        examiner = _Examiner(sampler, critic, suites, settings.generation, training.seed)
+        critic = _CoherenceScorer(sampler, coherence_model, training.number_format)
+        examiner = _Evaluator(sampler, critic, suites, settings.generation, training.seed)
 
         def speaker(version: AdapterRef | None) -> Speaker:
             return GraphSampler(settings, base, version, graphs) if graphs else sampler
 
         version, answers, losses = examiner.examine(speaker(adapter), contextlib.nullcontext)
-        divergence = mean_divergence(sampler.model, [Passage([*a.prompt_ids], [*a.answer_ids]) for a in answers])
+        divergence = mean_divergence(sampler.model, [ScoredPassage([*a.prompt_ids], [*a.answer_ids]) for a in answers])
         found_with = {
             "base": base.revision,
             "speaker": f"{graphs.name}-{settings.model.number_format}" if graphs else "transformers",
@@ -130,8 +130,8 @@ def _compare(
     *,
     coherence_ratio: float,
     coherence_model: str,
-) -> Judgement:
-    return Judgement(
+) -> Evaluation:
+    return Evaluation(
         divergence=divergence,
         retention_loss_ratio=version.retention_loss / base.retention_loss,
         coherence_ratio=coherence_ratio,
@@ -143,12 +143,12 @@ def _compare(
         suites=tuple(
             result
             for suite, of_base, of_version in zip(suites, base.passed, version.passed, strict=True)
-            for result in compare(suite, of_base, of_version)
+            for result in compare_suites(suite, of_base, of_version)
         ),
     )
 
 
-class _Critic:
+class _CoherenceScorer:
     """The coherence model: one of its own, or the base of the model that answers."""
 
     def __init__(self, sampler: Sampler, model: BaseModel | None, dtype: str) -> None:
@@ -162,11 +162,16 @@ class _Critic:
             return answer_losses(self._model, self._tokenizer, exchanges)
 
 
-class _Examiner:
+class _Evaluator:
     """Asks one model everything that a version and the base are compared by."""
 
     def __init__(
-        self, sampler: Sampler, critic: _Critic, suites: Sequence[Suite], generation: GenerationSettings, seed: int
+        self,
+        sampler: Sampler,
+        critic: _CoherenceScorer,
+        suites: Sequence[Suite],
+        generation: GenerationSettings,
+        seed: int,
     ) -> None:
         self._sampler = sampler
         self._critic = critic

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from storage.database.enums import GateVerdict
 from storage.settings.sections import GateSettings
 from trainer.evaluation.bootstrap import Contest, win_interval
-from trainer.evaluation.evaluate import Judgement
+from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.suites import Kind, SuiteResult
 
 MIN_KNOWN_CASES = 5
@@ -24,7 +24,7 @@ ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
 
 
 @dataclass(frozen=True)
-class Witness:
+class EvidenceKind:
     """What held-out answers are called, and what one that speaks for the version says."""
 
     noun: str
@@ -35,8 +35,8 @@ class Witness:
         return f"held-out {self.noun}s"
 
 
-PAIRS = Witness("pair", "leans to the voters' choice more than its parent does")
-EXAMPLES = Witness("example", "finds the answer shown likelier than its parent does")
+PAIRS = EvidenceKind("pair", "leans to the voters' choice more than its parent does")
+EXAMPLES = EvidenceKind("example", "finds the answer shown likelier than its parent does")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Check:
+class GateCheck:
     name: str
     outcome: GateVerdict
     sentence: str
@@ -62,7 +62,7 @@ class Verdict:
     outcome: GateVerdict
     publishable: bool
     """False where the version is broken: then it is never published, whoever wants it."""
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
     """Failed first, then those without enough evidence, then passed."""
 
     @property
@@ -76,11 +76,11 @@ class Verdict:
 def decide(
     train_loss: float,
     held_out: Sequence[HeldOut],
-    judgement: Judgement,
+    judgement: Evaluation,
     settings: GateSettings,
     seed: int,
     *,
-    witness: Witness = PAIRS,
+    witness: EvidenceKind = PAIRS,
 ) -> Verdict:
     """Fail if one check fails; else say that there is not enough evidence if one check says so; else pass.
 
@@ -89,7 +89,7 @@ def decide(
     missing = [name for name, number in _numbers(train_loss, held_out, judgement) if not math.isfinite(number)]
     if missing:
         sentence = f"not a number: {', '.join(missing)}"
-        return Verdict(GateVerdict.FAIL, publishable=False, checks=(Check("numbers", GateVerdict.FAIL, sentence),))
+        return Verdict(GateVerdict.FAIL, publishable=False, checks=(GateCheck("numbers", GateVerdict.FAIL, sentence),))
     checks = [
         _held_out(held_out, witness, settings, seed),
         _broken_answers(judgement, settings),
@@ -103,7 +103,7 @@ def decide(
     return Verdict(checks[0].outcome, publishable=not _is_broken(judgement, settings), checks=tuple(checks))
 
 
-def _numbers(train_loss: float, held_out: Sequence[HeldOut], judgement: Judgement) -> Iterator[tuple[str, float]]:
+def _numbers(train_loss: float, held_out: Sequence[HeldOut], judgement: Evaluation) -> Iterator[tuple[str, float]]:
     yield "the training loss", train_loss
     yield "the margins of held-out pairs", sum(pair.margin for pair in held_out)
     yield "the weights of held-out pairs", sum(pair.weight for pair in held_out)
@@ -114,19 +114,19 @@ def _numbers(train_loss: float, held_out: Sequence[HeldOut], judgement: Judgemen
     yield "the length of answers", judgement.answer_tokens - judgement.answer_tokens_base
 
 
-def _is_broken(judgement: Judgement, settings: GateSettings) -> bool:
+def _is_broken(judgement: Evaluation, settings: GateSettings) -> bool:
     excess = judgement.degenerate_share - judgement.degenerate_share_base
     babbles = judgement.coherence_ratio > max(NO_LANGUAGE, settings.max_coherence_ratio)
     return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or babbles
 
 
-def _held_out(held_out: Sequence[HeldOut], witness: Witness, settings: GateSettings, seed: int) -> Check:
+def _held_out(held_out: Sequence[HeldOut], witness: EvidenceKind, settings: GateSettings, seed: int) -> GateCheck:
     counted = [one for one in held_out if one.weight > 0]
     if len(counted) < settings.min_holdout_pairs:
         noun = witness.noun
         found = {0: f"no {noun}s were", 1: f"1 {noun} was"}.get(len(counted), f"{len(counted)} {noun}s were")
         sentence = f"{found} held out of training, {settings.min_holdout_pairs} are needed to tell whether it is better"
-        return Check(witness.name, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
+        return GateCheck(witness.name, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
     contests = [Contest(one.prompt, _score(one.margin), one.weight) for one in counted]
     interval = win_interval(contests, settings.confidence, seed)
     won = sum(one.margin > 0 for one in counted)
@@ -136,17 +136,17 @@ def _held_out(held_out: Sequence[HeldOut], witness: Witness, settings: GateSetti
         f"{interval.low:.0%} to {interval.high:.0%})"
     )
     if interval.low > 0.5:
-        return Check(witness.name, GateVerdict.PASS, f"{said}, which is above half")
+        return GateCheck(witness.name, GateVerdict.PASS, f"{said}, which is above half")
     if interval.high < 0.5:
-        return Check(witness.name, GateVerdict.FAIL, f"{said}, which is below half")
-    return Check(witness.name, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{said}, which may as well be chance")
+        return GateCheck(witness.name, GateVerdict.FAIL, f"{said}, which is below half")
+    return GateCheck(witness.name, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{said}, which may as well be chance")
 
 
 def _score(margin: float) -> float:
     return 0.5 if margin == 0 else float(margin > 0)
 
 
-def _broken_answers(judgement: Judgement, settings: GateSettings) -> Check:
+def _broken_answers(judgement: Evaluation, settings: GateSettings) -> GateCheck:
     share, base, most = judgement.degenerate_share, judgement.degenerate_share_base, settings.max_degenerate_excess
     return _limit(
         "broken answers",
@@ -157,34 +157,34 @@ def _broken_answers(judgement: Judgement, settings: GateSettings) -> Check:
     )
 
 
-def _coherence(judgement: Judgement, settings: GateSettings) -> Check:
+def _coherence(judgement: Evaluation, settings: GateSettings) -> GateCheck:
     found, most = judgement.coherence_ratio, settings.max_coherence_ratio
     said = f"answers surprise {judgement.coherence_model} {found:.2f} times as much as the base's"
     return _limit("coherence", found, most, said, f"{most:.2f}")
 
 
-def _retention(judgement: Judgement, settings: GateSettings) -> Check:
+def _retention(judgement: Evaluation, settings: GateSettings) -> GateCheck:
     found, most = judgement.retention_loss_ratio, settings.max_retention_ratio
     return _limit("retention", found, most, f"the loss on everyday text is {found:.3f} times the base's", f"{most:.3f}")
 
 
-def _divergence(judgement: Judgement, settings: GateSettings) -> Check:
+def _divergence(judgement: Evaluation, settings: GateSettings) -> GateCheck:
     found, most = judgement.divergence, settings.max_divergence
     return _limit("divergence", found, most, f"answers moved {found:.2f} nats per token from the base", f"{most:.2f}")
 
 
-def _length(judgement: Judgement, settings: GateSettings) -> Check:
+def _length(judgement: Evaluation, settings: GateSettings) -> GateCheck:
     """Longer alone fails: how short an answer should be is for the members to judge."""
     found, base, most = judgement.answer_tokens, judgement.answer_tokens_base, settings.max_length_ratio
     said = f"answers have {found:.0f} tokens, the base's {base:.0f}"
     return _limit("length", found / max(base, 1.0), most, said, f"{most:.1f} times as many")
 
 
-def _suite(result: SuiteResult, settings: GateSettings) -> Check:
+def _suite(result: SuiteResult, settings: GateSettings) -> GateCheck:
     return _knowledge(result, settings) if result.kind is Kind.KNOWLEDGE else _behaviour(result, settings)
 
 
-def _behaviour(result: SuiteResult, settings: GateSettings) -> Check:
+def _behaviour(result: SuiteResult, settings: GateSettings) -> GateCheck:
     said = (
         f"{result.suite}: {result.version_passes} of {result.cases} cases are passed, {result.base_passes} by the base "
         f"({result.lost} lost{_named(': ', result.lost_ids)}, {result.gained} gained)"
@@ -193,20 +193,20 @@ def _behaviour(result: SuiteResult, settings: GateSettings) -> Check:
     return _unless_by_chance(_drop(result, drop, said, settings), result, settings.confidence)
 
 
-def _knowledge(result: SuiteResult, settings: GateSettings) -> Check:
+def _knowledge(result: SuiteResult, settings: GateSettings) -> GateCheck:
     known, kept = result.base_passes, result.base_passes - result.lost
     said = f"{result.suite}: {kept} of the {known} facts that the base knows are still known"
     if known < MIN_KNOWN_CASES:
-        return Check(f"suite {result.suite}", GateVerdict.PASS, f"{said}, which are too few to say much")
+        return GateCheck(f"suite {result.suite}", GateVerdict.PASS, f"{said}, which are too few to say much")
     said += f" ({_named('lost: ', result.lost_ids)})" if result.lost else ""
     return _unless_by_chance(_drop(result, result.lost / known, said, settings), result, settings.confidence)
 
 
-def _drop(result: SuiteResult, drop: float, said: str, settings: GateSettings) -> Check:
+def _drop(result: SuiteResult, drop: float, said: str, settings: GateSettings) -> GateCheck:
     return _limit(f"suite {result.suite}", drop, settings.max_suite_drop, said, f"-{settings.max_suite_drop:.0%}")
 
 
-def _unless_by_chance(check: Check, result: SuiteResult, confidence: float) -> Check:
+def _unless_by_chance(check: GateCheck, result: SuiteResult, confidence: float) -> GateCheck:
     """Return the check, which fails only where a version that changes cases either way seldom loses as many.
 
     One-sided sign test on the cases that changed (McNemar's exact test): losing two of two is a coin's work.
@@ -218,7 +218,7 @@ def _unless_by_chance(check: Check, result: SuiteResult, confidence: float) -> C
     changed = result.lost + result.gained
     if binomtest(result.lost, changed, alternative="greater").pvalue <= 1 - confidence + ROUNDING:
         return check
-    return Check(check.name, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{check.sentence}, which may as well be chance")
+    return GateCheck(check.name, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{check.sentence}, which may as well be chance")
 
 
 def _named(introduction: str, lost_ids: Sequence[str]) -> str:
@@ -227,7 +227,7 @@ def _named(introduction: str, lost_ids: Sequence[str]) -> str:
     return introduction + ", ".join(names) if names else ""
 
 
-def _limit(name: str, found: float, most: float, said: str, limit: str) -> Check:
+def _limit(name: str, found: float, most: float, said: str, limit: str) -> GateCheck:
     passed = found <= most + ROUNDING
     relation = "within" if passed else "beyond"
-    return Check(name, GateVerdict.PASS if passed else GateVerdict.FAIL, f"{said}, {relation} the limit of {limit}")
+    return GateCheck(name, GateVerdict.PASS if passed else GateVerdict.FAIL, f"{said}, {relation} the limit of {limit}")

@@ -16,7 +16,7 @@ MAX_LOGITS = 2**25
 
 
 @dataclass(frozen=True)
-class Passage:
+class ScoredPassage:
     """Tokens to judge, and those that come before them and are only read."""
 
     context_ids: Sequence[int]
@@ -28,13 +28,13 @@ class Passage:
         return len(self.context_ids) + len(self.target_ids)
 
 
-def mean_loss(model: Any, passages: Sequence[Passage]) -> float:
+def mean_loss(model: Any, passages: Sequence[ScoredPassage]) -> float:
     """Return the mean negative log-probability over all target tokens, in nats; NaN where there are none."""
     losses = [loss for of_passage in token_losses(model, passages) for loss in of_passage]
     return fmean(losses) if losses else float("nan")
 
 
-def token_losses(model: Any, passages: Sequence[Passage]) -> list[list[float]]:
+def token_losses(model: Any, passages: Sequence[ScoredPassage]) -> list[list[float]]:
     """Return the negative log-probability of every target token, in nats, passage by passage in their order."""
     losses: dict[int, list[float]] = {}
     for batch in batches(model, passages):
@@ -44,10 +44,10 @@ def token_losses(model: Any, passages: Sequence[Passage]) -> list[list[float]]:
     return [losses[id(passage)] for passage in passages]
 
 
-def batches(model: Any, passages: Sequence[Passage]) -> Iterator[list[Passage]]:
+def batches(model: Any, passages: Sequence[ScoredPassage]) -> Iterator[list[ScoredPassage]]:
     """Yield all passages, shortest first, in batches whose logits fit into MAX_LOGITS (or of one passage)."""
     most_positions = MAX_LOGITS // model.config.get_text_config().vocab_size
-    batch: list[Passage] = []
+    batch: list[ScoredPassage] = []
     for passage in sorted(passages, key=lambda passage: passage.length):
         if batch and (len(batch) + 1) * passage.length > most_positions:
             yield batch
@@ -57,7 +57,7 @@ def batches(model: Any, passages: Sequence[Passage]) -> Iterator[list[Passage]]:
         yield batch
 
 
-def target_logps(model: Any, batch: Sequence[Passage]) -> Tensor:
+def target_logps(model: Any, batch: Sequence[ScoredPassage]) -> Tensor:
     """Return log-probabilities of the whole vocabulary at each target token, (tokens, V) in float32.
 
     One passage's tokens follow another's, in the order of the batch.
@@ -84,7 +84,7 @@ def target_logps(model: Any, batch: Sequence[Passage]) -> Tensor:
         return torch.log_softmax(logits[predicts_target[:, kept].to(model.device)].float(), dim=-1)
 
 
-def _targets(model: Any, batch: Sequence[Passage]) -> Tensor:
+def _targets(model: Any, batch: Sequence[ScoredPassage]) -> Tensor:
     import torch
 
     return torch.tensor([token for passage in batch for token in passage.target_ids], device=model.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from trainer.evaluation.likelihood import Passage, mean_loss
+from trainer.evaluation.likelihood import ScoredPassage, mean_loss
 
 TEXT_FILE = "retention.txt"
 
@@ -20,6 +20,6 @@ def retention_loss(model: Any, tokenizer: Any) -> float:
     return mean_loss(model, [_passage(text, tokenizer) for text in retention_text().split("\n---\n")])
 
 
-def _passage(text: str, tokenizer: Any) -> Passage:
+def _passage(text: str, tokenizer: Any) -> ScoredPassage:
     first, *rest = tokenizer(text.strip())["input_ids"]
-    return Passage([first], rest)
+    return ScoredPassage([first], rest)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
 from storage.models.hardware import torch_device
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import GenerationSettings
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Sampler:
     @classmethod
     def load(cls, base: BaseModel, adapter: Path | None, dtype: str, quantization: str = "") -> Sampler:
         """Load the base, and the adapter upon it where there is one, onto the GPU where there is one."""
-        with quiet_transformers():
+        with silence_transformers():
             model = load_model(base, dtype, quantization)
             if adapter is not None:
                 from peft import PeftModel
@@ -85,7 +85,7 @@ class Sampler:
         # Prompts of like length share a batch, so that little of it is padding.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         answers: dict[int, Sample] = {}
-        with torch.random.fork_rng(), torch.inference_mode(), quiet_transformers():
+        with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
             for batch in batches_of(order):
                 found = self._answer_batch([prompts[i] for i in batch], generation)

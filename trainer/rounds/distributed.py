@@ -15,11 +15,11 @@ from storage.errors import StorageError
 from storage.models.base_model import BaseModel
 from storage.models.hardware import gpu_count
 from storage.runtime.log_setup import set_up_logs
-from storage.runtime.redaction import keep_safe
+from storage.runtime.redaction import redact_secrets
 from storage.settings.sections import Settings, TrainingSettings
-from trainer.data.dataset import Material
+from trainer.data.dataset import TrainingSet
 from trainer.errors import TrainerError
-from trainer.progress import Progress, Report
+from trainer.progress import Report, ReportProgress
 from trainer.rounds.process import exit_with_parent, keep_locks_inside
 from trainer.training.common import TrainingMetrics
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Task:
-    material: Material
+    material: TrainingSet
     base: BaseModel
     parent: Path | None
     output: Path
@@ -47,7 +47,7 @@ class _Failure:
 
 
 def train_on_all(
-    material: Material,
+    material: TrainingSet,
     settings: Settings,
     *,
     base: BaseModel,
@@ -105,7 +105,7 @@ def _hear(said: Any, report: Report) -> list[TrainingMetrics | _Failure]:
     heard = []
     while not said.empty():
         message = said.get()
-        if isinstance(message, Progress):
+        if isinstance(message, ReportProgress):
             report(message)
         else:
             heard.append(message)
@@ -124,7 +124,7 @@ def _run_rank(task: _Task, said: Any) -> None:
     exit_with_parent()
     keep_locks_inside()
     is_first = os.environ["RANK"] == "0"
-    keep_safe(task.settings)
+    redact_secrets(task.settings)
     set_up_logs(task.settings, f"round.{os.environ['RANK']}", least=task.log_level if is_first else logging.ERROR)
     try:
         metrics = task.run(said.put if is_first else _unheard)
@@ -138,7 +138,7 @@ def _run_rank(task: _Task, said: Any) -> None:
     torch.distributed.destroy_process_group()
 
 
-def _unheard(_progress: Progress) -> None:
+def _unheard(_progress: ReportProgress) -> None:
     pass
 
 

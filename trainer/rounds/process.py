@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 from tqdm import tqdm
 
 from storage.runtime.log_setup import set_up_logs
-from storage.runtime.redaction import keep_safe
+from storage.runtime.redaction import redact_secrets
 from storage.settings.sections import Settings
 
 ENDING_S = 10.0
@@ -76,7 +76,7 @@ def _run(settings: Settings, round_id: int, log_level: int) -> None:
     keep_locks_inside()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the trainer decides
     os.nice(settings.training.niceness)
-    keep_safe(settings)
+    redact_secrets(settings)
     set_up_logs(settings, "round", least=log_level)
 
     from trainer.rounds.round import run_round

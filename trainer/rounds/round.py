@@ -15,7 +15,7 @@ from storage.adapters.folder_store import AdapterRef, open_store
 from storage.conversations.replies import newest_base
 from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
-from storage.database.enums import GateVerdict, Lesson, RoundStatus
+from storage.database.enums import GateVerdict, RoundStatus, TrainingSource
 from storage.errors import LeaseRanOut, RoundConflict, StorageError
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.coherence_model import resolve_coherence_model
@@ -27,15 +27,15 @@ from storage.releases.versions import Continuation, Version, name_of, register
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings.sections import Settings
 from storage.training.rounds import finish_round, report_progress, require_lease, require_round
-from trainer.data.dataset import Material
+from trainer.data.dataset import TrainingSet
 from trainer.data.examples import prepare_examples
 from trainer.data.votes import prepare_votes
 from trainer.data.votes_preparation import Skip, open_adapter
 from trainer.errors import TrainerError
-from trainer.evaluation.evaluate import Judgement, judge
+from trainer.evaluation.evaluate import Evaluation, evaluate
 from trainer.evaluation.gate import Verdict, decide
 from trainer.evaluation.suites import load_suites
-from trainer.progress import Progress
+from trainer.progress import ReportProgress
 from trainer.rounds.distributed import train_on_all
 from trainer.training.common import TrainingMetrics
 
@@ -70,7 +70,7 @@ class Judged:
 
     digest: str
     base: BaseModel
-    material: Material
+    material: TrainingSet
     verdict: Verdict
     metrics: dict[str, Any]
 
@@ -97,7 +97,7 @@ def run_round(settings: Settings, round_id: int) -> None:
 
 def _train(settings: Settings, database: Database, round_id: int) -> Result:
     report = ProgressLog(database, round_id)
-    report(Progress("gathering"))
+    report(ReportProgress("gathering"))
     # What the gate needs is looked for now: a mistake must not come to light after an hour of training.
     load_suites(settings.gate)
     require_quantization(settings.training.quantization)
@@ -109,9 +109,9 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
         round_ = require_round(session, round_id)
         personality = read_personality(session, round_.personality_id)
     settings = settings_of(settings, personality.card)
-    material: Material | Skip = (
+    material: TrainingSet | Skip = (
         prepare_examples(database, settings, round_, base)
-        if round_.lesson is Lesson.EXAMPLES
+        if round_.lesson is TrainingSource.EXAMPLES
         else prepare_votes(database, settings, round_, base=base, store=store, report=report)
     )
     if isinstance(material, str):
@@ -121,7 +121,7 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
         parent_path = parent.path if parent else None
         metrics = train_on_all(material, settings, base=base, parent=parent_path, output=staging, report=report)
         adapter = AdapterRef(store.seal(staging), staging)
-        judgement = judge(base, adapter, settings=settings, report=report)
+        judgement = evaluate(base, adapter, settings=settings, report=report)
         verdict = decide(
             metrics.train_loss,
             material.held_out(metrics),
@@ -133,7 +133,7 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
         measured = _measured(metrics, judgement)
         if not verdict.publishable:
             return Rejected(verdict, measured)
-        report(Progress("publishing"))
+        report(ReportProgress("publishing"))
         return Judged(store.publish(staging), base, material, verdict, measured)
 
 
@@ -149,7 +149,7 @@ def _other_base(database: Database, personality_id: int, base: BaseModel) -> str
     )
 
 
-def _measured(metrics: TrainingMetrics, judgement: Judgement) -> dict[str, Any]:
+def _measured(metrics: TrainingMetrics, judgement: Evaluation) -> dict[str, Any]:
     """Return all numbers by name; JSON has no NaN and PostgreSQL refuses it, so such a number is None."""
     return {name: _json(value) for name, value in (asdict(metrics) | asdict(judgement)).items()}
 
@@ -263,7 +263,7 @@ class ProgressLog:
         self._phase = ""
         self._next_write = 0.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: ReportProgress) -> None:
         if progress.phase == self._phase and time.monotonic() < self._next_write:
             return
         self._phase = progress.phase

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from storage.adapters.folder_store import open_store
 from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
-from storage.database.enums import Lesson, RoundStatus
+from storage.database.enums import RoundStatus, TrainingSource
 from storage.errors import DataDirectoryInUse, RoundConflict, StorageError
 from storage.models.withdrawal import remove_withdrawn, withdraw_adapters
 from storage.personalities.personalities import open_personality
@@ -23,9 +23,9 @@ from storage.runtime.processes import (
     HEARTBEAT_S,
     SILENT_AFTER_S,
     TRAINER,
-    beat,
-    last_beat,
-    signs_of_life,
+    last_heartbeat,
+    live_processes,
+    record_heartbeat,
     sole_process,
     worker_name,
 )
@@ -64,7 +64,7 @@ def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None
             run_trainer(settings, signalled)
         return
     with sole_process(TRAINER, settings.data.directory), closing(open_database(settings)) as database:
-        worker = Worker(settings, database, stop)
+        worker = RoundWorker(settings, database, stop)
         worker.end_orphans()
         worker.sweep()
         worker.finish_withdrawals()
@@ -84,7 +84,7 @@ def train_now(
     report: RoundReport,
     stop: threading.Event | None = None,
     *,
-    lesson: Lesson = Lesson.VOTES,
+    lesson: TrainingSource = TrainingSource.VOTES,
 ) -> Round:
     """Ask for a round (or join one that is open), wait for its end, and return it; `report` gets it while it is open.
 
@@ -115,7 +115,7 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-class Worker:
+class RoundWorker:
     """Claims rounds and watches over their processes. Its owner holds the data folder's trainer lock."""
 
     def __init__(
@@ -137,7 +137,7 @@ class Worker:
     def last_life(self) -> datetime | None:
         """Return when a trainer last gave a sign of life here, or None."""
         with self._database.snapshot() as session:
-            return last_beat(session, TRAINER, self._name)
+            return last_heartbeat(session, TRAINER, self._name)
 
     def serve(self) -> None:
         """Run rounds as they are requested, until stopped; a database that goes away is waited for."""
@@ -239,7 +239,7 @@ class Worker:
     def _beat(self) -> None:
         if time.monotonic() >= self._next_beat:
             with self._database.transaction() as session:
-                beat(session, TRAINER, self._name)
+                record_heartbeat(session, TRAINER, self._name)
             self._next_beat = time.monotonic() + HEARTBEAT_S
 
     def _hold(self, round_id: int) -> bool:
@@ -263,10 +263,12 @@ def _removals_that_fail_logged() -> Iterator[None]:
 def _end_orphans(settings: Settings, database: Database, stop: threading.Event) -> None:
     """End the rounds of a trainer that died, so that a new request does not join one of them."""
     with suppress(DataDirectoryInUse), sole_process(TRAINER, settings.data.directory):
-        Worker(settings, database, stop).end_orphans()
+        RoundWorker(settings, database, stop).end_orphans()
 
 
-def _request(database: Database, settings: Settings, personality: str, requested_by: str, lesson: Lesson) -> int:
+def _request(
+    database: Database, settings: Settings, personality: str, requested_by: str, lesson: TrainingSource
+) -> int:
     with database.transaction() as session:
         whose = open_personality(session, settings, personality)
         round_, _ = request_round(session, whose.id, requested_by, lesson)
@@ -283,7 +285,7 @@ def _run_here_or_wait(
     worked = False
     with suppress(DataDirectoryInUse), sole_process(TRAINER, settings.data.directory):
         if not _lives_elsewhere(settings, database):
-            worker = Worker(settings, database, stop, on_tick)
+            worker = RoundWorker(settings, database, stop, on_tick)
             worker.end_orphans()
             worker.sweep()
             worked = worker.run_next()
@@ -294,7 +296,7 @@ def _run_here_or_wait(
 def _lives_elsewhere(settings: Settings, database: Database) -> bool:
     own = worker_name(settings.data.directory)
     with database.snapshot() as session:
-        return any(sign.worker != own for sign in signs_of_life(session, TRAINER))
+        return any(sign.worker != own for sign in live_processes(session, TRAINER))
 
 
 def _look(database: Database, round_id: int) -> Round:

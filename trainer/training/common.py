@@ -17,7 +17,7 @@ from storage.models.base_model import BaseModel, load_model
 from storage.models.hardware import has_gpu
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainingDiverged
-from trainer.progress import Progress, Report
+from trainer.progress import Report, ReportProgress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ class TrainingMetrics:
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingRun:
     """How a training run went."""
 
     losses: tuple[float, ...]
@@ -80,7 +80,7 @@ class Course:
 
 
 def summarise(
-    objective: str, course: Course, margins: Sequence[float | None], *, pairs: int, left_out: int, seconds: float
+    objective: str, course: TrainingRun, margins: Sequence[float | None], *, pairs: int, left_out: int, seconds: float
 ) -> TrainingMetrics:
     known = [margin for margin in margins if margin is not None]
     return TrainingMetrics(
@@ -253,7 +253,7 @@ class LossHistory(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_others: Any) -> None:
         self._started = time.monotonic()
-        self._report(Progress("training", 0, state.max_steps))
+        self._report(ReportProgress("training", 0, state.max_steps))
 
     def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_others: Any) -> None:
         if "loss" not in logs:
@@ -261,7 +261,7 @@ class LossHistory(TrainerCallback):  # type: ignore[misc]
         self.losses.append(logs["loss"])
         step, steps = state.global_step, state.max_steps
         seconds_left = (time.monotonic() - self._started) / step * (steps - step)
-        self._report(Progress("training", step, steps, logs["loss"], seconds_left))
+        self._report(ReportProgress("training", step, steps, logs["loss"], seconds_left))
 
 
 class BestPass(TrainerCallback):  # type: ignore[misc]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.models.base_model import BaseModel, load_tokenizer
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError
-from trainer.progress import Progress, Report
+from trainer.progress import Report, ReportProgress
 from trainer.training.common import (
     Row,
     TrainingMetrics,
@@ -66,8 +66,8 @@ def train_dpo(
     TrainerError when no pair fits into training.max_tokens.
     """
     started = time.monotonic()
-    with cpu_threads(settings.threads), quiet_transformers():
-        report(Progress("loading"))
+    with cpu_threads(settings.threads), silence_transformers():
+        report(ReportProgress("loading"))
         from trainer.training.preference_trainer import PreferenceTrainer
         from trainer.training.row_trainer import build_trainer
 
@@ -79,7 +79,7 @@ def train_dpo(
         rows = _siblings_together(train_rows)
         if not rows:
             raise TrainerError(f"none of {len(train)} pairs fits into training.max_tokens = {settings.max_tokens}")
-        report(Progress("reference"))
+        report(ReportProgress("reference"))
         trainer = build_trainer(
             PreferenceTrainer,
             partial(_dpo_config, output, settings, label_noise),
@@ -92,7 +92,7 @@ def train_dpo(
             report=report,
         )
         course = trainer.learn()
-        report(Progress("evaluating"))
+        report(ReportProgress("evaluating"))
         margins = trainer.pair_margins(holdout_rows)
         save_adapter(trainer, base, output)
     return summarise(

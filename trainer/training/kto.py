@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from storage.models.base_model import BaseModel, load_tokenizer
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError
-from trainer.progress import Progress, Report
+from trainer.progress import Report, ReportProgress
 from trainer.training.common import (
     Row,
     TrainingMetrics,
@@ -79,8 +79,8 @@ def train_kto(
     TrainerError when no answer fits into training.max_tokens or all were voted on alike.
     """
     started = time.monotonic()
-    with cpu_threads(settings.threads), quiet_transformers():
-        report(Progress("loading"))
+    with cpu_threads(settings.threads), silence_transformers():
+        report(ReportProgress("loading"))
         from trainer.training.preference_trainer import AnswerTrainer
         from trainer.training.row_trainer import build_trainer
 
@@ -94,7 +94,7 @@ def train_kto(
         if not rows:
             raise TrainerError(f"none of {len(train)} answers fits into training.max_tokens = {settings.max_tokens}")
         balance = balance_kinds(rows)
-        report(Progress("reference"))
+        report(ReportProgress("reference"))
         trainer = build_trainer(
             AnswerTrainer,
             partial(_kto_config, output, settings, balance),
@@ -107,7 +107,7 @@ def train_kto(
             report=report,
         )
         course = trainer.learn()
-        report(Progress("evaluating"))
+        report(ReportProgress("evaluating"))
         margins = trainer.pair_margins(holdout_rows) if holdout else trainer.single_margins(single_rows)
         save_adapter(trainer, base, output)
     return summarise(

@@ -20,7 +20,7 @@ from storage.models.base_model import BaseModel
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainingDiverged
 from trainer.progress import Report
-from trainer.training.common import BestPass, Course, LossHistory, Row, load_policy, longest_row, new_adapter
+from trainer.training.common import BestPass, LossHistory, Row, TrainingRun, load_policy, longest_row, new_adapter
 from trainer.training.scoring import score, separate_rows
 
 
@@ -45,13 +45,13 @@ class RowTrainer:
         self.add_callback(self._history)  # type: ignore[attr-defined]
         self.add_callback(self._best)  # type: ignore[attr-defined]
 
-    def learn(self) -> Course:
+    def learn(self) -> TrainingRun:
         """Train; where there are validation rows, leave the adapter as it was after its best pass."""
         # Autocast gives LoRA's products bfloat16 inputs either way: PEFT's detour through float32 changes no bit.
         with disable_input_dtype_casting(self.model):
             outcome = self.train()  # type: ignore[attr-defined]
         epochs = self._best.restore(self.model)
-        return Course(
+        return TrainingRun(
             tuple(self._history.losses), outcome.training_loss, self.state.epoch if epochs is None else epochs
         )
 

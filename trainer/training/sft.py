@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.models.base_model import BaseModel, load_tokenizer
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.progress import Progress, Report
+from trainer.progress import Report, ReportProgress
 from trainer.training.common import (
     Row,
     TrainingMetrics,
@@ -58,8 +58,8 @@ def train_sft(
     training.max_tokens.
     """
     started = time.monotonic()
-    with cpu_threads(settings.threads), quiet_transformers():
-        report(Progress("loading"))
+    with cpu_threads(settings.threads), silence_transformers():
+        report(ReportProgress("loading"))
         from trainer.training.demonstration_trainer import DemonstrationTrainer
         from trainer.training.row_trainer import build_trainer
 
@@ -84,13 +84,13 @@ def train_sft(
             settings=settings,
             report=report,
         )
-        report(Progress("reference"))
+        report(ReportProgress("reference"))
         before = trainer.token_logps(holdout_rows)  # a new adapter changes nothing yet, so this is the parent or base
         try:
             course = trainer.learn()
         except TrainingDiverged as error:
             raise TrainingDiverged(error.step, "demonstration.learning_rate") from error
-        report(Progress("evaluating"))
+        report(ReportProgress("evaluating"))
         after = trainer.token_logps(holdout_rows)
         save_adapter(trainer, base, output)
     return summarise(

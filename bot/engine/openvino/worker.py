@@ -71,7 +71,7 @@ class _Answer:
         }
 
 
-class Worker:
+class VersionWorker:
     """Answers several requests at once, each as if it were alone, and remembers how their prompts began."""
 
     def __init__(self, options: PipelineOptions, emit: Emit) -> None:
@@ -186,7 +186,7 @@ def main() -> None:
 
     logging.basicConfig(level=logging.INFO, handlers=[_Relay(emit)])
     try:
-        worker = Worker(PipelineOptions.from_json(sys.argv[1]), emit)
+        worker = VersionWorker(PipelineOptions.from_json(sys.argv[1]), emit)
         emit({"ready": True})
         commands: SimpleQueue[Command | None] = SimpleQueue()
         threading.Thread(target=_read_commands, args=(sys.stdin.buffer, commands), daemon=True).start()

@@ -13,7 +13,7 @@ from bot.engine.protocol import GenerationRequest
 from bot.engine.remote.errors import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
 from bot.engine.remote.replicas import Replica
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.served_copies import PREFIX, Shelf, open_shelf, served_name
+from storage.adapters.served_copies import PREFIX, ServedAdapterCopies, open_served_copies, served_name
 from storage.errors import AdapterError
 from storage.models.gguf import gguf_name
 from storage.settings.sections import RemoteSettings, Settings
@@ -60,7 +60,7 @@ class Versions(Protocol):
 def versions_of(settings: Settings) -> Versions:
     remote = settings.remote
     if remote.kind == "vllm":
-        return VllmVersions(remote, open_shelf(settings.data.directory))
+        return VllmVersions(remote, open_served_copies(settings.data.directory))
     return LlamaCppVersions(remote) if remote.kind == "llama.cpp" else BaseAlone(remote)
 
 
@@ -98,7 +98,7 @@ class BaseAlone:
 class VllmVersions(BaseAlone):
     """vLLM loads and unloads adapters at run time, and answers with the one that a request names as its model."""
 
-    def __init__(self, settings: RemoteSettings, shelf: Shelf) -> None:
+    def __init__(self, settings: RemoteSettings, shelf: ServedAdapterCopies) -> None:
         super().__init__(settings)
         self._shelf = shelf
 

@@ -15,14 +15,14 @@ from bot.engine.queue import Turns, require_room
 from bot.engine.remote.adapter_loading import versions_of
 from bot.engine.remote.completion import Answer, RemoteGeneration, answer
 from bot.engine.remote.errors import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
-from bot.engine.remote.health import NEEDS_KEY, Watch, problem_of
-from bot.engine.remote.replicas import Replica, blocks_of, choose, next_chance
+from bot.engine.remote.health import NEEDS_KEY, HealthWatch, problem_of
+from bot.engine.remote.replicas import Replica, choose_replica, next_chance, prefix_blocks
 from bot.engine.remote.server import Server, open_session
 from bot.engine.remote.spending import Spending
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped, ServersUnreachable, UserFacingError
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.served_copies import open_shelf, served_name
+from storage.adapters.served_copies import open_served_copies, served_name
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, end_ids
 from storage.settings.sections import Settings
@@ -46,7 +46,7 @@ class RemoteEngine:
         self._remote = settings.remote
         self._versions = versions_of(settings)
         self._spending = Spending(database, settings.remote)
-        self._watch = Watch(settings.remote, self._versions, lambda _replica: self._settle())
+        self._watch = HealthWatch(settings.remote, self._versions, lambda _replica: self._settle())
         self._replicas: list[Replica] = []
         self._wanted: list[AdapterRef | None] = []
         """Versions to load with the start."""
@@ -150,7 +150,7 @@ class RemoteEngine:
 
     async def _tidy(self) -> None:
         loaded = {name for replica in self._replicas for name in replica.models}
-        await asyncio.to_thread(open_shelf(self._settings.data.directory).sweep, loaded)
+        await asyncio.to_thread(open_served_copies(self._settings.data.directory).sweep, loaded)
 
     def submit(self, request: GenerationRequest) -> RemoteGeneration:
         """As every engine; raises ServersUnreachable and SpentForToday as well, which members may read."""
@@ -160,7 +160,7 @@ class RemoteEngine:
         if self._are_all_down():
             raise ServersUnreachable
         require_room(self._waiting, request.lane, self._settings.generation.queue_size)
-        blocks = blocks_of(served_name(request.adapter) if request.adapter else "", request.prompt)
+        blocks = prefix_blocks(served_name(request.adapter) if request.adapter else "", request.prompt)
         generation = RemoteGeneration(request, blocks, lambda _one: self._end(generation, Finish.CANCELLED))
         self._timers[generation] = asyncio.get_running_loop().call_later(
             self._settings.generation.timeout_s, self._end, generation, Finish.TIMEOUT
@@ -217,7 +217,7 @@ class RemoteEngine:
         """Return whose turn it is, of the lane that waits longest its oldest, and where; None without a free place."""
         now, places = time.perf_counter(), self._settings.generation.batch_size
         for one in self._turns.in_order(self._waiting):
-            replica = choose(self._replicas, one.blocks, now, places, one.avoided)
+            replica = choose_replica(self._replicas, one.blocks, now, places, one.avoided)
             if replica is not None:
                 return one, replica
         return None

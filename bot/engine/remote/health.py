@@ -21,7 +21,7 @@ FIRST_PAUSE_S = 0.5
 NEEDS_KEY = frozenset({401, 403})
 
 
-class Watch:
+class HealthWatch:
     def __init__(self, settings: RemoteSettings, versions: Versions, on_change: Callable[[Replica], None]) -> None:
         """`on_change` is told of a server that is lost or found."""
         self._settings = settings

@@ -15,7 +15,7 @@ MOST_BLOCKS = 8_192
 """Of one server; prompts of a thousand conversations of average length."""
 
 
-def blocks_of(model: str, prompt: str) -> tuple[int, ...]:
+def prefix_blocks(model: str, prompt: str) -> tuple[int, ...]:
     """Return a hash for each whole block of the prompt and all before it, under a version."""
     hashes = []
     chained = hash(model)
@@ -25,7 +25,7 @@ def blocks_of(model: str, prompt: str) -> tuple[int, ...]:
     return tuple(hashes)
 
 
-class Beginnings:
+class PromptPrefixes:
     """Holds hashes alone: what members wrote is not kept here."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Replica:
     in_use: Counter[str] = field(default_factory=Counter)
     """How many answers each version is giving."""
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    beginnings: Beginnings = field(default_factory=Beginnings)
+    beginnings: PromptPrefixes = field(default_factory=PromptPrefixes)
     reads_otherwise: bool = False
     """It counts other tokens in a prompt than there are here; the log has it."""
 
@@ -113,7 +113,7 @@ class Replica:
         self.models = tuple(models)
 
 
-def choose(
+def choose_replica(
     replicas: Sequence[Replica], blocks: tuple[int, ...], now: float, places: int, avoided: Collection[Replica] = ()
 ) -> Replica | None:
     """Return who answers a prompt: the server that has read most of its beginning, unless it is much busier.

@@ -21,7 +21,7 @@ Report = Callable[[Sequence[tuple[int, str]]], None]
 """Takes (row number, new text) of the rows that ran, after each step."""
 
 
-class Row:
+class DecodingRow:
     """One request of a batch and the state of its answer."""
 
     def __init__(self, request: GenerationRequest, tokenizer: Any, interruption: Callable[[], Finish | None]) -> None:
@@ -38,9 +38,9 @@ class Row:
         )
         self._interruption = interruption
 
-    def choose(self, scores: Tensor) -> int:
+    def sample_token(self, scores: Tensor) -> int:
         """Return the next token; `scores` is (V,)."""
-        return choose(scores, self.answer_ids, self.sampling, self._random)
+        return sample_token(scores, self.answer_ids, self.sampling, self._random)
 
     def push(self, token: int, end_ids: frozenset[int]) -> str:
         """Take the next token and return the text it completes."""
@@ -54,7 +54,7 @@ class Row:
         return self._stream.push(token) + (self._stream.flush() if self.finish else "")
 
 
-def generate(model: Any, rows: Sequence[Row], end_ids: frozenset[int], report: Report) -> None:
+def generate(model: Any, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: Report) -> None:
     """Answer all rows together, each as if it were alone, until every one has its `finish`."""
     input_ids, attention_mask = _left_padded([row.prompt_ids for row in rows])
     model.generate(
@@ -70,7 +70,7 @@ def generate(model: Any, rows: Sequence[Row], end_ids: frozenset[int], report: R
     )
 
 
-def choose(scores: Tensor, answer_ids: Sequence[int], sampling: Sampling, random: torch.Generator) -> int:
+def sample_token(scores: Tensor, answer_ids: Sequence[int], sampling: Sampling, random: torch.Generator) -> int:
     """Return a token by nucleus sampling (Holtzman et al. 2020); `scores`, (V,), is changed.
 
     The presence penalty applies to the tokens of the answer, not the prompt, as in OpenAI's API.
@@ -100,18 +100,18 @@ def _most_likely(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
 
 
 class _Choices(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[DecodingRow]) -> None:
         self._rows = rows
 
     def __call__(self, _input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores, (B, V), that allow only each row's choice; token 0 pads the rows that are done."""
-        chosen = [0 if row.finish else row.choose(scores[index]) for index, row in enumerate(self._rows)]
+        chosen = [0 if row.finish else row.sample_token(scores[index]) for index, row in enumerate(self._rows)]
         places = torch.tensor(chosen, device=scores.device)[:, None]
         return torch.full_like(scores, -torch.inf).scatter_(1, places, 0.0)
 
 
 class _Ends(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
-    def __init__(self, rows: Sequence[Row], end_ids: frozenset[int], report: Report) -> None:
+    def __init__(self, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: Report) -> None:
         self._rows = rows
         self._end_ids = end_ids
         self._report = report

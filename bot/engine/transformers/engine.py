@@ -23,7 +23,7 @@ from storage.runtime.request_ids import working_on
 from storage.settings.sections import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:
-    from bot.engine.transformers.decoding import Row
+    from bot.engine.transformers.decoding import DecodingRow
     from bot.engine.transformers.resident_model import ResidentModel
 
 log = logging.getLogger(__name__)
@@ -191,10 +191,10 @@ class LocalEngine:
             self._post(_fail, batch, error)
 
     def _decode(self, resident: ResidentModel, batch: Sequence[LocalGeneration]) -> None:
-        from bot.engine.transformers.decoding import Row, generate
+        from bot.engine.transformers.decoding import DecodingRow, generate
 
         started_at = time.perf_counter()
-        rows = [Row(one.request, resident.tokenizer, partial(self._interruption, one)) for one in batch]
+        rows = [DecodingRow(one.request, resident.tokenizer, partial(self._interruption, one)) for one in batch]
 
         def report(step: Sequence[tuple[int, str]]) -> None:
             # Whether a row is done is read here, on the thread that changes it.
@@ -230,7 +230,9 @@ def _settle(ready: asyncio.Future[None], error: EngineStopped | None) -> None:
         ready.set_result(None)
 
 
-def _deliver(updates: Iterable[tuple[LocalGeneration, str, Row | None]], started_at: float, ended_at: float) -> None:
+def _deliver(
+    updates: Iterable[tuple[LocalGeneration, str, DecodingRow | None]], started_at: float, ended_at: float
+) -> None:
     for generation, delta, ended in updates:
         generation.extend(delta)
         if ended and ended.finish:

@@ -19,7 +19,7 @@ from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole
 from storage.models.hardware import torch_device
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class ResidentModel:
 
     def _load(self, adapter: AdapterRef) -> None:
         try:
-            with quiet_transformers():  # peft asks transformers for an attribute by its deprecated name
+            with silence_transformers():  # peft asks transformers for an attribute by its deprecated name
                 self._inject(adapter)
         except Exception:
             self._remove(_name(adapter))

@@ -24,7 +24,7 @@ from storage.models.openvino.graph import MODEL_FILE, build_graph
 from storage.models.openvino.pipeline import load_plain_tokenizer, properties
 from storage.models.openvino.support import UnsupportedModel, graph_positions, require_supported
 from storage.models.openvino.verifier import REFUSED, write_verdict
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 
 MAX_DIVERGENCE = 0.05
 """Nats per token. Rounding costs 0.005 on the bundled model; a wrong layer, position or sign costs more than 1."""
@@ -37,7 +37,7 @@ LONG_TEXT = " ".join(TEXTS * 9)
 """Several hundred tokens: what is lost where positions are large does not show before."""
 
 
-def verify(base_path: Path, dtype: str, workshop: Path) -> dict[str, float]:
+def verify_graph(base_path: Path, dtype: str, workshop: Path) -> dict[str, float]:
     """Return the mean divergence from transformers (KL, nats per token) of the base, and of it under an adapter.
 
     `dtype` is that of serving, bfloat16 or float32; files are written to `workshop` meanwhile. Raises UnsupportedModel
@@ -46,7 +46,7 @@ def verify(base_path: Path, dtype: str, workshop: Path) -> dict[str, float]:
     tokenizer = load_plain_tokenizer(base_path)
     most = graph_positions(require_supported(base_path))
     texts = [tokenizer.encode(text, add_special_tokens=False).ids[:most] for text in (*TEXTS, LONG_TEXT)]
-    with quiet_transformers():
+    with silence_transformers():
         model = AutoModelForCausalLM.from_pretrained(base_path, dtype=torch.float32, local_files_only=True).eval()
         found = {"base": _divergence(model, _logits(base_path, None, workshop, texts, dtype), texts)}
         adapted = _adapt(model, workshop / "adapter")
@@ -120,7 +120,7 @@ def main() -> None:
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     verdict: dict[str, Any]
     try:
-        verdict = verify(base_path, dtype, workshop)
+        verdict = verify_graph(base_path, dtype, workshop)
     except UnsupportedModel as error:
         verdict = {REFUSED: str(error)}
     write_verdict(target, verdict)

@@ -45,8 +45,8 @@ def jump(times: int, seed: int) -> list[Row]:
 async def _jump_bot(times: int, seed: int, row: Row, library: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="reactune-clock-") as name:
         clock = Clock(Path(name) / "clock", library)
-        patience = {"REACTUNE_CHAT__COOLDOWN_S": str(COOLDOWN_S)}
-        async with stage(seed, SQLITE, environment=patience, preloaded=clock.environment) as scene:
+        rate_limiter = {"REACTUNE_CHAT__COOLDOWN_S": str(COOLDOWN_S)}
+        async with stage(seed, SQLITE, environment=rate_limiter, preloaded=clock.environment) as scene:
             for number in range(times):
                 clock.be_wrong_by(JUMPS[number % len(JUMPS)])
                 row.times += 1

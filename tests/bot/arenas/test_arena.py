@@ -13,10 +13,10 @@ import pytest
 import simcord
 
 from bot.app import create_bot
-from bot.arenas.host import Plan
-from bot.cogs.arena import place_of
+from bot.arenas.host import ArenaPlan
+from bot.cogs.arena import scope_of_channel
 from bot.engine import Finish, GenerationFailed
-from reactune.doctor.doctor import examine
+from reactune.doctor.doctor import run_checks
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
@@ -25,7 +25,7 @@ from storage.errors import SettingsError
 from storage.members.memberships import greet
 from storage.privacy.consent import delete_member
 from storage.releases.versions import promote, read_alias, register
-from storage.votes.arenas import Gesture, stop_arena
+from storage.votes.arenas import PickGesture, stop_arena
 from storage.votes.votes import Vote
 from tests.storage.adapters.test_folder_store import publish
 
@@ -270,8 +270,8 @@ class TestStart:
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
 
-def _plan(env: simcord.Env, place) -> Plan:
-    return Plan(env.bot.get_channel(place.channel.id), "Coffee?", 2, 5.0, "somebody")
+def _plan(env: simcord.Env, place) -> ArenaPlan:
+    return ArenaPlan(env.bot.get_channel(place.channel.id), "Coffee?", 2, 5.0, "somebody")
 
 
 class TestPrompts:
@@ -334,7 +334,9 @@ class TestPicks:
     async def test_presses_count_in_the_order_in_which_they_came(self, place, start, votes, rows, env):
         await start()
         picks = env.bot.get_cog("Arenas").picks
-        await asyncio.gather(*(picks.take(1, place.ada.id, number, Gesture.PRESSED) for number in (1, 2, 3, 1, 1, 2)))
+        await asyncio.gather(
+            *(picks.take(1, place.ada.id, number, PickGesture.PRESSED) for number in (1, 2, 3, 1, 1, 2))
+        )
         assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
 
     async def test_since_when_the_voter_is_a_member_is_noted_as_with_any_vote(self, place, start, rows):
@@ -408,7 +410,7 @@ class TestNumberReactions:
         [("1️⃣", 1), ("4️⃣", 4), ("2\u20e3", 2), ("5️⃣", None), ("0️⃣", None), ("#️⃣", None), ("👍", None), ("1", None)],
     )
     def test_one_to_four_name_a_place(self, emoji, place):
-        assert place_of(emoji) == place
+        assert scope_of_channel(emoji) == place
 
     async def test_a_number_is_a_pick_and_is_taken_away_so_that_it_stays_blind(self, place, start, votes, rows, env):
         message = await start()
@@ -445,7 +447,7 @@ class TestDoctor:
         def findings(**arena):
             changed = settings.arena.model_copy(update=arena)
             model = settings.model.model_copy(update={"base": "/nowhere"})
-            found = examine(settings.model_copy(update={"arena": changed, "model": model}))
+            found = run_checks(settings.model_copy(update={"arena": changed, "model": model}))
             return {finding.what: finding for finding in found}
 
         well = findings(schedule="0 18 * * *", channel=7)

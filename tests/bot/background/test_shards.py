@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from bot.background.shard_heartbeat import Presence
+from bot.background.shard_heartbeat import ShardHeartbeat
 from storage.database.enums import Outcome
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken
@@ -41,5 +41,5 @@ async def test_a_process_waits_for_another_that_may_be_dead_and_then_says_who_it
     query(lambda session: take_shards(session, Shards(3, frozenset({1})), "elsewhere:/data"))
     database = env.bot.database
     with pytest.raises(ShardTaken, match="would answer the same servers"):
-        await Presence(database, ALL, "new:/data", env.bot.repeat).begin(patience_s=0)
-    await Presence(database, env.bot.own_shards, env.bot.presence.worker, env.bot.repeat).begin(patience_s=0)
+        await ShardHeartbeat(database, ALL, "new:/data", env.bot.repeat).begin(patience_s=0)
+    await ShardHeartbeat(database, env.bot.own_shards, env.bot.presence.worker, env.bot.repeat).begin(patience_s=0)

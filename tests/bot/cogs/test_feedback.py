@@ -11,7 +11,7 @@ import pytest
 from simcord.backend.errors import SetupError
 from sqlalchemy.exc import OperationalError
 
-from bot.background.vote_queue import Reacted, VoteLog
+from bot.background.vote_queue import Reacted, VoteQueue
 from bot.cogs.feedback import RECONCILE_PAUSE_S
 from storage.conversations.replies import add_message
 from storage.database.columns import utc_now
@@ -204,7 +204,7 @@ class TestMembership:
 class TestEarlyVotes:
     async def test_a_vote_quicker_than_the_answers_row_counts(self, place, votes, env):
         answer = await place.ask("hi")
-        log, thumb = env.bot.vote_log, Thumb(987_654, place.ada.id, "👍")
+        log, thumb = env.bot.vote_queue, Thumb(987_654, place.ada.id, "👍")
         log.put(Reacted(thumb, standing=True))
         await env.settle()
         assert votes(1) == {}
@@ -216,7 +216,7 @@ class TestEarlyVotes:
 
     async def test_what_came_before_the_row_comes_before_what_came_after(self, place, votes, env):
         answer = await place.ask("hi")
-        log, thumb = env.bot.vote_log, Thumb(987_654, place.ada.id, "👍")
+        log, thumb = env.bot.vote_queue, Thumb(987_654, place.ada.id, "👍")
         log.put(Reacted(thumb, standing=True))
         await log.flush(5)
         await asyncio.to_thread(_within_transaction, env.bot.database, add_message, 1, 987_654, answer.channel.id, 1)
@@ -228,7 +228,7 @@ class TestEarlyVotes:
     async def test_a_row_written_while_it_is_looked_for_is_found(self, place, votes, env, settings):
         answer = await place.ask("hi")
         database = HastyDatabase(env.bot.database.engine)
-        log = VoteLog(database, env.bot.spawn, lambda _vote: None)
+        log = VoteQueue(database, env.bot.spawn, lambda _vote: None)
 
         async def record():
             await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
@@ -241,7 +241,7 @@ class TestEarlyVotes:
 
     async def test_one_that_cannot_be_stored_costs_no_other(self, place, votes, env):
         answer = await place.ask("hi")
-        log, impossible = env.bot.vote_log, 2**70
+        log, impossible = env.bot.vote_queue, 2**70
         for user_id, emoji in ((impossible, "👍"), (place.ada.id, "👍"), (impossible, "👎"), (place.bo.id, "👎")):
             log.put(Reacted(Thumb(987_654, user_id, emoji), standing=True))
         await log.flush(5)
@@ -252,7 +252,7 @@ class TestEarlyVotes:
 
     async def test_votes_keep_their_order_while_the_database_comes_and_goes(self, place, env, rows):
         answer = await place.ask("hi")
-        log = VoteLog(FailingDatabase(env.bot.database.engine), env.bot.spawn, lambda _vote: None)
+        log = VoteQueue(FailingDatabase(env.bot.database.engine), env.bot.spawn, lambda _vote: None)
         for standing in (True, False) * 3:
             log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), standing=standing))
             await asyncio.sleep(0)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.text.attachments import fit_lines
-from bot.text.lineage import PLAIN, fate_lines
+from bot.text.lineage import PLAIN, outcome_lines
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
-from storage.insights.vote_outcomes import Fate, Role, VoteFate, VoteUse
+from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
 from storage.releases.versions import promote
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
@@ -204,16 +204,16 @@ class TestMyVotes:
         assert "v1" not in shown.content
 
 
-def fate(kind: Fate, vote: Vote | None = UP, *, weight: float = 1.0, obstacle=None, uses=()) -> VoteFate:
+def outcome(kind: VoteStatus, vote: Vote | None = UP, *, weight: float = 1.0, obstacle=None, uses=()) -> VoteOutcome:
     answer = "an  answer\nof lines " + "x" * 60
-    return VoteFate(1, answer, None, vote, day(0), weight, kind, obstacle, tuple(uses), personality="default")
+    return VoteOutcome(1, answer, None, vote, day(0), weight, kind, obstacle, tuple(uses), personality="default")
 
 
 def use(**changes) -> VoteUse:
     usual = {
         "round_id": 3,
         "status": RoundStatus.PUBLISHED,
-        "role": Role.CHOSEN,
+        "role": PairRole.CHOSEN,
         "source": PairSource.SIBLINGS,
         "split": Split.TRAIN,
         "vote": UP,
@@ -229,31 +229,49 @@ class TestWords:
     @pytest.mark.parametrize(
         ("told", "words"),
         [
-            (fate(Fate.WITHDRAWN, None), "withdrawn"),
-            (fate(Fate.QUARANTINED), "held back with a burst of similar votes, until an admin looks at them"),
-            (fate(Fate.NOT_TRAINABLE, obstacle=Obstacle.NO_CONSENT), "but not trained on: not everybody quoted"),
-            (fate(Fate.NOT_TRAINABLE, obstacle=Obstacle.LIVE_CHAT_CLOSED), "Discord forbids it without permission"),
-            (fate(Fate.TRAINED, uses=[use()]), "chosen in round 3 → **v2**, which passed the gate"),
-            (fate(Fate.TRAINED, uses=[use(champion="v5")]), "; v5, which answers now, goes on from it"),
-            (fate(Fate.TRAINED, uses=[use(role=Role.REJECTED)]), "rejected in round 3, against your vote →"),
-            (fate(Fate.WEIGHTLESS, weight=0.0), "does not count, as the account or the membership here was too new"),
-            (fate(Fate.WAITING, weight=0.25), "counts as 25% of a vote"),
-            (fate(Fate.HELD_OUT, uses=[use(split=Split.VALIDATION)]), "kept out of training to judge it"),
+            (outcome(VoteStatus.WITHDRAWN, None), "withdrawn"),
+            (outcome(VoteStatus.QUARANTINED), "held back with a burst of similar votes, until an admin looks at them"),
             (
-                fate(Fate.TRAINED, uses=[use(version=None, verdict=None, status=RoundStatus.REJECTED)]),
+                outcome(VoteStatus.NOT_TRAINABLE, obstacle=Obstacle.NO_CONSENT),
+                "but not trained on: not everybody quoted",
+            ),
+            (
+                outcome(VoteStatus.NOT_TRAINABLE, obstacle=Obstacle.LIVE_CHAT_CLOSED),
+                "Discord forbids it without permission",
+            ),
+            (outcome(VoteStatus.TRAINED, uses=[use()]), "chosen in round 3 → **v2**, which passed the gate"),
+            (outcome(VoteStatus.TRAINED, uses=[use(champion="v5")]), "; v5, which answers now, goes on from it"),
+            (
+                outcome(VoteStatus.TRAINED, uses=[use(role=PairRole.REJECTED)]),
+                "rejected in round 3, against your vote →",
+            ),
+            (
+                outcome(VoteStatus.WEIGHTLESS, weight=0.0),
+                "does not count, as the account or the membership here was too new",
+            ),
+            (outcome(VoteStatus.WAITING, weight=0.25), "counts as 25% of a vote"),
+            (outcome(VoteStatus.HELD_OUT, uses=[use(split=Split.VALIDATION)]), "kept out of training to judge it"),
+            (
+                outcome(VoteStatus.TRAINED, uses=[use(version=None, verdict=None, status=RoundStatus.REJECTED)]),
                 "chosen in round 3, whose version was broken and not kept",
             ),
-            (fate(Fate.WAITING, uses=[use(version=None, status=RoundStatus.FAILED)]), "which failed, so a later one"),
-            (fate(Fate.IN_TRAINING, uses=[use(version=None, status=RoundStatus.RUNNING)]), "which is training now"),
             (
-                fate(Fate.TRAINED, uses=[use(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)]),
+                outcome(VoteStatus.WAITING, uses=[use(version=None, status=RoundStatus.FAILED)]),
+                "which failed, so a later one",
+            ),
+            (
+                outcome(VoteStatus.IN_TRAINING, uses=[use(version=None, status=RoundStatus.RUNNING)]),
+                "which is training now",
+            ),
+            (
+                outcome(VoteStatus.TRAINED, uses=[use(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)]),
                 "**v2**, which has not enough evidence for the gate",
             ),
         ],
     )
     def test_every_fate_is_a_phrase(self, told, words):
-        summary, line = fate_lines([told], PLAIN)
-        assert summary == f"You voted on 1 answer: 1 {told.fate.value}."
+        summary, line = outcome_lines([told], PLAIN)
+        assert summary == f"You voted on 1 answer: 1 {told.outcome.value}."
         assert words in line
         assert "“an answer of lines xxx" in line
         assert "\n" not in line

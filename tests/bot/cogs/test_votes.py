@@ -10,7 +10,7 @@ from storage.database.enums import QuarantineStatus
 from storage.database.tables import QuarantineRow, VoteEventRow
 from storage.members.pseudonyms import read_pseudonyms
 from storage.settings.sections import VoteSettings
-from storage.votes.weights import read_ballots
+from storage.votes.weights import read_weighted_votes
 
 NO_RULES = VoteSettings(account_age_days=0, membership_days=0)
 
@@ -30,7 +30,7 @@ def counted(query):
     """Return {reply id: users whose votes count}."""
 
     def read(session):
-        by_reply = read_ballots(session, 1, NO_RULES).by_reply
+        by_reply = read_weighted_votes(session, 1, NO_RULES).by_reply
         of = read_pseudonyms(session).of
         known = {of(user_id): user_id for user_id in session.scalars(select(VoteEventRow.user_id))}
         return {reply_id: sorted(known[ballot.voter] for ballot in found) for reply_id, found in by_reply.items()}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.demo.community import MEMBERS, Answered, OtherBase, is_settled, read_answers, settle
+from bot.demo.community import MEMBERS, Answered, OtherBase, is_settled, read_community_answers, settle
 from bot.demo.tastes import find_taste
 from bot.engine import RenderedPrompt
 from storage.database.database import Database, open_database
@@ -12,7 +12,7 @@ from storage.models.base_model import BUNDLED_NAME, BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import Settings
 from storage.training.evidence import read_replies
-from storage.votes.weights import read_ballots
+from storage.votes.weights import read_weighted_votes
 from trainer.data.pairs import pair_siblings
 
 
@@ -32,7 +32,7 @@ def rendered(exchange: Answered) -> RenderedPrompt:
 
 
 def test_the_shipped_answers_are_siblings_of_many_messages() -> None:
-    answered = read_answers()
+    answered = read_community_answers()
     assert len(answered) >= 40
     assert all(len(exchange.answers) >= 2 and all(exchange.answers) for exchange in answered)
 
@@ -41,13 +41,13 @@ def test_the_shipped_answers_are_siblings_of_many_messages() -> None:
 def test_a_community_gives_a_first_round_enough_to_learn_from(
     database: Database, settings: Settings, bundled: BaseModel, taste: str
 ) -> None:
-    answered = [(exchange, rendered(exchange)) for exchange in read_answers()]
+    answered = [(exchange, rendered(exchange)) for exchange in read_community_answers()]
     with database.transaction() as session:
         personality_id = ensure_personality(session)
         assert not is_settled(session)
         votes = settle(session, personality_id, bundled, answered, find_taste(taste))
         assert is_settled(session)
-        ballots = read_ballots(session, personality_id, settings.votes)
+        ballots = read_weighted_votes(session, personality_id, settings.votes)
         replies = read_replies(session, personality_id, settings.privacy, bundled.revision, ballots.by_reply)
     assert votes == ballots.total == sum(len(exchange.answers) for exchange, _ in answered)
     assert set(ballots.removed.values()) == {0}

@@ -186,11 +186,11 @@ def test_a_graph_that_says_something_else_is_refused(
         return heads
 
     # A tiny random model hardly minds where a word stands, so the bar is set to what rounding costs it.
-    found = compare_logits.verify(base.path, "float32", tmp_path)
+    found = compare_logits.verify_graph(base.path, "float32", tmp_path)
     monkeypatch.setattr(compare_logits, "MAX_DIVERGENCE", 10 * max(found.values()))
     monkeypatch.setattr(_Decoder, "_rotated", straight)
     with pytest.raises(UnsupportedModel, match="differ from transformers'"):
-        compare_logits.verify(base.path, "float32", tmp_path)
+        compare_logits.verify_graph(base.path, "float32", tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
@@ -216,7 +216,7 @@ def test_the_graph_of_each_kind_of_model_says_what_transformers_says(kind: str, 
         for parameter in model.parameters():  # biases and norms too, which begin as zeros and ones
             parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(tiny)
-    compare_logits.verify(tiny, "bfloat16", tmp_path)  # it raises where they differ
+    compare_logits.verify_graph(tiny, "bfloat16", tmp_path)  # it raises where they differ
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")

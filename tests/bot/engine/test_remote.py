@@ -17,11 +17,11 @@ import pytest
 from bot.engine import Finish, Generation, GenerationFailed
 from bot.engine.remote import health, replicas
 from bot.engine.remote.engine import RemoteEngine
-from bot.engine.remote.replicas import blocks_of
+from bot.engine.remote.replicas import prefix_blocks
 from bot.engine.selection import start_engine
 from bot.errors import EngineBusy, EngineClosed, ServersUnreachable, SpentForToday
-from bot.operations.alerts import local_troubles
-from bot.operations.health import Check
+from bot.operations.alerts import local_alerts
+from bot.operations.health import HealthCheck
 from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
@@ -428,11 +428,11 @@ async def test_a_crowd_of_one_beginning_is_shared(start: StartEngine) -> None:
 
 
 def test_beginnings_are_told_apart_by_version_and_by_all_before() -> None:
-    one, same, other = blocks_of("v1", "x" * 600), blocks_of("v1", "x" * 700), blocks_of("v2", "x" * 600)
+    one, same, other = prefix_blocks("v1", "x" * 600), prefix_blocks("v1", "x" * 700), prefix_blocks("v2", "x" * 600)
     assert one == same
     assert not set(one) & set(other)
     assert len(set(one)) == 2
-    assert blocks_of("v1", "short") == ()
+    assert prefix_blocks("v1", "short") == ()
 
 
 @pytest.mark.parametrize(
@@ -578,7 +578,7 @@ async def test_a_server_that_is_away_is_told_while_another_answers(start: StartE
     await until(lambda: engine.state().lacks)
     assert engine.state().lacks.startswith(f"{other.url} cannot be reached")
     assert engine.state().trouble == ""
-    (told,) = local_troubles(Check("disk", is_well=True, says=""), engine.state(), [])
+    (told,) = local_alerts(HealthCheck("disk", is_well=True, says=""), engine.state(), [])
     assert told.says.startswith(f"servers that answer members are away: {other.url}")
     assert await answer(engine, request()) == OF_BASE
     await other.restart()

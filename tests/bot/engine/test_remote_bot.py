@@ -10,7 +10,7 @@ import pytest
 
 from bot.engine import GenerationFailed, GenerationRequest
 from bot.errors import ServersUnreachable, SpentForToday, UserFacingError
-from reactune.doctor.doctor import examine
+from reactune.doctor.doctor import run_checks
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
@@ -93,7 +93,7 @@ async def test_a_spent_day_is_told_to_admins(place: Place, query: Any, settings:
     assert "**Spent:** 1,010 of 5,000 tokens today (UTC), 0.01 by your prices\n" in await status()
     query(lambda session: add_spend(session, utc_now().date(), "http://other", "base", Spend(1, 5_000, 0)))
     assert "⚠️ nothing is answered before midnight UTC" in await status()
-    found = {finding.what: finding for finding in await asyncio.to_thread(examine, settings)}
+    found = {finding.what: finding for finding in await asyncio.to_thread(run_checks, settings)}
     assert not found["Spending"].is_well
     assert "raise remote.tokens_per_day to go on" in found["Spending"].says
 
@@ -103,7 +103,7 @@ async def test_a_spent_day_is_told_to_admins(place: Place, query: Any, settings:
 
 async def engine_finding(settings: Settings, **changes: object) -> tuple[bool, str]:
     remote = settings.remote.model_copy(update=changes)
-    findings = await asyncio.to_thread(examine, settings.model_copy(update={"remote": remote}))
+    findings = await asyncio.to_thread(run_checks, settings.model_copy(update={"remote": remote}))
     (found,) = [finding for finding in findings if finding.what == "Engine"]
     return found.is_well, found.says
 

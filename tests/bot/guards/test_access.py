@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bot.app
-from bot.guards.access import AlwaysServed, Refusal, Served, refusal_in
-from bot.guards.access import Place as Where
+from bot.guards.access import AccessChecked, AlwaysAllowed, DenialReason, denial_of
+from bot.guards.access import Requester as Where
 from bot.guards.error_handler import Form
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings.sections import EVERY_SERVER, AccessSettings
@@ -26,22 +26,24 @@ def where(**changes: Any) -> Where:
 @pytest.mark.parametrize(
     ("access", "place", "refusal"),
     [
-        ({}, where(), Refusal.SERVER),
-        ({"servers": (ELSEWHERE,)}, where(), Refusal.SERVER),
-        ({"servers": (ELSEWHERE,)}, where(is_admin=True), Refusal.SERVER),
+        ({}, where(), DenialReason.SERVER),
+        ({"servers": (ELSEWHERE,)}, where(), DenialReason.SERVER),
+        ({"servers": (ELSEWHERE,)}, where(is_admin=True), DenialReason.SERVER),
         ({"servers": (HERE,)}, where(), None),
         ({"servers": (EVERY_SERVER,)}, where(), None),
-        ({"servers": (HERE,), "channels": (9,)}, where(), Refusal.CHANNEL),
-        ({"servers": (HERE,), "channels": (9,)}, where(is_admin=True), Refusal.CHANNEL),
+        ({"servers": (HERE,), "channels": (9,)}, where(), DenialReason.CHANNEL),
+        ({"servers": (HERE,), "channels": (9,)}, where(is_admin=True), DenialReason.CHANNEL),
         ({"servers": (HERE,), "channels": (9, CATEGORY)}, where(), None),
-        ({"servers": (HERE,), "roles": (ROLE,)}, where(), Refusal.ROLE),
+        ({"servers": (HERE,), "roles": (ROLE,)}, where(), DenialReason.ROLE),
         ({"servers": (HERE,), "roles": (ROLE,)}, where(role_ids=frozenset({ROLE, 8})), None),
         ({"servers": (HERE,), "roles": (ROLE,)}, where(is_admin=True), None),
         ({"servers": (HERE,), "roles": (ROLE,)}, where(role_ids=None), None),
     ],
 )
-def test_only_what_the_operator_named_is_served(access: dict[str, Any], place: Where, refusal: Refusal | None) -> None:
-    assert refusal_in(place, AccessSettings(**access)) is refusal
+def test_only_what_the_operator_named_is_served(
+    access: dict[str, Any], place: Where, refusal: DenialReason | None
+) -> None:
+    assert denial_of(place, AccessSettings(**access)) is refusal
 
 
 IDS = st.integers(1, 6)
@@ -51,7 +53,7 @@ IDS = st.integers(1, 6)
 def test_without_settings_nobody_is_served(
     server: int, channels: frozenset[int], roles: frozenset[int], admin: bool
 ) -> None:
-    assert refusal_in(Where(server, channels, roles, is_admin=admin), AccessSettings()) is Refusal.SERVER
+    assert denial_of(Where(server, channels, roles, is_admin=admin), AccessSettings()) is DenialReason.SERVER
 
 
 def test_every_button_and_form_asks_at_the_door() -> None:
@@ -63,7 +65,7 @@ def test_every_button_and_form_asks_at_the_door() -> None:
     assert bot.app.COGS
     ours = [cls for cls in below(discord.ui.DynamicItem) | below(discord.ui.Modal) if cls.__module__.startswith("bot.")]
     assert ours
-    assert all(issubclass(cls, Served | AlwaysServed | Form) for cls in ours)
+    assert all(issubclass(cls, AccessChecked | AlwaysAllowed | Form) for cls in ours)
 
 
 class TestNobodyNamed:
@@ -75,13 +77,13 @@ class TestNobodyNamed:
         await place.ada.send(place.channel, f"{place.mention} hi")
         await place.bo.send(place.channel, f"{place.mention} hello?")
         await place.ada.send(place.channel, "nobody is asked")
-        assert place.contents.count(Refusal.SERVER.value) == 1
+        assert place.contents.count(DenialReason.SERVER.value) == 1
         assert rows(ReplyRow) == []
         assert engine.requests == []
 
     async def test_commands_and_menus_are_refused_but_not_those_for_ones_own_data(self, place, rows):
         refused = await place.grace.slash(place.channel, "model status")
-        assert refused.response.content == Refusal.SERVER.value
+        assert refused.response.content == DenialReason.SERVER.value
         shown = await place.ada.slash(place.channel, "privacy show")
         assert "I keep nothing of you" in shown.response.content
 
@@ -105,7 +107,7 @@ class TestRoles:
 
     async def test_members_without_the_role_neither_talk_nor_vote_and_admins_do(self, place, rows, votes):
         await place.ada.send(place.channel, f"{place.mention} hi")
-        assert Refusal.ROLE.value in place.contents
+        assert DenialReason.ROLE.value in place.contents
         answer = await place.ask("hi", who=place.grace)
         await place.ada.react(answer, "👍")
         await place.ada.react(answer, "🔁")
@@ -142,7 +144,7 @@ class TestChannels:
 
     async def test_other_channels_are_not_served(self, place, engine):
         await place.ada.send(place.channel, f"{place.mention} hi")
-        assert Refusal.CHANNEL.value in place.contents
+        assert DenialReason.CHANNEL.value in place.contents
         assert engine.requests == []
 
 

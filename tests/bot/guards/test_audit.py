@@ -11,7 +11,7 @@ from bot.text.rounds import sentence
 from storage.database.database import open_database
 from storage.database.enums import AuditOutcome
 from storage.database.tables import AuditRow, BindingRow, PersonalityRow
-from storage.operations.audit import Deed, Wanted, audited, note_deed, read_trail
+from storage.operations.audit import AuditedAction, Wanted, audited, read_trail, record_action
 from storage.personalities.personalities import ensure_personality
 from tests.word_encoder import WordEncoder
 
@@ -123,7 +123,7 @@ def test_a_change_that_fails_leaves_nothing(settings, place, rows):
 
     database = open_database(settings)
     with contextlib.closing(database), pytest.raises(RuntimeError), database.transaction() as session:
-        audited(Deed("grace", "personality bind"), work)(session)
+        audited(AuditedAction("grace", "personality bind"), work)(session)
     assert rows(AuditRow) == rows(BindingRow) == []
 
 
@@ -135,12 +135,17 @@ class TestTrail:
         def write(session):
             shared = ensure_personality(session)
             for number in range(12):
-                note_deed(session, Deed("grace (7)", "model promote", f"version: v{number}", actor_id=7, guild_id=here))
-            note_deed(session, Deed("root (command line)", "model rollback", personality_id=shared))
-            note_deed(session, Deed("eve (9)", "votes decide", actor_id=9, guild_id=here + 1))
-            note_deed(
+                record_action(
+                    session,
+                    AuditedAction("grace (7)", "model promote", f"version: v{number}", actor_id=7, guild_id=here),
+                )
+            record_action(session, AuditedAction("root (command line)", "model rollback", personality_id=shared))
+            record_action(session, AuditedAction("eve (9)", "votes decide", actor_id=9, guild_id=here + 1))
+            record_action(
                 session,
-                Deed("mallory (8)", "arena start", "prompt: [x](https://evil.example) <@1>", actor_id=8, guild_id=here),
+                AuditedAction(
+                    "mallory (8)", "arena start", "prompt: [x](https://evil.example) <@1>", actor_id=8, guild_id=here
+                ),
                 AuditOutcome.REFUSED,
                 "Only admins may do this.",
             )

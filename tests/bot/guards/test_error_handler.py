@@ -7,14 +7,14 @@ import discord
 import pytest
 from discord import app_commands
 
-from bot.guards.error_handler import OUTDATED, TOO_LATE, is_foreseen, tell
+from bot.guards.error_handler import OUTDATED, TOO_LATE, is_expected, member_message
 
 
 async def test_a_command_that_an_update_took_away_or_changed_asks_to_reload(env, caplog):
     changed = app_commands.CommandSignatureMismatch(env.bot.tree.get_command("suggest"))
     for error in (app_commands.CommandNotFound("suggest", []), changed):
-        assert tell(error) == OUTDATED
-        assert is_foreseen(error)
+        assert member_message(error) == OUTDATED
+        assert is_expected(error)
     assert caplog.records == []
 
 
@@ -22,7 +22,7 @@ def test_what_discord_no_longer_waits_for_is_one_line_in_the_log(caplog: pytest.
     response = SimpleNamespace(status=404, reason="Not Found")
     late = discord.NotFound(response, {"code": 10062, "message": "Unknown interaction"})  # type: ignore[arg-type]
     with caplog.at_level(logging.INFO):
-        assert tell(late) == TOO_LATE
+        assert member_message(late) == TOO_LATE
     (record,) = caplog.records
     assert record.exc_info is None
     assert "this machine is too busy" in record.getMessage()

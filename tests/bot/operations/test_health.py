@@ -12,10 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from bot.operations.health import Check, Health
+from bot.operations.health import Health, HealthCheck
 from bot.operations.http_pages import open_pages
 from bot.operations.metrics import Metrics
-from storage.runtime.processes import TRAINER, beat
+from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.settings.sections import MetricsSettings
 
 ROOT = Path(__file__).parents[3]
@@ -83,7 +83,7 @@ async def test_health_says_what_is_missing_and_whether_it_matters(env, get, quer
     assert status == 200
     assert '"status": "degraded"' in said
     assert "no sign of life: `reactune trainer` starts one" in said
-    query(lambda session: beat(session, TRAINER, "here"))
+    query(lambda session: record_heartbeat(session, TRAINER, "here"))
     assert '"status": "ready"' in (await get("/health"))[1]
     env.bot.dispatch("disconnect")
     await asyncio.sleep(0)
@@ -109,7 +109,7 @@ async def test_a_taken_port_is_a_warning_and_no_more(env, port, caplog):
 
 
 def test_what_only_degrades_is_no_reason_to_restart():
-    needed, nice = Check("engine", True, "ready"), Check("disk", False, "0.1 GB free", needed=False)
+    needed, nice = HealthCheck("engine", True, "ready"), HealthCheck("disk", False, "0.1 GB free", needed=False)
     assert Health((needed, nice)).status == "degraded"
     assert Health((needed, nice)).is_ready
-    assert Health((Check("engine", False, "loads"),)).status == "unready"
+    assert Health((HealthCheck("engine", False, "loads"),)).status == "unready"

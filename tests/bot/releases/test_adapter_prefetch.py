@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from storage.adapters.object_store import RemoteAdapters
+from storage.adapters.object_store import AdapterObjects
 from storage.adapters.shared_store import SharedAdapterStore
 from storage.releases.versions import promote, read_alias, register
 from tests.storage.adapters.test_folder_store import publish
@@ -26,7 +26,7 @@ def overrides(shared):
 @pytest.fixture
 def release(tmp_path, shared, base, query):
     """Train a version on another host, and promote it."""
-    trainers = SharedAdapterStore(tmp_path / "trainer", RemoteAdapters(shared.as_uri()), 1)
+    trainers = SharedAdapterStore(tmp_path / "trainer", AdapterObjects(shared.as_uri()), 1)
 
     def make(value: float) -> str:
         digest = publish(trainers, value=value)

@@ -17,7 +17,7 @@ from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.enums import CanaryStatus, GateVerdict, Outcome, QuarantineRule, QuarantineStatus, RoundStatus
 from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, RoundRow
-from storage.releases.announcements import tell_story
+from storage.releases.announcements import prepare_announcement
 from storage.releases.canaries import answers_with_challenger, release_passed, start_canary
 from storage.releases.versions import promote, read_alias, register, roll_back, version_named
 from storage.settings.sections import ReleaseSettings
@@ -560,7 +560,7 @@ class TestAnnouncements:
         def fail_once(session, news):
             if failures:
                 raise failures.pop()
-            return tell_story(session, news)
+            return prepare_announcement(session, news)
 
         # discord.py loads a cog's module anew for every bot.
         monkeypatch.setattr(sys.modules["bot.cogs.canaries"], "tell_story", fail_once)

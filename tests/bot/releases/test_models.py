@@ -16,7 +16,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyRow, RoundRow, VersionRow
 from storage.releases.versions import promote, read_alias, register, version_named
-from storage.runtime.processes import TRAINER, beat
+from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from tests.storage.adapters.test_folder_store import publish
 
@@ -85,7 +85,7 @@ class TestStatus:
         assert "privacy.discord_training_permission = false" in text
 
     async def test_it_names_the_trainers_and_the_latest_round(self, place, query):
-        query(lambda session: [beat(session, TRAINER, name) for name in ("gpu1:/data#01ab", "here")])
+        query(lambda session: [record_heartbeat(session, TRAINER, name) for name in ("gpu1:/data#01ab", "here")])
         query(lambda session: request_round(session, 1, "somebody"))
         text = (await place.grace.slash(place.channel, "model status")).response.content
         assert "**Trainer:** `gpu1:/data` waits, `here` waits; scheduled at `0 4 * * *` UTC" in text
@@ -147,7 +147,7 @@ class TestTrain:
         assert len(rows(RoundRow)) == 1
 
     async def test_progress_shows_phase_step_loss_and_time_left_then_the_outcome(self, place, env, query, make_version):
-        query(lambda session: beat(session, TRAINER, "here"))
+        query(lambda session: record_heartbeat(session, TRAINER, "here"))
         shown = (await place.grace.slash(place.channel, "model train")).response
 
         async def text() -> str:
@@ -188,7 +188,7 @@ class TestTrain:
         ) in place.last.content
 
     async def test_progress_goes_on_after_a_restart(self, place, env, query, new_bot):
-        query(lambda session: beat(session, TRAINER, "here"))
+        query(lambda session: record_heartbeat(session, TRAINER, "here"))
         shown = (await place.grace.slash(place.channel, "model train")).response
         old = env.bot
         await env.restart_bot(new_bot())

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bot.chat.message_stream import lay_out
-from bot.text.sanitize import NO_INVITE, show_safely, show_words
+from bot.text.sanitize import NO_INVITE, escape_inline, sanitize_markdown
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.settings.sections import OutputSettings
 
@@ -84,15 +84,15 @@ def is_safe(text: str) -> bool:
 @example("discord.discord.gg/agg/b")
 @example("> \u200b-# v3")
 def test_no_text_shows_a_masked_link_an_invite_a_mention_or_small_print(text: str) -> None:
-    shown = show_safely(text, STRICT)
+    shown = sanitize_markdown(text, STRICT)
     assert is_safe(shown)
-    assert show_safely(shown, STRICT) == shown
+    assert sanitize_markdown(shown, STRICT) == shown
 
 
 @settings(max_examples=50)
 @given(TEXTS, st.integers(0, 200))
 def test_a_text_that_is_still_growing_is_as_safe(text: str, end: int) -> None:
-    assert is_safe(show_safely(text[:end], STRICT))
+    assert is_safe(sanitize_markdown(text[:end], STRICT))
 
 
 @settings(max_examples=50)
@@ -108,14 +108,14 @@ def test_no_cut_between_messages_brings_anything_back(text: str, before: int) ->
 @given(TEXTS)
 @example("2> <<#2><@12>")
 def test_words_are_one_safe_line(text: str) -> None:
-    shown = show_words(text)
+    shown = escape_inline(text)
     assert is_safe(shown)
     assert "\n" not in shown
 
 
 @given(st.text(st.characters(categories=["L", "Nd"], exclude_characters="\u115f\u1160\u3164\uffa0"), max_size=40))
 def test_plain_words_stay_as_they_are(words: str) -> None:
-    assert show_safely(words, STRICT) == words
+    assert sanitize_markdown(words, STRICT) == words
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_plain_words_stay_as_they_are(words: str) -> None:
     ],
 )
 def test_what_does_no_harm_stays_as_it_is(text: str) -> None:
-    assert show_safely(text, STRICT) == text
+    assert sanitize_markdown(text, STRICT) == text
 
 
 @pytest.mark.parametrize(
@@ -158,16 +158,16 @@ def test_what_does_no_harm_stays_as_it_is(text: str) -> None:
     ],
 )
 def test_what_could_mislead_is_made_plain(text: str, shown: str) -> None:
-    assert show_safely(text, STRICT) == shown
+    assert sanitize_markdown(text, STRICT) == shown
 
 
 def test_an_operator_may_allow_links_and_invites() -> None:
     text = "[rules](https://example.org) discord.gg/abc"
-    assert show_safely(text, OutputSettings(allow_masked_links=True, allow_invites=True)) == text
+    assert sanitize_markdown(text, OutputSettings(allow_masked_links=True, allow_invites=True)) == text
 
 
 def test_words_of_a_title_do_nothing() -> None:
-    assert show_words("**[x](https://a.example)[y](https://b.example)**\n# z <@1>") == (
+    assert escape_inline("**[x](https://a.example)[y](https://b.example)**\n# z <@1>") == (
         r"\*\*[x] (https://a.example)[y] (https://b.example)\*\* # z @1"
     )
 

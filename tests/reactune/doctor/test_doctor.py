@@ -9,10 +9,10 @@ from contextlib import closing
 
 import pytest
 
-from reactune.doctor.doctor import examine
+from reactune.doctor.doctor import run_checks
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.runtime.processes import TRAINER, beat
+from storage.runtime.processes import TRAINER, record_heartbeat
 from tests.tiny_model import build_tiny_base
 
 
@@ -23,7 +23,7 @@ def find(settings):
     def look(further=(), **sections):
         changes = {name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()}
         model = settings.model.model_copy(update={"base": "/nowhere"})  # unless the base is what is asked about
-        return {f.what: f for f in examine(settings.model_copy(update={"model": model} | changes), further)}
+        return {f.what: f for f in run_checks(settings.model_copy(update={"model": model} | changes), further)}
 
     return look
 
@@ -154,5 +154,5 @@ class TestTrainer:
         assert find()["Trainer"].says.startswith("no trainer runs")
         with closing(open_database(settings)) as database, database.transaction() as session:
             for name in ("gpu1:/data#01ab", "gpu2:/data#23cd"):
-                beat(session, TRAINER, name)
+                record_heartbeat(session, TRAINER, name)
         assert re.fullmatch(r"gpu1:/data \(\d s ago\), gpu2:/data \(\d s ago\)", find()["Trainer"].says)

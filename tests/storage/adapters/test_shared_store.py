@@ -18,7 +18,7 @@ from s3fs import S3FileSystem
 
 from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore, open_store
-from storage.adapters.object_store import RemoteAdapters
+from storage.adapters.object_store import AdapterObjects
 from storage.adapters.shared_store import IN_USE_S, SharedAdapterStore
 from storage.errors import AdapterError, SettingsError, StoreUnreachable
 from storage.settings.loading import load_settings
@@ -62,7 +62,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def host(folder: Path, url: str = URL, cache_bytes: int = PLENTY) -> SharedAdapterStore:
     """Return the store as one host sees it, with a cache of its own and no patience."""
-    return SharedAdapterStore(folder / "adapters", RemoteAdapters(url, 0.0, 0.0), cache_bytes)
+    return SharedAdapterStore(folder / "adapters", AdapterObjects(url, 0.0, 0.0), cache_bytes)
 
 
 def names(bucket: Any) -> list[str]:
@@ -189,7 +189,7 @@ def test_a_refusal_is_told_at_once(bucket: Any, tmp_path: Path) -> None:
 def test_a_store_that_is_away_for_a_moment_is_waited_for(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.touch()  # no folder yet
-    store = SharedAdapterStore(tmp_path / "adapters", RemoteAdapters(shared.as_uri(), 0.0, 5.0), PLENTY)
+    store = SharedAdapterStore(tmp_path / "adapters", AdapterObjects(shared.as_uri(), 0.0, 5.0), PLENTY)
 
     def mount() -> None:
         shared.unlink()
@@ -224,7 +224,7 @@ def test_a_sweep_takes_only_what_is_old_and_has_no_version(bucket: Any, tmp_path
     registered, orphaned = (publish(host(tmp_path / "trainer"), value=value) for value in (1.0, 2.0))
     assert host(tmp_path / "other").sweep({registered}) == 0, "another host may be about to write its row"
     assert f"{UNREGISTERED_PREFIX}{orphaned}" in names(bucket)
-    a_day_later = SharedAdapterStore(tmp_path / "later", RemoteAdapters(URL, leftover_age=-timedelta(seconds=5)), 1)
+    a_day_later = SharedAdapterStore(tmp_path / "later", AdapterObjects(URL, leftover_age=-timedelta(seconds=5)), 1)
     assert a_day_later.sweep({registered}) == 1
     assert a_day_later.sweep(set()) == 0, "as with a wrong database.url: what was registered stays"
     assert names(bucket) == [f"{registered}/{name}" for name in ALL]

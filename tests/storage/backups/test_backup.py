@@ -25,7 +25,7 @@ from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member
 from storage.releases.versions import register
-from storage.runtime.processes import BOT, last_beat, sole_process, worker_name
+from storage.runtime.processes import BOT, last_heartbeat, sole_process, worker_name
 from storage.settings.sections import DatabaseSettings, DataSettings, Settings
 from storage.votes.votes import Vote, votes_on
 from tests.postgres import PostgresServer
@@ -118,7 +118,7 @@ def test_the_moment_of_the_last_backup_is_kept(place: Callable[..., Settings], t
     settings = place()
     backup = make_backup(settings, tmp_path / "backup.tar.gz", quietly)
     worker = worker_name(settings.data.directory)
-    assert within(settings, lambda session: last_beat(session, BACKUP, worker)) >= backup.made_at
+    assert within(settings, lambda session: last_heartbeat(session, BACKUP, worker)) >= backup.made_at
     assert backup.rows[HeartbeatRow.__tablename__] == 0
 
 

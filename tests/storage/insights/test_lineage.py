@@ -12,8 +12,8 @@ from sqlalchemy import select
 from storage.database.enums import Basis, GateVerdict, Outcome, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
-from storage.insights.lineage import votes_behind
-from storage.insights.vote_outcomes import Fate, Role, fate_of_votes, replies_on_message
+from storage.insights.lineage import read_lineage
+from storage.insights.vote_outcomes import PairRole, VoteStatus, replies_on_message, vote_outcomes
 from storage.members.memberships import note_members
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
@@ -37,8 +37,8 @@ def replies(session, personality_id):
     return [add_reply(session, prompt=f"<|user|>q{i // 2}<|bot|>", answer=f"answer {i}") for i in range(4)]
 
 
-def fates(session, user_id, *, privacy=CLOSED, base_revision=BASE_REVISION, reply_ids=None):
-    return fate_of_votes(
+def outcomes(session, user_id, *, privacy=CLOSED, base_revision=BASE_REVISION, reply_ids=None):
+    return vote_outcomes(
         session,
         user_id,
         personality=read_personality(session, 1),
@@ -64,7 +64,7 @@ class TestVotesBehind:
         second = add_version(session, second_round, first)
         add_version(session, add_round(session, 4, [pair(worse, better)]), first)  # a sibling of v2, not a parent
 
-        lineage = votes_behind(session, second.id)
+        lineage = read_lineage(session, second.id)
         assert lineage.chain == ("v2", "v1", "base")
         assert [(r.version, r.parent, len(r.pairs)) for r in lineage.rounds] == [("v2", "v1", 2), ("v1", "base", 1)]
         assert (lineage.votes, lineage.people, lineage.corrections) == (Tally(up=2, down=1), 2, 0)
@@ -89,7 +89,7 @@ class TestVotesBehind:
         thumb_on(session, 2, liked, CAROL, UP)
         thumb_on(session, 2, disliked, CAROL, DOWN, standing=False)
 
-        (only,) = votes_behind(session, version.id).rounds[0].pairs
+        (only,) = read_lineage(session, version.id).rounds[0].pairs
         assert [(v.user_id, v.vote, v.stands) for v in only.chosen.votes] == [(ALICE, UP, True)]
         assert [(v.user_id, v.vote, v.stands) for v in only.rejected.votes] == [(CAROL, DOWN, False)]
 
@@ -110,10 +110,12 @@ class TestVotesBehind:
         thumb_on(session, 0, replies[0], ALICE, UP)
         version = add_version(session, add_round(session, 1, [pair(replies[0], replies[1])]))
         quarantine(session, opened, [(replies[0], ALICE)], status=status, decided=decided)
-        lineage = votes_behind(session, version.id)
+        lineage = read_lineage(session, version.id)
         assert lineage.rounds[0].pairs[0].chosen.votes[0].held_back is held_back
         assert lineage.votes.up == (0 if held_back else 1)
-        assert [use.round_id for fate in fates(session, ALICE) for use in fate.uses] == ([] if held_back else [1])
+        assert [use.round_id for outcome in outcomes(session, ALICE) for use in outcome.uses] == (
+            [] if held_back else [1]
+        )
 
     def test_a_correction_names_its_author_and_counts_once(self, session, replies):
         correction = add_correction(session, replies[0], "better words", author_id=CAROL)
@@ -121,7 +123,7 @@ class TestVotesBehind:
             pair(None, replies[0], source=PairSource.CORRECTION, correction_id=correction),
             pair(None, replies[1], source=PairSource.CORRECTED_SAMPLE, correction_id=correction),
         ]
-        lineage = votes_behind(session, add_version(session, add_round(session, 1, pairs)).id)
+        lineage = read_lineage(session, add_version(session, add_round(session, 1, pairs)).id)
         assert [p.correction.author_id for p in lineage.rounds[0].pairs] == [CAROL, CAROL]
         assert not any(p.was_deleted for p in lineage.rounds[0].pairs)
         assert (lineage.corrections, lineage.people) == (1, 1)
@@ -134,14 +136,14 @@ class TestVotesBehind:
         )
         delete_member(session, ALICE)  # whose words are in every prompt
         session.expire_all()
-        lineage = votes_behind(session, version.id)
+        lineage = read_lineage(session, version.id)
         assert [p.was_deleted for p in lineage.rounds[0].pairs] == [True, True]
         assert lineage.trained_on_deleted_data
         assert lineage.votes == Tally()
 
     def test_a_single_vote_has_one_side_and_nothing_is_missing(self, session, replies):
         version = add_version(session, add_round(session, 1, [pair(None, replies[0], source=PairSource.SINGLE)]))
-        (only,) = votes_behind(session, version.id).rounds[0].pairs
+        (only,) = read_lineage(session, version.id).rounds[0].pairs
         assert only.chosen is None
         assert not only.was_deleted
 
@@ -157,7 +159,7 @@ class TestVotesBehind:
             session.delete(row)
         session.add(ArenaAnswerRow(arena_id=arena.id, position=1, reply_id=replies[1]))
         version = add_version(session, add_round(session, 1, [pair(*replies[:2]), pair(replies[2], replies[3])]))
-        pairs = votes_behind(session, version.id).rounds[0].pairs
+        pairs = read_lineage(session, version.id).rounds[0].pairs
         assert pairs[0].chosen.link == f"https://discord.com/channels/5/{CHANNEL}/{message_of(replies[0])}"
         assert pairs[0].rejected.link == "https://discord.com/channels/5/6/77"
         assert pairs[1].chosen.link == f"https://discord.com/channels/@me/{CHANNEL}/{message_of(replies[2])}"
@@ -166,36 +168,41 @@ class TestVotesBehind:
         assert replies_on_message(session, 1) == set()
 
     def test_a_version_without_a_round_has_none(self, session, personality_id):
-        lineage = votes_behind(session, add_version(session, None).id)
+        lineage = read_lineage(session, add_version(session, None).id)
         assert (lineage.chain, lineage.rounds, lineage.votes) == (("v1", "base"), (), Tally())
 
     def test_an_unknown_version_is_refused(self, session, personality_id):
         with pytest.raises(VersionNotFound):
-            votes_behind(session, 9)
+            read_lineage(session, 9)
 
 
 class TestFates:
     def test_a_vote_that_no_round_has_used_waits(self, session, replies):
         vote(session, replies[0], ALICE, UP)
-        (fate,) = fates(session, ALICE)
-        assert (fate.fate, fate.vote, fate.answer, fate.uses) == (Fate.WAITING, UP, "answer 0", ())
-        assert fate.link is not None
+        (outcome,) = outcomes(session, ALICE)
+        assert (outcome.outcome, outcome.vote, outcome.answer, outcome.uses) == (VoteStatus.WAITING, UP, "answer 0", ())
+        assert outcome.link is not None
 
     def test_the_newest_vote_comes_first_and_others_votes_not_at_all(self, session, replies):
         for when, reply_id in enumerate(replies):
             thumb_on(session, when, reply_id, ALICE, UP)
         thumb_on(session, 9, replies[0], ALICE, UP, standing=False)
         thumb_on(session, 9, replies[1], BOB, DOWN)
-        found = fates(session, ALICE)
+        found = outcomes(session, ALICE)
         assert [(f.reply_id, f.voted_at) for f in found] == [
             (replies[0], day(9)),
             (replies[3], day(3)),
             (replies[2], day(2)),
             (replies[1], day(1)),
         ]
-        assert [f.fate for f in found] == [Fate.WITHDRAWN, Fate.WAITING, Fate.WAITING, Fate.WAITING]
-        assert [f.reply_id for f in fates(session, ALICE, reply_ids=[replies[2]])] == [replies[2]]
-        assert fates(session, CAROL) == []
+        assert [f.outcome for f in found] == [
+            VoteStatus.WITHDRAWN,
+            VoteStatus.WAITING,
+            VoteStatus.WAITING,
+            VoteStatus.WAITING,
+        ]
+        assert [f.reply_id for f in outcomes(session, ALICE, reply_ids=[replies[2]])] == [replies[2]]
+        assert outcomes(session, CAROL) == []
 
     def test_a_use_names_round_side_version_and_whether_the_champion_has_it(self, session, replies):
         thumb_on(session, 0, replies[0], ALICE, UP)
@@ -204,77 +211,79 @@ class TestFates:
         first = add_version(session, first_round, verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)
         second = add_version(session, add_round(session, 2, []), first)
 
-        disliked, liked = fates(session, ALICE)
-        assert (liked.fate, disliked.fate) == (Fate.TRAINED, Fate.TRAINED)
+        disliked, liked = outcomes(session, ALICE)
+        assert (liked.outcome, disliked.outcome) == (VoteStatus.TRAINED, VoteStatus.TRAINED)
         (use,) = liked.uses
-        assert (use.round_id, use.role, use.vote, use.share) == (first_round, Role.CHOSEN, UP, 0.3)
+        assert (use.round_id, use.role, use.vote, use.share) == (first_round, PairRole.CHOSEN, UP, 0.3)
         assert (use.version, use.verdict, use.champion) == ("v1", GateVerdict.NOT_ENOUGH_EVIDENCE, None)
-        assert disliked.uses[0].role is Role.REJECTED
+        assert disliked.uses[0].role is PairRole.REJECTED
         promote(session, 1, second, expected_generation=0, by="grace", reason="")
-        assert fates(session, ALICE)[0].uses[0].champion == "v2"
+        assert outcomes(session, ALICE)[0].uses[0].champion == "v2"
 
     def test_a_vote_given_after_the_round_was_not_in_it(self, session, replies):
         add_version(session, add_round(session, 1, [pair(*replies[:2])]))
         thumb_on(session, 2, replies[0], ALICE, UP)
-        assert [f.fate for f in fates(session, ALICE)] == [Fate.WAITING]
+        assert [f.outcome for f in outcomes(session, ALICE)] == [VoteStatus.WAITING]
 
     def test_a_vote_withdrawn_after_the_round_is_withdrawn_and_was_used(self, session, replies):
         thumb_on(session, 0, replies[0], ALICE, UP)
         add_version(session, add_round(session, 1, [pair(*replies[:2])]))
         thumb_on(session, 2, replies[0], ALICE, UP, standing=False)
-        (fate,) = fates(session, ALICE)
-        assert (fate.fate, fate.vote, len(fate.uses)) == (Fate.WITHDRAWN, None, 1)
+        (outcome,) = outcomes(session, ALICE)
+        assert (outcome.outcome, outcome.vote, len(outcome.uses)) == (VoteStatus.WITHDRAWN, None, 1)
 
     @pytest.mark.parametrize(
         ("status", "split", "expected"),
         [
-            (RoundStatus.PUBLISHED, Split.TRAIN, Fate.TRAINED),
-            (RoundStatus.REJECTED, Split.TRAIN, Fate.TRAINED),
-            (RoundStatus.PUBLISHED, Split.HOLDOUT, Fate.HELD_OUT),
-            (RoundStatus.PUBLISHED, Split.VALIDATION, Fate.HELD_OUT),
-            (RoundStatus.RUNNING, Split.TRAIN, Fate.IN_TRAINING),
-            (RoundStatus.FAILED, Split.TRAIN, Fate.WAITING),
-            (RoundStatus.INTERRUPTED, Split.TRAIN, Fate.WAITING),
+            (RoundStatus.PUBLISHED, Split.TRAIN, VoteStatus.TRAINED),
+            (RoundStatus.REJECTED, Split.TRAIN, VoteStatus.TRAINED),
+            (RoundStatus.PUBLISHED, Split.HOLDOUT, VoteStatus.HELD_OUT),
+            (RoundStatus.PUBLISHED, Split.VALIDATION, VoteStatus.HELD_OUT),
+            (RoundStatus.RUNNING, Split.TRAIN, VoteStatus.IN_TRAINING),
+            (RoundStatus.FAILED, Split.TRAIN, VoteStatus.WAITING),
+            (RoundStatus.INTERRUPTED, Split.TRAIN, VoteStatus.WAITING),
         ],
     )
     def test_the_round_and_the_split_decide(self, session, replies, status, split, expected):
         thumb_on(session, 0, replies[0], ALICE, UP)
         add_round(session, 1, [pair(*replies[:2], split=split)], status=status)
-        (fate,) = fates(session, ALICE)
-        assert (fate.fate, fate.uses[0].status) == (expected, status)
+        (outcome,) = outcomes(session, ALICE)
+        assert (outcome.outcome, outcome.uses[0].status) == (expected, status)
 
     def test_an_answer_over_several_others_is_one_use_of_a_round(self, session, replies):
         thumb_on(session, 0, replies[0], ALICE, UP)
         add_round(session, 1, [pair(replies[0], other) for other in replies[1:]])
         add_round(session, 2, [pair(replies[0], replies[1], replayed=True)])
-        assert [use.round_id for use in fates(session, ALICE)[0].uses] == [2, 1]
+        assert [use.round_id for use in outcomes(session, ALICE)[0].uses] == [2, 1]
 
-    @pytest.mark.parametrize(("age_days", "weight", "expected"), [(0, 0.0, Fate.WEIGHTLESS), (15, 0.5, Fate.TRAINED)])
+    @pytest.mark.parametrize(
+        ("age_days", "weight", "expected"), [(0, 0.0, VoteStatus.WEIGHTLESS), (15, 0.5, VoteStatus.TRAINED)]
+    )
     def test_votes_of_a_new_account_count_little_or_nothing(self, session, replies, age_days, weight, expected):
         newcomer = int((day(-age_days) - DISCORD_EPOCH).total_seconds() * 1000) << 22
         thumb_on(session, 0, replies[0], newcomer, UP)
         add_round(session, 1, [pair(*replies[:2])])
-        (fate,) = fates(session, newcomer)
-        assert (fate.weight, fate.fate, len(fate.uses)) == (pytest.approx(weight), expected, bool(weight))
+        (outcome,) = outcomes(session, newcomer)
+        assert (outcome.weight, outcome.outcome, len(outcome.uses)) == (pytest.approx(weight), expected, bool(weight))
 
     def test_votes_of_a_new_member_count_little(self, session, replies):
         session.get_one(ReplyRow, replies[0]).guild_id = 5
         note_members(session, 5, {ALICE: day(0)})
         thumb_on(session, 3.5, replies[0], ALICE, UP)
-        assert fates(session, ALICE)[0].weight == pytest.approx(0.5)
+        assert outcomes(session, ALICE)[0].weight == pytest.approx(0.5)
 
     @pytest.mark.parametrize(
         ("status", "expected"),
         [
-            (QuarantineStatus.OPEN, Fate.QUARANTINED),
-            (QuarantineStatus.EXCLUDED, Fate.EXCLUDED),
-            (QuarantineStatus.COUNTED, Fate.WAITING),
+            (QuarantineStatus.OPEN, VoteStatus.QUARANTINED),
+            (QuarantineStatus.EXCLUDED, VoteStatus.EXCLUDED),
+            (QuarantineStatus.COUNTED, VoteStatus.WAITING),
         ],
     )
     def test_quarantined_votes_say_so(self, session, replies, status, expected):
         thumb_on(session, 0, replies[0], ALICE, UP)
         quarantine(session, 1, [(replies[0], ALICE)], status=status, decided=2)
-        assert [f.fate for f in fates(session, ALICE)] == [expected]
+        assert [f.outcome for f in outcomes(session, ALICE)] == [expected]
 
     @pytest.mark.parametrize(
         ("row", "privacy", "obstacle"),
@@ -298,22 +307,25 @@ class TestFates:
         give_consent(session, ALICE)
         note_members(session, 5, {CAROL: day(-30)})
         vote(session, add_reply(session, guild_id=5, **row), CAROL, UP)
-        (fate,) = fates(session, CAROL, privacy=privacy)
-        assert (fate.obstacle, fate.fate) == (obstacle, Fate.NOT_TRAINABLE if obstacle else Fate.WAITING)
+        (outcome,) = outcomes(session, CAROL, privacy=privacy)
+        assert (outcome.obstacle, outcome.outcome) == (
+            obstacle,
+            VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING,
+        )
         assert count_evidence(session, 1, privacy, BASE_REVISION).replies == (0 if obstacle else 1)
 
     def test_consent_withdrawn_later_keeps_the_vote_out(self, session, personality_id):
         give_consent(session, ALICE)
         note_members(session, 5, {BOB: day(-30)})
         vote(session, add_reply(session, guild_id=5, basis=Basis.LIVE_CHAT), BOB, UP)
-        assert fates(session, BOB, privacy=OPEN)[0].fate is Fate.WAITING
+        assert outcomes(session, BOB, privacy=OPEN)[0].outcome is VoteStatus.WAITING
         withdraw_consent(session, ALICE)
-        assert fates(session, BOB, privacy=OPEN)[0].obstacle is Obstacle.NO_CONSENT
+        assert outcomes(session, BOB, privacy=OPEN)[0].obstacle is Obstacle.NO_CONSENT
 
     def test_votes_on_deleted_answers_are_gone(self, session, replies):
         vote(session, replies[0], BOB, UP)
         delete_member(session, ALICE)
-        assert fates(session, BOB) == []
+        assert outcomes(session, BOB) == []
 
 
 steps = st.lists(st.tuples(st.sampled_from(["👍", "👎", "👍🏽"]), st.booleans()), max_size=12)
@@ -341,4 +353,4 @@ class TestHistory:
         vote(session, replies[0], ALICE, UP, standing=False)
         current = current_votes(session)[replies[0]]
         for user_id in (ALICE, BOB, CAROL):
-            assert fates(session, user_id)[0].vote is current[user_id]
+            assert outcomes(session, user_id)[0].vote is current[user_id]

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterRef, AdapterStore
-from storage.adapters.served_copies import open_shelf
+from storage.adapters.served_copies import open_served_copies
 from storage.database.database import Database
 from storage.database.enums import CHAMPION, LAST_GOOD
 from storage.database.tables import VersionRow
@@ -128,7 +128,7 @@ class TestMarkedVersions:
             rebuilt = add(session, first)
             crown(session, second, third)
             mark(session, second, third)
-        shelf = open_shelf(settings.data.directory)
+        shelf = open_served_copies(settings.data.directory)
         served = [shelf.put(AdapterRef(v.digest, store.path(v.digest), strength=0.5)) for v in (second, third)]
         assert withdraw_adapters(database, store, settings) == []  # v3 answers, v2 is last-good
         with database.transaction() as session:

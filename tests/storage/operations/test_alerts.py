@@ -15,18 +15,18 @@ from storage.insights.alert_facts import read_facts
 from storage.operations.alerts import (
     EVERYBODY,
     Alert,
-    Trouble,
+    AlertKind,
     alerts_to_tell,
     has_changed,
-    note_troubles,
+    record_alerts,
 )
 from storage.operations.outbox import give_back, take
 from storage.personalities.personalities import ensure_personality
 from tests.past import add_round, add_version
 from tests.storage.together import together
 
-DISK = Trouble("disk", "the disk is almost full", "make room")
-CANARY = Trouble("canary:1", "the canary was rolled back", "see why", lasts=False)
+DISK = AlertKind("disk", "the disk is almost full", "make room")
+CANARY = AlertKind("canary:1", "the canary was rolled back", "see why", lasts=False)
 
 
 def told(session: Session) -> list[tuple[str, bool]]:
@@ -40,32 +40,32 @@ def told(session: Session) -> list[tuple[str, bool]]:
 
 def test_it_is_told_once_while_it_lasts_and_once_when_it_is_over(session):
     for says in ("1.9 GB free", "1.8 GB free"):
-        note_troubles(session, "here", [replace(DISK, says=says)])
+        record_alerts(session, "here", [replace(DISK, says=says)])
         session.expire_all()
     assert told(session) == [("disk", False)]
-    note_troubles(session, "here", [DISK])
+    record_alerts(session, "here", [DISK])
     assert told(session) == []
-    note_troubles(session, "here", [])
+    record_alerts(session, "here", [])
     assert told(session) == [("disk", True)]
-    note_troubles(session, "here", [DISK])
+    record_alerts(session, "here", [DISK])
     assert told(session) == [("disk", False)]
 
 
 def test_what_was_over_before_it_could_be_told_is_one_message(session):
-    note_troubles(session, "here", [DISK])
-    note_troubles(session, "here", [])
+    record_alerts(session, "here", [DISK])
+    record_alerts(session, "here", [])
     assert told(session) == [("disk", True)]
 
 
 def test_what_merely_happened_has_no_end(session):
-    note_troubles(session, "here", [CANARY])
+    record_alerts(session, "here", [CANARY])
     assert told(session) == [("canary:1", False)]
-    note_troubles(session, "here", [])
+    record_alerts(session, "here", [])
     assert told(session) == []
 
 
 def test_what_could_not_be_told_is_told_later(session):
-    note_troubles(session, "here", [DISK])
+    record_alerts(session, "here", [DISK])
     entry = take(session, alerts_to_tell(session))
     assert take(session, alerts_to_tell(session)) is None
     give_back(session, entry)
@@ -73,10 +73,10 @@ def test_what_could_not_be_told_is_told_later(session):
 
 
 def test_one_bots_silence_does_not_end_the_trouble_of_another(session):
-    note_troubles(session, "here", [DISK])
+    record_alerts(session, "here", [DISK])
     assert not has_changed(session, "here", [DISK])
     assert has_changed(session, "there", [DISK])
-    note_troubles(session, "there", [])
+    record_alerts(session, "there", [])
     assert told(session) == [("disk", False)]
 
 
@@ -85,7 +85,7 @@ def test_of_bots_that_look_at_once_one_tells(database: Database):
 
     def look(_: int) -> None:
         with database.transaction() as session:
-            note_troubles(session, EVERYBODY, [DISK])
+            record_alerts(session, EVERYBODY, [DISK])
         with database.transaction() as session:
             found.extend(told(session) if alerts_to_tell(session) else [])
 

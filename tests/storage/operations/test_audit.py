@@ -3,7 +3,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from storage.database.enums import AuditOutcome
-from storage.operations.audit import Deed, Wanted, note_deed, read_trail
+from storage.operations.audit import AuditedAction, Wanted, read_trail, record_action
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality
 from storage.privacy.consent import delete_member
@@ -17,8 +17,8 @@ def actions(session: Session, **wanted: object) -> list[str]:
 
 def test_lines_come_back_whole_and_newest_first(database):
     with database.transaction() as session:
-        note_deed(session, Deed("grace (7)", "model promote", "v1", "why not", 7, HERE))
-        note_deed(session, Deed("x" * 99, "votes decide", "\0" + "y" * 999), AuditOutcome.REFUSED, "no")
+        record_action(session, AuditedAction("grace (7)", "model promote", "v1", "why not", 7, HERE))
+        record_action(session, AuditedAction("x" * 99, "votes decide", "\0" + "y" * 999), AuditOutcome.REFUSED, "no")
     with database.snapshot() as session:
         newest, oldest = read_trail(session, Wanted(9))
     assert (newest.outcome, newest.note, newest.actor, newest.subject) == (
@@ -41,7 +41,7 @@ def test_a_server_sees_its_own_lines_and_the_operators_on_what_it_shares(databas
             ("operator foreign", None, foreign),
             ("operator alone", None, None),
         ):
-            note_deed(session, Deed("a", action, guild_id=guild, personality_id=personality))
+            record_action(session, AuditedAction("a", action, guild_id=guild, personality_id=personality))
         assert actions(session, guild_id=HERE) == ["operator shared", "own"]
         assert len(actions(session)) == 5
 
@@ -49,7 +49,7 @@ def test_a_server_sees_its_own_lines_and_the_operators_on_what_it_shares(databas
 def test_an_action_stands_for_those_below_it_and_not_for_longer_words(database):
     with database.transaction() as session:
         for action in ("model", "model promote", "models", "model_x"):
-            note_deed(session, Deed("a", action, actor_id=5))
+            record_action(session, AuditedAction("a", action, actor_id=5))
         assert actions(session, action="model") == ["model promote", "model"]
         assert actions(session, actor_id=6) == []
 
@@ -57,6 +57,6 @@ def test_an_action_stands_for_those_below_it_and_not_for_longer_words(database):
 def test_a_members_deletion_leaves_the_trail(database):
     with database.transaction() as session:
         ensure_personality(session)
-        note_deed(session, Deed("grace (7)", "model promote", actor_id=7, guild_id=HERE))
+        record_action(session, AuditedAction("grace (7)", "model promote", actor_id=7, guild_id=HERE))
         delete_member(session, 7)
         assert actions(session) == ["model promote"]

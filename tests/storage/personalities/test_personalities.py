@@ -14,7 +14,14 @@ from storage.database.database import Database
 from storage.database.enums import CHAMPION, Scope
 from storage.database.tables import CardRevisionRow
 from storage.errors import CardError, PersonalityConflict, PersonalityNotFound
-from storage.personalities.bindings import MAX_STRENGTH, Place, bind, list_bindings, unbind, voice_at
+from storage.personalities.bindings import (
+    MAX_STRENGTH,
+    BindingPlace,
+    active_personality_at,
+    bind,
+    list_bindings,
+    unbind,
+)
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import (
     DEFAULT_PERSONALITY,
@@ -33,8 +40,8 @@ from storage.settings.sections import PersonalitySettings, Settings
 
 GUILD, OTHER_GUILD = 100, 200
 KEEPER = Card(system_prompt="You keep a lighthouse.")
-CHANNEL = Place(Scope.CHANNEL, 11)
-NESTED = [Place(Scope.THREAD, 10), CHANNEL, Place(Scope.CATEGORY, 12), Place(Scope.SERVER, GUILD)]
+CHANNEL = BindingPlace(Scope.CHANNEL, 11)
+NESTED = [BindingPlace(Scope.THREAD, 10), CHANNEL, BindingPlace(Scope.CATEGORY, 12), BindingPlace(Scope.SERVER, GUILD)]
 
 
 def revisions(session: Session, name: str) -> list[tuple[str, str]]:
@@ -149,21 +156,24 @@ def test_neither_the_default_nor_a_bound_personality_is_archived(session: Sessio
 
 
 def test_the_most_specific_binding_speaks(session: Session) -> None:
-    assert voice_at(session, NESTED).personality.name == DEFAULT_PERSONALITY
+    assert active_personality_at(session, NESTED).personality.name == DEFAULT_PERSONALITY
     for place in reversed(NESTED):
         made = create_personality(session, f"of-{place.scope}", KEEPER, by="grace")
         assert bind(session, place, made, guild_id=GUILD, strength=0.5, by="grace") is None
-        voice = voice_at(session, NESTED)
+        voice = active_personality_at(session, NESTED)
         assert (voice.personality, voice.strength, voice.bound_to) == (made, 0.5, place)
     unbind(session, NESTED[0])
-    assert voice_at(session, NESTED).personality.name == "of-channel"
-    assert voice_at(session, []).bound_to is None  # a direct message
+    assert active_personality_at(session, NESTED).personality.name == "of-channel"
+    assert active_personality_at(session, []).bound_to is None  # a direct message
 
 
 def test_a_channel_with_the_id_of_its_server_is_not_the_server(session: Session) -> None:
     made = create_personality(session, "keeper", KEEPER, by="grace")
-    bind(session, Place(Scope.CHANNEL, GUILD), made, guild_id=GUILD, strength=1.0, by="grace")
-    assert voice_at(session, [CHANNEL, Place(Scope.SERVER, GUILD)]).personality.name == DEFAULT_PERSONALITY
+    bind(session, BindingPlace(Scope.CHANNEL, GUILD), made, guild_id=GUILD, strength=1.0, by="grace")
+    assert (
+        active_personality_at(session, [CHANNEL, BindingPlace(Scope.SERVER, GUILD)]).personality.name
+        == DEFAULT_PERSONALITY
+    )
 
 
 def test_a_new_binding_replaces_the_old_one_and_tells_it(session: Session) -> None:

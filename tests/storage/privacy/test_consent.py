@@ -53,7 +53,7 @@ from storage.training.rounds import (
     request_round,
     set_manifest,
 )
-from storage.training.samples import DrawnAnswer, record_samples
+from storage.training.samples import DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.quarantines import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
@@ -468,7 +468,7 @@ def test_a_plan_that_a_deletion_overtakes_is_not_written(database: Database) -> 
 
 
 def sample_of(reply_id: int) -> Callable[[Session], int]:
-    drawn = [DrawnAnswer(reply_id, "a sample", is_cut=False)]
+    drawn = [DrawnSample(reply_id, "a sample", is_cut=False)]
     return lambda session: record_samples(session, drawn, version_id=None, sampling={}, seed=17)
 
 

@@ -17,10 +17,10 @@ from storage.database.database import Database
 from storage.database.enums import ArenaStatus, Basis, PairSource, RoundStatus, Split
 from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, ConversationRow, MemberRow, ReplyRow
 from storage.members.memberships import note_members
-from storage.operations.alerts import EVERYBODY, Trouble, note_troubles
+from storage.operations.alerts import EVERYBODY, AlertKind, record_alerts
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member, give_consent
-from storage.privacy.member_data import count_holdings, export_member
+from storage.privacy.member_data import export_member, summarize_member_data
 from storage.privacy.report import report_privacy
 from storage.privacy.retention import (
     Pruned,
@@ -180,8 +180,8 @@ def test_summaries_go_that_nobody_went_on_with_and_dates_of_those_who_left_no_vo
 
 
 def test_alerts_that_have_been_over_for_long_go(session: Session) -> None:
-    note_troubles(session, EVERYBODY, [Trouble(key, key, "mend it") for key in ("old", "over", "lasting")])
-    note_troubles(session, EVERYBODY, [Trouble("lasting", "lasting", "mend it")])
+    record_alerts(session, EVERYBODY, [AlertKind(key, key, "mend it") for key in ("old", "over", "lasting")])
+    record_alerts(session, EVERYBODY, [AlertKind("lasting", "lasting", "mend it")])
     long_ago = utc_now() - timedelta(days=31)
     session.execute(update(AlertRow).where(AlertRow.key == "old").values(ended_at=long_ago))
     session.execute(update(AlertRow).values(raised_at=long_ago))
@@ -208,12 +208,12 @@ def filled(session: Session) -> Session:
 
 
 def test_what_is_kept_of_a_member_is_counted(filled: Session) -> None:
-    found = count_holdings(filled, ALICE)
+    found = summarize_member_data(filled, ALICE)
     assert (found.answers, found.votes, found.suggestions, found.notes, found.documents) == (2, 1, 1, 1, 0)
     assert found.oldest is not None
     assert (utc_now() - found.oldest).days == 100
     assert found.consents_since is not None
-    assert count_holdings(filled, 999).oldest is None
+    assert summarize_member_data(filled, 999).oldest is None
 
 
 def test_an_export_holds_no_words_of_others(filled: Session) -> None:

@@ -14,7 +14,13 @@ from storage.database.database import Database
 from storage.database.enums import GateVerdict, QuarantineRule, QuarantineStatus, RoundStatus
 from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, RoundRow
 from storage.operations.outbox import Entry, give_back, take
-from storage.releases.announcements import CanaryStory, MoveStory, News, news_to_tell, tell_story
+from storage.releases.announcements import (
+    Announceable,
+    CanaryAnnouncement,
+    PromotionAnnouncement,
+    news_to_tell,
+    prepare_announcement,
+)
 from storage.releases.canaries import start_canary, stop_canary
 from storage.releases.versions import AliasMove, Version, promote, read_alias, register, roll_back
 from storage.settings.sections import ReleaseSettings
@@ -72,18 +78,18 @@ class Server:
             self.session, self.personality_id, version, ReleaseSettings(), by="alice", reason="let us see", share=0.5
         )
 
-    def waiting(self) -> list[Entry[News]]:
+    def waiting(self) -> list[Entry[Announceable]]:
         return news_to_tell(self.session, self.personality_id)
 
-    def next(self) -> News | None:
+    def next(self) -> Announceable | None:
         entry = take(self.session, self.waiting())
         return entry.content if entry else None
 
-    def story(self) -> MoveStory:
+    def story(self) -> PromotionAnnouncement:
         news = self.next()
         assert news is not None
-        story = tell_story(self.session, news)
-        assert isinstance(story, MoveStory)
+        story = prepare_announcement(self.session, news)
+        assert isinstance(story, PromotionAnnouncement)
         return story
 
 
@@ -114,8 +120,8 @@ def test_the_end_of_a_canary_is_news(server: Server) -> None:
     stop_canary(server.session, server.personality_id, by="bob", reason="enough")
     news = server.next()
     assert news is not None
-    story = tell_story(server.session, news)
-    assert isinstance(story, CanaryStory)
+    story = prepare_announcement(server.session, news)
+    assert isinstance(story, CanaryAnnouncement)
     assert (story.challenger, story.champion, story.canary.reason) == (challenger, None, "bob stopped it: enough")
     assert server.next() is None
 

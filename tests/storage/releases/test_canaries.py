@@ -38,8 +38,8 @@ from storage.database.tables import (
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
 from storage.members.memberships import note_members
 from storage.releases.canaries import (
+    AnswerPlace,
     Canary,
-    Place,
     Reading,
     Trial,
     answers_with_challenger,
@@ -416,7 +416,7 @@ def test_votes_in_direct_messages_weigh_nothing_from_somebody_new(
 def test_nobody_counts_twice_for_a_version_in_a_conversation(
     votes: dict[tuple[int, int], Vote | None], held_back: set[int]
 ) -> None:
-    places = {reply_id: Place(reply_id % 2, None if reply_id % 3 else 5, GUILD) for reply_id in range(1, 7)}
+    places = {reply_id: AnswerPlace(reply_id % 2, None if reply_id % 3 else 5, GUILD) for reply_id in range(1, 7)}
     counted_votes = first_votes(votes, places, held_back)
     standing = {(user, *places[reply]) for (reply, user), said in votes.items() if said and user not in held_back}
     assert {(user, *places[reply]) for reply, user in counted_votes} == standing

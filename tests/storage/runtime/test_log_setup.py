@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import SettingsError
-from storage.runtime.log_setup import log_file, set_up_logs, tell_why_it_ends
+from storage.runtime.log_setup import log_fatal_error, log_file, set_up_logs
 from storage.runtime.request_ids import working_on
 from storage.settings.sections import LogSettings, Settings
 
@@ -58,7 +58,7 @@ def test_a_vote_is_told_under_the_request_of_its_reply(told):
 
 def test_why_a_process_ends_is_a_sentence_for_people_and_a_record_for_programs_and_files(told, tmp_path):
     def end() -> None:
-        tell_why_it_ends(SettingsError("no token"))
+        log_fatal_error(SettingsError("no token"))
 
     assert told(end, file=str(tmp_path / "x.log")) == ["reactune: no token"]
     assert (tmp_path / "x.bot.log").read_text().endswith("ERROR reactune: no token\n")

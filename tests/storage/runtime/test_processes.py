@@ -22,9 +22,9 @@ from storage.runtime.processes import (
     BOT,
     SILENT_AFTER_S,
     TRAINER,
-    beat,
     is_alive,
-    last_beat,
+    last_heartbeat,
+    record_heartbeat,
     sole_process,
     sole_token,
     worker_name,
@@ -142,7 +142,7 @@ def test_a_data_folder_that_cannot_be_used_gets_a_sentence(tmp_path: Path) -> No
 
 def test_a_process_is_alive_after_a_beat_and_not_before(session: Session) -> None:
     assert not is_alive(session, BOT)
-    beat(session, BOT, "here")
+    record_heartbeat(session, BOT, "here")
     session.flush()
     assert is_alive(session, BOT)
     assert is_alive(session, BOT, "here")
@@ -154,16 +154,16 @@ def test_a_silent_process_is_not_alive_until_it_beats_again(session: Session) ->
     session.add(HeartbeatRow(process=BOT, worker="here", beat_at=utc_now() - timedelta(seconds=SILENT_AFTER_S + 1)))
     session.flush()
     assert not is_alive(session, BOT)
-    beat(session, BOT, "here")
+    record_heartbeat(session, BOT, "here")
     session.flush()
     assert is_alive(session, BOT, "here")
 
 
 def test_the_last_beat_is_read_back(session: Session) -> None:
-    assert last_beat(session, TRAINER, "here") is None
-    beat(session, TRAINER, "here")
+    assert last_heartbeat(session, TRAINER, "here") is None
+    record_heartbeat(session, TRAINER, "here")
     session.flush()
-    beat_at = last_beat(session, TRAINER, "here")
+    beat_at = last_heartbeat(session, TRAINER, "here")
     assert beat_at is not None
     assert utc_now() - beat_at < timedelta(seconds=10)
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from storage.database.database import open_database
-from storage.runtime.redaction import RedactingFormatter, Redactor, Reporter, keep_safe, secrets_of
+from storage.runtime.redaction import RedactingFormatter, Redactor, Reporter, redact_secrets, secrets_of
 from storage.settings.sections import DatabaseSettings, DataSettings, Settings
 
 ROOT = Path(__file__).parents[3]
@@ -60,7 +60,7 @@ def test_nobody_else_may_read_what_is_kept(tmp_path: Path) -> None:
     settings = Settings(data=DataSettings(directory=tmp_path / "data"))
     before = os.umask(0o022)
     try:
-        keep_safe(settings)
+        redact_secrets(settings)
         database = open_database(settings)
         with database.transaction():
             files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()}

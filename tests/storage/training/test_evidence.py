@@ -18,7 +18,7 @@ from storage.settings.sections import PrivacySettings, VoteSettings
 from storage.training.evidence import Evidence, RatedReply, count_evidence, read_corrections, read_replies
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
-from storage.votes.weights import Ballot, read_ballots
+from storage.votes.weights import WeightedVote, read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, account, add_correction, add_reply, pseudonyms_of, vote
 
@@ -30,15 +30,15 @@ VOTES = VoteSettings()
 
 
 def read(session: Session, personality_id: int, privacy: PrivacySettings = CLOSED) -> list[RatedReply]:
-    counted = read_ballots(session, personality_id, VoteSettings()).by_reply
+    counted = read_weighted_votes(session, personality_id, VoteSettings()).by_reply
     return read_replies(session, personality_id, privacy, BASE_REVISION, counted)
 
 
-def ballots(session: Session, votes: dict[int, Vote]) -> tuple[Ballot, ...]:
+def ballots(session: Session, votes: dict[int, Vote]) -> tuple[WeightedVote, ...]:
     """Return the votes, each of full weight, as a round sees them."""
     people = pseudonyms_of(session, *votes)
     return tuple(
-        sorted((Ballot(p, v, 1.0) for p, v in zip(people, votes.values(), strict=True)), key=lambda b: b.voter)
+        sorted((WeightedVote(p, v, 1.0) for p, v in zip(people, votes.values(), strict=True)), key=lambda b: b.voter)
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database
-from storage.database.enums import Lesson, PairSource, RoundStatus, Split
+from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
 from storage.database.rows import database_now
 from storage.database.tables import RoundRow
 from storage.errors import LeaseRanOut, RoundConflict
@@ -442,4 +442,4 @@ def test_a_round_that_is_published_while_it_is_taken_for_orphaned_stays_publishe
 def test_a_round_on_examples_does_not_join_one_on_votes(session: Session, personality_id: int) -> None:
     round_, _ = request_round(session, personality_id, "grace")
     with pytest.raises(RoundConflict, match=f"round {round_.id}, which learns from votes, has not ended"):
-        request_round(session, personality_id, "grace", Lesson.EXAMPLES)
+        request_round(session, personality_id, "grace", TrainingSource.EXAMPLES)

@@ -12,7 +12,7 @@ from storage.privacy.consent import delete_member, give_consent, withdraw_consen
 from storage.releases.versions import register
 from storage.settings.sections import PrivacySettings
 from storage.training.evidence import RatedReply, read_replies
-from storage.training.samples import DrawnAnswer, record_samples
+from storage.training.samples import DrawnSample, record_samples
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_reply, vote
 
@@ -20,11 +20,11 @@ PERMITTED = PrivacySettings(discord_training_permission=True)
 SAMPLING = {"temperature": 0.7}
 
 
-def drawn(reply_id: int, text: str = "a sample", *, is_cut: bool = False) -> DrawnAnswer:
-    return DrawnAnswer(reply_id, text, is_cut)
+def drawn(reply_id: int, text: str = "a sample", *, is_cut: bool = False) -> DrawnSample:
+    return DrawnSample(reply_id, text, is_cut)
 
 
-def record(session: Session, *answers: DrawnAnswer, version_id: int | None = None) -> int:
+def record(session: Session, *answers: DrawnSample, version_id: int | None = None) -> int:
     return record_samples(session, answers, version_id=version_id, sampling=SAMPLING, seed=17)
 
 

@@ -20,14 +20,14 @@ from storage.errors import ArenaClosed, ArenaConflict
 from storage.privacy.consent import delete_member
 from storage.releases.versions import register
 from storage.votes import arenas
-from storage.votes.arenas import SCHEDULE, Arena, Gesture, pick
+from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
 from storage.votes.votes import Tally, Vote, tally_by_version, votes_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
 from tests.storage.together import together
 
 MESSAGE = 777
 IN_AN_HOUR = timedelta(hours=1)
-PRESSED, REACTED, UNREACTED, FOUND = Gesture
+PRESSED, REACTED, UNREACTED, FOUND = PickGesture
 
 
 def prepare(session: Session, personality_id: int, *, channel_id: int = CHANNEL, by: str = "grace") -> Arena:
@@ -73,7 +73,9 @@ def opened(session: Session, personality_id: int, texts: Sequence[str] = ("tea",
 
 
 def votes_by_place(session: Session, arena_id: int) -> dict[int, dict[int, Vote]]:
-    return {answer.position: votes_on(session, answer.reply_id) for answer in arenas.read_answers(session, arena_id)}
+    return {
+        answer.position: votes_on(session, answer.reply_id) for answer in arenas.read_arena_answers(session, arena_id)
+    }
 
 
 def counts(session: Session, arena_id: int) -> list[int]:
@@ -86,7 +88,7 @@ def counts(session: Session, arena_id: int) -> list[int]:
 def test_an_arena_is_prepared_opened_and_closed(session: Session, personality_id: int) -> None:
     arena = opened(session, personality_id)
     assert (arena.status, arena.message_id, arena.prompt) == (ArenaStatus.OPEN, MESSAGE, "Tea or coffee?")
-    answers = arenas.read_answers(session, arena.id)
+    answers = arenas.read_arena_answers(session, arena.id)
     assert [(answer.position, answer.text, answer.version) for answer in answers] == [
         (1, "tea", "base"),
         (2, "coffee", "base"),
@@ -237,7 +239,7 @@ def test_another_pick_changes_the_vote_and_the_same_one_withdraws_it(session: Se
     ],
 )
 def test_number_reactions_set_and_take_back(
-    session: Session, personality_id: int, gestures: list[tuple[int, Gesture]], picked: int | None
+    session: Session, personality_id: int, gestures: list[tuple[int, PickGesture]], picked: int | None
 ) -> None:
     arena = opened(session, personality_id)
     for place, gesture in gestures:
@@ -291,7 +293,7 @@ def test_picks_are_no_approval_of_a_version(session: Session, personality_id: in
     rows = [*rows_of(personality_id, ["tea"], version.id), *rows_of(personality_id, ["coffee"])]
     arenas.open_arena(session, arena.id, rows, utc_now() + IN_AN_HOUR)
     pick(session, arena.id, ALICE, 1, PRESSED)
-    assert [answer.version for answer in arenas.read_answers(session, arena.id)] == ["v1", "base"]
+    assert [answer.version for answer in arenas.read_arena_answers(session, arena.id)] == ["v1", "base"]
     assert tally_by_version(session, personality_id).get(version.id, Tally()) == Tally()
 
 
@@ -318,7 +320,7 @@ PRESSES = st.lists(st.tuples(SOMEBODY, st.integers(1, 3), st.sampled_from([PRESS
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(presses=PRESSES)
 def test_whatever_the_order_of_picks_the_votes_are_those_of_each_members_last(
-    database: Database, personality_id: int, presses: list[tuple[int, int, Gesture]]
+    database: Database, personality_id: int, presses: list[tuple[int, int, PickGesture]]
 ) -> None:
     with database.transaction() as session:
         arena = opened(session, personality_id)

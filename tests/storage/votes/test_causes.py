@@ -7,14 +7,14 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import Cause
 from storage.insights.report import read_report
-from storage.insights.vote_outcomes import Fate, fate_of_votes
+from storage.insights.vote_outcomes import VoteStatus, vote_outcomes
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import delete_member, read_agreement
 from storage.settings.sections import Settings, VoteSettings
 from storage.votes.causes import count_causes, give_cause, wrong_facts
 from storage.votes.votes import Vote
-from storage.votes.weights import QUARANTINE, WRONG_FACT, read_ballots
+from storage.votes.weights import QUARANTINE, WRONG_FACT, read_weighted_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, vote
 
 WEIGHTLESS_RULES = VoteSettings(account_age_days=0, membership_days=0)
@@ -43,7 +43,7 @@ def test_a_wrong_fact_is_no_vote_to_train_on_but_other_causes_are(session: Sessi
             vote(session, reply_id, user, Vote.DOWN)
     give_cause(session, wrong, BOB, Cause.WRONG_FACT)
     give_cause(session, long, BOB, Cause.TOO_LONG)
-    ballots, who = read_ballots(session, personality_id, WEIGHTLESS_RULES), read_pseudonyms(session).of
+    ballots, who = read_weighted_votes(session, personality_id, WEIGHTLESS_RULES), read_pseudonyms(session).of
     assert {r: {b.voter for b in found} for r, found in ballots.by_reply.items()} == {
         wrong: {who(CAROL)},
         long: {who(BOB), who(CAROL)},
@@ -57,7 +57,7 @@ def test_a_thumb_up_after_all_counts_again(session: Session, personality_id: int
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
     vote(session, reply_id, BOB, Vote.DOWN, standing=False)
     vote(session, reply_id, BOB, Vote.UP)
-    ballots = read_ballots(session, personality_id, WEIGHTLESS_RULES)
+    ballots = read_weighted_votes(session, personality_id, WEIGHTLESS_RULES)
     assert [ballot.vote for ballot in ballots.by_reply[reply_id]] == [Vote.UP]
 
 
@@ -67,8 +67,8 @@ def test_a_member_reads_what_became_of_it(session: Session, personality_id: int)
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
     settings = Settings(votes=WEIGHTLESS_RULES)
     whose = read_personality(session, personality_id)
-    (fate,) = fate_of_votes(session, BOB, personality=whose, settings=settings, base_revision=BASE_REVISION)
-    assert fate.fate is Fate.ABOUT_FACTS
+    (fate,) = vote_outcomes(session, BOB, personality=whose, settings=settings, base_revision=BASE_REVISION)
+    assert fate.fate is VoteStatus.ABOUT_FACTS
 
 
 def test_a_round_that_is_planned_meanwhile_is_planned_anew(session: Session, personality_id: int) -> None:

@@ -29,15 +29,15 @@ from storage.votes.bursts import Burst, SuspectVote, find_bursts
 from storage.votes.quarantines import (
     Quarantine,
     decide_quarantine,
-    hold_back,
     hold_back_bursts,
     new_bursts,
     open_quarantines,
+    quarantine_votes,
     recent_decisions,
     voters_in,
 )
 from storage.votes.votes import Vote
-from storage.votes.weights import read_ballots
+from storage.votes.weights import read_weighted_votes
 from tests.postgres import PostgresServer
 from tests.seeding import ALICE, BOB, add_reply
 from tests.storage.conftest import NUMBERS, TEMPLATE, settings_for
@@ -187,7 +187,7 @@ def test_what_is_held_already_finds_nothing_new(votes: list[SuspectVote]) -> Non
 
 
 def quarantine_bursts(session: Session, personality_id: int, settings: VoteSettings) -> list[Quarantine]:
-    ids = {hold_back(session, personality_id, burst) for burst in new_bursts(session, personality_id, settings)}
+    ids = {quarantine_votes(session, personality_id, burst) for burst in new_bursts(session, personality_id, settings)}
     return [quarantine for quarantine in open_quarantines(session, [personality_id]) if quarantine.id in ids]
 
 
@@ -216,7 +216,7 @@ def test_a_burst_by_silent_accounts_is_held_back_and_described(session: Session,
     assert (held.votes, held.standing, held.vote, held.subject) == (3, 3, Vote.UP, "one answer")
     assert (held.first_vote_at, held.last_vote_at) == (NOON, NOON + timedelta(seconds=2))
     assert held.status is QuarantineStatus.OPEN
-    assert read_ballots(session, personality_id, THREE_IN_TEN_MINUTES).by_reply == {}
+    assert read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply == {}
 
 
 def test_members_who_talk_with_the_bot_are_never_held_back(session: Session, personality_id: int) -> None:
@@ -227,7 +227,7 @@ def test_members_who_talk_with_the_bot_are_never_held_back(session: Session, per
         add_reply(session, author_id=user, speakers=(user,))
     add_reply(session, speakers=(ALICE, *LURKERS[3:6]))
     assert quarantines(session, personality_id) == []
-    assert len(read_ballots(session, personality_id, THREE_IN_TEN_MINUTES).by_reply[first]) == 6
+    assert len(read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply[first]) == 6
 
 
 def test_new_accounts_are_held_back_even_when_they_talk(session: Session, personality_id: int) -> None:
@@ -324,7 +324,7 @@ def test_counted_votes_count_and_are_never_held_back_again(session: Session, per
     decide(session, personality_id, QuarantineStatus.COUNTED)
     let_vote(session, LURKERS[3:5], reply_id, at=NOON + minutes(1))
     assert quarantines(session, personality_id) == []
-    assert len(read_ballots(session, personality_id, THREE_IN_TEN_MINUTES).by_reply[reply_id]) == 5
+    assert len(read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply[reply_id]) == 5
 
 
 def test_counted_votes_that_turn_all_at_once_are_a_burst_of_their_own(session: Session, personality_id: int) -> None:
@@ -336,7 +336,7 @@ def test_counted_votes_that_turn_all_at_once_are_a_burst_of_their_own(session: S
         vote_at(session, reply_id, user, Vote.UP, standing=False)
     let_vote(session, LURKERS[:3], reply_id, Vote.DOWN)
     assert quarantines(session, personality_id) == [(REPLY, reply_id, [501, 502, 503])]
-    assert read_ballots(session, personality_id, THREE_IN_TEN_MINUTES).by_reply == {}
+    assert read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply == {}
 
 
 def test_who_joins_a_burst_that_was_left_out_waits_for_a_decision_too(session: Session, personality_id: int) -> None:
@@ -361,7 +361,7 @@ def test_what_went_between_finding_and_holding_back_is_passed_over(database: Dat
         delete_member(session, LURKERS[0])
         vote_at(session, kept, LURKERS[1], Vote.UP, standing=False)
     with database.transaction() as session:
-        assert [hold_back(session, personality_id, burst) is None for burst in bursts] == [False, True]
+        assert [quarantine_votes(session, personality_id, burst) is None for burst in bursts] == [False, True]
         assert [described(q) for q in open_quarantines(session, [personality_id])] == [(REPLY, kept, [503, 504])]
 
 
@@ -540,7 +540,7 @@ def test_a_held_vote_counts_nothing_and_no_vote_is_held_twice(
             .join(QuarantineRow)
             .where(QuarantineRow.status != QuarantineStatus.COUNTED)
         ).all()
-        ballots = read_ballots(session, personality_id, THREE_IN_TEN_MINUTES).by_reply
+        ballots = read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply
         of = read_pseudonyms(session).of
         counted = {(reply_id, ballot.voter) for reply_id, found in ballots.items() for ballot in found}
         assert len(held) == len(set(held))

@@ -32,9 +32,9 @@ from storage.votes.weights import (
     MEMBERSHIP,
     QUARANTINE,
     WRONG_FACT,
-    Ballots,
+    WeightedVotes,
     account_creation,
-    read_ballots,
+    read_weighted_votes,
     weights_of,
 )
 from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, pseudonyms_of, vote
@@ -161,7 +161,7 @@ def test_an_older_account_or_membership_never_weighs_less(
 # Ballots
 
 
-def ballots_by_user(session: Session, ballots: Ballots, *users: int) -> dict[int, dict[int, tuple[Vote, float]]]:
+def ballots_by_user(session: Session, ballots: WeightedVotes, *users: int) -> dict[int, dict[int, tuple[Vote, float]]]:
     """Return {reply id: {user id: (vote, weight)}}."""
     known = dict(zip(pseudonyms_of(session, *users), users, strict=True))
     return {
@@ -180,7 +180,7 @@ def test_ballots_stand_by_reply_and_name_nobody(session: Session, personality_id
         (unrated, BOB, Vote.DOWN),
     ):
         vote(session, reply_id, user, value)
-    ballots = read_ballots(session, personality_id, NO_RULES)
+    ballots = read_weighted_votes(session, personality_id, NO_RULES)
     assert ballots_by_user(session, ballots, ALICE, BOB, CAROL) == {
         first: {ALICE: (Vote.UP, 1.0), CAROL: (Vote.DOWN, 1.0)},
         second: {BOB: (Vote.UP, 1.0)},
@@ -195,8 +195,8 @@ def test_votes_of_another_personality_are_not_read(session: Session, personality
     mine, other = add_reply(session), add_reply(session, personality_id=pirate)
     vote(session, mine, BOB, Vote.UP)
     vote(session, other, BOB, Vote.DOWN)
-    assert set(read_ballots(session, pirate, NO_RULES).by_reply) == {other}
-    assert read_ballots(session, pirate, NO_RULES).total == 1
+    assert set(read_weighted_votes(session, pirate, NO_RULES).by_reply) == {other}
+    assert read_weighted_votes(session, pirate, NO_RULES).total == 1
 
 
 def test_what_each_rule_removed_and_what_counts_make_the_total(session: Session, personality_id: int) -> None:
@@ -206,7 +206,7 @@ def test_what_each_rule_removed_and_what_counts_make_the_total(session: Session,
     for user in (half_old, new, ALICE, BOB):
         vote_at(session, reply_id, user, Vote.UP)
     quarantine(session, personality_id, QuarantineStatus.OPEN, (reply_id, BOB))
-    ballots = read_ballots(session, personality_id, MONTH_AND_WEEK)
+    ballots = read_weighted_votes(session, personality_id, MONTH_AND_WEEK)
     found = ballots_by_user(session, ballots, ALICE, BOB, half_old, new)
     assert found == {reply_id: {ALICE: (Vote.UP, 1.0), half_old: (Vote.UP, 0.25)}}
     assert ballots.total == 4
@@ -216,24 +216,26 @@ def test_what_each_rule_removed_and_what_counts_make_the_total(session: Session,
 def test_a_vote_dates_from_when_its_thumb_was_last_set(session: Session, personality_id: int) -> None:
     reply_id, voter = add_reply(session), account_made(NOON)
     vote_at(session, reply_id, voter, Vote.UP, NOON)
-    assert read_ballots(session, personality_id, MONTH_AND_WEEK).by_reply == {}
+    assert read_weighted_votes(session, personality_id, MONTH_AND_WEEK).by_reply == {}
     vote_at(session, reply_id, voter, Vote.UP, NOON + days(10), standing=False)
     vote_at(session, reply_id, voter, Vote.UP, NOON + days(15))
-    assert read_ballots(session, personality_id, MONTH_AND_WEEK).by_reply[reply_id][0].weight == pytest.approx(0.5)
+    assert read_weighted_votes(session, personality_id, MONTH_AND_WEEK).by_reply[reply_id][0].weight == pytest.approx(
+        0.5
+    )
 
 
 def test_the_weight_of_a_vote_does_not_grow_while_it_waits(session: Session, personality_id: int) -> None:
     """Accounts made for a raid would otherwise come of age."""
     reply_id, old = add_reply(session), datetime(2020, 1, 1, tzinfo=UTC)
     vote_at(session, reply_id, account_made(old), Vote.UP, old)
-    assert read_ballots(session, personality_id, MONTH_AND_WEEK).by_reply == {}
+    assert read_weighted_votes(session, personality_id, MONTH_AND_WEEK).by_reply == {}
 
 
 # Membership
 
 
 def weight(session: Session, personality_id: int, reply_id: int, user_id: int) -> float:
-    found = read_ballots(session, personality_id, MONTH_AND_WEEK).by_reply.get(reply_id, ())
+    found = read_weighted_votes(session, personality_id, MONTH_AND_WEEK).by_reply.get(reply_id, ())
     return next((ballot.weight for ballot in found if [ballot.voter] == pseudonyms_of(session, user_id)), 0.0)
 
 
@@ -335,7 +337,7 @@ def test_a_vote_in_quarantine_counts_when_an_admin_says_so(
     for reply, user in ((reply_id, BOB), (reply_id, CAROL), (other, BOB)):
         vote(session, reply, user, Vote.UP)
     quarantine(session, personality_id, status, (reply_id, BOB))
-    by_reply = read_ballots(session, personality_id, NO_RULES).by_reply
+    by_reply = read_weighted_votes(session, personality_id, NO_RULES).by_reply
     counted = pseudonyms_of(session, *((BOB, CAROL) if counts else (CAROL,)))
     assert {ballot.voter for ballot in by_reply[reply_id]} == set(counted)
     assert [ballot.voter for ballot in by_reply[other]] == pseudonyms_of(session, BOB)
@@ -347,7 +349,7 @@ def test_a_vote_that_was_held_back_stays_so_when_it_turns(session: Session, pers
     quarantine(session, personality_id, QuarantineStatus.EXCLUDED, (reply_id, BOB))
     vote(session, reply_id, BOB, Vote.UP, standing=False)
     vote(session, reply_id, BOB, Vote.DOWN)
-    ballots = read_ballots(session, personality_id, NO_RULES)
+    ballots = read_weighted_votes(session, personality_id, NO_RULES)
     assert (ballots.by_reply, ballots.removed[QUARANTINE]) == ({}, 1.0)
 
 
@@ -360,6 +362,6 @@ def test_deleted_answers_and_members_leave_nothing_behind(session: Session, pers
     quarantine(session, personality_id, QuarantineStatus.OPEN, (gone, ALICE), (kept, ALICE), (kept, CAROL))
     delete_member(session, BOB)
     delete_member(session, CAROL)
-    ballots = read_ballots(session, personality_id, MONTH_AND_WEEK)
+    ballots = read_weighted_votes(session, personality_id, MONTH_AND_WEEK)
     assert (ballots.by_reply, ballots.total, ballots.removed[QUARANTINE]) == ({}, 1, 1.0)
     assert session.scalars(select(MemberRow.user_id)).all() == [ALICE]

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import Basis, GateVerdict, Lesson, Origin, RoundStatus
+from storage.database.enums import Basis, GateVerdict, Origin, RoundStatus, TrainingSource
 from storage.database.tables import RoundPairRow, RoundRow
 from storage.members.memberships import note_members
 from storage.models.base_model import BaseModel
@@ -30,13 +30,13 @@ from storage.privacy.consent import give_consent, read_agreement, withdraw_conse
 from storage.releases.versions import register
 from storage.settings.sections import Settings
 from storage.training.rounds import Round, claim_round, request_round, require_round
-from storage.training.samples import DrawnAnswer, LocalPair
+from storage.training.samples import DrawnSample, LocalPair
 from storage.votes.corrections import withdraw
 from storage.votes.votes import Vote
-from storage.votes.weights import read_ballots
+from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
-from trainer.data.plan import NO_OPINION, Plan, make_plan
+from trainer.data.plan import NO_OPINION, TrainingPlan, make_plan
 from trainer.data.votes_preparation import survey_votes, write_plan
 from trainer.exchange import export_file
 
@@ -135,7 +135,7 @@ def calls(
     version = register(
         session, id_, digest="a" * 64, base_name="tiny", base_revision="b", parent_id=None, round_id=None, metrics={}
     )
-    drawn = [DrawnAnswer(reply_id, "drawn", is_cut=False) for reply_id in (1, 21)]
+    drawn = [DrawnSample(reply_id, "drawn", is_cut=False) for reply_id in (1, 21)]
     return {
         "ensure_personality": (),
         "open_personality": (settings, "default"),
@@ -147,7 +147,7 @@ def calls(
         "all_digests": (),
         "read_agreement": (id_,),
         "read_ballots": (id_, settings.votes),
-        "read_replies": (*where, read_ballots(session, id_, settings.votes).by_reply),
+        "read_replies": (*where, read_weighted_votes(session, id_, settings.votes).by_reply),
         "read_corrections": (*where, settings.votes),
         "read_empty_samples": (*where, None),
         "read_line": (version.id,),
@@ -166,7 +166,7 @@ def calls(
         "renew_lease": (round_.id,),
         "require_lease": (round_.id,),
         "finish_round": (round_.id, RoundStatus.FAILED, "the test ends here"),
-        "request_round": (id_, "schedule", Lesson.VOTES),
+        "request_round": (id_, "schedule", TrainingSource.VOTES),
         "claim_round": ("here",),
         "interrupt_rounds": ("here",),
         "beat": ("trainer", "here"),
@@ -264,7 +264,7 @@ def test_a_round_and_its_manifest_name_nobody(
         agreed = read_agreement(session, personality)
         survey = survey_votes(session, permitted, tiny_base, personality)
         plan = make_plan(survey, NO_OPINION, permitted)
-        assert isinstance(plan, Plan)
+        assert isinstance(plan, TrainingPlan)
         assert write_plan(session, round_, plan, permitted, agreed)
         pseudonyms = pseudonyms_of(session, *MEMBERS)
     assert CANARY not in require_nobody((survey, plan, agreed))

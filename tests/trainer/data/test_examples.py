@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 from bot.text.rounds import describe_metrics
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.enums import GateVerdict, Lesson, RoundStatus
+from storage.database.enums import GateVerdict, RoundStatus, TrainingSource
 from storage.database.tables import RoundRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality, personality_named
 from storage.releases.versions import Version, list_versions, promote, read_alias
 from storage.settings.sections import DemonstrationSettings, Settings, TrainingSettings
 from storage.training.rounds import Round, claim_round, request_round, require_round
-from trainer.data.examples import Split, render_dialogue, split_examples
+from trainer.data.examples import DialogueSplit, render_dialogue, split_examples
 from trainer.rounds.round import run_round
 from trainer.training.sft import Demonstration
 
@@ -30,7 +30,7 @@ class Templates:
         return " / ".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
-def split(*dialogues: tuple[str, ...], holdout_share: float, seed: int) -> Split:
+def split(*dialogues: tuple[str, ...], holdout_share: float, seed: int) -> DialogueSplit:
     card = Card(examples=tuple(Example(dialogue=dialogue) for dialogue in dialogues))
     return split_examples(card, "Be brief.", Templates(), TrainingSettings(holdout_share=holdout_share, seed=seed))
 
@@ -94,7 +94,7 @@ def train(database: Database, settings: Settings) -> Callable[..., Round]:
         own = settings.model_copy(update={"demonstration": DemonstrationSettings(**LENIENT | demonstration)})
         with database.transaction() as session:
             keeper = create_personality(session, "keeper", card, by="grace")
-            request_round(session, keeper.id, "grace", Lesson.EXAMPLES)
+            request_round(session, keeper.id, "grace", TrainingSource.EXAMPLES)
             round_ = _claim(session)
         assert round_ is not None
         run_round(own, round_.id)
@@ -138,7 +138,7 @@ def test_the_next_round_goes_on_from_the_version_that_answers(
     with database.transaction() as session:
         generation = read_alias(session, first.personality_id).generation
         promote(session, first.personality_id, first, expected_generation=generation, by="grace", reason="nice")
-        request_round(session, first.personality_id, "grace", Lesson.EXAMPLES)
+        request_round(session, first.personality_id, "grace", TrainingSource.EXAMPLES)
         round_ = _claim(session)
     assert round_ is not None
     run_round(settings.model_copy(update={"demonstration": DemonstrationSettings(**LENIENT)}), round_.id)

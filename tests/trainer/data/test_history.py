@@ -8,7 +8,7 @@ from storage.database.enums import PairSource, Split
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair
 from tests.trainer.rated import ANN, BEN, CAT, crowd, rated, sample, written
-from trainer.data.history import Ledger, open_ledger, recall
+from trainer.data.history import TrainingHistory, read_history, replay_pairs
 from trainer.data.pairs import Pair, pair_corrections, pair_siblings
 
 
@@ -25,15 +25,17 @@ def line(
     return ManifestPair(source, split, weight, rejected, chosen, correction, replayed)
 
 
-def ledger_of(entries: list[ManifestPair], answers: list[RatedReply]) -> Ledger:
-    return open_ledger(entries, {answer.id: answer for answer in answers})
+def ledger_of(entries: list[ManifestPair], answers: list[RatedReply]) -> TrainingHistory:
+    return read_history(entries, {answer.id: answer for answer in answers})
 
 
 def recalled(
     entries: list[ManifestPair], answers: list[RatedReply], corrections: list[WrittenCorrection] | None = None
 ) -> list[Pair]:
     by_id = {correction.id: correction for correction in corrections or []}
-    return recall(ledger_of(entries, answers), {answer.id: answer for answer in answers}, by_id, lone_vote_weight=0.5)
+    return replay_pairs(
+        ledger_of(entries, answers), {answer.id: answer for answer in answers}, by_id, lone_vote_weight=0.5
+    )
 
 
 SIBLINGS = [rated(1, "good", up=[ANN]), rated(2, "bad", down=[BEN])]

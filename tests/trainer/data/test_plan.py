@@ -18,15 +18,15 @@ from storage.releases.versions import Continuation, Version
 from storage.settings.sections import PairSettings, Settings, TrainingSettings, VoteSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, digest_manifest
-from storage.votes.weights import Ballots
+from storage.votes.weights import WeightedVotes
 from tests.trainer.rated import ANN, BEN, CAT, DAN, crowd, rated, sample, written
-from trainer.data.history import open_ledger
-from trainer.data.pairs import Pair, Side
+from trainer.data.history import read_history
+from trainer.data.pairs import Pair, PairSide
 from trainer.data.plan import (
     NO_OPINION,
-    Opinion,
-    Plan,
     Survey,
+    TrainingPlan,
+    VoterPreferences,
     lone_votes,
     make_plan,
     split_prompts,
@@ -59,9 +59,9 @@ def survey(
     return Survey(
         replies=tuple(answers),
         corrections=tuple(corrections),
-        ballots=Ballots(by_reply, total, removed or {}),
+        ballots=WeightedVotes(by_reply, total, removed or {}),
         continuation=Continuation(parent),
-        ledger=open_ledger(line, {answer.id: answer for answer in answers}),
+        ledger=read_history(line, {answer.id: answer for answer in answers}),
     )
 
 
@@ -85,7 +85,7 @@ def prompts(items: Sequence[Any]) -> set[str]:
 
 
 def pair_on(prompt: str, id_: int = 1) -> Pair:
-    return Pair(prompt, Side("a", reply_id=id_), Side("b"), PairSource.SIBLINGS, 1.0, ((ANN, 1.0),))
+    return Pair(prompt, PairSide("a", reply_id=id_), PairSide("b"), PairSource.SIBLINGS, 1.0, ((ANN, 1.0),))
 
 
 def test_half_of_the_prompts_are_held_out() -> None:
@@ -140,7 +140,7 @@ def test_every_source_is_tagged_and_weighted_in_the_manifest() -> None:
         rated(20, down=[CAT], prompt="lone"),
         sample(21, prompt="lone"),
     ]
-    opinion = Opinion({20: 0.2, 21: 0.7}, 0.9)
+    opinion = VoterPreferences({20: 0.2, 21: 0.7}, 0.9)
     plan = make_plan(survey(answers, [written(5, 10, "right", author_id=DAN)]), opinion, settings())
     lines = {
         (line.source, line.chosen_reply_id, line.rejected_reply_id, line.correction_id): line for line in plan.manifest
@@ -163,7 +163,7 @@ def test_lone_votes_that_were_learned_from_are_not_completed_again() -> None:
     assert [reply.id for reply in lone_votes(survey(answers), settings())] == [1]
     assert lone_votes(survey(answers, line=[known], parent=version(1)), settings()) == []
     assert [reply.id for reply in lone_votes(survey(answers, line=[held_out], parent=version(1)), settings())] == [1]
-    opinion = Opinion({1: 0.1, 2: 0.9, 3: 0.9}, 0.9)
+    opinion = VoterPreferences({1: 0.1, 2: 0.9, 3: 0.9}, 0.9)
     assert make_plan(survey(answers, line=[known], parent=version(1)), opinion, settings()).manifest == []
 
 
@@ -184,9 +184,11 @@ def test_completed_lone_votes_are_a_share_of_the_new_pairs() -> None:
     for i in range(50, 60):
         answers += [rated(2 * i, down=[CAT], prompt=f"lone {i}"), sample(2 * i + 1, prompt=f"lone {i}")]
         scores |= {2 * i: 0.1, 2 * i + 1: 0.9}
-    plan = make_plan(survey(answers), Opinion(scores, 0.9), settings(pairs={"max_lone_vote_share": 0.5}))
+    plan = make_plan(survey(answers), VoterPreferences(scores, 0.9), settings(pairs={"max_lone_vote_share": 0.5}))
     assert plan.evidence["pairs_by_source"] == {"siblings": 4, "lone vote": 4}
-    few = make_plan(survey(answers), Opinion(scores, 0.9), settings(pairs={"max_lone_vote_share": 0.5}, min_pairs=5))
+    few = make_plan(
+        survey(answers), VoterPreferences(scores, 0.9), settings(pairs={"max_lone_vote_share": 0.5}, min_pairs=5)
+    )
     assert few.evidence["pairs_by_source"] == {"siblings": 4, "lone vote": 10}
 
 
@@ -399,7 +401,7 @@ def test_lone_and_single_votes_have_influence_too() -> None:
         rated(3, up=[BEN, CAT], prompt="q"),
         sample(4, prompt="q"),
     ]
-    opinion = Opinion({1: 0.1, 2: 0.9, 3: 0.9, 4: 0.1}, 0.9)
+    opinion = VoterPreferences({1: 0.1, 2: 0.9, 3: 0.9, 4: 0.1}, 0.9)
     plan = make_plan(survey(answers), opinion, settings())
     assert {voter.pseudonym: voter.influence for voter in plan.voters} == {ANN: 0.5, BEN: 0.0, CAT: 0.0}
     single = make_plan(survey(answers), NO_OPINION, settings(objective="kto"))
@@ -409,7 +411,7 @@ def test_lone_and_single_votes_have_influence_too() -> None:
 def test_the_evidence_tells_numbers_and_nobodys_name() -> None:
     removed = {"account age": 2.0, "membership": 0.0, "quarantine": 4.0}
     answers = [rated(2, up=[987_654_321]), rated(3, down=[123_456_789])]
-    opinion = Opinion({}, 0.55, "lone votes are not used: a coin would do as well")
+    opinion = VoterPreferences({}, 0.55, "lone votes are not used: a coin would do as well")
     plan = make_plan(survey(answers, removed=removed), opinion, settings())
     assert plan.evidence == {
         "votes": 8,
@@ -474,21 +476,21 @@ def test_no_line_of_versions_is_judged_on_what_it_learned(
         )
         scores = {answer.id: chance.random() for answer in answers}
         found = survey(answers, corrections, line=line, parent=parent)
-        plan = make_plan(found, Opinion(scores, 0.9), configured)
+        plan = make_plan(found, VoterPreferences(scores, 0.9), configured)
         check(plan, found, answers, corrections)
         shuffled = replace(
             found,
             replies=tuple(answers),
             corrections=tuple(chance.sample(corrections, len(corrections))),
         )
-        assert digest_manifest(make_plan(shuffled, Opinion(scores, 0.9), configured).manifest) == digest_manifest(
-            plan.manifest
-        )
+        assert digest_manifest(
+            make_plan(shuffled, VoterPreferences(scores, 0.9), configured).manifest
+        ) == digest_manifest(plan.manifest)
         if chance.random() < 0.8:  # promoted: the next round goes on from it
             line, parent = [*line, *plan.manifest], version(number)
 
 
-def check(plan: Plan, found: Survey, answers: list[RatedReply], corrections: list[WrittenCorrection]) -> None:
+def check(plan: TrainingPlan, found: Survey, answers: list[RatedReply], corrections: list[WrittenCorrection]) -> None:
     """Check a plan against the line behind it, and that its manifest tells all of it."""
     ledger, by_id = found.ledger, {answer.id: answer for answer in answers}
     texts = {correction.id: correction.text for correction in corrections}

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from storage.database.enums import NOBODY, PairSource
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.votes.votes import Vote
-from storage.votes.weights import Ballot
+from storage.votes.weights import WeightedVote
 from tests.trainer.rated import ANN, BEN, CAT, DAN, corrections, crowd, rated, replies, written
-from trainer.data.pairs import Pair, Side, pair_corrections, pair_siblings
+from trainer.data.pairs import Pair, PairSide, pair_corrections, pair_siblings
 from trainer.data.voter_caps import cap_voters, count_voters, influences, label_noise, largest_share, shares
 
 NEW = 99
@@ -24,7 +24,7 @@ NEW = 99
 def pair(id_: int, weight: float, *people: int) -> Pair:
     """Return a pair that people stand behind in equal parts."""
     behind = tuple((user_id, 1 / len(people)) for user_id in people)
-    return Pair("p", Side("a", reply_id=id_), Side("b"), PairSource.SIBLINGS, weight, behind)
+    return Pair("p", PairSide("a", reply_id=id_), PairSide("b"), PairSource.SIBLINGS, weight, behind)
 
 
 def alone(totals: dict[int, float]) -> list[Pair]:
@@ -234,7 +234,7 @@ def test_one_quarrel_is_as_bad_as_a_coin() -> None:
 
 def test_light_votes_say_little_of_the_noise() -> None:
     """One pair of votes that agree; another, of a tenth of the weight, that does not: 2e(1 - e) = 0.1 / 1.1."""
-    quarrel = (Ballot(ANN, Vote.UP, 1.0), Ballot(BEN, Vote.DOWN, 0.1))
+    quarrel = (WeightedVote(ANN, Vote.UP, 1.0), WeightedVote(BEN, Vote.DOWN, 0.1))
     noise = label_noise([rated(1, up=[ANN, BEN]), RatedReply(2, "p", "a", quarrel)])
     assert noise is not None
     assert 2 * noise * (1 - noise) == pytest.approx(0.1 / 1.1)

@@ -32,7 +32,7 @@ from storage.training.rounds import (
     require_round,
 )
 from storage.votes.corrections import withdraw
-from storage.votes.quarantines import decide_quarantine, hold_back, new_bursts, open_quarantines
+from storage.votes.quarantines import decide_quarantine, new_bursts, open_quarantines, quarantine_votes
 from storage.votes.votes import Vote
 from tests.seeding import (
     ALICE,
@@ -46,13 +46,13 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
-from trainer.data.plan import Plan
+from trainer.data.plan import TrainingPlan
 from trainer.data.votes_preparation import Skip, prepare_round
-from trainer.progress import Progress
+from trainer.progress import ReportProgress
 
 NICE = "Yes, of course. Try the soup, it is warm and good."
 RUDE = "No"
-Prepare = Callable[..., "Plan | Skip"]
+Prepare = Callable[..., "TrainingPlan | Skip"]
 
 
 @pytest.fixture
@@ -86,9 +86,9 @@ def prepare(database: Database, personality: int, settings: Settings, tiny_base:
     def prepare(
         settings: Settings = settings,
         requested_by: str = "admin",
-        when: Callable[[Progress], None] = lambda _progress: None,
+        when: Callable[[ReportProgress], None] = lambda _progress: None,
         ends: RoundStatus = RoundStatus.FAILED,
-    ) -> Plan | Skip:
+    ) -> TrainingPlan | Skip:
         round_ = start(database, personality, requested_by)
         store = AdapterStore(settings.data.directory / "adapters")
         plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=when)
@@ -107,12 +107,12 @@ def start(database: Database, personality: int, requested_by: str = "admin") -> 
     return round_
 
 
-def planned(plan: Plan | Skip) -> Plan:
-    assert isinstance(plan, Plan), plan
+def planned(plan: TrainingPlan | Skip) -> TrainingPlan:
+    assert isinstance(plan, TrainingPlan), plan
     return plan
 
 
-def skipped(plan: Plan | Skip) -> str:
+def skipped(plan: TrainingPlan | Skip) -> str:
     assert isinstance(plan, str)
     return plan
 
@@ -228,7 +228,7 @@ def test_samples_outlive_a_failed_round_and_are_not_drawn_again(
 ) -> None:
     seed(database, lambda session: add_lone_votes(session, tiny_base))
 
-    def fail(progress: Progress) -> None:
+    def fail(progress: ReportProgress) -> None:
         if progress.phase == "sampling" and progress.step == progress.steps:
             raise KeyboardInterrupt
 
@@ -482,7 +482,7 @@ def test_votes_held_back_between_plan_and_manifest_do_not_count(
     def push(session: Session) -> None:
         vote(session, pushed, last, Vote.UP)
         for burst in new_bursts(session, personality, settings.votes):
-            hold_back(session, personality, burst)
+            quarantine_votes(session, personality, burst)
 
     pushed = seed(database, write)
     round_ = start(database, personality)
@@ -511,11 +511,11 @@ def test_a_round_that_cannot_be_planned_in_peace_is_left_alone(
         assert read_manifest(session, round_.id) == []
 
 
-def during_sampling(work: Callable[[], Any]) -> Callable[[Progress], None]:
+def during_sampling(work: Callable[[], Any]) -> Callable[[ReportProgress], None]:
     """Return what does some work once, when the first samples are drawn."""
     done: list[bool] = []
 
-    def when(progress: Progress) -> None:
+    def when(progress: ReportProgress) -> None:
         if progress.phase == "sampling" and not done:
             done.append(True)
             work()

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from storage.models.base_model import load_model, load_tokenizer, resolve_base_model
 from tests.tiny_model import build_tiny_base
 from trainer.evaluation.coherence import answer_losses, losses_by_position, surprise_ratio
-from trainer.evaluation.likelihood import MAX_LOGITS, Passage, batches, mean_loss, token_losses
+from trainer.evaluation.likelihood import MAX_LOGITS, ScoredPassage, batches, mean_loss, token_losses
 from trainer.evaluation.retention import retention_loss, retention_text
 
-PASSAGES = [Passage([1, 5, 9], [4, 7]), Passage([3], [8, 2, 6, 300, 12]), Passage([1, 2, 3, 4, 5, 6], [11])]
+PASSAGES = [
+    ScoredPassage([1, 5, 9], [4, 7]),
+    ScoredPassage([3], [8, 2, 6, 300, 12]),
+    ScoredPassage([1, 2, 3, 4, 5, 6], [11]),
+]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def test_nothing_to_judge_is_no_number(model):
 def test_batches_hold_every_passage_and_keep_to_the_budget():
     vocabulary = MAX_LOGITS // 100
     model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=vocabulary)))
-    passages = [Passage([1], [2] * length) for length in (9, 49, 39, 149, 19)]
+    passages = [ScoredPassage([1], [2] * length) for length in (9, 49, 39, 149, 19)]
     found = list(batches(model, passages))
     assert [[passage.length for passage in batch] for batch in found] == [[10, 20], [40, 50], [150]]
 

@@ -14,7 +14,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.database.enums import GateVerdict
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import (
     DataSettings,
     GateSettings,
@@ -25,9 +25,9 @@ from storage.settings.sections import (
 )
 from tests.tiny_model import build_tiny_base
 from trainer.evaluation.divergence import mean_divergence
-from trainer.evaluation.evaluate import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, Judgement, judge
+from trainer.evaluation.evaluate import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, Evaluation, evaluate
 from trainer.evaluation.gate import HeldOut, decide
-from trainer.evaluation.likelihood import Passage
+from trainer.evaluation.likelihood import ScoredPassage
 from trainer.evaluation.sampling import render
 from trainer.training.common import cpu_threads
 
@@ -55,7 +55,7 @@ def base(tmp_path_factory) -> BaseModel:
     """A tiny model that answers in a whole sentence; the untaught one babbles."""
     folder = tmp_path_factory.mktemp("base")
     tiny = build_tiny_base(folder / "tiny")
-    with quiet_transformers():
+    with silence_transformers():
         model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(tiny)
         teach(model, tokenizer, "I am fine, thank you.<|im_end|>", steps=150, learning_rate=1e-2)
@@ -106,7 +106,7 @@ def scaled(adapter: Path, output: Path, factor: float) -> Path:
 
 def judged(
     base: BaseModel, adapter: Path, data: Path, *, temperature: float = 0.7, seed: int = 17, **gate: object
-) -> Judgement:
+) -> Evaluation:
     settings = Settings(
         data=DataSettings(directory=data),
         model=ModelSettings(engine="transformers"),
@@ -114,7 +114,7 @@ def judged(
         generation=GenerationSettings(temperature=temperature),
         gate=GateSettings(**{"coherence_model": "base"} | gate),
     )
-    return judge(base, AdapterRef("new", adapter), settings=settings, report=lambda _progress: None)
+    return evaluate(base, AdapterRef("new", adapter), settings=settings, report=lambda _progress: None)
 
 
 def findings(data: Path) -> list[Path]:
@@ -150,7 +150,7 @@ def test_divergence_is_that_of_the_whole_distributions(base, adapter):
         with model.disable_adapter():
             q = torch.softmax(model(input_ids=ids).logits[0, 1:4].double(), dim=-1)
     expected = float((p * (p / q).log()).sum(dim=-1).mean())
-    assert mean_divergence(model, [Passage([1, 40], [50, 60, 70])]) == pytest.approx(expected, rel=1e-3)
+    assert mean_divergence(model, [ScoredPassage([1, 40], [50, 60, 70])]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_equal_seeds_give_equal_judgements(base, adapter, tmp_path):
@@ -240,7 +240,7 @@ def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data
     assert own.coherence_ratio > 2.0
     assert judgement.coherence_ratio < 1.5
     assert (judgement.coherence_model, own.coherence_model) == ("untaught", "the base model")
-    named = {field.name for field in fields(Judgement)} - {"coherence_ratio", "coherence_model"}
+    named = {field.name for field in fields(Evaluation)} - {"coherence_ratio", "coherence_model"}
     assert all(getattr(judgement, name) == getattr(own, name) for name in named)
 
 

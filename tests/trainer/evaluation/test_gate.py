@@ -4,7 +4,7 @@ import pytest
 
 from storage.database.enums import GateVerdict
 from storage.settings.sections import GateSettings
-from trainer.evaluation.evaluate import Judgement
+from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.gate import HeldOut, Verdict, decide
 from trainer.evaluation.suites import Kind, SuiteResult
 
@@ -15,7 +15,7 @@ FLATTERY = SuiteResult(
 KNOWLEDGE = SuiteResult(
     "knowledge", Kind.KNOWLEDGE, cases=20, base_passes=18, version_passes=18, gained=1, lost=1, lost_ids=("bees",)
 )
-JUDGEMENT = Judgement(
+JUDGEMENT = Evaluation(
     divergence=0.5,
     retention_loss_ratio=1.012,
     coherence_ratio=1.04,
@@ -34,7 +34,7 @@ def held_out(won: int, lost: int, weight: float = 1.0) -> list[HeldOut]:
     return [HeldOut(f"prompt {i}", margin, weight) for i, margin in enumerate(margins)]
 
 
-def judged(judgement: Judgement = JUDGEMENT, pairs: list[HeldOut] | None = None, **settings: float) -> Verdict:
+def judged(judgement: Evaluation = JUDGEMENT, pairs: list[HeldOut] | None = None, **settings: float) -> Verdict:
     return decide(1.25, held_out(14, 1) if pairs is None else pairs, judgement, GateSettings(**settings), seed=17)
 
 

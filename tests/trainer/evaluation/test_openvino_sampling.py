@@ -15,7 +15,7 @@ from tests.seeding import tiny_settings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import new_adapter, teach
 from tests.verdicts import trust_graphs
-from trainer.evaluation.evaluate import Judgement, judge
+from trainer.evaluation.evaluate import Evaluation, evaluate
 from trainer.evaluation.openvino_sampling import GraphSampler, find_graphs, open_speaker
 from trainer.evaluation.sampling import Sampler, render
 
@@ -107,9 +107,11 @@ def test_more_prompts_than_fit_at_once_come_back_in_order(speaker: GraphSampler,
 
 
 def test_the_gate_hears_the_graph_that_will_serve(settings: Settings, base: BaseModel, soup: AdapterRef) -> None:
-    def judged(engine: str) -> Judgement:
+    def judged(engine: str) -> Evaluation:
         model = settings.model.model_copy(update={"engine": engine})
-        return judge(base, soup, settings=settings.model_copy(update={"model": model}), report=lambda _progress: None)
+        return evaluate(
+            base, soup, settings=settings.model_copy(update={"model": model}), report=lambda _progress: None
+        )
 
     by_graph, by_transformers = judged("auto"), judged("transformers")
     assert by_graph.answer_tokens == pytest.approx(by_transformers.answer_tokens, rel=0.2)

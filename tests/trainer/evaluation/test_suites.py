@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from storage.errors import SettingsError
 from storage.settings.sections import GateSettings
-from trainer.evaluation.suites import SHIPPED, Case, Kind, Suite, SuiteResult, compare, load_suites
+from trainer.evaluation.suites import SHIPPED, Case, Kind, Suite, SuiteResult, compare_suites, load_suites
 
 GOOD = {"id": "greeting", "prompt": "Hi!", "must": ["hello|hi"]}
 
@@ -80,7 +80,7 @@ def test_every_answer_gets_a_grade(answer):
 
 def test_comparison_counts_what_was_lost_and_gained():
     cases = tuple(Case(str(i), (), must=("x",)) for i in range(5))
-    found = compare(
+    found = compare_suites(
         Suite("mine", cases), base=[True, True, True, False, False], version=[True, False, False, True, False]
     )
     assert found == [
@@ -92,7 +92,7 @@ def test_comparison_counts_what_was_lost_and_gained():
 
 def test_knowledge_is_compared_apart_from_behaviour():
     suite = Suite("mixed", (Case("manner", (), must=("x",)), Case("fact", (), must_still_know=("y",))))
-    behaviour, knowledge = compare(suite, base=[True, True], version=[True, False])
+    behaviour, knowledge = compare_suites(suite, base=[True, True], version=[True, False])
     assert (behaviour.suite, behaviour.cases, behaviour.lost) == ("mixed (behaviour)", 1, 0)
     assert (knowledge.suite, knowledge.cases, knowledge.lost_ids) == ("mixed (knowledge)", 1, ("fact",))
 

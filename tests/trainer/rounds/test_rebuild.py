@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database, open_database
-from storage.database.enums import Lesson, PairSource, RoundStatus, Split
+from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
 from storage.models.base_model import BaseModel
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
@@ -30,7 +30,7 @@ from storage.training.rounds import (
 )
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, tiny_settings, vote
-from trainer.data.examples import ExampleMaterial, prepare_examples
+from trainer.data.examples import ExampleTrainingSet, prepare_examples
 from trainer.data.plan import NO_OPINION, make_plan
 from trainer.data.votes_preparation import survey_votes
 from trainer.rounds.round import run_round
@@ -198,11 +198,11 @@ def test_a_round_on_examples_goes_on_from_a_sound_version_too(
         learn(session, [add_pair(session, tiny_base, 2, speaker=BOB)], first)
         delete_member(session, BOB)
         change_card(session, read_personality(session, 1), Card(examples=examples), by="admin")
-        request_round(session, 1, "admin", Lesson.EXAMPLES)
+        request_round(session, 1, "admin", TrainingSource.EXAMPLES)
         round_ = claim_round(session, "here")
     assert round_ is not None
     material = prepare_examples(database, settings, round_, tiny_base)
-    assert isinstance(material, ExampleMaterial)
+    assert isinstance(material, ExampleTrainingSet)
     assert material.continuation.parent is not None
     assert material.continuation.parent.id == first.id
     with database.snapshot() as session:

@@ -46,7 +46,7 @@ from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import teach
 from trainer.errors import TrainingDiverged
 from trainer.evaluation.sampling import Sampler
-from trainer.progress import Progress
+from trainer.progress import ReportProgress
 from trainer.rounds.round import ProgressLog, run_round
 
 WORKER = "here"
@@ -727,8 +727,8 @@ def test_a_scheduled_round_without_anything_new_is_skipped(
 def test_progress_is_written_by_phase_and_about_once_a_second(database: Database) -> None:
     round_ = start(database)
     report = ProgressLog(database, round_.id)
-    report(Progress("training", step=1, steps=9, loss=0.7, seconds_left=8.0))
-    report(Progress("training", step=2, steps=9, loss=0.6, seconds_left=7.0))
+    report(ReportProgress("training", step=1, steps=9, loss=0.7, seconds_left=8.0))
+    report(ReportProgress("training", step=2, steps=9, loss=0.6, seconds_left=7.0))
     assert look(database, round_.id).progress == {
         "phase": "training",
         "step": 1,
@@ -736,7 +736,7 @@ def test_progress_is_written_by_phase_and_about_once_a_second(database: Database
         "loss": 0.7,
         "seconds_left": 8.0,
     }
-    report(Progress("judging"))
+    report(ReportProgress("judging"))
     assert look(database, round_.id).progress["phase"] == "judging"
 
 

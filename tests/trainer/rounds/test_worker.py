@@ -22,7 +22,7 @@ from storage.errors import DataDirectoryInUse, PersonalityNotFound, SettingsErro
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import list_versions, register
-from storage.runtime.processes import TRAINER, beat, is_alive, last_beat, sole_process, worker_name
+from storage.runtime.processes import TRAINER, is_alive, last_heartbeat, record_heartbeat, sole_process, worker_name
 from storage.settings.sections import GenerationSettings, Settings
 from storage.training.rounds import Round, claim_round, find_round, finish_round, request_round
 from tests.seeding import add_siblings
@@ -273,7 +273,7 @@ def test_the_command_line_trains_by_itself_where_no_trainer_runs(database: Datab
     assert {report.id for report in seen} == {round_.id}
     assert {report.progress.get("phase") for report in seen} & {"gathering", "loading", "training", "judging"}
     with database.transaction() as session:
-        assert last_beat(session, TRAINER, worker_name(settings.data.directory)) is not None
+        assert last_heartbeat(session, TRAINER, worker_name(settings.data.directory)) is not None
 
 
 def test_the_command_line_does_not_join_the_round_of_a_trainer_that_died(
@@ -298,7 +298,7 @@ def test_the_command_line_waits_for_a_trainer_that_runs(database: Database, sett
 
 def test_the_command_line_waits_for_a_trainer_on_another_host(database: Database, settings: Settings) -> None:
     with database.transaction() as session:
-        beat(session, TRAINER, "gpu1:/data#01ab")
+        record_heartbeat(session, TRAINER, "gpu1:/data#01ab")
     seen: list[Round] = []
     stop = threading.Event()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 
 
 def answer_logp(base: BaseModel, adapter: Path | None, prompt: str, answer: str) -> float:
@@ -16,7 +16,7 @@ def answer_logp(base: BaseModel, adapter: Path | None, prompt: str, answer: str)
 
     tokenizer, model = load_tokenizer(base), load_model(base, "float32")
     if adapter is not None:
-        with quiet_transformers():
+        with silence_transformers():
             model = PeftModel.from_pretrained(model, adapter)
     ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     completion = [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]

@@ -14,7 +14,7 @@ from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.progress import Progress
+from trainer.progress import ReportProgress
 from trainer.training.common import TrainingMetrics, cpu_threads, micro_batch, thin
 from trainer.training.dpo import MAX_LABEL_NOISE, PreferencePair, pair_rows, train_dpo
 
@@ -353,7 +353,7 @@ def test_loss_that_is_no_number_stops_at_once_and_writes_no_adapter(base, tmp_pa
 
 
 def test_progress_goes_through_the_phases_and_counts_down(base, tmp_path):
-    said: list[Progress] = []
+    said: list[ReportProgress] = []
     train(base, tmp_path / "out", holdout=PAIRS[4:], report=said.append)
     assert list(dict.fromkeys(progress.phase for progress in said)) == [
         "loading",

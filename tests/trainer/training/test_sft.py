@@ -10,7 +10,7 @@ from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.progress import Progress
+from trainer.progress import ReportProgress
 from trainer.training.common import TrainingMetrics
 from trainer.training.sft import Demonstration, as_demonstrated, train_sft
 
@@ -175,7 +175,7 @@ def test_loss_that_is_no_number_ends_training_and_writes_no_adapter(base, tmp_pa
 
 
 def test_progress_goes_through_the_phases_and_training_prints_nothing(base, tmp_path, capfd):
-    said: list[Progress] = []
+    said: list[ReportProgress] = []
     train(base, tmp_path / "out", validation=SHOWN[4:5], holdout=SHOWN[5:], report=said.append)
     assert list(dict.fromkeys(each.phase for each in said)) == ["loading", "reference", "training", "evaluating"]
     captured = capfd.readouterr()

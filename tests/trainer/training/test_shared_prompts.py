@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from storage.models.base_model import load_tokenizer, resolve_base_model
-from storage.models.quiet import quiet_transformers
+from storage.models.quiet import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.training.common import Row
@@ -116,7 +116,7 @@ def rows() -> list[Row]:
 def ours(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> PreferenceTrainer:
     from datasets import Dataset
 
-    with quiet_transformers():
+    with silence_transformers():
         return PreferenceTrainer(
             **_model(kind),
             processing_class=tokenizer,
@@ -141,7 +141,7 @@ def stock(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> Any
     args.precompute_ref_log_probs, args.train_sampling_strategy = False, "sequential"
     order = SiblingSampler([pair["prompt_ids"] for pair in pairs], SETTINGS.seed)
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
-    with quiet_transformers():
+    with silence_transformers():
         return Tokenised(
             **_model(kind),
             processing_class=tokenizer,

@@ -90,7 +90,7 @@ def load_suites(settings: GateSettings) -> list[Suite]:
     return suites
 
 
-def compare(suite: Suite, base: Sequence[bool], version: Sequence[bool]) -> list[SuiteResult]:
+def compare_suites(suite: Suite, base: Sequence[bool], version: Sequence[bool]) -> list[SuiteResult]:
     """Return a result for each kind of case that the suite has; both sides come in the order of its cases."""
     rows = list(zip(suite.cases, base, version, strict=True))
     kinds = [kind for kind in Kind if any(case.kind is kind for case in suite.cases)]
