@@ -37,7 +37,7 @@ def give_back(session: Session, entry: Entry[T]) -> None:
 async def tell_waiting(
     database: Database, find: Callable[[Session], Sequence[Entry[T]]], tell: Callable[[T], Awaitable[bool]]
 ) -> None:
-    """Tell what `find` returns, one after another, until `member_message` returns that it could not."""
+    """Tell what `find` returns, one after another, until `tell` returns that it could not."""
     while (entry := await database.run(lambda session: take(session, find(session)))) is not None:
         is_told = False
         try:

@@ -245,7 +245,7 @@ async def test_a_document_removed_while_it_is_used_is_still_named(place, env, en
 
     async def remove():
         engine.interlude = None
-        await env.bot.database.run(remove_document, place.ada.guild.id, 1)
+        await env.bot.services.database.run(remove_document, place.ada.guild.id, 1)
 
     engine.interlude = remove
     await place.ask(QUESTION)

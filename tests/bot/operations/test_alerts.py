@@ -27,7 +27,7 @@ def channel(place, env, settings):
     """The admins' channel."""
     made = env.guild.create_text_channel("admins")
     alerts = settings.alerts.model_copy(update={"channel": made.id, "min_free_gb": 0.0})
-    env.bot.settings = settings.model_copy(update={"alerts": alerts})
+    env.change_settings(settings.model_copy(update={"alerts": alerts}))
     return made
 
 
@@ -62,9 +62,9 @@ async def test_a_failed_round_is_told_once_with_its_remedy_and_its_end(told, fai
 async def test_a_restart_tells_nothing_again(told, fail_a_round, env, channel, new_bot):
     fail_a_round()
     await told()
-    channel_settings = env.bot.settings
+    channel_settings = env.bot.services.settings
     await env.restart_bot(new_bot())
-    env.bot.settings = channel_settings
+    env.change_settings(channel_settings)
     assert await told() == [FAILED]
 
 
@@ -113,8 +113,8 @@ async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, 
 
 
 async def test_a_full_disk_is_told(told, env, channel):
-    alerts = env.bot.settings.alerts.model_copy(update={"min_free_gb": 1e9})
-    env.bot.settings = env.bot.settings.model_copy(update={"alerts": alerts})
+    alerts = env.bot.services.settings.alerts.model_copy(update={"min_free_gb": 1e9})
+    env.change_settings(env.bot.services.settings.model_copy(update={"alerts": alerts}))
     (disk,) = await told()
     assert disk.startswith("⚠️ The disk of the data folder is almost full:")
 
