@@ -19,7 +19,7 @@ from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, sole_process
 
-db = typer.Typer(no_args_is_help=True, help="The database: migrate, copy, partition.")
+db = typer.Typer(no_args_is_help=True, help="The database: migrate, copy.")
 
 
 def show_audit(
@@ -91,20 +91,6 @@ def copy_database(
         copied = copy_rows(source, target, say)
     text = f"{describe_copy(copied)}\n\nEvery row was read back. Set database.url to the new address, then start again."
     show_plain({"tables": [asdict(table) for table in copied]}, text, as_json)
-
-
-@db.command("partition")
-def partition_database(config: Config = None, as_json: AsJson = False) -> None:
-    """Split the vote events of a large PostgreSQL database into partitions; votes wait meanwhile, none is lost."""
-    from storage.partitions import partition_votes
-
-    with contextlib.closing(open_database(read_settings(config))) as database, progress() as say:
-        say("Rebuilding the table of vote events …")
-        done = partition_votes(database)
-    if done.is_new:
-        record_command(config, DEFAULT_PERSONALITY, operator_action("db partition"))
-    what = "are in partitions now" if done.is_new else "were in partitions already"
-    show(asdict(done), f"{done.events} vote events {what}, {done.partitions} of them.", as_json)
 
 
 def backup(
