@@ -293,7 +293,7 @@ def _trainer(settings: Settings) -> str:
 def _training(settings: Settings) -> str:
     training = settings.training
     require_quantization(training.quantization)
-    together = f", {training.processes} processes ({training.parallelism})" if training.processes > 1 else ""
+    together = f", {training.processes} processes" if training.processes > 1 else ""
     return f"in {training.quantization or training.number_format}, on the {'GPU' if has_gpu() else 'CPU'}{together}"
 
 

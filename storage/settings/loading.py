@@ -188,5 +188,3 @@ def _training_conflicts(training: TrainingSettings) -> Iterator[str]:
             f"training.batch_size = {training.batch_size} cannot be shared by training.processes = "
             f"{training.processes}: it must be a multiple of it"
         )
-    if training.quantization and training.parallelism == "fsdp" and training.processes > 1:
-        yield 'training.quantization = "4bit" does not go together with training.parallelism = "fsdp": set "ddp"'

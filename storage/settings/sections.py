@@ -371,8 +371,6 @@ class TrainingSettings(Section):
     """"4bit": frozen weights in four bits (QLoRA), for large models on an NVIDIA GPU with the extra `qlora`."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that train together, one for each GPU of the machine; they share `batch_size`."""
-    parallelism: Literal["ddp", "fsdp"] = "ddp"
-    """What the processes share: "ddp" the pairs of a step, "fsdp" also the frozen weights (on GPUs, never run)."""
     seed: Annotated[int, Field(ge=0)] = 17
     """Seed of the split, the new adapter and the order of pairs."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 1

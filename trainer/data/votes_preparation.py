@@ -56,7 +56,7 @@ LIVE_CHAT_COUNTS = "live chat counts where everybody quoted has opted in"
 LIVE_CHAT_DOES_NOT_COUNT = "live chat does not count (privacy.discord_training_permission = false)"
 WRITE_OR_COMPARE = "suggest better answers, or ask for another answer and vote, so that one is preferred to the other"
 REMEDIES = {"dpo": WRITE_OR_COMPARE, "robust": WRITE_OR_COMPARE, KTO: "vote on more answers"}
-UNSCHEDULED = {"schedule", "min_pairs", "niceness", "threads", "processes", "parallelism", "keep_versions"}
+UNSCHEDULED = {"schedule", "min_pairs", "niceness", "threads", "processes", "keep_versions"}
 """Settings of training that do not change what a round gives."""
 
 Skip = str

@@ -144,11 +144,6 @@ def _unheard(_progress: ReportProgress) -> None:
 
 def _require_devices(settings: TrainingSettings) -> None:
     gpus = gpu_count()
-    if not gpus and settings.parallelism == "fsdp":
-        raise TrainerError(
-            'training.parallelism = "fsdp" needs GPUs, and this machine has none: set it to "ddp", or '
-            "training.processes = 1"
-        )
     if 0 < gpus < settings.processes:
         raise TrainerError(
             f"training.processes = {settings.processes} needs as many GPUs, and this machine has {gpus}: lower it"

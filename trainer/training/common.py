@@ -195,7 +195,7 @@ def preference_options(output: Path, settings: TrainingSettings, *, validates: b
 def training_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
     """Return the settings that all of TRL's trainers have in common."""
     return {
-        **(parallel_options(settings) if settings.processes > 1 else {}),
+        **(parallel_options() if settings.processes > 1 else {}),
         "output_dir": str(output),
         "learning_rate": settings.learning_rate,
         "num_train_epochs": settings.epochs,
@@ -216,13 +216,13 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
     }
 
 
-def parallel_options(settings: TrainingSettings) -> dict[str, Any]:
+def parallel_options() -> dict[str, Any]:
     """Return what tells accelerate how the ranks share a training."""
-    options: dict[str, Any] = {"ddp_backend": "nccl" if has_gpu() else "gloo"}
-    if settings.parallelism == "fsdp":
-        # Version 2 shards each parameter by itself, so that frozen and trained ones may stand side by side.
-        return {**options, "fsdp": True, "fsdp_config": {"version": 2, "reshard_after_forward": True}}
-    return {**options, "ddp_find_unused_parameters": False, "ddp_broadcast_buffers": False}
+    return {
+        "ddp_backend": "nccl" if has_gpu() else "gloo",
+        "ddp_find_unused_parameters": False,
+        "ddp_broadcast_buffers": False,
+    }
 
 
 def own_share(step: int, settings: TrainingSettings) -> int:
@@ -231,16 +231,14 @@ def own_share(step: int, settings: TrainingSettings) -> int:
 
 
 def save_adapter(trainer: Any, base: BaseModel, output: Path) -> None:
-    """Write the adapter in training; of several ranks all have to call it, and the first one writes."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    # Where the weights lie in shards, the ranks put them together first.
-    weights = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    """Write the adapter in training; of several ranks the first one writes."""
     if not trainer.is_world_process_zero():
         return
+    model = trainer.accelerator.unwrap_model(trainer.model)
     config = model.peft_config[ADAPTER]
     config.base_model_name_or_path, config.revision = base.name, base.revision
     # Without save_embedding_layers=False PEFT may ask the hub about the base.
-    model.save_pretrained(output, state_dict=weights, selected_adapters=[ADAPTER], save_embedding_layers=False)
+    model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
 
 
 class LossHistory(TrainerCallback):  # type: ignore[misc]

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file
-from trl import DPOConfig
 
 from storage.adapters.files import WEIGHTS_FILE
 from storage.models.base_model import BaseModel
@@ -19,7 +17,7 @@ from storage.settings.sections import Settings, TrainingSettings
 from tests.trainer.training.test_dpo import PROMPT
 from trainer.errors import TrainerError
 from trainer.rounds.distributed import train_on_all
-from trainer.training.common import TrainingMetrics, training_options
+from trainer.training.common import TrainingMetrics
 from trainer.training.dpo import PreferencePair, train_dpo
 
 pytestmark = pytest.mark.ranks
@@ -106,18 +104,3 @@ def test_one_that_fails_ends_the_others(tiny_base: BaseModel, tmp_path: Path, ki
             output=tmp_path,
             report=lambda _progress: None,
         )
-
-
-def test_shards_are_refused_without_gpus(tiny_base: BaseModel, tmp_path: Path) -> None:
-    with pytest.raises(TrainerError, match=r'"fsdp" needs GPUs, and this machine has none: set it to "ddp"'):
-        train(tiny_base, tmp_path, processes=2, parallelism="fsdp")
-
-
-def test_accelerate_understands_the_settings_of_shards(tmp_path: Path) -> None:
-    """Without a GPU accelerate does not shard, so this is all that can be seen of it here."""
-    settings = SETTINGS.model_copy(update={"processes": 2, "parallelism": "fsdp"})
-    options = training_options(tmp_path, settings, validates=True)
-    arguments = DPOConfig(**options | {"ddp_backend": None})  # there is nobody to talk to
-    plugin = FullyShardedDataParallelPlugin(**arguments.fsdp_plugin_args)
-    assert (plugin.fsdp_version, plugin.reshard_after_forward) == (2, True)
-    assert arguments.fsdp
