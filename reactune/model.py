@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from reactune.canary import canary
 from reactune.console import AsJson, Config, Personality, show, show_plain
-from reactune.model_files import prune_models, write_model_gguf, write_slim_base
+from reactune.model_files import prune_models, write_model_gguf
 from reactune.operator import look_up
 from reactune.releases import promote_model, roll_back_model
 from storage.errors import SettingsError
@@ -110,7 +110,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "lineage": show_lineage,
     "report": draw_model_report,
     "gguf": write_model_gguf,
-    "slim": write_slim_base,
 }
 
 model = typer.Typer(no_args_is_help=True, help="Versions: list, show, promote, roll back.")

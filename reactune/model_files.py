@@ -1,4 +1,4 @@
-"""`reactune model prune`, `gguf` and `slim`: files of versions and of the base model."""
+"""`reactune model prune` and `gguf`: files of versions."""
 
 from __future__ import annotations
 
@@ -80,22 +80,3 @@ def write_model_gguf(
         f"**{found.name}** is in {file}: start llama-server with `--lora {file} --lora-init-without-apply`.",
         as_json,
     )
-
-
-def write_slim_base(
-    folder: Annotated[Path, typer.Argument(help="A new folder, to be copied to the bot's host as its model.base.")],
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the base model without its weights, for a bot whose servers are elsewhere."""
-    from storage.models.base_model import resolve_base_model, without_weights
-
-    settings = read_settings(config)
-    with progress() as say:
-        base = resolve_base_model(settings.model.base, settings.data.directory, say)
-    try:
-        without_weights(base, folder)
-    except OSError as error:
-        raise SettingsError(f"{folder} cannot be written ({error.strerror}): choose another place") from error
-    data = {"base": base.name, "revision": base.revision, "folder": str(folder)}
-    show(data, f"**{base.name}** ({base.revision}) is in {folder}, without its weights.", as_json)

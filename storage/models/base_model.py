@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -33,21 +32,9 @@ CONFIG_FILE = "config.json"
 GENERATION_CONFIG_FILE = "generation_config.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
-SLIM_FILES = (
-    CONFIG_FILE,
-    GENERATION_CONFIG_FILE,
-    "README.md",
-    *TOKENIZER_FILES,
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-)
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REVISION_DIGITS = 16
-REVISION_FILE = "reactune_revision.txt"
-"""Stands in a folder without weights in their place: the revision of the base that remote servers hold."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +95,6 @@ def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
 
     With a `quantization` ("4bit") it is on this process's GPU, and SettingsError is raised where that cannot be.
     """
-    if not _weights(base.path):
-        raise BaseModelError(
-            f"{base.path} holds no weights, as for a bot whose engine is remote: set model.base to the whole model"
-        )
     with silence_transformers():
         return load_whole(base.path, dtype, **loading_options(quantization, dtype, own_gpu()))
 
@@ -221,41 +204,20 @@ def describe_model(name: str, folder: Path, cache: Path, *, setting: str = "mode
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
 
 
-def without_weights(base: BaseModel, folder: Path) -> None:
-    """Write all of the base but its weights into a new folder, and its revision: enough for a remote engine."""
-    parts = [path for path in (base.path / name for name in SLIM_FILES) if path.is_file()]
-    try:
-        folder.mkdir(parents=True)
-        for part in parts:
-            shutil.copyfile(part, folder / part.name)
-        (folder / REVISION_FILE).write_text(f"{base.revision}\n", encoding="ascii")
-    except FileExistsError as error:
-        raise BaseModelError(f"{folder} is there already: name a new folder") from error
-
-
 def _describe_chat_model(name: str, folder: Path, cache: Path) -> BaseModel:
-    architecture = _validate_chat_model(folder, may_lack_weights=True)
-    if not _weights(folder):
-        return BaseModel(name, folder, _read_revision(folder / REVISION_FILE), architecture)
+    _validate_chat_model(folder)
     return describe_model(name, folder, cache)
 
 
-def _read_revision(path: Path) -> str:
-    revision = path.read_text(encoding="utf-8", errors="replace").strip()
-    if re.fullmatch(rf"[0-9a-f]{{{REVISION_DIGITS}}}", revision) is None:
-        raise BaseModelError(f"{path} holds no revision: write the folder again with `reactune model slim`")
-    return revision
-
-
-def _validate_chat_model(folder: Path, *, may_lack_weights: bool = False) -> str:
+def _validate_chat_model(folder: Path) -> str:
     """Return the architecture of a folder that holds everything needed; raises BaseModelError on what is missing."""
-    architecture = _validate(folder, "model.base", may_lack_weights=may_lack_weights)
+    architecture = _validate(folder, "model.base")
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
         raise BaseModelError(f"{folder} has no chat template: set model.base to a model tuned for chat")
     return architecture
 
 
-def _validate(folder: Path, setting: str, *, may_lack_weights: bool = False) -> str:
+def _validate(folder: Path, setting: str) -> str:
     config = _read_json(folder / CONFIG_FILE)
     architectures = config.get("architectures")
     if not architectures:
@@ -265,7 +227,7 @@ def _validate(folder: Path, setting: str, *, may_lack_weights: bool = False) -> 
             f"{folder} needs Python code of its own (auto_map in {CONFIG_FILE}), which is never run: set "
             f"{setting} to a model whose architecture transformers knows by itself"
         )
-    if not _weights(folder) and not (may_lack_weights and (folder / REVISION_FILE).exists()):
+    if not _weights(folder):
         raise BaseModelError(f"{folder} holds no safetensors weights: convert the model to safetensors first")
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
         raise BaseModelError(f"{folder} holds no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
