@@ -24,7 +24,7 @@ MOST_TICKS = 14
 
 # Okabe and Ito's palette on a dark card, which suits Discord's dark theme and stands out in its light one.
 CARD, INK, MUTED, GRID = "#1f2228", "#f2f3f5", "#a9b0ba", "#3a3f48"
-BLUE, ORANGE, GREEN, YELLOW, PURPLE, GREY = "#56b4e9", "#e69f00", "#2fbf94", "#f0e442", "#d68fb8", "#a9b0ba"
+BLUE, ORANGE, GREEN, YELLOW, GREY = "#56b4e9", "#e69f00", "#2fbf94", "#f0e442", "#a9b0ba"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from bot.charts.frame import (
     GREEN,
     MUTED,
     ORANGE,
-    PURPLE,
     TEXT_PT,
     YELLOW,
     Words,
@@ -33,7 +32,6 @@ SOURCES = {
     PairSource.CORRECTED_SAMPLE: YELLOW,
     PairSource.SIBLINGS: BLUE,
     PairSource.LONE_VOTE: ORANGE,
-    PairSource.SINGLE: PURPLE,
 }
 
 

@@ -79,8 +79,6 @@ class PairSource(StrEnum):
     SIBLINGS = "siblings"
     LONE_VOTE = "lone vote"
     """One side was voted on, the other was sampled and picked by the preference model."""
-    SINGLE = "single"
-    """One voted answer, the other side is empty (KTO)."""
 
 
 REPLAY = "replay"
@@ -176,7 +174,6 @@ SOURCE_WORDS = {
     PairSource.CORRECTED_SAMPLE: "suggestions against other answers",
     PairSource.SIBLINGS: "siblings",
     PairSource.LONE_VOTE: "lone votes",
-    PairSource.SINGLE: "single votes",
     REPLAY: "earlier rounds",
 }
 """What members read: "3 from suggestions"."""

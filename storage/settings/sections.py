@@ -345,8 +345,8 @@ class TrainingSettings(Section):
     """Most pairs in a round; the newest are kept."""
     holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
     """Share of prompts held out of training to judge the result."""
-    objective: Literal["dpo", "robust", "kto"] = "dpo"
-    """DPO; robust DPO with the voters' measured disagreement as label noise; or KTO on single votes, for few pairs."""
+    objective: Literal["dpo", "robust"] = "dpo"
+    """DPO, or robust DPO with the voters' measured disagreement as label noise."""
     beta: Positive = 0.3
     """Strength of the pull towards the parent version (DPO, Rafailov et al. 2023, eq. 7)."""
     sft_weight: Annotated[float, Field(ge=0.0)] = 1.0

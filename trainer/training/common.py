@@ -40,12 +40,12 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class TrainingMetrics:
     objective: str
-    """dpo, robust, kto or sft."""
+    """dpo, robust or sft."""
     train_loss: float
     """Mean over the steps."""
     steps: int
     pairs: int
-    """Pairs trained on; single answers with KTO, demonstrations with SFT."""
+    """Pairs trained on; demonstrations with SFT."""
     holdout_pairs: int
     """How many of `holdout_margins` are known."""
     holdout_accuracy: float | None
@@ -60,8 +60,7 @@ class TrainingMetrics:
     holdout_margins: tuple[float | None, ...]
     """beta * (log-ratio of chosen - log-ratio of rejected) to the parent (Rafailov et al. 2023), in the order given.
 
-    In nats; above 0 where the version prefers what members preferred more than its parent does. Of a single answer: its
-    beta * log-ratio above the mean of all held-out singles if it was liked, below it if not. Of a demonstration: the
+    In nats; above 0 where the version prefers what members preferred more than its parent does. Of a demonstration: the
     mean log-probability of its answer's tokens less that under the parent, in nats per token. None: it was too long.
     """
     epochs_trained: float
@@ -152,13 +151,13 @@ def longest_row(rows: Iterable[Row | None]) -> int:
     )
 
 
-def micro_batch(step: int, tokens: int, least: int = 1) -> int:
+def micro_batch(step: int, tokens: int) -> int:
     """Return how many of a step's items are computed at once: the most that divides the step and fits into memory.
 
-    `tokens` are those of one item; fewer than `least` (or the step) it never is.
+    `tokens` are those of one item.
     """
-    sizes = [size for size in range(min(least, step), step + 1) if step % size == 0]
-    return max((size for size in sizes if size * tokens <= MAX_BATCH_TOKENS), default=sizes[0])
+    sizes = (size for size in range(1, step + 1) if step % size == 0)
+    return max((size for size in sizes if size * tokens <= MAX_BATCH_TOKENS), default=1)
 
 
 def load_policy(base: BaseModel, parent: Path | None, settings: TrainingSettings, longest: int) -> Any:
@@ -184,12 +183,6 @@ def new_adapter(settings: TrainingSettings) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-
-
-def preference_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
-    """Return the settings that TRL's DPO and KTO have in common."""
-    options = training_options(output, settings, validates=validates)
-    return {**options, "beta": settings.beta, "precompute_ref_log_probs": True}
 
 
 def training_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:

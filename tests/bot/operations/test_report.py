@@ -90,7 +90,7 @@ class TestTitles:
 
     def test_days_pairs_curve_and_gate_say_what_was_found(self):
         assert days_words(A_FEW).title == "120 votes in 30 days, 75% of them up"
-        assert sources_words(A_FEW.rounds).title == "Round 1: 35 pairs"
+        assert sources_words(A_FEW.rounds).title == "Round 1: 28 pairs"
         assert curve_words(A_FEW.curve).title == "Round 1: the loss fell"
         assert curve_words(Curve(4, (1.0, 2.0), 2)).title == "Round 4: the loss rose"
         assert curve_words(Curve(4, (1.0,), 2)).title == "Round 4: the loss stayed"
