@@ -221,7 +221,7 @@ def _create_replies() -> None:
     reply_ids = op.create_table(
         "reply_ids",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("highest", sa.Integer, nullable=False),
+        sa.Column("highest", LargeId, nullable=False),
     )
     op.bulk_insert(reply_ids, [{"id": 1, "highest": 0}])
     op.create_table(
