@@ -24,10 +24,6 @@ log = logging.getLogger(__name__)
 
 RESIDENT_SERVERS = 8
 """Matrices kept in memory; 10,000 chunks take 15 MB."""
-CHOSEN = 4_000
-"""Chunks that a first look at their main axes chooses for an exact one."""
-AXES = 64
-AXES_SAMPLE = 10_000
 EF_SEARCH = 200
 """Candidates that the HNSW graph keeps while it is walked (Malkov and Yashunin 2018)."""
 BUILD_MEMORY = "512MB"
@@ -52,21 +48,6 @@ class Matrix:
     document_ids: NDArray[Any]
     vectors: NDArray[Any]
     """(N, D), rows of length 1."""
-    axes: NDArray[Any]
-    """(D, A): the directions in which the vectors differ most."""
-    coarse: NDArray[Any]
-    """(N, A): where the vectors stand on these axes, for a first choice; reading a large matrix takes longest."""
-
-    def similarities(self, query: NDArray[Any], allowed: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return (rows, cosines) of the chunks that may be nearest to the query, (D,), among those allowed."""
-        import numpy as np
-
-        rough = self.coarse @ (query @ self.axes)
-        if allowed is not None:
-            rough[~allowed] = -np.inf
-        rows = np.argpartition(-rough, CHOSEN)[:CHOSEN] if len(rough) > CHOSEN else np.arange(len(rough))
-        rows = rows[np.isfinite(rough[rows])]
-        return rows, self.vectors[rows] @ query
 
 
 class VectorIndex:
@@ -132,28 +113,12 @@ def _load(session: Session, guild_id: int, stamp: Stamp) -> Matrix:
         .order_by(ChunkRow.id)
     ).all()
     joined = b"".join(row.embedding for row in rows)
-    vectors = np.frombuffer(joined, dtype="<f4").reshape(len(rows), -1) if rows else np.zeros((0, 0), dtype="<f4")
-    axes = _main_axes(vectors)
     return Matrix(
         stamp,
         np.array([row.id for row in rows], dtype=np.int64),
         np.array([row.document_id for row in rows], dtype=np.int64),
-        vectors,
-        axes,
-        vectors @ axes,
+        np.frombuffer(joined, dtype="<f4").reshape(len(rows), -1) if rows else np.zeros((0, 0), dtype="<f4"),
     )
-
-
-def _main_axes(vectors: NDArray[Any]) -> NDArray[Any]:
-    """Return the principal axes of a sample of the vectors, (D, A); all of them where there is little to save."""
-    import numpy as np
-
-    count, dimensions = vectors.shape
-    if count <= CHOSEN:
-        return np.eye(dimensions, dtype="<f4")
-    sample = vectors[:: max(1, count // AXES_SAMPLE)]
-    _, axes = np.linalg.eigh(sample.T @ sample)  # in ascending order of what they explain
-    return np.ascontiguousarray(axes[:, -AXES:], dtype="<f4")
 
 
 def _nearest_in(matrix: Matrix, document_ids: Collection[int], query: NDArray[Any], limit: int) -> list[Near]:
@@ -161,11 +126,12 @@ def _nearest_in(matrix: Matrix, document_ids: Collection[int], query: NDArray[An
 
     if not len(matrix.chunk_ids):
         return []
-    everything = len(document_ids) == len(matrix.stamp[1])
-    allowed = None if everything else np.isin(matrix.document_ids, list(document_ids))
-    rows, similarities = matrix.similarities(query.astype("<f4"), allowed)
-    best = np.argsort(-similarities, kind="stable")[:limit]
-    return [Near(int(matrix.chunk_ids[rows[i]]), float(similarities[i])) for i in best]
+    similarities = matrix.vectors @ query.astype("<f4")
+    if len(document_ids) < len(matrix.stamp[1]):
+        similarities[~np.isin(matrix.document_ids, list(document_ids))] = -np.inf
+    best = np.argpartition(-similarities, limit)[:limit] if len(similarities) > limit else np.arange(len(similarities))
+    best = best[np.argsort(-similarities[best], kind="stable")]
+    return [Near(int(matrix.chunk_ids[i]), float(similarities[i])) for i in best if np.isfinite(similarities[i])]
 
 
 # PostgreSQL
