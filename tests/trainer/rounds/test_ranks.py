@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,31 @@ class Doomed:
         raise AssertionError("the second process never gets here")
 
 
+@dataclass(frozen=True)
+class Endless:
+    """What goes on until it is ended; each process holds a lock while it lives."""
+
+    folder: Path
+
+    def train(self, **_arguments: Any) -> TrainingMetrics:
+        lock = FileLock(self.folder / f"{os.environ['RANK']}.lock")
+        lock.acquire()
+        (self.folder / f"{os.environ['RANK']}.runs").touch()
+        while True:
+            time.sleep(60.0)
+
+
+def train_endlessly(base: BaseModel, folder: Path) -> None:
+    train_on_all(
+        Endless(folder),  # type: ignore[arg-type]
+        Settings(training=SETTINGS.model_copy(update={"processes": 2})),
+        base=base,
+        parent=None,
+        output=folder,
+        report=lambda _progress: None,
+    )
+
+
 def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetrics, dict[str, Any], list[str]]:
     settings = SETTINGS.model_copy(update=changes)
     phases: list[str] = []
@@ -104,3 +131,15 @@ def test_one_that_fails_ends_the_others(tiny_base: BaseModel, tmp_path: Path, ki
             output=tmp_path,
             report=lambda _progress: None,
         )
+
+
+def test_they_end_with_the_process_that_started_them(tiny_base: BaseModel, tmp_path: Path) -> None:
+    process = get_context("spawn").Process(target=train_endlessly, args=(tiny_base, tmp_path))
+    process.start()
+    while not all((tmp_path / f"{rank}.runs").exists() for rank in range(2)):
+        assert process.is_alive()
+        time.sleep(0.1)
+    process.kill()
+    process.join()
+    for rank in range(2):
+        FileLock(tmp_path / f"{rank}.lock").acquire(timeout=60.0)
