@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.redaction import redact_secrets
-from storage.settings import Settings
+from storage.settings.sections import Settings
 
 
 def set_up_child(settings: Settings, name: str, log_level: int) -> None:

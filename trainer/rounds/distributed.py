@@ -19,6 +19,7 @@ from storage.errors import StorageError
 from storage.models.base_model import BaseModel
 from storage.models.hardware import gpu_count
 from storage.settings.sections import Settings
+from trainer.child_process import set_up_child
 from trainer.data.dataset import TrainingSet
 from trainer.errors import TrainerError
 from trainer.progress import Report, ReportProgress

@@ -9,6 +9,7 @@ import signal
 from multiprocessing.context import SpawnProcess
 
 from storage.settings.sections import Settings
+from trainer.child_process import set_up_child
 
 ENDING_S = 10.0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from storage.adapters.files import WEIGHTS_FILE
