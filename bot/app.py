@@ -128,7 +128,6 @@ class ReactuneBot(ServicesBot):
             await importlib.import_module(cog).setup(self, self.services)
         if self.settings.discord.sync_commands:
             await self._sync_commands()
-        self.tasks.spawn(self.services.library.prepare(), "waiting documents")
         self.tasks.spawn(self._remove_withdrawn(), "files of withdrawn versions")
         await self._watch_releases()
         self.loading = self.tasks.spawn(self._load_model(), "load the model")
@@ -246,6 +245,8 @@ class ReactuneBot(ServicesBot):
                 "Answering with %s on %s. %s", release.name, services.base.name, describe_bases(self.settings.privacy)
             )
             self.status, self.activity = discord.Status.online, None
+            # Not earlier: one thread at a time loads the model or the encoder, and members wait for the model.
+            self.tasks.spawn(services.library.prepare(), "waiting documents")
             await self._show_status()
 
     def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:

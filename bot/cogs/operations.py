@@ -13,7 +13,7 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.engine import EngineState, engine_state
+from bot.engine import engine_state
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
 from bot.operations.health import Gateway, Health, disk_check, examine_health, measure
 from bot.operations.http_pages import open_pages
@@ -107,6 +107,8 @@ class AlertWatch(commands.Cog):
 
     async def _watch(self) -> None:
         await self.bot.wait_until_ready()
+        # Which engine answers is known by then; until then, an alert of the previous run would end and begin again.
+        await self.services.model_loaded.wait()
         try:
             await self.look()
             await self._note_back()
@@ -129,8 +131,7 @@ class AlertWatch(commands.Cog):
     async def _local(self) -> list[AlertKind]:
         settings = self.services.settings
         disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
-        engine = engine_state(self.services.engine) if self.services.model_loaded.is_set() else EngineState()
-        return local_alerts(disk, engine, await self._unusable_champions())
+        return local_alerts(disk, engine_state(self.services.engine), await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:
         """Return why champions cannot answer; asking for each notices it before a member does."""

@@ -60,18 +60,25 @@ class Health:
 
 
 async def examine_health(services: Services, gateway: Gateway) -> Health:
-    trouble, settings = engine_trouble(services), services.settings
+    settings = services.settings
     disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
     return Health(
         (
             HealthCheck(
                 "gateway", gateway.is_connected, "connected" if gateway.is_connected else "not connected to Discord"
             ),
-            HealthCheck("engine", not trouble, trouble or "ready"),
+            _engine(services),
             *await _database(services),
             disk,
         )
     )
+
+
+def _engine(services: Services) -> HealthCheck:
+    if trouble := engine_trouble(services):
+        return HealthCheck("engine", False, trouble)
+    state = engine_state(services.engine)
+    return HealthCheck("engine", not state.fallback, state.who_answers(), needed=not state.fallback)
 
 
 async def _database(services: Services) -> tuple[HealthCheck, ...]:

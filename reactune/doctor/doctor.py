@@ -16,6 +16,7 @@ from sqlalchemy import select
 from bot.arenas.prompt_bank import read_bank
 from bot.arenas.schedule import arena_trigger
 from bot.errors import ConnectionRefused
+from bot.operations.alerts import FALLBACK
 from bot.operations.health import disk_check
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from reactune.console import notes
@@ -38,13 +39,15 @@ from storage.models.hardware import has_gpu, require_quantization
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.sentence_encoder import encoder_name
+from storage.operations.alerts import open_alert
 from storage.operations.token_spend import describe_spend, is_used_up, spent_on
 from storage.personalities.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy.consent import describe_bases
 from storage.privacy.retention import count_past, keeps_until
 from storage.releases.versions import Version, read_alias
-from storage.runtime.processes import TRAINER, live_processes
+from storage.runtime.processes import TRAINER, is_alive, live_processes, worker_name
 from storage.runtime.redaction import OWNER_ONLY
+from storage.runtime.shards import shards_of
 from storage.settings.sections import EVERY_SERVER, ArenaSettings, Settings
 from storage.wording import count
 
@@ -221,7 +224,18 @@ def _who_answers(base: BaseModel, settings: Settings) -> str:
         raise Unwell(f'OpenVINO cannot serve this base ({reason}): set model.engine = "auto"')
     if reason:
         return f"{transformers}: OpenVINO cannot serve this base ({reason})"
+    _require_no_fallback(settings)
     return "OpenVINO" + ("" if reason == "" else "; the next start first compares it with transformers")
+
+
+def _require_no_fallback(settings: Settings) -> None:
+    """Raise Unwell where a bot runs in this data folder and has told that OpenVINO does not answer."""
+    worker = worker_name(settings.data.directory)
+    with _open(settings) as database, database.snapshot() as session:
+        runs = any(is_alive(session, name, worker) for name in shards_of(settings.discord).names)
+        alert = open_alert(session, worker, FALLBACK) if runs else None
+    if alert is not None:
+        raise Unwell(f"{alert.says}; {alert.remedy}")
 
 
 def _answering(settings: Settings) -> list[AdapterRef]:

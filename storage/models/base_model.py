@@ -18,7 +18,7 @@ from storage.errors import BaseModelError
 from storage.models.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
 from storage.models.gemma import GEMMA, chat_copy, chat_revision
 from storage.models.hardware import loading_options, own_gpu
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import MODEL_LIBRARIES, silence_transformers
 from storage.settings.sections import ModelSettings
 
 BUNDLED = "bundled"
@@ -77,15 +77,15 @@ def licence_of(base: BaseModel) -> str:
 
 def load_tokenizer(base: BaseModel) -> Any:
     """Return the base's tokenizer (a transformers PreTrainedTokenizerBase), which always has a pad token."""
-    from transformers import AutoTokenizer
+    with silence_transformers():
+        from transformers import AutoTokenizer
 
-    try:
-        with silence_transformers():
+        try:
             tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
-    except Exception as error:  # transformers and tokenizers raise whatever they like on damaged files
-        raise BaseModelError(
-            f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error}): copy the model again"
-        ) from error
+        except Exception as error:  # transformers and tokenizers raise whatever they like on damaged files
+            raise BaseModelError(
+                f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error}): copy the model again"
+            ) from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -101,12 +101,13 @@ def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
 
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:
     """Return the model in evaluation mode; transformers would make up what its files lack, at random."""
-    import torch
-    from transformers import AutoModelForCausalLM
+    with MODEL_LIBRARIES:
+        import torch
+        from transformers import AutoModelForCausalLM
 
-    model, found = AutoModelForCausalLM.from_pretrained(
-        path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **options
-    )
+        model, found = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **options
+        )
     if missing := sorted(found["missing_keys"]):
         raise BaseModelError(f"{path} lacks {len(missing)} weights, {missing[0]} first: copy the model again")
     return model.eval()
@@ -235,7 +236,8 @@ def _validate(folder: Path, setting: str) -> str:
 
 
 def _is_known(model_type: object) -> bool:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # it takes a second
+    with MODEL_LIBRARIES:
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # it takes a second
 
     return model_type in CONFIG_MAPPING_NAMES
 

@@ -57,6 +57,11 @@ def has_changed(session: Session, scope: str, present: Sequence[AlertKind]) -> b
     return {row.key for row in _open(session, scope)} != {trouble.key for trouble in present}
 
 
+def open_alert(session: Session, scope: str, key: str) -> Alert | None:
+    """Return the trouble of that key which lasts in the scope, if it does."""
+    return next((from_row(Alert, row) for row in _open(session, scope) if row.key == key), None)
+
+
 def raise_alert(session: Session, scope: str, trouble: AlertKind) -> None:
     """Raise it unless it stands already: of two bots that see it at once, one does."""
     row = AlertRow(scope=scope, key=trouble.key, says=trouble.says, remedy=trouble.remedy, lasts=trouble.lasts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from bot.engine.transformers.decoding import DecodingRow, Report, generate
 from bot.engine.transformers.merged_layers import AdaptedLayers
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole
 from storage.models.hardware import torch_device
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import silence_transformers
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,10 @@ class ResidentModel:
     def adapters(self) -> int:
         """How many are in memory."""
         return len(self._resident)
+
+    def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: Report) -> None:
+        """Answer a batch with `adapter`, or as the base; raises as `speaking_through` does."""
+        generate(self.speaking_through(adapter), rows, self.end_ids, report)
 
     def speaking_through(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model that answers a batch with `adapter`, or as the base, until the next call.

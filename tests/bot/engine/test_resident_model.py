@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bot.engine.protocol import GenerationRequest, Sampling
-from bot.engine.transformers.decoding import DecodingRow, generate
+from bot.engine.transformers.decoding import DecodingRow
 from bot.engine.transformers.resident_model import MERGE_AFTER, AdapterMismatch, ResidentModel
 from storage.adapters.folder_store import AdapterRef
 from storage.settings.sections import ModelSettings
@@ -43,7 +43,7 @@ def load(base: Path, dtype: str = "float32", resident_adapters: int = 4) -> Resi
 def answer(resident: ResidentModel, adapter: AdapterRef | None) -> list[int]:
     """Return the tokens of a greedy answer, a batch of its own."""
     row = DecodingRow(GenerationRequest("How are you?", 1, GREEDY, adapter), resident.tokenizer, lambda: None)
-    generate(resident.speaking_through(adapter), [row], resident.end_ids, lambda _step: None)
+    resident.answer(adapter, [row], lambda _step: None)
     return row.answer_ids
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 from sqlalchemy import text
 
 from bot.cogs.operations import LOOK_INTERVAL_S
+from bot.engine import EngineState
 from bot.operations.alerts import TOKEN
 from storage.database.enums import QuarantineStatus, RoundStatus
 from storage.database.tables import AlertRow, QuarantineRow
@@ -117,6 +119,25 @@ async def test_a_full_disk_is_told(told, env, channel):
     env.change_settings(env.bot.services.settings.model_copy(update={"alerts": alerts}))
     (disk,) = await told()
     assert disk.startswith("⚠️ The disk of the data folder is almost full:")
+
+
+async def test_another_engine_than_was_wanted_is_told_once_and_its_end(told, env, engine):
+    instead = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
+    engine.reported = instead
+    (alert,) = await told()
+    assert alert == (
+        "⚠️ Transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported. What to do: Mend what "
+        'it names and start the bot again, or set model.engine = "transformers" if this is meant.'
+    )
+
+    loaded, env.bot.loading = env.bot.loading, asyncio.get_running_loop().create_future()  # as after a restart
+    engine.reported = EngineState()
+    assert await told() == [alert]
+    env.bot.loading, engine.reported = loaded, instead
+    assert await told() == [alert]
+    assert await told() == [alert]
+    engine.reported = EngineState(name="OpenVINO")
+    assert (await told())[1].startswith("✅ Resolved: Transformers answers in place of OpenVINO")
 
 
 async def test_a_database_that_is_away_is_told_without_one(told, query, rows):

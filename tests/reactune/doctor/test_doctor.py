@@ -9,10 +9,14 @@ from contextlib import closing
 
 import pytest
 
+from bot.engine import EngineState
+from bot.operations.alerts import local_alerts
+from bot.operations.health import HealthCheck
 from reactune.doctor.doctor import run_checks
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.runtime.processes import TRAINER, record_heartbeat
+from storage.operations.alerts import record_alerts
+from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
 from tests.tiny_model import build_tiny_base
 
 
@@ -76,6 +80,22 @@ class TestEngine:
         assert "on the CPU: OpenVINO cannot serve this base (its activation is gelu)" in auto.says
         assert not openvino.is_well
         assert 'OpenVINO cannot serve this base (its activation is gelu): set model.engine = "auto"' in openvino.says
+
+    def test_a_bot_that_answers_with_another_engine_is_told(self, find, settings, tiny):
+        worker = worker_name(settings.data.directory)
+        state = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
+        disk = HealthCheck("disk", True, "")
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            record_alerts(session, worker, local_alerts(disk, state, ()))
+        assert find(model={"base": str(tiny)})["Engine"].is_well, "no bot runs"
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            record_heartbeat(session, BOT, worker)
+        found = find(model={"base": str(tiny)})["Engine"]
+        assert (found.is_well, found.says) == (
+            False,
+            "transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported; mend what it names "
+            'and start the bot again, or set model.engine = "transformers" if this is meant',
+        )
 
 
 class TestAnnouncements:
