@@ -19,6 +19,11 @@ AMD_DEVICE = Path("/dev/kfd")
 """AMD's driver on Linux; the libraries may be PyTorch's own."""
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache
 def has_gpu() -> bool:
     """Say whether PyTorch can compute on a graphics processor; imports it only where there is a driver."""

@@ -1,18 +1,30 @@
 """PyTorch, transformers and what builds on them: one thread at a time imports them, loads with them or sets them up.
 
 They import one another in circles, and transformers finds its names when they are asked for: a second thread that
-imports meanwhile meets half a module ("cannot import name"). Imports nothing of them by itself.
+imports meanwhile meets half a module ("cannot import name"). Imports nothing of them by itself, and says how their
+threads wait: every process imports this before them, with the settings.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import warnings
 from collections.abc import Iterator
+from types import MappingProxyType
 
 MODEL_LIBRARIES = threading.RLock()
 """Held by the thread that imports them or loads a model or tokenizer, which imports more of them."""
+
+
+WAITING = MappingProxyType({"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})
+"""What lets OpenMP's threads sleep while they wait for each other: GNU's (Linux), and LLVM's or Intel's (elsewhere).
+
+By default they spin, and beside one other busy process an answer then takes many times as long (docs/engines.md).
+"""
+for _name, _value in WAITING.items():
+    os.environ.setdefault(_name, _value)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.model_libraries import WAITING
 from tests.tiny_model import build_tiny_base
 
 ALL_ENGINES = """
@@ -101,6 +102,23 @@ def test_only_the_thread_that_holds_the_lock_imports(environment: dict[str, str]
     """Whatever the moment at which one comes to import: a race would show in some of many starts alone."""
     found = run(environment, ALL_ENGINES)
     assert (found.returncode, found.stdout) == (0, ""), found.stderr
+
+
+PROCESS = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+assert "torch" not in sys.modules
+import torch
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP is asked how its threads wait")
+@pytest.mark.parametrize("process", ["bot.__main__", "trainer.__main__"])
+def test_openmp_is_told_to_sleep_before_it_is_loaded(process: str) -> None:
+    undecided = {name: value for name, value in os.environ.items() if name not in WAITING}
+    found = run(undecided | {"OMP_DISPLAY_ENV": "TRUE"}, PROCESS, process)
+    assert found.returncode == 0, found.stderr
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in found.stderr
 
 
 @pytest.mark.bench

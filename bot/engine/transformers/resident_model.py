@@ -48,8 +48,7 @@ class ResidentModel:
 
     def __init__(self, base_path: Path, settings: ModelSettings) -> None:
         """Load the base model; raises what transformers raises where the folder does not hold one."""
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        torch.set_num_threads(settings.threads or _threads())
         transformers_logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
         self._base = _load_base(base_path, settings.number_format)
@@ -145,6 +144,11 @@ class ResidentModel:
             name, _ = self._resident.popitem(last=False)
             self._wrapped.delete_adapter(name)
             log.info("dropped adapter %s", name)
+
+
+def _threads() -> int:
+    """Leave a core to others: threads that share one with other work keep all the rest waiting."""
+    return min(torch.get_num_threads(), max(1, usable_cores() - 1))
 
 
 def _load_base(path: Path, dtype: str) -> Any:

@@ -15,6 +15,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.settings.sections import ModelSettings
 from tests.bot.engine.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
+from trainer.training.common import cpu_threads
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=12)
 
@@ -38,6 +39,14 @@ def load(base: Path, dtype: str = "float32", resident_adapters: int = 4) -> Resi
     return ResidentModel(
         base, ModelSettings.model_validate({"dtype": dtype, "resident_adapters": resident_adapters, "threads": 1})
     )
+
+
+def test_a_core_is_left_to_others_unless_a_setting_says_how_many_to_take(tiny_base: Path) -> None:
+    with cpu_threads(usable_cores()):
+        ResidentModel(tiny_base, ModelSettings(dtype="float32"))
+        assert torch.get_num_threads() == max(1, usable_cores() - 1)
+        ResidentModel(tiny_base, ModelSettings(dtype="float32", threads=usable_cores()))
+        assert torch.get_num_threads() == usable_cores()
 
 
 def answer(resident: ResidentModel, adapter: AdapterRef | None) -> list[int]:
