@@ -23,7 +23,7 @@ def bench_votes(as_json: AsJson = False) -> None:
 
 @bench.command("loop")
 def bench_loop(as_json: AsJson = False) -> None:
-    """Delays of the bot's event loop while it generates and while a round trains."""
+    """Delays of the bot's event loop while it generates, beside a busy neighbour, and while a round trains."""
     _run("loop", as_json)
 
 

@@ -22,7 +22,7 @@ from bot.charts.frame import (
     Words,
     entitle,
 )
-from tests.benchmarks.apart import Row
+from tests.benchmarks.disturbance import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
