@@ -58,11 +58,12 @@ class TestLineage:
         assert shown.content == "\n".join(
             [
                 "**v1** comes from 1 round (v1 ← base): 3 votes (👍 2 👎 1) and 1 suggested answer by 3 people.",
-                "**Round 1** made v1 from base on 2026-10-02 for grace (7): 2 pairs (1 from siblings, "
-                "1 from suggestions, 1 held out)",
+                "**Round 1** made v1 from base on 2026-10-02 for grace (7): 2 pairs "
+                "(1 from answers to the same question, 1 from suggestions, 1 held out)",
                 f"By {ada} 👍 1 👎 1, carried 62.5% (without them 25.0% would change) · <@4242> 👍 1 👎 0, "
                 f"carried 37.5% (without them 12.5% would change) · {bo} 👍 0 👎 0, 1 suggestion",
-                f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) · from siblings, weight 0.50, train",
+                f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) "
+                "· from answers to the same question, weight 0.50, train",
                 f"2. a suggestion of {bo} over {disliked} (👎 {ada}) · from suggestions, weight 0.50, holdout",
             ]
         )

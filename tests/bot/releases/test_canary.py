@@ -539,7 +539,10 @@ class TestAnnouncements:
         assert lines[0] == "📣 **v1** answers from now on (before: base)."
         assert lines[1].startswith("By grace (")
         assert lines[1].endswith("it is kinder, @ everyone.")
-        assert lines[2] == "**Since then:** 1 round with 9 pairs (7 from siblings, 2 from suggestions), 1 vote"
+        assert (
+            lines[2]
+            == "**Since then:** 1 round with 9 pairs (7 from answers to the same question, 2 from suggestions), 1 vote"
+        )
         assert lines[3] == "**Measured:** 30 held out · held-out accuracy 67% · divergence 0.50 nats/token"
         assert lines[4] == "`/model rollback` brings base back."
         assert not announced.channel.last_message.mention_everyone

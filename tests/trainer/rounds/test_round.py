@@ -172,7 +172,7 @@ def test_a_round_tells_what_it_made_of_the_votes(database: Database, revision: s
     assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "preference_auc", "notes"}
     assert (evidence["votes"], evidence["voters"], evidence["preference_auc"]) == (12, 2, None)
     assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
-    assert "from siblings" in ended.reason
+    assert "from answers to the same question" in ended.reason
     told = json.dumps([evidence, ended.gate, ended.metrics, ended.settings])
     for member in (BOB, CAROL):
         assert re.search(rf"(?<![\d.]){member}(?![\d.])", told) is None
