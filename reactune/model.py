@@ -95,7 +95,7 @@ def draw_model_report(
         raise SettingsError(f"{file} cannot be written: the report is a PNG, so give it a name that ends in .png")
     report = look_up(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
     try:
-        file.write_bytes(draw_report(report))
+        file.write_bytes(draw_report(report, personality))
     except OSError as error:
         raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error
     show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The picture is {file}.", as_json)

@@ -274,7 +274,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         await interaction.response.defer()
         whose = await chosen_personality(self.services, interaction, personality)
         report = await self.services.database.read(read_report, whose.id, utc_now())
-        picture = await asyncio.to_thread(draw_report, report)
+        picture = await asyncio.to_thread(draw_report, report, whose.name)
         words = signed(whose, describe_report(report))
         file = discord.File(BytesIO(picture), "report.png", description=words.replace("**", ""))
         await interaction.edit_original_response(content=words, attachments=[file])

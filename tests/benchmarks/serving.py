@@ -25,7 +25,8 @@ from storage.models.base_model import BUNDLED, resolve_base_model
 from storage.models.gguf import gguf_name, write_gguf
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import Row, rows_apart
+from tests.benchmarks.apart import rows_apart
+from tests.benchmarks.disturbance import Ratio, Row, compare, ratio_of
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving_chart import draw_answers
 from tests.benchmarks.serving_load import Conversation, Load

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from bot.chat.prompting import ChatMessage, Turn, to_messages
 from storage.adapters.folder_store import AdapterRef
-from storage.model_libraries import WAITING
 from storage.models.base_model import BaseModel
+from storage.models.libraries import WAITING
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import Row
 from tests.benchmarks.contender import Contender
 from tests.benchmarks.disturbance import Row, busy_neighbour
 from tests.benchmarks.serving_load import MEMBER, Conversation, Crowd, Load, Told, ask, request_of, ticking

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.model_libraries import WAITING
+from storage.models.libraries import WAITING
 from tests.tiny_model import build_tiny_base
 
 ALL_ENGINES = """

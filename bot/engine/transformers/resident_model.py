@@ -19,7 +19,7 @@ from bot.engine.transformers.merged_layers import AdaptedLayers
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole
-from storage.models.hardware import torch_device
+from storage.models.hardware import torch_device, usable_cores
 from storage.models.libraries import silence_transformers
 from storage.settings.sections import ModelSettings
 
