@@ -111,7 +111,7 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
     settings = settings_of(settings, personality.card)
     material: TrainingSet | Skip = (
         prepare_examples(database, settings, round_, base)
-        if round_.lesson is TrainingSource.EXAMPLES
+        if round_.learns_from is TrainingSource.EXAMPLES
         else prepare_votes(database, settings, round_, base=base, store=store, report=report)
     )
     if isinstance(material, str):
