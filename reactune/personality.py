@@ -1,4 +1,4 @@
-"""`reactune personality`: cards and adapters, out and in."""
+"""`reactune personality`: list, show, export and import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ personality = typer.Typer(no_args_is_help=True, help="Personalities: list, show,
 
 @personality.command("list")
 def list_all_personalities(config: Config = None, as_json: AsJson = False) -> None:
-    """List the personalities, and what answers for each."""
+    """List the personalities and their champions."""
 
     def read(session: Session) -> tuple[dict[str, Any], str]:
         found = [(p, read_alias(session, p.id).target) for p in list_personalities(session)]
@@ -39,7 +39,7 @@ def show_personality(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a personality's card, as a file would hold it."""
+    """Show a personality's card as a file."""
     from storage.personalities.cards import format_card
 
     def read(session: Session) -> tuple[dict[str, Any], str]:
@@ -55,10 +55,10 @@ def export_personality(
     name: str,
     folder: Annotated[Path, typer.Argument(help="A new folder for the adapter, the card and a model card.")],
     config: Config = None,
-    version: Annotated[str, typer.Option(help="Which version; without it, the one that answers.")] = "",
+    version: Annotated[str, typer.Option(help="Which version; by default, the champion.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Write a personality's adapter as a PEFT folder that peft and transformers load by themselves."""
+    """Write a personality's adapter as a folder that peft and transformers can load."""
     from storage.models.base_model import resolve_base_model
     from storage.models.personality_export import Provenance, export_version, read_provenance
 
@@ -69,8 +69,8 @@ def export_personality(
         wanted = version_named(session, found.id, version) if version else read_alias(session, found.id).version
         if wanted is None:
             raise SettingsError(
-                f"{name} is answered by the base model, which has no adapter: name a version with --version, or train "
-                "one; `reactune personality show` prints the card alone"
+                f"the champion of {name} is the base model, which has no adapter: name a version with --version, or "
+                "train one; `reactune personality show` prints the card"
             )
         return read_provenance(session, found, wanted, settings)
 
@@ -81,17 +81,17 @@ def export_personality(
     exported = origin.versions[0]
     record_command(config, name, operator_action("personality export", f"version: {exported.name}"))
     data = {"personality": name, "version": exported.name, "folder": str(folder), "digest": exported.digest}
-    show(data, f"**{name} {exported.name}** is in {folder}; its README.md says what made it.", as_json)
+    show(data, f"**{name} {exported.name}** is in {folder}; its README.md says what it was trained on.", as_json)
 
 
 @personality.command("import")
 def import_personality(
     path: Annotated[Path, typer.Argument(help="A card (.toml), an exported folder, or a zip of one.")],
     config: Config = None,
-    name: Annotated[str, typer.Option(help="The personality; without it, the name of the file or folder.")] = "",
+    name: Annotated[str, typer.Option(help="The personality; by default, named after the file or folder.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Take a card, or an adapter as a new version of a personality; an admin decides whether it answers."""
+    """Import a card, or an adapter as a new version; an admin has to promote it."""
     from bot.text.rounds import describe_import
     from storage.models.base_model import resolve_base_model
     from storage.models.personality_import import import_personality_file

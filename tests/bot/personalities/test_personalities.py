@@ -10,7 +10,8 @@ from storage.database.enums import Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow
 from storage.personalities.cards import Card, Example, format_card
 from storage.personalities.personalities import create_personality, personality_named
-from storage.releases.versions import promote, read_alias, register
+from storage.releases.promotion import promote
+from storage.releases.versions import read_alias, register
 from tests.storage.adapters.test_folder_store import publish
 
 FIELDS = {
@@ -88,7 +89,7 @@ class TestEdit:
         forms = [await place.grace.slash(place.channel, "personality edit", personality="keeper") for _ in range(2)]
         await place.grace.submit_modal(forms[0], FIELDS | {"system_prompt": "One."})
         late = await place.grace.submit_modal(forms[1], FIELDS | {"system_prompt": "Two."})
-        assert "changed by somebody else meanwhile" in late.response.content
+        assert "Somebody else changed the card of keeper" in late.response.content
         assert query(lambda session: personality_named(session, "keeper").card.system_prompt) == "One."
 
     async def test_examples_that_a_form_cannot_hold_stay(self, place, make, query):
@@ -133,7 +134,7 @@ class TestServers:
         self, place, elsewhere, rows, command, options
     ):
         refused = await place.grace.slash(place.channel, command, **options)
-        assert "Default answers in other servers too" in refused.response.content
+        assert "Default answers in other servers too" in refused.followups[-1].content
         assert rows(RoundRow) == []
         (line,) = rows(AuditRow)
         assert (line.action, line.outcome) == (command, "refused")
@@ -278,7 +279,7 @@ class TestArchived:
         await place.ada.react(answer, "🔁")
         assert len(rows(ReplyRow)) == 1
         refused = await place.grace.slash(place.channel, "model train", personality="keeper")
-        assert "Keeper is archived" in refused.response.content
+        assert "Keeper is archived" in refused.followups[-1].content
 
 
 class TestList:
@@ -340,7 +341,7 @@ class TestFiles:
             file=("keeper.toml", content),
             name="copy",
         )
-        assert "**copy** is made" in done.response.content
+        assert "**copy** was created" in done.response.content
         assert query(lambda session: personality_named(session, "copy").card) == KEEPER
 
     async def test_a_file_that_is_no_card_is_refused(self, place, rows):

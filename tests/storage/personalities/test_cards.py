@@ -75,7 +75,7 @@ def test_a_mistake_is_named_with_its_place(text: str, said: str) -> None:
 
 def test_thousands_of_examples_are_refused_with_their_number() -> None:
     text = "[[examples]]\ndialogue = ['Hi', 'Ho']\n" * 3000
-    assert f"holds 3,000 examples, {MAX_EXAMPLES} at most" in refusal(text)
+    assert f"holds 3,000 examples, at most {MAX_EXAMPLES} are allowed" in refusal(text)
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:

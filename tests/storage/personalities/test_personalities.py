@@ -120,7 +120,7 @@ def test_a_change_keeps_what_was_before(session: Session) -> None:
 def test_of_two_changes_of_one_card_the_later_is_told(session: Session) -> None:
     seen = create_personality(session, "keeper", KEEPER, by="grace")
     change_card(session, seen, Card(system_prompt="One."), by="grace")
-    with pytest.raises(PersonalityConflict, match="changed by somebody else"):
+    with pytest.raises(PersonalityConflict, match="somebody else changed the card of keeper"):
         change_card(session, seen, Card(system_prompt="Two."), by="bo")
     assert read_personality(session, seen.id).card.system_prompt == "One."
 
@@ -133,7 +133,7 @@ def test_an_archived_personality_can_be_brought_back(session: Session) -> None:
     archive_personality(session, made)
     assert list_personalities(session) == []
     assert [p.name for p in list_personalities(session, archived=True)] == ["keeper"]
-    with pytest.raises(PersonalityConflict, match="archived: `/personality restore keeper`"):
+    with pytest.raises(PersonalityConflict, match="archived: restore it first with `/personality restore keeper`"):
         bind(session, CHANNEL, made, guild_id=GUILD, strength=1.0, by="grace")
     restore_personality(session, made)
     assert personality_named(session, "keeper").card == KEEPER
