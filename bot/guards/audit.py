@@ -87,8 +87,9 @@ async def run_audited_as(
 
 
 async def record_done(interaction: discord.Interaction, audited_action: AuditedAction) -> None:
-    """Write down what was done, unless it is written down already."""
-    if not interaction.extras.get(NOTED):
+    """Record that something was done, unless it is recorded already; opening a form does nothing yet."""
+    opens_form = interaction.response.type is discord.InteractionResponseType.modal
+    if not opens_form and not interaction.extras.get(NOTED):
         await _note(interaction, audited_action, AuditOutcome.DONE, "")
 
 
