@@ -1,4 +1,4 @@
-"""Which votes made a version: the manifests of its line of parents, and the votes that stood behind them."""
+"""Which votes made a version: the manifests of its round and its parents' rounds, and the votes behind their pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.members.pseudonyms import read_pseudonyms
-from storage.releases.versions import Version, line_of_parents, name_of
+from storage.releases.versions import Version, line_of_parents, name_of, version_named
 from storage.votes.history import VoteHistory, beginning, read_histories, read_quarantine_periods
 from storage.votes.votes import Tally, Vote, tally
 
@@ -34,19 +34,19 @@ WRITTEN = (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE)
 
 @dataclass(frozen=True)
 class SourceVote:
-    """A vote that stood under an answer when a round began."""
+    """A vote on an answer when a round began."""
 
     user_id: int
     vote: Vote
-    held_back: bool
-    """It was in quarantine, so it did not count."""
-    stands: bool
-    """It still says the same today."""
+    quarantined: bool
+    """It was quarantined, so it did not count."""
+    unchanged: bool
+    """It has not changed since."""
 
 
 @dataclass(frozen=True)
 class SourceAnswer:
-    """One side of a pair; no link where no message carries it, as with a sample."""
+    """One side of a pair; a sample has no message, so no link."""
 
     reply_id: int
     link: str | None
@@ -61,7 +61,7 @@ class SourceCorrection:
 
 @dataclass(frozen=True)
 class SourcePair:
-    """A line of a round's manifest; a side is None where it is a correction, has no answer, or was deleted since."""
+    """A line of a round's manifest. `chosen` is None for a correction; a side is also None if it was deleted."""
 
     source: PairSource
     split: Split
@@ -71,12 +71,12 @@ class SourcePair:
     correction: SourceCorrection | None
     rejected: SourceAnswer | None
     was_deleted: bool
-    """At least one side was deleted since."""
+    """At least one side was deleted."""
 
 
 @dataclass(frozen=True)
 class SourceVoter:
-    """A member's part in a round: counted votes and corrections, and what they carried as far as it was noted."""
+    """A member's part in a round: the votes that counted, corrections, and the recorded share and influence."""
 
     user_id: int
     votes: Tally
@@ -97,29 +97,33 @@ class SourceRound:
     manifest_digest: str | None
     pairs: tuple[SourcePair, ...]
     voters: tuple[SourceVoter, ...]
-    """Those who carried most come first."""
+    """The largest share first."""
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Everything a version learned from: its own round first, then its parents'."""
+    """Everything that a version learned from."""
 
     version: str
     chain: tuple[str, ...]
     """The version and its parents, the base last."""
     trained_on_deleted_data: bool
     rounds: tuple[SourceRound, ...]
+    """The version's own round first, then its parents'."""
     votes: Tally
-    """Votes that counted in any of the rounds, each once."""
+    """Votes that counted, on the answers in the rounds' pairs; each once."""
     corrections: int
     people: int
 
 
-def read_lineage(session: Session, version_id: int) -> Lineage:
-    """Return what made the version: the manifests of its line of parents and the votes that stood when they were made.
+def lineage_of(session: Session, personality_id: int, name: str) -> Lineage | None:
+    """Return the lineage of the version with this name, None for the base; raises VersionNotFound."""
+    version = version_named(session, personality_id, name)
+    return read_lineage(session, version.id) if version else None
 
-    Raises VersionNotFound.
-    """
+
+def read_lineage(session: Session, version_id: int) -> Lineage:
+    """Return what the version learned from; raises VersionNotFound."""
     chain = line_of_parents(session, version_id)
     made = {version.round_id: version for version in chain if version.round_id is not None}
     rows = {row.id: row for row in session.scalars(select(RoundRow).where(RoundRow.id.in_(made)))}
@@ -142,7 +146,7 @@ def read_lineage(session: Session, version_id: int) -> Lineage:
 
 
 class _ManifestReader:
-    """Reads the manifests of some rounds, with one query for each kind of row behind them."""
+    """Reads the manifests of some rounds, with one query for each kind of row."""
 
     def __init__(self, session: Session, rounds: Iterable[RoundRow]) -> None:
         ids = [row.id for row in rounds]
@@ -167,7 +171,7 @@ class _ManifestReader:
                 self._voters[voter.round_id][users[voter.pseudonym]] = voter
 
     def _people(self) -> set[int]:
-        """Return everyone who voted on these rows or wrote one of them."""
+        """Return everyone who voted on these answers or wrote one of the corrections."""
         authors = {correction.author_id for correction in self._corrections.values()}
         return authors.union(*self._histories.values())
 
@@ -192,8 +196,8 @@ class _ManifestReader:
         for user_id, history in self._histories[reply_id].items():
             vote = history.before(beginning(round_))
             if vote is not None:
-                held_back = any(hold.covers(round_) for hold in self._holds.get((reply_id, user_id), ()))
-                votes.append(SourceVote(user_id, vote, held_back, stands=history.now is vote))
+                quarantined = any(hold.covers(round_) for hold in self._holds.get((reply_id, user_id), ()))
+                votes.append(SourceVote(user_id, vote, quarantined, unchanged=history.now is vote))
         return SourceAnswer(reply_id, self._links.get(reply_id), tuple(votes))
 
     def _pair(self, row: RoundPairRow, answers: Mapping[int, SourceAnswer]) -> SourcePair:
@@ -210,11 +214,11 @@ class _ManifestReader:
 
 
 def _users_of(session: Session, pseudonyms: Collection[int], people: Collection[int]) -> dict[int, int]:
-    """Return {pseudonym: user id} of these people, and of all who ever voted or wrote where one is not among them."""
+    """Return {pseudonym: user id} of these people; of everyone who ever voted or wrote if a pseudonym is missing."""
     name = read_pseudonyms(session).of
     users: dict[int, int] = {name(user_id): user_id for user_id in people}
     if any(pseudonym not in users for pseudonym in pseudonyms):
-        # Whose vote would have made other pairs stands behind none of those that were made.
+        # A member with influence but no share has no vote in these pairs.
         everybody = union(select(VoteEventRow.user_id), select(CorrectionRow.author_id))
         users |= {name(user_id): user_id for user_id in session.scalars(everybody)}
     return users
@@ -225,7 +229,7 @@ def _found(rows: Mapping[int, T], id_: int | None) -> T | None:
 
 
 def _was_deleted(row: RoundPairRow) -> bool:
-    """Return whether a side is missing; deleting its row leaves a null."""
+    """Return whether a side is missing: a deleted row leaves NULL."""
     chosen = row.correction_id if row.source in WRITTEN else row.chosen_reply_id
     return chosen is None or row.rejected_reply_id is None
 
@@ -262,19 +266,22 @@ def _voters(
 
 
 def _counted(answers: Iterable[SourceAnswer]) -> dict[tuple[int, int], Vote]:
-    """Return {(reply id, user id): vote} of the votes that were not held back."""
+    """Return {(reply id, user id): vote} without quarantined votes."""
     return {
-        (answer.reply_id, vote.user_id): vote.vote for answer in answers for vote in answer.votes if not vote.held_back
+        (answer.reply_id, vote.user_id): vote.vote
+        for answer in answers
+        for vote in answer.votes
+        if not vote.quarantined
     }
 
 
 def _corrections(pairs: Iterable[SourcePair]) -> set[tuple[int, int]]:
-    """Return (correction id, author id), each correction once: it may stand in several pairs."""
+    """Return (correction id, author id), each once: a correction can be in several pairs."""
     return {(c.correction_id, c.author_id) for pair in pairs if (c := pair.correction) is not None}
 
 
 def _votes_of(rounds: Sequence[SourceRound]) -> dict[tuple[int, int], Vote]:
-    """Return {(reply id, user id): vote} of all that counted; where one changed, as the newest of the rounds saw it."""
+    """Return {(reply id, user id): vote} of all votes that counted; a changed one as in the newest round."""
     votes: dict[tuple[int, int], Vote] = {}
     for round_ in reversed(rounds):
         votes |= _counted(side for pair in round_.pairs for side in (pair.chosen, pair.rejected) if side is not None)

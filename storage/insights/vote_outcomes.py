@@ -1,45 +1,36 @@
-"""What became of a member's votes: waiting, kept out, or used by rounds and the versions they made."""
+"""What became of a member's votes: waiting, excluded, or used by rounds and their versions."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from math import prod
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
-from storage.database.enums import CHAMPION, GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
+from storage.database.enums import QuarantineStatus, RoundStatus, Split
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
     QuarantinedVoteRow,
     ReplyMessageRow,
     ReplyRow,
-    RoundPairRow,
-    RoundRow,
-    RoundVoterRow,
-    VersionRow,
     VoteEventRow,
 )
+from storage.insights.vote_uses import VoteUse, read_uses
 from storage.members.memberships import home_of
-from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import Personality, list_personalities
-from storage.releases.versions import line_of_parents, name_of, read_alias
 from storage.settings.sections import PrivacySettings, Settings
 from storage.training.rounds import TRAINED
 from storage.training.trainable import Obstacle, obstacle_to
 from storage.votes.causes import wrong_facts
 from storage.votes.history import (
     QuarantinePeriod,
-    QuarantinePeriods,
-    VoteHistory,
-    beginning,
     read_histories,
     read_quarantine_periods,
 )
@@ -47,45 +38,21 @@ from storage.votes.votes import Vote
 from storage.votes.weights import VoteWeights
 
 
-class PairRole(StrEnum):
-    CHOSEN = "chosen"
-    REJECTED = "rejected"
-
-
 class VoteStatus(StrEnum):
-    """What became of a vote, in one word or two."""
+    """What became of a vote, in a few words that members read."""
 
     WITHDRAWN = "withdrawn"
-    WEIGHTLESS = "without weight"
+    WEIGHTLESS = "not counted"
     """The account or the membership was too new."""
-    QUARANTINED = "in quarantine"
+    QUARANTINED = "on hold"
     EXCLUDED = "excluded"
-    ABOUT_FACTS = "about facts"
-    """A 👎 for a wrong fact asks for knowledge, and nothing is trained on it."""
+    ABOUT_FACTS = "about a wrong fact"
+    """A 👎 for a wrong fact is a gap in knowledge; nothing is trained on it."""
     IN_TRAINING = "in training"
     TRAINED = "trained on"
-    HELD_OUT = "held out"
-    NOT_TRAINABLE = "not trainable"
+    HELD_OUT = "used for testing"
+    NOT_TRAINABLE = "not used for training"
     WAITING = "waiting"
-
-
-@dataclass(frozen=True)
-class VoteUse:
-    """A round in which a voted answer stood on one side of a pair while the vote counted."""
-
-    round_id: int
-    status: RoundStatus
-    role: PairRole
-    source: PairSource
-    split: Split
-    vote: Vote
-    """What the vote said then."""
-    share: float | None
-    """How much of the round the member carried; None where that was little and so not noted."""
-    version: str | None
-    verdict: GateVerdict | None
-    champion: str | None
-    """The champion now, where it is that version or goes on from it."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +65,7 @@ class VoteOutcome:
     vote: Vote | None
     """None is withdrawn."""
     voted_at: datetime
-    """When the vote became what it is."""
+    """When the vote last changed."""
     weight: float
     """0 for new accounts and members, up to 1."""
     outcome: VoteStatus
@@ -106,11 +73,11 @@ class VoteOutcome:
     uses: tuple[VoteUse, ...]
     """Newest round first."""
     personality: str
-    """Whose answer it was, by name."""
+    """Name of the personality that answered."""
 
 
 def replies_on_message(session: Session, message_id: int) -> set[int]:
-    """Return the ids of the replies that a Discord message carries: (part of) one answer, or an arena's answers."""
+    """Return the ids of the replies that a Discord message shows: one answer, a part of it, or an arena's answers."""
     arena = (
         select(ArenaAnswerRow.reply_id)
         .join(ArenaRow, ArenaRow.id == ArenaAnswerRow.arena_id)
@@ -131,7 +98,7 @@ def vote_outcomes_everywhere(
     base_revision: str,
     reply_ids: Collection[int] | None = None,
 ) -> list[VoteOutcome]:
-    """Do what `vote_outcomes` does, for the answers of every personality."""
+    """Like `vote_outcomes`, for the answers of every personality."""
     outcomes = [
         outcome
         for personality in list_personalities(session, archived=None)
@@ -156,7 +123,7 @@ def vote_outcomes(
     base_revision: str,
     reply_ids: Collection[int] | None = None,
 ) -> list[VoteOutcome]:
-    """Return what became of the member's vote on each reply they ever voted on, or on these; the newest vote first."""
+    """Return what became of the member's votes, or of those on these replies; the newest vote first."""
     which = [VoteEventRow.user_id == user_id]
     if reply_ids is not None:
         which.append(VoteEventRow.reply_id.in_(reply_ids))
@@ -170,7 +137,7 @@ def vote_outcomes(
     obstacles = _obstacles(session, voted, settings.privacy, base_revision)
     links = message_links(session, voted)
     holds = read_quarantine_periods(session, QuarantinedVoteRow.user_id == user_id)
-    uses = _uses(session, user_id, personality.id, histories, holds)
+    uses = read_uses(session, user_id, personality.id, histories, holds)
     scales, factual = VoteWeights(session, settings.votes), wrong_facts(session, personality.id)
     outcomes = []
     for reply_id, answer, guild_id, basis in replies:
@@ -186,7 +153,7 @@ def vote_outcomes(
                 vote=history.now,
                 voted_at=history.since,
                 weight=weight,
-                outcome=_fate(history.now, weight, held, used, obstacle, is_factual=is_factual),
+                outcome=_status_of(history.now, weight, held, used, obstacle, is_factual=is_factual),
                 obstacle=obstacle,
                 uses=used,
                 personality=personality.name,
@@ -199,7 +166,7 @@ def _newest_first(outcome: VoteOutcome) -> tuple[float, int]:
     return -outcome.voted_at.timestamp(), -outcome.reply_id
 
 
-def _fate(
+def _status_of(
     vote: Vote | None,
     weight: float,
     held: Collection[QuarantinePeriod],
@@ -213,17 +180,17 @@ def _fate(
     if not weight:
         return VoteStatus.WEIGHTLESS
     waiting = VoteStatus.ABOUT_FACTS if is_factual else VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING
-    return _kept_out(held) or _used(uses) or waiting
+    return _status_in_quarantine(held) or _status_after_rounds(uses) or waiting
 
 
-def _kept_out(held: Collection[QuarantinePeriod]) -> VoteStatus | None:
+def _status_in_quarantine(held: Collection[QuarantinePeriod]) -> VoteStatus | None:
     statuses = {hold.status for hold in held}
     if QuarantineStatus.OPEN in statuses:
         return VoteStatus.QUARANTINED
     return VoteStatus.EXCLUDED if QuarantineStatus.EXCLUDED in statuses else None
 
 
-def _used(uses: Collection[VoteUse]) -> VoteStatus | None:
+def _status_after_rounds(uses: Collection[VoteUse]) -> VoteStatus | None:
     if any(use.status is RoundStatus.RUNNING for use in uses):
         return VoteStatus.IN_TRAINING
     splits = {use.split for use in uses if use.status in TRAINED}
@@ -235,73 +202,6 @@ def _used(uses: Collection[VoteUse]) -> VoteStatus | None:
 def _obstacles(
     session: Session, replies: Select[Any], privacy: PrivacySettings, base_revision: str
 ) -> dict[int, Obstacle]:
-    """Return why each of the replies may not be trained on now; those that may are absent."""
+    """Return {reply id: why it may not be trained on now}."""
     found = select(ReplyRow.id, obstacle_to(privacy, base_revision)).where(ReplyRow.id.in_(replies))
     return {reply_id: Obstacle(obstacle) for reply_id, obstacle in session.execute(found) if obstacle is not None}
-
-
-def _uses(
-    session: Session,
-    user_id: int,
-    personality_id: int,
-    histories: Mapping[tuple[int, int], VoteHistory],
-    holds: QuarantinePeriods,
-) -> dict[int, list[VoteUse]]:
-    """Return {reply id: uses} of the votes that stood and counted when a round began, newest round first."""
-    voted = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id)
-    rows = session.execute(
-        select(RoundPairRow, RoundRow)
-        .join(RoundRow, RoundRow.id == RoundPairRow.round_id)
-        .where(
-            RoundRow.personality_id == personality_id,
-            or_(RoundPairRow.chosen_reply_id.in_(voted), RoundPairRow.rejected_reply_id.in_(voted)),
-        )
-        .order_by(RoundRow.id.desc(), RoundPairRow.position)
-    ).all()
-    results = _Results(session, user_id, personality_id)
-    uses: dict[int, list[VoteUse]] = defaultdict(list)
-    for pair, round_ in rows:
-        for role, reply_id in ((PairRole.CHOSEN, pair.chosen_reply_id), (PairRole.REJECTED, pair.rejected_reply_id)):
-            if reply_id is None or (reply_id, user_id) not in histories:
-                continue
-            vote = histories[reply_id, user_id].before(beginning(round_))
-            held = any(hold.covers(round_) for hold in holds.get((reply_id, user_id), ()))
-            if vote is not None and not held:
-                uses[reply_id].append(results.use(pair, round_, role, vote))
-    return {reply_id: _once(of_reply) for reply_id, of_reply in uses.items()}
-
-
-def _once(uses: Iterable[VoteUse]) -> list[VoteUse]:
-    """Return one use for each round, role and split: a liked answer stands over several others in one round."""
-    return list({(use.round_id, use.role, use.split): use for use in reversed(tuple(uses))}.values())[::-1]
-
-
-class _Results:
-    """What rounds led to, and what one member carried of them."""
-
-    def __init__(self, session: Session, user_id: int, personality_id: int) -> None:
-        self._made = {
-            row.round_id: row
-            for row in session.scalars(select(VersionRow).where(VersionRow.personality_id == personality_id))
-        }
-        champion = read_alias(session, personality_id, CHAMPION).version
-        self._champion = name_of(champion)
-        self._in_champion = {v.id for v in line_of_parents(session, champion.id if champion else None)}
-        whose = RoundVoterRow.pseudonym == read_pseudonyms(session).of(user_id)
-        shares = select(RoundVoterRow.round_id, RoundVoterRow.share).where(whose)
-        self._shares = {row.round_id: row.share for row in session.execute(shares)}
-
-    def use(self, pair: RoundPairRow, round_: RoundRow, role: PairRole, vote: Vote) -> VoteUse:
-        made = self._made.get(round_.id)
-        return VoteUse(
-            round_id=round_.id,
-            status=round_.status,
-            role=role,
-            source=pair.source,
-            split=pair.split,
-            vote=vote,
-            share=self._shares.get(round_.id),
-            version=f"v{made.number}" if made else None,
-            verdict=made.verdict if made else None,
-            champion=self._champion if made and made.id in self._in_champion else None,
-        )
