@@ -1,10 +1,10 @@
-"""What the operator reads and changes on the command line, with the lines of the audit trail."""
+"""How the commands read and change the database, and record it in the audit trail."""
 
 from __future__ import annotations
 
 import contextlib
 import getpass
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -23,42 +23,31 @@ T = TypeVar("T")
 
 
 def look_up(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
-    """Return what `work` reads of the personality, while others write as they like."""
-    return _call(config, personality, work, Database.snapshot)
+    """Return what `work` reads about the personality, without blocking writers."""
+    with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:
+        return work(session, personality_named(session, personality).id)
 
 
-def run_audited_command(
-    config: Path | None, personality: str, work: Callable[[Session, int], T], audited_action: AuditedAction
-) -> T:
-    """Return what `work` changes, with a line of the audit trail in its transaction; a refusal has a line as well."""
+@contextlib.contextmanager
+def operating(
+    config: Path | None, personality: str, action: AuditedAction
+) -> Iterator[tuple[Database, AuditedAction, int]]:
+    """Yield the database, the action with the personality's id, and that id; record a refusal."""
+    with contextlib.closing(open_database(read_settings(config))) as database:
+        with database.snapshot() as session:
+            personality_id = personality_named(session, personality).id
+        action = replace(action, personality_id=personality_id)
+        try:
+            yield database, action, personality_id
+        except StorageError as error:
+            database.call(record_action, action, AuditOutcome.REFUSED, str(error))
+            raise
 
-    def changing(session: Session, personality_id: int) -> T:
-        result = work(session, personality_id)
-        record_action(session, replace(audited_action, personality_id=personality_id))
-        return result
 
-    try:
-        return _call(config, personality, changing, Database.transaction)
-    except StorageError as error:
-        record_command(config, personality, audited_action, AuditOutcome.REFUSED, str(error))
-        raise
-
-
-def record_command(
-    config: Path | None,
-    personality: str,
-    audited_action: AuditedAction,
-    outcome: AuditOutcome = AuditOutcome.DONE,
-    note: str = "",
-) -> None:
-    """Add a line to the audit trail; of a personality or database that is not there nothing is written."""
-    with contextlib.suppress(StorageError):
-        _call(
-            config,
-            personality,
-            lambda session, id_: record_action(session, replace(audited_action, personality_id=id_), outcome, note),
-            Database.transaction,
-        )
+def record_command(config: Path | None, personality: str, action: AuditedAction) -> None:
+    """Record a command that was carried out, if personality and database exist."""
+    with contextlib.suppress(StorageError), operating(config, personality, action) as (database, named, _):
+        database.call(record_action, named)
 
 
 def operator_action(action: str, subject: str = "", reason: str = "") -> AuditedAction:
@@ -70,19 +59,8 @@ def operator_name() -> str:
 
 
 def with_cards(settings: Settings, work: Callable[[Session], T]) -> T:
-    """Return what `work` finds or does once the cards in their folder are known; before the first start as well."""
+    """Call `work` after reading the card files, which creates their personalities before the first start too."""
     database = open_database(settings)
     with contextlib.closing(database), database.transaction() as session:
         open_personality(session, settings, DEFAULT_PERSONALITY)
         return work(session)
-
-
-def _call(
-    config: Path | None,
-    personality: str,
-    work: Callable[[Session, int], T],
-    begin: Callable[[Database], contextlib.AbstractContextManager[Session]],
-) -> T:
-    database = open_database(read_settings(config))
-    with contextlib.closing(database), begin(database) as session:
-        return work(session, personality_named(session, personality).id)

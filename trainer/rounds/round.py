@@ -22,7 +22,7 @@ from storage.models.coherence_model import resolve_coherence_model
 from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import read_personality, take_cards
-from storage.releases.canaries import release_passed
+from storage.releases.promotion import release_passed
 from storage.releases.versions import Continuation, Version, name_of, register
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings.sections import Settings
