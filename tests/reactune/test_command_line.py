@@ -163,7 +163,7 @@ def test_a_wrong_setting_names_the_key_and_the_nearest_valid_one(reactune, tmp_p
 def test_a_missing_settings_file_is_named(reactune):
     code, _, err = reactune("model", "list", "--config", "nowhere.toml")
     assert code == 2
-    assert "there is no file nowhere.toml" in err
+    assert "the settings file nowhere.toml does not exist" in err
 
 
 def test_a_database_that_cannot_be_reached_is_a_failure_in_one_sentence(reactune):
