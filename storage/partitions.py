@@ -40,7 +40,7 @@ def partition_votes(database: Database, partitions: int = PARTITIONS) -> Partiti
     Votes can be read meanwhile; new ones wait. Raises DatabaseError on SQLite, and where an event would be lost.
     """
     if database.engine.dialect.name != "postgresql":
-        raise DatabaseError("vote events are partitioned in PostgreSQL alone: move there with `reactune db copy`")
+        raise DatabaseError("only PostgreSQL can partition vote events: move there with `reactune db copy` first")
     with database.transaction() as session:
         connection = session.connection()
         lift_limits(connection)
@@ -52,7 +52,7 @@ def partition_votes(database: Database, partitions: int = PARTITIONS) -> Partiti
             _rebuild(connection, partitions)
             after = _sum_up(connection)
             if before != after:
-                raise DatabaseError(f"partitioning would change votes ({before} before, {after} after): it was undone")
+                raise DatabaseError(f"partitioning changed the votes ({before} before, {after} after): it was undone")
         events, digest = _sum_up(connection)
         return Partitioned(is_new, count_partitions(connection), events, digest)
 

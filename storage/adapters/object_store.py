@@ -65,7 +65,7 @@ class AdapterObjects:
         It is marked as unregistered first, until `sweep` hears of its version's row.
         """
         if not self._write(lambda: self._upload(folder, digest)):
-            raise damaged(digest, "its files read back otherwise than they were written", self.url)
+            raise damaged(digest, "its files differ from those that were written", self.url)
 
     def download(self, digest: str, folder: Path) -> None:
         """Copy the adapter's files, unchecked; raises AdapterError on a missing one, StoreUnreachable."""

@@ -86,12 +86,14 @@ def read_archive(file: Path, take: Take) -> Manifest:
             missing = dict(manifest["files"])
             while (member := tar.next()) is not None:  # a loop over it would begin at the manifest again
                 if member.name not in missing or not member.isfile():
-                    raise BackupRefused(f"{file} holds {member.name!r}, which its manifest does not list")
+                    raise BackupRefused(
+                        f"{file} contains {member.name!r}, which its manifest does not list: use another backup"
+                    )
                 _read_member(tar, member, missing.pop(member.name), take)
     except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
-        raise BackupRefused(f"{file} is damaged or no backup ({error}): use another one") from error
+        raise BackupRefused(f"{file} is damaged or not a backup ({error}): use another file") from error
     if missing:
         raise BackupRefused(f"{file} lacks {min(missing)}, which its manifest lists: use another backup")
     return manifest
@@ -108,7 +110,7 @@ def _read_manifest(tar: tarfile.TarFile) -> Manifest:
     for name in manifest["files"]:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-            raise ValueError(f"{name!r} is no name for a part")
+            raise ValueError(f"{name!r} is not an allowed file name")
     return manifest
 
 
@@ -124,7 +126,7 @@ def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo, listed: Mapping[
 
     take(member.name, blocks())
     if (member.size, digest.hexdigest()) != (listed["bytes"], listed["sha256"]):
-        raise ValueError(f"{member.name} is not as it was written")
+        raise ValueError(f"{member.name} was changed")
 
 
 def _pass_over(_name: str, blocks: Iterable[bytes]) -> None:

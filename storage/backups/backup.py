@@ -77,14 +77,14 @@ def last_backup(session: Session) -> datetime | None:
 
 def _write(database: Database, store: AdapterStore, file: Path, say: Say) -> Backup:
     if file.exists():
-        raise BackupRefused(f"{file} exists already: give the backup a name of its own")
+        raise BackupRefused(f"{file} already exists: choose another name")
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
             return _write_beside(database, store, file, Path(folder), say)
     except OSError as error:
         raise BackupRefused(
             f"the backup cannot be written to {file} ({error.strerror or error}): "
-            "choose a folder with room that this user may write"
+            "choose a folder with enough space that this user can write to"
         ) from error
 
 
@@ -130,7 +130,9 @@ def _take_snapshot(database: Database, target: Path, say: Say) -> None:
 def _require_sound(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         problems = [row[0] for row in connection.execute("PRAGMA integrity_check(1)") if row[0] != "ok"]
-        problems += [f"a row of {row[0]} points nowhere" for row in connection.execute("PRAGMA foreign_key_check")]
+        problems += [
+            f"a row of {row[0]} refers to a missing row" for row in connection.execute("PRAGMA foreign_key_check")
+        ]
     if problems:
         raise BackupRefused(f"the database is damaged ({problems[0]}): nothing was written")
 
@@ -186,7 +188,8 @@ def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = 
             return _restore(settings, source, target, folder=folder, backup=backup, say=say, replace=replace)
     except OSError as error:
         raise BackupRefused(
-            f"{file} cannot be unpacked in {directory} ({error.strerror or error}): make room there; no row was changed"
+            f"{file} cannot be unpacked in {directory} ({error.strerror or error}): "
+            "free space there; no row was changed"
         ) from error
 
 
@@ -197,8 +200,8 @@ def _restore(
         is_taken = has_rows(session.connection())
     if is_taken and not replace:
         raise BackupRefused(
-            "the database holds rows already: add --replace, which first saves them to a backup of their own, or set "
-            "database.url to an empty one"
+            "the database already has rows: add --replace, which backs them up first, or set database.url to an empty "
+            "database"
         )
     store = open_store(settings)
     saved = _save(target, store, settings.data.directory, say) if is_taken else None
@@ -216,13 +219,13 @@ def _unpacked(file: Path, directory: Path, say: Say) -> Iterator[tuple[Path, Bac
     """Yield a folder with the backup's parts, none of which differs from what was written."""
     say("checking the backup")
     if not file.is_file():
-        raise BackupRefused(f"there is no backup {file}: check its name")
+        raise BackupRefused(f"{file} is not a file: check the name of the backup")
     with tempfile.TemporaryDirectory(dir=directory, prefix=".restore-") as name:
         try:
             manifest = unpack_archive(file, Path(name))
             backup = _describe(file, manifest)
         except (KeyError, TypeError, ValueError) as error:
-            raise BackupRefused(f"{file} is no backup of Reactune's ({error}): use another one") from error
+            raise BackupRefused(f"{file} is not a Reactune backup ({error}): use another file") from error
         refuse_newer(backup.schema, str(file))
         yield Path(name), backup
 
@@ -245,9 +248,7 @@ def _publish(store: AdapterStore, adapter: Path) -> None:
         for part in adapter.iterdir():
             shutil.copyfile(part, staging / part.name)
         if (digest := store.publish(staging)) != adapter.name:
-            raise BackupRefused(
-                f"the backup's adapter {adapter.name[:12]} is another one, {digest[:12]}: use another backup"
-            )
+            raise BackupRefused(f"the backup's adapter {adapter.name[:12]} is really {digest[:12]}: use another backup")
 
 
 # What members took back since

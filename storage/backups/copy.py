@@ -191,7 +191,7 @@ def _insert(table: Table, connection: Connection, rows: Sequence[Row]) -> None:
             connection.execute(insert(table), rows)
     except DBAPIError as error:
         detail = next(iter(str(error.orig).splitlines()), type(error.orig).__name__)
-        raise CopyRefused(table.name, f"the target does not take its rows ({detail})") from error
+        raise CopyRefused(table.name, f"the target rejects its rows ({detail})") from error
 
 
 def _prove(copied: TableCopy, target: Connection, say: Say) -> None:
@@ -203,7 +203,7 @@ def _prove(copied: TableCopy, target: Connection, say: Say) -> None:
     if (digest.rows, digest.hex) != (copied.rows, copied.digest):
         raise CopyRefused(
             copied.table,
-            f"the target holds {digest.rows} rows with digest {digest.hex[:12]}, the source {copied.rows} with "
+            f"the target has {digest.rows} rows with digest {digest.hex[:12]}, the source {copied.rows} with "
             f"{copied.digest[:12]}",
         )
 

@@ -47,7 +47,7 @@ def parse_address(text: str, name: str = SETTING) -> URL:
         # Not chained: a wrongly quoted password would stand in the cause.
         raise SettingsError(f"{name} is not a database address: {ADDRESSES}") from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise SettingsError(f"{name} begins with {url.drivername}, which Reactune does not speak: {ADDRESSES}")
+        raise SettingsError(f"{name} starts with {url.drivername}, which Reactune does not support: {ADDRESSES}")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         # Each thread would see a memory of its own.
         raise SettingsError(f"{name} names no file: write sqlite:///folder/file.db")
@@ -157,7 +157,9 @@ def make_parent(url: URL) -> None:
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DatabaseError(f"the folder {parent} for the database cannot be made: {error.strerror}") from error
+        raise DatabaseError(
+            f"the database's folder {parent} cannot be created ({error.strerror}): choose another folder"
+        ) from error
 
 
 def shown(url: URL) -> str:
@@ -210,7 +212,7 @@ def explain(error: SQLAlchemyError, url: URL | None = None) -> str:
     where = f"the database {shown(url)}" if url else "the database"
     if not isinstance(error, DBAPIError):
         remedy = "raise database.pool_size or database.pool_overflow"
-        return f"{where} has no connection left for us ({str(error).splitlines()[0]}): {remedy}"
+        return f"{where} has no free connection ({str(error).splitlines()[0]}): {remedy}"
     detail = next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)
     return f"{where} {_what_happened(error, detail)}"
 
@@ -222,25 +224,25 @@ def _what_happened(error: DBAPIError, detail: str) -> str:
             "make its file and folder writable for this user" if sqlite else "use the primary server and a writer"
         )
     if "locked" in detail:
-        return "stayed locked by another program: close it, or raise database.busy_timeout_s"
+        return "is locked by another program: close that program, or raise database.busy_timeout_s"
     if "not a database" in detail or "malformed" in detail:
         return f"is damaged ({detail}): move its file away, then restore a backup"
     if "unable to open" in detail:
-        return "cannot be opened: it must be a file that this user may read and write"
+        return "cannot be opened: it must be a file that this user can read and write"
     if isinstance(error, OperationalError):
         return f"cannot be used ({detail}): {_remedy(error, is_sqlite=sqlite)}"
-    return f"refused a statement ({detail}): {_remedy_of_refusal(detail)}"
+    return f"rejected a statement ({detail}): {_remedy_of_rejection(detail)}"
 
 
-def _remedy_of_refusal(detail: str) -> str:
+def _remedy_of_rejection(detail: str) -> str:
     if "permission denied" in detail:
-        return "its user must be allowed to make and to change tables there"
+        return "allow its user to create and alter tables"
     if "connection option" in detail:
-        return "correct what follows the ? in its address"
-    return "see the log; if it stays so, report it with what `reactune doctor` says"
+        return "correct the options after the ? in its address"
+    return "see the log; if it keeps happening, report it with the output of `reactune doctor`"
 
 
 def _remedy(error: DBAPIError, *, is_sqlite: bool) -> str:
     if sql_state(error) in WAITED_TOO_LONG:
         return "raise database.statement_timeout_s or database.lock_timeout_s"
-    return "check the disk" if is_sqlite else "check its address, and that the server runs"
+    return "check the disk" if is_sqlite else "check its address, and that the server is running"

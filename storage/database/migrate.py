@@ -109,7 +109,7 @@ def _keep_copy(connection: Connection) -> None:
             copy_file(connection, copy)
         except OSError as error:
             raise DatabaseError(
-                f"{file} cannot be copied before its upgrade ({error}): make room for a second one beside it"
+                f"{file} cannot be copied before the upgrade ({error}): free space for a second copy next to it"
             ) from error
         if _schema_in(copy) == newest_schema():
             return  # another process was quicker, and kept its own

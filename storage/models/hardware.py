@@ -90,11 +90,11 @@ def require_quantization(quantization: str) -> None:
     """Raise SettingsError, in a sentence, where this machine cannot hold weights so; nothing is imported for it."""
     if not quantization:
         return
-    missing = "a GPU of NVIDIA" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
+    missing = "an NVIDIA GPU" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
     if missing:
         remedy = "install it with `pip install 'reactune[qlora]'`" if has_gpu() else 'set it to ""'
         raise SettingsError(
-            f'training.quantization = "{quantization}" needs {missing}, which this machine has not: {remedy}'
+            f'training.quantization = "{quantization}" needs {missing}, which this machine does not have: {remedy}'
         )
 
 

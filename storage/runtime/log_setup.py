@@ -100,7 +100,7 @@ def _rotating(path: Path, settings: LogSettings) -> logging.Handler:
         return _LogFile(path, maxBytes=settings.max_bytes, backupCount=settings.keep, encoding="utf-8")
     except OSError as error:
         raise SettingsError(
-            f"logs.file: {path} cannot be written ({error.strerror}): choose another place, or leave it empty"
+            f"logs.file: {path} cannot be written ({error.strerror}): choose another file, or leave it empty"
         ) from error
 
 

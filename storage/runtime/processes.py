@@ -88,7 +88,7 @@ def sole_token(token: str, shard: str = BOT) -> Iterator[None]:
         raise TokenInUse from error
     except PermissionError as error:
         raise SettingsError(
-            f"the bot with this DISCORD_TOKEN was last run by another user: delete {path} if it runs no more"
+            f"another user of this machine ran the bot with this DISCORD_TOKEN: delete {path} if it is not running"
         ) from error
     try:
         yield

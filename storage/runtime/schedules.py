@@ -25,11 +25,11 @@ def parse_schedule(key: str, text: str) -> CronTrigger | None:
         trigger = CronTrigger.from_crontab(_name_weekdays(text), timezone=UTC)
     except ValueError as error:
         raise SettingsError(
-            f'{key} = {text!r} is no cron expression ({error}): write five fields, such as "0 4 * * *", '
+            f'{key} = {text!r} is not a valid cron expression ({error}): write five fields, such as "0 4 * * *", '
             "or leave it empty"
         ) from error
     if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
-        raise SettingsError(f"{key} = {text!r} names a date that never comes: correct its day or month")
+        raise SettingsError(f"{key} = {text!r} never happens: correct its day or month")
     return trigger
 
 
@@ -56,7 +56,7 @@ def _weekday(name: str) -> int:
         return WEEKDAYS.index(name)
     if name in ("0", "1", "2", "3", "4", "5", "6", "7"):
         return int(name)
-    raise ValueError(f"{name} is no weekday")
+    raise ValueError(f"{name} is not a weekday")
 
 
 MAX_STEP_BACK = timedelta(minutes=1)

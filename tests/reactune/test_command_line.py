@@ -190,7 +190,7 @@ def test_the_database_is_copied_to_an_address_that_stands_in_no_history(reactune
     assert (code, rows["versions"], rows["aliases"]) == (0, 1, 3)
     code, _, err = reactune("db", "copy", target)
     assert code == 2
-    assert "the target holds rows already: give an empty database" in err
+    assert "the target already has rows: use an empty database" in err
     assert "v1" in reactune("model", "list", REACTUNE_DATABASE__URL=target)[1]
 
 
@@ -202,7 +202,7 @@ def test_a_backup_is_made_and_restored(reactune, version, tmp_path):
     reactune("model", "promote", "v1")
     code, _, err = reactune("restore", file)
     assert code == 2
-    assert "holds rows already: add --replace" in err
+    assert "already has rows: add --replace" in err
     code, out, _ = reactune("restore", file, "--replace", "--json")
     assert code == 0
     assert Path(json.loads(out)["saved"]).is_file()
@@ -240,7 +240,7 @@ def test_the_base_is_written_without_its_weights(reactune, tiny_base, tmp_path):
     assert (code, json.loads(out)["revision"]) == (0, slim.revision)
     assert slim.revision == resolve_base_model(str(tiny_base), tmp_path / "data").revision
     code, _, err = reactune("model", "slim", "slim")
-    assert (code, err) == (1, "reactune: slim is there already: name a new folder\n")
+    assert (code, err) == (1, "reactune: slim already exists: choose a new folder\n")
 
 
 def test_only_a_version_of_this_base_becomes_a_file_for_llama_cpp(reactune, version, tmp_path):
@@ -310,7 +310,7 @@ def test_what_did_not_pass_the_gate_is_promoted_only_with_override_and_reason(re
     assert (code, out) == (2, "")
     assert err == (
         "reactune: v1 did not pass the gate (fail: answers moved 4.2 nats per token): "
-        "repeat with override and a reason to let it answer anyway\n"
+        "to use it anyway, repeat with override and a reason\n"
     )
     code, _, err = reactune("model", "promote", "v1", "--override")
     assert code == 2
@@ -339,8 +339,8 @@ def test_a_canary_is_started_shown_and_stopped(reactune, version):
     [
         (("promote", "v7"), "there is no version v7"),
         (("lineage", "v7"), "there is no version v7"),
-        (("rollback",), "nothing before it to roll back to"),
-        (("promote", "base"), "the champion is base already"),
+        (("rollback",), "no earlier version to roll back to"),
+        (("promote", "base"), "base is already the champion"),
         (("canary", "stop"), "no canary is running"),
         (("canary", "start", "base"), "promote base instead"),
         (("canary", "start", "v1", "--share", "1"), "choose one between 0 and 1"),
@@ -597,7 +597,7 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     async def nobody_answers(_engine, contestants, prompts, **_):
         return [Comparison(prompt, (NO_ANSWER,) * len(contestants)) for prompt in prompts]
 
-    monkeypatch.setattr("reactune.compare_offline.compare", nobody_answers)
+    monkeypatch.setattr("reactune.compare_offline.compare_versions", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
     assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}
@@ -684,7 +684,7 @@ class TestPersonalities:
         [
             (("personality", "export", "keeper", "out"), "keeper is answered by the base model, which has no adapter"),
             (("personality", "import", "none.zip", "--name", "x"), "none.zip cannot be read"),
-            (("personality", "import", "Night Owl.toml"), "cannot be a personality's name"),
+            (("personality", "import", "Night Owl.toml"), "is not a valid personality name"),
             (("train", "--personality", "pirat"), "there is no personality 'pirat'"),
             (("compare", "--personality", "pirat"), "there is no personality 'pirat'"),
         ],
@@ -711,7 +711,7 @@ def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
     refused, done = json.loads(out)["entries"]
     assert code == 0
     assert (done["action"], done["outcome"], done["reason"]) == ("model promote", "done", "votes like it")
-    assert (refused["outcome"], refused["note"]) == ("refused", "the champion is v1 already: nothing was changed")
+    assert (refused["outcome"], refused["note"]) == ("refused", "v1 is already the champion: nothing was changed")
     assert done["actor"].endswith("(command line)")
     assert reactune("audit", "--action", "votes")[1] == "Nothing stands in the audit trail for that.\n"
 

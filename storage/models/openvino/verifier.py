@@ -52,7 +52,7 @@ class Verifier:
             if reason is None:
                 reason = self._find_out()
         except (OSError, Timeout) as error:
-            raise UnsupportedModel(f"its graphs cannot be kept in {self._data_directory} ({error})") from error
+            raise UnsupportedModel(f"its graphs cannot be stored in {self._data_directory} ({error})") from error
         if reason:
             raise UnsupportedModel(reason)
         return self._folder
@@ -102,7 +102,7 @@ class Verifier:
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
         if self._is_cancelled:
-            raise UnsupportedModel("comparing it with transformers was given up")
+            raise UnsupportedModel("the comparison with transformers was cancelled")
         if code == KILLED:
             write_verdict(verdict, {REFUSED: TOO_LARGE})  # the next start would run out of memory again
         elif code:

@@ -36,7 +36,7 @@ class TestCoherenceModel:
         missing, empty = (find(gate={"coherence_model": name})["Coherence model"] for name in ("/no", str(tmp_path)))
         assert not missing.is_well
         assert not empty.is_well
-        assert missing.says.startswith("gate.coherence_model = '/no' is no folder")
+        assert missing.says.startswith("gate.coherence_model = '/no' is not a folder")
         assert empty.says == f"{tmp_path / 'config.json'} is missing: a complete model folder is needed"
 
     def test_a_sound_folder_is_well(self, find, tmp_path):

@@ -107,6 +107,8 @@ def test_partitions_are_copied_like_any_table(voted_on: Database, postgres: Post
 def test_sqlite_has_no_partitions(tmp_path) -> None:
     with (
         closing(open_database(settings_for(f"sqlite:///{tmp_path / 'reactune.db'}"))) as database,
-        pytest.raises(DatabaseError, match="in PostgreSQL alone: move there with `reactune db copy`"),
+        pytest.raises(
+            DatabaseError, match="only PostgreSQL can partition vote events: move there with `reactune db copy`"
+        ),
     ):
         partition_votes(database)

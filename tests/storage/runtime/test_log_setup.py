@@ -110,7 +110,7 @@ def test_each_process_has_a_file_that_is_put_aside_when_full_and_pruned(told, tm
 
 def test_a_file_that_cannot_be_written_is_a_sentence(told, tmp_path):
     (tmp_path / "taken").touch()
-    with pytest.raises(SettingsError, match=r"^logs\.file: .*cannot be written .*choose another place"):
+    with pytest.raises(SettingsError, match=r"^logs\.file: .*cannot be written .*choose another file"):
         told(lambda: None, file=str(tmp_path / "taken" / "reactune.log"))
 
 
