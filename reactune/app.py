@@ -59,6 +59,7 @@ from storage.errors import (
     ReleaseRefused,
     SettingsError,
     StorageError,
+    TokenInUse,
     VersionNotFound,
 )
 from storage.personalities.personalities import DEFAULT_PERSONALITY
@@ -80,6 +81,7 @@ USAGE_ERRORS = (
     PersonalityNotFound,
     ReleaseRefused,
     SettingsError,
+    TokenInUse,
     UnknownTaste,
     VersionNotFound,
 )

@@ -24,7 +24,7 @@ from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import register
-from storage.runtime.processes import BOT, sole_process
+from storage.runtime.processes import BOT, sole_process, sole_token
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.votes.votes import Vote
@@ -149,6 +149,13 @@ def test_without_a_token_one_sentence_says_what_to_do(reactune_process, command)
     code, out, err = reactune_process(*command)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("reactune: DISCORD_TOKEN is not set: copy .env.example to .env")
+
+
+def test_a_token_in_use_is_a_usage_error_so_a_supervisor_does_not_restart_the_bot(reactune):
+    with sole_token("a-token"):
+        code, out, err = reactune("bot", DISCORD_TOKEN="a-token")
+    assert (code, out) == (2, "")
+    assert err.startswith("reactune: another bot on this machine uses the same DISCORD_TOKEN")
 
 
 def test_a_wrong_setting_names_the_key_and_the_nearest_valid_one(reactune, tmp_path):
