@@ -1,4 +1,4 @@
-"""The command line: it composes bot and trainer, and is the only module that imports both."""
+"""The command line. It is the only package that imports both the bot and the trainer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from bot.demo.tastes import UnknownTaste
+from bot.demo.tastes import TASTES, UnknownTaste, find_taste
 from bot.errors import BotError, ConnectionRefused
 from reactune.compare import compare_offline_answers
 from reactune.console import (
@@ -87,33 +87,38 @@ USAGE_ERRORS = (
 )
 DEMO_DIRECTORY = Path("demo-data")
 
-HELP = "A Discord bot whose personality is tuned by the reactions of the people who talk to it."
+HELP = "Reactune: a Discord bot whose personality is tuned by its members' reactions."
 
 
 def demo(
     *,
     config: Config = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 is a free one.")] = 8790,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8790,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     directory: Annotated[
-        Path, typer.Option(resolve_path=True, help="Keeps the demo's data between starts.")
+        Path, typer.Option(resolve_path=True, help="Folder for the demo's data, kept between starts.")
     ] = DEMO_DIRECTORY,
-    start_over: Annotated[bool, typer.Option("--start-over", help="Forget earlier starts first.")] = False,
-    community: Annotated[str, typer.Option(help="Begin with votes of a community of this taste, such as short.")] = "",
+    start_over: Annotated[bool, typer.Option("--start-over", help="Delete the data of earlier starts first.")] = False,
+    community: Annotated[
+        str,
+        typer.Option(
+            metavar="TASTE",
+            help=f"Start with votes of a simulated community of this taste: {', '.join(TASTES)} or module:function.",
+        ),
+    ] = "",
 ) -> None:
-    """Try the real bot in a local browser page: no token, no GPU, no network."""
+    """Try the bot in a local browser page, without a token, GPU or network."""
     with needed_by("the demo", "`pip install 'reactune[demo]'`"):
         from bot.demo.page import demo_channel_id, demo_overrides, forget, serve_demo
-        from bot.demo.tastes import find_taste
     import_from_here()
     taste = find_taste(community) if community else None
     overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)
     settings = read_settings(config, overrides=overrides)
-    set_up_logs(settings, BOT, least=logging.WARNING)
+    set_up_logs(settings, BOT)
 
     def announce(url: str) -> None:
         say("Ready.")
-        print(f"Open {url}\nThe data stays in {directory}; Ctrl-C ends the demo.", flush=True)
+        print(f"Open {url}\nThe demo's data is in {directory}. Press Ctrl-C to stop.", flush=True)
         if browser:
             webbrowser.open(url)
 
@@ -128,7 +133,7 @@ def demo(
 
 
 def run(config: Config = None) -> None:
-    """Serve Discord, with the trainer beside the bot."""
+    """Run the bot on Discord, together with the trainer."""
     from bot.runner import require_token, run_bot
     from storage.runtime.schedules import parse_schedule
     from trainer.rounds.schedule import SETTING
@@ -147,11 +152,12 @@ def train(
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
     lesson: Annotated[
-        TrainingSource, typer.Option("--from", help="Votes and suggestions, or the example dialogues of the card.")
+        TrainingSource,
+        typer.Option("--from", help="Train on votes and suggestions, or on the example dialogues of the card."),
     ] = TrainingSource.VOTES,
     as_json: AsJson = False,
 ) -> None:
-    """Train one round now, and wait for it."""
+    """Run one training round now and wait for its result."""
     from bot.text.rounds import describe_round
     from storage.database.enums import RoundStatus
     from trainer.rounds.worker import train_now
@@ -167,14 +173,13 @@ def train(
 
 
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
-    """Check settings, database, models, suites, channels, token and disk, and say what to do."""
-    from reactune.doctor.doctor import run_checks
+    """Check the whole installation and list what to fix."""
+    from reactune.doctor.doctor import describe_findings, problems_of, run_checks
 
     settings = read_settings(config)
     findings = run_checks(settings, [("Suites", lambda: _describe_suites(settings))])
-    lines = [f"{'✓' if f.is_well else '✗'} **{f.what}:** {f.says}" for f in findings]
-    show({"findings": [asdict(f) for f in findings]}, "\n\n".join(lines), as_json)
-    if not all(finding.is_well for finding in findings):
+    show({"findings": [asdict(finding) for finding in findings]}, describe_findings(findings), as_json)
+    if problems_of(findings):
         raise typer.Exit(1)
 
 
@@ -185,7 +190,7 @@ def _describe_suites(settings: Settings) -> str:
 
 
 def _prepare_base(settings: Settings, say: Callable[[str], None]) -> None:
-    """Find, fetch or convert the base model while saying so; it takes seconds once, and no time later."""
+    """Find, download or convert the base model and report progress; only the first time takes a while."""
     from storage.models.base_model import resolve_base_model
 
     say("Looking for the base model …")
@@ -193,7 +198,7 @@ def _prepare_base(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 class Benches(TyperGroup):
-    """The benches of a checkout; what is installed without one says so."""
+    """Loads the benchmarks from a checkout; an installation without one says what it needs."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         with contextlib.suppress(SettingsError):
@@ -207,7 +212,7 @@ class Benches(TyperGroup):
     def _load(self, name: str) -> None:
         if self.commands:
             return
-        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout, from wherever this is called
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout, whatever the current folder is
         with needed_by(f"bench {name}", "it in a checkout after `pip install -e '.[bench]'`"):
             module = importlib.import_module("tests.benchmarks.command_line")
         self.commands.update(get_group(module.bench).commands)
@@ -233,7 +238,7 @@ GROUPS = {
     "bench": typer.Typer(
         cls=Benches,
         no_args_is_help=True,
-        help="Measure, both sides in one run; needs a checkout with the bench extra.",
+        help="Run benchmarks; needs a checkout with the bench extra.",
     ),
     "votes": votes,
     "privacy": privacy,
@@ -251,7 +256,7 @@ for name, group in GROUPS.items():
 def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # not every terminal knows every sign
+            stream.reconfigure(errors="backslashreplace")  # some terminals cannot show every character
     try:
         _require_text(sys.argv)
         app()
@@ -268,17 +273,15 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        where = error.filename or "where the output goes"
-        _fail(StorageError(f"the disk is full ({where}): make room, then do it again"), 1)
+        where = error.filename or "the output"
+        _fail(StorageError(f"the disk is full ({where}): free some space, then try again"), 1)
 
 
 def _require_text(arguments: Sequence[str]) -> None:
     try:
         " ".join(arguments).encode()
     except UnicodeEncodeError as error:
-        raise SettingsError(
-            "an argument holds bytes that are no UTF-8 text: write it in UTF-8, file names too"
-        ) from error
+        raise SettingsError("an argument is not valid UTF-8: write it in UTF-8, file names included") from error
 
 
 def _fail(error: Exception, code: int) -> None:

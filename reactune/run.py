@@ -1,4 +1,4 @@
-"""`reactune bot`: the talking process alone."""
+"""`reactune bot`: the bot without the trainer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from storage.runtime.processes import BOT
 
 
 def serve(config: Config = None) -> None:
-    """Serve Discord without a trainer."""
+    """Run the bot on Discord, without the trainer."""
     from bot.runner import run_bot
 
     settings = read_settings(config)

@@ -15,13 +15,14 @@ from reactune.trainer_process import stop_with_stdin
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import TRAINER
+from storage.wording import count
 
 
 def trainer(
     config: Config = None,
-    until_stdin_closes: Annotated[bool, typer.Option(hidden=True, help="Stop when the starter is gone.")] = False,
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True, help="Stop when the parent process ends.")] = False,
 ) -> None:
-    """Run the trainer alone: scheduled rounds and those asked for."""
+    """Run the trainer, without the bot: scheduled and requested rounds."""
     from trainer.rounds.worker import run_trainer, stopped_by_signals
 
     settings = read_settings(config)
@@ -33,22 +34,29 @@ def trainer(
 
 
 def import_pairs(
-    file: Path, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+    file: Annotated[Path, typer.Argument(help="JSON Lines file with prompt, chosen and rejected, as TRL uses.")],
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    as_json: AsJson = False,
 ) -> None:
-    """Read preference pairs from JSON lines (prompt, chosen, rejected), as TRL writes them."""
+    """Import preference pairs to train on."""
     from trainer.exchange import import_file
 
     counts = import_file(read_settings(config), file, personality)
     record_command(config, personality, operator_action("import", f"file: {file.name}, {counts.imported} pairs"))
-    show(asdict(counts), f"{counts.imported} pairs imported, {counts.known} were there already.", as_json)
+    text = f"Imported {count(counts.imported, 'pair')}; {counts.known} already existed."
+    show(asdict(counts), text, as_json)
 
 
 def export_pairs(
-    file: Path, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+    file: Annotated[Path, typer.Argument(help="JSON Lines file to write: prompt, chosen and rejected, as TRL uses.")],
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    as_json: AsJson = False,
 ) -> None:
-    """Write the pairs that a round would train on now as JSON lines (prompt, chosen, rejected)."""
+    """Export the preference pairs that a round would train on now."""
     from trainer.exchange import export_file
 
-    count = export_file(read_settings(config), file, personality)
-    record_command(config, personality, operator_action("export", f"file: {file.name}, {count} pairs"))
-    show({"pairs": count, "file": str(file)}, f"{count} pairs written to {file}.", as_json)
+    pairs = export_file(read_settings(config), file, personality)
+    record_command(config, personality, operator_action("export", f"file: {file.name}, {pairs} pairs"))
+    show({"pairs": pairs, "file": str(file)}, f"Wrote {count(pairs, 'pair')} to {file}.", as_json)

@@ -1,12 +1,16 @@
-"""What the doctor looks at beside the program's own data: a module for each part of the surroundings."""
+"""What a check is, and how it reports a problem or a hint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Check = tuple[str, Callable[[], str]]
-"""What is looked at, and the look: it returns what it found, or raises an error that says what to do."""
+"""Its name, and a function that returns what it found or raises Problem or Hint."""
 
 
-class Unwell(Exception):
-    """A check failed; the text says what to do."""
+class Problem(Exception):
+    """Something must be fixed; the text says how."""
+
+
+class Hint(Exception):
+    """Nothing is broken, but the operator should know; the text says what to do."""

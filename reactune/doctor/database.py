@@ -1,4 +1,4 @@
-"""What an operator should know of the database: server, limits that a pooler swallowed, partitions, replicas."""
+"""Describes the database: server, replicas, connections, time limits, document search and partitions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.settings.sections import DatabaseSettings
 
 
 def describe_database(database: Database, settings: DatabaseSettings) -> Iterator[str]:
-    """Yield a phrase for each thing that is worth knowing."""
+    """Yield one phrase per fact."""
     yield f"{database.engine.dialect.name}, schema up to date"
     if database.engine.dialect.name == "postgresql":
         with database.snapshot() as session:
@@ -23,9 +23,9 @@ def describe_database(database: Database, settings: DatabaseSettings) -> Iterato
 def _describe_postgres(connection: Connection, settings: DatabaseSettings, *, vectors: bool) -> Iterator[str]:
     replicas = connection.scalar(text("SELECT count(*) FROM pg_stat_replication"))
     yield f"server {connection.scalar(text('SHOW server_version'))}, {replicas} replicas"
-    yield f"{settings.pool_size} to {settings.pool_size + settings.pool_overflow} connections for each process"
+    yield f"{settings.pool_size} to {settings.pool_size + settings.pool_overflow} connections per process"
     if settings.statement_timeout_s and connection.scalar(text("SHOW statement_timeout")) == "0":
-        yield "a pooler swallows the time limits: set them with ALTER ROLE (docs/database.md)"
-    yield "pgvector searches documents" if vectors else "documents are searched without pgvector"
+        yield "a pooler drops the time limits: set them with ALTER ROLE (docs/database.md)"
+    yield "document search with pgvector" if vectors else "document search without pgvector"
     if parts := count_partitions(connection):
         yield f"vote events in {parts} partitions"

@@ -1,13 +1,14 @@
-"""Looks at everything an operator can get wrong, and says what to do."""
+"""Checks everything that an operator can get wrong, and says what to do."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import discord
@@ -19,7 +20,7 @@ from bot.errors import ConnectionRefused
 from bot.operations.health import disk_check
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from reactune.console import notes
-from reactune.doctor.checks import Check, Unwell
+from reactune.doctor.checks import Check, Hint, Problem
 from reactune.doctor.clocks import check_clock
 from reactune.doctor.database import describe_database
 from reactune.doctor.machine import check_gpu, check_log_file, check_memory, check_open_files, check_pages
@@ -29,7 +30,7 @@ from storage.adapters.folder_store import AdapterRef, open_store
 from storage.backups.backup import last_backup
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.database.tables import ReplyRow
+from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import StorageError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
@@ -48,33 +49,58 @@ from storage.runtime.redaction import OWNER_ONLY
 from storage.settings.sections import EVERY_SERVER, ArenaSettings, Settings
 from storage.wording import count
 
-DISCORD_PATIENCE_S = 15.0
-MOST_BACKUP_DAYS = 7
+DISCORD_TIMEOUT_S = 15.0
+MAX_BACKUP_DAYS = 7
 ID_DIGITS = range(17, 21)
-"""Of anything made on Discord, from its first years to the end of its ids."""
+"""Digits of a Discord ID, from Discord's first years to the largest possible ID."""
+
+
+class Status(StrEnum):
+    OK = "ok"
+    HINT = "hint"
+    PROBLEM = "problem"
+
+
+SIGNS = {Status.OK: "✓", Status.HINT: "–", Status.PROBLEM: "✗"}
 
 
 @dataclass(frozen=True)
 class Finding:
     what: str
-    is_well: bool
+    status: Status
     says: str
 
 
 def run_checks(settings: Settings, further: Iterable[Check] = ()) -> list[Finding]:
     """Return a finding for each check, the caller's `further` ones last.
 
-    A settings file that cannot be read raises before this is called.
+    Invalid settings raise before this is called.
     """
     checks = [*_checks(settings), *further]
-    return [Finding("Settings", True, "read"), *(_find(what, check) for what, check in checks)]
+    return [Finding("Settings", Status.OK, "valid"), *(_find(what, check) for what, check in checks)]
+
+
+def problems_of(findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.status is Status.PROBLEM]
+
+
+def describe_findings(findings: Sequence[Finding]) -> str:
+    """Return one line per finding, then the numbered list of what to fix."""
+    lines = [f"{SIGNS[finding.status]} **{finding.what}:** {finding.says}" for finding in findings]
+    problems = problems_of(findings)
+    if not problems:
+        return "\n".join([*lines, "", "All good."])
+    to_fix = [f"{number}. **{problem.what}:** {problem.says}" for number, problem in enumerate(problems, start=1)]
+    return "\n".join([*lines, "", f"**{count(len(problems), 'thing')} to fix**", "", *to_fix])
 
 
 def _find(what: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, True, check())
-    except (Unwell, StorageError, ConnectionRefused) as error:
-        return Finding(what, False, str(error))
+        return Finding(what, Status.OK, check())
+    except Hint as hint:
+        return Finding(what, Status.HINT, str(hint))
+    except (Problem, StorageError, ConnectionRefused) as error:
+        return Finding(what, Status.PROBLEM, str(error))
 
 
 def _checks(settings: Settings) -> Iterator[Check]:
@@ -114,29 +140,31 @@ def _disk(directory: Path, min_free_gb: float) -> str:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Unwell(f"{directory} cannot be made ({error.strerror}): set data.directory to another folder") from error
+        raise Problem(
+            f"{directory} cannot be created ({error.strerror}): set data.directory to another folder"
+        ) from error
     if not os.access(directory, os.W_OK):
-        raise Unwell(f"{directory} is not writable: change its owner, or set data.directory to another folder")
+        raise Problem(f"{directory} is not writable: change its owner, or set data.directory to another folder")
     disk = disk_check(directory, min_free_gb)
     if not disk.is_well:
-        raise Unwell(f"{disk.says} in {directory}: make room, or set data.directory to another disk")
+        raise Problem(f"{disk.says} in {directory}: free some space, or set data.directory to another disk")
     return f"{disk.says} in {directory}"
 
 
 def _permissions(directory: Path) -> str:
-    """Say whether other users of this machine may read what members wrote; Windows has no such modes."""
+    """Check that other users of this machine cannot read members' messages; Windows has no such file modes."""
     if os.name != "posix":
         return "not checked on this system"
     if not directory.exists():
-        return "there is no data folder yet"
+        return "no data folder yet"
     own = [directory, *directory.glob("*.db*"), *directory.glob("adapters")]
     open_to_others = [path for path in own if stat.S_IMODE(path.stat().st_mode) & OWNER_ONLY]
     if open_to_others:
-        raise Unwell(
-            f"other users of this machine may read {open_to_others[0]}, where members' words are kept: "
+        raise Problem(
+            f"other users of this machine can read {open_to_others[0]}, which holds members' messages: "
             f"run `chmod -R go= {directory}`"
         )
-    return "only this user may read the data folder"
+    return "only this user can read the data folder"
 
 
 def _access(settings: Settings) -> str:
@@ -150,13 +178,13 @@ def _access(settings: Settings) -> str:
         for id_ in ids:
             _require_id(key, id_)
     if not access.servers:
-        raise Unwell(
-            "nobody is served: access.servers is empty. Start the bot and invite it; its log names each server with "
-            "the line to write into config.toml"
+        raise Problem(
+            "the bot serves nobody, because access.servers is empty: start the bot, invite it to your server, and copy "
+            "the line for config.toml from its log"
         )
     whom = "every server that invites it" if EVERY_SERVER in access.servers else count(len(access.servers), "server")
     limits = [count(len(ids), word) for ids, word in ((access.channels, "channel"), (access.roles, "role")) if ids]
-    direct = "direct messages of their members too" if access.direct_messages else "no direct messages"
+    direct = "direct messages too" if access.direct_messages else "no direct messages"
     return ", ".join([whom, *(f"only {limit}" for limit in limits), direct])
 
 
@@ -176,17 +204,17 @@ def _backups(settings: Settings) -> str:
     if made_at is None and not has_answers:
         return "nothing to back up yet"
     if made_at is None:
-        raise Unwell("none was made yet: `reactune backup FILE` makes one (docs/backups.md has a timer for it)")
+        raise Hint("no backup yet: run `reactune backup FILE` (docs/backups.md has a timer for it)")
     days = (utc_now() - made_at).days
-    if days > MOST_BACKUP_DAYS:
-        raise Unwell(
-            f"the last one is {days} days old: run `reactune backup FILE` (docs/backups.md has a timer for it)"
+    if days > MAX_BACKUP_DAYS:
+        raise Problem(
+            f"the last backup is {days} days old: run `reactune backup FILE` (docs/backups.md has a timer for it)"
         )
-    return f"the last one was made {made_at:%Y-%m-%d %H:%M} UTC"
+    return f"last backup {made_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _base(settings: Settings) -> BaseModel:
-    """Return the base model; in a new data folder it is converted, which takes a while."""
+    """Return the base model; with a new data folder it is converted first, which takes a while."""
     return resolve_base_model(settings.model.base, settings.data.directory, _say)
 
 
@@ -200,16 +228,16 @@ def _base_model(settings: Settings) -> str:
 
 
 def _engine(settings: Settings) -> str:
-    """Say who answers; nothing is compared or loaded for it."""
+    """Describe the engine without loading the model."""
     base = _base(settings)
     window = window_of(base.path, settings.model)
-    cut = f"; conversations are cut to the {window} tokens that the base knows"
-    return _who_answers(base, settings) + (cut if window < settings.model.context_tokens else "")
+    limit = f"; conversations are cut to the base model's {window} tokens"
+    return _describe_engine(base, settings) + (limit if window < settings.model.context_tokens else "")
 
 
-def _who_answers(base: BaseModel, settings: Settings) -> str:
+def _describe_engine(base: BaseModel, settings: Settings) -> str:
     if settings.model.engine == "remote":
-        return examine_servers(settings, _answering(settings))
+        return examine_servers(settings, _champion_adapters(settings))
     transformers = f"transformers, in {settings.model.number_format}, on the {'GPU' if has_gpu() else 'CPU'}"
     if not prefers_graphs(settings.model):
         return transformers
@@ -218,14 +246,14 @@ def _who_answers(base: BaseModel, settings: Settings) -> str:
     except UnsupportedModel as error:
         reason = str(error)
     if reason and settings.model.engine == "openvino":
-        raise Unwell(f'OpenVINO cannot serve this base ({reason}): set model.engine = "auto"')
+        raise Problem(f'OpenVINO cannot run this base model ({reason}): set model.engine = "auto"')
     if reason:
-        return f"{transformers}: OpenVINO cannot serve this base ({reason})"
-    return "OpenVINO" + ("" if reason == "" else "; the next start first compares it with transformers")
+        return f"{transformers}, because OpenVINO cannot run this base model ({reason})"
+    return "OpenVINO" + ("" if reason == "" else "; the next start first checks it against transformers")
 
 
-def _answering(settings: Settings) -> list[AdapterRef]:
-    """Return the versions that answer now, whether their files are sound or not."""
+def _champion_adapters(settings: Settings) -> list[AdapterRef]:
+    """Return the champions' adapters; their files are not checked."""
     with _open(settings) as database, database.transaction() as session:
         ensure_personality(session)
         versions = [read_alias(session, personality.id).version for personality in list_personalities(session)]
@@ -237,9 +265,9 @@ def _spending(settings: Settings) -> str:
     with _open(settings) as database, database.snapshot() as session:
         spent = spent_on(session, utc_now().date())
     if is_used_up(spent, settings.remote):
-        raise Unwell(
-            f"{describe_spend(spent, settings.remote)}: nothing is answered before midnight UTC; raise "
-            "remote.tokens_per_day to go on, and start the bot again"
+        raise Problem(
+            f"{describe_spend(spent, settings.remote)}: the bot does not answer before midnight UTC; to continue now, "
+            "raise remote.tokens_per_day and restart the bot"
         )
     return describe_spend(spent, settings.remote)
 
@@ -247,7 +275,7 @@ def _spending(settings: Settings) -> str:
 def _coherence_model(settings: Settings) -> str:
     name = settings.gate.coherence_model
     if HUB_ID.fullmatch(name) and not Path(name).expanduser().is_dir():
-        return f"{name}: no folder here, so a hub id, which the first round fetches; not checked"
+        return f"{name}, which the first round downloads from the Hub (not checked)"
     model = resolve_coherence_model(name, settings.data.directory, _say)
     return f"{model.name} (revision {model.revision})" if model else "the base model itself"
 
@@ -258,7 +286,7 @@ def _personalities(settings: Settings) -> str:
         problems = take_cards(session, settings)
         known = [personality.name for personality in list_personalities(session)]
     if problems:
-        raise Unwell("; ".join(problems))
+        raise Problem("; ".join(problems))
     return f"{', '.join(known)}; cards in {settings.personalities.directory}"
 
 
@@ -266,28 +294,32 @@ def _champions(settings: Settings) -> str:
     with _open(settings) as database, database.transaction() as session:
         ensure_personality(session)
         champions = [(p.name, read_alias(session, p.id).version) for p in list_personalities(session)]
-    return "; ".join(f"{name}: {_champion(settings, name, version)}" for name, version in champions)
+    return "; ".join(f"{name}: {_describe_champion(settings, name, version)}" for name, version in champions)
 
 
-def _champion(settings: Settings, name: str, version: Version | None) -> str:
+def _describe_champion(settings: Settings, name: str, version: Version | None) -> str:
     if version is None:
         return "base, no adapter"
     if version.trained_on_deleted_data:
-        raise Unwell(
-            f"{version.name} of {name} answers and learned from data that was deleted since: run "
-            f"`reactune train --personality {name}`, which goes on from an older version, and promote what it makes"
+        raise Problem(
+            f"{version.name} of {name} was trained on data that was deleted since: run "
+            f"`reactune train --personality {name}`, which continues from an older version, then promote the result"
         )
     folder = open_store(settings).path(version.digest)
     require_base(folder, _base(settings))
-    return f"{version.name}, files sound"
+    return f"{version.name}, files intact"
 
 
 def _trainer(settings: Settings) -> str:
     with _open(settings) as database, database.snapshot() as session:
-        signs = live_processes(session, TRAINER)
-    if not signs:
-        raise Unwell("no trainer runs: `reactune run` starts one beside the bot, `reactune trainer` alone")
-    return ", ".join(f"{sign.place} ({sign.age_s:.0f} s ago)" for sign in signs)
+        running = live_processes(session, TRAINER)
+        ran_before = session.scalar(select(HeartbeatRow.worker).where(HeartbeatRow.process == TRAINER).limit(1))
+    if running:
+        return ", ".join(f"{trainer.place} (seen {trainer.age_s:.0f} s ago)" for trainer in running)
+    remedy = "start one with `reactune run` (together with the bot) or `reactune trainer`"
+    if ran_before:
+        raise Problem(f"no trainer is running: {remedy}")
+    raise Hint(f"no trainer has run yet: {remedy}")
 
 
 def _training(settings: Settings) -> str:
@@ -300,32 +332,32 @@ def _training(settings: Settings) -> str:
 def _retention(settings: Settings) -> str:
     before = keeps_until(settings.privacy)
     if before is None:
-        return "all is kept until members delete it: privacy.retention_days is 0"
+        return "data is kept until members delete it (privacy.retention_days = 0)"
     with _open(settings) as database, database.snapshot() as session:
         past = count_past(session, before)
-    waiting = f"; the bot, while it runs, lets {past:,} go today" if past else ""
-    return f"what no version was trained on goes after {settings.privacy.retention_days:g} days{waiting}"
+    due = f"; the bot will delete {count(past, 'answer')} within a day" if past else ""
+    return f"data not used for training is deleted after {settings.privacy.retention_days:g} days{due}"
 
 
 def _arenas(settings: ArenaSettings) -> str:
     if arena_trigger(settings) is None:
-        return "started by admins alone"
+        return "started by admins only"
     return f"scheduled at {settings.schedule} UTC in channel {settings.channel}"
 
 
 def _channel(setting: str, channel: int) -> str:
     if not channel:
-        return f"off: {setting} is 0"
+        return f"off ({setting} = 0)"
     _require_id(setting, channel)
     return f"in channel {channel}"
 
 
 def _require_id(setting: str, id_: int) -> None:
-    """Raise Unwell for a number that can be no id of Discord's."""
+    """Raise Problem if the number cannot be a Discord ID."""
     if len(str(id_)) not in ID_DIGITS:
-        raise Unwell(
-            f"{setting} holds {id_}, which is no id: those have {ID_DIGITS[0]} to {ID_DIGITS[-1]} digits "
-            "(in Discord: Developer Mode, right click, Copy ID)"
+        raise Problem(
+            f"{setting} contains {id_}, which is not a Discord ID: IDs have {ID_DIGITS[0]} to {ID_DIGITS[-1]} digits "
+            "(in Discord: Developer Mode, right-click, Copy ID)"
         )
 
 
@@ -334,17 +366,17 @@ async def _token(settings: Settings) -> str:
     token = require_token(settings)
     async with discord.Client(intents=discord.Intents.none()) as client:
         try:
-            async with asyncio.timeout(DISCORD_PATIENCE_S):
+            async with asyncio.timeout(DISCORD_TIMEOUT_S):
                 await client.login(token)
                 flags = (await client.application_info()).flags
         except discord.LoginFailure as error:
-            raise Unwell(BAD_TOKEN) from error
+            raise Problem(BAD_TOKEN) from error
         except (TimeoutError, OSError, discord.HTTPException) as error:
-            raise Unwell(f"Discord cannot be reached ({error!r}): check the network") from error
+            raise Problem(f"Discord cannot be reached ({error!r}): check the network") from error
     if settings.discord.message_content_intent and not (
         flags.gateway_message_content or flags.gateway_message_content_limited
     ):
-        raise Unwell(NO_INTENT)
+        raise Problem(NO_INTENT)
     if settings.discord.members_intent and not (flags.gateway_guild_members or flags.gateway_guild_members_limited):
-        raise Unwell(NO_MEMBERS_INTENT)
+        raise Problem(NO_MEMBERS_INTENT)
     return "accepted by Discord"

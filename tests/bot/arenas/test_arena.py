@@ -453,9 +453,9 @@ class TestDoctor:
         well = findings(schedule="0 18 * * *", channel=7)
         assert well["Prompt bank"].says == "42 prompts in the bank that comes along"
         assert well["Arenas"].says == "scheduled at 0 18 * * * UTC in channel 7"
-        assert findings()["Arenas"].says == "started by admins alone"
+        assert findings()["Arenas"].says == "started by admins only"
         unwell = findings(prompts="/nowhere.txt", schedule="0 18 * * *")
-        assert not unwell["Prompt bank"].is_well
+        assert unwell["Prompt bank"].status == "problem"
         assert "arena.prompts" in unwell["Prompt bank"].says
         assert "arena.channel is not" in unwell["Arenas"].says
 
