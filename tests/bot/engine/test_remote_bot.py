@@ -90,7 +90,7 @@ async def test_a_spent_day_is_told_to_admins(place: Place, query: Any, settings:
         return text
 
     query(lambda session: add_spend(session, utc_now().date(), "http://one", "base", Spend(1, 1_000, 10)))
-    assert "**Spent:** 1,010 of 5,000 tokens today (UTC), 0.01 by your prices\n" in await status()
+    assert "**Spent:** 1,010 of 5,000 tokens today (UTC), 0.01 at your prices\n" in await status()
     query(lambda session: add_spend(session, utc_now().date(), "http://other", "base", Spend(1, 5_000, 0)))
     assert "⚠️ nothing is answered before midnight UTC" in await status()
     found = {finding.what: finding for finding in await asyncio.to_thread(run_checks, settings)}
