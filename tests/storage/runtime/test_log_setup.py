@@ -128,7 +128,7 @@ def test_a_full_disk_is_told_once_and_the_file_goes_on_when_there_is_room(told, 
     lines = told(work, file=str(tmp_path / "log.txt"))
     assert [line.rpartition(" ")[2] for line in lines if "INFO" in line] == ["one", "two", "three"]
     assert [line for line in lines if "INFO" not in line] == [
-        f"{file} lacks lines until it can be written again (No space left on device)"
+        f"Cannot write to {file} (No space left on device); log lines are lost."
     ]
     assert file.read_text().endswith("three\n")
 
