@@ -1,4 +1,4 @@
-"""Splits the vote events of a very large PostgreSQL database, so that the indexes of each partition fit into memory."""
+"""Partitions the vote events of a very large PostgreSQL database, so that each partition's indexes fit into memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.errors import DatabaseError
 TABLE = VoteEventRow.__tablename__
 WHOLE = f"{TABLE}_whole"
 PARTITIONS = 16
-"""By a hash of the reply: nearly every query names replies, and no partition has to be made ahead of time."""
+"""By a hash of the reply, because nearly every query filters by replies and no partitions must be added later."""
 INDEXES = {
     f"pk_{TABLE}": f"ALTER TABLE {TABLE} ADD CONSTRAINT pk_{TABLE} PRIMARY KEY (id, reply_id)",
     f"ix_{TABLE}_thumb": f"CREATE INDEX ix_{TABLE}_thumb ON {TABLE} "
@@ -27,17 +27,17 @@ FOREIGN_KEY = f"fk_{TABLE}_reply_id_replies"
 @dataclass(frozen=True)
 class Partitioned:
     is_new: bool
-    """Whether it was done now."""
+    """Whether the table was partitioned by this call."""
     partitions: int
     events: int
     digest: str
-    """Sum of a hash of every event: the same before and after, whatever their order."""
+    """Sum of the hashes of all events: independent of their order, and the same before and after."""
 
 
 def partition_votes(database: Database, partitions: int = PARTITIONS) -> Partitioned:
     """Rebuild the table of vote events in partitions, in one transaction that keeps every event or changes nothing.
 
-    Votes can be read meanwhile; new ones wait. Raises DatabaseError on SQLite, and where an event would be lost.
+    Votes can be read during this; new ones wait. Raises DatabaseError on SQLite, or if an event would be lost.
     """
     if database.engine.dialect.name != "postgresql":
         raise DatabaseError("only PostgreSQL can partition vote events: move there with `reactune db copy` first")
@@ -46,7 +46,7 @@ def partition_votes(database: Database, partitions: int = PARTITIONS) -> Partiti
         lift_limits(connection)
         connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         if is_new := count_partitions(connection) == 0:
-            # In the order in which a writer takes them: first the reply, then its votes.
+            # In the order in which writers lock them: first the reply, then its votes.
             connection.execute(text(f"LOCK TABLE replies, {TABLE} IN SHARE ROW EXCLUSIVE MODE"))
             before = _sum_up(connection)
             _rebuild(connection, partitions)
@@ -58,7 +58,7 @@ def partition_votes(database: Database, partitions: int = PARTITIONS) -> Partiti
 
 
 def count_partitions(connection: Connection) -> int:
-    """Return how many partitions the vote events are in; 0 is one whole table."""
+    """Return the number of partitions of the vote events; 0 means that they are not partitioned."""
     found = text("SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass(:name)")
     return connection.scalar(found, {"name": TABLE}) or 0
 
