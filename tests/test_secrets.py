@@ -20,11 +20,11 @@ ENTRIES = ("reactune/console.py", "bot/__main__.py", "trainer/__main__.py")
 CRASH = """
 import logging, os, sys, threading
 from pathlib import Path
-from storage.runtime.redaction import keep_safe
+from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import load_settings
 from storage.runtime.log_setup import set_up_logs
 settings = load_settings()
-keep_safe(settings)
+redact_secrets(settings)
 set_up_logs(settings, "bot")
 print(repr(settings), settings)
 logging.getLogger("x").error("the token is %s", settings.discord_token.get_secret_value())
@@ -73,7 +73,7 @@ def test_every_program_keeps_its_settings_safe_and_hands_none_to_a_child_by_argu
     commands = [str(path.relative_to(ROOT)) for path in (ROOT / "reactune").rglob("*.py") if path.name != "console.py"]
     for name in ENTRIES:
         source = (ROOT / name).read_text(encoding="utf-8")
-        assert source.count("load_settings(") == source.count("keep_safe(settings)") == 1, name
+        assert source.count("load_settings(") == source.count("redact_secrets(settings)") == 1, name
     for name in [*commands, "tests/benchmarks/command_line.py"]:
         assert "load_settings" not in (ROOT / name).read_text(encoding="utf-8"), name
     beside = (ROOT / "reactune" / "trainer_process.py").read_text(encoding="utf-8")

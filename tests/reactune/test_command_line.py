@@ -379,7 +379,7 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
     assert f"(👍 user {BOB}) over answer 2 https://discord.com/channels/" in lines[3]
 
     code, out, _ = reactune("votes", "fate", str(BOB), "--json")
-    assert (code, [vote["fate"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
+    assert (code, [vote["outcome"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
     lines = reactune("votes", "fate", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
     assert lines[2].endswith("“good answer 0”: chosen in round 1 → v1, which passed the gate")
@@ -588,7 +588,7 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     async def nobody_answers(_engine, contestants, prompts, **_):
         return [Comparison(prompt, (NO_ANSWER,) * len(contestants)) for prompt in prompts]
 
-    monkeypatch.setattr("reactune.compare_offline.compare", nobody_answers)
+    monkeypatch.setattr("reactune.compare_offline.compare_versions", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
     assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}
