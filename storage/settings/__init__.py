@@ -1,1 +1,1 @@
-"""Settings: `sections` has every setting with its type, `loading` reads them from files and the environment."""
+"""The settings: typed sections, and how they are read."""
