@@ -20,7 +20,7 @@ from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, sole_process
 from storage.wording import count
 
-db = typer.Typer(no_args_is_help=True, help="Migrate, copy or partition the database.")
+db = typer.Typer(no_args_is_help=True, help="Migrate or copy the database.")
 
 
 def show_audit(
@@ -92,20 +92,6 @@ def copy_database(
         copied = copy_rows(source, target, say)
     text = f"{describe_copy(copied)}\n\nAll rows are verified. Set database.url to the new address, then start again."
     show_plain({"tables": [asdict(table) for table in copied]}, text, as_json)
-
-
-@db.command("partition")
-def partition_database(config: Config = None, as_json: AsJson = False) -> None:
-    """Split the vote events of a large PostgreSQL database into partitions. New votes wait until it is done."""
-    from storage.partitions import partition_votes
-
-    with contextlib.closing(open_database(read_settings(config))) as database, progress() as say:
-        say("Rebuilding the table of vote events …")
-        done = partition_votes(database)
-    if done.is_new:
-        record_command(config, DEFAULT_PERSONALITY, operator_action("db partition"))
-    when = "are now" if done.is_new else "were already"
-    show(asdict(done), f"{done.events} vote events {when} in {done.partitions} partitions.", as_json)
 
 
 def backup(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from reactune.canary import canary
 from reactune.console import AsJson, Config, Personality, VersionName, show, show_plain
-from reactune.model_files import prune_models, write_model_gguf, write_slim_base
+from reactune.model_files import prune_models, write_model_gguf
 from reactune.operator import look_up
 from reactune.releases import promote_model, roll_back_model
 from storage.errors import SettingsError
@@ -95,7 +95,7 @@ def draw_model_report(
         raise SettingsError(f"{file} is not a PNG file: choose a name that ends in .png")
     report = look_up(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
     try:
-        file.write_bytes(draw_report(report))
+        file.write_bytes(draw_report(report, personality))
     except OSError as error:
         raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another file") from error
     show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The charts are in {file}.", as_json)
@@ -110,7 +110,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "lineage": show_lineage,
     "report": draw_model_report,
     "gguf": write_model_gguf,
-    "slim": write_slim_base,
 }
 
 model = typer.Typer(no_args_is_help=True, help="Manage versions: list, show, promote, roll back and more.")

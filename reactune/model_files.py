@@ -1,4 +1,4 @@
-"""`reactune model prune`, `gguf` and `slim`: files of versions and of the base model."""
+"""`reactune model prune` and `gguf`: files of versions."""
 
 from __future__ import annotations
 
@@ -77,22 +77,3 @@ def write_model_gguf(
     data = {"version": found.name, "digest": found.digest, "file": str(file)}
     text = f"Wrote **{found.name}** to {file}. Start llama-server with `--lora {file} --lora-init-without-apply`."
     show(data, text, as_json)
-
-
-def write_slim_base(
-    folder: Annotated[Path, typer.Argument(help="New folder; copy it to the bot's host and set model.base to it.")],
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the base model without its weights, for a bot that uses remote servers."""
-    from storage.models.base_model import resolve_base_model, without_weights
-
-    settings = read_settings(config)
-    with progress() as say:
-        base = resolve_base_model(settings.model.base, settings.data.directory, say)
-    try:
-        without_weights(base, folder)
-    except OSError as error:
-        raise SettingsError(f"{folder} cannot be written ({error.strerror}): choose another folder") from error
-    data = {"base": base.name, "revision": base.revision, "folder": str(folder)}
-    show(data, f"Wrote **{base.name}** ({base.revision}) without its weights to {folder}.", as_json)

@@ -23,6 +23,11 @@ class PostgresServer:
         self._address: str = server.get_uri(database=ADMIN_DATABASE, driver="psycopg")
         self._admin = create_engine(self._address, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that has started all others of the server."""
+        return int(self._server.get_pid())
+
     def address_of(self, database: str) -> str:
         return self._address.replace(f"/{ADMIN_DATABASE}?", f"/{database}?")
 

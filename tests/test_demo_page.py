@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -27,7 +26,6 @@ FLAGS = [
     "--disable-component-update",
     "--no-first-run",
 ]
-SCREENSHOT = "REACTUNE_SCREENSHOT"  # where to save the picture of the README; see CONTRIBUTING.md
 ANSWER_MS = 120_000
 START_S = 120
 
@@ -55,8 +53,7 @@ class Demo:
             "--directory",
             str(directory),
         ]
-        environment = {key: value for key, value in os.environ.items() if key != SCREENSHOT}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.url = next(
             match[0] for line in self.process.stdout if (match := re.search(r"http://127\.0\.0\.1:\d+/#\S+", line))
@@ -139,9 +136,6 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     react(chips(page, "🔁").first)
     expect(chips(page, "🔁")).to_have_count(2, timeout=ANSWER_MS)
     react(chips(page, "👍").last)
-    if SCREENSHOT in os.environ:
-        page.wait_for_timeout(1_500)
-        page.screenshot(path=os.environ[SCREENSHOT])
 
     command(page, "/suggest")
     form = page.locator("#modal-root")

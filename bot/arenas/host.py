@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 import discord
 
-from bot.app import ReactuneBot
 from bot.arenas.answers import DrawnAnswer, draw_answers, share_places
 from bot.arenas.board import Board, blind_board, failed, outcome, preparing, results_board
 from bot.arenas.contenders import find_contenders
@@ -23,6 +22,7 @@ from bot.engine import RenderedPrompt
 from bot.errors import UserFacingError
 from bot.guards.error_handler import member_message
 from bot.personalities.selection import active_personality
+from bot.services import Services
 from storage.conversations.replies import NewReply
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin
@@ -64,9 +64,12 @@ class ArenaPlan:
 
 
 class ArenaHost:
-    def __init__(self, bot: ReactuneBot, buttons: Callable[[int, int], discord.ui.View]) -> None:
+    def __init__(
+        self, client: discord.Client, services: Services, buttons: Callable[[int, int], discord.ui.View]
+    ) -> None:
         """`buttons` returns those of an arena, by its id and the number of its answers."""
-        self._bot = bot
+        self._client = client
+        self._services = services
         self._buttons = buttons
         self.unfinished: dict[int, int] = {}
         """{message id: arena id}"""
@@ -79,9 +82,9 @@ class ArenaHost:
         Raises UserFacingError, ArenaConflict or SettingsError where it cannot begin.
         """
         _require_permissions(plan.channel)
-        personality = (await active_personality(self._bot, plan.channel)).personality
+        personality = (await active_personality(self._services, plan.channel)).personality
         prompt, rendered = await self._choose_prompt(plan.prompt, personality)
-        arena = await self._bot.database.run(
+        arena = await self._services.database.run(
             audited(plan.audited_action, prepare_arena) if plan.audited_action else prepare_arena,
             personality_id=personality.id,
             guild_id=plan.channel.guild.id,
@@ -96,15 +99,17 @@ class ArenaHost:
             await self.fail(arena.id, _reason(error))
         else:
             self.unfinished[message.id] = arena.id
-            await self._bot.database.run(place_arena, arena.id, message.id)
-            self._bot.spawn(self._prepare(arena.id, plan, personality, rendered, message), f"arena {arena.id}")
-        return await self._bot.database.read(find_arena, arena.id)
+            await self._services.database.run(place_arena, arena.id, message.id)
+            self._services.tasks.spawn(
+                self._prepare(arena.id, plan, personality, rendered, message), f"arena {arena.id}"
+            )
+        return await self._services.database.read(find_arena, arena.id)
 
     async def show(self, arena: Arena) -> None:
         """Show an open arena; raises discord.HTTPException. The caller holds `editing`."""
-        answers = await self._bot.database.read(read_arena_answers, arena.id)
+        answers = await self._services.database.read(read_arena_answers, arena.id)
         await self._edit(
-            arena, blind_board(arena, answers, self._bot.settings.output), self._buttons(arena.id, len(answers))
+            arena, blind_board(arena, answers, self._services.settings.output), self._buttons(arena.id, len(answers))
         )
 
     async def finish(self, arena_id: int) -> None:
@@ -113,16 +118,16 @@ class ArenaHost:
         While Discord has trouble it stays as it is, for another try.
         """
         async with self.editing:
-            answers = await self._bot.database.run(read_results, arena_id)
-            arena = await self._bot.database.read(find_arena, arena_id)
+            answers = await self._services.database.run(read_results, arena_id)
+            arena = await self._services.database.read(find_arena, arena_id)
             if arena.status is not ArenaStatus.OPEN:
                 return
             try:
-                await self._edit(arena, results_board(arena, answers, self._bot.settings.output), None)
+                await self._edit(arena, results_board(arena, answers, self._services.settings.output), None)
             except discord.HTTPException as error:
                 await self.on_refusal(arena, error)
             else:
-                await self._bot.database.run(close_arena, arena_id)
+                await self._services.database.run(close_arena, arena_id)
                 self.unfinished.pop(arena.message_id or 0, None)
                 log.info("Arena %d is closed: %s", arena_id, outcome(answers))
 
@@ -135,9 +140,9 @@ class ArenaHost:
 
     async def fail(self, arena_id: int, reason: str) -> None:
         """End an unfinished arena; the votes on its answers stand."""
-        if await self._bot.database.run(fail_arena, arena_id, reason):
+        if await self._services.database.run(fail_arena, arena_id, reason):
             log.warning("Arena %d failed: %s", arena_id, reason)
-        await self.show_failed(await self._bot.database.read(find_arena, arena_id))
+        await self.show_failed(await self._services.database.read(find_arena, arena_id))
 
     async def show_failed(self, arena: Arena) -> None:
         self.unfinished.pop(arena.message_id or 0, None)
@@ -146,7 +151,7 @@ class ArenaHost:
                 await self._edit(arena, Board(failed(arena.reason), []), None)
 
     async def _edit(self, arena: Arena, board: Board, view: discord.ui.View | None) -> None:
-        message = self._bot.get_partial_messageable(arena.channel_id).get_partial_message(arena.message_id or 0)
+        message = self._client.get_partial_messageable(arena.channel_id).get_partial_message(arena.message_id or 0)
         await message.edit(content=board.content, embeds=board.embeds, view=view)
 
     async def _choose_prompt(self, typed: str | None, whose: Personality) -> tuple[str, RenderedPrompt]:
@@ -164,8 +169,8 @@ class ArenaHost:
 
     async def _bank_prompt(self, whose: Personality) -> tuple[str, RenderedPrompt]:
         """Return the prompt of the bank whose turn it is, among those that fit."""
-        bank = await asyncio.to_thread(read_bank, self._bot.settings.arena.prompts)
-        used = await self._bot.database.read(last_used, whose.id)
+        bank = await asyncio.to_thread(read_bank, self._services.settings.arena.prompts)
+        used = await self._services.database.read(last_used, whose.id)
         for candidate in order_by_use(bank.prompts, used, random.Random()):
             rendered = await self._render(candidate.text, whose)
             if rendered is not None:
@@ -175,9 +180,9 @@ class ArenaHost:
 
     async def _render(self, prompt: str, whose: Personality) -> RenderedPrompt | None:
         """Render the prompt as chat renders a message, or return None where it does not fit whole."""
-        system_prompt = settings_of(self._bot.settings, whose.card).chat.system_prompt
+        system_prompt = settings_of(self._services.settings, whose.card).chat.system_prompt
         try:
-            rendered = await self._bot.engine.render(bank_messages(system_prompt, prompt))
+            rendered = await self._services.engine.render(bank_messages(system_prompt, prompt))
         except ValueError:
             return None
         return None if rendered.shortened else rendered
@@ -189,7 +194,7 @@ class ArenaHost:
             drawn = await self._draw(plan, whose, rendered, message)
             rows = [(self._reply(plan, whose, rendered, answer), answer.finished) for answer in drawn]
             # The rows come first: a crash before the message is shown is mended at the next start.
-            arena = await self._bot.database.run(open_arena, arena_id, rows, _closing_time(plan))
+            arena = await self._services.database.run(open_arena, arena_id, rows, _closing_time(plan))
             async with self.editing:
                 await self.show(arena)
         except Exception as error:
@@ -204,11 +209,11 @@ class ArenaHost:
             with contextlib.suppress(discord.HTTPException):
                 await message.edit(content=preparing(ready, plan.answers))
 
-        bot = self._bot
-        contenders = await find_contenders(bot.database, bot.releases, whose.id)
+        services = self._services
+        contenders = await find_contenders(services.database, services.releases, whose.id)
         places = share_places(contenders, plan.answers)
         drawn = await draw_answers(
-            bot.engine, rendered, places, tuned(bot.settings.generation, whose.card), report, lane=whose.id
+            services.engine, rendered, places, tuned(services.settings.generation, whose.card), report, lane=whose.id
         )
         return random.sample(drawn, len(drawn))
 
@@ -217,7 +222,7 @@ class ArenaHost:
         return NewReply(
             personality_id=whose.id,
             version_id=version.id if version else None,
-            base_revision=self._bot.base.revision,
+            base_revision=self._services.base.revision,
             prompt=rendered.text,
             messages=[{"role": m["role"], "content": m["content"]} for m in rendered.messages],
             sampling=asdict(answer.request.sampling),

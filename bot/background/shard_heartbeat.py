@@ -8,7 +8,7 @@ from functools import partial
 
 from tenacity import AsyncRetrying
 
-from bot.background.periodic import Repeat
+from bot.background.tasks import BackgroundTasks
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.errors import ShardTaken
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class ShardHeartbeat:
-    def __init__(self, database: Database, shards: Shards, worker: str, repeat: Repeat) -> None:
+    def __init__(self, database: Database, shards: Shards, worker: str, tasks: BackgroundTasks) -> None:
         self._database = database
         self._shards = shards
         self.worker = worker
-        self._repeat = repeat
+        self._tasks = tasks
         self._beating: asyncio.Task[None] | None = None
 
     async def begin(self, patience_s: float = SILENT_AFTER_S + HEARTBEAT_S) -> None:
@@ -37,7 +37,7 @@ class ShardHeartbeat:
         options = retries(lambda error: isinstance(error, ShardTaken), report, patience_s)
         await AsyncRetrying(**options)(self._database.run, take_shards, self._shards, self.worker)
         beat = partial(self._database.run, record_shard_heartbeats, self._shards, self.worker)
-        self._beating = self._repeat(beat, HEARTBEAT_S, "give a sign of life")
+        self._beating = self._tasks.repeat(beat, HEARTBEAT_S, "give a sign of life")
 
     async def end(self) -> None:
         """Let another process take the shards at once."""

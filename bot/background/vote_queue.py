@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any
 
 from sqlalchemy.orm import Session
 
+from bot.background.tasks import BackgroundTasks
 from bot.background.write_queue import retry_until_available
 from storage.conversations.replies import find_reply_ids, request_ids_of
 from storage.database.database import Database
@@ -76,7 +76,6 @@ class Recorded:
 
 
 Observation = Reacted | Cleared | Seen | Recorded
-Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,9 @@ class StoredVote:
 class VoteQueue:
     """Stores observations one after another; while the database is away they wait in memory."""
 
-    def __init__(self, database: Database, spawn: Spawn, on_stored: Callable[[StoredVote], None]) -> None:
+    def __init__(self, database: Database, tasks: BackgroundTasks, on_stored: Callable[[StoredVote], None]) -> None:
         self._database = database
-        self._spawn = spawn
+        self._tasks = tasks
         self._on_stored = on_stored
         self._waiting: deque[Observation] = deque()
         self._early: deque[Observation] = deque(maxlen=MOST_EARLY)
@@ -110,7 +109,7 @@ class VoteQueue:
         self._waiting.append(observation)
         if self._writing is None or self._writing.done():
             with working_on(None):  # it stores what others observe as well
-                self._writing = self._spawn(self._write_all(), "vote log")
+                self._writing = self._tasks.spawn(self._write_all(), "vote log")
 
     def recorded(self, message_id: int) -> None:
         """Take up what was observed of a message before its row stood: people can be quicker than a busy database."""

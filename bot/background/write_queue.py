@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy.orm import Session
 from tenacity import AsyncRetrying
 
+from bot.background.tasks import BackgroundTasks
 from storage.database.database import Database
 from storage.database.engine import explain, is_away
 from storage.runtime.retrying import retries
@@ -19,15 +20,12 @@ from storage.runtime.retrying import retries
 log = logging.getLogger(__name__)
 
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
-
-
 class WriteBehindQueue:
     """Writes rows in the order in which they were given."""
 
-    def __init__(self, database: Database, spawn: Spawn) -> None:
+    def __init__(self, database: Database, tasks: BackgroundTasks) -> None:
         self._database = database
-        self._spawn = spawn
+        self._tasks = tasks
         self._waiting: deque[tuple[Callable[[Session], None], Callable[[], None]]] = deque()
         self._writing: asyncio.Task[None] | None = None
 
@@ -47,7 +45,7 @@ class WriteBehindQueue:
                 return
         self._waiting.append((work, then))
         if self._writing is None or self._writing.done():
-            self._writing = self._spawn(self._write_waiting(), "late rows")
+            self._writing = self._tasks.spawn(self._write_waiting(), "late rows")
 
     async def _write_waiting(self) -> None:
         while self._waiting:

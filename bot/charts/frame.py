@@ -1,4 +1,4 @@
-"""What every panel stands in: one column for a phone, on its own dark card, in colours for colour-blind eyes."""
+"""The look of every chart: cards on a dark page, in colours that colour-blind people can tell apart."""
 
 from __future__ import annotations
 
@@ -6,136 +6,103 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
 
-WIDTH_IN = 7.2
-MARGIN_IN, LEFT_IN, RIGHT_IN, GAP_IN = 0.3, 0.75, 0.3, 0.3
-HEADER_IN, TITLE_IN = 0.75, 0.68
-EMPTY_IN = 0.1
-CHARS_PER_IN = 12.5
-FONT = "DejaVu Sans"  # comes with matplotlib
-TITLE_PT, TEXT_PT = 12.5, 10.0
-MOST_TICKS = 14
+# Discord shows a picture at most about 550 points wide, so fonts in its preview are about as large as these.
+WIDTH_IN, DPI = 8.0, 200
+HEADER_PT, TITLE_PT, TEXT_PT, SMALL_PT = 16.0, 10.0, 7.5, 6.5
+HEADER_IN, GAP_IN, PADDING_IN = 0.48, 0.1, 0.11
+CAPTION_PT = 8.0
+"""Space between a plot and its caption."""
+LINE_EM, CHAR_EM, BOLD_EM = 1.27, 0.57, 1.13
+"""Height of a line and generous width of a letter, in font sizes, and how much wider a bold letter is."""
 
-# Okabe and Ito's palette on a dark card, which suits Discord's dark theme and stands out in its light one.
-CARD, INK, MUTED, GRID = "#1f2228", "#f2f3f5", "#a9b0ba", "#3a3f48"
+# Okabe and Ito's palette, which suits Discord's dark theme and also works on its light one.
+PAGE, CARD, INK, MUTED, GRID = "#17191d", "#24272d", "#f2f3f5", "#a9b0ba", "#3a3f48"
 BLUE, ORANGE, GREEN, YELLOW, PURPLE, GREY = "#56b4e9", "#e69f00", "#2fbf94", "#f0e442", "#d68fb8", "#a9b0ba"
 
 
 @dataclass(frozen=True)
 class Words:
-    """A panel's title, which says what was found, and the line under it, which says what is shown."""
+    """A panel's title, which states the finding, and its caption, which explains the plot or why there is none."""
 
     title: str
     caption: str
+    is_empty: bool = False
 
 
-@dataclass(frozen=True)
-class Size:
-    """Heights of a panel: the plot, and the room for labels below it."""
+def open_page(height_in: float, header: str, note: str = "") -> Figure:
+    """Return a page with a header at the left and a note at the right."""
+    # Without pyplot, which keeps every figure in a global registry and is not thread-safe.
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    plot_in: float
-    below_in: float
-
-    @property
-    def total_in(self) -> float:
-        return TITLE_IN + self.plot_in + self.below_in + GAP_IN if self.plot_in else 0.0
-
-
-EMPTY = Size(EMPTY_IN, 0.0)
-NOTHING = Size(0.0, 0.0)
-
-
-class ReportPage:
-    """Hands out axes from top to bottom, each with room for its words above and its labels below."""
-
-    def __init__(self, figure: Figure) -> None:
-        self._figure = figure
-        self._height_in = figure.get_figheight()
-        self._top_in = self._height_in - HEADER_IN
-
-    def header(self, text: str, date: str) -> None:
-        y = 1 - 0.42 / self._height_in
-        self._write(MARGIN_IN, y, text, size=17, weight="bold", color=INK)
-        self._write(WIDTH_IN - RIGHT_IN, y, date, size=TEXT_PT, color=MUTED, ha="right")
-
-    def _write(self, x_in: float, y: float, text: str, **style: Any) -> None:
-        self._figure.text(x_in / WIDTH_IN, y, text, va="center", fontfamily=FONT, parse_math=False, **style)
-
-    def row(self, size: Size, left_in: float = LEFT_IN) -> Axes:
-        bottom_in = self._go_down(size)
-        return self._axes(left_in, bottom_in, WIDTH_IN - left_in - RIGHT_IN, size.plot_in)
-
-    def halves(self, size: Size) -> tuple[Axes, Axes]:
-        bottom_in = self._go_down(size)
-        width_in = (WIDTH_IN - 2 * LEFT_IN - RIGHT_IN) / 2
-        places_in = LEFT_IN, 2 * LEFT_IN + width_in
-        left, right = (self._axes(place_in, bottom_in, width_in, size.plot_in) for place_in in places_in)
-        return left, right
-
-    def _go_down(self, size: Size) -> float:
-        """Return where the plot of a panel of this size ends, and let the next one begin below its labels."""
-        bottom_in = self._top_in - TITLE_IN - size.plot_in
-        self._top_in -= size.total_in
-        return bottom_in
-
-    def _axes(self, left_in: float, bottom_in: float, width_in: float, height_in: float) -> Axes:
-        box = (left_in / WIDTH_IN, bottom_in / self._height_in, width_in / WIDTH_IN, height_in / self._height_in)
-        axes = self._figure.add_axes(box, facecolor=CARD)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0, labelsize=TEXT_PT, labelcolor=MUTED, labelfontfamily=FONT)
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        return axes
+    x, y = GAP_IN / WIDTH_IN, GAP_IN / height_in
+    below_header = (x, y, 1 - 2 * x, 1 - y - HEADER_IN / height_in)
+    layout = ConstrainedLayoutEngine(w_pad=PADDING_IN, h_pad=PADDING_IN, rect=below_header)
+    page = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor=PAGE, layout=layout)
+    middle = 1 - HEADER_IN / 2 / height_in
+    page.text(2 * x, middle, header, va="center_baseline", size=HEADER_PT, weight="bold", color=INK)
+    page.text(1 - 2 * x, middle, note, va="center_baseline", ha="right", size=TEXT_PT + 1, color=MUTED)
+    return page
 
 
-def entitle(axes: Axes, words: Words) -> None:
-    """Write the words above the panel, from the card's margin or the panel's own edge, whichever is nearer."""
-    for text, above_pt, style in (
-        (words.title, 28, {"size": TITLE_PT, "weight": "bold", "color": INK}),
-        (words.caption, 12, {"size": TEXT_PT, "color": MUTED}),
-    ):
-        annotate(axes, drawable(text), (0, 1), (-_hanging_pt(axes), above_pt), ha="left", va="bottom", **style)
+def add_panel(page: Figure, place: SubplotSpec, words: Words) -> Axes:
+    """Add a card with these words, and return the axes for its plot."""
+    axes = page.add_subfigure(place, facecolor=CARD).add_subplot(facecolor=CARD)
+    axes.spines[:].set_visible(False)
+    axes.yaxis.tick_right()  # so that the plot starts at the same edge as its title
+    axes.tick_params(length=0, labelsize=TEXT_PT, labelcolor=MUTED)
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    title_pt = CAPTION_PT
+    if words.is_empty:
+        hide_axes(axes)
+        hint = wrapped(axes, words.caption, TEXT_PT, indent=0.25)
+        axes.text(0.5, 0.5, hint, ha="center", va="center", size=TEXT_PT, color=MUTED)
+    else:
+        caption = wrapped(axes, words.caption, TEXT_PT)
+        _write_above(axes, caption, CAPTION_PT, size=TEXT_PT, color=MUTED)
+        title_pt += 3 + LINE_EM * TEXT_PT * len(caption.splitlines())
+    title = wrapped(axes, words.title, BOLD_EM * TITLE_PT)
+    _write_above(axes, title, title_pt, size=TITLE_PT, color=INK, weight="bold")
+    return axes
 
 
-def leave_empty(axes: Axes, words: Words) -> None:
-    """Show a title and a hint in place of a plot."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(visible=False)
-    entitle(axes, Words(words.title, ""))
-    chars = int(axes.get_position().width * WIDTH_IN * CHARS_PER_IN)
-    hint = textwrap.fill(words.caption, chars)
-    annotate(axes, hint, (0, 1), (-_hanging_pt(axes), 23), color=MUTED, size=TEXT_PT, va="top")
-
-
-def annotate(axes: Axes, text: str, at: tuple[float, float], offset_pt: tuple[float, float], **style: Any) -> None:
+def _write_above(axes: Axes, text: str, above_pt: float, **style: Any) -> None:
     axes.annotate(
         text,
-        at,
+        (0, 1),
         xycoords="axes fraction",
-        xytext=offset_pt,
+        xytext=(0, above_pt),
         textcoords="offset points",
-        fontfamily=FONT,
+        va="bottom",
         parse_math=False,
-        annotation_clip=False,
         **style,
     )
 
 
-def _hanging_pt(axes: Axes) -> float:
-    """Return how far titles begin left of the panel, so that they stand over its axis labels, in points."""
-    left_in = float(axes.get_position().x0) * WIDTH_IN
-    return 72 * min(LEFT_IN - MARGIN_IN, left_in - MARGIN_IN)
+def hide_axes(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
 
 
-def thin_ticks(axes: Axes, labels: Sequence[str], most: int = MOST_TICKS) -> None:
-    """Label every place, or so few of them, evenly, that labels cannot touch; the last one always."""
+def wrapped(axes: Axes, text: str, size_pt: float, indent: float = 0.0, most_lines: int | None = None) -> str:
+    """Return the text without undrawable characters, in lines that fit the card; `indent` is a share of its width."""
+    width_pt = 72 * (axes.figure.bbox.width / DPI * (1 - indent) - 2 * PADDING_IN)
+    return textwrap.fill(drawable(text), int(width_pt / (CHAR_EM * size_pt)), max_lines=most_lines, placeholder=" …")
+
+
+def thin_ticks(axes: Axes, labels: Sequence[str], most: int) -> None:
+    """Label every position on the x axis, or every n-th if there are more than `most`; the last one always."""
     step = ceil(len(labels) / most)
     places = list(range(len(labels) - 1, -1, -step))[::-1]
     axes.set_xticks(places, [labels[place] for place in places])
@@ -150,4 +117,10 @@ def drawable(text: str) -> str:
 def _glyphs() -> frozenset[int]:
     from matplotlib.font_manager import findfont, get_font
 
-    return frozenset(get_font(findfont(FONT)).get_charmap())
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def to_png(page: Figure) -> bytes:
+    file = BytesIO()
+    page.savefig(file, format="png")
+    return file.getvalue()

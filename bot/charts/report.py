@@ -1,66 +1,49 @@
-"""All panels on one card, and the line that says the same."""
+"""All panels on one page, and their findings as one line of text."""
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
-from bot.charts.approvals import approval_words, draw_approvals, version_label
-from bot.charts.frame import CARD, EMPTY, HEADER_IN, MARGIN_IN, NOTHING, WIDTH_IN, ReportPage, Size
-from bot.charts.gate import draw_gate, gate_rows, gate_words
-from bot.charts.rounds import draw_curve, draw_sources
-from bot.charts.votes import causes_words, days_words, draw_causes, draw_days
+from bot.charts.frame import GAP_IN, WIDTH_IN, add_panel, open_page, to_png
+from bot.charts.rounds import curve_words, draw_curve, draw_gate, draw_pairs, gate_words, pairs_words
+from bot.charts.votes import approval_words, causes_text, days_words, draw_approvals, draw_days, version_label
 from storage.insights.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 150  # 1,080 pixels: as wide as a phone's screen
-LABELS_IN, LEGEND_IN = 0.3, 0.8
-CAUSE_IN = 0.3
+HEIGHT_IN = WIDTH_IN * 5 / 8
+PANELS = (
+    ((0, slice(0, 6)), approval_words, draw_approvals),
+    ((0, slice(6, 10)), gate_words, draw_gate),
+    ((1, slice(0, 4)), days_words, draw_days),
+    ((1, slice(4, 7)), pairs_words, draw_pairs),
+    ((1, slice(7, 10)), curve_words, draw_curve),
+)
+"""Row and columns of each panel, its words, and its plot."""
 
 
-def draw_report(report: Report) -> bytes:
-    """Return the picture as a PNG of 1,080 pixels' width; it takes about a second, so call it on a thread."""
-    figure = build_figure(report)
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, facecolor=CARD)
-    figure.clear()
-    return file.getvalue()
+def draw_report(report: Report, personality: str) -> bytes:
+    """Return the picture as a PNG of 1,600 by 1,000 pixels; it takes about a second, so call it on a thread."""
+    return to_png(build_figure(report, personality))
 
 
-def build_figure(report: Report) -> Figure:
-    # Not pyplot: it keeps every figure in a register that threads share.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows = gate_rows(report.gate)
-    has_rounds = bool(report.rounds or report.curve)
-    sizes = [
-        Size(2.3, LABELS_IN) if report.has_votes else EMPTY,
-        Size(1.5, LABELS_IN) if report.has_recent_votes else EMPTY,
-        Size(CAUSE_IN * len(report.causes), LABELS_IN) if report.causes else NOTHING,
-        Size(1.7, LEGEND_IN) if has_rounds else EMPTY,
-        Size(sum(row.height_in for row in rows), 0.0) if rows else EMPTY,
-    ]
-    figure = Figure(figsize=(WIDTH_IN, HEADER_IN + sum(size.total_in for size in sizes)))
-    FigureCanvasAgg(figure)
-    page = ReportPage(figure)
-    page.header(f"{version_label(report.champion)} answers now", f"{report.days[-1].day:%-d %B %Y}")
-    draw_approvals(page.row(sizes[0]), report)
-    draw_days(page.row(sizes[1]), report)
-    if report.causes:
-        draw_causes(page.row(sizes[2]), report.causes)
-    left, right = page.halves(sizes[3])
-    draw_sources(left, report.rounds)
-    draw_curve(right, report.curve)
-    draw_gate(page.row(sizes[4], left_in=MARGIN_IN), report.gate, rows)
-    return figure
+def build_figure(report: Report, personality: str) -> Figure:
+    date = f"{report.days[-1].day:%-d %B %Y}"
+    page = open_page(HEIGHT_IN, f"{version_label(report.champion)} answers now", f"personality {personality} · {date}")
+    grid = page.add_gridspec(
+        2, 10, height_ratios=(1.06, 1), wspace=10 * GAP_IN / WIDTH_IN, hspace=2 * GAP_IN / HEIGHT_IN
+    )
+    for place, words_of, draw in PANELS:
+        words = words_of(report)
+        axes = add_panel(page, grid[place], words)
+        if not words.is_empty:
+            draw(axes, report)
+    return page
 
 
 def describe_report(report: Report) -> str:
-    """Return what the picture says, in a line that also serves those who cannot see it."""
-    panels = (approval_words, days_words)
-    causes = [causes_words(report.causes).title] if report.causes else []
-    titles = [panel(report).title for panel in panels] + causes + [gate_words(report.gate).title]
-    return f"**{version_label(report.champion)}** answers now. " + ". ".join(titles) + "."
+    """Return the findings in one line, also for people who cannot see the picture."""
+    causes = [causes_text(report.causes)] if report.causes else []
+    findings = [approval_words(report).title, days_words(report).title, *causes, gate_words(report).title]
+    return f"**{version_label(report.champion)}** answers now. " + ". ".join(findings) + "."

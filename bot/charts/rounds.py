@@ -1,4 +1,4 @@
-"""What rounds learned from, pairs by source, and how the loss of the last one went."""
+"""The panels about training: pairs by round, the last training curve, and the last gate."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 from bot.charts.frame import (
     BLUE,
     CARD,
-    FONT,
     GREEN,
+    INK,
     MUTED,
     ORANGE,
-    PURPLE,
+    SMALL_PT,
     TEXT_PT,
     YELLOW,
     Words,
-    entitle,
-    leave_empty,
+    hide_axes,
     thin_ticks,
+    wrapped,
 )
-from storage.database.enums import SOURCE_WORDS, PairSource
-from storage.insights.report import Curve, RoundPairs
+from storage.database.enums import SOURCE_WORDS, GateVerdict, PairSource
+from storage.insights.report import GateCheck, Report
 from storage.wording import count
 
 if TYPE_CHECKING:
@@ -33,86 +33,128 @@ SOURCES = {
     PairSource.CORRECTED_SAMPLE: YELLOW,
     PairSource.SIBLINGS: BLUE,
     PairSource.LONE_VOTE: ORANGE,
-    PairSource.SINGLE: PURPLE,
 }
+SIGNS = {
+    GateVerdict.FAIL: ("✗", ORANGE),
+    GateVerdict.NOT_ENOUGH_EVIDENCE: ("?", YELLOW),
+    GateVerdict.PASS: ("✓", BLUE),
+}
+GATE_LINES, GATE_GAP_LINES, NAMES_LINES = 14, 0.5, 3
+"""Lines in the gate's panel, between two checks, and at its end for names of checks without reasons."""
+GATE_INDENT = 0.07
+"""Share of the panel's width that is left of the text, for the signs."""
 
 
-def sources_words(rounds: Sequence[RoundPairs]) -> Words:
-    if not rounds:
-        return Words("No rounds yet", "A round turns votes into pairs and trains on them.")
-    last = rounds[-1]
-    total = sum(last.by_source.values())
+def pairs_words(report: Report) -> Words:
+    if not report.rounds:
+        return Words("No rounds yet", "A round turns votes into pairs and trains on them.", is_empty=True)
+    last = report.rounds[-1]
     most = max(last.by_source, key=lambda source: last.by_source[source])
-    return Words(f"Round {last.round_id}: {count(total, 'pair')}", f"pairs by source, most from {SOURCE_WORDS[most]}")
+    pairs = count(sum(last.by_source.values()), "pair")
+    return Words(f"Round {last.round_id}: {pairs}", f"Most from {SOURCE_WORDS[most]}")
 
 
-def draw_sources(axes: Axes, rounds: Sequence[RoundPairs]) -> None:
-    words = sources_words(rounds)
-    if not rounds:
-        leave_empty(axes, words)
-        return
-    from matplotlib.ticker import MaxNLocator
-
-    entitle(axes, words)
-    places = range(len(rounds))
+def draw_pairs(axes: Axes, report: Report) -> None:
+    places = range(len(report.rounds))
+    below = [0] * len(places)
     for source, color in SOURCES.items():
-        counts = [round_.by_source.get(source, 0) for round_ in rounds]
-        below = [sum(round_.by_source.get(s, 0) for s in _before(source)) for round_ in rounds]
+        counts = [round_.by_source.get(source, 0) for round_ in report.rounds]
         if any(counts):
             axes.bar(places, counts, bottom=below, color=color, width=0.7, label=SOURCE_WORDS[source], edgecolor=CARD)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=2))
-    axes.set_xlim(-0.7, max(len(rounds), 4) - 0.3)
-    thin_ticks(axes, [str(round_.round_id) for round_ in rounds], most=6)
+        below = [sum(pair) for pair in zip(below, counts, strict=True)]
+    axes.locator_params(axis="y", nbins=4, integer=True, min_n_ticks=2)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlim(-0.7, max(len(places), 4) - 0.3)
+    thin_ticks(axes, [str(round_.round_id) for round_ in report.rounds], most=5)
     axes.legend(
         loc="upper center",
-        bbox_to_anchor=(0.45, -0.12),
-        ncols=2,
+        bbox_to_anchor=(0.5, 0),
+        borderaxespad=2.4,
+        borderpad=0,
         frameon=False,
+        fontsize=SMALL_PT,
+        handlelength=1,
         labelcolor=MUTED,
-        prop={"family": FONT, "size": TEXT_PT - 1},
-        handlelength=0.9,
-        handleheight=0.9,
-        columnspacing=1.0,
+        labelspacing=0.3,
+        reverse=True,
     )
 
 
-def _before(source: PairSource) -> list[PairSource]:
-    order = list(SOURCES)
-    return order[: order.index(source)]
-
-
-def curve_words(curve: Curve | None) -> Words:
+def curve_words(report: Report) -> Words:
+    curve = report.curve
     if curve is None:
-        return Words("No training yet", "The loss of the last round is drawn here, step by step.")
+        return Words("No training yet", "The loss of the last round will appear here.", is_empty=True)
     smooth = smoothed(curve.losses)
     first, last = smooth[0], smooth[-1]
     moved = "fell" if last < first else "rose" if last > first else "stayed"
-    return Words(
-        f"Round {curve.round_id}: the loss {moved}", f"from {first:.2f} to {last:.2f} in {count(curve.steps, 'step')}"
-    )
+    steps = count(curve.steps, "step")
+    return Words(f"Round {curve.round_id}: the loss {moved}", f"From {first:.2f} to {last:.2f} in {steps}")
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
-    """Return running means over a tenth of the steps, so that one odd batch does not tell the story."""
+    """Return running means over a tenth of the steps, so that a single odd batch does not decide the title."""
     window = max(1, len(losses) // 10)
     sums = [0.0, *accumulate(losses)]
     return [(sums[i + window] - sums[i]) / window for i in range(len(losses) - window + 1)]
 
 
-def draw_curve(axes: Axes, curve: Curve | None) -> None:
-    words = curve_words(curve)
-    if curve is None:
-        leave_empty(axes, words)
-        return
-    from matplotlib.ticker import MaxNLocator
+def draw_curve(axes: Axes, report: Report) -> None:
+    assert report.curve is not None
+    losses, smooth = report.curve.losses, smoothed(report.curve.losses)
+    shift = (len(losses) - len(smooth)) / 2
+    stretch = report.curve.steps / len(losses)
+    places = [stretch * (i + 1) for i in range(len(losses))]
+    axes.plot(places, losses, color=MUTED, linewidth=0.8, alpha=0.6, marker="o" if len(places) == 1 else "")
+    axes.plot([stretch * (1 + shift + i) for i in range(len(smooth))], smooth, color=BLUE, linewidth=2)
+    axes.locator_params(axis="y", nbins=4)
+    axes.locator_params(axis="x", nbins=4, integer=True)
+    axes.margins(x=0, y=0.15)
 
-    entitle(axes, words)
-    smooth = smoothed(curve.losses)
-    shift = (len(curve.losses) - len(smooth)) / 2
-    stretch = curve.steps / len(curve.losses)
-    places = [stretch * (i + 1) for i in range(len(curve.losses))]
-    axes.plot(places, curve.losses, color=MUTED, linewidth=1, alpha=0.6, marker="o" if len(places) == 1 else "")
-    axes.plot([stretch * (1 + shift + i) for i in range(len(smooth))], smooth, color=BLUE, linewidth=2.4)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.margins(x=0.02, y=0.15)
+
+def gate_words(report: Report) -> Words:
+    gate = report.gate
+    if gate is None:
+        hint = "The gate judges every new version before it can answer."
+        return Words("No version judged yet", hint, is_empty=True)
+    outcomes = [check.outcome for check in gate.checks]
+    found = {
+        GateVerdict.PASS: f"Round {gate.round_id} passed the gate",
+        GateVerdict.FAIL: f"Round {gate.round_id} did not pass the gate",
+        GateVerdict.NOT_ENOUGH_EVIDENCE: f"Round {gate.round_id}: not enough evidence to pass the gate",
+    }
+    counts = f"{outcomes.count(GateVerdict.PASS)} of {len(outcomes)} checks passed"
+    failed = outcomes.count(GateVerdict.FAIL)
+    return Words(found[gate.verdict], counts + (f", {failed} failed" if failed else ""))
+
+
+def draw_gate(axes: Axes, report: Report) -> None:
+    """Give the reasons of as many checks as fit, the worst outcomes first, then only the names of the others."""
+    assert report.gate is not None
+    hide_axes(axes)
+    axes.set_ylim(GATE_LINES, 0)
+    order = list(SIGNS)
+    checks = sorted(report.gate.checks, key=lambda check: order.index(check.outcome))
+    line = 0.0
+    for position, check in enumerate(checks):
+        reason = wrapped(axes, check.sentence, SMALL_PT, GATE_INDENT)
+        lines = 1 + len(reason.splitlines()) + GATE_GAP_LINES
+        if line + lines > GATE_LINES - NAMES_LINES:
+            _name_others(axes, line, checks[position:])
+            return
+        _write(axes, 0, line, *SIGNS[check.outcome])
+        _write(axes, GATE_INDENT, line, wrapped(axes, check.name, TEXT_PT, GATE_INDENT, most_lines=1), INK)
+        _write(axes, GATE_INDENT, line + 1, reason, MUTED, size=SMALL_PT)
+        line += lines
+
+
+def _name_others(axes: Axes, line: float, checks: Sequence[GateCheck]) -> None:
+    if checks[0].outcome is GateVerdict.PASS:
+        names = ", ".join(check.name for check in checks)
+        _write(axes, 0, line, *SIGNS[GateVerdict.PASS])
+        _write(axes, GATE_INDENT, line, wrapped(axes, names, TEXT_PT, GATE_INDENT, NAMES_LINES), INK)
+    else:
+        _write(axes, GATE_INDENT, line, f"… and {len(checks)} more", MUTED)
+
+
+def _write(axes: Axes, x: float, line: float, text: str, color: str, *, size: float = TEXT_PT) -> None:
+    axes.text(x, line, text, color=color, size=size, va="top", parse_math=False)

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import discord
 
 from bot.chat.message_stream import CURSOR
+from bot.services import Services
 from storage.conversations.replies import Reply, ReplyMessage, add_message, find_reply_ids
-
-if TYPE_CHECKING:
-    from bot.app import ReactuneBot
 
 LOOKED_THROUGH = 100
 
 
-async def recover_answers(bot: ReactuneBot, reply: Reply) -> list[ReplyMessage]:
+async def recover_answers(client: discord.Client, services: Services, reply: Reply) -> list[ReplyMessage]:
     """Note the messages of an interrupted reply that stand on Discord and carry none; return them, oldest first.
 
     Raises discord.HTTPException where the channel cannot be read.
     """
     adopted = []
-    for position, message in enumerate(await _find_orphans(bot, reply), len(reply.message_ids)):
-        await bot.database.run(add_message, reply.id, message.id, reply.channel_id, position)
-        bot.vote_queue.recorded(message.id)
+    for position, message in enumerate(await _find_orphans(client, services, reply), len(reply.message_ids)):
+        await services.database.run(add_message, reply.id, message.id, reply.channel_id, position)
+        services.vote_queue.recorded(message.id)
         adopted.append(ReplyMessage(message.id, reply.id, reply.channel_id, reply.guild_id))
     return adopted
 
 
-async def _find_orphans(bot: ReactuneBot, reply: Reply) -> list[discord.Message]:
+async def _find_orphans(client: discord.Client, services: Services, reply: Reply) -> list[discord.Message]:
     """Look where an answer stands, soon after its question, then where a regenerated one does, among the newest."""
     if reply.source_message_id is None:
         return []
-    channel = bot.get_partial_messageable(reply.channel_id)
+    channel = client.get_partial_messageable(reply.channel_id)
     question = discord.Object(reply.source_message_id)
     soon_after = [m async for m in channel.history(limit=LOOKED_THROUGH, after=question, oldest_first=True)]
-    found = await _without_reply(bot, reply, soon_after)
+    found = await _without_reply(client, services, reply, soon_after)
     if found or len(soon_after) < LOOKED_THROUGH:
         return found
     newest = [m async for m in channel.history(limit=LOOKED_THROUGH)]
-    return await _without_reply(bot, reply, newest[::-1])
+    return await _without_reply(client, services, reply, newest[::-1])
 
 
-async def _without_reply(bot: ReactuneBot, reply: Reply, messages: list[discord.Message]) -> list[discord.Message]:
-    own = [message for message in messages if message.author == bot.user]
-    known = await bot.database.read(find_reply_ids, [message.id for message in own])
+async def _without_reply(
+    client: discord.Client, services: Services, reply: Reply, messages: list[discord.Message]
+) -> list[discord.Message]:
+    own = [message for message in messages if message.author == client.user]
+    known = await services.database.read(find_reply_ids, [message.id for message in own])
     unknown = [message for message in own if message.id not in known]
     if reply.message_ids:  # only a further part can be missing, still growing when the bot was killed
         last = reply.message_ids[-1]

@@ -6,24 +6,24 @@ import asyncio
 import contextlib
 import logging
 from datetime import datetime
-from typing import Any
+from re import Match
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
 from bot.arenas import board
 from bot.arenas.host import ArenaHost, ArenaPlan, Channel, as_channel
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.arenas.schedule import LOOK_S, arena_trigger, begin_looking, take_due_arena
-from bot.background.vote_queue import PickQueue
 from bot.errors import UserFacingError
-from bot.guards.access import AccessChecked, require_admin, user_label
+from bot.guards.access import require_admin, user_label
 from bot.guards.audit import NOTED, action_of, run_audited
 from bot.guards.error_handler import answer_privately, is_expected, member_message
+from bot.guards.interactions import PersistentButton
 from bot.personalities.selection import active_personality
+from bot.services import Services
 from bot.text.rounds import sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
@@ -57,24 +57,24 @@ VARIATION_SELECTOR = "\ufe0f"
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
 class Arenas(commands.GroupCog, group_name="arena", group_description="Blind answers for members to choose from"):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
-        self.picks = PickQueue(bot.database)
-        self._host = ArenaHost(bot, _buttons)
+        self.services = services
+        self._host = ArenaHost(bot, services, _buttons)
         self._dead: list[Arena] = []
         """Arenas that an earlier life of the bot was preparing."""
         self._taken_away: set[tuple[int, int, int]] = set()
         """(message id, user id, place) of reactions that the bot itself takes away."""
-        self._trigger = arena_trigger(bot.settings.arena)
+        self._trigger = arena_trigger(services.settings.arena)
         self._repeating: list[asyncio.Task[None]] = []
 
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(PickButton)
-        self._dead = await self.bot.database.run(fail_unprepared, self.bot.own_shards)
-        for arena in await self.bot.database.read(open_arenas, shards=self.bot.own_shards):
+        self._dead = await self.services.database.run(fail_unprepared, self.services.shards)
+        for arena in await self.services.database.read(open_arenas, shards=self.services.shards):
             self._host.unfinished[arena.message_id or 0] = arena.id
         if self._trigger is not None:
-            await self.bot.database.run(begin_looking, self.bot.own_shards)
+            await self.services.database.run(begin_looking, self.services.shards)
 
     async def cog_unload(self) -> None:
         for task in self._repeating:
@@ -82,7 +82,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         self.bot.remove_dynamic_items(PickButton)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.bot.settings.discord)
+        require_admin(interaction.user, self.services.settings.discord)
         return True
 
     # Commands
@@ -104,7 +104,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     ) -> None:
         """Let members pick the best of several blind answers."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        defaults = self.bot.settings.arena
+        defaults = self.services.settings.arena
         plan = ArenaPlan(
             channel=as_channel(channel or interaction.channel),
             prompt=prompt,
@@ -128,30 +128,30 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             await self._host.finish(arena.id)
         else:
             await self._host.show_failed(arena)
-        arena = await self.bot.database.read(find_arena, arena.id)
+        arena = await self.services.database.read(find_arena, arena.id)
         await answer_privately(interaction, board.describe_stop(arena))
 
     @app_commands.command()
     async def status(self, interaction: discord.Interaction) -> None:
         """Show the latest arenas, the prompt bank and the schedule."""
         await interaction.response.defer(ephemeral=True)
-        arenas = await self.bot.database.read(_latest, interaction.guild_id or 0)
+        arenas = await self.services.database.read(_latest, interaction.guild_id or 0)
         lines = [board.describe_arena(arena, answers) for arena, answers in arenas] or ["There was no arena yet."]
-        whose = (await active_personality(self.bot, interaction.channel)).personality
+        whose = (await active_personality(self.services, interaction.channel)).personality
         lines += [await self._describe_bank(whose), self._describe_schedule()]
         await interaction.followup.send("\n".join(lines)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
     async def _describe_bank(self, whose: Personality) -> str:
         try:
-            bank = await asyncio.to_thread(read_bank, self.bot.settings.arena.prompts)
+            bank = await asyncio.to_thread(read_bank, self.services.settings.arena.prompts)
         except SettingsError as error:
             return f"⚠️ {sentence(str(error))}"
-        used = await self.bot.database.read(last_used, whose.id)
+        used = await self.services.database.read(last_used, whose.id)
         fresh = sum(prompt.text not in used for prompt in bank.prompts)
         return f"**Prompt bank:** {bank.describe()}; {fresh} not asked yet"
 
     def _describe_schedule(self) -> str:
-        arena = self.bot.settings.arena
+        arena = self.services.settings.arena
         if self._trigger is None:
             return "**Schedule:** none, admins start arenas"
         return f"**Schedule:** `{arena.schedule}` UTC in <#{arena.channel}>"
@@ -159,15 +159,15 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     # The clock
 
     async def _start_due(self) -> None:
-        if await self.bot.database.run(take_due_arena, self.bot.own_shards, self._trigger):
+        if await self.services.database.run(take_due_arena, self.services.shards, self._trigger):
             # A task of its own: stopping the loop would cut short what runs in it.
-            self.bot.spawn(self._start_scheduled(), "scheduled arena")
+            self.services.tasks.spawn(self._start_scheduled(), "scheduled arena")
 
     async def _start_scheduled(self) -> None:
-        settings = self.bot.settings.arena
+        settings = self.services.settings.arena
         try:
             channel = await self._scheduled_channel(settings.channel)
-            if not self.bot.own_shards.serve(channel.guild.id):
+            if not self.services.shards.serve(channel.guild.id):
                 return  # the process that hears of the picks starts it
             arena = await self._host.start(ArenaPlan(channel, None, settings.answers, settings.minutes, SCHEDULE))
         except Exception as error:
@@ -182,7 +182,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
             raise UserFacingError(f"arena.channel = {channel_id} is no channel that I can see: correct it.") from error
 
     async def _close_due(self) -> None:
-        for arena in await self.bot.database.read(open_arenas, utc_now(), self.bot.own_shards):
+        for arena in await self.services.database.read(open_arenas, utc_now(), self.services.shards):
             await self._host.finish(arena.id)
 
     # After a gap
@@ -190,33 +190,35 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     @commands.Cog.listener()
     async def on_ready(self) -> None:
         self._taken_away.clear()
-        self.bot.spawn(self._take_up(), "take up arenas")
+        self.services.tasks.spawn(self._take_up(), "take up arenas")
 
     @commands.Cog.listener()
     async def on_shard_ready(self, _shard_id: int) -> None:
         if self.bot.is_ready():
-            self.bot.spawn(self._take_up(), "take up arenas")
+            self.services.tasks.spawn(self._take_up(), "take up arenas")
 
     @commands.Cog.listener()
     async def on_resumed(self) -> None:
-        self.bot.spawn(self._take_up(), "take up arenas")
+        self.services.tasks.spawn(self._take_up(), "take up arenas")
 
     async def _take_up(self) -> None:
         """Go on with the arenas, with the reactions that were missed; the clock closes those that are overdue then."""
         try:
             while self._dead:
                 await self._host.show_failed(self._dead.pop())
-            for arena in await self.bot.database.read(open_arenas, shards=self.bot.own_shards):
+            for arena in await self.services.database.read(open_arenas, shards=self.services.shards):
                 await self._take_up_one(arena.id)
         finally:
             if not self._repeating:
-                self._repeating.append(self.bot.repeat(self._close_due, CLOCK_S, "close arenas"))
+                self._repeating.append(self.services.tasks.repeat(self._close_due, CLOCK_S, "close arenas"))
                 if self._trigger is not None:
-                    self._repeating.append(self.bot.repeat(self._start_due, LOOK_S, "start scheduled arenas"))
+                    self._repeating.append(
+                        self.services.tasks.repeat(self._start_due, LOOK_S, "start scheduled arenas")
+                    )
 
     async def _take_up_one(self, arena_id: int) -> None:
         async with self._host.editing:
-            arena = await self.bot.database.read(find_arena, arena_id)
+            arena = await self.services.database.read(find_arena, arena_id)
             if arena.status is not ArenaStatus.OPEN:
                 return
             try:
@@ -237,9 +239,9 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
                 continue
             for kind in discord.ReactionType:
                 async for user in reaction.users(type=kind):
-                    if not user.bot and await self.bot.access.has_allowed_role(arena.guild_id, user.id):
+                    if not user.bot and await self.services.access.has_allowed_role(arena.guild_id, user.id):
                         with contextlib.suppress(ArenaClosed):  # its message was deleted meanwhile
-                            await self.picks.take(arena.id, user.id, place, gesture, reread=True)
+                            await self.services.pick_queue.take(arena.id, user.id, place, gesture, reread=True)
                         await self._take_away(arena.channel_id, shown.id, user.id, place)
 
     @commands.Cog.listener()
@@ -254,7 +256,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     def _on_deleted(self, message_id: int) -> None:
         arena_id = self._host.unfinished.get(message_id)
         if arena_id is not None:
-            self.bot.spawn(self._host.fail(arena_id, "its message was deleted"), f"end of arena {arena_id}")
+            self.services.tasks.spawn(self._host.fail(arena_id, "its message was deleted"), f"end of arena {arena_id}")
 
     @commands.Cog.listener()
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
@@ -265,7 +267,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         await self._on_channel_deleted(payload.thread_id)
 
     async def _on_channel_deleted(self, channel_id: int) -> None:
-        arena = await self.bot.database.read(unfinished_arena, channel_id)
+        arena = await self.services.database.read(unfinished_arena, channel_id)
         if arena is not None:
             await self._host.fail(arena.id, "its channel was deleted")
 
@@ -274,7 +276,7 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         by_a_bot = payload.member is not None and payload.member.bot
-        if not by_a_bot and self.bot.access.may_react(payload):
+        if not by_a_bot and self.services.access.may_react(payload):
             self._on_number(payload, PickGesture.REACTED)
 
     @commands.Cog.listener()
@@ -289,13 +291,17 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
         if gesture is PickGesture.UNREACTED and taken_away in self._taken_away:
             self._taken_away.discard(taken_away)
         else:
-            self.bot.spawn(self._pick_by_reaction(arena_id, payload, place, gesture), f"pick in arena {arena_id}")
+            self.services.tasks.spawn(
+                self._pick_by_reaction(arena_id, payload, place, gesture), f"pick in arena {arena_id}"
+            )
 
     async def _pick_by_reaction(
         self, arena_id: int, payload: discord.RawReactionActionEvent, place: int, gesture: PickGesture
     ) -> None:
         with contextlib.suppress(ArenaClosed):
-            await self.picks.take(arena_id, payload.user_id, place, gesture, joined_at=_joined_at(payload.member))
+            await self.services.pick_queue.take(
+                arena_id, payload.user_id, place, gesture, joined_at=_joined_at(payload.member)
+            )
         if gesture is PickGesture.REACTED:
             # Standing reactions would show how many picked what.
             await self._take_away(payload.channel_id, payload.message_id, payload.user_id, place)
@@ -317,41 +323,31 @@ class Arenas(commands.GroupCog, group_name="arena", group_description="Blind ans
 
 
 class PickButton(
-    AccessChecked,
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    PersistentButton,
     template=r"reactune:arena:(?P<arena>\d+):(?P<place>\d+)",
 ):
-    """Works after a restart as well: its id holds all it needs."""
-
     def __init__(self, arena_id: int, place: int) -> None:
         self.arena_id = arena_id
         self.place = place
         custom_id = f"reactune:arena:{arena_id}:{place}"
-        super().__init__(discord.ui.Button(label=str(place), style=discord.ButtonStyle.primary, custom_id=custom_id))
+        super().__init__(custom_id, str(place), discord.ButtonStyle.primary)
 
     @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> PickButton:
+    def parse(cls, match: Match[str]) -> PickButton:
         return cls(int(match["arena"]), int(match["place"]))
 
-    async def callback(self, interaction: discord.Interaction) -> None:
-        assert isinstance(interaction.client, ReactuneBot)
-        arenas = interaction.client.get_cog(Arenas.__name__)
-        assert isinstance(arenas, Arenas)
-        # It takes its turn before Discord is asked, which may answer two presses in another order.
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        # Queued before Discord is asked, which may answer two presses in another order.
         user = interaction.user
         storing = asyncio.create_task(
-            arenas.picks.take(self.arena_id, user.id, self.place, PickGesture.PRESSED, joined_at=_joined_at(user)),
+            services.pick_queue.take(
+                self.arena_id, user.id, self.place, PickGesture.PRESSED, joined_at=_joined_at(user)
+            ),
             name=f"pick in arena {self.arena_id}",
         )
         with contextlib.suppress(discord.HTTPException):
             await interaction.response.defer(ephemeral=True, thinking=True)
-        try:
-            text = board.describe_pick(await storing)
-        except Exception as error:
-            text = member_message(error)
-        await answer_privately(interaction, text)
+        await answer_privately(interaction, board.describe_pick(await storing))
 
 
 def _buttons(arena_id: int, places: int) -> discord.ui.View:
@@ -375,5 +371,5 @@ def _joined_at(user: discord.User | discord.Member | None) -> datetime | None:
     return user.joined_at if isinstance(user, discord.Member) else None
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Arenas(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Arenas(bot, services))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from re import Match
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.app import ReactuneBot
-from bot.guards.access import AccessChecked, require_admin
+from bot.guards.access import require_admin
 from bot.guards.audit import is_for_admins
-from bot.guards.error_handler import answer_privately, member_message
+from bot.guards.interactions import PersistentButton
 from bot.personalities.selection import offer
+from bot.services import Services
 from bot.text.attachments import fit_lines
 from bot.text.sanitize import escape_inline, sanitize_reason
 from storage.database.enums import AuditOutcome
@@ -26,8 +26,9 @@ SIGNS = {AuditOutcome.DONE: "✅", AuditOutcome.REFUSED: "⛔", AuditOutcome.FAI
 
 
 class AuditTrail(commands.Cog):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
 
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(OlderButton)
@@ -36,7 +37,7 @@ class AuditTrail(commands.Cog):
         self.bot.remove_dynamic_items(OlderButton)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.bot.settings.discord)
+        require_admin(interaction.user, self.services.settings.discord)
         return True
 
     @app_commands.command()
@@ -60,7 +61,7 @@ class AuditTrail(commands.Cog):
             actor_id=member.id if member else None,
             guild_id=interaction.guild_id,
         )
-        await show_audit_page(interaction, self.bot, wanted)
+        await show_audit_page(interaction, self.services, wanted)
 
     @audit.autocomplete("action")
     async def complete_action(self, _interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
@@ -68,9 +69,9 @@ class AuditTrail(commands.Cog):
         return offer(sorted(names), current)
 
 
-async def show_audit_page(interaction: discord.Interaction, bot: ReactuneBot, wanted: Wanted) -> None:
+async def show_audit_page(interaction: discord.Interaction, services: Services, wanted: Wanted) -> None:
     """Answer a deferred interaction with the newest lines that are wanted, and a button for older ones."""
-    entries = await bot.database.read(read_trail, wanted)
+    entries = await services.database.read(read_trail, wanted)
     view = discord.ui.View(timeout=None)
     if len(entries) == wanted.limit:
         view.add_item(OlderButton(wanted, entries[-1].id))
@@ -95,40 +96,30 @@ def _plain(action: str) -> str:
 
 
 class OlderButton(
-    AccessChecked,
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    PersistentButton,
     template=r"reactune:audit:(?P<before>\d+):(?P<limit>\d+):(?P<member>\d*):(?P<action>.*)",
 ):
-    """Works after a restart as well: its id holds all it needs."""
-
     def __init__(self, wanted: Wanted, before_id: int) -> None:
         self.wanted = wanted
         self.before_id = before_id
         member = "" if wanted.actor_id is None else wanted.actor_id
         custom_id = f"reactune:audit:{before_id}:{wanted.limit}:{member}:{wanted.action}"
-        super().__init__(discord.ui.Button(label="Older", custom_id=custom_id))
+        super().__init__(custom_id, "Older")
 
     @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> OlderButton:
+    def parse(cls, match: Match[str]) -> OlderButton:
         member = int(match["member"]) if match["member"] else None
         limit = min(int(match["limit"]), MOST_SHOWN)
         return cls(Wanted(limit, action=match["action"], actor_id=member), int(match["before"]))
 
-    async def callback(self, interaction: discord.Interaction) -> None:
-        bot = interaction.client
-        assert isinstance(bot, ReactuneBot)
-        try:
-            require_admin(interaction.user, bot.settings.discord)
-            await interaction.response.defer()
-            # The server is the one where it is pressed, whatever the id says.
-            wanted = self.wanted
-            page = Wanted(wanted.limit, wanted.action, wanted.actor_id, interaction.guild_id, self.before_id)
-            await show_audit_page(interaction, bot, page)
-        except Exception as error:
-            await answer_privately(interaction, member_message(error))
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        require_admin(interaction.user, services.settings.discord)
+        await interaction.response.defer()
+        # The server is the one in which the button is pressed, whatever the id says.
+        wanted = self.wanted
+        page = Wanted(wanted.limit, wanted.action, wanted.actor_id, interaction.guild_id, self.before_id)
+        await show_audit_page(interaction, services, page)
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(AuditTrail(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(AuditTrail(bot, services))

@@ -12,16 +12,17 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
 from bot.chat.message_stream import is_temporary
 from bot.cogs.models import offer_versions
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import run_audited
 from bot.personalities.selection import WHOSE, administered_personality, chosen_personality, offer_personalities, signed
+from bot.releases.watcher import ReleaseState
+from bot.services import Services
 from bot.text.releases import describe_announcement, describe_canary, describe_last_canary
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
-from storage.database.engine import FAILURES, explain
+from storage.database.engine import FAILURES
 from storage.errors import StorageError
 from storage.operations.outbox import tell_waiting
 from storage.personalities.personalities import Personality, list_personalities
@@ -42,18 +43,18 @@ from storage.votes.quarantines import hold_back_bursts
 
 log = logging.getLogger(__name__)
 
-LOOK_INTERVAL_S = 3.0
+INTERVAL_S = 3.0
 
 
 class Canaries(app_commands.Group):
     """`/model canary …`"""
 
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, services: Services) -> None:
         super().__init__(name="canary", description="Try a version on a share of conversations")
-        self.bot = bot
+        self.services = services
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.bot.settings.discord)
+        require_admin(interaction.user, self.services.settings.discord)
         return True
 
     @app_commands.command()
@@ -77,17 +78,17 @@ class Canaries(app_commands.Group):
     ) -> None:
         """Let a version answer a share of conversations, until votes decide whether it stays."""
         await interaction.response.defer()
-        bot, by = self.bot, user_label(interaction.user)
-        whose = await administered_personality(bot, interaction, personality)
-        challenger = await bot.database.read(version_named, whose.id, version)
-        await bot.database.read(ask_gate, challenger, override=override, reason=reason)
-        await asyncio.to_thread(bot.releases.open, challenger)
+        services, by = self.services, user_label(interaction.user)
+        whose = await administered_personality(services, interaction, personality)
+        challenger = await services.database.read(version_named, whose.id, version)
+        await services.database.read(ask_gate, challenger, override=override, reason=reason)
+        await asyncio.to_thread(services.releases.open, challenger)
         canary = await run_audited(
             interaction,
             start_canary,
             whose.id,
             challenger,
-            bot.settings.release,
+            services.settings.release,
             share=share,
             by=by,
             reason=reason or "started in Discord",
@@ -102,7 +103,7 @@ class Canaries(app_commands.Group):
 
     @start.autocomplete("version")
     async def complete_version(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-        return await offer_versions(self.bot, interaction, current)
+        return await offer_versions(self.services, interaction, current)
 
     @app_commands.command()
     @app_commands.describe(reason="Why; it is kept in the audit trail", personality=WHOSE)
@@ -110,10 +111,13 @@ class Canaries(app_commands.Group):
     async def stop(self, interaction: discord.Interaction, reason: str = "", personality: str | None = None) -> None:
         """End the canary: the champion answers everywhere."""
         await interaction.response.defer()
-        whose, by = await administered_personality(self.bot, interaction, personality), user_label(interaction.user)
+        whose, by = (
+            await administered_personality(self.services, interaction, personality),
+            user_label(interaction.user),
+        )
         await run_audited(interaction, stop_canary, whose.id, by=by, reason=reason)
         log.info("%s stopped the canary of %s", by, whose.name)
-        release = await self.bot.releases.current(whose.id)
+        release = await self.services.releases.current(whose.id)
         text = f"The canary is stopped: **{release.name}** answers everywhere."
         await interaction.edit_original_response(content=signed(whose, text))
 
@@ -123,8 +127,8 @@ class Canaries(app_commands.Group):
     async def status(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Show how members like the version that is tried, beside the champion."""
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.bot, interaction, personality)
-        text = await self.bot.database.read(_canary_status, whose.id, self.bot.settings.votes)
+        whose = await chosen_personality(self.services, interaction, personality)
+        text = await self.services.database.read(_canary_status, whose.id, self.services.settings.votes)
         await interaction.followup.send(signed(whose, text)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
 
@@ -137,84 +141,82 @@ def _canary_status(session: Session, personality_id: int, settings: VoteSettings
 
 
 class ReleaseWatch(commands.Cog):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
-        self._canaries = Canaries(bot)
+        self.services = services
+        self._canaries = Canaries(services)
         self._has_warned = False
-        self._watching = asyncio.Lock()
 
     async def cog_load(self) -> None:
         model = self.bot.tree.get_command("model")
         assert isinstance(model, app_commands.Group), "bot.cogs.models is loaded first"
         model.add_command(self._canaries)
-        self._repeating = self.bot.repeat(self._watch, LOOK_INTERVAL_S, "watch releases")
+        self.services.release_watcher.subscribe(self._announce)
+        self._repeating = self.services.tasks.repeat(self._evaluate_all, INTERVAL_S, "evaluate canaries")
 
     async def cog_unload(self) -> None:
         self._repeating.cancel()  # the commands go with those they were added to
 
-    async def _watch(self) -> None:
-        """Look at every personality's canary and tell what is new; after a failure, again a little later."""
-        async with self._watching:
-            await self._watch_all()
+    async def _evaluate_all(self) -> None:
+        if self.services.shards.lead:
+            for personality in await self.services.database.read(list_personalities, archived=None):
+                await self._evaluate_safely(personality)
 
-    @commands.Cog.listener()
-    async def on_releases_changed(self) -> None:
-        """Look at once: the database says that something moved."""
-        await self._watch()
-
-    async def _watch_all(self) -> None:
-        if not self.bot.own_shards.lead:
-            return
+    async def _evaluate_safely(self, personality: Personality) -> None:
+        """Evaluate one personality's canary, so that its failure does not stop the others."""
         try:
-            personalities = await self.bot.database.read(list_personalities, archived=None)
-        except FAILURES as error:
-            log.warning("Releases cannot be watched (%s); trying again.", explain(error))
-            return
-        for personality in personalities:
-            await self._watch_safely(personality)
-
-    async def _watch_safely(self, personality: Personality) -> None:
-        """Watch one personality, so that its trouble is not that of the others."""
-        try:
-            await self._watch_one(personality)
-        except FAILURES as error:
-            log.warning("Releases cannot be watched (%s); trying again.", explain(error))
+            await self._evaluate(personality)
+        except FAILURES:
+            raise
         except StorageError as error:
-            log.warning("The canary goes on for now: %s.", error)
+            log.warning("The canary of %s continues for now: %s.", personality.name, error)
         except Exception:
-            log.exception("Releases cannot be watched; trying again.")
+            log.exception("The canary of %s could not be evaluated; trying again.", personality.name)
 
-    async def _watch_one(self, personality: Personality) -> None:
-        await self._look(personality)
+    async def _announce(self, _before: ReleaseState | None, _now: ReleaseState) -> bool:
+        """Announce promotions and canaries; return False if Discord did not take one of them."""
+        if not self.services.shards.lead:
+            return True
+        personalities = await self.services.database.read(list_personalities, archived=None)
+        return all([await self._announce_one(personality) for personality in personalities])
+
+    async def _announce_one(self, personality: Personality) -> bool:
         find = partial(news_to_tell, personality_id=personality.id)
-        if await self.bot.database.read(find):
+        if await self.services.database.read(find):
             tell = partial(self._tell, personality)
-            # A task of its own, which the bot waits for when it closes: what is marked as told must be told.
-            await asyncio.shield(self.bot.spawn(tell_waiting(self.bot.database, find, tell), "announce releases"))
+            # A task that the bot waits for when it closes: what is marked as told must be told.
+            await asyncio.shield(
+                self.services.tasks.spawn(tell_waiting(self.services.database, find, tell), "announce releases")
+            )
+        return not await self.services.database.read(find)
 
-    async def _look(self, personality: Personality) -> None:
-        """End the canary where its votes say so, or where the challenger cannot answer."""
-        reading = await self.bot.database.read(read_canary, personality.id, self.bot.settings.votes)
-        if reading is None or await self.bot.releases.open_challenger(reading.canary) is None:
+    async def _evaluate(self, personality: Personality) -> None:
+        """End the canary if its votes say so, or if the challenger cannot answer."""
+        reading = await self.services.database.read(read_canary, personality.id, self.services.settings.votes)
+        if reading is None:
+            return
+        if await self.services.releases.open_challenger(reading.canary) is None:
+            await self.services.release_watcher.look()  # that ended the canary
             return
         if reading.ending is not None:
             # Votes that turn out to be bought decide nothing: the next look counts without them.
-            votes = self.bot.settings.votes
-            if not await asyncio.to_thread(hold_back_bursts, self.bot.database, personality.id, votes):
+            votes = self.services.settings.votes
+            if not await asyncio.to_thread(hold_back_bursts, self.services.database, personality.id, votes):
                 await self._conclude(reading, reading.ending)
         elif reading.numbers != reading.canary.numbers:
-            await self.bot.database.run(note_numbers, reading)
+            await self.services.database.run(note_numbers, reading)
 
     async def _conclude(self, reading: Reading, ending: Ending) -> None:
-        if await self.bot.database.run(conclude_canary, reading, ending):
+        if await self.services.database.run(conclude_canary, reading, ending):
             log.info("The canary of %s: %s (%s).", reading.challenger.name, ending.status, ending.reason)
+            await self.services.release_watcher.look()
 
     async def _tell(self, personality: Personality, news: Announceable) -> bool:
         """Return False where Discord is in trouble and the news should be told later."""
-        channel_id = self.bot.settings.release.announce_channel
+        channel_id = self.services.settings.release.announce_channel
         if not channel_id:
             return True
-        text = signed(personality, describe_announcement(await self.bot.database.read(prepare_announcement, news)))
+        text = signed(personality, describe_announcement(await self.services.database.read(prepare_announcement, news)))
         try:
             if not await self._concerns(channel_id, personality):
                 return True
@@ -246,5 +248,5 @@ class ReleaseWatch(commands.Cog):
         self._has_warned = True
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(ReleaseWatch(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(ReleaseWatch(bot, services))

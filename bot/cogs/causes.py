@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from re import Match
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.app import ReactuneBot
 from bot.errors import UserFacingError
-from bot.guards.access import AccessChecked
-from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
+from bot.guards.error_handler import NOT_MINE, answer_privately
+from bot.guards.interactions import PersistentButton
+from bot.services import Services
 from storage.conversations.replies import find_by_message
 from storage.database.enums import Cause
 from storage.votes.causes import give_cause
@@ -30,8 +30,9 @@ KEYS = {cause: cause.name.lower() for cause in Cause}
 
 
 class Causes(commands.Cog):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
         self._menu = app_commands.ContextMenu(name="What is wrong with it?", callback=self.ask)
 
     async def cog_load(self) -> None:
@@ -45,7 +46,7 @@ class Causes(commands.Cog):
     async def ask(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Ask what is wrong with an answer."""
         await interaction.response.defer(ephemeral=True)
-        reply = await self.bot.database.read(find_by_message, message.id)
+        reply = await self.services.database.read(find_by_message, message.id)
         if reply is None:
             raise UserFacingError(NOT_MINE)
         view = discord.ui.View(timeout=None)
@@ -55,38 +56,27 @@ class Causes(commands.Cog):
 
 
 class CauseButton(
-    AccessChecked,
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    PersistentButton,
     template=r"reactune:cause:(?P<reply>\d+):(?P<cause>[a-z_]+)",
 ):
-    """Works after a restart as well: its id holds all it needs."""
-
     def __init__(self, reply_id: int, cause: Cause) -> None:
         self.reply_id = reply_id
         self.cause = cause
         custom_id = f"reactune:cause:{reply_id}:{KEYS[cause]}"
-        super().__init__(discord.ui.Button(label=cause.value.capitalize(), custom_id=custom_id))
+        super().__init__(custom_id, cause.value.capitalize())
 
     @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> CauseButton:
+    def parse(cls, match: Match[str]) -> CauseButton:
         return cls(int(match["reply"]), Cause[match["cause"].upper()])
 
-    async def callback(self, interaction: discord.Interaction) -> None:
-        bot = interaction.client
-        assert isinstance(bot, ReactuneBot)
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
         await interaction.response.defer()
-        try:
-            is_down = await bot.database.run(give_cause, self.reply_id, interaction.user.id, self.cause)
-        except Exception as error:
-            await answer_privately(interaction, member_message(error))
-            return
+        is_down = await services.database.run(give_cause, self.reply_id, interaction.user.id, self.cause)
         in_private = interaction.guild_id is None and self.cause is Cause.WRONG_FACT
         noted = NOTED_IN_PRIVATE if in_private else NOTED[self.cause]
         text = NOT_MINE if is_down is None else noted + ("" if is_down else ADD_THUMB)
         await interaction.edit_original_response(content=text, view=None)
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Causes(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Causes(bot, services))

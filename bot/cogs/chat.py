@@ -15,7 +15,6 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.app import ReactuneBot
 from bot.arenas.contenders import find_contenders
 from bot.chat.answering import REGENERATE, Ask
 from bot.chat.conversation import SPOKEN, Conversation, ConversationReader, is_one_conversation, own_words
@@ -30,6 +29,7 @@ from bot.guards.rate_limit import RateLimited
 from bot.knowledge.retrieval import PromptWithQuotes, render_with_quotes
 from bot.personalities.selection import active_personality
 from bot.privacy.first_notice import greet_once
+from bot.services import Services
 from storage.conversations.memory import list_notes
 from storage.conversations.replies import (
     FINISHED_WHOLE,
@@ -37,6 +37,7 @@ from storage.conversations.replies import (
     add_message,
     count_siblings,
     find_by_message,
+    interrupt_unfinished,
     was_called_into,
 )
 from storage.database.columns import utc_now
@@ -64,30 +65,34 @@ INTERRUPTED = "-# interrupted by a restart · press 🔁 for another answer"
 
 
 class Chat(commands.Cog):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
-        self._reader = ConversationReader(bot, bot.database, bot.settings.chat.history_messages)
-        self._summaries = Summaries(bot.engine, bot.database, self._reader, bot.deletions)
+        self.services = services
+        self._reader = ConversationReader(bot, services.database, services.settings.chat.history_messages)
+        self._summaries = Summaries(services.engine, services.database, self._reader, services.deletions)
+        self._interrupted: list[Reply] = []
+        """Answers that the previous run left unfinished."""
         self._menu = app_commands.ContextMenu(name="Another answer", callback=self.another_answer)
 
     async def cog_load(self) -> None:
         self.bot.tree.add_command(self._menu)
+        self._interrupted = await self.services.database.run(interrupt_unfinished, self.services.shards)
 
     async def cog_unload(self) -> None:
         self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
-        self.bot.spawn(self._mend_interrupted(), "interrupted answers")
+        self.services.tasks.spawn(self._mend_interrupted(), "interrupted answers")
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
         if message.type not in SPOKEN or message.author.bot:
             return
         guild_id = message.guild.id if message.guild else None
-        refusal = await self.bot.access.refusal(message.author, guild_id, message.channel)
+        refusal = await self.services.access.refusal(message.author, guild_id, message.channel)
         if refusal is not None:
-            if self._is_spoken_to(message) and self.bot.access.should_notify(message.channel.id):
+            if self._is_spoken_to(message) and self.services.access.should_notify(message.channel.id):
                 await self._notify(message.channel, refusal.value)
         elif await self._is_called(message):
             # Before anything is read or written: a flood costs a look into memory for each message.
@@ -97,10 +102,14 @@ class Chat(commands.Cog):
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
-        if str(payload.emoji) != REGENERATE or _by_a_bot(payload, self.bot) or not self.bot.access.may_react(payload):
+        if (
+            str(payload.emoji) != REGENERATE
+            or _by_a_bot(payload, self.bot)
+            or not self.services.access.may_react(payload)
+        ):
             return
-        reply = await self.bot.database.read(find_by_message, payload.message_id)
-        if payload.guild_id is None and not await self.bot.access.may_write_directly(payload.user_id):
+        reply = await self.services.database.read(find_by_message, payload.message_id)
+        if payload.guild_id is None and not await self.services.access.may_write_directly(payload.user_id):
             return  # who left keeps the answers, and their 🔁
         if reply is not None:
             channel = self.bot.get_partial_messageable(payload.channel_id)
@@ -111,12 +120,12 @@ class Chat(commands.Cog):
     async def another_answer(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Give another answer to the same prompt."""
         await interaction.response.defer(ephemeral=True)
-        reply = await self.bot.database.read(find_by_message, message.id)
+        reply = await self.services.database.read(find_by_message, message.id)
         if reply is None:
             raise UserFacingError(NOT_MINE)
         await answer_privately(interaction, "Another answer is on its way.")
         work = self._regenerate(reply, message.channel, interaction.user.id)
-        self.bot.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
+        self.services.tasks.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
 
     async def _unless_rate_limited(
         self,
@@ -128,15 +137,15 @@ class Chat(commands.Cog):
     ) -> None:
         """Do the work in the background, unless it is one too many; a refusal is told now and then."""
         try:
-            self.bot.rate_limiter.require(member_id, message.channel.id, guild_id)
+            self.services.rate_limiter.require(member_id, message.channel.id, guild_id)
         except RateLimited as error:
-            self.bot.metrics.count_refusal("cooldown")
+            self.services.metrics.count_refusal("cooldown")
             await self._ask_to_wait(message.channel, member_id, error)
             return
-        self.bot.spawn(self._serve(message, member_id, work()), f"{name} {message.id}")
+        self.services.tasks.spawn(self._serve(message, member_id, work()), f"{name} {message.id}")
 
     async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
-        if self.bot.rate_limiter.should_notify(member_id, channel.id):
+        if self.services.rate_limiter.should_notify(member_id, channel.id):
             await self._notify(channel, member_message(error))
 
     async def _notify(self, channel: discord.abc.MessageableChannel, text: str) -> None:
@@ -150,11 +159,13 @@ class Chat(commands.Cog):
         channel = message.channel
         if self._is_spoken_to(message):
             return True
-        if {channel.id, getattr(channel, "parent_id", None)} & set(self.bot.settings.discord.free_response_channels):
+        if {channel.id, getattr(channel, "parent_id", None)} & set(
+            self.services.settings.discord.free_response_channels
+        ):
             return True
         if await self._is_reply_to_me(message):
             return True
-        return isinstance(channel, discord.Thread) and await self.bot.database.read(was_called_into, channel.id)
+        return isinstance(channel, discord.Thread) and await self.services.database.read(was_called_into, channel.id)
 
     async def _is_reply_to_me(self, message: discord.Message) -> bool:
         reference = message.reference
@@ -163,7 +174,7 @@ class Chat(commands.Cog):
         if isinstance(reference.resolved, discord.Message):
             return reference.resolved.author == self.bot.user
         replied_to = reference.message_id
-        return await self.bot.database.read(find_by_message, replied_to) is not None
+        return await self.services.database.read(find_by_message, replied_to) is not None
 
     async def _serve(
         self, message: discord.Message | discord.PartialMessage, member_id: int, work: Awaitable[None]
@@ -174,11 +185,11 @@ class Chat(commands.Cog):
         except discord.Forbidden as error:
             log.warning("may not answer in channel %s: %s", message.channel.id, error)
         except RateLimited as error:
-            self.bot.metrics.count_refusal("cooldown")
+            self.services.metrics.count_refusal("cooldown")
             await self._ask_to_wait(message.channel, member_id, error)
         except Exception as error:
             if isinstance(error, EngineBusy):
-                self.bot.metrics.count_refusal("queue")
+                self.services.metrics.count_refusal("queue")
             await self._notify(message.channel, member_message(error))
 
     async def _respond(self, message: discord.Message) -> None:
@@ -191,15 +202,15 @@ class Chat(commands.Cog):
             if self.bot.user in message.mentions or isinstance(message.channel, discord.DMChannel):
                 raise UserFacingError(NOTHING_ASKED)
             return
-        self.bot.rate_limiter.require_pause(message.author.id)
-        await greet_once(self.bot, message)
+        self.services.rate_limiter.require_pause(message.author.id)
+        await greet_once(self.services, message)
         async with _typing(message.channel):
-            voice = await active_personality(self.bot, message.channel)
-            notes = [note.text for note in await self.bot.database.read(list_notes, message.author.id)]
+            voice = await active_personality(self.services, message.channel)
+            notes = [note.text for note in await self.services.database.read(list_notes, message.author.id)]
             informed = await self._render(message, conversation, voice, notes)
             told_of = {message.author.id} if notes else set()
             quoted = [passage.document_id for passage in informed.retrieved]
-            quoted_messages = await self.bot.database.read(source_messages, quoted)
+            quoted_messages = await self.services.database.read(source_messages, quoted)
             ask = Ask(
                 prompt=informed.prompt,
                 voice=voice,
@@ -207,7 +218,7 @@ class Chat(commands.Cog):
                 channel_id=message.channel.id,
                 guild_id=message.guild.id if message.guild else None,
                 author_id=message.author.id,
-                speakers=conversation.speakers | told_of | await self.bot.database.read(speakers_of, quoted),
+                speakers=conversation.speakers | told_of | await self.services.database.read(speakers_of, quoted),
                 asked_at=asked_at,
                 source_message_id=message.id,
                 retrieved=informed.retrieved,
@@ -216,11 +227,11 @@ class Chat(commands.Cog):
                     messages=dict.fromkeys(quoted_messages, NOBODY) | dict(conversation.sources.messages),
                 ),
             )
-            explores = random.random() < self.bot.settings.arena.exploration_share
+            explores = random.random() < self.services.settings.arena.exploration_share
             if explores:
                 await self._answer_twice(ask)
             else:
-                await self.bot.answerer.answer(ask)
+                await self.services.answerer.answer(ask)
         if conversation.is_full or (ask.prompt.dropped and is_one_conversation(message.channel)):
             self._remember(message.channel, conversation, ask.prompt)
 
@@ -228,10 +239,10 @@ class Chat(commands.Cog):
         self, channel: discord.abc.MessageableChannel, conversation: Conversation, prompt: RenderedPrompt
     ) -> None:
         """Have the older half of what was read summarised, or all that did not fit and half of the rest."""
-        read = self.bot.settings.chat.history_messages if conversation.is_full else len(conversation.turns)
+        read = self.services.settings.chat.history_messages if conversation.is_full else len(conversation.turns)
         kept = max(1, (read - prompt.dropped) // 2)
         work = self._summaries.bring_up_to_date(channel, channel.id, kept_messages=kept)
-        self.bot.spawn(work, f"summary of {channel.id}")
+        self.services.tasks.spawn(work, f"summary of {channel.id}")
 
     async def _answer_twice(self, ask: Ask) -> None:
         """Let the version whose turn it is and another one answer, in random order: readers do not learn who is who.
@@ -239,15 +250,15 @@ class Chat(commands.Cog):
         Without another version the same one answers twice.
         """
         personality, strength = ask.voice.personality.id, ask.voice.strength
-        own = await self.bot.releases.current(personality, ask.channel_id, strength=strength)
-        others = await find_contenders(self.bot.database, self.bot.releases, personality, strength)
+        own = await self.services.releases.current(personality, ask.channel_id, strength=strength)
+        others = await find_contenders(self.services.database, self.services.releases, personality, strength)
         other = next((release for release in others if release.name != own.name), own)
         first, second = random.sample((own, other), 2)
-        outcome = await self.bot.answerer.answer(replace(ask, label=BLIND_LABELS[0]), first)
+        outcome = await self.services.answerer.answer(replace(ask, label=BLIND_LABELS[0]), first)
         if outcome not in FINISHED_WHOLE:
             return
         try:
-            await self.bot.answerer.answer(replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE), second)
+            await self.services.answerer.answer(replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE), second)
         except UserFacingError as error:
             log.info("there is no second answer to compare with: %s", error)
 
@@ -261,14 +272,14 @@ class Chat(commands.Cog):
         self, message: discord.Message, conversation: Conversation, voice: ActivePersonality, notes: Sequence[str]
     ) -> PromptWithQuotes:
         """Render the prompt; what is remembered is left out where there is no room for it."""
-        own = settings_of(self.bot.settings, voice.personality.card).chat.system_prompt
+        own = settings_of(self.services.settings, voice.personality.card).chat.system_prompt
         quotes = await self._look_up(message, conversation, voice)
-        budget = self.bot.settings.knowledge.budget_tokens
+        budget = self.services.settings.knowledge.budget_tokens
         remembering = with_memory(own, conversation.summary, message.author.display_name, notes)
         for system_prompt in dict.fromkeys((remembering, own)):
             with contextlib.suppress(ValueError):
                 messages = to_messages(system_prompt, conversation.turns)
-                return await render_with_quotes(self.bot.engine, messages, quotes, budget)
+                return await render_with_quotes(self.services.engine, messages, quotes, budget)
         raise UserFacingError(TOO_SMALL)
 
     async def _look_up(
@@ -279,23 +290,23 @@ class Chat(commands.Cog):
             return []
         parent = getattr(message.channel, "parent_id", None) or message.channel.id
         scope = SearchScope(message.guild.id, frozenset({message.channel.id, parent}), voice.personality.id)
-        return await self.bot.library.look_up(scope, conversation.turns[-1].text)
+        return await self.services.library.look_up(scope, conversation.turns[-1].text)
 
     async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte, in the voice that answered it."""
-        if reply.base_revision != self.bot.base.revision:
+        if reply.base_revision != self.services.base.revision:
             raise UserFacingError(OTHER_BASE)
         if reply.edited_at is not None:
             raise UserFacingError(EDITED)
-        self.bot.rate_limiter.require_pause(user_id)
-        limit = self.bot.settings.chat.siblings_per_prompt
-        if await self.bot.database.read(count_siblings, reply) >= limit:
+        self.services.rate_limiter.require_pause(user_id)
+        limit = self.services.settings.chat.siblings_per_prompt
+        if await self.services.database.read(count_siblings, reply) >= limit:
             raise UserFacingError(f"That question has {limit} answers already, which is the most I give.")
-        personality = await self.bot.database.read(read_personality, reply.personality_id)
+        personality = await self.services.database.read(read_personality, reply.personality_id)
         if personality.archived_at is not None:
             raise UserFacingError(f"{personality.name} does not speak any more. Please ask anew.")
         async with _typing(channel):
-            await self.bot.answerer.answer(
+            await self.services.answerer.answer(
                 Ask(
                     prompt=_prompt_of(reply),
                     voice=ActivePersonality(personality, reply.strength),
@@ -312,12 +323,12 @@ class Chat(commands.Cog):
 
     async def _mend_interrupted(self) -> None:
         """Say under answers that an earlier life of the bot left unfinished that nothing more will come."""
-        while self.bot.interrupted:
+        while self._interrupted:
             with contextlib.suppress(*DISCORD_ERRORS):
-                await self._mend(self.bot.interrupted.pop(0))
+                await self._mend(self._interrupted.pop(0))
 
     async def _mend(self, reply: Reply) -> None:
-        adopted = await recover_answers(self.bot, reply)
+        adopted = await recover_answers(self.bot, self.services, reply)
         for orphan in adopted:
             self.bot.dispatch("answer_adopted", orphan)
         message_ids = [*reply.message_ids, *(orphan.message_id for orphan in adopted)]
@@ -331,7 +342,7 @@ class Chat(commands.Cog):
                 message_id=reply.source_message_id, channel_id=reply.channel_id, fail_if_not_exists=False
             )
             message = await channel.send(INTERRUPTED, reference=question, mention_author=False)
-            await self.bot.database.run(add_message, reply.id, message.id, reply.channel_id, 0)
+            await self.services.database.run(add_message, reply.id, message.id, reply.channel_id, 0)
 
 
 def _prompt_of(reply: Reply) -> RenderedPrompt:
@@ -345,7 +356,7 @@ def _prompt_of(reply: Reply) -> RenderedPrompt:
     )
 
 
-def _by_a_bot(payload: discord.RawReactionActionEvent, bot: ReactuneBot) -> bool:
+def _by_a_bot(payload: discord.RawReactionActionEvent, bot: commands.AutoShardedBot) -> bool:
     own = bot.user is not None and payload.user_id == bot.user.id
     return own or (payload.member is not None and payload.member.bot)
 
@@ -360,5 +371,5 @@ async def _typing(channel: discord.abc.Messageable) -> AsyncIterator[None]:
         yield
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Chat(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Chat(bot, services))

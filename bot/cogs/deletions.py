@@ -11,11 +11,11 @@ import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
 from bot.background.write_queue import retry_until_available
 from bot.errors import UserFacingError
 from bot.knowledge.library import Source
 from bot.knowledge.sources import PinsChannel, from_message, read_pins
+from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
 from storage.errors import StorageError
@@ -29,8 +29,9 @@ UNKNOWN_CHANNEL, UNKNOWN_MESSAGE = 10003, 10008  # of Discord's error codes
 
 
 class MessageDeletions(commands.Cog):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
         self._rechecking: asyncio.Task[None] | None = None
 
     async def cog_unload(self) -> None:
@@ -59,23 +60,23 @@ class MessageDeletions(commands.Cog):
             await self._take_edit(message, message.edited_at)
 
     async def _forget(self, channel_id: int, message_ids: Collection[int]) -> None:
-        self.bot.deletions.note(channel_id, message_ids)
+        self.services.deletions.note(channel_id, message_ids)
 
         def erase(session: Session) -> Erased:
             return erase_messages(session, channel_id, message_ids)
 
         async def work() -> None:
             # Most messages on a server are none of ours: they cost a read, not a place in the queue of writers.
-            if await self.bot.database.read(is_kept, channel_id, message_ids):
-                _tell("deleted messages", await self.bot.database.run(erase))
+            if await self.services.database.read(is_kept, channel_id, message_ids):
+                _tell("deleted messages", await self.services.database.run(erase))
 
         await retry_until_available(work, "A deletion")
 
     async def _forget_channel(self, channel_id: int) -> None:
-        self.bot.deletions.note(channel_id)
+        self.services.deletions.note(channel_id)
 
         async def work() -> None:
-            _tell("a deleted channel", await self.bot.database.run(erase_channel, channel_id))
+            _tell("a deleted channel", await self.services.database.run(erase_channel, channel_id))
 
         await retry_until_available(work, "A deletion")
 
@@ -83,14 +84,14 @@ class MessageDeletions(commands.Cog):
         channel_id = message.channel.id
 
         async def work() -> None:
-            concerned = await self.bot.database.run(note_edit, channel_id, message.id, edited_at)
+            concerned = await self.services.database.run(note_edit, channel_id, message.id, edited_at)
             if concerned:
                 log.info("A message was edited that the prompts of %d answers hold.", concerned)
 
-        if not await self.bot.database.read(is_kept, channel_id, {message.id}):
+        if not await self.services.database.read(is_kept, channel_id, {message.id}):
             return
         await retry_until_available(work, "A deletion")
-        for document in await self.bot.database.read(made_of, message.id):
+        for document in await self.services.database.read(made_of, message.id):
             if document.refreshed_at < edited_at:
                 await self._read_again(document, message)
 
@@ -98,10 +99,10 @@ class MessageDeletions(commands.Cog):
         """Put the new words into the document; one that cannot be read again is removed."""
         try:
             source = await _source(document, message)
-            await self.bot.library.refresh(document, source, _silent)
+            await self.services.library.refresh(document, source, _silent)
         except (UserFacingError, StorageError, discord.HTTPException) as error:
             log.warning("Document %d is removed: a message of it was edited, and now %s.", document.id, error)
-            await self.bot.database.run(_remove, document)
+            await self.services.database.run(_remove, document)
 
     # After a gap
 
@@ -115,7 +116,7 @@ class MessageDeletions(commands.Cog):
 
     def _start_rechecking(self) -> None:
         self._stop_rechecking()
-        self._rechecking = self.bot.spawn(self._recheck(), "look for deleted messages")
+        self._rechecking = self.services.tasks.spawn(self._recheck(), "look for deleted messages")
 
     def _stop_rechecking(self) -> None:
         if self._rechecking is not None:
@@ -123,11 +124,11 @@ class MessageDeletions(commands.Cog):
 
     async def _recheck(self) -> None:
         """Look whether the messages behind recent answers still stand: a gateway gap loses what happened to them."""
-        if self.bot.fixed_basis is not None:
+        if self.services.fixed_basis is not None:
             return  # a simulated server keeps no messages of earlier starts
-        since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
-        here, direct = {guild.id for guild in self.bot.guilds}, self.bot.own_shards.serve(None)
-        kept = await self.bot.database.read(kept_messages, since, here, direct=direct)
+        since = utc_now() - timedelta(days=self.services.settings.votes.reconcile_days)
+        here, direct = {guild.id for guild in self.bot.guilds}, self.services.shards.serve(None)
+        kept = await self.services.database.read(kept_messages, since, here, direct=direct)
         for channel_id, message_ids in kept.items():
             try:
                 await self._recheck_channel(channel_id, message_ids)
@@ -193,5 +194,5 @@ def _tell(what: str, erased: Erased) -> None:
     )
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(MessageDeletions(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(MessageDeletions(bot, services))

@@ -7,21 +7,21 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from re import Match
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
 from bot.background.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
 from bot.background.write_queue import retry_until_available
 from bot.chat.message_stream import DISCORD_ERRORS, is_temporary
 from bot.chat.prompting import sanitize
 from bot.errors import UserFacingError
-from bot.guards.access import AccessChecked
-from bot.guards.error_handler import NOT_MINE, Form, answer_privately
+from bot.guards.error_handler import NOT_MINE, answer_privately
+from bot.guards.interactions import Form, PersistentButton
+from bot.services import Services
 from storage.conversations.replies import (
     Reply,
     ReplyMessage,
@@ -57,8 +57,9 @@ NOT_TRAINED = "Thank you! It is kept with the answer. It is not trained on: see 
 
 
 class Feedback(commands.Cog):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
         self._reconciling: asyncio.Task[None] | None = None
         self._departed: set[tuple[int, int]] = set()
         """Voters who have left, by guild and user: nobody knows any more since when they were members."""
@@ -86,19 +87,19 @@ class Feedback(commands.Cog):
 
     @commands.Cog.listener()
     async def on_raw_reaction_clear(self, payload: discord.RawReactionClearEvent) -> None:
-        self.bot.vote_queue.put(Cleared(payload.message_id))
+        self.services.vote_queue.put(Cleared(payload.message_id))
 
     @commands.Cog.listener()
     async def on_raw_reaction_clear_emoji(self, payload: discord.RawReactionClearEmojiEvent) -> None:
         if thumb(str(payload.emoji)):
-            self.bot.vote_queue.put(Cleared(payload.message_id, str(payload.emoji)))
+            self.services.vote_queue.put(Cleared(payload.message_id, str(payload.emoji)))
 
     def _observe(self, payload: discord.RawReactionActionEvent, *, standing: bool) -> None:
         own = self.bot.user is not None and payload.user_id == self.bot.user.id
         emoji = str(payload.emoji)
-        if own or thumb(emoji) is None or (standing and not self.bot.access.may_react(payload)):
+        if own or thumb(emoji) is None or (standing and not self.services.access.may_react(payload)):
             return
-        self.bot.vote_queue.put(
+        self.services.vote_queue.put(
             Reacted(
                 Thumb(payload.message_id, payload.user_id, emoji, payload.burst),
                 standing=standing,
@@ -128,7 +129,7 @@ class Feedback(commands.Cog):
 
     def _start_reconciling(self) -> None:
         self._stop_reconciling()
-        self._reconciling = self.bot.spawn(self._reconcile(), "reconcile votes")
+        self._reconciling = self.services.tasks.spawn(self._reconcile(), "reconcile votes")
 
     def _stop_reconciling(self) -> None:
         if self._reconciling is not None:
@@ -136,13 +137,13 @@ class Feedback(commands.Cog):
 
     async def _reconcile(self) -> None:
         """Re-read the reactions of recent replies: a gateway gap loses events, not reactions."""
-        since = utc_now() - timedelta(days=self.bot.settings.votes.reconcile_days)
+        since = utc_now() - timedelta(days=self.services.settings.votes.reconcile_days)
         await retry_until_available(partial(self._reconcile_since, since), "Reading the votes of a gap")
         await retry_until_available(partial(self._meet_strangers, since), "Asking when voters joined")
 
     async def _reconcile_since(self, since: datetime) -> None:
-        recent = await self.bot.database.read(recent_messages, since, self.bot.own_shards)
-        unread = [message for message in recent if self.bot.access.is_open(message.guild_id, message.channel_id)]
+        recent = await self.services.database.read(recent_messages, since, self.services.shards)
+        unread = [message for message in recent if self.services.access.is_open(message.guild_id, message.channel_id)]
         while unread:
             unread = [message for message in unread if not await self._reconcile_message(message)]
             if unread:
@@ -152,18 +153,18 @@ class Feedback(commands.Cog):
     async def _reconcile_message(self, message: ReplyMessage) -> bool:
         """Return False where it is worth asking again a little later."""
         for _ in range(RECONCILE_ATTEMPTS):
-            with self.bot.vote_queue.watching(message.message_id) as has_changed:
+            with self.services.vote_queue.watching(message.message_id) as has_changed:
                 try:
                     thumbs = await self._read_thumbs(message)
                 except DISCORD_ERRORS as error:
                     log.debug("reactions of message %s cannot be read: %s", message.message_id, error)
                     return not is_temporary(error)
-                stored = await self.bot.database.read(stored_thumbs, message.reply_id, message.message_id)
+                stored = await self.services.database.read(stored_thumbs, message.reply_id, message.message_id)
                 thumbs = await self._admitted(thumbs, stored, message.guild_id)
                 # A reaction that arrived while Discord was asked is newer than the answer: ask again.
                 if not has_changed():
                     if stored != thumbs:
-                        self.bot.vote_queue.put(Seen(message.message_id, thumbs))
+                        self.services.vote_queue.put(Seen(message.message_id, thumbs))
                     return True
         return False
 
@@ -171,7 +172,7 @@ class Feedback(commands.Cog):
         self, thumbs: frozenset[Thumb], stored: frozenset[Thumb], guild_id: int | None
     ) -> frozenset[Thumb]:
         """Leave out what people who are not served put there meanwhile; what counted goes on counting."""
-        has_allowed_role = self.bot.access.has_allowed_role
+        has_allowed_role = self.services.access.has_allowed_role
         return frozenset([one for one in thumbs if one in stored or await has_allowed_role(guild_id, one.user_id)])
 
     async def _read_thumbs(self, message: ReplyMessage) -> frozenset[Thumb]:
@@ -192,8 +193,8 @@ class Feedback(commands.Cog):
 
     async def _meet_strangers(self, since: datetime) -> None:
         """Ask Discord since when voters are members: it tells with the reactions that arrive, not with re-read ones."""
-        await self.bot.vote_queue.flush(STORING_S)
-        for guild_id, user_ids in (await self.bot.database.read(strangers, since)).items():
+        await self.services.vote_queue.flush(STORING_S)
+        for guild_id, user_ids in (await self.services.database.read(strangers, since)).items():
             guild = self.bot.get_guild(guild_id)
             if guild is None:
                 continue  # the bot has left it
@@ -209,27 +210,27 @@ class Feedback(commands.Cog):
             return
         joined_at = {member.id: member.joined_at for member in members if member.joined_at is not None}
         self._departed.update((guild.id, user_id) for user_id in user_ids if user_id not in joined_at)
-        await self.bot.database.run(_note_voters, guild.id, joined_at, since)
+        await self.services.database.run(_note_voters, guild.id, joined_at, since)
 
     async def suggest_from_menu(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Write a better answer than this one."""
-        reply = await self.bot.database.read(find_by_message, message.id)
+        reply = await self.services.database.read(find_by_message, message.id)
         await self._open_form(interaction, reply, NOT_MINE)
 
     @app_commands.command(name="suggest")
     async def suggest_for_latest(self, interaction: discord.Interaction) -> None:
         """Suggest a better answer than the latest one in this channel."""
         channel_id = interaction.channel_id or 0
-        reply = await self.bot.database.read(latest_in_channel, channel_id)
+        reply = await self.services.database.read(latest_in_channel, channel_id)
         await self._open_form(interaction, reply, "I have not answered anything in this channel yet.")
 
     async def _open_form(self, interaction: discord.Interaction, reply: Reply | None, otherwise: str) -> None:
         if reply is None or not reply.answer:
             raise UserFacingError(otherwise)
         author = interaction.user.id
-        earlier = await self.bot.database.read(standing_correction, reply.id, author)
+        earlier = await self.services.database.read(standing_correction, reply.id, author)
         draft = earlier.text if earlier else reply.answer
-        await interaction.response.send_modal(SuggestionForm(self.bot, reply, draft))
+        await interaction.response.send_modal(SuggestionForm(self.services, reply, draft))
 
     @app_commands.command(name="withdraw")
     async def withdraw_latest(self, interaction: discord.Interaction) -> None:
@@ -241,7 +242,7 @@ class Feedback(commands.Cog):
             correction = latest_correction_in_channel(session, channel_id, author)
             return correction is not None and withdraw(session, correction.id, author)
 
-        withdrawn = await self.bot.database.run(take_back)
+        withdrawn = await self.services.database.run(take_back)
         text = "Your latest suggestion is withdrawn." if withdrawn else "You have no suggestion in this channel."
         await answer_privately(interaction, text)
 
@@ -260,11 +261,11 @@ def _note_voters(session: Session, guild_id: int, joined_at: Mapping[int, dateti
 
 
 class SuggestionForm(Form):
-    def __init__(self, bot: ReactuneBot, reply: Reply, draft: str) -> None:
+    def __init__(self, services: Services, reply: Reply, draft: str) -> None:
         super().__init__(title="A better answer")
-        self._bot = bot
+        self._services = services
         self._reply_id = reply.id
-        longest = min(FORM_CHARS, bot.settings.corrections.max_chars)
+        longest = min(FORM_CHARS, services.settings.corrections.max_chars)
         self.text: discord.ui.TextInput[SuggestionForm] = discord.ui.TextInput(
             style=discord.TextStyle.paragraph,
             default=draft[:longest],
@@ -275,7 +276,7 @@ class SuggestionForm(Form):
         self.add_item(discord.ui.Label(text="What should I have answered?", component=self.text))
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
-        author, settings = interaction.user, self._bot.settings
+        author, settings = interaction.user, self._services.settings
 
         def store(session: Session) -> tuple[int, list[WrittenCorrection]]:
             reply = find_reply(session, self._reply_id)
@@ -283,16 +284,16 @@ class SuggestionForm(Form):
                 raise UserFacingError(NOT_MINE)
             text = check_correction(sanitize(self.text.value), reply.answer, settings.corrections)
             speakers = {*reply.speakers, author.id}
-            basis = self._bot.fixed_basis or basis_of_chat(session, speakers)
+            basis = self._services.fixed_basis or basis_of_chat(session, speakers)
             if isinstance(author, discord.Member) and author.joined_at is not None:
                 # Before the reply is held: votes and deletions lock in this order too.
                 note_members(session, author.guild.id, {author.id: author.joined_at})
             id_ = suggest(session, reply.id, author.id, text, basis)
-            where = (reply.personality_id, settings.privacy, self._bot.base.revision)
+            where = (reply.personality_id, settings.privacy, self._services.base.revision)
             return id_, read_corrections(session, *where, settings.votes, only=id_)
 
         await interaction.response.defer(ephemeral=True, thinking=True)
-        correction_id, usable = await self._bot.database.run(store)
+        correction_id, usable = await self._services.database.run(store)
         view = discord.ui.View(timeout=None)
         view.add_item(WithdrawButton(correction_id))
         await answer_privately(interaction, _thank(usable), view)
@@ -306,29 +307,24 @@ def _thank(usable: Sequence[WrittenCorrection]) -> str:
 
 
 class WithdrawButton(
-    AccessChecked, discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"reactune:withdraw:(?P<id>\d+)"
+    PersistentButton,
+    template=r"reactune:withdraw:(?P<id>\d+)",
 ):
-    """Works after a restart as well: its id holds all it needs."""
-
     def __init__(self, correction_id: int) -> None:
         self.correction_id = correction_id
-        super().__init__(discord.ui.Button(label="Withdraw", custom_id=f"reactune:withdraw:{correction_id}"))
+        super().__init__(f"reactune:withdraw:{correction_id}", "Withdraw")
 
     @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> WithdrawButton:
+    def parse(cls, match: Match[str]) -> WithdrawButton:
         return cls(int(match["id"]))
 
-    async def callback(self, interaction: discord.Interaction) -> None:
-        bot = interaction.client
-        assert isinstance(bot, ReactuneBot)
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
         author = interaction.user.id
         await interaction.response.defer()
-        withdrawn = await bot.database.run(withdraw, self.correction_id, author)
+        withdrawn = await services.database.run(withdraw, self.correction_id, author)
         text = "Your suggestion is withdrawn." if withdrawn else "That suggestion was withdrawn already."
         await interaction.edit_original_response(content=text, view=None)
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Feedback(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Feedback(bot, services))

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import StrEnum
-from typing import Any
+from re import Match
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
-from bot.cogs.knowledge import DocumentRequest, Knowledge, require_curator
+from bot.cogs.knowledge import DocumentRequest, require_curator, store_document
 from bot.errors import UserFacingError
-from bot.guards.access import AccessChecked, is_admin, user_label
+from bot.guards.access import is_admin, user_label
 from bot.guards.audit import action_of, run_audited_as
-from bot.guards.error_handler import Form, report_error
+from bot.guards.interactions import Form, PersistentButton
 from bot.knowledge.gaps import GapGroup, group_gaps, question_of
 from bot.knowledge.quoting import MAX_TITLE_CHARS
 from bot.personalities.card_form import FIELD_CHARS
+from bot.services import Services
 from bot.text.sanitize import escape_inline
 from bot.text.splitting import MAX_MESSAGE_CHARS, shorten
 from storage.knowledge.documents import titles_of
@@ -47,8 +47,9 @@ LABELS = {GapAction.ADD: "Add a document", GapAction.SETTLE: "Needs none", GapAc
 
 
 class Gaps(commands.Cog):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
         self._command: app_commands.Command[Gaps, ..., None] = app_commands.Command(
             name="gaps",
             description="Questions that were answered with wrong facts, and a document for them",
@@ -69,52 +70,54 @@ class Gaps(commands.Cog):
 
     async def show_gaps(self, interaction: discord.Interaction) -> None:
         """Show the questions that most members saw answered with wrong facts."""
-        require_curator(interaction.user, self.bot.settings)
+        require_curator(interaction.user, self.services.settings)
         await interaction.response.defer(ephemeral=True)
-        await show_gap_page(interaction, self.bot)
+        await show_gap_page(interaction, self.services)
 
 
-async def read_gaps(interaction: discord.Interaction, bot: ReactuneBot) -> list[Gap]:
+async def read_gaps(interaction: discord.Interaction, services: Services) -> list[Gap]:
     """Return the open gaps of channels that the reader may see."""
-    gaps = await bot.database.read(open_gaps, interaction.guild_id or 0)
-    return [gap for gap in gaps if _may_see(interaction, bot, gap.channel_id)]
+    gaps = await services.database.read(open_gaps, interaction.guild_id or 0)
+    return [gap for gap in gaps if _may_see(interaction, services, gap.channel_id)]
 
 
-def _may_see(interaction: discord.Interaction, bot: ReactuneBot, channel_id: int) -> bool:
+def _may_see(interaction: discord.Interaction, services: Services, channel_id: int) -> bool:
     channel = interaction.guild.get_channel_or_thread(channel_id) if interaction.guild else None
     if channel is None or not isinstance(interaction.user, discord.Member):
-        return is_admin(interaction.user, bot.settings.discord)  # such as a thread that was archived
+        return is_admin(interaction.user, services.settings.discord)  # such as a thread that was archived
     return channel.permissions_for(interaction.user).view_channel
 
 
-async def read_groups(interaction: discord.Interaction, bot: ReactuneBot) -> list[GapGroup]:
-    gaps = await read_gaps(interaction, bot)
-    vectors = await bot.library.embed([question_of(gap) for gap in gaps]) if gaps else None
+async def read_groups(interaction: discord.Interaction, services: Services) -> list[GapGroup]:
+    gaps = await read_gaps(interaction, services)
+    vectors = await services.library.embed([question_of(gap) for gap in gaps]) if gaps else None
     return await asyncio.to_thread(group_gaps, gaps, vectors)
 
 
-async def find_group(interaction: discord.Interaction, bot: ReactuneBot, key: int) -> GapGroup:
+async def find_group(interaction: discord.Interaction, services: Services, key: int) -> GapGroup:
     """Return the group that holds the answer; raises UserFacingError where it is settled."""
-    for group in await read_groups(interaction, bot):
+    for group in await read_groups(interaction, services):
         if any(gap.reply_id == key for gap in group.gaps):
             return group
     raise UserFacingError(SETTLED)
 
 
-async def find_gap(interaction: discord.Interaction, bot: ReactuneBot, key: int) -> Gap:
+async def find_gap(interaction: discord.Interaction, services: Services, key: int) -> Gap:
     """Return the gap of an answer; raises UserFacingError where it is settled."""
-    for gap in await read_gaps(interaction, bot):
+    for gap in await read_gaps(interaction, services):
         if gap.reply_id == key:
             return gap
     raise UserFacingError(SETTLED)
 
 
-async def show_gap_page(interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = "") -> None:
+async def show_gap_page(
+    interaction: discord.Interaction, services: Services, *, after: int = 0, note: str = ""
+) -> None:
     """Put a group into the admin's message, below a note: the one after that with the key `after`, or the first."""
-    groups = await read_groups(interaction, bot)
+    groups = await read_groups(interaction, services)
     keys = [group.key for group in groups]
     place = (keys.index(after) + 1) % len(keys) if after in keys else 0
-    text = await bot.database.read(_describe, groups[place], place + 1, len(groups)) if groups else NO_GAPS
+    text = await services.database.read(_describe, groups[place], place + 1, len(groups)) if groups else NO_GAPS
     content = f"{note}\n\n{text}" if note else text
     view = _buttons(groups[place], len(groups)) if groups else None
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=view)
@@ -148,46 +151,36 @@ def _buttons(group: GapGroup, of: int) -> discord.ui.View:
 
 
 class GapButton(
-    AccessChecked,
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    PersistentButton,
     template=r"reactune:gap:(?P<act>add|settle|next):(?P<key>\d+)",
 ):
-    """Works after a restart as well: its id holds all it needs."""
-
     def __init__(self, act: GapAction, key: int) -> None:
         self.act = act
         self.key = key
         style = discord.ButtonStyle.success if act is GapAction.ADD else discord.ButtonStyle.secondary
         custom_id = f"reactune:gap:{act.value}:{key}"
-        super().__init__(discord.ui.Button(label=LABELS[act], style=style, custom_id=custom_id))
+        super().__init__(custom_id, LABELS[act], style)
+        self.action = f"gap {act.value}"
 
     @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> GapButton:
+    def parse(cls, match: Match[str]) -> GapButton:
         return cls(GapAction(match["act"]), int(match["key"]))
 
-    async def callback(self, interaction: discord.Interaction) -> None:
-        bot = interaction.client
-        assert isinstance(bot, ReactuneBot)
-        try:
-            require_curator(interaction.user, bot.settings)
-            await self._act(interaction, bot)
-        except Exception as error:
-            await report_error(interaction, error, f"gap {self.act.value}")
-
-    async def _act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        require_curator(interaction.user, services.settings)
         if self.act is GapAction.ADD:
             # A form cannot wait for an encoder: the group is looked up when it is sent.
-            await interaction.response.send_modal(GapForm(bot, await find_gap(interaction, bot, self.key)))
+            await interaction.response.send_modal(GapForm(services, await find_gap(interaction, services, self.key)))
             return
         await interaction.response.defer()
         if self.act is GapAction.NEXT:
-            await show_gap_page(interaction, bot, after=self.key)
+            await show_gap_page(interaction, services, after=self.key)
             return
-        group = await find_group(interaction, bot, self.key)
-        await _settle(interaction, group, f"gap {self.act.value}")
-        await show_gap_page(interaction, bot, note=f"Settled without a document: “{escape_inline(group.question)}”.")
+        group = await find_group(interaction, services, self.key)
+        await _settle(interaction, group, self.action)
+        await show_gap_page(
+            interaction, services, note=f"Settled without a document: “{escape_inline(group.question)}”."
+        )
 
 
 class GapForm(Form):
@@ -196,11 +189,11 @@ class GapForm(Form):
     action = "gap add"
 
     def require(self, interaction: discord.Interaction) -> None:
-        require_curator(interaction.user, self._bot.settings)
+        require_curator(interaction.user, self._services.settings)
 
-    def __init__(self, bot: ReactuneBot, gap: Gap) -> None:
+    def __init__(self, services: Services, gap: Gap) -> None:
         super().__init__(title="Add a document")
-        self._bot = bot
+        self._services = services
         self._gap = gap
         self.name: discord.ui.TextInput[GapForm] = discord.ui.TextInput(
             max_length=MAX_TITLE_CHARS, default=question_of(gap)[:MAX_TITLE_CHARS], custom_id="title"
@@ -213,14 +206,12 @@ class GapForm(Form):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
-        cog = self._bot.get_cog("Knowledge")
-        assert isinstance(cog, Knowledge)
-        group = await find_group(interaction, self._bot, self._gap.reply_id)
-        wish = DocumentRequest(text=self.text.value, title=self.name.value)
-        added = await cog.store_wish(interaction, wish, channel_id=None, personality_id=None)
+        group = await find_group(interaction, self._services, self._gap.reply_id)
+        request = DocumentRequest(text=self.text.value, title=self.name.value)
+        added = await store_document(interaction, self._services, request)
         # Only now: what cannot be added leaves the gap open.
         await _settle(interaction, group, self.action)
-        await show_gap_page(interaction, self._bot, note=f"Added: {added}")
+        await show_gap_page(interaction, self._services, note=f"Added: {added}")
 
 
 async def _settle(interaction: discord.Interaction, group: GapGroup, action: str) -> None:
@@ -230,5 +221,5 @@ async def _settle(interaction: discord.Interaction, group: GapGroup, action: str
     log.info("%s settled a gap: %s", by, group.question)
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Gaps(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Gaps(bot, services))

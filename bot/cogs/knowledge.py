@@ -10,16 +10,17 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_done, run_audited
-from bot.guards.error_handler import Form, answer_privately
+from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import Form
 from bot.knowledge.library import Placement, ReportIndexing, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.knowledge.sources import Channel, from_file, from_link, from_pins, from_text
 from bot.personalities.card_form import FIELD_CHARS
 from bot.personalities.selection import CHOICES, active_personality, offer_personalities
+from bot.services import Services
 from bot.text.attachments import answer_in_full
 from bot.text.sanitize import escape_inline, sanitize_markdown
 from bot.text.splitting import shorten
@@ -28,7 +29,7 @@ from storage.errors import DocumentRefused
 from storage.knowledge.documents import Document, SearchScope, find_document, list_documents, read_text, remove_document
 from storage.knowledge.search import Passage
 from storage.personalities.personalities import personality_named
-from storage.settings.sections import Settings
+from storage.settings.sections import KnowledgeSettings, Settings
 from storage.wording import count
 
 log = logging.getLogger(__name__)
@@ -65,11 +66,12 @@ class DocumentRequest:
 class Knowledge(
     commands.GroupCog, group_name="knowledge", group_description="Documents that the bot looks things up in"
 ):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_curator(interaction.user, self.bot.settings)
+        require_curator(interaction.user, self.services.settings)
         return True
 
     @app_commands.command()
@@ -98,24 +100,25 @@ class Knowledge(
         personality: str | None = None,
     ) -> None:
         """Add a document: text, a file, a message, or a channel's pinned messages."""
-        wish = DocumentRequest(text=text, file=file, message=message, pins=pins, title=title, link=link)
+        request = DocumentRequest(text=text, file=file, message=message, pins=pins, title=title, link=link)
         channel_id = channel.id if channel else None
-        if wish.sources > 1:
+        if request.sources > 1:
             raise UserFacingError(ONE_SOURCE)
         if link and (message or pins):
             raise UserFacingError(LINKED_ALREADY)
         personality_id = await self._find_personality(personality, _guild_id(interaction))
-        if wish.sources == 0:
-            await interaction.response.send_modal(TextForm(self, wish, channel_id, personality_id))
+        if request.sources == 0:
+            await interaction.response.send_modal(TextForm(self.services, request, channel_id, personality_id))
             return
         await interaction.response.defer(ephemeral=True, thinking=True)
-        await self.add_wish(interaction, wish, channel_id, personality_id)
+        added = await store_document(interaction, self.services, request, channel_id, personality_id)
+        await interaction.edit_original_response(content=f"Added: {added}")
 
     @app_commands.command(name="list")
     async def list_(self, interaction: discord.Interaction) -> None:
         """List this server's documents."""
         await interaction.response.defer(ephemeral=True)
-        documents = await self.bot.database.read(list_documents, _guild_id(interaction))
+        documents = await self.services.database.read(list_documents, _guild_id(interaction))
         lines = [describe_document(document) for document in documents] or [NO_DOCUMENTS]
         await answer_in_full(interaction, lines, "\n".join(lines), "documents.txt")
 
@@ -129,8 +132,8 @@ class Knowledge(
             found = find_document(session, _guild_id(interaction), document)
             return found, read_text(session, found.id)
 
-        found, text = await self.bot.database.read(read)
-        lines = [describe_document(found), *sanitize_markdown(text, self.bot.settings.output).splitlines()]
+        found, text = await self.services.database.read(read)
+        lines = [describe_document(found), *sanitize_markdown(text, self.services.settings.output).splitlines()]
         await answer_in_full(interaction, lines, text, f"document-{found.id}.txt")
 
     @app_commands.command()
@@ -141,12 +144,12 @@ class Knowledge(
         """Show what would be quoted in answer to a question."""
         await interaction.response.defer(ephemeral=True)
         where = {channel.id} if channel else {interaction.channel_id, getattr(interaction.channel, "parent_id", None)}
-        voice = await active_personality(self.bot, channel or interaction.channel)
+        voice = await active_personality(self.services, channel or interaction.channel)
         scope = SearchScope(_guild_id(interaction), frozenset(id_ for id_ in where if id_), voice.personality.id)
-        found = await self.bot.library.find(scope, question, SHOWN_PASSAGES)
-        chosen = self.bot.library.choose(found)
+        found = await self.services.library.find(scope, question, SHOWN_PASSAGES)
+        chosen = self.services.library.choose(found)
         lines = [describe_passage(passage, is_quoted=passage in chosen) for passage in found]
-        lines += [f"-# {WORDS_ONLY}: {self.bot.library.problem}"] if self.bot.library.problem else []
+        lines += [f"-# {WORDS_ONLY}: {self.services.library.problem}"] if self.services.library.problem else []
         await answer_in_full(interaction, lines or [NOTHING_FOUND], "\n".join(lines), "passages.txt")
 
     @app_commands.command()
@@ -156,10 +159,10 @@ class Knowledge(
     ) -> None:
         """Read a document again where it comes from, or from a new file."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        found = await self.bot.database.read(find_document, _guild_id(interaction), document)
+        found = await self.services.database.read(find_document, _guild_id(interaction), document)
         source = await self._read_again(interaction, found, file)
-        if await self.bot.library.refresh(found, source, self._progress(interaction)):
-            answer = f"Read again: {await self._describe(found)}"
+        if await self.services.library.refresh(found, source, _progress(interaction)):
+            answer = f"Read again: {await _describe(self.services, found)}"
         else:
             answer = f"Nothing has changed in **{_plain(found.title)}**."
         await interaction.edit_original_response(content=answer)
@@ -177,61 +180,17 @@ class Knowledge(
     @refresh.autocomplete("document")
     @remove.autocomplete("document")
     async def _choose(self, interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[int]]:
-        documents = await self.bot.database.read(list_documents, _guild_id(interaction))
+        documents = await self.services.database.read(list_documents, _guild_id(interaction))
         fitting = [d for d in documents if typed.lower() in f"{d.id} {d.title}".lower()]
         return [
             app_commands.Choice(name=f"{d.id} · {d.title}"[:MAX_TITLE_CHARS], value=d.id) for d in fitting[:CHOICES]
         ]
 
-    async def add_wish(
-        self,
-        interaction: discord.Interaction,
-        wish: DocumentRequest,
-        channel_id: int | None,
-        personality_id: int | None,
-    ) -> None:
-        """Read, write and embed what is wished for, and say so in the deferred answer."""
-        added = await self.store_wish(interaction, wish, channel_id, personality_id)
-        await interaction.edit_original_response(content=f"Added: {added}")
-
-    async def store_wish(
-        self,
-        interaction: discord.Interaction,
-        wish: DocumentRequest,
-        channel_id: int | None,
-        personality_id: int | None,
-    ) -> str:
-        """Read, write and embed what is wished for, and return the document in a line."""
-        source, title = await self._read(wish, _member(interaction))
-        place = Placement(
-            guild_id=_guild_id(interaction),
-            channel_id=channel_id,
-            personality_id=personality_id,
-            title=" ".join((wish.title or title).split())[:MAX_TITLE_CHARS],
-            added_by=user_label(interaction.user),
-        )
-        document = await self.bot.library.add(source, place, self._progress(interaction))
-        log.info("%s added document %s (%s)", user_label(interaction.user), document.id, document.title)
-        return await self._describe(document)
-
-    async def _read(self, wish: DocumentRequest, reader: discord.Member) -> tuple[Source, str]:
-        """Return what is wished for, and a title where none was given."""
-        if wish.file is not None:
-            source, title = await from_file(wish.file, self.bot.settings.knowledge), wish.file.filename
-        elif wish.message is not None:
-            return await from_link(wish.message, reader)
-        elif wish.pins is not None:
-            return await from_pins(wish.pins, reader), f"Pinned in #{wish.pins.name}"
-        else:
-            text = wish.text or ""
-            source, title = from_text(text), text.strip().partition("\n")[0]
-        return Source(source.kind, source.blocks, source.media_type, _web_link(wish.link)), title
-
     async def _read_again(
         self, interaction: discord.Interaction, document: Document, file: discord.Attachment | None
     ) -> Source:
         if file is not None:
-            return await from_file(file, self.bot.settings.knowledge)
+            return await from_file(file, self.services.settings.knowledge)
         if document.kind is DocumentKind.MESSAGE:
             return (await from_link(document.link, _member(interaction)))[0]
         if document.kind is DocumentKind.PINS:
@@ -242,18 +201,10 @@ class Knowledge(
             return await from_pins(channel, _member(interaction))
         raise UserFacingError(TYPED_IN)
 
-    async def _describe(self, document: Document) -> str:
-        now = await self.bot.database.read(find_document, document.guild_id, document.id)
-        problem = self.bot.library.problem
-        return describe_document(now) + (f"\n-# {WORDS_ONLY}: {problem}" if problem else "")
-
     async def _find_personality(self, name: str | None, guild_id: int) -> int | None:
         if name is None:
             return None
-        return (await self.bot.database.read(personality_named, name, guild_id)).id
-
-    def _progress(self, interaction: discord.Interaction) -> ReportIndexing:
-        return ReportIndexing(lambda text: interaction.edit_original_response(content=text), PROGRESS_PAUSE_S)
+        return (await self.services.database.read(personality_named, name, guild_id)).id
 
 
 class TextForm(Form):
@@ -262,17 +213,17 @@ class TextForm(Form):
     action = "knowledge text"
 
     def require(self, interaction: discord.Interaction) -> None:
-        require_curator(interaction.user, self._cog.bot.settings)
+        require_curator(interaction.user, self._services.settings)
 
     def __init__(
-        self, cog: Knowledge, wish: DocumentRequest, channel_id: int | None, personality_id: int | None
+        self, services: Services, request: DocumentRequest, channel_id: int | None, personality_id: int | None
     ) -> None:
         super().__init__(title="Add a document")
-        self._cog = cog
-        self._wish = wish
+        self._services = services
+        self._request = request
         self._where = channel_id, personality_id
         self.name: discord.ui.TextInput[TextForm] = discord.ui.TextInput(
-            max_length=MAX_TITLE_CHARS, default=wish.title, custom_id="title"
+            max_length=MAX_TITLE_CHARS, default=request.title, custom_id="title"
         )
         self.text: discord.ui.TextInput[TextForm] = discord.ui.TextInput(
             style=discord.TextStyle.paragraph, max_length=FIELD_CHARS, custom_id="text"
@@ -282,9 +233,55 @@ class TextForm(Form):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        wish = DocumentRequest(text=self.text.value, title=self.name.value, link=self._wish.link)
-        await self._cog.add_wish(interaction, wish, *self._where)
+        request = DocumentRequest(text=self.text.value, title=self.name.value, link=self._request.link)
+        added = await store_document(interaction, self._services, request, *self._where)
+        await interaction.edit_original_response(content=f"Added: {added}")
         await record_done(interaction, action_of(interaction, self.action, self.name.value))
+
+
+async def store_document(
+    interaction: discord.Interaction,
+    services: Services,
+    request: DocumentRequest,
+    channel_id: int | None = None,
+    personality_id: int | None = None,
+) -> str:
+    """Read, store and embed the document, and return a line that describes it; show progress in the deferred answer."""
+    source, title = await _read(request, _member(interaction), services.settings.knowledge)
+    place = Placement(
+        guild_id=_guild_id(interaction),
+        channel_id=channel_id,
+        personality_id=personality_id,
+        title=" ".join((request.title or title).split())[:MAX_TITLE_CHARS],
+        added_by=user_label(interaction.user),
+    )
+    document = await services.library.add(source, place, _progress(interaction))
+    log.info("%s added document %s (%s)", user_label(interaction.user), document.id, document.title)
+    return await _describe(services, document)
+
+
+async def _read(request: DocumentRequest, reader: discord.Member, settings: KnowledgeSettings) -> tuple[Source, str]:
+    """Return the requested text, and a title in case none was given."""
+    if request.file is not None:
+        source, title = await from_file(request.file, settings), request.file.filename
+    elif request.message is not None:
+        return await from_link(request.message, reader)
+    elif request.pins is not None:
+        return await from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
+    else:
+        text = request.text or ""
+        source, title = from_text(text), text.strip().partition("\n")[0]
+    return Source(source.kind, source.blocks, source.media_type, _web_link(request.link)), title
+
+
+async def _describe(services: Services, document: Document) -> str:
+    now = await services.database.read(find_document, document.guild_id, document.id)
+    problem = services.library.problem
+    return describe_document(now) + (f"\n-# {WORDS_ONLY}: {problem}" if problem else "")
+
+
+def _progress(interaction: discord.Interaction) -> ReportIndexing:
+    return ReportIndexing(lambda text: interaction.edit_original_response(content=text), PROGRESS_PAUSE_S)
 
 
 def require_curator(user: discord.User | discord.Member, settings: Settings) -> None:
@@ -334,5 +331,5 @@ def _member(interaction: discord.Interaction) -> discord.Member:
     return interaction.user
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Knowledge(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Knowledge(bot, services))

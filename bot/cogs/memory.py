@@ -6,10 +6,10 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.app import ReactuneBot
 from bot.guards.access import require_admin
 from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
+from bot.services import Services
 from bot.text.sanitize import escape_inline
 from storage.conversations.memory import (
     MAX_NOTE_CHARS,
@@ -26,8 +26,9 @@ FORGOTTEN = "Forgotten: what was said here before is no part of our conversation
 
 
 class Me(commands.GroupCog, group_name="me", group_description="What I remember of you, used only when you talk to me"):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
 
     @app_commands.command()
     @app_commands.describe(note="What I should know of you, in a few words")
@@ -36,7 +37,7 @@ class Me(commands.GroupCog, group_name="me", group_description="What I remember 
     ) -> None:
         """Give me a short note about yourself."""
         await interaction.response.defer(ephemeral=True)
-        kept = await self.bot.database.run(add_note, interaction.user.id, note)
+        kept = await self.services.database.run(add_note, interaction.user.id, note)
         await answer_privately(
             interaction,
             f"Noted: “{escape_inline(kept.text)}”. I use it only when I answer you; others in the channel may notice. "
@@ -47,7 +48,7 @@ class Me(commands.GroupCog, group_name="me", group_description="What I remember 
     async def show(self, interaction: discord.Interaction) -> None:
         """Show what I remember of you."""
         await interaction.response.defer(ephemeral=True)
-        notes = await self.bot.database.read(list_notes, interaction.user.id)
+        notes = await self.services.database.read(list_notes, interaction.user.id)
         lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)]
         await answer_privately(interaction, "\n".join(lines) or NOTHING)
 
@@ -58,26 +59,27 @@ class Me(commands.GroupCog, group_name="me", group_description="What I remember 
     ) -> None:
         """Drop what I remember of you."""
         await interaction.response.defer(ephemeral=True)
-        dropped = await self.bot.database.run(drop_notes, interaction.user.id, number)
+        dropped = await self.services.database.run(drop_notes, interaction.user.id, number)
         said = f"Forgotten: {count(dropped, 'note')}." if dropped else "There is no such note: `/me show` lists yours."
         await answer_privately(interaction, said)
 
 
 class Forget(commands.GroupCog, group_name="forget", group_description="Begin anew"):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
 
     @app_commands.command()
     async def conversation(self, interaction: discord.Interaction) -> None:
         """Leave what was said here so far out of our conversation."""
         owns = _owns(interaction)
         if not owns:
-            require_admin(interaction.user, self.bot.settings.discord)
+            require_admin(interaction.user, self.services.settings.discord)
         await interaction.response.defer(ephemeral=True)
         # An interaction's id is newer than every message before it.
         where = interaction.channel_id or 0
         if owns:
-            await self.bot.database.run(forget_conversation, where, interaction.id)
+            await self.services.database.run(forget_conversation, where, interaction.id)
             interaction.extras[NOTED] = True  # it took no admin's right
         else:
             await run_audited(interaction, forget_conversation, where, interaction.id)
@@ -92,6 +94,6 @@ def _owns(interaction: discord.Interaction) -> bool:
     return interaction.guild_id is None
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Me(bot))
-    await bot.add_cog(Forget(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Me(bot, services))
+    await bot.add_cog(Forget(bot, services))

@@ -12,7 +12,6 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
 from bot.arenas.comparison import Contestant, choose_prompts, compare_versions, lay_side_by_side
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, read_bank
 from bot.charts.report import describe_report, draw_report
@@ -28,6 +27,7 @@ from bot.personalities.selection import (
     signed,
 )
 from bot.releases.resolver import Release
+from bot.services import Services
 from bot.text.attachments import answer_in_full
 from bot.text.lineage import MARKDOWN, NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id, user_by_mention
 from bot.text.rounds import Status, describe_round, describe_status, describe_version, describe_versions
@@ -82,15 +82,16 @@ NO_TRAINER = "\n⚠️ No trainer is running, so nothing will happen until one i
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
 class Models(commands.GroupCog, group_name="model", group_description="Watch, train, promote and roll back"):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
         self._shown: dict[int, str] = {}
 
     async def cog_load(self) -> None:
-        self._following = self.bot.repeat(self._follow, PROGRESS_INTERVAL_S, "show the progress of rounds")
+        self._following = self.services.tasks.repeat(self._follow, PROGRESS_INTERVAL_S, "show the progress of rounds")
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.bot.settings.discord)
+        require_admin(interaction.user, self.services.settings.discord)
         return True
 
     @app_commands.command()
@@ -99,21 +100,21 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     async def status(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Show which version answers, what there is to learn from, and the latest round."""
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.bot, interaction, personality)
+        whose = await chosen_personality(self.services, interaction, personality)
         # Asking for the champion notes whether its files are sound.
-        await self.bot.releases.current(whose.id)
-        status = await self.bot.database.read(self._status, whose.id)
+        await self.services.releases.current(whose.id)
+        status = await self.services.database.read(self._status, whose.id)
         await interaction.followup.send(signed(whose, describe_status(status))[:MAX_MESSAGE_CHARS], ephemeral=True)
 
     def _status(self, session: Session, personality: int) -> Status:
-        settings = self.bot.settings
+        settings = self.services.settings
         return Status(
             champion=read_alias(session, personality, CHAMPION),
             last_good=read_alias(session, personality, LAST_GOOD),
             canary=read_canary(session, personality, settings.votes),
-            base_name=self.bot.base.name,
-            problem=self.bot.releases.problem_of(personality),
-            evidence=count_evidence(session, personality, settings.privacy, self.bot.base.revision),
+            base_name=self.services.base.name,
+            problem=self.services.releases.problem_of(personality),
+            evidence=count_evidence(session, personality, settings.privacy, self.services.base.revision),
             pairs_needed=settings.training.min_pairs,
             bases=describe_bases(settings.privacy),
             continuation=continuation_of(session, personality),
@@ -137,10 +138,13 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     ) -> None:
         """Train a new version on the votes and suggestions so far, or on a card's examples."""
         await interaction.response.defer()
-        whose, by = await administered_personality(self.bot, interaction, personality), user_label(interaction.user)
+        whose, by = (
+            await administered_personality(self.services, interaction, personality),
+            user_label(interaction.user),
+        )
         round_, _ = await run_audited(interaction, request_round, whose.id, by, TrainingSource(learn_from))
         message = await interaction.edit_original_response(content=await self._progress_text(round_))
-        await self.bot.database.run(show_progress_in, round_.id, message.channel.id, message.id)
+        await self.services.database.run(show_progress_in, round_.id, message.channel.id, message.id)
 
     @app_commands.command(name="list")
     @app_commands.describe(personality=WHOSE)
@@ -154,8 +158,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             return describe_versions(versions, champion, challenger, tally_by_version(session, personality))
 
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.bot, interaction, personality)
-        text = await self.bot.database.read(read, whose.id)
+        whose = await chosen_personality(self.services, interaction, personality)
+        text = await self.services.database.read(read, whose.id)
         await interaction.followup.send(_shortened(signed(whose, text)), ephemeral=True)
 
     @app_commands.command()
@@ -167,15 +171,15 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         def read(session: Session, personality: int) -> str:
             found = version_named(session, personality, version)
             if found is None:
-                return f"**base** · {self.bot.base.name} ({self.bot.base.revision}), without an adapter."
+                return f"**base** · {self.services.base.name} ({self.services.base.revision}), without an adapter."
             round_ = find_round(session, found.round_id) if found.round_id else None
             votes = tally_by_version(session, personality).get(found.id, Tally())
             parent, moves = find_version(session, found.parent_id), moves_of(session, found)
             return describe_version(found, parent, round_, votes, moves, failed_checks=failed_checks(session, found))
 
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.bot, interaction, personality)
-        text = await self.bot.database.read(read, whose.id)
+        whose = await chosen_personality(self.services, interaction, personality)
+        text = await self.services.database.read(read, whose.id)
         await interaction.followup.send(signed(whose, text)[:MAX_MESSAGE_CHARS], ephemeral=True)
 
     @app_commands.command(name="promote")
@@ -195,12 +199,12 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         personality: str | None = None,
     ) -> None:
         """Make a version the one that answers."""
-        whose = await administered_personality(self.bot, interaction, personality)
+        whose = await administered_personality(self.services, interaction, personality)
         champion = await self._champion(whose)
         await interaction.response.defer()
-        target = await self.bot.database.read(version_named, whose.id, version)
-        await self.bot.database.read(ask_gate, target, override=override, reason=reason)
-        await asyncio.to_thread(self.bot.releases.open, target)
+        target = await self.services.database.read(version_named, whose.id, version)
+        await self.services.database.read(ask_gate, target, override=override, reason=reason)
+        await asyncio.to_thread(self.services.releases.open, target)
         by = user_label(interaction.user)
         await run_audited(
             interaction,
@@ -223,7 +227,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         self, interaction: discord.Interaction, reason: str = "", personality: str | None = None
     ) -> None:
         """Go back to the version that answered before."""
-        whose = await administered_personality(self.bot, interaction, personality)
+        whose = await administered_personality(self.services, interaction, personality)
         champion = await self._champion(whose)
         await interaction.response.defer()
         by = user_label(interaction.user)
@@ -253,8 +257,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
             return read_lineage(session, found.id) if found else None
 
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.bot, interaction, personality)
-        found = await self.bot.database.read(read, whose.id)
+        whose = await chosen_personality(self.services, interaction, personality)
+        found = await self.services.database.read(read, whose.id)
         if found is None:
             await interaction.followup.send(NO_LINEAGE, ephemeral=True)
             return
@@ -268,9 +272,9 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     async def report(self, interaction: discord.Interaction, personality: str | None = None) -> None:
         """Post a picture: approval, votes, pairs, training and the gate."""
         await interaction.response.defer()
-        whose = await chosen_personality(self.bot, interaction, personality)
-        report = await self.bot.database.read(read_report, whose.id, utc_now())
-        picture = await asyncio.to_thread(draw_report, report)
+        whose = await chosen_personality(self.services, interaction, personality)
+        report = await self.services.database.read(read_report, whose.id, utc_now())
+        picture = await asyncio.to_thread(draw_report, report, whose.name)
         words = signed(whose, describe_report(report))
         file = discord.File(BytesIO(picture), "report.png", description=words.replace("**", ""))
         await interaction.edit_original_response(content=words, attachments=[file])
@@ -293,8 +297,8 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     ) -> None:
         """Ask two versions the same, and show their answers side by side."""
         await interaction.response.defer(ephemeral=True)
-        whose = await chosen_personality(self.bot, interaction, personality)
-        settings = settings_of(self.bot.settings, whose.card)
+        whose = await chosen_personality(self.services, interaction, personality)
+        settings = settings_of(self.services.settings, whose.card)
         releases = await self._open_two(whose, a, b)
         names = " and ".join(release.name for release in releases)
 
@@ -303,35 +307,35 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
 
         contestants = [Contestant(release.name, settings.chat.system_prompt, release) for release in releases]
         comparisons = await compare_versions(
-            self.bot.engine,
+            self.services.engine,
             contestants,
             await asyncio.to_thread(self._prompts, prompt),
             generation=settings.generation,
             report=report,
         )
         await interaction.edit_original_response(
-            content=None, embed=lay_side_by_side(contestants, comparisons, self.bot.settings.output)
+            content=None, embed=lay_side_by_side(contestants, comparisons, self.services.settings.output)
         )
 
     async def _open_two(self, whose: Personality, *names: str) -> list[Release]:
         def read(session: Session) -> list[Version | None]:
             return [version_named(session, whose.id, name) for name in names]
 
-        versions = await self.bot.database.read(read)
+        versions = await self.services.database.read(read)
         if versions[0] == versions[1]:
             raise UserFacingError(f"Both are {name_of(versions[0])}: choose two different versions to compare.")
-        return [await asyncio.to_thread(self.bot.releases.open, version) for version in versions]
+        return [await asyncio.to_thread(self.services.releases.open, version) for version in versions]
 
     def _prompts(self, given: str | None) -> list[str]:
         if given is None:
-            return choose_prompts(read_bank(self.bot.settings.arena.prompts))
+            return choose_prompts(read_bank(self.services.settings.arena.prompts))
         if not given.strip():
             raise UserFacingError("That prompt is empty: write what to ask, or leave it out.")
         return [given.strip()]
 
     async def _champion(self, whose: Personality) -> Alias:
         """Return what the admin acts upon: a move by somebody else after this is a conflict, not a second move."""
-        return await self.bot.database.read(read_alias, whose.id)
+        return await self.services.database.read(read_alias, whose.id)
 
     @show.autocomplete("version")
     @lineage.autocomplete("version")
@@ -339,14 +343,14 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
     @compare_versions.autocomplete("b")
     @promote_version.autocomplete("version")
     async def complete_version(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-        return await offer_versions(self.bot, interaction, current)
+        return await offer_versions(self.services, interaction, current)
 
     async def cog_unload(self) -> None:
         self._following.cancel()
 
     async def _follow(self) -> None:
         """Bring the messages that show a round up to date."""
-        for round_ in await self.bot.database.read(shown_rounds) if self.bot.own_shards.lead else ():
+        for round_ in await self.services.database.read(shown_rounds) if self.services.shards.lead else ():
             await self._show_progress(round_)
 
     async def _show_progress(self, round_: Round) -> None:
@@ -356,7 +360,7 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         self._shown[round_.id] = text
         if not exists or not round_.is_open:
             self._shown.pop(round_.id)
-            await self.bot.database.run(stop_showing_progress, round_.id)
+            await self.services.database.run(stop_showing_progress, round_.id)
 
     async def _edit_progress(self, round_: Round, text: str) -> bool:
         """Return whether the message still exists."""
@@ -375,22 +379,22 @@ class Models(commands.GroupCog, group_name="model", group_description="Watch, tr
         return True
 
     async def _progress_text(self, round_: Round) -> str:
-        whose = await self.bot.database.read(read_personality, round_.personality_id)
-        advice = await self.bot.database.read(_advice, round_)
+        whose = await self.services.database.read(read_personality, round_.personality_id)
+        advice = await self.services.database.read(_advice, round_)
         return signed(whose, describe_round(round_))[: MAX_MESSAGE_CHARS - len(advice)] + advice
 
 
 async def offer_versions(
-    bot: ReactuneBot, interaction: discord.Interaction, current: str
+    services: Services, interaction: discord.Interaction, current: str
 ) -> list[app_commands.Choice[str]]:
     """Return the versions to choose from while an admin types."""
-    if not is_admin(interaction.user, bot.settings.discord):
+    if not is_admin(interaction.user, services.settings.discord):
         return []
     try:
-        whose = await chosen_personality(bot, interaction, interaction.namespace.personality)
+        whose = await chosen_personality(services, interaction, interaction.namespace.personality)
     except PersonalityNotFound:
         return []  # still being typed
-    versions = await bot.database.read(list_versions, whose.id)
+    versions = await services.database.read(list_versions, whose.id)
     return offer([version.name for version in versions] + [BASE_NAME], current)
 
 
@@ -427,5 +431,5 @@ def _shortened(text: str) -> str:
     return f"{kept}\n… older ones: `reactune model list`"
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Models(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Models(bot, services))

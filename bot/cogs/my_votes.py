@@ -9,9 +9,9 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
+from bot.services import Services
 from bot.text.attachments import answer_in_full, fit_lines
 from bot.text.lineage import MARKDOWN, PLAIN, describe_outcome, outcome_lines, plain_text
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes_everywhere
@@ -20,8 +20,9 @@ NOT_VOTED = "You have not voted on that answer."
 
 
 class MyVotes(commands.Cog):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
         self._menu = app_commands.ContextMenu(name="What became of my vote?", callback=self.fate_of_one)
 
     async def cog_load(self) -> None:
@@ -34,14 +35,14 @@ class MyVotes(commands.Cog):
     async def myvotes(self, interaction: discord.Interaction) -> None:
         """See what became of your votes: waiting, trained on, and in which version."""
         await interaction.response.defer(ephemeral=True)
-        outcomes = await self.bot.database.read(self._fates, interaction.user.id)
+        outcomes = await self.services.database.read(self._fates, interaction.user.id)
         text = plain_text(outcome_lines(outcomes, PLAIN))
         await answer_in_full(interaction, outcome_lines(outcomes, MARKDOWN), text, "my-votes.txt")
 
     async def fate_of_one(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Tell what became of the member's vote on an answer, or on those of an arena."""
         await interaction.response.defer(ephemeral=True)
-        outcomes = await self.bot.database.read(self._fates_on, interaction.user.id, message.id)
+        outcomes = await self.services.database.read(self._fates_on, interaction.user.id, message.id)
         lines = [describe_outcome(outcome, MARKDOWN) for outcome in outcomes] or [NOT_VOTED]
         await answer_privately(interaction, fit_lines(lines, "-# … and {left} more: `/myvotes`"))
 
@@ -55,11 +56,11 @@ class MyVotes(commands.Cog):
         return vote_outcomes_everywhere(
             session,
             user_id,
-            settings=self.bot.settings,
-            base_revision=self.bot.base.revision,
+            settings=self.services.settings,
+            base_revision=self.services.base.revision,
             reply_ids=reply_ids,
         )
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(MyVotes(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(MyVotes(bot, services))

@@ -13,12 +13,11 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.app import ReactuneBot
-from bot.engine import EngineState, engine_state
+from bot.engine import engine_state
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
-from bot.operations.health import Gateway, Health, disk_check, examine_health
+from bot.operations.health import Gateway, Health, disk_check, examine_health, measure
 from bot.operations.http_pages import open_pages
-from bot.operations.metrics import measure
+from bot.services import Services
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
@@ -38,20 +37,23 @@ REFUSED = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSEr
 class Operations(commands.Cog):
     """Metrics and health pages."""
 
-    def __init__(self, bot: ReactuneBot, gateway: Gateway) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services, gateway: Gateway) -> None:
         self.bot = bot
+        self.services = services
         self._gateway = gateway
         self._pages: web.AppRunner | None = None
         self._measuring: asyncio.Task[None] | None = None
         self._due_at: float | None = None
 
     async def cog_load(self) -> None:
-        if not self.bot.settings.metrics.port:
+        if not self.services.settings.metrics.port:
             return
-        self._pages = await open_pages(self.bot.settings.metrics, self.bot.metrics.registry, self._examine)
+        self._pages = await open_pages(self.services.settings.metrics, self.services.metrics.registry, self._examine)
         if self._pages is not None:
-            measure(self.bot, self._gateway)
-            self._measuring = self.bot.repeat(self._measure_delay, DELAY_INTERVAL_S, "measure the event loop")
+            measure(self.bot, self.services, self._gateway)
+            self._measuring = self.services.tasks.repeat(
+                self._measure_delay, DELAY_INTERVAL_S, "measure the event loop"
+            )
 
     async def cog_unload(self) -> None:
         if self._measuring is not None:
@@ -60,13 +62,13 @@ class Operations(commands.Cog):
             await self._pages.cleanup()
 
     async def _examine(self) -> Health:
-        return await examine_health(self.bot, self._gateway)
+        return await examine_health(self.services, self._gateway)
 
     async def _measure_delay(self) -> None:
         """Note how late this turn is."""
         now = time.perf_counter()
         if self._due_at is not None:
-            self.bot.metrics.loop_delay.observe(max(0.0, now - self._due_at))
+            self.services.metrics.loop_delay.observe(max(0.0, now - self._due_at))
         self._due_at = now + DELAY_INTERVAL_S
 
     @commands.Cog.listener()
@@ -89,21 +91,24 @@ class Operations(commands.Cog):
 class AlertWatch(commands.Cog):
     """Looks for trouble, and tells admins of it."""
 
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
-        self._scope = worker_name(bot.settings.data.directory)
+        self.services = services
+        self._scope = worker_name(services.settings.data.directory)
         self._away_since: datetime | None = None
         self._away_is_told = False
         self._has_warned = False
 
     async def cog_load(self) -> None:
-        self._repeating = self.bot.repeat(self._watch, LOOK_INTERVAL_S, "watch for trouble")
+        self._repeating = self.services.tasks.repeat(self._watch, LOOK_INTERVAL_S, "watch for trouble")
 
     async def cog_unload(self) -> None:
         self._repeating.cancel()
 
     async def _watch(self) -> None:
         await self.bot.wait_until_ready()
+        if not self.services.model_loaded.is_set():
+            return  # it is not known yet which engine answers: an alert of the previous run would end and begin again
         try:
             await self.look()
             await self._note_back()
@@ -112,27 +117,28 @@ class AlertWatch(commands.Cog):
 
     async def look(self) -> None:
         """Write down what troubles the bot now, and tell what is new; raises FAILURES where the database is away."""
-        database = self.bot.database
+        database = self.services.database
         shared = shared_alerts(await database.read(read_facts), utc_now())
         for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
             if await database.read(has_changed, scope, present):
                 await database.run(record_alerts, scope, present)
         if await database.read(alerts_to_tell):
             # As in ReleaseWatch: what is marked as told must be told, also when the bot closes.
-            await asyncio.shield(self.bot.spawn(tell_waiting(database, alerts_to_tell, self._tell), "tell alerts"))
+            await asyncio.shield(
+                self.services.tasks.spawn(tell_waiting(database, alerts_to_tell, self._tell), "tell alerts")
+            )
 
     async def _local(self) -> list[AlertKind]:
-        settings = self.bot.settings
+        settings = self.services.settings
         disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
-        engine = engine_state(self.bot.engine) if self.bot.loading.done() else EngineState()
-        return local_alerts(disk, engine, await self._unusable_champions())
+        return local_alerts(disk, engine_state(self.services.engine), await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:
         """Return why champions cannot answer; asking for each notices it before a member does."""
         problems = []
-        for personality in await self.bot.database.read(list_personalities):
-            await self.bot.releases.current(personality.id)
-            if problem := self.bot.releases.problem_of(personality.id):
+        for personality in await self.services.database.read(list_personalities):
+            await self.services.releases.current(personality.id)
+            if problem := self.services.releases.problem_of(personality.id):
                 problems.append(f"{personality.name} {problem}")
         return problems
 
@@ -146,7 +152,7 @@ class AlertWatch(commands.Cog):
 
     async def _send(self, text: str) -> bool:
         """Return whether the channel took it, or there is none."""
-        channel_id = self.bot.settings.alerts.channel
+        channel_id = self.services.settings.alerts.channel
         if not channel_id:
             return True
         try:
@@ -187,7 +193,7 @@ class AlertWatch(commands.Cog):
             await self._send(describe_away(since, over=True))
 
 
-async def setup(bot: ReactuneBot) -> None:
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
     gateway = Gateway()
-    await bot.add_cog(Operations(bot, gateway))
-    await bot.add_cog(AlertWatch(bot))
+    await bot.add_cog(Operations(bot, services, gateway))
+    await bot.add_cog(AlertWatch(bot, services))

@@ -13,11 +13,11 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin, require_admin, user_label
 from bot.guards.audit import action_of, run_audited, run_audited_as
-from bot.guards.error_handler import Form, answer_privately
+from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import Form
 from bot.personalities.card_form import (
     EXAMPLES_HELP,
     FIELD_CHARS,
@@ -27,6 +27,7 @@ from bot.personalities.card_form import (
     format_sampling,
 )
 from bot.personalities.selection import offer, offer_personalities, places_of
+from bot.services import Services
 from bot.text.attachments import answer_in_full
 from bot.text.rounds import describe_import
 from bot.text.sanitize import escape_inline, sanitize_markdown
@@ -89,11 +90,12 @@ Somewhere = (
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
 class Personalities(commands.GroupCog, group_name="personality", group_description="Who the bot is, and where"):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.bot.settings.discord)
+        require_admin(interaction.user, self.services.settings.discord)
         return True
 
     # Places that are gone
@@ -101,15 +103,15 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     @commands.Cog.listener()
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         for place in places_of(channel)[:1]:
-            await self.bot.database.run(unbind, place)
+            await self.services.database.run(unbind, place)
 
     @commands.Cog.listener()
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
-        await self.bot.database.run(unbind, BindingPlace(Scope.THREAD, payload.thread_id))
+        await self.services.database.run(unbind, BindingPlace(Scope.THREAD, payload.thread_id))
 
     @commands.Cog.listener()
     async def on_guild_remove(self, guild: discord.Guild) -> None:
-        await self.bot.database.run(unbind_server, guild.id)
+        await self.services.database.run(unbind_server, guild.id)
 
     # Cards
 
@@ -118,21 +120,21 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     async def create(self, interaction: discord.Interaction, name: str) -> None:
         """Make a personality: a form asks how it talks."""
         require_name(name)
-        await interaction.response.send_modal(CardForm(self.bot, name, None))
+        await interaction.response.send_modal(CardForm(self.services, name, None))
 
     @app_commands.command()
     @app_commands.autocomplete(personality=offer_personalities)
     async def edit(self, interaction: discord.Interaction, personality: str) -> None:
         """Change how a personality talks: a form with its card."""
         whose = await self._named(interaction, personality)
-        require_own(self.bot, interaction, whose)
-        await interaction.response.send_modal(CardForm(self.bot, whose.name, whose))
+        require_own(self.services, interaction, whose)
+        await interaction.response.send_modal(CardForm(self.services, whose.name, whose))
 
     @app_commands.command(name="list")
     async def list_all(self, interaction: discord.Interaction) -> None:
         """List the personalities, what answers for each, and where they speak."""
         await interaction.response.defer(ephemeral=True)
-        lines = await self.bot.database.read(_list_lines, interaction.guild_id or 0)
+        lines = await self.services.database.read(_list_lines, interaction.guild_id or 0)
         await answer_in_full(interaction, lines, "\n".join(lines), "personalities.txt")
 
     @app_commands.command()
@@ -141,7 +143,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         """Show a personality's card, what answers for it, and where it speaks."""
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
-        lines = await self.bot.database.read(_card_lines, whose, interaction.guild_id or 0)
+        lines = await self.services.database.read(_card_lines, whose, interaction.guild_id or 0)
         await answer_in_full(interaction, lines, format_card(whose.card), f"{whose.name}{CARD_SUFFIX}")
 
     @app_commands.command(name="export")
@@ -164,12 +166,12 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
     async def _export_version(self, interaction: discord.Interaction, whose: Personality, version: str) -> discord.File:
         def read(session: Session) -> Provenance | None:
             found = version_named(session, whose.id, version)
-            return read_provenance(session, whose, found, self.bot.settings) if found else None
+            return read_provenance(session, whose, found, self.services.settings) if found else None
 
-        origin = await self.bot.database.read(read)
+        origin = await self.services.database.read(read)
         if origin is None:
             raise UserFacingError("The base model has no adapter to export: name a version such as v1.")
-        packed = await asyncio.to_thread(zip_version, self.bot.adapters, self.bot.base, origin)
+        packed = await asyncio.to_thread(zip_version, self.services.adapters, self.services.base, origin)
         if len(packed) > interaction.filesize_limit:
             raise UserFacingError(
                 f"That export has {len(packed) / 1e6:.0f} MB, more than Discord takes here: the operator can run "
@@ -189,22 +191,22 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         await interaction.response.defer(ephemeral=True)
         _require_importable(file)
         by, guild_id = user_label(interaction.user), interaction.guild_id
-        content, bot = await file.read(), self.bot
+        content, services = await file.read(), self.services
 
         def take() -> ImportedPersonality:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / Path(file.filename).name
                 path.write_bytes(content)
                 return import_personality_file(
-                    bot.database,
-                    bot.adapters,
-                    bot.base,
+                    services.database,
+                    services.adapters,
+                    services.base,
                     path,
                     name=name or path.stem,
-                    model_base=bot.settings.model.base,
+                    model_base=services.settings.model.base,
                     by=by,
                     guild_id=guild_id,
-                    may_change=lambda whose: require_own(bot, interaction, whose),
+                    may_change=lambda whose: require_own(services, interaction, whose),
                 )
 
         imported = await asyncio.to_thread(take)
@@ -217,7 +219,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         """Put a personality away; its versions and votes stay, and it can be restored."""
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
-        require_own(self.bot, interaction, whose)
+        require_own(self.services, interaction, whose)
         await run_audited(interaction, archive_personality, whose)
         log.info("%s archived the personality %s", user_label(interaction.user), whose.name)
         await answer_privately(
@@ -230,16 +232,16 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         """Bring an archived personality back."""
         await interaction.response.defer(ephemeral=True)
         whose = await self._named(interaction, personality)
-        require_own(self.bot, interaction, whose)
+        require_own(self.services, interaction, whose)
         await run_audited(interaction, restore_personality, whose)
         log.info("%s restored the personality %s", user_label(interaction.user), whose.name)
         await answer_privately(interaction, f"**{whose.name}** is back. {NEXT_STEP.format(name=whose.name)}")
 
     @restore.autocomplete("personality")
     async def complete_archived(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-        if not is_admin(interaction.user, self.bot.settings.discord):
+        if not is_admin(interaction.user, self.services.settings.discord):
             return []
-        archived = await self.bot.database.read(list_personalities, interaction.guild_id, archived=True)
+        archived = await self.services.database.read(list_personalities, interaction.guild_id, archived=True)
         return offer([personality.name for personality in archived], current)
 
     # Places
@@ -302,7 +304,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
         )
 
     async def _named(self, interaction: discord.Interaction, name: str) -> Personality:
-        return await self.bot.database.read(personality_named, name, interaction.guild_id)
+        return await self.services.database.read(personality_named, name, interaction.guild_id)
 
     async def _greet(self, personality: Personality, channel: object, where: BindingPlace) -> None:
         """Say the greeting in the channel or thread itself; nobody is greeted in a category or a whole server."""
@@ -310,7 +312,7 @@ class Personalities(commands.GroupCog, group_name="personality", group_descripti
             return
         if isinstance(channel, discord.abc.Messageable):
             try:
-                await channel.send(sanitize_markdown(personality.card.greeting, self.bot.settings.output))
+                await channel.send(sanitize_markdown(personality.card.greeting, self.services.settings.output))
             except discord.HTTPException as error:
                 log.warning("%s could not greet: %s", personality.name, error)
 
@@ -321,11 +323,11 @@ class CardForm(Form):
     action = "personality card"
 
     def require(self, interaction: discord.Interaction) -> None:
-        require_admin(interaction.user, self._bot.settings.discord)
+        require_admin(interaction.user, self._services.settings.discord)
 
-    def __init__(self, bot: ReactuneBot, name: str, before: Personality | None) -> None:
+    def __init__(self, services: Services, name: str, before: Personality | None) -> None:
         super().__init__(title=f"{'Edit' if before else 'Create'} {name}")
-        self._bot = bot
+        self._services = services
         self._name = name
         self._before = before
         self._inputs: dict[str, discord.ui.TextInput[CardForm]] = {}
@@ -379,12 +381,12 @@ def _require_importable(file: discord.Attachment) -> None:
         )
 
 
-def require_own(bot: ReactuneBot, interaction: discord.Interaction, personality: Personality) -> None:
+def require_own(services: Services, interaction: discord.Interaction, personality: Personality) -> None:
     """Raise UserFacingError unless the server may change the personality.
 
     Its own it may; the operator's only where the bot serves no other server, which would find itself changed.
     """
-    if personality.guild_id is None and bot.access.serves_several_servers():
+    if personality.guild_id is None and services.access.serves_several_servers():
         raise UserFacingError(
             f"{personality.name} is the operator's and speaks in other servers too, so only its file changes it. "
             "`/personality export` and `import` under another name give this server a copy."
@@ -462,5 +464,5 @@ def _who(session: Session, before: Binding | None) -> str:
     return f" (before: {read_personality(session, before.personality_id).name}{_at(before.strength)})"
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Personalities(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Personalities(bot, services))

@@ -7,17 +7,17 @@ import logging
 from collections.abc import Sequence
 from enum import StrEnum
 from io import BytesIO
-from typing import Any
+from re import Match
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.app import ReactuneBot
-from bot.guards.access import AlwaysAllowed
-from bot.guards.error_handler import answer_privately, member_message
+from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import PersistentButton
 from bot.privacy.export_files import pack
 from bot.privacy.texts import describe_deletion, describe_holdings, describe_training
+from bot.services import Services
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
 from storage.privacy.member_data import export_member, summarize_member_data
 
@@ -44,8 +44,9 @@ FILES_AT_ONCE = 10  # Discord's limit
 
 
 class Privacy(commands.GroupCog, group_name="privacy", group_description="What is kept of you, and trained on"):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
 
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(PrivacyButton)
@@ -57,27 +58,27 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What i
     async def show(self, interaction: discord.Interaction) -> None:
         """Show what is kept of you, what may be trained on, and why."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, await describe_member(self.bot, interaction.user.id))
+        await answer_privately(interaction, await describe_member(self.services, interaction.user.id))
 
     @app_commands.command(name="opt-in")
     async def opt_in(self, interaction: discord.Interaction) -> None:
         """Allow training on answers to your messages, from now on."""
         await interaction.response.defer(ephemeral=True)
-        await answer_privately(interaction, await allow(self.bot, interaction.user.id))
+        await answer_privately(interaction, await allow(self.services, interaction.user.id))
 
     @app_commands.command(name="opt-out")
     async def opt_out(self, interaction: discord.Interaction) -> None:
         """Do not train on answers to your messages, earlier ones included."""
         await interaction.response.defer(ephemeral=True)
-        await self.bot.database.run(withdraw_consent, interaction.user.id)
-        await answer_privately(interaction, OUTSIDE_DISCORD if self.bot.fixed_basis else DENIED)
+        await self.services.database.run(withdraw_consent, interaction.user.id)
+        await answer_privately(interaction, OUTSIDE_DISCORD if self.services.fixed_basis else DENIED)
 
     @app_commands.command()
     async def export(self, interaction: discord.Interaction) -> None:
         """Get everything that is kept of you as a file, in a direct message."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         user = interaction.user
-        export = await self.bot.database.read(export_member, user.id)
+        export = await self.services.database.read(export_member, user.id)
         files = await asyncio.to_thread(pack, export, discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES)
         try:
             for some in _by_tens(files):
@@ -120,60 +121,52 @@ def buttons(*acts: PrivacyAction) -> discord.ui.View:
 
 
 class PrivacyButton(
-    AlwaysAllowed,
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    PersistentButton,
     template=r"reactune:privacy:(?P<act>show|allow|delete|keep)",
 ):
-    """Works after a restart, and for any number of people: it concerns whoever presses it."""
+    """Acts for the member who presses it, so many people can use the same one."""
 
     def __init__(self, act: PrivacyAction) -> None:
         self.act = act
         style = discord.ButtonStyle.danger if act is PrivacyAction.DELETE else discord.ButtonStyle.secondary
-        super().__init__(discord.ui.Button(label=LABELS[act], style=style, custom_id=f"reactune:privacy:{act.value}"))
+        super().__init__(f"reactune:privacy:{act.value}", LABELS[act], style)
 
     @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> PrivacyButton:
+    def parse(cls, match: Match[str]) -> PrivacyButton:
         return cls(PrivacyAction(match["act"]))
 
-    async def callback(self, interaction: discord.Interaction) -> None:
-        bot = interaction.client
-        assert isinstance(bot, ReactuneBot)
-        try:
-            await self._act(interaction, bot)
-        except Exception as error:
-            await answer_privately(interaction, member_message(error))
+    async def interaction_check(self, _interaction: discord.Interaction, /) -> bool:
+        return True  # nobody may be refused their own data
 
-    async def _act(self, interaction: discord.Interaction, bot: ReactuneBot) -> None:
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
         user_id = interaction.user.id
         if self.act in (PrivacyAction.SHOW, PrivacyAction.ALLOW):
             await interaction.response.defer(ephemeral=True, thinking=True)
             answer = describe_member if self.act is PrivacyAction.SHOW else allow
-            await answer_privately(interaction, await answer(bot, user_id))
+            await answer_privately(interaction, await answer(services, user_id))
             return
         await interaction.response.edit_message(content="One moment …", view=None)  # a second click finds no button
         done = (
             KEPT_ALL
             if self.act is PrivacyAction.KEEP
-            else describe_deletion(await bot.database.run(delete_member, user_id))
+            else describe_deletion(await services.database.run(delete_member, user_id))
         )
         await interaction.edit_original_response(content=done)
 
 
-async def describe_member(bot: ReactuneBot, user_id: int) -> str:
+async def describe_member(services: Services, user_id: int) -> str:
     """Return what `/privacy show` says."""
-    holdings, privacy = await bot.database.read(summarize_member_data, user_id), bot.settings.privacy
-    training = OUTSIDE_DISCORD if bot.fixed_basis else describe_training(holdings, privacy)
+    holdings, privacy = await services.database.read(summarize_member_data, user_id), services.settings.privacy
+    training = OUTSIDE_DISCORD if services.fixed_basis else describe_training(holdings, privacy)
     return f"{describe_holdings(holdings, privacy)}\n{training}"
 
 
-async def allow(bot: ReactuneBot, user_id: int) -> str:
+async def allow(services: Services, user_id: int) -> str:
     """Note the member's consent, and return what to say to it."""
-    await bot.database.run(give_consent, user_id)
-    if bot.fixed_basis is not None:
+    await services.database.run(give_consent, user_id)
+    if services.fixed_basis is not None:
         return OUTSIDE_DISCORD
-    return ALLOWED if bot.settings.privacy.discord_training_permission else NOT_YET
+    return ALLOWED if services.settings.privacy.discord_training_permission else NOT_YET
 
 
 def _by_tens(files: Sequence[tuple[str, bytes]]) -> list[Sequence[tuple[str, bytes]]]:
@@ -184,5 +177,5 @@ def _attach(files: Sequence[tuple[str, bytes]]) -> list[discord.File]:
     return [discord.File(BytesIO(content), name) for name, content in files]
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Privacy(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Privacy(bot, services))

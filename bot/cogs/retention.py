@@ -8,7 +8,7 @@ from datetime import datetime
 
 from discord.ext import commands
 
-from bot.app import ReactuneBot
+from bot.services import Services
 from storage.privacy.retention import (
     Pruned,
     complete_departure,
@@ -28,21 +28,22 @@ PAUSE_S = 0.05
 
 
 class Retention(commands.Cog):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
         self._pruning: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
-        if self.bot.fixed_basis is None:  # what is said outside Discord is kept
-            self._pruning = self.bot.repeat(self._prune, INTERVAL_S, "delete what was kept long enough")
+        if self.services.fixed_basis is None:  # what is said outside Discord is kept
+            self._pruning = self.services.tasks.repeat(self._prune, INTERVAL_S, "delete what was kept long enough")
 
     async def cog_unload(self) -> None:
         if self._pruning is not None:
             self._pruning.cancel()
 
     async def _prune(self) -> None:
-        before = keeps_until(self.bot.settings.privacy)
-        if before is None or not self.bot.own_shards.lead:
+        before = keeps_until(self.services.settings.privacy)
+        if before is None or not self.services.shards.lead:
             return
         gone = await self._complete_departures(before)
         pruned = await self._prune_replies(before) + await self._prune_rest(before)
@@ -58,14 +59,14 @@ class Retention(commands.Cog):
 
     async def _prune_replies(self, before: datetime) -> Pruned:
         total = Pruned()
-        while due := await self.bot.database.read(past_replies, before):
-            total += await self.bot.database.run(prune_replies, before, due)
+        while due := await self.services.database.read(past_replies, before):
+            total += await self.services.database.run(prune_replies, before, due)
             await asyncio.sleep(PAUSE_S)
         return total
 
     async def _prune_rest(self, before: datetime) -> Pruned:
         total = Pruned()
-        while gone := await self.bot.database.run(prune_rest, before):
+        while gone := await self.services.database.run(prune_rest, before):
             total += gone
             await asyncio.sleep(PAUSE_S)
         return total
@@ -73,8 +74,8 @@ class Retention(commands.Cog):
     async def _complete_departures(self, before: datetime) -> int:
         """Delete what is kept of those who left long enough ago; return how many they were."""
         gone = 0
-        for departure in await self.bot.database.read(departed_before, before):
-            erased = await self.bot.database.run(complete_departure, departure)
+        for departure in await self.services.database.read(departed_before, before):
+            erased = await self.services.database.run(complete_departure, departure)
             if erased is not None:
                 gone += 1
                 marked = f"; marked: {', '.join(erased.marked)}" if erased.marked else ""
@@ -84,5 +85,5 @@ class Retention(commands.Cog):
         return gone
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(Retention(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Retention(bot, services))

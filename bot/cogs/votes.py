@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from re import Match
 
 import discord
 from discord import app_commands
@@ -16,11 +16,12 @@ from discord.ext import commands
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot.app import ReactuneBot
-from bot.guards.access import AccessChecked, NotAnAdmin, is_admin, require_admin, user_label
+from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_error, run_audited_as
-from bot.guards.error_handler import Form, answer_privately, member_message, report_error
+from bot.guards.error_handler import answer_privately, member_message
+from bot.guards.interactions import Form, PersistentButton
 from bot.personalities.selection import may_administer
+from bot.services import Services
 from bot.text.lineage import SIGNS
 from bot.text.sanitize import sanitize_reason
 from bot.text.splitting import MAX_MESSAGE_CHARS
@@ -99,8 +100,9 @@ class Choice:
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
 class VoteReview(commands.GroupCog, group_name="votes", group_description="Bursts of votes by new or silent accounts"):
-    def __init__(self, bot: ReactuneBot) -> None:
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
+        self.services = services
 
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(DecisionButton, NextButton)
@@ -109,41 +111,43 @@ class VoteReview(commands.GroupCog, group_name="votes", group_description="Burst
         self.bot.remove_dynamic_items(DecisionButton, NextButton)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.bot.settings.discord)
+        require_admin(interaction.user, self.services.settings.discord)
         return True
 
     @app_commands.command()
     async def review(self, interaction: discord.Interaction) -> None:
         """Decide about votes that are held back: do they count?"""
         await interaction.response.defer(ephemeral=True)
-        for personality_id in await known_personalities(interaction, self.bot):
-            await asyncio.to_thread(hold_back_bursts, self.bot.database, personality_id, self.bot.settings.votes)
-        await show_review_page(interaction, self.bot)
+        for personality_id in await known_personalities(interaction, self.services):
+            await asyncio.to_thread(
+                hold_back_bursts, self.services.database, personality_id, self.services.settings.votes
+            )
+        await show_review_page(interaction, self.services)
 
     @app_commands.command()
     async def history(self, interaction: discord.Interaction) -> None:
         """Show who decided what about which votes, and why."""
         await interaction.response.defer(ephemeral=True)
-        known = await known_personalities(interaction, self.bot)
-        decisions = await self.bot.database.read(_read_decisions, known)
+        known = await known_personalities(interaction, self.services)
+        decisions = await self.services.database.read(_read_decisions, known)
         text = _whole_lines(f"- {describe_decision(shown)}" for shown in decisions)
         await answer_privately(interaction, text or NOTHING_DECIDED)
 
 
 async def show_review_page(
-    interaction: discord.Interaction, bot: ReactuneBot, *, after: int = 0, note: str = ""
+    interaction: discord.Interaction, services: Services, *, after: int = 0, note: str = ""
 ) -> None:
     """Put the next quarantine after the one with id `after` into the admin's message, below a note."""
-    page = await bot.database.read(_read_page, await known_personalities(interaction, bot), after)
+    page = await services.database.read(_read_page, await known_personalities(interaction, services), after)
     text = describe_page(page) if page else NOTHING_WAITS
     content = f"{note}\n\n{text}" if note else text
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=_buttons(page) if page else None)
 
 
-async def known_personalities(interaction: discord.Interaction, bot: ReactuneBot) -> list[int]:
+async def known_personalities(interaction: discord.Interaction, services: Services) -> list[int]:
     """Return the ids of the personalities whose votes an admin of this server decides about."""
-    known = await bot.database.read(list_personalities, interaction.guild_id, archived=None)
-    return [personality.id for personality in known if may_administer(bot, interaction.user, personality)]
+    known = await services.database.read(list_personalities, interaction.guild_id, archived=None)
+    return [personality.id for personality in known if may_administer(services, interaction.user, personality)]
 
 
 def _buttons(page: ReviewPage) -> discord.ui.View:
@@ -259,77 +263,58 @@ def _whole_lines(lines: Iterable[str], most_chars: int = MAX_MESSAGE_CHARS) -> s
 
 
 class DecisionButton(
-    AccessChecked,
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    PersistentButton,
     template=r"reactune:votes:(?P<status>counted|excluded):(?P<scope>one|all):(?P<id>\d+):(?P<votes>\d+)",
 ):
-    """Works after a restart as well: its id holds all it needs."""
-
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
         style = discord.ButtonStyle.success if choice.status is QuarantineStatus.COUNTED else discord.ButtonStyle.danger
         scope = "all" if choice.every else "one"
         super().__init__(
-            discord.ui.Button(
-                label=choice.words[0],
-                style=discord.ButtonStyle.secondary if choice.every else style,
-                custom_id=f"reactune:votes:{choice.status.value}:{scope}:{choice.quarantine_id}:{choice.votes}",
-            )
+            f"reactune:votes:{choice.status.value}:{scope}:{choice.quarantine_id}:{choice.votes}",
+            choice.words[0],
+            discord.ButtonStyle.secondary if choice.every else style,
         )
 
     @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> DecisionButton:
+    def parse(cls, match: Match[str]) -> DecisionButton:
         status, every = QuarantineStatus(match["status"]), match["scope"] == "all"
         return cls(Choice(status, int(match["id"]), int(match["votes"]), every=every))
 
-    async def callback(self, interaction: discord.Interaction) -> None:
-        bot = interaction.client
-        assert isinstance(bot, ReactuneBot)
-        if not is_admin(interaction.user, bot.settings.discord):
-            await report_error(interaction, NotAnAdmin(), DecisionForm.action)
-            return
-        await interaction.response.send_modal(DecisionForm(bot, self.choice))
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        require_admin(interaction.user, services.settings.discord)
+        await interaction.response.send_modal(DecisionForm(services, self.choice))
 
 
 class NextButton(
-    AccessChecked,
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
+    PersistentButton,
     template=r"reactune:votes:after:(?P<id>\d+)",
 ):
     """Leaves this one undecided, and shows the next."""
 
     def __init__(self, quarantine_id: int) -> None:
         self.quarantine_id = quarantine_id
-        super().__init__(discord.ui.Button(label="Next", custom_id=f"reactune:votes:after:{quarantine_id}"))
+        super().__init__(f"reactune:votes:after:{quarantine_id}", "Next")
 
     @classmethod
-    async def from_custom_id(
-        cls, _interaction: discord.Interaction, _item: discord.ui.Item[Any], match: Any, /
-    ) -> NextButton:
+    def parse(cls, match: Match[str]) -> NextButton:
         return cls(int(match["id"]))
 
-    async def callback(self, interaction: discord.Interaction) -> None:
-        bot = interaction.client
-        assert isinstance(bot, ReactuneBot)
-        try:
-            require_admin(interaction.user, bot.settings.discord)
-            await interaction.response.defer()
-            await show_review_page(interaction, bot, after=self.quarantine_id)
-        except Exception as error:
-            await report_error(interaction, error, "votes review")
+    async def press(self, interaction: discord.Interaction, services: Services) -> None:
+        require_admin(interaction.user, services.settings.discord)
+        await interaction.response.defer()
+        await show_review_page(interaction, services, after=self.quarantine_id)
 
 
 class DecisionForm(Form):
     action = "votes decide"
 
     def require(self, interaction: discord.Interaction) -> None:
-        require_admin(interaction.user, self._bot.settings.discord)
+        require_admin(interaction.user, self._services.settings.discord)
 
-    def __init__(self, bot: ReactuneBot, choice: Choice) -> None:
+    def __init__(self, services: Services, choice: Choice) -> None:
         super().__init__(title=choice.words[1])
-        self._bot = bot
+        self._services = services
         self._choice = choice
         self.reason: discord.ui.TextInput[DecisionForm] = discord.ui.TextInput(
             max_length=MAX_REASON_CHARS, required=False, custom_id="reason"
@@ -338,9 +323,9 @@ class DecisionForm(Form):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
-        known = await known_personalities(interaction, self._bot)
+        known = await known_personalities(interaction, self._services)
         note = await self._decide(interaction, known)
-        await show_review_page(interaction, self._bot, after=self._choice.quarantine_id, note=note)
+        await show_review_page(interaction, self._services, after=self._choice.quarantine_id, note=note)
 
     async def _decide(self, interaction: discord.Interaction, personality_ids: Collection[int]) -> str:
         """Return what came of it, in words; another admin may have been quicker."""
@@ -369,5 +354,5 @@ class DecisionForm(Form):
         return _whole_lines((describe_decision(shown) for shown in decided), most_chars=NOTE_CHARS)
 
 
-async def setup(bot: ReactuneBot) -> None:
-    await bot.add_cog(VoteReview(bot))
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(VoteReview(bot, services))

@@ -18,8 +18,9 @@ from simcord.backend import Backend
 from simcord.builders import ChannelHandle
 from simcord.preview import Preview
 
-from bot.app import ReactuneBot
+from bot.app import ReactuneBot, create_bot
 from bot.arenas.prompt_bank import bank_messages
+from bot.background.tasks import BackgroundTasks
 from bot.chat.answering import SEEDS, small_print
 from bot.chat.message_stream import lay_out
 from bot.demo.community import is_settled, read_community_answers, settle
@@ -27,11 +28,13 @@ from bot.demo.tastes import Taste
 from bot.engine import Engine, Finish, RenderedPrompt
 from bot.guards.error_handler import is_expected
 from bot.runner import stop_on_signals
+from bot.services import Services
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import FINISHED_WHOLE, Reply, recent_replies
 from storage.database.database import open_database
 from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
+from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import find_version, name_of
 from storage.settings.loading import variable_name
 from storage.settings.sections import EVERY_SERVER, LimitSettings, OutputSettings, Settings
@@ -103,8 +106,8 @@ COMMUNITY = {
 }
 
 
-class DemoBot(ReactuneBot):
-    def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+class DemoTasks(BackgroundTasks):
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         # The simulator finishes a browser action when all work of the bot has; in a context of its own, an answer
         # may go on streaming after the click that asked for it.
         loop = asyncio.get_running_loop()
@@ -162,7 +165,7 @@ async def serve_demo(
 
     With a taste, a simulated community of that taste has voted before.
     """
-    bot = DemoBot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL)
+    bot = create_bot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL, tasks=DemoTasks())
     env = DemoEnv(bot, check_errors=False)
     world = build_world(env)
     _catch_up(env.backend)
@@ -170,9 +173,9 @@ async def serve_demo(
     await env.start()
     try:
         if taste is not None:
-            await _let_vote(bot, taste)
+            await _let_vote(bot.services, taste)
         async with env.preview(world.channel, viewers=world.viewers, layout="channel", port=port) as preview:
-            refreshing = bot.spawn(_keep_fresh(preview, bot), "refresh the page")
+            refreshing = bot.tasks.spawn(_keep_fresh(preview, bot), "refresh the page")
             stop_on_signals(preview.close)
             on_ready(preview.url)
             try:
@@ -186,15 +189,17 @@ async def serve_demo(
         await env.shutdown()
 
 
-async def _let_vote(bot: ReactuneBot, taste: Taste) -> None:
+async def _let_vote(services: Services, taste: Taste) -> None:
     """Fill an empty demo with a community's votes; one that has been filled keeps what it has."""
-    if await bot.database.read(is_settled):
+    if await services.database.read(is_settled):
         return
-    system_prompt = bot.settings.chat.system_prompt
+    system_prompt = services.settings.chat.system_prompt
     answered = [
-        (said, await bot.engine.render(bank_messages(system_prompt, said.message))) for said in read_community_answers()
+        (said, await services.engine.render(bank_messages(system_prompt, said.message)))
+        for said in read_community_answers()
     ]
-    await bot.database.run(settle, bot.personality_id, bot.base, answered, taste)
+    default = await services.database.run(ensure_personality)
+    await services.database.run(settle, default, services.base, answered, taste)
 
 
 async def _keep_fresh(preview: Preview, bot: ReactuneBot) -> None:

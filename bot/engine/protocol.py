@@ -125,6 +125,14 @@ class EngineState:
     """Why it cannot answer now, without a full stop; empty where it can. Admins are told of it."""
     lacks: str = ""
     """What is not well although it answers; admins are told of that too."""
+    name: str = "the model"
+    """Who answers."""
+    fallback: str = ""
+    """Why OpenVINO, which was to answer, does not, without a full stop; admins are told of that too."""
+
+    def who_answers(self) -> str:
+        reason = f" in place of OpenVINO, more slowly: {self.fallback}" if self.fallback else ""
+        return f"{self.name} answers{reason}"
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bot.chat.prompting import ChatMessage
 from bot.engine.openvino.engine import OpenVinoEngine
@@ -34,6 +35,8 @@ class ChosenEngine:
         self._has_begun = asyncio.Event()
         """It has started, or failed to."""
         self._failure: EngineStopped | None = None
+        self._fallback = ""
+        """Why OpenVINO does not answer although it was to."""
         self._is_closing = False
         self._wanted: list[AdapterRef | None] = []
         """Versions to load with the start."""
@@ -45,7 +48,7 @@ class ChosenEngine:
     def state(self) -> EngineState:
         if self._failure:
             return EngineState(trouble=str(self._failure))
-        return engine_state(self._engine)
+        return replace(engine_state(self._engine), fallback=self._fallback)
 
     async def start(self) -> None:
         try:
@@ -99,6 +102,7 @@ class ChosenEngine:
                 if settings.model.engine == "openvino":
                     raise EngineStopped(f'{error}; set model.engine = "transformers"') from error
                 log.warning("Answering with transformers: %s.", error)
+                self._fallback = str(error)
         await self._begin(LocalEngine(base.path, settings.model, settings.generation))
 
     async def _open_database(self) -> Database:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings
+from storage.runtime.shards import Shards
+from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings, Settings
 
 if TYPE_CHECKING:
-    from bot.app import ReactuneBot
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,11 @@ def how_to_allow(guilds: Iterable[discord.Guild], access: AccessSettings) -> lis
 class AccessPolicy:
     """Asks who may come in; what Discord said about members is remembered for a while."""
 
-    def __init__(self, bot: ReactuneBot) -> None:
-        self._bot = bot
+    def __init__(self, client: discord.Client, settings: Settings, shards: Shards) -> None:
+        self._client = client
+        self._access = settings.access
+        self._discord = settings.discord
+        self._shards = shards
         self._members: dict[int, tuple[float, bool]] = {}
         self._noticed: dict[int, float] = {}
 
@@ -98,25 +101,25 @@ class AccessPolicy:
         """Return whether a reaction counts; in direct messages there is one only below an answer that was given."""
         if payload.guild_id is None:
             return self._access.direct_messages
-        channel = self._bot.get_channel(payload.channel_id)
+        channel = self._client.get_channel(payload.channel_id)
         place = self._place(payload.member, payload.guild_id, channel, payload.channel_id)
         return denial_of(place, self._access) is None
 
     def serves_several_servers(self) -> bool:
         """Return whether what one served server decides about something shared reaches another one."""
-        served = [guild for guild in self._bot.guilds if allows_server(guild.id, self._access)]
-        return len(served) > 1 or not self._bot.own_shards.are_all
+        served = [guild for guild in self._client.guilds if allows_server(guild.id, self._access)]
+        return len(served) > 1 or not self._shards.are_all
 
     def is_open(self, guild_id: int | None, channel_id: int) -> bool:
         """Return whether the place itself is served, whoever comes."""
         if guild_id is None:
             return self._access.direct_messages
-        place = self._place(None, guild_id, self._bot.get_channel(channel_id), channel_id)
+        place = self._place(None, guild_id, self._client.get_channel(channel_id), channel_id)
         return denial_of(place, self._access) is None
 
     async def has_allowed_role(self, guild_id: int | None, user_id: int) -> bool:
         """Return whether somebody whose reaction is found later has a role that is served."""
-        guild = self._bot.get_guild(guild_id) if guild_id else None
+        guild = self._client.get_guild(guild_id) if guild_id else None
         return guild is None or not self._access.roles or await self._is_served_in(guild, user_id)
 
     def should_notify(self, channel_id: int) -> bool:
@@ -128,10 +131,6 @@ class AccessPolicy:
         self._noticed[channel_id] = now_s
         return True
 
-    @property
-    def _access(self) -> AccessSettings:
-        return self._bot.settings.access
-
     def _place(
         self, user: discord.User | discord.Member | None, guild_id: int, channel: object, channel_id: int = 0
     ) -> Requester:
@@ -141,7 +140,7 @@ class AccessPolicy:
             server_id=guild_id,
             channel_ids=frozenset(id_ for id_ in (channel_id, *around) if id_),
             role_ids=frozenset(role.id for role in member.roles) if member else None,
-            is_admin=member is not None and is_admin(member, self._bot.settings.discord),
+            is_admin=member is not None and is_admin(member, self._discord),
         )
 
     async def may_write_directly(self, user_id: int) -> bool:
@@ -157,7 +156,7 @@ class AccessPolicy:
     async def _is_member(self, user_id: int) -> bool:
         if EVERY_SERVER in self._access.servers and not self._access.roles:
             return True  # Discord delivers messages of those alone who share a server with the bot
-        for guild in self._bot.guilds:
+        for guild in self._client.guilds:
             if allows_server(guild.id, self._access) and await self._is_served_in(guild, user_id):
                 return True
         return False
@@ -171,37 +170,13 @@ class AccessPolicy:
             log.warning("Discord did not say whether %s is a member of %s: %s", user_id, guild.id, error)
             return False
         has_role = not self._access.roles or any(role.id in self._access.roles for role in member.roles)
-        return has_role or is_admin(member, self._bot.settings.discord)
+        return has_role or is_admin(member, self._discord)
 
 
 def _forget_oldest(remembered: dict[int, tuple[float, bool]] | dict[int, float]) -> None:
     """Make room in what is remembered, so that strangers cannot fill the memory."""
     while len(remembered) >= MOST_REMEMBERED:
         del remembered[next(iter(remembered))]
-
-
-class AccessChecked:
-    """Comes before DynamicItem: whoever presses is asked for at the door."""
-
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        return await check_access(interaction)
-
-
-class AlwaysAllowed:
-    """Comes before DynamicItem, for buttons about people's own data."""
-
-    async def interaction_check(self, _interaction: discord.Interaction, /) -> bool:
-        return True
-
-
-async def check_access(interaction: discord.Interaction) -> bool:
-    """Return whether whoever acts is served; else tell them why not."""
-    bot: ReactuneBot = interaction.client  # type: ignore[assignment]
-    refusal = await bot.access.refusal(interaction.user, interaction.guild_id, interaction.channel)
-    if refusal is not None and interaction.type is not discord.InteractionType.autocomplete:
-        with contextlib.suppress(discord.HTTPException):
-            await interaction.response.send_message(refusal.value, ephemeral=True)
-    return refusal is None
 
 
 class NotAnAdmin(app_commands.CheckFailure):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import discord
 from discord import app_commands
@@ -12,12 +12,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot.guards.access import user_label
+from bot.services import services_of
 from bot.text.splitting import shorten
 from storage.database.enums import AuditOutcome
 from storage.operations.audit import AuditedAction, audited, record_action
-
-if TYPE_CHECKING:
-    from bot.app import ReactuneBot
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,8 +80,8 @@ async def run_audited_as(
     **kwargs: P.kwargs,
 ) -> T:
     """Like `run_audited`, for a button or a form."""
-    bot: ReactuneBot = interaction.client  # type: ignore[assignment]
-    result = await bot.database.run(audited(audited_action, work), *args, **kwargs)
+    services = services_of(interaction)
+    result = await services.database.run(audited(audited_action, work), *args, **kwargs)
     interaction.extras[NOTED] = True
     return result
 
@@ -105,10 +103,10 @@ async def record_error(
 async def _note(
     interaction: discord.Interaction, audited_action: AuditedAction, outcome: AuditOutcome, note: str
 ) -> None:
-    bot: ReactuneBot = interaction.client  # type: ignore[assignment]
+    services = services_of(interaction)
     interaction.extras[NOTED] = True
     try:
-        await bot.database.run(record_action, audited_action, outcome, note)
+        await services.database.run(record_action, audited_action, outcome, note)
     except SQLAlchemyError as error:
         log.error(
             "The audit trail lacks a line (%s): %s by %s, %s",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import aiohttp
 import discord
@@ -12,18 +12,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.chat.message_stream import is_temporary
 from bot.errors import UserFacingError
-from bot.guards.access import ALWAYS_ALLOWED, check_access
-from bot.guards.audit import action_of, is_for_admins, record_error
-from bot.guards.rate_limit import RateLimited
+from bot.guards.audit import action_of, record_error
 from bot.text.rounds import sentence
 from bot.text.sanitize import sanitize_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away
 from storage.errors import StorageError
-from storage.runtime.request_ids import begin_request, take_up
+from storage.runtime.request_ids import take_up
 
 if TYPE_CHECKING:
-    from bot.app import ReactuneBot
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -102,58 +100,9 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
         log.warning("Discord did not take an answer to %s: %s", interaction.user.id, error)
 
 
-class Form(discord.ui.Modal):
-    """A form that waits as long as its reader does, and answers an error with a sentence."""
-
-    action: ClassVar[str] = ""
-    """What it does with an admin's rights, for the audit trail; empty for members' forms."""
-
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        begin_request()
-        if not await check_access(interaction):
-            return False
-        self.require(interaction)
-        return True
-
-    def require(self, interaction: discord.Interaction) -> None:
-        """Raise unless whoever sends it may: a right may have gone since the form was opened."""
-
-    def __init__(self, *, title: str) -> None:
-        super().__init__(title=title, timeout=None)
-
-    async def on_error(self, interaction: discord.Interaction, error: Exception, /) -> None:  # type: ignore[override]
-        await report_error(interaction, error, self.action)
-
-
 async def report_error(interaction: discord.Interaction, error: Exception, action: str) -> None:
     """Answer an error with a sentence; one of an admin's action is written down."""
     told = member_message(error)
     await answer_privately(interaction, told)
     if action:
         await record_error(interaction, action_of(interaction, action), told, is_foreseen=is_expected(error))
-
-
-class AuditedCommandTree(app_commands.CommandTree[discord.Client]):
-    """Asks for everybody who calls a command at the door, and translates errors."""
-
-    async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
-        begin_request()  # discord.py runs each command in a task of its own
-        bot: ReactuneBot = interaction.client  # type: ignore[assignment]
-        completes = interaction.type is discord.InteractionType.autocomplete
-        name = interaction.data.get("name") if interaction.data else None
-        if name not in ALWAYS_ALLOWED and not await check_access(interaction):
-            return False
-        try:
-            if not completes:
-                bot.rate_limiter.require(interaction.user.id, interaction.channel_id or 0, interaction.guild_id)
-        except RateLimited as error:
-            if bot.rate_limiter.should_notify(interaction.user.id, interaction.channel_id or 0):
-                await answer_privately(interaction, member_message(error))
-            return False
-        return True
-
-    async def on_error(
-        self, interaction: discord.Interaction[discord.Client], error: app_commands.AppCommandError, /
-    ) -> None:
-        command = interaction.command
-        await report_error(interaction, error, command.qualified_name if command and is_for_admins(command) else "")

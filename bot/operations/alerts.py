@@ -12,6 +12,8 @@ from storage.insights.alert_facts import AlertFacts, EndedCanary, FailedRound
 from storage.operations.alerts import Alert, AlertKind
 from storage.wording import count
 
+FALLBACK = "fallback"
+"""Key of the alert that another engine answers than was to."""
 CANARY_NEWS_FOR = timedelta(days=1)
 TOKEN = AlertKind(
     "token",
@@ -75,6 +77,9 @@ def local_alerts(disk: HealthCheck, engine: EngineState, champions: Iterable[str
     if engine.trouble:
         words = f"the model cannot answer: {engine.trouble}"
         found.append(AlertKind("engine", words, "see `reactune doctor` and the bot's log"))
+    if engine.fallback:
+        remedy = 'mend what it names and start the bot again, or set model.engine = "transformers" if this is meant'
+        found.append(AlertKind(FALLBACK, engine.who_answers(), remedy))
     if engine.lacks:
         words = f"servers that answer members are away: {engine.lacks}"
         found.append(

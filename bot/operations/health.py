@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import discord
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.operations.metrics import engine_trouble
+from bot.engine import engine_state
+from bot.operations.metrics import time_statements
+from bot.services import Services
 from storage.runtime.processes import TRAINER, is_alive
-
-if TYPE_CHECKING:
-    from bot.app import ReactuneBot
 
 DATABASE_PATIENCE_S = 3.0
 GB = 1e9
@@ -58,25 +59,32 @@ class Health:
         return {"status": self.status, "live": True, "ready": self.is_ready, "checks": checks}
 
 
-async def examine_health(bot: ReactuneBot, gateway: Gateway) -> Health:
-    trouble, settings = engine_trouble(bot), bot.settings
+async def examine_health(services: Services, gateway: Gateway) -> Health:
+    settings = services.settings
     disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
     return Health(
         (
             HealthCheck(
                 "gateway", gateway.is_connected, "connected" if gateway.is_connected else "not connected to Discord"
             ),
-            HealthCheck("engine", not trouble, trouble or "ready"),
-            *await _database(bot),
+            _engine(services),
+            *await _database(services),
             disk,
         )
     )
 
 
-async def _database(bot: ReactuneBot) -> tuple[HealthCheck, ...]:
+def _engine(services: Services) -> HealthCheck:
+    if trouble := engine_trouble(services):
+        return HealthCheck("engine", False, trouble)
+    state = engine_state(services.engine)
+    return HealthCheck("engine", not state.fallback, state.who_answers(), needed=not state.fallback)
+
+
+async def _database(services: Services) -> tuple[HealthCheck, ...]:
     try:
         async with asyncio.timeout(DATABASE_PATIENCE_S):
-            has_trainer = await bot.database.read(_look)
+            has_trainer = await services.database.read(_look)
     except TimeoutError:
         return (HealthCheck("database", False, f"no answer within {DATABASE_PATIENCE_S:g} s"),)
     except SQLAlchemyError as error:
@@ -94,3 +102,21 @@ def disk_check(directory: Path, min_free_gb: float) -> HealthCheck:
     """Say how much room there is where adapters and an SQLite database grow."""
     free_gb = shutil.disk_usage(directory).free / GB
     return HealthCheck("disk", free_gb >= min_free_gb, f"{free_gb:.1f} GB free", needed=False)
+
+
+def measure(client: discord.Client, services: Services, gateway: Gateway) -> None:
+    """Let the bot's numbers hold what its parts say at the moment of a scrape, and time its statements."""
+    metrics = services.metrics
+    metrics.queue_length.set_function(lambda: services.engine.waiting)
+    metrics.engine_ready.set_function(lambda: not engine_trouble(services))
+    metrics.resident_versions.set_function(lambda: engine_state(services.engine).resident_versions)
+    metrics.gateway_connected.set_function(lambda: gateway.is_connected)
+    metrics.gateway_latency.set_function(lambda: client.latency if gateway.is_connected else math.nan)
+    time_statements(services.database.engine, metrics)
+
+
+def engine_trouble(services: Services) -> str:
+    """Return why the model cannot answer; empty where it can."""
+    if not services.model_loaded.is_set():
+        return "the model loads"
+    return engine_state(services.engine).trouble

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from bot.background.vote_queue import StoredVote
-from bot.engine import engine_state
 from storage.conversations.replies import FinishedReply
-
-if TYPE_CHECKING:
-    from bot.app import ReactuneBot
-    from bot.operations.health import Gateway
-
 
 ANSWER_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 SHORT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -95,24 +88,6 @@ class Metrics:
 
 
 BEGAN = "reactune_began"
-
-
-def measure(bot: ReactuneBot, gateway: Gateway) -> None:
-    """Let the bot's numbers hold what its parts say at the moment of a scrape, and time its statements."""
-    metrics = bot.metrics
-    metrics.queue_length.set_function(lambda: bot.engine.waiting)
-    metrics.engine_ready.set_function(lambda: not engine_trouble(bot))
-    metrics.resident_versions.set_function(lambda: engine_state(bot.engine).resident_versions)
-    metrics.gateway_connected.set_function(lambda: gateway.is_connected)
-    metrics.gateway_latency.set_function(lambda: bot.latency if gateway.is_connected else math.nan)
-    time_statements(bot.database.engine, metrics)
-
-
-def engine_trouble(bot: ReactuneBot) -> str:
-    """Return why the model cannot answer; empty where it can."""
-    if not hasattr(bot, "loading") or not bot.loading.done():
-        return "the model loads"
-    return engine_state(bot.engine).trouble
 
 
 def time_statements(engine: Engine, metrics: Metrics) -> None:

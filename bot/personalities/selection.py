@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import discord
 from discord import app_commands
 
 from bot.errors import UserFacingError
 from bot.guards.access import has_named_role, is_admin
+from bot.services import Services, services_of
 from storage.database.enums import Scope
 from storage.personalities.bindings import ActivePersonality, BindingPlace, active_personality_at
 from storage.personalities.personalities import Personality, list_personalities, personality_named
-
-if TYPE_CHECKING:
-    from bot.app import ReactuneBot
 
 CHOICES = 25  # Discord's limit
 WHOSE = "Whose; without it, of the personality that speaks here"
@@ -43,25 +39,27 @@ def _around(channel: discord.abc.GuildChannel | discord.Thread) -> list[BindingP
     return [*category, BindingPlace(Scope.SERVER, channel.guild.id)]
 
 
-async def active_personality(bot: ReactuneBot, channel: object) -> ActivePersonality:
+async def active_personality(services: Services, channel: object) -> ActivePersonality:
     """Return who speaks in the channel now."""
-    return await bot.database.read(active_personality_at, places_of(channel))
+    return await services.database.read(active_personality_at, places_of(channel))
 
 
-async def chosen_personality(bot: ReactuneBot, interaction: discord.Interaction, name: str | None) -> Personality:
+async def chosen_personality(services: Services, interaction: discord.Interaction, name: str | None) -> Personality:
     """Return the personality of that name, or the one that speaks where the command is given.
 
     Raises PersonalityNotFound on a name that the server does not know.
     """
     if name is None:
-        return (await active_personality(bot, interaction.channel)).personality
-    return await bot.database.read(personality_named, name, interaction.guild_id)
+        return (await active_personality(services, interaction.channel)).personality
+    return await services.database.read(personality_named, name, interaction.guild_id)
 
 
-async def administered_personality(bot: ReactuneBot, interaction: discord.Interaction, name: str | None) -> Personality:
+async def administered_personality(
+    services: Services, interaction: discord.Interaction, name: str | None
+) -> Personality:
     """Return `chosen_personality`; raises UserFacingError unless the admin may decide which version of it answers."""
-    whose = await chosen_personality(bot, interaction, name)
-    if not may_administer(bot, interaction.user, whose):
+    whose = await chosen_personality(services, interaction, name)
+    if not may_administer(services, interaction.user, whose):
         raise UserFacingError(
             f"{whose.name} answers in other servers too, so Manage Server here is not enough: it needs a role that the "
             "operator named in discord.admin_roles, or `reactune model` on the command line."
@@ -69,18 +67,18 @@ async def administered_personality(bot: ReactuneBot, interaction: discord.Intera
     return whose
 
 
-def may_administer(bot: ReactuneBot, user: discord.User | discord.Member, whose: Personality) -> bool:
+def may_administer(services: Services, user: discord.User | discord.Member, whose: Personality) -> bool:
     """Return whether an admin's decision concerns their own server alone, or the operator named them."""
-    shared = whose.guild_id is None and bot.access.serves_several_servers()
-    return not shared or has_named_role(user, bot.settings.discord)
+    shared = whose.guild_id is None and services.access.serves_several_servers()
+    return not shared or has_named_role(user, services.settings.discord)
 
 
 async def offer_personalities(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
     """Return the personalities to choose from while somebody types."""
-    bot: ReactuneBot = interaction.client  # type: ignore[assignment]
-    if not is_admin(interaction.user, bot.settings.discord):
+    services = services_of(interaction)
+    if not is_admin(interaction.user, services.settings.discord):
         return []
-    known = await bot.database.read(list_personalities, interaction.guild_id)
+    known = await services.database.read(list_personalities, interaction.guild_id)
     return offer([personality.name for personality in known], current)
 
 

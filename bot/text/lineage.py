@@ -142,10 +142,7 @@ def _pair(pair: SourcePair, named: Names, style: Style) -> str:
     notes = [f"from {SOURCE_WORDS[pair.source]}", f"weight {pair.weight:.2f}", pair.split.value]
     if pair.replayed:
         notes.append("repeated")
-    sides = f"{_side(chosen, named, style)} over {_side(pair.rejected, named, style)}"
-    if pair.source is PairSource.SINGLE and not pair.was_deleted:
-        sides = _side(chosen or pair.rejected, named, style)
-    return f"{sides} · {', '.join(notes)}"
+    return f"{_side(chosen, named, style)} over {_side(pair.rejected, named, style)} · {', '.join(notes)}"
 
 
 def _side(side: SourceAnswer | SourceCorrection | None, named: Names, style: Style) -> str:

@@ -1,4 +1,4 @@
-"""Describes the database: server, replicas, connections, time limits, document search and partitions."""
+"""Describes the database: server, replicas, connections, time limits and document search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from sqlalchemy import Connection, text
 
 from storage.database.database import Database
 from storage.knowledge.vectors import has_pgvector
-from storage.partitions import count_partitions
 from storage.settings.sections import DatabaseSettings
 
 
@@ -27,5 +26,3 @@ def _describe_postgres(connection: Connection, settings: DatabaseSettings, *, ve
     if settings.statement_timeout_s and connection.scalar(text("SHOW statement_timeout")) == "0":
         yield "a pooler drops the time limits: set them with ALTER ROLE (docs/database.md)"
     yield "document search with pgvector" if vectors else "document search without pgvector"
-    if parts := count_partitions(connection):
-        yield f"vote events in {parts} partitions"

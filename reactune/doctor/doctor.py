@@ -17,6 +17,7 @@ from sqlalchemy import select
 from bot.arenas.prompt_bank import read_bank
 from bot.arenas.schedule import arena_trigger
 from bot.errors import ConnectionRefused
+from bot.operations.alerts import FALLBACK
 from bot.operations.health import disk_check
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from reactune.console import notes
@@ -39,13 +40,15 @@ from storage.models.hardware import has_gpu, require_quantization
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.models.sentence_encoder import encoder_name
+from storage.operations.alerts import open_alert
 from storage.operations.token_spend import describe_spend, is_used_up, spent_on
 from storage.personalities.personalities import ensure_personality, list_personalities, take_cards
 from storage.privacy.consent import describe_bases
 from storage.privacy.retention import count_past, keeps_until
 from storage.releases.versions import Version, read_alias
-from storage.runtime.processes import TRAINER, live_processes
+from storage.runtime.processes import TRAINER, is_alive, live_processes, worker_name
 from storage.runtime.redaction import OWNER_ONLY
+from storage.runtime.shards import shards_of
 from storage.settings.sections import EVERY_SERVER, ArenaSettings, Settings
 from storage.wording import count
 
@@ -55,19 +58,19 @@ ID_DIGITS = range(17, 21)
 """Digits of a Discord ID, from Discord's first years to the largest possible ID."""
 
 
-class Status(StrEnum):
+class FindingStatus(StrEnum):
     OK = "ok"
     HINT = "hint"
     PROBLEM = "problem"
 
 
-SIGNS = {Status.OK: "✓", Status.HINT: "–", Status.PROBLEM: "✗"}
+SIGNS = {FindingStatus.OK: "✓", FindingStatus.HINT: "–", FindingStatus.PROBLEM: "✗"}
 
 
 @dataclass(frozen=True)
 class Finding:
     what: str
-    status: Status
+    status: FindingStatus
     says: str
 
 
@@ -77,11 +80,11 @@ def run_checks(settings: Settings, further: Iterable[Check] = ()) -> list[Findin
     Invalid settings raise before this is called.
     """
     checks = [*_checks(settings), *further]
-    return [Finding("Settings", Status.OK, "valid"), *(_find(what, check) for what, check in checks)]
+    return [Finding("Settings", FindingStatus.OK, "valid"), *(_find(what, check) for what, check in checks)]
 
 
 def problems_of(findings: Iterable[Finding]) -> list[Finding]:
-    return [finding for finding in findings if finding.status is Status.PROBLEM]
+    return [finding for finding in findings if finding.status is FindingStatus.PROBLEM]
 
 
 def describe_findings(findings: Sequence[Finding]) -> str:
@@ -96,11 +99,11 @@ def describe_findings(findings: Sequence[Finding]) -> str:
 
 def _find(what: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, Status.OK, check())
+        return Finding(what, FindingStatus.OK, check())
     except Hint as hint:
-        return Finding(what, Status.HINT, str(hint))
+        return Finding(what, FindingStatus.HINT, str(hint))
     except (Problem, StorageError, ConnectionRefused) as error:
-        return Finding(what, Status.PROBLEM, str(error))
+        return Finding(what, FindingStatus.PROBLEM, str(error))
 
 
 def _checks(settings: Settings) -> Iterator[Check]:
@@ -249,7 +252,18 @@ def _describe_engine(base: BaseModel, settings: Settings) -> str:
         raise Problem(f'OpenVINO cannot run this base model ({reason}): set model.engine = "auto"')
     if reason:
         return f"{transformers}, because OpenVINO cannot run this base model ({reason})"
+    _require_no_fallback(settings)
     return "OpenVINO" + ("" if reason == "" else "; the next start first checks it against transformers")
+
+
+def _require_no_fallback(settings: Settings) -> None:
+    """Raise Problem if a running bot of this data folder reports that another engine answers instead of OpenVINO."""
+    worker = worker_name(settings.data.directory)
+    with _open(settings) as database, database.snapshot() as session:
+        runs = any(is_alive(session, name, worker) for name in shards_of(settings.discord).names)
+        alert = open_alert(session, worker, FALLBACK) if runs else None
+    if alert is not None:
+        raise Problem(f"{alert.says}; {alert.remedy}")
 
 
 def _champion_adapters(settings: Settings) -> list[AdapterRef]:
@@ -325,7 +339,7 @@ def _trainer(settings: Settings) -> str:
 def _training(settings: Settings) -> str:
     training = settings.training
     require_quantization(training.quantization)
-    together = f", {training.processes} processes ({training.parallelism})" if training.processes > 1 else ""
+    together = f", {training.processes} processes" if training.processes > 1 else ""
     return f"in {training.quantization or training.number_format}, on the {'GPU' if has_gpu() else 'CPU'}{together}"
 
 

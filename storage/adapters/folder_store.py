@@ -121,7 +121,7 @@ class AdapterStore:
             raise AdapterError(f"{digest!r} is not an adapter digest: it must have 64 hexadecimal digits")
         return self._checked(digest)
 
-    def keep(self, _digests: Collection[str]) -> list[str]:
+    def prefetch(self, _digests: Collection[str]) -> list[str]:
         """Have these adapters at hand without a network; return a sentence for each that cannot be had."""
         return []
 

@@ -52,7 +52,7 @@ class SharedAdapterStore(AdapterStore):
     def sweep(self, known: Collection[str]) -> int:
         return super().sweep(known) + self._sweep_shared(known)
 
-    def keep(self, digests: Collection[str]) -> list[str]:
+    def prefetch(self, digests: Collection[str]) -> list[str]:
         """Fetch these, and make room by dropping others, the least recently used first."""
         problems = []
         for digest in digests:

@@ -22,7 +22,7 @@ from storage.backups.copy import Say, copy_rows, has_rows, tables
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_address, open_database
 from storage.database.engine import copy_file
-from storage.database.migrate import newest_schema, refuse_newer
+from storage.database.migrate import newest_schema, refuse_unknown
 from storage.database.tables import ConsentRow, ErasureRow, HeartbeatRow, VersionRow
 from storage.errors import AdapterError, BackupRefused
 from storage.privacy.consent import delete_member, withdraw_consent
@@ -226,7 +226,7 @@ def _unpacked(file: Path, directory: Path, say: Say) -> Iterator[tuple[Path, Bac
             backup = _describe(file, manifest)
         except (KeyError, TypeError, ValueError) as error:
             raise BackupRefused(f"{file} is not a Reactune backup ({error}): use another file") from error
-        refuse_newer(backup.schema, str(file))
+        refuse_unknown(backup.schema, str(file))
         yield Path(name), backup
 
 

@@ -67,8 +67,6 @@ class PairSource(StrEnum):
     SIBLINGS = "siblings"
     LONE_VOTE = "lone vote"
     """One side was voted on; the other is a sample that the preference model picked."""
-    SINGLE = "single"
-    """One answer with votes; the other side is empty (KTO)."""
 
 
 REPLAY = "replay"
@@ -162,9 +160,8 @@ class AuditOutcome(StrEnum):
 SOURCE_WORDS = {
     PairSource.CORRECTION: "suggestions",
     PairSource.CORRECTED_SAMPLE: "suggestions against other answers",
-    PairSource.SIBLINGS: "siblings",
+    PairSource.SIBLINGS: "answers to the same question",
     PairSource.LONE_VOTE: "lone votes",
-    PairSource.SINGLE: "single votes",
     REPLAY: "earlier rounds",
 }
 """Shown to members, as in "3 from suggestions"."""

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_226_538  # an arbitrary number that nothing else on the server locks
 REVISION = "SELECT version_num FROM alembic_version"
+DEVELOPMENT = frozenset(f"{number:04}" for number in range(1, 13))
+"""Schemas from before the first release, which cannot be upgraded."""
 
 
 @cache
@@ -55,7 +57,7 @@ def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
                 # Bot and trainer start together. SQLite needs no lock, because it has one writer at a time.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             before = schema_of(connection)
-            refuse_newer(before)
+            refuse_unknown(before)
             if before != newest_schema():
                 config = _config()
                 config.attributes["connection"] = connection
@@ -72,14 +74,20 @@ def lift_limits(connection: Connection) -> None:
         connection.execute(text(f"SET LOCAL {limit} = 0"))
 
 
-def refuse_newer(schema: str, what: str = "the database") -> None:
+def refuse_unknown(schema: str, what: str = "the database") -> None:
     """Raise DatabaseError if this program does not know the schema."""
     known = {script.revision for script in _scripts().walk_revisions()}
-    if schema and not set(schema.split(", ")) <= known:
+    if not schema or set(schema.split(", ")) <= known:
+        return
+    if schema in DEVELOPMENT:
         raise DatabaseError(
-            f"{what} was written by a newer Reactune (schema {schema}): "
-            "upgrade this program, or restore a backup made before the upgrade"
+            f"{what} was written by a development version of Reactune (schema {schema}), which no release can "
+            "upgrade: start with a new database"
         )
+    raise DatabaseError(
+        f"{what} was written by a newer Reactune (schema {schema}): "
+        "upgrade this program, or restore a backup made before the upgrade"
+    )
 
 
 def _config() -> Config:
@@ -100,7 +108,9 @@ def _keep_copy(connection: Connection) -> None:
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
     file = Path(raw.execute("PRAGMA database_list").fetchone()[2])
-    if _schema_in(file) in ("", newest_schema()):
+    schema = _schema_in(file)
+    refuse_unknown(schema)
+    if schema in ("", newest_schema()):
         return
     kept = file.with_name(f"{file.name}.before-{newest_schema()}")
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".before-") as folder:

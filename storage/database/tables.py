@@ -226,7 +226,7 @@ class ReplyIdRow(Base):
     __tablename__ = "reply_ids"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    highest: Mapped[int] = mapped_column(default=0)
+    highest: Mapped[int] = mapped_column(LargeId, default=0)
 
 
 class ReplyMessageRow(Base):

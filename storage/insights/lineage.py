@@ -225,9 +225,7 @@ def _found(rows: Mapping[int, T], id_: int | None) -> T | None:
 
 
 def _was_deleted(row: RoundPairRow) -> bool:
-    """Return whether a side is null that pairs of this source always have: its row was deleted."""
-    if row.source is PairSource.SINGLE:
-        return row.chosen_reply_id is None and row.rejected_reply_id is None
+    """Return whether a side is null, because its row was deleted."""
     chosen = row.correction_id if row.source in WRITTEN else row.chosen_reply_id
     return chosen is None or row.rejected_reply_id is None
 

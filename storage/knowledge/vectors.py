@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, text
+from sqlalchemy import Integer, TableClause, any_, column, delete, exists, literal, select, table, text
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from threadpoolctl import ThreadpoolController
@@ -24,10 +26,6 @@ log = logging.getLogger(__name__)
 
 RESIDENT_SERVERS = 8
 """Matrices kept in memory; 10,000 chunks take 15 MB."""
-CHOSEN = 4_000
-"""Chunks that a first look at their main axes chooses for an exact one."""
-AXES = 64
-AXES_SAMPLE = 10_000
 EF_SEARCH = 200
 """Candidates that the HNSW graph keeps while it is walked (Malkov and Yashunin 2018)."""
 BUILD_MEMORY = "512MB"
@@ -52,21 +50,6 @@ class Matrix:
     document_ids: NDArray[Any]
     vectors: NDArray[Any]
     """(N, D), rows of length 1."""
-    axes: NDArray[Any]
-    """(D, A): the directions in which the vectors differ most."""
-    coarse: NDArray[Any]
-    """(N, A): where the vectors stand on these axes, for a first choice; reading a large matrix takes longest."""
-
-    def similarities(self, query: NDArray[Any], allowed: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return (rows, cosines) of the chunks that may be nearest to the query, (D,), among those allowed."""
-        import numpy as np
-
-        rough = self.coarse @ (query @ self.axes)
-        if allowed is not None:
-            rough[~allowed] = -np.inf
-        rows = np.argpartition(-rough, CHOSEN)[:CHOSEN] if len(rough) > CHOSEN else np.arange(len(rough))
-        rows = rows[np.isfinite(rough[rows])]
-        return rows, self.vectors[rows] @ query
 
 
 class VectorIndex:
@@ -132,28 +115,12 @@ def _load(session: Session, guild_id: int, stamp: Stamp) -> Matrix:
         .order_by(ChunkRow.id)
     ).all()
     joined = b"".join(row.embedding for row in rows)
-    vectors = np.frombuffer(joined, dtype="<f4").reshape(len(rows), -1) if rows else np.zeros((0, 0), dtype="<f4")
-    axes = _main_axes(vectors)
     return Matrix(
         stamp,
         np.array([row.id for row in rows], dtype=np.int64),
         np.array([row.document_id for row in rows], dtype=np.int64),
-        vectors,
-        axes,
-        vectors @ axes,
+        np.frombuffer(joined, dtype="<f4").reshape(len(rows), -1) if rows else np.zeros((0, 0), dtype="<f4"),
     )
-
-
-def _main_axes(vectors: NDArray[Any]) -> NDArray[Any]:
-    """Return the principal axes of a sample of the vectors, (D, A); all of them where there is little to save."""
-    import numpy as np
-
-    count, dimensions = vectors.shape
-    if count <= CHOSEN:
-        return np.eye(dimensions, dtype="<f4")
-    sample = vectors[:: max(1, count // AXES_SAMPLE)]
-    _, axes = np.linalg.eigh(sample.T @ sample)  # in ascending order of what they explain
-    return np.ascontiguousarray(axes[:, -AXES:], dtype="<f4")
 
 
 def _nearest_in(matrix: Matrix, document_ids: Collection[int], query: NDArray[Any], limit: int) -> list[Near]:
@@ -161,14 +128,24 @@ def _nearest_in(matrix: Matrix, document_ids: Collection[int], query: NDArray[An
 
     if not len(matrix.chunk_ids):
         return []
-    everything = len(document_ids) == len(matrix.stamp[1])
-    allowed = None if everything else np.isin(matrix.document_ids, list(document_ids))
-    rows, similarities = matrix.similarities(query.astype("<f4"), allowed)
-    best = np.argsort(-similarities, kind="stable")[:limit]
-    return [Near(int(matrix.chunk_ids[rows[i]]), float(similarities[i])) for i in best]
+    similarities = matrix.vectors @ query.astype("<f4")
+    if len(document_ids) < len(matrix.stamp[1]):
+        similarities[~np.isin(matrix.document_ids, list(document_ids))] = -np.inf
+    best = np.argpartition(-similarities, limit)[:limit] if len(similarities) > limit else np.arange(len(similarities))
+    best = best[np.argsort(-similarities[best], kind="stable")]
+    return [Near(int(matrix.chunk_ids[i]), float(similarities[i])) for i in best if np.isfinite(similarities[i])]
 
 
 # PostgreSQL
+
+
+@cache
+def _chunk_vectors() -> TableClause:
+    """Return pgvector's copy of the embeddings, whose dimensions are those of the encoder."""
+    from pgvector.sqlalchemy import VECTOR  # comes with the extra `postgres`, as the driver does
+
+    columns = (column("chunk_id", Integer), column("document_id", Integer), column("embedding", VECTOR))
+    return table("chunk_vectors", *columns)
 
 
 def has_pgvector(session: Session) -> bool:
@@ -187,10 +164,8 @@ def prepare_vectors(session: Session, dimensions: int, encoder: str) -> bool:
         return False
     if not has_pgvector(session) and not _create(session, dimensions):
         return False
-    session.execute(
-        text("DELETE FROM chunk_vectors USING chunks WHERE chunks.id = chunk_vectors.chunk_id AND encoder <> :encoder"),
-        {"encoder": encoder},
-    )
+    vectors = _chunk_vectors()
+    session.execute(delete(vectors).where(vectors.c.chunk_id == ChunkRow.id, ChunkRow.encoder != encoder))
     _fill(session, encoder)
     session.execute(text(f"SET LOCAL maintenance_work_mem = '{BUILD_MEMORY}'"))
     session.execute(
@@ -199,30 +174,6 @@ def prepare_vectors(session: Session, dimensions: int, encoder: str) -> bool:
         )
     )
     return True
-
-
-def _fill(session: Session, encoder: str) -> None:
-    missing = (
-        select(ChunkRow.id, ChunkRow.embedding)
-        .where(ChunkRow.encoder == encoder, text("NOT EXISTS (SELECT FROM chunk_vectors WHERE chunk_id = chunks.id)"))
-        .limit(FILL_BATCH)
-    )
-    while rows := session.execute(missing).all():
-        mirror_vectors(session, {row.id: row.embedding for row in rows})
-
-
-def mirror_vectors(session: Session, embeddings: Mapping[int, bytes]) -> None:
-    """Copy new embeddings, by chunk id, to where pgvector finds them; other databases need no copy."""
-    if not embeddings or not has_pgvector(session):
-        return
-    session.execute(
-        text(
-            "INSERT INTO chunk_vectors (chunk_id, document_id, embedding) "
-            "SELECT id, document_id, CAST(:vector AS vector) FROM chunks WHERE id = :id "
-            "ON CONFLICT (chunk_id) DO UPDATE SET embedding = excluded.embedding"
-        ),
-        [{"id": id_, "vector": _as_text(embedding)} for id_, embedding in embeddings.items()],
-    )
 
 
 def _create(session: Session, dimensions: int) -> bool:
@@ -243,6 +194,30 @@ def _create(session: Session, dimensions: int) -> bool:
     return True
 
 
+def _fill(session: Session, encoder: str) -> None:
+    mirrored = exists().where(_chunk_vectors().c.chunk_id == ChunkRow.id)
+    missing = select(ChunkRow.id, ChunkRow.embedding).where(ChunkRow.encoder == encoder, ~mirrored).limit(FILL_BATCH)
+    while rows := session.execute(missing).all():
+        mirror_vectors(session, {row.id: row.embedding for row in rows})
+
+
+def mirror_vectors(session: Session, embeddings: Mapping[int, bytes]) -> None:
+    """Copy new embeddings, by chunk id, to where pgvector finds them; other databases need no copy."""
+    import numpy as np
+
+    if not embeddings or not has_pgvector(session):
+        return
+    chunks = session.execute(select(ChunkRow.id, ChunkRow.document_id).where(ChunkRow.id.in_(embeddings)))
+    new = insert(_chunk_vectors())
+    session.execute(
+        new.on_conflict_do_update(index_elements=["chunk_id"], set_={"embedding": new.excluded.embedding}),
+        [
+            {"chunk_id": row.id, "document_id": row.document_id, "embedding": np.frombuffer(embeddings[row.id], "<f4")}
+            for row in chunks
+        ],
+    )
+
+
 def _nearest_in_postgres(
     session: Session, document_ids: Collection[int], query: NDArray[Any], limit: int
 ) -> list[Near]:
@@ -250,18 +225,12 @@ def _nearest_in_postgres(
     session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
     # A plan for any list of documents would not walk the graph: it cannot know that the list holds most of them.
     session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+    vectors = _chunk_vectors()
+    distance = vectors.c.embedding.cosine_distance(query)
     rows = session.execute(
-        text(
-            "SELECT chunk_id, 1 - (embedding <=> CAST(:query AS vector)) AS similarity FROM chunk_vectors "
-            "WHERE document_id = ANY(:documents) ORDER BY embedding <=> CAST(:query AS vector) LIMIT :limit"
-        ),
-        {"query": _as_text(query.astype("<f4").tobytes()), "documents": list(document_ids), "limit": limit},
+        select(vectors.c.chunk_id, 1 - distance)
+        .where(vectors.c.document_id == any_(literal(list(document_ids), ARRAY(Integer))))
+        .order_by(distance)
+        .limit(limit)
     )
-    return [Near(row.chunk_id, float(row.similarity)) for row in rows]
-
-
-def _as_text(embedding: bytes) -> str:
-    import numpy as np
-
-    numbers: Sequence[float] = np.frombuffer(embedding, dtype="<f4").tolist()
-    return str(numbers)
+    return [Near(chunk_id, similarity) for chunk_id, similarity in rows]

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
 from storage.errors import AdapterError
 from storage.models.base_model import BaseModel
+from storage.models.libraries import MODEL_LIBRARIES
 from storage.personalities.cards import MAX_CARD_BYTES
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
@@ -213,7 +214,8 @@ def is_targeted(layer: str, names: Sequence[str]) -> bool:
 
 def _require_finite(weights: Path) -> None:
     """Raise AdapterError on a number that is none: every answer would be nothing but noise."""
-    import torch
+    with MODEL_LIBRARIES:
+        import torch
 
     with safe_open(weights, framework="pt") as adapter:
         for key in adapter.keys():  # noqa: SIM118 (no mapping)

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -19,7 +18,7 @@ from storage.errors import BaseModelError
 from storage.models.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
 from storage.models.gemma import GEMMA, chat_copy, chat_revision
 from storage.models.hardware import loading_options, own_gpu
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import MODEL_LIBRARIES, silence_transformers
 from storage.settings.sections import ModelSettings
 
 BUNDLED = "bundled"
@@ -33,21 +32,9 @@ CONFIG_FILE = "config.json"
 GENERATION_CONFIG_FILE = "generation_config.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG_FILE, TEMPLATE_FILE)
-SLIM_FILES = (
-    CONFIG_FILE,
-    GENERATION_CONFIG_FILE,
-    "README.md",
-    *TOKENIZER_FILES,
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-)
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REVISION_DIGITS = 16
-REVISION_FILE = "reactune_revision.txt"
-"""Stands in a folder without weights in their place: the revision of the base that remote servers hold."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +77,15 @@ def licence_of(base: BaseModel) -> str:
 
 def load_tokenizer(base: BaseModel) -> Any:
     """Return the base's tokenizer (a transformers PreTrainedTokenizerBase), which always has a pad token."""
-    from transformers import AutoTokenizer
+    with silence_transformers():
+        from transformers import AutoTokenizer
 
-    try:
-        with silence_transformers():
+        try:
             tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
-    except Exception as error:  # transformers and tokenizers raise whatever they like on damaged files
-        raise BaseModelError(
-            f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error}): copy the model again"
-        ) from error
+        except Exception as error:  # transformers and tokenizers raise whatever they like on damaged files
+            raise BaseModelError(
+                f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error}): copy the model again"
+            ) from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -108,22 +95,19 @@ def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
 
     With a `quantization` ("4bit") it is on this process's GPU, and SettingsError is raised where that cannot be.
     """
-    if not _weights(base.path):
-        raise BaseModelError(
-            f"{base.path} has no weights, so it only works with a remote engine: set model.base to the whole model"
-        )
     with silence_transformers():
         return load_whole(base.path, dtype, **loading_options(quantization, dtype, own_gpu()))
 
 
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:
     """Return the model in evaluation mode; transformers would make up what its files lack, at random."""
-    import torch
-    from transformers import AutoModelForCausalLM
+    with MODEL_LIBRARIES:
+        import torch
+        from transformers import AutoModelForCausalLM
 
-    model, found = AutoModelForCausalLM.from_pretrained(
-        path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **options
-    )
+        model, found = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **options
+        )
     if missing := sorted(found["missing_keys"]):
         raise BaseModelError(f"{path} lacks {len(missing)} weights, such as {missing[0]}: copy the model again")
     return model.eval()
@@ -222,41 +206,20 @@ def describe_model(name: str, folder: Path, cache: Path, *, setting: str = "mode
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
 
 
-def without_weights(base: BaseModel, folder: Path) -> None:
-    """Write all of the base but its weights into a new folder, and its revision: enough for a remote engine."""
-    parts = [path for path in (base.path / name for name in SLIM_FILES) if path.is_file()]
-    try:
-        folder.mkdir(parents=True)
-        for part in parts:
-            shutil.copyfile(part, folder / part.name)
-        (folder / REVISION_FILE).write_text(f"{base.revision}\n", encoding="ascii")
-    except FileExistsError as error:
-        raise BaseModelError(f"{folder} already exists: choose a new folder") from error
-
-
 def _describe_chat_model(name: str, folder: Path, cache: Path) -> BaseModel:
-    architecture = _validate_chat_model(folder, may_lack_weights=True)
-    if not _weights(folder):
-        return BaseModel(name, folder, _read_revision(folder / REVISION_FILE), architecture)
+    _validate_chat_model(folder)
     return describe_model(name, folder, cache)
 
 
-def _read_revision(path: Path) -> str:
-    revision = path.read_text(encoding="utf-8", errors="replace").strip()
-    if re.fullmatch(rf"[0-9a-f]{{{REVISION_DIGITS}}}", revision) is None:
-        raise BaseModelError(f"{path} contains no revision: write the folder again with `reactune model slim`")
-    return revision
-
-
-def _validate_chat_model(folder: Path, *, may_lack_weights: bool = False) -> str:
+def _validate_chat_model(folder: Path) -> str:
     """Return the architecture of a folder that holds everything needed; raises BaseModelError on what is missing."""
-    architecture = _validate(folder, "model.base", may_lack_weights=may_lack_weights)
+    architecture = _validate(folder, "model.base")
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
         raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
     return architecture
 
 
-def _validate(folder: Path, setting: str, *, may_lack_weights: bool = False) -> str:
+def _validate(folder: Path, setting: str) -> str:
     config = _read_json(folder / CONFIG_FILE)
     architectures = config.get("architectures")
     if not architectures:
@@ -266,7 +229,7 @@ def _validate(folder: Path, setting: str, *, may_lack_weights: bool = False) -> 
             f"{folder} needs custom Python code (auto_map in {CONFIG_FILE}), which Reactune never runs: set "
             f"{setting} to a model whose architecture transformers supports"
         )
-    if not _weights(folder) and not (may_lack_weights and (folder / REVISION_FILE).exists()):
+    if not _weights(folder):
         raise BaseModelError(f"{folder} has no safetensors weights: convert the model to safetensors first")
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
         raise BaseModelError(f"{folder} has no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
@@ -274,7 +237,8 @@ def _validate(folder: Path, setting: str, *, may_lack_weights: bool = False) -> 
 
 
 def _is_known(model_type: object) -> bool:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # it takes a second
+    with MODEL_LIBRARIES:
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # it takes a second
 
     return model_type in CONFIG_MAPPING_NAMES
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.errors import BaseModelError
 from storage.files import sync_to_disk
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import silence_transformers
 
 TEMPLATE_FILE = "chat_template.jinja"
 
@@ -61,18 +61,18 @@ def conversion_steps(source: Path) -> dict[str, Step]:
 
 
 def _convert_tokenizer(source: Path, folder: Path) -> None:
-    from transformers import AutoTokenizer
-
     with silence_transformers():
+        from transformers import AutoTokenizer
+
         AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
 
 
 def _convert_weights(source: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
-
     # The dequantising loop draws its bar whatever transformers' settings say.
     with silence_transformers(), contextlib.redirect_stderr(io.StringIO()):
+        import torch
+        from transformers import AutoModelForCausalLM, GgufConfig
+
         model = AutoModelForCausalLM.from_pretrained(
             source.parent,
             gguf_file=source.name,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import SettingsError
+from storage.models.libraries import MODEL_LIBRARIES
 
 DRIVERS = ("libcuda.so.1", "nvcuda.dll", "amdhip64.dll")
 """Libraries that come with a driver: NVIDIA's on Linux and Windows, AMD's on Windows."""
@@ -18,12 +19,18 @@ AMD_DEVICE = Path("/dev/kfd")
 """AMD's driver on Linux; the libraries may be PyTorch's own."""
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache
 def has_gpu() -> bool:
     """Say whether PyTorch can compute on a graphics processor; imports it only where there is a driver."""
     if not AMD_DEVICE.exists() and not any(map(_can_be_loaded, DRIVERS)):
         return False
-    import torch
+    with MODEL_LIBRARIES:
+        import torch
 
     return torch.cuda.is_available()
 

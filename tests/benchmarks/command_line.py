@@ -24,7 +24,7 @@ def bench_votes(as_json: AsJson = False) -> None:
 
 @bench.command("loop")
 def bench_loop(as_json: AsJson = False) -> None:
-    """Measure delays of the bot's event loop during generation and training."""
+    """Measure delays of the bot's event loop during generation, next to a busy process, and during training."""
     _run("loop", as_json)
 
 

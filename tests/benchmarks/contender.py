@@ -18,7 +18,7 @@ from storage.settings.sections import Settings
 
 
 class Contender(Protocol):
-    """The part of bot.engine.protocol.Engine that a benchmark of serving uses."""
+    """The part of bot.services.engine.protocol.Engine that a benchmark of serving uses."""
 
     async def start(self) -> None: ...
 

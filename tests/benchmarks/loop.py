@@ -1,9 +1,13 @@
-"""`reactune bench loop`: how late the event loop runs while the model generates, and while a round trains beside it."""
+"""`reactune bench loop`: how late the event loop runs while the model generates, and while a round trains beside it.
+
+A slowdown is the median time of an answer over that of one while nothing else runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import statistics
 import tempfile
 import threading
@@ -24,6 +28,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.training.rounds import latest_round, request_round
+from tests.benchmarks.disturbance import Clock, Ratio, busy_neighbour, compare, ratio_of
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_siblings
 from trainer.rounds.worker import run_trainer
@@ -31,6 +36,9 @@ from trainer.rounds.worker import run_trainer
 PROBE_S = 0.005
 IDLE_S = 5.0
 PAIRS = 200
+GENERATING = "generating"
+BUSY_NEIGHBOUR = "generating with a busy neighbour"
+ROUND = "generating while a round trains"
 QUESTION = "Tell me a long story about the sea, a lighthouse and a cat."
 notes = Console(stderr=True)
 
@@ -51,11 +59,13 @@ def run(*, base: str = "bundled", conversations: int = 8, answers: int = 3, new_
         notes.print("Getting the base model ready …")
         resolve_base_model(settings.model.base, settings.data.directory)
         rows = asyncio.run(_measure(settings, conversations, answers))
+    slowdowns, left_out = compare(_slowdowns(rows))
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "trl", "peft"),
         "rows": rows,
-        "summary": _summary(rows),
+        "summary": _delays(rows) | slowdowns,
+        "notes": left_out,
     }
 
 
@@ -82,9 +92,11 @@ async def _measure(settings: Settings, conversations: int, answers: int) -> list
         async def chat() -> list[float]:
             return await _chat(engine, request, conversations, answers)
 
-        rows = [await _row("nothing", lambda: asyncio.sleep(IDLE_S)), await _row("generating", chat)]
+        rows = [await _row("nothing", lambda: asyncio.sleep(IDLE_S)), await _row(GENERATING, chat)]
+        with busy_neighbour():
+            rows.append(await _row(BUSY_NEIGHBOUR, chat))
         async with _training(settings):
-            rows.append(await _row("generating while a round trains", chat))
+            rows.append(await _row(ROUND, chat))
             rows.append(await _row("a round trains", lambda: asyncio.sleep(IDLE_S)))
     finally:
         await engine.close(0)
@@ -93,12 +105,14 @@ async def _measure(settings: Settings, conversations: int, answers: int) -> list
 
 async def _row(what: str, work: Callable[[], Awaitable[list[float] | None]]) -> dict[str, Any]:
     notes.print(f"Measuring: {what} …")
+    before = Clock.read(os.getpid())
     delays, answer_s = await _watched(work)
     row = {
         "what": what,
         "max_delay_ms": delays.largest,
         "p99_delay_ms": delays.p99,
         "probes": delays.probes,
+        "others_cores": Clock.read(os.getpid()).others_since(before),
     }
     return row | ({"median_answer_s": statistics.median(answer_s)} if answer_s else {})
 
@@ -179,12 +193,19 @@ def _wait_until_it_trains(settings: Settings) -> None:
             pause.wait(0.5)
 
 
-def _summary(rows: list[dict[str, Any]]) -> dict[str, float]:
-    by_name = {row["what"]: row for row in rows}
-    alone, beside = by_name["generating"], by_name["generating while a round trains"]
+def _delays(rows: list[dict[str, Any]]) -> dict[str, float]:
+    largest = {row["what"]: row["max_delay_ms"] for row in rows}
     return {
-        "max_delay_ms_idle": by_name["nothing"]["max_delay_ms"],
-        "max_delay_ms_generating": alone["max_delay_ms"],
-        "max_delay_ms_training": max(beside["max_delay_ms"], by_name["a round trains"]["max_delay_ms"]),
-        "answer_slowdown_training": beside["median_answer_s"] / alone["median_answer_s"],
+        "max_delay_ms_idle": largest["nothing"],
+        "max_delay_ms_generating": largest[GENERATING],
+        "max_delay_ms_training": max(largest[ROUND], largest["a round trains"]),
     }
+
+
+def _slowdowns(rows: list[dict[str, Any]]) -> dict[str, Ratio]:
+    by_name = {row["what"]: row for row in rows}
+
+    def slowdown(beside: str) -> Ratio:
+        return ratio_of((by_name[beside], "median_answer_s"), (by_name[GENERATING], "median_answer_s"))
+
+    return {"answer_slowdown_training": slowdown(ROUND), "answer_slowdown_busy_neighbour": slowdown(BUSY_NEIGHBOUR)}

@@ -7,13 +7,15 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from storage.models.hardware import usable_cores
+
 
 def machine() -> dict[str, str | int | float]:
     """Describe the processor, the cores this process may use, and the memory in GiB."""
     return {
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": usable_cores(),
         "memory_gib": _memory_gib(),
     }
 

@@ -2,7 +2,8 @@
 
 Every engine answers the same people in a process of its own: N chats at once, each of which goes on once it is
 answered. A ratio of tokens per second is ours over the other's; that of the second turn is the time to the first token
-with the conversation's beginning in the cache over the time without.
+with the conversation's beginning in the cache over the time without; that of the busy neighbour our tokens per second
+beside a process that keeps a core busy over those without. Ratios that other work disturbed are left out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,21 @@ from storage.models.base_model import BUNDLED, resolve_base_model
 from storage.models.gguf import gguf_name, write_gguf
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import Row, rows_apart
+from tests.benchmarks.apart import rows_apart
+from tests.benchmarks.disturbance import Ratio, Row, compare, ratio_of
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving_chart import draw_answers
 from tests.benchmarks.serving_load import Conversation, Load
-from tests.benchmarks.serving_sitting import LLAMA_CPP, OPENVINO, PLAIN, REMOTE, TRANSFORMERS, Sitting, hold
+from tests.benchmarks.serving_sitting import (
+    BUSY_NEIGHBOUR,
+    LLAMA_CPP,
+    OPENVINO,
+    PLAIN,
+    REMOTE,
+    TRANSFORMERS,
+    Sitting,
+    hold,
+)
 from tests.llama_server import is_installed
 
 STARTER = Path(__file__).resolve().parents[2] / "personalities" / "starters" / "default"
@@ -75,11 +86,13 @@ def run(
     notes.print(_table(rows))
     if chart:
         draw_answers(rows, chart)
+    ratios, left_out = compare(_ratios(rows))
     return {
         "machine": described,
         "versions": versions("torch", "transformers", "peft", "openvino-genai", "xllamacpp"),
         "rows": rows,
-        "summary": _summary(rows),
+        "summary": ratios | _summary(rows),
+        "notes": left_out,
     }
 
 
@@ -126,7 +139,13 @@ def _sittings(
             continue
         history = history_tokens if engine == OPENVINO else 0
         yield replace(model, engine=engine)
-        yield replace(model, engine=engine, voices=(model.starter,), history_tokens=history)
+        yield replace(
+            model,
+            engine=engine,
+            voices=(model.starter,),
+            history_tokens=history,
+            has_neighbour=engine in OURS,
+        )
         if engine in OURS and adapters:
             yield replace(model, engine=engine, voices=tuple(adapters), loads=(many,))
 
@@ -136,28 +155,36 @@ def _measure(sitting: Sitting) -> Iterator[Row]:
     return rows_apart(hold, sitting)
 
 
-def _summary(rows: Sequence[Row]) -> dict[str, float | None]:
-    told = {(row["engine"], row["chats"]): row for row in rows if row["what"] == "chats" and row["adapters"] == 1}
-    by_what: Mapping[str, Row] = {row["what"]: row for row in rows}
-    turn, swap = by_what.get("second turn", {}), by_what.get("swap", {})
+def _ratios(rows: Sequence[Row]) -> dict[str, Ratio]:
+    told = {(row["what"], row["engine"], row.get("chats")): row for row in rows if row.get("adapters", 1) == 1}
 
-    def speed(engine: str, chats: int) -> float | None:
-        return told.get((engine, chats), {}).get("tokens_per_s")
+    def speeds(over: tuple[str, str, int], under: tuple[str, str, int]) -> Ratio:
+        return ratio_of((told.get(over, {}), "tokens_per_s"), (told.get(under, {}), "tokens_per_s"))
 
+    chats = next(row["chats"] for row in rows if row["what"] == "chats")  # as many as have a neighbour
+    turn = told.get(("second turn", OPENVINO, None), {})
     return {
-        "tokens_per_s_ratio_1": _ratio(speed(OPENVINO, 1), speed(PLAIN, 1)),
-        "tokens_per_s_ratio_8": _ratio(speed(OPENVINO, 8), speed(PLAIN, 8)),
-        "llama_cpp_ratio_1": _ratio(speed(OPENVINO, 1), speed(LLAMA_CPP, 1)),
-        "llama_cpp_ratio_8": _ratio(speed(OPENVINO, 8), speed(LLAMA_CPP, 8)),
-        "ttft_p95_s_8": told.get((OPENVINO, 8), {}).get("first_token_p95_s"),
-        "second_turn_ttft_ratio": _ratio(turn.get("second_turn_first_token_s"), turn.get("first_turn_first_token_s")),
-        "swap_s": swap.get("first_token_s"),
-        "swap_failed": swap.get("failed"),
+        "tokens_per_s_ratio_1": speeds(("chats", OPENVINO, 1), ("chats", PLAIN, 1)),
+        "tokens_per_s_ratio_8": speeds(("chats", OPENVINO, 8), ("chats", PLAIN, 8)),
+        "llama_cpp_ratio_1": speeds(("chats", OPENVINO, 1), ("chats", LLAMA_CPP, 1)),
+        "llama_cpp_ratio_8": speeds(("chats", OPENVINO, 8), ("chats", LLAMA_CPP, 8)),
+        "second_turn_ttft_ratio": ratio_of((turn, "second_turn_first_token_s"), (turn, "first_turn_first_token_s")),
+        "busy_neighbour_ratio": speeds((BUSY_NEIGHBOUR, OPENVINO, chats), ("chats", OPENVINO, chats)),
+        "busy_neighbour_ratio_transformers": speeds(
+            (BUSY_NEIGHBOUR, TRANSFORMERS, chats), ("chats", TRANSFORMERS, chats)
+        ),
     }
 
 
-def _ratio(ours: float | None, theirs: float | None) -> float | None:
-    return round(ours / theirs, 3) if ours is not None and theirs else None
+def _summary(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Return what is no ratio."""
+    told = {(row["engine"], row["chats"]): row for row in rows if row["what"] == "chats" and row["adapters"] == 1}
+    swap = next((row for row in rows if row["what"] == "swap"), {})
+    return {
+        "ttft_p95_s_8": told.get((OPENVINO, 8), {}).get("first_token_p95_s"),
+        "swap_s": swap.get("first_token_s"),
+        "swap_failed": swap.get("failed"),
+    }
 
 
 def _with_answers(rows: Sequence[Row]) -> list[Row]:
@@ -183,16 +210,18 @@ def _with_answers(rows: Sequence[Row]) -> list[Row]:
 
 def _table(rows: Sequence[Row]) -> Table:
     """Return the chats, a row each: the ratio is our tokens per second over theirs, waits are p50 and p95."""
-    chats = [row for row in rows if row["what"] == "chats"]
-    ours = {(row["adapters"], row["chats"]): row["tokens_per_s"] for row in chats if row["engine"] == OPENVINO}
+    chats = [row for row in rows if row["what"] in ("chats", BUSY_NEIGHBOUR)]
+    ours = {(row["what"], row["adapters"], row["chats"]): row for row in chats if row["engine"] == OPENVINO}
     titles = ("engine", "LoRA", "chats", "ans/s", "tok/s", "ratio", "first, s", "last, s", "MiB", "others")
     table = Table(*titles, box=None, padding=(0, 1, 0, 0))  # 80 columns
     for row in chats:
-        ratio = _ratio(ours.get((row["adapters"], row["chats"])), row["tokens_per_s"])
+        same = ours.get((row["what"], row["adapters"], row["chats"]), {})
+        ratio = ratio_of((same, "tokens_per_s"), (row, "tokens_per_s")).shown
         waits = ["/".join(_shown(row[f"{which}_token_{share}_s"]) for share in ("p50", "p95")) for which in WAITS]
         numbers = (row["adapters"], row["chats"], row.get("answers_per_s"), row["tokens_per_s"], ratio)
         rest = (row["peak_memory_mib"], row["others_cores"])
-        table.add_row(row["engine"], *map(_shown, numbers), *waits, *map(_shown, rest))
+        engine = row["engine"] if row["what"] == "chats" else f"{row['engine']}, neighbour"
+        table.add_row(engine, *map(_shown, numbers), *waits, *map(_shown, rest))
     return table
 
 

@@ -15,13 +15,15 @@ from pathlib import Path
 from bot.chat.prompting import ChatMessage, Turn, to_messages
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
+from storage.models.libraries import WAITING
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import Row
 from tests.benchmarks.contender import Contender
+from tests.benchmarks.disturbance import Row, busy_neighbour
 from tests.benchmarks.serving_load import MEMBER, Conversation, Crowd, Load, Told, ask, request_of, ticking
 
 OPENVINO, TRANSFORMERS, PLAIN, LLAMA_CPP = "openvino", "transformers", "generate()", "llama.cpp"
 REMOTE = "remote, llama.cpp"
+BUSY_NEIGHBOUR = "with a busy neighbour"
 SWAP_CHATS = 4
 LONGEST_PREPARATION_S = 60.0
 SWAP_STRENGTH = 0.9
@@ -45,6 +47,8 @@ class Sitting:
     """Length of the conversation whose second turn is timed, and whether turns and swaps are: 0 leaves them out."""
     second_turns: int = 3
     """How many second turns are timed."""
+    has_neighbour: bool = False
+    """Whether the first load is measured once more, beside a busy neighbour."""
 
     def voice(self, chat: int) -> AdapterRef | None:
         return self.voices[chat % len(self.voices)] if self.voices else None
@@ -67,6 +71,10 @@ async def _hold(sitting: Sitting, rows: Connection) -> None:
         rows.send({"what": "start", "engine": sitting.engine, "adapters": len(sitting.voices)})
         for load in sitting.loads:
             rows.send(await _measure_chats(engine, sitting, load))
+        if sitting.has_neighbour:
+            with busy_neighbour():
+                row = await _measure_chats(engine, sitting, sitting.loads[0])
+            rows.send(row | {"what": BUSY_NEIGHBOUR})
         if sitting.history_tokens:
             rows.send(await _measure_second_turn(engine, sitting))
             rows.send(await _measure_swap(engine, sitting))
@@ -85,6 +93,8 @@ def _engine(sitting: Sitting) -> Contender:
         from bot.engine.transformers.engine import LocalEngine
 
         return LocalEngine(base.path, settings.model, settings.generation)
+    for name in WAITING:
+        os.environ.pop(name, None)  # the others' threads wait as they do by themselves
     if sitting.engine == PLAIN:
         from tests.benchmarks.plain_generate import PlainGenerate
 

@@ -33,7 +33,8 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import family, memory_mib
+from tests.benchmarks.apart import memory_mib
+from tests.benchmarks.disturbance import family
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving import STARTER, adapter_in, script
 from tests.benchmarks.serving_load import MEMBER, Conversation, request_of

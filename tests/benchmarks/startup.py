@@ -29,7 +29,8 @@ from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model
 from storage.models.openvino.options import graph_folder
 from storage.settings.sections import Settings
-from tests.benchmarks.apart import Row, memory_mib, rows_apart
+from tests.benchmarks.apart import memory_mib, rows_apart
+from tests.benchmarks.disturbance import Row
 from tests.benchmarks.first_answer import ANSWERED, CONNECTED, FIRST_TEXT
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.serving import NEW_TOKENS, STARTER, STRENGTHS, adapter_in, settings_in

@@ -49,23 +49,28 @@ def test_the_bench_reports_ours_beside_plain_generate(tmp_path: Path) -> None:
         strengths=(),
         chart=chart,
     )
-    assert list(report) == ["machine", "versions", "rows", "summary"]
-    assert list(report["summary"]) == [
+    assert list(report) == ["machine", "versions", "rows", "summary", "notes"]
+    summary, left_out = report["summary"], {note.split()[0] for note in report["notes"]}
+    assert set(summary) | left_out == {
         "tokens_per_s_ratio_1",
         "tokens_per_s_ratio_8",
         "llama_cpp_ratio_1",
         "llama_cpp_ratio_8",
-        "ttft_p95_s_8",
         "second_turn_ttft_ratio",
+        "busy_neighbour_ratio",
+        "busy_neighbour_ratio_transformers",
+        "ttft_p95_s_8",
         "swap_s",
         "swap_failed",
-    ]
-    assert report["summary"]["tokens_per_s_ratio_1"] > 0
-    assert report["summary"]["llama_cpp_ratio_1"] is None
-    assert report["summary"]["second_turn_ttft_ratio"] > 0
+    }
+    for name in ("tokens_per_s_ratio_1", "second_turn_ttft_ratio", "busy_neighbour_ratio"):
+        assert name in left_out or summary[name] > 0
+    assert summary.get("llama_cpp_ratio_1") is None
     assert report["summary"]["swap_s"] > 0
     assert report["summary"]["swap_failed"] == 0
     assert [row.get("adapters") for row in report["rows"] if row["what"] == "chats"] == [0, 1, 0, 1]
+    (beside,) = [row for row in report["rows"] if row["what"] == "with a busy neighbour"]
+    assert (beside["engine"], beside["adapters"], beside["chats"]) == ("openvino", 1, 1)
     assert all(row["answers_per_s"] > 0 for row in report["rows"] if row["what"] == "chats")
     assert chart.read_bytes().startswith(b"\x89PNG")
     json.dumps(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.models.base_model import BaseModel, resolve_base_model
+from tests.benchmarks.disturbance import Clock, Ratio, Row, compare, ratio_of
 from tests.benchmarks.report import machine, versions
 from tests.benchmarks.training_sides import OURS, TRL, TRL_DEFAULT, Case, Prepared, Told, train_in_turns
 
@@ -24,8 +26,6 @@ LONG_PROMPT_TOKENS = 500
 """From here on a step takes half as many pairs, or TRL would need about 20 GiB for the bundled model."""
 
 notes = Console(stderr=True)
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ def run(
         rows += _compare(model, Case(6, PROMPT_TOKENS, batch_size, 1, "float32"), [OURS, TRL])
         rows += [_time_round(model, Case(6, PROMPT_TOKENS, batch_size, pairs // batch_size - 1)) for pairs in rounds]
     notes.print(_table(rows))
+    ratios, left_out = compare(_speeds(rows))
     return {
         "machine": machine(),
         "versions": versions("torch", "transformers", "trl", "peft"),
         "rows": rows,
-        "summary": _summary(rows),
+        "summary": ratios | _summary(rows),
+        "notes": left_out,
     }
 
 
@@ -72,10 +74,13 @@ def _sides(prompt_tokens: int) -> list[str]:
 def _compare(base: BaseModel, case: Case, sides: Sequence[str]) -> list[Row]:
     """Let the sides take their steps in turn, each in a process of its own; return a row for each, ours first."""
     notes.print(f"Measuring {case.pairs_per_prompt} pairs a prompt of {case.prompt_tokens} tokens, {case.dtype} …")
+    before = Clock.read(os.getpid())
     courses = _train_in_turns(base, case, sides)
-    ours, *others = (_row(case, side, course) for side, course in courses.items())
+    disturbance = {"others_cores": Clock.read(os.getpid()).others_since(before)}
+    ours, *others = (_row(case, side, course) | disturbance for side, course in courses.items())
     for row in others:
-        row["speed_ratio"] = ours["pairs_per_s"] / row["pairs_per_s"]
+        if speed := ratio_of((ours, "pairs_per_s"), (row, "pairs_per_s")).shown:
+            row["speed_ratio"] = speed
         row["memory_ratio"] = ours["peak_mib"] / row["peak_mib"]
         theirs = courses[row["side"]].told
         row["max_loss_diff"] = _largest_difference(courses[OURS].told.losses, theirs.losses)
@@ -145,13 +150,29 @@ def _time_round(base: BaseModel, case: Case) -> Row:
     return {"side": OURS, "round_pairs": case.pairs, "round_s": seconds, "peak_mib": course.told.peak_mib}
 
 
-def _summary(rows: Sequence[Row]) -> dict[str, float | None]:
-    """Return ratios to TRL with the settings of ours; memory is the least favourable, log-probabilities in float32."""
-    against = {(row["pairs_per_prompt"], row["prompt_tokens"], row["dtype"]): row for row in rows if row["side"] == TRL}
+def _against(rows: Sequence[Row]) -> dict[tuple[int, int, str], Row]:
+    """Return the rows of TRL with the settings of ours, by pairs to a prompt, tokens of a prompt and format."""
+    return {(row["pairs_per_prompt"], row["prompt_tokens"], row["dtype"]): row for row in rows if row["side"] == TRL}
+
+
+def _speeds(rows: Sequence[Row]) -> dict[str, Ratio]:
+    """Return ratios of speed to TRL's."""
+    against = _against(rows)
+
+    def speed(*cases: Row) -> Ratio:
+        return Ratio(min((case["speed_ratio"] for case in cases if "speed_ratio" in case), default=None), cases)
+
     return {
-        "speed_ratio_1_pair_200": against[1, PROMPT_TOKENS, "bfloat16"]["speed_ratio"],
-        "speed_ratio_6_pairs_200": against[6, PROMPT_TOKENS, "bfloat16"]["speed_ratio"],
-        "speed_ratio_lowest": min(row["speed_ratio"] for row in against.values()),
+        "speed_ratio_1_pair_200": speed(against[1, PROMPT_TOKENS, "bfloat16"]),
+        "speed_ratio_6_pairs_200": speed(against[6, PROMPT_TOKENS, "bfloat16"]),
+        "speed_ratio_lowest": speed(*against.values()),
+    }
+
+
+def _summary(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Return what other work does not disturb; memory is the least favourable, log-probabilities in float32."""
+    against = _against(rows)
+    return {
         "memory_ratio": max(row["memory_ratio"] for row in against.values()),
         "max_logp_diff": against[6, PROMPT_TOKENS, "float32"]["max_logp_diff"],
         "round_s_per_pair": _growth([(row["round_pairs"], row["round_s"]) for row in rows if "round_pairs" in row]),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.training.common import Row, new_adapter, token_ids
 from trainer.training.dpo import _dpo_config, _siblings_together

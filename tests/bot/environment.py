@@ -8,6 +8,7 @@ from typing import Any
 import simcord
 
 from bot.app import ReactuneBot
+from storage.settings.sections import Settings
 
 
 class Env(simcord.Env):
@@ -19,8 +20,12 @@ class Env(simcord.Env):
     async def restart_bot(self, bot: ReactuneBot) -> None:
         await super().restart_bot(self._slowed(bot))
 
+    def change_settings(self, settings: Settings) -> None:
+        """Give the running bot other settings, as editing config.toml and restarting it would."""
+        object.__setattr__(self.bot.services, "settings", settings)
+
     def _slowed(self, bot: ReactuneBot) -> ReactuneBot:
-        bot.pause = self._pause
+        bot.tasks.pause = self._pause
         return bot
 
     async def _pause(self, seconds: float) -> None:

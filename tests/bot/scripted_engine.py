@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from bot.chat.prompting import ChatMessage, fit_to_window
-from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt
+from bot.engine import Completion, EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.errors import EngineBusy, EngineClosed
 from storage.adapters.folder_store import AdapterRef
 
@@ -65,10 +65,14 @@ class ScriptedEngine:
         """How answers of a lane end that end otherwise."""
         self.closed = False
         self.window = 10_000
+        self.reported = EngineState()
 
     @property
     def waiting(self) -> int:
         return 0
+
+    def state(self) -> EngineState:
+        return self.reported
 
     async def start(self) -> None:
         self.closed = False

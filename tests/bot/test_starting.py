@@ -10,9 +10,9 @@ import pytest
 import simcord
 from pydantic import SecretStr
 
-from bot.app import ReactuneBot
+from bot.app import ReactuneBot, create_bot
 from bot.chat.prompting import ChatMessage
-from bot.demo.page import DemoBot
+from bot.demo.page import DemoTasks
 from bot.engine import RenderedPrompt, selection
 from bot.errors import EngineClosed, EngineStopped
 from bot.runner import run_bot
@@ -38,7 +38,7 @@ class SlowEngine(ScriptedEngine):
 
 async def test_who_asks_while_the_model_loads_is_answered_once_it_has(settings, base):
     engine = SlowEngine()
-    bot = DemoBot(settings, engine=engine, base=base, fixed_basis=None)
+    bot = create_bot(settings, engine=engine, base=base, tasks=DemoTasks())
     env = simcord.Env(bot, settle_timeout=10)
     channel = env.create_guild("Server").create_text_channel("general")
     ada = env.guild.add_member(env.create_user("ada"))

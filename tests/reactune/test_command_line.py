@@ -249,15 +249,6 @@ def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
     assert json.loads(reactune("model", "rollback", "--json")[1]) == {"champion": "base", "generation": 2}
 
 
-def test_the_base_is_written_without_its_weights(reactune, tiny_base, tmp_path):
-    code, out, _ = reactune("model", "slim", "slim", "--json")
-    slim = resolve_base_model(str(tmp_path / "slim"), tmp_path / "data")
-    assert (code, json.loads(out)["revision"]) == (0, slim.revision)
-    assert slim.revision == resolve_base_model(str(tiny_base), tmp_path / "data").revision
-    code, _, err = reactune("model", "slim", "slim")
-    assert (code, err) == (1, "reactune: slim already exists: choose a new folder\n")
-
-
 def test_only_a_version_of_this_base_becomes_a_file_for_llama_cpp(reactune, version, tmp_path):
     code, _, err = reactune("model", "gguf", "base", "files")
     assert code == 2

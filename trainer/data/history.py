@@ -65,7 +65,7 @@ def replay_pairs(
 
     They weigh what their votes say now, so that no cap of an earlier round clings to them.
     """
-    latest = {_rows(entry): entry for entry in ledger.lines if entry.source is not PairSource.SINGLE}
+    latest = {_rows(entry): entry for entry in ledger.lines}
     recalled = (_recall(entry, replies, corrections, lone_vote_weight) for entry in latest.values())
     return [replace(pair, replayed=True) for pair in recalled if pair is not None]
 

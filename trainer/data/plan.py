@@ -8,34 +8,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from storage.database.enums import REPLAY, PairSource, Split
-from storage.members.pseudonyms import Pseudonym
 from storage.releases.versions import Continuation, Version
 from storage.settings.sections import Settings, TrainingSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, RoundVoter
-from storage.votes.votes import Vote
 from storage.votes.weights import WeightedVotes
 from storage.wording import count, tenths
 from trainer.data.history import TrainingHistory, replay_pairs
 from trainer.data.lone_votes import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
-from trainer.data.pairs import (
-    Pair,
-    PairSide,
-    Rows,
-    backers,
-    newest,
-    newest_pairs,
-    pair_corrections,
-    pair_siblings,
-    side_of,
-)
+from trainer.data.pairs import Pair, newest, newest_pairs, pair_corrections, pair_siblings
 from trainer.data.voter_caps import Rebuild, cap_voters, count_voters, influences, label_noise, largest_share, shares
-from trainer.evaluation.degenerate import is_degenerate
 
-KTO = "kto"
 MAX_HELD_OUT = 64
 """Most held-out pairs that a round is judged on, the newest: each costs a pass."""
 NAMED_VOTERS = 100
@@ -78,33 +64,12 @@ NO_OPINION = VoterPreferences({}, None)
 
 
 @dataclass(frozen=True)
-class Single:
-    """One answer that members liked or disliked, for KTO."""
-
-    prompt: str
-    side: PairSide
-    liked: bool
-    weight: float
-    backers: tuple[tuple[Pseudonym, float], ...]
-
-    @property
-    def rows(self) -> Rows:
-        return (self.side.reply_id, None, None) if self.liked else (None, self.side.reply_id, None)
-
-
-Item = TypeVar("Item", Pair, Single)
-
-
-@dataclass(frozen=True)
 class TrainingPlan:
     """What a round trains on and is judged by, as its manifest says."""
 
     train: tuple[Pair, ...]
     validation: tuple[Pair, ...]
     holdout: tuple[Pair, ...]
-    train_singles: tuple[Single, ...]
-    validation_singles: tuple[Single, ...]
-    holdout_singles: tuple[Single, ...]
     label_noise: float
     voters: tuple[RoundVoter, ...]
     evidence: dict[str, Any]
@@ -116,25 +81,17 @@ class TrainingPlan:
 
     @property
     def new_lessons(self) -> int:
-        pairs = (pair for pair in (*self.train, *self.validation) if not pair.replayed)
-        return len([*pairs, *self.train_singles, *self.validation_singles])
+        return sum(not pair.replayed for pair in (*self.train, *self.validation))
 
     @property
     def manifest(self) -> list[ManifestPair]:
         parts = ((self.train, Split.TRAIN), (self.validation, Split.VALIDATION), (self.holdout, Split.HOLDOUT))
-        singles = (
-            (self.train_singles, Split.TRAIN),
-            (self.validation_singles, Split.VALIDATION),
-            (self.holdout_singles, Split.HOLDOUT),
-        )
-        return [_pair_line(pair, split) for pairs, split in parts for pair in pairs] + [
-            _single_line(single, split) for found, split in singles for single in found
-        ]
+        return [_pair_line(pair, split) for pairs, split in parts for pair in pairs]
 
 
 def lone_votes(survey: Survey, settings: Settings) -> list[RatedReply]:
     """Return the answers whose votes give no pair by themselves and were not learned from before."""
-    if not settings.pairs.lone_votes or settings.training.objective == KTO:
+    if not settings.pairs.lone_votes:
         return []
     new = _new_lone_votes(survey.replies, _voted_pairs(survey.replies, survey.corrections, settings), survey.ledger)
     return newest(new, settings.pairs.max_lone_votes, weight=lambda reply: abs(reply.net), age=attrgetter("id"))
@@ -146,8 +103,6 @@ def _new_lone_votes(replies: Iterable[RatedReply], paired: Iterable[Pair], ledge
 
 def wanted_samples(survey: Survey, settings: Settings, *, lone_too: bool) -> list[SampleRequest]:
     """Return the answers that the parent has to give before the pairs can be made."""
-    if settings.training.objective == KTO:
-        return []
     new = [c for c in survey.corrections if c.weight > 0 and c.id not in survey.ledger.trained_corrections]
     lone = lone_votes(survey, settings) if lone_too else []
     drawn = Counter(r.prompt for r in survey.replies if r.is_sample and r.version_id == survey.parent_id)
@@ -157,8 +112,6 @@ def wanted_samples(survey: Survey, settings: Settings, *, lone_too: bool) -> lis
 
 def make_plan(survey: Survey, opinion: VoterPreferences, settings: Settings) -> TrainingPlan:
     """Choose what a round trains on; equal surveys, opinions and settings give equal plans."""
-    if settings.training.objective == KTO:
-        return _plan_singles(survey, settings)
     training, ledger = settings.training, survey.ledger
     rebuild = partial(_new_pairs, survey=survey, opinion=opinion, settings=settings)
     new = _limited(rebuild(survey.replies, survey.corrections), settings)
@@ -172,9 +125,6 @@ def make_plan(survey: Survey, opinion: VoterPreferences, settings: Settings) -> 
         train=_weighty(capped),
         validation=tuple(validation),
         holdout=_weighty(_capped(newest_pairs(holdout, MAX_HELD_OUT), survey, settings)),
-        train_singles=(),
-        validation_singles=(),
-        holdout_singles=(),
         label_noise=label_noise(survey.replies) or 0.0,
         voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),
         evidence=_evidence(lessons, capped, survey, opinion, settings),
@@ -217,47 +167,36 @@ def _limited(new: Sequence[Pair], settings: Settings) -> list[Pair]:
     return newest_pairs([*others, *kept], settings.training.max_pairs)
 
 
-def _capped(items: Sequence[Item], survey: Survey, settings: Settings) -> list[Item]:
-    return cap_voters(items, settings.votes.max_voter_share, count_voters(items, survey.replies, survey.corrections))
+def _capped(pairs: Sequence[Pair], survey: Survey, settings: Settings) -> list[Pair]:
+    return cap_voters(pairs, settings.votes.max_voter_share, count_voters(pairs, survey.replies, survey.corrections))
 
 
 def split_prompts(
-    items: Sequence[Item],
+    pairs: Sequence[Pair],
     share: float,
     seed: int,
     *,
     keep: Collection[str] = (),
     hold_out: Collection[str] = (),
-) -> tuple[list[Item], list[Item]]:
+) -> tuple[list[Pair], list[Pair]]:
     """Return (kept, held out), split by prompt; at least one prompt is kept.
 
     Prompts in `keep` or `hold_out` stay where earlier rounds put them, so that none is ever learned and judged by. Of
     the others a share is held out, by a rank that depends on prompt and seed alone.
     """
-    prompts = {item.prompt for item in items}
+    prompts = {pair.prompt for pair in pairs}
     undecided = sorted(prompts - set(keep) - set(hold_out), key=lambda prompt: _rank(seed, prompt))
     most = len(undecided) - (not prompts & set(keep))
     held_out = (prompts & set(hold_out)) | set(undecided[: max(0, min(round(share * len(undecided)), most))])
     return (
-        [item for item in items if item.prompt not in held_out],
-        [item for item in items if item.prompt in held_out],
+        [pair for pair in pairs if pair.prompt not in held_out],
+        [pair for pair in pairs if pair.prompt in held_out],
     )
 
 
-def _watched(items: list[Item], training: TrainingSettings) -> tuple[list[Item], list[Item]]:
+def _watched(pairs: list[Pair], training: TrainingSettings) -> tuple[list[Pair], list[Pair]]:
     """Return (to train on, to validate on): the latter say when to stop, where training may stop early."""
-    return split_prompts(items, training.holdout_share, training.seed + 1) if training.patience else (items, [])
-
-
-def _watched_singles(singles: list[Single], training: TrainingSettings) -> tuple[list[Single], list[Single]]:
-    """Like `_watched`, but nothing is validated on where that would leave training with one kind of answers."""
-    train, validation = _watched(singles, training)
-    return (train, validation) if has_both_kinds(train) else (singles, [])
-
-
-def has_both_kinds(singles: Iterable[Single]) -> bool:
-    """Return whether there are liked and disliked answers, without which KTO has nothing to tell apart."""
-    return len({single.liked for single in singles}) == 2
+    return split_prompts(pairs, training.holdout_share, training.seed + 1) if training.patience else (pairs, [])
 
 
 def _rank(seed: int, *words: object) -> bytes:
@@ -277,64 +216,19 @@ def _replayed(survey: Survey, new: int, settings: Settings) -> list[Pair]:
     return old[: round(new * share / (1 - share))]
 
 
-def _weighty(items: Iterable[Item]) -> tuple[Item, ...]:
-    return tuple(item for item in items if item.weight > MIN_WEIGHT)
-
-
-def _plan_singles(survey: Survey, settings: Settings) -> TrainingPlan:
-    """Plan a round of KTO: votes as they are, judged on held-out pairs of siblings where there are any."""
-    training, ledger = settings.training, survey.ledger
-    rebuild = partial(_new_singles, ledger=ledger)
-    new = _newest_singles(rebuild(survey.replies, survey.corrections), training.max_pairs)
-    train, holdout = split_prompts(
-        new, training.holdout_share, training.seed, keep=ledger.trained_prompts, hold_out=ledger.held_out_prompts
-    )
-    train, validation = _watched_singles(train, training)
-    held_out = {single.prompt for single in holdout}
-    voted = _voted_pairs(survey.replies, survey.corrections, settings)
-    pairs = [pair for pair in voted if pair.prompt in held_out]
-    capped = _capped(train, survey, settings)
-    return TrainingPlan(
-        train=(),
-        validation=(),
-        holdout=_weighty(_capped(newest_pairs(pairs, MAX_HELD_OUT), survey, settings)),
-        train_singles=_weighty(capped),
-        validation_singles=tuple(validation),
-        holdout_singles=_weighty(_capped(_newest_singles(holdout, MAX_HELD_OUT), survey, settings)),
-        label_noise=0.0,
-        voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),
-        evidence=_evidence(train, capped, survey, NO_OPINION, settings),
-        continuation=survey.continuation,
-    )
-
-
-def _new_singles(
-    replies: Iterable[RatedReply], _corrections: Iterable[WrittenCorrection], *, ledger: TrainingHistory
-) -> list[Single]:
-    voted = [reply for reply in replies if reply.net and not reply.is_sample]
-    whole = [reply for reply in voted if reply.net < 0 or not is_degenerate(reply.answer)]
-    return [_single(reply) for reply in whole if reply.id not in ledger.trained_replies]
-
-
-def _newest_singles(singles: Iterable[Single], limit: int) -> list[Single]:
-    return newest(singles, limit, weight=attrgetter("weight"), age=attrgetter("side.reply_id"))
-
-
-def _single(reply: RatedReply) -> Single:
-    liked = reply.net > 0
-    behind = backers((reply, Vote.UP if liked else Vote.DOWN))
-    return Single(reply.prompt, side_of(reply), liked, min(1.0, abs(reply.net)), behind)
+def _weighty(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    return tuple(pair for pair in pairs if pair.weight > MIN_WEIGHT)
 
 
 def _taught(
-    survey: Survey, new: Sequence[Item], holdout: Iterable[Item], training: TrainingSettings
+    survey: Survey, new: Sequence[Pair], holdout: Iterable[Pair], training: TrainingSettings
 ) -> list[RatedReply]:
     """Return the answers that the new lessons come from, or would come from if members had voted otherwise."""
-    lessons = {item.prompt for item in new}
-    kept_out = {item.prompt for item in holdout} | survey.ledger.held_out_prompts
+    lessons = {pair.prompt for pair in new}
+    kept_out = {pair.prompt for pair in holdout} | survey.ledger.held_out_prompts
     known = (survey.ledger.trained_prompts - lessons) | kept_out
     is_full = len(new) == training.max_pairs  # what is older has no place in the round
-    oldest = min(max(row or 0 for row in item.rows[:2]) for item in new) if is_full else 0
+    oldest = min(max(row or 0 for row in pair.rows[:2]) for pair in new) if is_full else 0
     return [
         reply
         for reply in survey.replies
@@ -343,7 +237,7 @@ def _taught(
 
 
 def _voters(
-    capped: Sequence[Item], survey: Survey, taught: Iterable[RatedReply], rebuild: Rebuild
+    capped: Sequence[Pair], survey: Survey, taught: Iterable[RatedReply], rebuild: Rebuild
 ) -> tuple[RoundVoter, ...]:
     """Return who carries the round and whose vote would change its new lessons, the most influential first."""
     carried, changes = shares(capped), influences(taught, survey.corrections, rebuild)
@@ -353,11 +247,11 @@ def _voters(
 
 
 def _evidence(
-    lessons: Sequence[Item], capped: Sequence[Item], survey: Survey, opinion: VoterPreferences, settings: Settings
+    lessons: Sequence[Pair], capped: Sequence[Pair], survey: Survey, opinion: VoterPreferences, settings: Settings
 ) -> dict[str, Any]:
     """Return what the admins should know of the votes behind the round: numbers and sentences, nobody's name."""
     ballots, most = survey.ballots, settings.votes.max_voter_share
-    before, after = (sum(item.weight for item in items) for items in (lessons, capped))
+    before, after = (sum(pair.weight for pair in pairs) for pairs in (lessons, capped))
     voters, by_weight = len(shares(lessons)), count_voters(lessons, survey.replies, survey.corrections)
     largest = largest_share(most, by_weight)
     notes = left_out(survey, opinion)
@@ -371,7 +265,7 @@ def _evidence(
         "votes": ballots.total,
         "removed_shares": removed | {"voter cap": 1 - after / before if after < before else 0.0},
         "voters": voters,
-        "pairs_by_source": dict(Counter(_source(item) for item in lessons)),
+        "pairs_by_source": dict(Counter(REPLAY if pair.replayed else pair.source for pair in lessons)),
         "preference_auc": opinion.auc,
         "notes": notes,
     }
@@ -385,12 +279,6 @@ def left_out(survey: Survey, opinion: VoterPreferences) -> list[str]:
     return notes
 
 
-def _source(item: Pair | Single) -> str:
-    if isinstance(item, Single):
-        return PairSource.SINGLE
-    return REPLAY if item.replayed else item.source
-
-
 def _pair_line(pair: Pair, split: Split) -> ManifestPair:
     return ManifestPair(
         source=pair.source,
@@ -401,8 +289,3 @@ def _pair_line(pair: Pair, split: Split) -> ManifestPair:
         correction_id=pair.chosen.correction_id,
         replayed=pair.replayed,
     )
-
-
-def _single_line(single: Single, split: Split) -> ManifestPair:
-    chosen, rejected, _ = single.rows
-    return ManifestPair(PairSource.SINGLE, split, single.weight, rejected_reply_id=rejected, chosen_reply_id=chosen)

@@ -6,42 +6,27 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import sqrt
-from typing import Protocol, TypeVar
 
 from storage.database.enums import NOBODY
 from storage.members.pseudonyms import Pseudonym
 from storage.training.evidence import RatedReply, WrittenCorrection
-from trainer.data.pairs import Rows
+from trainer.data.pairs import Pair, Rows
 
 CROWD = 2.0
 """Where voters are too few for the configured share, none carries more than this many times an equal one."""
+Rebuild = Callable[[Sequence[RatedReply], Sequence[WrittenCorrection]], Sequence[Pair]]
 
 
-class Backed(Protocol):
-    """Something of a round with a weight, the voters behind it, and the rows that tell it from others."""
-
-    @property
-    def weight(self) -> float: ...
-    @property
-    def backers(self) -> tuple[tuple[Pseudonym, float], ...]: ...
-    @property
-    def rows(self) -> Rows: ...
-
-
-Item = TypeVar("Item", bound=Backed)
-Rebuild = Callable[[Sequence[RatedReply], Sequence[WrittenCorrection]], Sequence[Backed]]
-
-
-def shares(items: Sequence[Backed]) -> dict[Pseudonym, float]:
-    """Return {voter: share of the items' weight}; what the operator imported is nobody's."""
-    whole = sum(item.weight for item in items)
-    return {voter: total / whole for voter, total in _totals(items).items()}
+def shares(pairs: Sequence[Pair]) -> dict[Pseudonym, float]:
+    """Return {voter: share of the pairs' weight}; what the operator imported is nobody's."""
+    whole = sum(pair.weight for pair in pairs)
+    return {voter: total / whole for voter, total in _totals(pairs).items()}
 
 
 def count_voters(
-    items: Iterable[Backed], replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]
+    pairs: Iterable[Pair], replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]
 ) -> float:
-    """Count the people behind the items, each by their heaviest vote or correction beside the heaviest of all.
+    """Count the people behind the pairs, each by their heaviest vote or correction beside the heaviest of all.
 
     If new accounts counted in full, a few of them could lower the largest share until everybody had as little to say as
     they have.
@@ -52,7 +37,7 @@ def count_voters(
             heaviest[ballot.voter] = max(heaviest[ballot.voter], ballot.weight)
     for correction in corrections:
         heaviest[correction.author] = max(heaviest[correction.author], correction.weight)
-    weights = [heaviest[voter] for voter in _totals(items)]
+    weights = [heaviest[voter] for voter in _totals(pairs)]
     full = max(weights, default=1.0)
     return sum(weight / full for weight in weights)
 
@@ -62,26 +47,26 @@ def largest_share(max_share: float, voters: float) -> float:
     return max_share if voters * max_share >= 1 or not voters else min(1.0, CROWD / voters)
 
 
-def cap_voters(items: Sequence[Item], max_share: float, voters: float) -> list[Item]:
-    """Return the items with weights lowered so that no voter carries more than the largest share of what remains.
+def cap_voters(pairs: Sequence[Pair], max_share: float, voters: float) -> list[Pair]:
+    """Return the pairs with weights lowered so that no voter carries more than the largest share of what remains.
 
-    Each voter's part of every item is scaled by a factor of their own, 1 for those below the cap. `voters` is how many
+    Each voter's part of every pair is scaled by a factor of their own, 1 for those below the cap. `voters` is how many
     there are, as `count_voters` counts.
     """
-    totals = _totals(items)
+    totals = _totals(pairs)
     if not totals:
-        return list(items)
+        return list(pairs)
     level = _level(sorted(totals.values()), largest_share(max_share, voters))
     factors = {voter: level / total for voter, total in totals.items() if total > level}
-    return [_scaled(item, factors) for item in items]
+    return [_scaled(pair, factors) for pair in pairs]
 
 
-def _totals(items: Iterable[Backed]) -> dict[Pseudonym, float]:
+def _totals(pairs: Iterable[Pair]) -> dict[Pseudonym, float]:
     """Return {voter: weight} of everyone who carries some."""
     totals: dict[Pseudonym, float] = defaultdict(float)
-    for item in items:
-        for voter, share in item.backers:
-            totals[voter] += item.weight * share
+    for pair in pairs:
+        for voter, share in pair.backers:
+            totals[voter] += pair.weight * share
     return {voter: total for voter, total in totals.items() if total > 0 and voter != NOBODY}
 
 
@@ -102,21 +87,21 @@ def _level(totals: Sequence[float], max_share: float) -> float:
     return totals[0]
 
 
-def _scaled(item: Item, factors: Mapping[Pseudonym, float]) -> Item:
-    if not any(voter in factors for voter, _ in item.backers):
-        return item
-    kept = [(voter, share * factors.get(voter, 1.0)) for voter, share in item.backers]
+def _scaled(pair: Pair, factors: Mapping[Pseudonym, float]) -> Pair:
+    if not any(voter in factors for voter, _ in pair.backers):
+        return pair
+    kept = [(voter, share * factors.get(voter, 1.0)) for voter, share in pair.backers]
     factor = sum(share for _, share in kept)
     backers = tuple((voter, share / factor) for voter, share in kept)
-    return replace(item, weight=item.weight * factor, backers=backers)  # type: ignore[type-var]  # a dataclass
+    return replace(pair, weight=pair.weight * factor, backers=backers)
 
 
 def influences(
     replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection], rebuild: Rebuild
 ) -> dict[Pseudonym, float]:
-    """Return {voter: share of the weight of all items that would come, go or change without that person}.
+    """Return {voter: share of the weight of all pairs that would come, go or change without that person}.
 
-    `rebuild` makes the items of one prompt, and is asked again for each person who had a say in it.
+    `rebuild` makes the pairs of one prompt, and is asked again for each person who had a say in it.
     """
     replies_to, corrections_to = _by_prompt(replies, corrections)
     changes: dict[Pseudonym, float] = defaultdict(float)
@@ -151,8 +136,8 @@ def _people(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrecti
     return (voters | {correction.author for correction in corrections}) - {NOBODY}
 
 
-def _weights(items: Iterable[Backed]) -> dict[Rows, float]:
-    return defaultdict(float, {item.rows: item.weight for item in items})
+def _weights(pairs: Iterable[Pair]) -> dict[Rows, float]:
+    return defaultdict(float, {pair.rows: pair.weight for pair in pairs})
 
 
 def _without(reply: RatedReply, voter: Pseudonym) -> RatedReply:

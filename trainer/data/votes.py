@@ -1,4 +1,4 @@
-"""A round's lessons from votes and suggestions: preference pairs, or single answers for KTO."""
+"""A round's lessons from votes and suggestions: preference pairs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from storage.models.base_model import BaseModel
 from storage.releases.versions import Continuation
 from storage.settings.sections import Settings, TrainingSettings
 from storage.training.rounds import Round
+from storage.wording import count
 from trainer.data.dataset import in_brackets, kept_apart, with_margins
 from trainer.data.pairs import Pair
-from trainer.data.plan import Single, TrainingPlan
-from trainer.data.votes_preparation import Skip, count_lessons, prepare_round
+from trainer.data.plan import TrainingPlan
+from trainer.data.votes_preparation import Skip, prepare_round
 from trainer.evaluation.gate import PAIRS, HeldOut
 from trainer.progress import Report
 from trainer.training.common import TrainingMetrics
 from trainer.training.dpo import MAX_LABEL_NOISE, PreferencePair, train_dpo
-from trainer.training.kto import RatedAnswer, train_kto
 
 
 @dataclass(frozen=True)
@@ -36,38 +36,25 @@ class VoteTrainingSet:
         return self.plan.continuation
 
     def train(self, *, base: BaseModel, parent: Path | None, output: Path, report: Report) -> TrainingMetrics:
-        plan = self.plan
-        common: dict[str, Any] = {
-            "settings": self.settings,
-            "base": base,
-            "parent": parent,
-            "output": output,
-            "report": report,
-        }
-        if plan.train_singles:
-            return train_kto(
-                _rated(plan.train_singles),
-                _rated(plan.validation_singles),
-                _texts(plan.holdout),
-                _rated(plan.holdout_singles),
-                **common,
-            )
         return train_dpo(
-            _texts(plan.train),
-            _texts(plan.validation),
-            _texts(plan.holdout),
-            label_noise=min(plan.label_noise, MAX_LABEL_NOISE),
-            **common,
+            _texts(self.plan.train),
+            _texts(self.plan.validation),
+            _texts(self.plan.holdout),
+            base=base,
+            parent=parent,
+            output=output,
+            settings=self.settings,
+            label_noise=min(self.plan.label_noise, MAX_LABEL_NOISE),
+            report=report,
         )
 
     def held_out(self, metrics: TrainingMetrics) -> list[HeldOut]:
-        judged: Sequence[Pair | Single] = self.plan.holdout or self.plan.holdout_singles
-        return with_margins([(item.prompt, item.weight) for item in judged], metrics.holdout_margins)
+        return with_margins([(pair.prompt, pair.weight) for pair in self.plan.holdout], metrics.holdout_margins)
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
         by_source = self.plan.evidence["pairs_by_source"]
-        parts = [f"{count} from {SOURCE_WORDS[source]}" for source, count in by_source.items() if len(by_source) > 1]
-        return count_lessons(metrics["pairs"], metrics["objective"]) + in_brackets([*parts, *kept_apart(metrics)])
+        parts = [f"{found} from {SOURCE_WORDS[source]}" for source, found in by_source.items() if len(by_source) > 1]
+        return count(metrics["pairs"], "pair") + in_brackets([*parts, *kept_apart(metrics)])
 
 
 def prepare_votes(
@@ -89,11 +76,4 @@ def _texts(pairs: Sequence[Pair]) -> list[PreferencePair]:
             rejected_is_cut=pair.rejected.is_cut,
         )
         for pair in pairs
-    ]
-
-
-def _rated(singles: Sequence[Single]) -> list[RatedAnswer]:
-    return [
-        RatedAnswer(single.prompt, single.side.text, single.liked, single.weight, is_cut=single.side.is_cut)
-        for single in singles
     ]

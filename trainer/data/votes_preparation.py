@@ -20,19 +20,10 @@ from storage.training.rounds import Round, digest_manifest, last_trained, names_
 from storage.training.samples import DrawnSample, record_samples
 from storage.votes.quarantines import hold_back_bursts
 from storage.votes.weights import ACCOUNT_AGE, MEMBERSHIP, QUARANTINE, WRONG_FACT, read_weighted_votes
+from storage.wording import count
 from trainer.data.history import read_history
 from trainer.data.lone_votes import SampleRequest
-from trainer.data.plan import (
-    KTO,
-    Survey,
-    TrainingPlan,
-    VoterPreferences,
-    has_both_kinds,
-    left_out,
-    lone_votes,
-    make_plan,
-    wanted_samples,
-)
+from trainer.data.plan import Survey, TrainingPlan, VoterPreferences, left_out, lone_votes, make_plan, wanted_samples
 from trainer.data.preference_model import PreferenceModel, fit_preference_model, load_encoder
 from trainer.errors import TrainerError
 from trainer.evaluation.openvino_sampling import open_speaker
@@ -54,9 +45,8 @@ PROMOTED_MEANWHILE = (
 )
 LIVE_CHAT_COUNTS = "live chat counts where everybody quoted has opted in"
 LIVE_CHAT_DOES_NOT_COUNT = "live chat does not count (privacy.discord_training_permission = false)"
-WRITE_OR_COMPARE = "suggest better answers, or ask for another answer and vote, so that one is preferred to the other"
-REMEDIES = {"dpo": WRITE_OR_COMPARE, "robust": WRITE_OR_COMPARE, KTO: "vote on more answers"}
-UNSCHEDULED = {"schedule", "min_pairs", "niceness", "threads", "processes", "parallelism", "keep_versions"}
+REMEDY = "suggest better answers, or ask for another answer and vote, so that one is preferred to the other"
+UNSCHEDULED = {"schedule", "min_pairs", "niceness", "threads", "processes", "keep_versions"}
 """Settings of training that do not change what a round gives."""
 
 Skip = str
@@ -123,8 +113,6 @@ def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_
     plan = make_plan(survey, opinion, settings)
     if plan.new_lessons < settings.training.min_pairs:
         return _too_few(plan, left_out(survey, opinion), settings)
-    if plan.train_singles and not has_both_kinds(plan.train_singles):
-        return _one_kind(plan)
     return plan
 
 
@@ -210,22 +198,14 @@ def _ask(judge: PreferenceModel, survey: Survey, settings: Settings) -> VoterPre
     return VoterPreferences({reply.id: score for reply, score in zip(asked, scores, strict=True)}, judge.auc)
 
 
-def _one_kind(plan: TrainingPlan) -> Skip:
-    singles = plan.train_singles
-    found, missing = ("liked", "disliked") if singles[0].liked else ("disliked", "liked")
-    beside = f" beside {len(plan.holdout_singles)} held out" if plan.holdout_singles else ""
-    return f"KTO needs both kinds of answers, and all {len(singles)}{beside} are {found}: vote on {missing} ones too"
-
-
 def _too_few(plan: TrainingPlan, notes: Sequence[str], settings: Settings) -> Skip:
-    objective, needed = settings.training.objective, settings.training.min_pairs
+    needed = settings.training.min_pairs
     new = f" that {plan.parent.name} does not know" if plan.parent else ""
-    held_out = len(plan.holdout) or len(plan.holdout_singles)
-    beside = f" beside {held_out} held out" if held_out else ""
-    found = f"{count_lessons(plan.new_lessons, objective)} to learn from{new}{beside}, {needed} needed"
+    beside = f" beside {len(plan.holdout)} held out" if plan.holdout else ""
+    found = f"{count(plan.new_lessons, 'pair')} to learn from{new}{beside}, {needed} needed"
     permitted = settings.privacy.discord_training_permission
     live_chat = LIVE_CHAT_COUNTS if permitted else LIVE_CHAT_DOES_NOT_COUNT
-    return "; ".join([f"{found}: {REMEDIES[objective]}", live_chat, *_weightless(plan), *notes])
+    return "; ".join([f"{found}: {REMEDY}", live_chat, *_weightless(plan), *notes])
 
 
 def _weightless(plan: TrainingPlan) -> Iterator[str]:
@@ -233,11 +213,6 @@ def _weightless(plan: TrainingPlan) -> Iterator[str]:
     told = [f"{removed[rule]:.0%} by {rule}" for rule in RULES if removed.get(rule, 0.0) >= LEAST_TOLD]
     if told:
         yield f"votes so far: {plan.evidence['votes']}, which lost {' and '.join(told)}"
-
-
-def count_lessons(count: int, objective: str) -> str:
-    noun = "rated answer" if objective == KTO else "pair"
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _settings_of_round(settings: Settings) -> dict[str, Any]:

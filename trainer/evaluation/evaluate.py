@@ -13,7 +13,7 @@ from typing import Any
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.coherence_model import resolve_coherence_model
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import silence_transformers
 from storage.settings.sections import GenerationSettings, Settings
 from trainer.evaluation.baseline_cache import Findings, remembered
 from trainer.evaluation.coherence import answer_losses, losses_by_position, surprise_ratio

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
 from storage.models.hardware import torch_device
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import silence_transformers
 from storage.settings.sections import GenerationSettings
 
 if TYPE_CHECKING:

@@ -1,12 +1,16 @@
-"""One training on several processes, the ranks: each takes its part of every step, and the first one saves."""
+"""One training on several processes, the ranks: each takes its part of every step, and the first one saves.
+
+They are started by PyTorch, as accelerate's launchers do, but spawned: `notebook_launcher` forks, which neither CUDA
+nor PyTorch's threads survive. `accelerate launch` starts one process where there is no GPU; where there are some, the
+ranks go on when its agent is killed.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,36 +18,16 @@ from typing import Any
 from storage.errors import StorageError
 from storage.models.base_model import BaseModel
 from storage.models.hardware import gpu_count
-from storage.runtime.log_setup import set_up_logs
-from storage.runtime.redaction import redact_secrets
-from storage.settings.sections import Settings, TrainingSettings
+from storage.settings.sections import Settings
+from trainer.child_process import set_up_child
 from trainer.data.dataset import TrainingSet
 from trainer.errors import TrainerError
 from trainer.progress import Report, ReportProgress
-from trainer.rounds.process import exit_with_parent, keep_locks_inside
 from trainer.training.common import TrainingMetrics
 
 POLL_S = 0.2
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Task:
-    material: TrainingSet
-    base: BaseModel
-    parent: Path | None
-    output: Path
-    settings: Settings
-    log_level: int
-
-    def run(self, report: Report) -> TrainingMetrics:
-        return self.material.train(base=self.base, parent=self.parent, output=self.output, report=report)
-
-
-@dataclass(frozen=True)
-class _Failure:
-    reason: str
 
 
 def train_on_all(
@@ -59,20 +43,23 @@ def train_on_all(
 
     Raises TrainerError as well where there are fewer GPUs than ranks, or where one of them dies: the others end then.
     """
+    train = partial(material.train, base=base, parent=parent, output=output)
     ranks = settings.training.processes
     if ranks == 1:
-        return material.train(base=base, parent=parent, output=output, report=report)
-    _require_devices(settings.training)
+        return train(report=report)
+    gpus = gpu_count()
+    if 0 < gpus < ranks:
+        raise TrainerError(f"training.processes = {ranks} needs as many GPUs, and this machine has {gpus}: lower it")
     from accelerate.utils import PrepareForLaunch, patch_environment
+    from accelerate.utils.other import get_free_port
     from torch.multiprocessing.spawn import start_processes
 
     said: Any = get_context("spawn").SimpleQueue()
-    launch = PrepareForLaunch(_run_rank, distributed_type="MULTI_GPU" if gpu_count() else "MULTI_CPU")
     # As `accelerate launch` sets them, so that no file of it has to be written.
-    with patch_environment(world_size=ranks, master_addr="127.0.0.1", master_port=_free_port(), nproc=ranks):
+    with patch_environment(world_size=ranks, master_addr="127.0.0.1", master_port=get_free_port(), nproc=ranks):
         running = start_processes(  # type: ignore[no-untyped-call]
-            launch,
-            args=(_Task(material, base, parent, output, settings, logging.getLogger().getEffectiveLevel()), said),
+            PrepareForLaunch(_run_rank, distributed_type="MULTI_GPU" if gpus else "MULTI_CPU"),
+            args=(train, settings, logging.getLogger().getEffectiveLevel(), said),
             nprocs=ranks,
             join=False,
             start_method="spawn",
@@ -89,19 +76,19 @@ def _follow(running: Any, said: Any, report: Report) -> TrainingMetrics:
     """Pass on what the ranks say until all have ended, and return what the first one measured."""
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-    heard: list[TrainingMetrics | _Failure] = []
+    heard: list[TrainingMetrics | str] = []
     try:
         while not running.join(timeout=POLL_S):
             heard += _hear(said, report)
-        heard += _hear(said, report)
     except (ProcessRaisedException, ProcessExitedException) as error:
-        heard += _hear(said, report)
-        reasons = [message.reason for message in heard if isinstance(message, _Failure)]
+        reasons = [message for message in [*heard, *_hear(said, report)] if isinstance(message, str)]
         raise TrainerError(reasons[0] if reasons else _describe(error)) from error
+    heard += _hear(said, report)
     return next(message for message in heard if isinstance(message, TrainingMetrics))
 
 
-def _hear(said: Any, report: Report) -> list[TrainingMetrics | _Failure]:
+def _hear(said: Any, report: Report) -> list[TrainingMetrics | str]:
+    """Report the progress in the queue, and return the rest: what was measured, and why a rank failed."""
     heard = []
     while not said.empty():
         message = said.get()
@@ -120,16 +107,13 @@ def _describe(error: Any) -> str:
     return f"process {error.error_index} of this round's training {how}: the trainer's log has the details"
 
 
-def _run_rank(task: _Task, said: Any) -> None:
-    exit_with_parent()
-    keep_locks_inside()
+def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_level: int, said: Any) -> None:
     is_first = os.environ["RANK"] == "0"
-    redact_secrets(task.settings)
-    set_up_logs(task.settings, f"round.{os.environ['RANK']}", least=task.log_level if is_first else logging.ERROR)
+    set_up_child(settings, f"round.{os.environ['RANK']}", log_level if is_first else logging.ERROR)
     try:
-        metrics = task.run(said.put if is_first else _unheard)
+        metrics = train(report=said.put if is_first else _unheard)
     except (TrainerError, StorageError) as error:
-        said.put(_Failure(str(error)))
+        said.put(str(error))
         raise
     if is_first:
         said.put(metrics)
@@ -140,23 +124,3 @@ def _run_rank(task: _Task, said: Any) -> None:
 
 def _unheard(_progress: ReportProgress) -> None:
     pass
-
-
-def _require_devices(settings: TrainingSettings) -> None:
-    gpus = gpu_count()
-    if not gpus and settings.parallelism == "fsdp":
-        raise TrainerError(
-            'training.parallelism = "fsdp" needs GPUs, and this machine has none: set it to "ddp", or '
-            "training.processes = 1"
-        )
-    if 0 < gpus < settings.processes:
-        raise TrainerError(
-            f"training.processes = {settings.processes} needs as many GPUs, and this machine has {gpus}: lower it"
-        )
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -6,15 +6,10 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
-from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
-from tqdm import tqdm
-
-from storage.runtime.log_setup import set_up_logs
-from storage.runtime.redaction import redact_secrets
 from storage.settings.sections import Settings
+from trainer.child_process import set_up_child
 
 ENDING_S = 10.0
 
@@ -51,33 +46,9 @@ def describe_exit(exit_code: int | None) -> str:
     return f"the round's process ended with exit code {exit_code}: the trainer's log says why"
 
 
-def exit_with_parent() -> None:
-    """End this process as soon as the one that spawned it is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "this process was not spawned by another one"
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)  # sys.exit would end this thread alone
-
-    threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()
-
-
-def keep_locks_inside() -> None:
-    """Let progress bars, even those that are not shown, be guarded by a lock that ends with this process.
-
-    tqdm's own is a semaphore of the system: Python warns of it as leaked where the process that made it was killed.
-    """
-    tqdm.set_lock(threading.RLock())
-
-
 def _run(settings: Settings, round_id: int, log_level: int) -> None:
-    exit_with_parent()
-    keep_locks_inside()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the trainer decides
+    set_up_child(settings, "round", log_level)
     os.nice(settings.training.niceness)
-    redact_secrets(settings)
-    set_up_logs(settings, "round", least=log_level)
 
     from trainer.rounds.round import run_round
 

@@ -183,7 +183,7 @@ class RoundWorker:
         removed = self._store.sweep(known)
         if removed:
             log.info("Removed the files of %d round(s) that ended without a version.", removed)
-        for problem in self._store.keep(aliased):
+        for problem in self._store.prefetch(aliased):
             log.warning("An adapter is not at hand: %s.", problem)
 
     def withdraw(self) -> None:

@@ -40,12 +40,12 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class TrainingMetrics:
     objective: str
-    """dpo, robust, kto or sft."""
+    """dpo, robust or sft."""
     train_loss: float
     """Mean over the steps."""
     steps: int
     pairs: int
-    """Pairs trained on; single answers with KTO, demonstrations with SFT."""
+    """Pairs trained on; demonstrations with SFT."""
     holdout_pairs: int
     """How many of `holdout_margins` are known."""
     holdout_accuracy: float | None
@@ -60,8 +60,7 @@ class TrainingMetrics:
     holdout_margins: tuple[float | None, ...]
     """beta * (log-ratio of chosen - log-ratio of rejected) to the parent (Rafailov et al. 2023), in the order given.
 
-    In nats; above 0 where the version prefers what members preferred more than its parent does. Of a single answer: its
-    beta * log-ratio above the mean of all held-out singles if it was liked, below it if not. Of a demonstration: the
+    In nats; above 0 where the version prefers what members preferred more than its parent does. Of a demonstration: the
     mean log-probability of its answer's tokens less that under the parent, in nats per token. None: it was too long.
     """
     epochs_trained: float
@@ -152,13 +151,13 @@ def longest_row(rows: Iterable[Row | None]) -> int:
     )
 
 
-def micro_batch(step: int, tokens: int, least: int = 1) -> int:
+def micro_batch(step: int, tokens: int) -> int:
     """Return how many of a step's items are computed at once: the most that divides the step and fits into memory.
 
-    `tokens` are those of one item; fewer than `least` (or the step) it never is.
+    `tokens` are those of one item.
     """
-    sizes = [size for size in range(min(least, step), step + 1) if step % size == 0]
-    return max((size for size in sizes if size * tokens <= MAX_BATCH_TOKENS), default=sizes[0])
+    sizes = (size for size in range(1, step + 1) if step % size == 0)
+    return max((size for size in sizes if size * tokens <= MAX_BATCH_TOKENS), default=1)
 
 
 def load_policy(base: BaseModel, parent: Path | None, settings: TrainingSettings, longest: int) -> Any:
@@ -186,16 +185,10 @@ def new_adapter(settings: TrainingSettings) -> Any:
     )
 
 
-def preference_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
-    """Return the settings that TRL's DPO and KTO have in common."""
-    options = training_options(output, settings, validates=validates)
-    return {**options, "beta": settings.beta, "precompute_ref_log_probs": True}
-
-
 def training_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
     """Return the settings that all of TRL's trainers have in common."""
     return {
-        **(parallel_options(settings) if settings.processes > 1 else {}),
+        **(parallel_options() if settings.processes > 1 else {}),
         "output_dir": str(output),
         "learning_rate": settings.learning_rate,
         "num_train_epochs": settings.epochs,
@@ -216,13 +209,13 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
     }
 
 
-def parallel_options(settings: TrainingSettings) -> dict[str, Any]:
+def parallel_options() -> dict[str, Any]:
     """Return what tells accelerate how the ranks share a training."""
-    options: dict[str, Any] = {"ddp_backend": "nccl" if has_gpu() else "gloo"}
-    if settings.parallelism == "fsdp":
-        # Version 2 shards each parameter by itself, so that frozen and trained ones may stand side by side.
-        return {**options, "fsdp": True, "fsdp_config": {"version": 2, "reshard_after_forward": True}}
-    return {**options, "ddp_find_unused_parameters": False, "ddp_broadcast_buffers": False}
+    return {
+        "ddp_backend": "nccl" if has_gpu() else "gloo",
+        "ddp_find_unused_parameters": False,
+        "ddp_broadcast_buffers": False,
+    }
 
 
 def own_share(step: int, settings: TrainingSettings) -> int:
@@ -231,16 +224,14 @@ def own_share(step: int, settings: TrainingSettings) -> int:
 
 
 def save_adapter(trainer: Any, base: BaseModel, output: Path) -> None:
-    """Write the adapter in training; of several ranks all have to call it, and the first one writes."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    # Where the weights lie in shards, the ranks put them together first.
-    weights = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    """Write the adapter in training; of several ranks the first one writes."""
     if not trainer.is_world_process_zero():
         return
+    model = trainer.accelerator.unwrap_model(trainer.model)
     config = model.peft_config[ADAPTER]
     config.base_model_name_or_path, config.revision = base.name, base.revision
     # Without save_embedding_layers=False PEFT may ask the hub about the base.
-    model.save_pretrained(output, state_dict=weights, selected_adapters=[ADAPTER], save_embedding_layers=False)
+    model.save_pretrained(output, selected_adapters=[ADAPTER], save_embedding_layers=False)
 
 
 class LossHistory(TrainerCallback):  # type: ignore[misc]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.models.base_model import BaseModel, load_tokenizer
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError
 from trainer.progress import Report, ReportProgress
@@ -22,10 +22,10 @@ from trainer.training.common import (
     fitting,
     longest_row,
     own_share,
-    preference_options,
     save_adapter,
     summarise,
     token_ids,
+    training_options,
 )
 
 MAX_LABEL_NOISE = 0.4
@@ -136,7 +136,9 @@ def _dpo_config(output: Path, settings: TrainingSettings, label_noise: float, _l
     losses = {preference: 1.0, "sft": settings.sft_weight}
     used = {name: weight for name, weight in losses.items() if weight > 0}
     return DPOConfig(
-        **preference_options(output, settings, validates=validates),
+        **training_options(output, settings, validates=validates),
+        beta=settings.beta,
+        precompute_ref_log_probs=True,
         loss_type=list(used),
         loss_weights=list(used.values()),
         label_smoothing=min(label_noise, MAX_LABEL_NOISE),

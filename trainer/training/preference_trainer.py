@@ -1,4 +1,4 @@
-"""TRL's DPOTrainer and KTOTrainer, fed with token ids instead of text, every row with its weight.
+"""TRL's DPOTrainer, fed with token ids instead of text, every row with its weight.
 
 Imports torch: import it late.
 """
@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from trl import DPOTrainer, KTOTrainer
+from trl import DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
-from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.utils import use_adapter
 
 from trainer.training.common import MAX_BATCH_TOKENS, MAX_TREE_TOKENS, Row, longest_row
@@ -27,70 +26,7 @@ log = logging.getLogger(__name__)
 WEIGHT = "weight"
 
 
-class _WeighingTrainer(RowTrainer):
-    """What DPO's and KTO's trainer do differently from TRL's beside that: rows have weights."""
-
-    # `compute_loss` divides by a step's rows itself: a mean of micro-batches' means would favour a smaller last one.
-    loss_is_scaled_for_ga = True
-
-    beta: float
-
-    reference_columns: tuple[str, str]
-
-    def pair_margins(self, rows: Sequence[Row | None]) -> list[float | None]:
-        """Return beta * (log-ratio of chosen - log-ratio of rejected) to the parent, in nats; None for None."""
-        return [None if row is None else self._margin(row) for row in rows]
-
-    def _margin(self, row: Row) -> float:
-        chosen, rejected = self._log_ratios(row["prompt_ids"], [row["chosen_ids"], row["rejected_ids"]])
-        return self.beta * (chosen - rejected)
-
-    def _log_ratios(self, prompt_ids: list[int], answers: Sequence[list[int]]) -> list[float]:
-        """Return how much likelier each answer to one prompt is than it is to the parent, in nats."""
-        policy = self.answer_logps(prompt_ids, answers)
-        # TRL's name of the parent; without a parent the base is the reference.
-        with use_adapter(self.model, "ref" if "ref" in self.model.peft_config else None):
-            reference = self.answer_logps(prompt_ids, answers)
-        return [float(ratio) for ratio in policy - reference]
-
-    def get_batch_samples(self, *arguments: Any) -> tuple[list[dict[str, Any]], int]:
-        """Return the micro-batches of a step and how many rows they hold together, which `compute_loss` divides by."""
-        batches, _ = super().get_batch_samples(*arguments)  # type: ignore[misc]
-        return batches, sum(len(batch[WEIGHT]) for batch in batches)
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], **options: Any) -> Tensor:
-        """Return the sum of weight * loss over the rows, divided by the step's rows (by these rows in validation)."""
-        return self._loss_sum(self.scorer(model), inputs) / (options.get("num_items_in_batch") or len(inputs[WEIGHT]))
-
-    def _loss_sum(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        raise NotImplementedError
-
-    def _trl_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        loss: Tensor = super().compute_loss(model, _without_weight(inputs))  # type: ignore[misc]
-        return loss
-
-    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
-        return super().compute_ref_log_probs(self.scorer(model), _without_weight(inputs))  # type: ignore[misc]
-
-    def _precompute_ref_logps(self, dataset: Any, _name: str, batch_size: int) -> Any:
-        """Add the columns `reference_columns`, in nats, without TRL's cache files and bars."""
-        rows = dataset.to_list()
-        batches = [self._reference([rows[index] for index in run]) for run in self._runs(rows, batch_size)]
-        for name, parts in zip(self.reference_columns, zip(*batches, strict=True), strict=True):
-            dataset = dataset.add_column(name, torch.cat(parts).tolist())
-        return dataset
-
-    def _runs(self, rows: Sequence[Row], batch_size: int) -> Sequence[Sequence[int]]:
-        """Return the rows' indices, in order, in runs that are computed at once."""
-        return [range(len(rows))[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-
-    def _reference(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-        inputs = self._prepare_inputs(self.data_collator(rows))  # type: ignore[attr-defined]
-        logps: tuple[Tensor, Tensor] = self.compute_ref_log_probs(self.model, inputs)
-        return logps
-
-
-class PreferenceTrainer(_WeighingTrainer, DPOTrainer):  # type: ignore[misc]
+class PreferenceTrainer(RowTrainer, DPOTrainer):  # type: ignore[misc]
     """DPO on rows of prompt_ids, chosen_ids, rejected_ids and weight, each prompt computed once for all its answers.
 
     A step takes `per_device_train_batch_size` pairs and computes them in runs of MAX_TREE_TOKENS, backwards as well, so
@@ -99,6 +35,9 @@ class PreferenceTrainer(_WeighingTrainer, DPOTrainer):  # type: ignore[misc]
     says so.
     """
 
+    # `compute_loss` divides by a step's rows itself: a mean of micro-batches' means would favour a smaller last one.
+    loss_is_scaled_for_ga = True
+
     reference_columns = ("ref_chosen_logps", "ref_rejected_logps")
 
     train_dataset: Any
@@ -106,6 +45,44 @@ class PreferenceTrainer(_WeighingTrainer, DPOTrainer):  # type: ignore[misc]
     def __init__(self, *, processing_class: Any, **arguments: Any) -> None:
         collator = _PairCollator(pad_token_id=processing_class.pad_token_id)
         super().__init__(processing_class=processing_class, data_collator=collator, **arguments)
+
+    def pair_margins(self, rows: Sequence[Row | None]) -> list[float | None]:
+        """Return beta * (log-ratio of chosen - log-ratio of rejected) to the parent, in nats; None for None."""
+        return [None if row is None else self._margin(row) for row in rows]
+
+    def _margin(self, row: Row) -> float:
+        answers = [row["chosen_ids"], row["rejected_ids"]]
+        policy = self.answer_logps(row["prompt_ids"], answers)
+        # TRL's name of the parent; without a parent the base is the reference.
+        with use_adapter(self.model, "ref" if "ref" in self.model.peft_config else None):
+            reference = self.answer_logps(row["prompt_ids"], answers)
+        chosen, rejected = policy - reference
+        return float(self.beta * (chosen - rejected))
+
+    def get_batch_samples(self, *arguments: Any) -> tuple[list[dict[str, Any]], int]:
+        """Return the micro-batches of a step and how many rows they hold together, which `compute_loss` divides by."""
+        batches, _ = super().get_batch_samples(*arguments)
+        return batches, sum(len(batch[WEIGHT]) for batch in batches)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], **options: Any) -> Tensor:
+        """Return the sum of weight * loss over the rows, divided by the step's rows (by these rows in validation)."""
+        return self._loss_sum(self.scorer(model), inputs) / (options.get("num_items_in_batch") or len(inputs[WEIGHT]))
+
+    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
+        return super().compute_ref_log_probs(self.scorer(model), _without_weight(inputs))
+
+    def _precompute_ref_logps(self, dataset: Any, _name: str, _batch_size: int) -> Any:
+        """Add the columns `reference_columns`, in nats, without TRL's cache files and bars."""
+        rows = dataset.to_list()
+        batches = [self._reference([rows[index] for index in run]) for run in self._runs(rows)]
+        for name, parts in zip(self.reference_columns, zip(*batches, strict=True), strict=True):
+            dataset = dataset.add_column(name, torch.cat(parts).tolist())
+        return dataset
+
+    def _reference(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        inputs = self._prepare_inputs(self.data_collator(rows))
+        logps: tuple[Tensor, Tensor] = self.compute_ref_log_probs(self.model, inputs)
+        return logps
 
     @cached_property
     def shares_prompts(self) -> bool:
@@ -142,6 +119,10 @@ class PreferenceTrainer(_WeighingTrainer, DPOTrainer):  # type: ignore[misc]
         losses = [self._trl_loss(*_one_pair(scored, inputs, index)) for index in range(len(inputs[WEIGHT]))]
         return torch.dot(inputs[WEIGHT], torch.stack(losses))
 
+    def _trl_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        loss: Tensor = super().compute_loss(model, _without_weight(inputs))
+        return loss
+
     def _split(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the pairs of a batch in runs that are computed at once.
 
@@ -158,7 +139,7 @@ class PreferenceTrainer(_WeighingTrainer, DPOTrainer):  # type: ignore[misc]
         for run in self._runs_of_pairs([(texts[index], texts[pairs + index]) for index in range(pairs)]):
             yield _pairs_of(run, inputs)
 
-    def _runs(self, rows: Sequence[Row], _batch_size: int) -> Sequence[Sequence[int]]:
+    def _runs(self, rows: Sequence[Row]) -> Sequence[Sequence[int]]:
         return self._runs_of_pairs(
             [[row["prompt_ids"] + row[answer] for answer in ("chosen_ids", "rejected_ids")] for row in rows]
         )
@@ -198,51 +179,9 @@ def _rows_of(run: Sequence[int], inputs: dict[str, Any]) -> list[int]:
     return [*run, *(len(inputs[WEIGHT]) + index for index in run)]
 
 
-class AnswerTrainer(_WeighingTrainer, KTOTrainer):  # type: ignore[misc]
-    """KTO on rows of prompt_ids, completion_ids, KL_completion_ids (another row's), label and weight, in order."""
-
-    reference_columns = ("ref_logps", "ref_KL_logps")
-
-    def __init__(self, *, processing_class: Any, **arguments: Any) -> None:
-        collator = _AnswerCollator(pad_token_id=processing_class.pad_token_id)
-        super().__init__(processing_class=processing_class, data_collator=collator, **arguments)
-
-    def single_margins(self, rows: Sequence[Row | None]) -> list[float | None]:
-        """Return by how much beta * log-ratio to the parent is above the rows' mean, or below it where label is False.
-
-        In nats; None for None.
-        """
-        rewards = [None if row is None else self._reward(row) for row in rows]
-        known = [reward for reward in rewards if reward is not None]
-        return [
-            None if row is None or reward is None else (reward - sum(known) / len(known)) * (1 if row["label"] else -1)
-            for row, reward in zip(rows, rewards, strict=True)
-        ]
-
-    def _reward(self, row: Row) -> float:
-        (log_ratio,) = self._log_ratios(row["prompt_ids"], [row["completion_ids"]])
-        return self.beta * log_ratio
-
-    def _loss_sum(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        liked, weight = inputs["label"], inputs[WEIGHT]
-        # TRL multiplies the losses of each kind, in the order of the batch, by these.
-        self.desirable_weight = self.args.desirable_weight * weight[liked]
-        self.undesirable_weight = self.args.undesirable_weight * weight[~liked]
-        return len(weight) * self._trl_loss(model, inputs)
-
-
-class _WeightedCollator:
+class _PairCollator(DataCollatorForPreference):  # type: ignore[misc]
     def torch_call(self, examples: list[Row]) -> dict[str, Any]:
-        inputs: dict[str, Any] = super().torch_call(examples)  # type: ignore[misc]
-        return {**inputs, WEIGHT: torch.tensor([row[WEIGHT] for row in examples])}
-
-
-class _PairCollator(_WeightedCollator, DataCollatorForPreference):  # type: ignore[misc]
-    pass
-
-
-class _AnswerCollator(_WeightedCollator, DataCollatorForUnpairedPreference):  # type: ignore[misc]
-    pass
+        return {**super().torch_call(examples), WEIGHT: torch.tensor([row[WEIGHT] for row in examples])}
 
 
 def _without_weight(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.models.base_model import BaseModel, load_tokenizer
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import silence_transformers
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Report, ReportProgress

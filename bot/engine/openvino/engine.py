@@ -16,6 +16,7 @@ from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids
+from storage.models.libraries import MODEL_LIBRARIES
 from storage.models.openvino.options import PipelineOptions
 from storage.models.openvino.verifier import Verifier
 from storage.settings.sections import GenerationSettings, ModelSettings
@@ -59,7 +60,7 @@ class OpenVinoEngine:
 
     def state(self) -> EngineState:
         trouble = "" if self._is_open or self._is_closing else "OpenVINO is not started"
-        return EngineState(sum(version.is_ready for version in self._versions.values()), trouble)
+        return EngineState(sum(version.is_ready for version in self._versions.values()), trouble, name="OpenVINO")
 
     async def start(self) -> None:
         try:
@@ -83,9 +84,10 @@ class OpenVinoEngine:
                 raise version.failure
 
     def _read_tokenizer(self) -> None:
-        from transformers import PreTrainedTokenizerFast
+        with MODEL_LIBRARIES:
+            from transformers import PreTrainedTokenizerFast
 
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
         self._renderer = Renderer(tokenizer, self._window - self._generation.max_new_tokens)
         self._end_ids = end_ids(self._base.path, tokenizer)
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.adapters.served_copies import open_served_copies, served_name
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, end_ids
+from storage.models.libraries import MODEL_LIBRARIES
 from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
@@ -71,13 +73,14 @@ class RemoteEngine:
         return len(self._waiting)
 
     def state(self) -> EngineState:
-        if not self._is_open:
-            return EngineState(trouble="" if self._is_closing else "the remote engine is not started")
-        lost = [one.problem for one in self._replicas if one.problem is not None]
         loaded = {name for replica in self._replicas for name in replica.loaded}
+        state = EngineState(len(loaded), name="the remote engine")
+        if not self._is_open:
+            return replace(state, trouble="" if self._is_closing else "the remote engine is not started")
+        lost = [one.problem for one in self._replicas if one.problem is not None]
         told = "; ".join(lost)
         answers = len(lost) < len(self._replicas)
-        return EngineState(len(loaded), lacks=told) if answers else EngineState(len(loaded), trouble=told)
+        return replace(state, lacks=told) if answers else replace(state, trouble=told)
 
     async def start(self) -> None:
         """Read the tokenizer and look at the servers once; those that are not there may come later."""
@@ -104,9 +107,10 @@ class RemoteEngine:
         self._settle()
 
     def _read_tokenizer(self, window: int) -> None:
-        from transformers import AutoTokenizer
+        with MODEL_LIBRARIES:
+            from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self._base.path, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(self._base.path, local_files_only=True)
         self._renderer = Renderer(tokenizer, window - self._settings.generation.max_new_tokens)
         self._ends = {id_: str(tokenizer.convert_ids_to_tokens(id_)) for id_ in end_ids(self._base.path, tokenizer)}
 

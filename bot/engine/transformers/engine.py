@@ -19,6 +19,7 @@ from bot.engine.queue import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
+from storage.models.libraries import MODEL_LIBRARIES
 from storage.runtime.request_ids import working_on
 from storage.settings.sections import GenerationSettings, ModelSettings
 
@@ -82,7 +83,7 @@ class LocalEngine:
 
     def state(self) -> EngineState:
         trouble = "" if self._is_open or self._is_closing else "the model's thread is not running"
-        return EngineState(1 + self._resident.adapters if self._resident else 0, trouble)
+        return EngineState(1 + self._resident.adapters if self._resident else 0, trouble, name="transformers")
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -150,13 +151,14 @@ class LocalEngine:
             self._post(_fail, list(self._waiting), EngineStopped("the model's thread died"))
 
     def _load(self) -> ResidentModel:
-        from transformers import AutoTokenizer
+        with MODEL_LIBRARIES:
+            from transformers import AutoTokenizer
 
-        from bot.engine.transformers.resident_model import ResidentModel
+            from bot.engine.transformers.resident_model import ResidentModel
 
-        resident = ResidentModel(self._base_path, self._model)
-        # Rendering has a tokenizer of its own: one that two threads share raises "Already borrowed".
-        tokenizer = AutoTokenizer.from_pretrained(self._base_path, local_files_only=True)
+            resident = ResidentModel(self._base_path, self._model)
+            # Rendering has a tokenizer of its own: one that two threads share raises "Already borrowed".
+            tokenizer = AutoTokenizer.from_pretrained(self._base_path, local_files_only=True)
         longest = self._generation.max_new_tokens
         self._renderer = Renderer(tokenizer, open_window(self._base_path, self._model, longest) - longest)
         return resident
@@ -191,7 +193,7 @@ class LocalEngine:
             self._post(_fail, batch, error)
 
     def _decode(self, resident: ResidentModel, batch: Sequence[LocalGeneration]) -> None:
-        from bot.engine.transformers.decoding import DecodingRow, generate
+        from bot.engine.transformers.decoding import DecodingRow
 
         started_at = time.perf_counter()
         rows = [DecodingRow(one.request, resident.tokenizer, partial(self._interruption, one)) for one in batch]
@@ -203,7 +205,7 @@ class LocalEngine:
             with self._changed:
                 self._end_overdue()
 
-        generate(resident.speaking_through(batch[0].request.adapter), rows, resident.end_ids, report)
+        resident.answer(batch[0].request.adapter, rows, report)
 
     def _end_overdue(self) -> None:
         """End the waiting requests whose time is up; the caller holds the lock."""

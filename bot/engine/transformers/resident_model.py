@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from bot.engine.transformers.decoding import DecodingRow, Report, generate
 from bot.engine.transformers.merged_layers import AdaptedLayers
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole
-from storage.models.hardware import torch_device
-from storage.models.quiet import silence_transformers
+from storage.models.hardware import torch_device, usable_cores
+from storage.models.libraries import silence_transformers
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,7 @@ class ResidentModel:
 
     def __init__(self, base_path: Path, settings: ModelSettings) -> None:
         """Load the base model; raises what transformers raises where the folder does not hold one."""
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        torch.set_num_threads(settings.threads or _threads())
         transformers_logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
         self._base = _load_base(base_path, settings.number_format)
@@ -66,6 +66,10 @@ class ResidentModel:
     def adapters(self) -> int:
         """How many are in memory."""
         return len(self._resident)
+
+    def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: Report) -> None:
+        """Answer a batch with `adapter`, or as the base; raises as `speaking_through` does."""
+        generate(self.speaking_through(adapter), rows, self.end_ids, report)
 
     def speaking_through(self, adapter: AdapterRef | None) -> Any:
         """Return the transformers model that answers a batch with `adapter`, or as the base, until the next call.
@@ -140,6 +144,11 @@ class ResidentModel:
             name, _ = self._resident.popitem(last=False)
             self._wrapped.delete_adapter(name)
             log.info("dropped adapter %s", name)
+
+
+def _threads() -> int:
+    """Leave a core to others: threads that share one with other work keep all the rest waiting."""
+    return min(torch.get_num_threads(), max(1, usable_cores() - 1))
 
 
 def _load_base(path: Path, dtype: str) -> Any:

@@ -20,11 +20,11 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from storage.adapters.folder_store import AdapterRef
+from storage.models.libraries import silence_transformers
 from storage.models.openvino.graph import MODEL_FILE, build_graph
 from storage.models.openvino.pipeline import load_plain_tokenizer, properties
 from storage.models.openvino.support import UnsupportedModel, graph_positions, require_supported
 from storage.models.openvino.verifier import REFUSED, write_verdict
-from storage.models.quiet import silence_transformers
 
 MAX_DIVERGENCE = 0.05
 """Nats per token. Rounding costs 0.005 on the bundled model; a wrong layer, position or sign costs more than 1."""

@@ -17,7 +17,6 @@ from bot.chat.message_stream import CURSOR
 from bot.cogs.chat import NOTICE_S
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
-from storage.models.base_model import resolve_base_model, without_weights
 from tests.benchmarks.faults.faulty_engine import WORDS, FaultyEngine, Mood
 from tests.benchmarks.faults.kills import SQLITE, Scene, stage
 from tests.benchmarks.faults.report import Row, Seen, notes, spread
@@ -54,11 +53,9 @@ def trouble_engines(times: int, seed: int) -> Row:
     """Trouble one, some or all of three servers, again and again, while members ask and vote."""
     row = Row("slow and dead remote engines")
     with tempfile.TemporaryDirectory(prefix="reactune-engines-") as name:
-        folder = Path(name)
-        base = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
-        without_weights(base, folder / "slim")
+        base = build_tiny_base(Path(name) / "tiny")
         while row.times < times and not row.lost:
-            asyncio.run(_life(min(TROUBLES_IN_A_LIFE, times - row.times), seed + row.times, row, folder / "slim"))
+            asyncio.run(_life(min(TROUBLES_IN_A_LIFE, times - row.times), seed + row.times, row, base))
             notes.print(f"{row.fault}: {row.times} of {times}; lost: {row.lost or 'nothing'}")
     row.seen["recovery"] = spread(row.seen.pop("recoveries", []))
     row.seen["until an answer or a sentence"] = spread(row.seen.pop("waits", []))

@@ -333,7 +333,7 @@ class TestPicks:
 
     async def test_presses_count_in_the_order_in_which_they_came(self, place, start, votes, rows, env):
         await start()
-        picks = env.bot.get_cog("Arenas").picks
+        picks = env.bot.services.pick_queue
         await asyncio.gather(
             *(picks.take(1, place.ada.id, number, PickGesture.PRESSED) for number in (1, 2, 3, 1, 1, 2))
         )
@@ -596,7 +596,7 @@ class TestFaults:
     async def test_stopped_while_it_is_prepared_it_is_not_opened(self, place, env, engine, rows):
         async def stop_it() -> None:
             engine.interlude = None
-            await env.bot.database.run(stop_arena, place.channel.id, "somebody")
+            await env.bot.services.database.run(stop_arena, place.channel.id, "somebody")
 
         engine.interlude = stop_it
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")

@@ -9,6 +9,7 @@ from bot.background.shard_heartbeat import ShardHeartbeat
 from storage.database.enums import Outcome
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken
+from storage.runtime.processes import worker_name
 from storage.runtime.shards import ALL, Shards, take_shards
 from tests.seeding import add_reply
 
@@ -39,7 +40,9 @@ async def test_signs_of_life_are_given_as_long_as_the_process_lives(env, rows):
 
 async def test_a_process_waits_for_another_that_may_be_dead_and_then_says_who_it_is(env, query):
     query(lambda session: take_shards(session, Shards(3, frozenset({1})), "elsewhere:/data"))
-    database = env.bot.database
+    database = env.bot.services.database
     with pytest.raises(ShardTaken, match="would answer the same servers"):
-        await ShardHeartbeat(database, ALL, "new:/data", env.bot.repeat).begin(patience_s=0)
-    await ShardHeartbeat(database, env.bot.own_shards, env.bot.presence.worker, env.bot.repeat).begin(patience_s=0)
+        await ShardHeartbeat(database, ALL, "new:/data", env.bot.tasks).begin(patience_s=0)
+    await ShardHeartbeat(
+        database, env.bot.services.shards, worker_name(env.bot.settings.data.directory), env.bot.tasks
+    ).begin(patience_s=0)

@@ -204,11 +204,11 @@ class TestMembership:
 class TestEarlyVotes:
     async def test_a_vote_quicker_than_the_answers_row_counts(self, place, votes, env):
         answer = await place.ask("hi")
-        log, thumb = env.bot.vote_queue, Thumb(987_654, place.ada.id, "👍")
+        log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
         log.put(Reacted(thumb, standing=True))
         await env.settle()
         assert votes(1) == {}
-        database = env.bot.database
+        database = env.bot.services.database
         await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
         log.recorded(987_654)
         await asyncio.sleep(0.5)
@@ -216,10 +216,12 @@ class TestEarlyVotes:
 
     async def test_what_came_before_the_row_comes_before_what_came_after(self, place, votes, env):
         answer = await place.ask("hi")
-        log, thumb = env.bot.vote_queue, Thumb(987_654, place.ada.id, "👍")
+        log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
         log.put(Reacted(thumb, standing=True))
         await log.flush(5)
-        await asyncio.to_thread(_within_transaction, env.bot.database, add_message, 1, 987_654, answer.channel.id, 1)
+        await asyncio.to_thread(
+            _within_transaction, env.bot.services.database, add_message, 1, 987_654, answer.channel.id, 1
+        )
         log.put(Reacted(thumb, standing=False))
         log.recorded(987_654)
         await log.flush(5)
@@ -227,8 +229,8 @@ class TestEarlyVotes:
 
     async def test_a_row_written_while_it_is_looked_for_is_found(self, place, votes, env, settings):
         answer = await place.ask("hi")
-        database = HastyDatabase(env.bot.database.engine)
-        log = VoteQueue(database, env.bot.spawn, lambda _vote: None)
+        database = HastyDatabase(env.bot.services.database.engine)
+        log = VoteQueue(database, env.bot.tasks, lambda _vote: None)
 
         async def record():
             await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
@@ -241,18 +243,20 @@ class TestEarlyVotes:
 
     async def test_one_that_cannot_be_stored_costs_no_other(self, place, votes, env):
         answer = await place.ask("hi")
-        log, impossible = env.bot.vote_queue, 2**70
+        log, impossible = env.bot.services.vote_queue, 2**70
         for user_id, emoji in ((impossible, "👍"), (place.ada.id, "👍"), (impossible, "👎"), (place.bo.id, "👎")):
             log.put(Reacted(Thumb(987_654, user_id, emoji), standing=True))
         await log.flush(5)
-        await asyncio.to_thread(_within_transaction, env.bot.database, add_message, 1, 987_654, answer.channel.id, 1)
+        await asyncio.to_thread(
+            _within_transaction, env.bot.services.database, add_message, 1, 987_654, answer.channel.id, 1
+        )
         log.recorded(987_654)
         await log.flush(5)
         assert votes(1) == {place.ada.id: Vote.UP, place.bo.id: Vote.DOWN}
 
     async def test_votes_keep_their_order_while_the_database_comes_and_goes(self, place, env, rows):
         answer = await place.ask("hi")
-        log = VoteQueue(FailingDatabase(env.bot.database.engine), env.bot.spawn, lambda _vote: None)
+        log = VoteQueue(FailingDatabase(env.bot.services.database.engine), env.bot.tasks, lambda _vote: None)
         for standing in (True, False) * 3:
             log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), standing=standing))
             await asyncio.sleep(0)

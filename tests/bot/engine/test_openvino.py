@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from bot.engine import Finish, GenerationFailed
+from bot.engine import Finish, GenerationFailed, engine_state
 from bot.engine.openvino import worker_process
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.selection import start_engine
@@ -375,6 +375,9 @@ async def test_what_openvino_cannot_serve_is_answered_by_transformers(
     other = resolve_base_model(str(folder), tmp_path)
     engine = await start_engine(settings, other)
     assert "Answering with transformers: " in caplog.text
+    state = engine_state(engine)
+    assert state.name == "transformers"
+    assert state.fallback.endswith("its activation is gelu")
     await engine.close(0.0)
     insistent = settings.model_copy(update={"model": settings.model.model_copy(update={"engine": "openvino"})})
     with pytest.raises(EngineStopped, match=r"set model.engine = \"transformers\""):

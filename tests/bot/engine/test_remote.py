@@ -25,7 +25,7 @@ from bot.operations.health import HealthCheck
 from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
-from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model, without_weights
+from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.operations.token_spend import Spend, add_spend, spent_on
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -49,11 +49,8 @@ StartEngine = Callable[..., Awaitable[RemoteEngine]]
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """A tiny base without its weights, which no remote engine may need."""
     folder = tmp_path_factory.mktemp("base")
-    whole = resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
-    without_weights(whole, folder / "slim")
-    return resolve_base_model(str(folder / "slim"), folder / "data")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
 @pytest.fixture(scope="module")

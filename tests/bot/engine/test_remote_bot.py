@@ -14,7 +14,7 @@ from reactune.doctor.doctor import run_checks
 from storage.database.columns import utc_now
 from storage.database.enums import Outcome
 from storage.database.tables import ReplyRow
-from storage.models.base_model import BaseModel, resolve_base_model, without_weights
+from storage.models.base_model import BaseModel, resolve_base_model
 from storage.operations.token_spend import Spend, add_spend
 from storage.settings.sections import Settings
 from tests.bot.conftest import Place
@@ -26,8 +26,7 @@ from tests.tiny_model import build_tiny_base
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     folder = tmp_path_factory.mktemp("base")
-    without_weights(resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data"), folder / "slim")
-    return resolve_base_model(str(folder / "slim"), folder / "data")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from bot.engine.protocol import GenerationRequest, Sampling
-from bot.engine.transformers.decoding import DecodingRow, generate
+from bot.engine.transformers.decoding import DecodingRow
 from bot.engine.transformers.resident_model import MERGE_AFTER, AdapterMismatch, ResidentModel
 from storage.adapters.folder_store import AdapterRef
+from storage.models.hardware import usable_cores
 from storage.settings.sections import ModelSettings
 from tests.bot.engine.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
+from trainer.training.common import cpu_threads
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=12)
 
@@ -40,10 +42,18 @@ def load(base: Path, dtype: str = "float32", resident_adapters: int = 4) -> Resi
     )
 
 
+def test_a_core_is_left_to_others_unless_a_setting_says_how_many_to_take(tiny_base: Path) -> None:
+    with cpu_threads(usable_cores()):
+        ResidentModel(tiny_base, ModelSettings(dtype="float32"))
+        assert torch.get_num_threads() == max(1, usable_cores() - 1)
+        ResidentModel(tiny_base, ModelSettings(dtype="float32", threads=usable_cores()))
+        assert torch.get_num_threads() == usable_cores()
+
+
 def answer(resident: ResidentModel, adapter: AdapterRef | None) -> list[int]:
     """Return the tokens of a greedy answer, a batch of its own."""
     row = DecodingRow(GenerationRequest("How are you?", 1, GREEDY, adapter), resident.tokenizer, lambda: None)
-    generate(resident.speaking_through(adapter), [row], resident.end_ids, lambda _step: None)
+    resident.answer(adapter, [row], lambda _step: None)
     return row.answer_ids
 
 

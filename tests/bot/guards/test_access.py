@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bot.app
-from bot.guards.access import AccessChecked, AlwaysAllowed, DenialReason, denial_of
+from bot.guards.access import DenialReason, denial_of
 from bot.guards.access import Requester as Where
-from bot.guards.error_handler import Form
+from bot.guards.interactions import Form, PersistentButton
 from storage.database.tables import ReplyRow, VoteEventRow
 from storage.settings.sections import EVERY_SERVER, AccessSettings
 
@@ -65,7 +65,7 @@ def test_every_button_and_form_asks_at_the_door() -> None:
     assert bot.app.COGS
     ours = [cls for cls in below(discord.ui.DynamicItem) | below(discord.ui.Modal) if cls.__module__.startswith("bot.")]
     assert ours
-    assert all(issubclass(cls, AccessChecked | AlwaysAllowed | Form) for cls in ours)
+    assert all(issubclass(cls, PersistentButton | Form) for cls in ours)
 
 
 class TestNobodyNamed:

@@ -83,7 +83,7 @@ async def test_every_admin_command_leaves_a_line_and_a_refusal_where_no_admin_ca
     for name, options in OPTIONS.items():
         for who in (place.grace, place.ada):
             await who.slash(place.channel, name, **options)
-            trail = await env.bot.database.read(read_trail, Wanted(100))
+            trail = await env.bot.services.database.read(read_trail, Wanted(100))
             new = [entry for entry in trail if entry.id > newest]
             newest = trail[0].id
             assert [row.action for row in new] == [name], (name, who)

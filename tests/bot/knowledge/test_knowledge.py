@@ -13,6 +13,7 @@ from storage.errors import EncoderError
 from storage.knowledge.documents import remove_document
 from storage.models.sentence_encoder import BundledEncoder
 from tests.bot.knowledge.test_extraction import docx, pdf, zipped
+from tests.bot.scripted_engine import ScriptedEngine
 from tests.word_encoder import WordEncoder
 
 RULES = "The pool opens at nine. Dogs stay outside."
@@ -245,7 +246,7 @@ async def test_a_document_removed_while_it_is_used_is_still_named(place, env, en
 
     async def remove():
         engine.interlude = None
-        await env.bot.database.run(remove_document, place.ada.guild.id, 1)
+        await env.bot.services.database.run(remove_document, place.ada.guild.id, 1)
 
     engine.interlude = remove
     await place.ask(QUESTION)
@@ -290,6 +291,23 @@ async def test_without_the_encoder_words_alone_find(place, engine, knowledge, lo
     assert "> The pool opens" in engine.requests[0].prompt
     await place.ask("do you like pool tables and beer in the evening")
     assert "quoted" not in engine.requests[1].prompt
+
+
+async def test_the_encoder_is_loaded_once_the_model_is(place, env, settings, base, knowledge, encoder):
+    loaded = []
+
+    class SlowEngine(ScriptedEngine):
+        async def start(self) -> None:
+            await asyncio.sleep(0.1)
+            loaded.append("model")
+
+    def load():
+        loaded.append("encoder")
+        return encoder
+
+    await knowledge("add", text=RULES, title="House rules")
+    await env.restart_bot(create_bot(settings, engine=SlowEngine(), base=base, load_encoder=load))
+    assert loaded == ["model", "encoder"]
 
 
 async def test_another_encoder_reads_everything_anew_after_a_restart(

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from bot.cogs.operations import LOOK_INTERVAL_S
+from bot.engine import EngineState
 from bot.operations.alerts import TOKEN
 from storage.database.enums import QuarantineStatus, RoundStatus
 from storage.database.tables import AlertRow, QuarantineRow
@@ -27,7 +28,7 @@ def channel(place, env, settings):
     """The admins' channel."""
     made = env.guild.create_text_channel("admins")
     alerts = settings.alerts.model_copy(update={"channel": made.id, "min_free_gb": 0.0})
-    env.bot.settings = settings.model_copy(update={"alerts": alerts})
+    env.change_settings(settings.model_copy(update={"alerts": alerts}))
     return made
 
 
@@ -62,9 +63,9 @@ async def test_a_failed_round_is_told_once_with_its_remedy_and_its_end(told, fai
 async def test_a_restart_tells_nothing_again(told, fail_a_round, env, channel, new_bot):
     fail_a_round()
     await told()
-    channel_settings = env.bot.settings
+    channel_settings = env.bot.services.settings
     await env.restart_bot(new_bot())
-    env.bot.settings = channel_settings
+    env.change_settings(channel_settings)
     assert await told() == [FAILED]
 
 
@@ -113,10 +114,30 @@ async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, 
 
 
 async def test_a_full_disk_is_told(told, env, channel):
-    alerts = env.bot.settings.alerts.model_copy(update={"min_free_gb": 1e9})
-    env.bot.settings = env.bot.settings.model_copy(update={"alerts": alerts})
+    alerts = env.bot.services.settings.alerts.model_copy(update={"min_free_gb": 1e9})
+    env.change_settings(env.bot.services.settings.model_copy(update={"alerts": alerts}))
     (disk,) = await told()
     assert disk.startswith("⚠️ The disk of the data folder is almost full:")
+
+
+async def test_another_engine_than_was_wanted_is_told_once_and_its_end(told, env, engine):
+    instead = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
+    engine.reported = instead
+    (alert,) = await told()
+    assert alert == (
+        "⚠️ Transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported. What to do: Mend what "
+        'it names and start the bot again, or set model.engine = "transformers" if this is meant.'
+    )
+
+    env.bot.services.model_loaded.clear()  # as after a restart
+    engine.reported = EngineState()
+    assert await told() == [alert]
+    env.bot.services.model_loaded.set()
+    engine.reported = instead
+    assert await told() == [alert]
+    assert await told() == [alert]
+    engine.reported = EngineState(name="OpenVINO")
+    assert (await told())[1].startswith("✅ Resolved: Transformers answers in place of OpenVINO")
 
 
 async def test_a_database_that_is_away_is_told_without_one(told, query, rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
+from bot.engine import EngineState
 from bot.operations.health import Health, HealthCheck
 from bot.operations.http_pages import open_pages
 from bot.operations.metrics import Metrics
@@ -91,6 +93,21 @@ async def test_health_says_what_is_missing_and_whether_it_matters(env, get, quer
     assert status == 503
     assert "not connected to Discord" in said
     assert await get("/health/live") == (200, '{"live": true}')
+
+
+async def test_health_names_the_engine_that_answers(env, engine, get, query):
+    query(lambda session: record_heartbeat(session, TRAINER, "here"))
+    engine.reported = EngineState(name="OpenVINO")
+    assert '"says": "OpenVINO answers"' in (await get("/health"))[1]
+    engine.reported = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
+    status, said = await get("/health")
+    checks = json.loads(said)["checks"]
+    assert (status, json.loads(said)["status"]) == (200, "degraded")
+    assert checks["engine"] == {
+        "is_well": False,
+        "says": "transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported",
+        "needed": False,
+    }
 
 
 async def test_a_database_that_cannot_be_read_is_unready(env, get, query, scrape):

@@ -130,7 +130,7 @@ def status(place):
 def announced(env, settings, place):
     """Have releases announced, and return what was said so far."""
     channel = env.guild.create_text_channel("news")
-    env.bot.settings = with_release(settings, announce_channel=channel.id)
+    env.change_settings(with_release(settings, announce_channel=channel.id))
 
     async def read() -> list[str]:
         await env.advance_time(SOON_S)
@@ -475,7 +475,7 @@ class TestEnd:
         self, env, settings, make_version, start, give, canary, announced
     ):
         version = make_version()
-        env.bot.settings = with_release(env.bot.settings, canary_max_votes=20)
+        env.change_settings(with_release(env.bot.services.settings, canary_max_votes=20))
         await start()
         give(version, up=10, down=10)
         give(None, up=11, down=9)
@@ -511,19 +511,19 @@ class TestEnd:
     async def test_of_two_admins_who_start_one_at_once_one_is_told(self, place, make_version, env, start, query, rows):
         make_version(1.0)
         make_version(2.0)
-        real = env.bot.releases.open
+        real = env.bot.services.releases.open
 
         def slow_open(target):
-            env.bot.releases.open = real
+            env.bot.services.releases.open = real
 
             def begin(session):
                 v2 = version_named(session, 1, "v2")
-                start_canary(session, 1, v2, env.bot.settings.release, by="other", reason="")
+                start_canary(session, 1, v2, env.bot.services.settings.release, by="other", reason="")
 
             query(begin)
             return real(target)
 
-        env.bot.releases.open = slow_open
+        env.bot.services.releases.open = slow_open
         assert "A canary of v2 is running: stop it first" in (await start()).content
         assert [row.started_by for row in rows(CanaryRow)] == ["other"]
 
@@ -539,7 +539,10 @@ class TestAnnouncements:
         assert lines[0] == "📣 **v1** answers from now on (before: base)."
         assert lines[1].startswith("By grace (")
         assert lines[1].endswith("it is kinder, @ everyone.")
-        assert lines[2] == "**Since then:** 1 round with 9 pairs (7 from siblings, 2 from suggestions), 1 vote"
+        assert (
+            lines[2]
+            == "**Since then:** 1 round with 9 pairs (7 from answers to the same question, 2 from suggestions), 1 vote"
+        )
         assert lines[3] == "**Measured:** 30 held out · held-out accuracy 67% · divergence 0.50 nats/token"
         assert lines[4] == "`/model rollback` brings base back."
         assert not announced.channel.last_message.mention_everyone
@@ -563,7 +566,7 @@ class TestAnnouncements:
             return prepare_announcement(session, news)
 
         # discord.py loads a cog's module anew for every bot.
-        monkeypatch.setattr(sys.modules["bot.cogs.canaries"], "tell_story", fail_once)
+        monkeypatch.setattr(sys.modules["bot.cogs.canaries"], "prepare_announcement", fail_once)
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         assert await announced() == failures == []
@@ -576,7 +579,7 @@ class TestAnnouncements:
         await place.grace.slash(place.channel, "model promote", version="v1")
         assert len(await announced()) == 1
         old = env.bot
-        await env.restart_bot(create_bot(old.settings, engine=engine, base=base))
+        await env.restart_bot(create_bot(old.services.settings, engine=engine, base=base))
         assert len(await announced()) == 1
         assert all(move.announced for move in rows(AliasMoveRow))
         await old.close()
@@ -595,7 +598,7 @@ class TestAnnouncements:
             roll_back(session, 1, expected_generation=1, by="root (command line)", reason="today")
 
         query(meanwhile)
-        await env.restart_bot(create_bot(old.settings, engine=engine, base=base))
+        await env.restart_bot(create_bot(old.services.settings, engine=engine, base=base))
         (news,) = await announced()
         assert "By root (command line): today." in news
 

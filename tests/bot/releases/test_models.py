@@ -270,13 +270,13 @@ class TestReleases:
     async def test_of_two_admins_at_once_one_wins_and_the_other_is_told(self, place, make_version, env, rows, query):
         make_version(1.0)
         make_version(2.0)
-        real = env.bot.releases.open
+        real = env.bot.services.releases.open
 
         def slow_open(target):
             query(lambda s: promote(s, 1, version_named(s, 1, "v2"), expected_generation=0, by="other", reason=""))
             return real(target)
 
-        env.bot.releases.open = slow_open
+        env.bot.services.releases.open = slow_open
         result = await place.grace.slash(place.channel, "model promote", version="v1")
         assert "omeone else just changed the champion" in result.response.content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1

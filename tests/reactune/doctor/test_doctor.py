@@ -10,14 +10,18 @@ from datetime import timedelta
 
 import pytest
 
-from reactune.doctor.doctor import Finding, Status, describe_findings, run_checks
+from bot.engine import EngineState
+from bot.operations.alerts import local_alerts
+from bot.operations.health import HealthCheck
+from reactune.doctor.doctor import Finding, FindingStatus, describe_findings, run_checks
 from storage.backups.backup import BACKUP
 from storage.database.columns import utc_now
 from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow
 from storage.errors import SettingsError
+from storage.operations.alerts import record_alerts
 from storage.personalities.personalities import ensure_personality
-from storage.runtime.processes import TRAINER, record_heartbeat
+from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
 from tests.seeding import add_reply
 from tests.tiny_model import build_tiny_base
 
@@ -83,6 +87,22 @@ class TestEngine:
         assert openvino.status == "problem"
         assert (
             'OpenVINO cannot run this base model (its activation is gelu): set model.engine = "auto"' in openvino.says
+        )
+
+    def test_a_bot_that_answers_with_another_engine_is_told(self, find, settings, tiny):
+        worker = worker_name(settings.data.directory)
+        state = EngineState(name="transformers", fallback="OpenVINO cannot be imported")
+        disk = HealthCheck("disk", True, "")
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            record_alerts(session, worker, local_alerts(disk, state, ()))
+        assert find(model={"base": str(tiny)})["Engine"].status == "ok", "no bot runs"
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            record_heartbeat(session, BOT, worker)
+        found = find(model={"base": str(tiny)})["Engine"]
+        assert (found.status, found.says) == (
+            "problem",
+            "transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported; mend what it names "
+            'and start the bot again, or set model.engine = "transformers" if this is meant',
         )
 
 
@@ -206,10 +226,10 @@ class TestBackups:
 class TestSummary:
     def test_problems_are_listed_again_by_number_and_hints_are_not(self):
         findings = [
-            Finding("Token", Status.PROBLEM, "not set: set it"),
-            Finding("Disk", Status.OK, "9 GB free"),
-            Finding("Backups", Status.HINT, "no backup yet"),
-            Finding("Access", Status.PROBLEM, "serves nobody: name a server"),
+            Finding("Token", FindingStatus.PROBLEM, "not set: set it"),
+            Finding("Disk", FindingStatus.OK, "9 GB free"),
+            Finding("Backups", FindingStatus.HINT, "no backup yet"),
+            Finding("Access", FindingStatus.PROBLEM, "serves nobody: name a server"),
         ]
         assert describe_findings(findings).splitlines() == [
             "✗ **Token:** not set: set it",
@@ -224,5 +244,7 @@ class TestSummary:
         ]
 
     def test_without_problems_all_is_good(self):
-        text = describe_findings([Finding("Disk", Status.OK, "9 GB free"), Finding("Backups", Status.HINT, "none")])
+        text = describe_findings(
+            [Finding("Disk", FindingStatus.OK, "9 GB free"), Finding("Backups", FindingStatus.HINT, "none")]
+        )
         assert text.splitlines()[-1] == "All good."

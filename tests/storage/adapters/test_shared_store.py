@@ -166,7 +166,7 @@ def test_what_is_cached_needs_no_network_and_the_rest_gets_a_sentence(
     bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (publish(host(tmp_path / "trainer"), value=value) for value in (1.0, 2.0))
-    assert host(tmp_path / "bot").keep([first]) == []
+    assert host(tmp_path / "bot").prefetch([first]) == []
     with socket.socket() as unanswered:  # bound and not listening: every connection is refused
         unanswered.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unanswered.getsockname()[1]}")
@@ -176,7 +176,7 @@ def test_what_is_cached_needs_no_network_and_the_rest_gets_a_sentence(
         with pytest.raises(StoreUnreachable, match=r"the adapter store s3://adapters/reactune cannot be used"):
             offline.path(second)
         started = time.monotonic()
-        [problem] = offline.keep([first, second])
+        [problem] = offline.prefetch([first, second])
         assert time.monotonic() - started < 0.2, "what cannot be fetched is not asked for again at once"
     assert "check the network, data.adapters and the store's credentials" in problem
 
@@ -207,7 +207,7 @@ def test_the_least_recently_used_leave_a_full_cache_unless_they_are_kept(tmp_pat
     old, kept, recent = (publish(store, value=value) for value in (1.0, 2.0, 3.0))
     for digest in (old, kept):
         unused_since(tmp_path, digest, IN_USE_S + 60)
-    assert store.keep([kept]) == []
+    assert store.prefetch([kept]) == []
     assert cached(tmp_path) == sorted([kept, recent])
     assert store.path(old).is_dir()
 
@@ -216,7 +216,7 @@ def test_nothing_leaves_the_cache_that_the_store_lacks(tmp_path: Path) -> None:
     """As after the setting was changed and before the adapters were copied."""
     digest = publish(AdapterStore(tmp_path / "adapters"))
     unused_since(tmp_path, digest, IN_USE_S + 60)
-    host(tmp_path, (tmp_path / "shared").as_uri(), cache_bytes=1).keep([])
+    host(tmp_path, (tmp_path / "shared").as_uri(), cache_bytes=1).prefetch([])
     assert cached(tmp_path) == [digest]
 
 

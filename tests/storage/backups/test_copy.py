@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from storage.backups.copy import copy_rows, tables
 from storage.database.database import Database, open_database
 from storage.database.enums import DocumentKind
-from storage.database.tables import Base, ChunkRow, DocumentRow, PersonalityRow, ReplyRow, VoteEventRow
+from storage.database.tables import Base, ChunkRow, DocumentRow, PersonalityRow, ReplyIdRow, ReplyRow, VoteEventRow
 from storage.errors import CopyRefused
 from storage.personalities.personalities import ensure_personality
 from storage.votes.votes import Vote
@@ -132,6 +132,24 @@ def test_what_is_added_after_a_copy_collides_with_nothing(
             vote(session, reply_id, BOB, Vote.DOWN)
             assert reply_id == 2
             assert add_passage(session, "new") == 3, "a reply may name the passage that was removed"
+
+
+def test_ids_of_answers_and_votes_outgrow_32_bits(
+    on_sqlite: Database, on_postgres: Database, back_on_sqlite: Database
+) -> None:
+    most = 2**31 - 1
+    with on_sqlite.transaction() as session:
+        session.execute(update(ReplyIdRow).values(highest=most))
+        vote(session, add_reply(session), BOB, Vote.UP)
+        session.execute(update(VoteEventRow).values(id=most))
+    copy_rows(on_sqlite, on_postgres, quietly)
+    with on_postgres.transaction() as session:
+        reply_id = add_reply(session)
+        vote(session, reply_id, BOB, Vote.DOWN)
+        assert reply_id == most + 2
+        assert session.scalar(select(func.max(VoteEventRow.id))) == most + 1
+    copy_rows(on_postgres, back_on_sqlite, quietly)
+    assert count_of(back_on_sqlite, VoteEventRow) == 2
 
 
 def test_a_copy_can_be_searched(lived_in: Database, on_postgres: Database, back_on_sqlite: Database) -> None:

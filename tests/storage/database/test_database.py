@@ -16,18 +16,15 @@ from tempfile import TemporaryDirectory
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import insert, inspect, select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from storage.database.database import Database, open_database
-from storage.database.enums import Origin
-from storage.database.tables import Base, PersonalityRow, ReplyRow
+from storage.database.tables import Base, PersonalityRow
 from storage.errors import DatabaseError, SettingsError
 from storage.personalities.personalities import ensure_personality, find_personality
-from storage.votes.votes import Vote, votes_on
 from tests.postgres import PostgresServer
-from tests.seeding import BOB, add_reply, vote
 from tests.storage.conftest import TEMPLATE, settings_for
 
 NOBODY = 65534
@@ -76,47 +73,6 @@ def test_models_and_migrations_agree(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": is_modelled})
         assert compare_metadata(context, Base.metadata) == []
-
-
-def downgrade(database: Database, revision: str) -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    from storage.database.migrate import MIGRATIONS
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with database.engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, revision)
-
-
-def test_migrations_can_be_undone(empty_url: str) -> None:
-    with closing(open_database(settings_for(empty_url))) as database:
-        downgrade(database, "base")
-        assert inspect(database.engine).get_table_names() == ["alembic_version"]
-
-
-def test_an_upgrade_keeps_answers_and_votes(empty_url: str) -> None:
-    with closing(open_database(settings_for(empty_url))) as database:
-        with database.transaction() as session:
-            reply_id = add_reply(session)
-            vote(session, reply_id, BOB, Vote.UP)
-        downgrade(database, "0001")
-    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
-        assert votes_on(session, reply_id) == {BOB: Vote.UP}
-        assert session.get_one(ReplyRow, reply_id).origin is Origin.CHAT
-
-
-def test_an_upgrade_takes_the_penalty_of_old_from_cards_and_leaves_the_rest(empty_url: str) -> None:
-    with closing(open_database(settings_for(empty_url))) as database:
-        with database.transaction() as session:
-            row = session.get_one(PersonalityRow, ensure_personality(session))
-            row.card = {"description": "Dry.", "sampling": {"temperature": 0.5, "repetition_penalty": 1.2}}
-        downgrade(database, "0004")
-    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
-        card = session.get_one(PersonalityRow, ensure_personality(session)).card
-        assert card == {"description": "Dry.", "sampling": {"temperature": 0.5}}
 
 
 def test_second_opening_is_quick_and_changes_nothing(file: Path) -> None:
@@ -309,6 +265,15 @@ def test_a_newer_schema(empty_url: str) -> None:
     assert refusal(empty_url) == (
         "the database was written by a newer Reactune (schema 9999): "
         "upgrade this program, or restore a backup made before the upgrade"
+    )
+
+
+def test_a_schema_from_before_the_first_release(empty_url: str) -> None:
+    with closing(open_database(settings_for(empty_url))) as database, database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0012'"))
+    assert refusal(empty_url) == (
+        "the database was written by a development version of Reactune (schema 0012), which no release can upgrade: "
+        "start with a new database"
     )
 
 

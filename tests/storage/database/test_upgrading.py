@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import stat
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -18,9 +20,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, Table, create_engine, event, select, text
 from sqlalchemy.engine import Engine
 
+from storage.database import migrate as migrating
 from storage.database.database import open_database
 from storage.database.engine import create, parse_address
-from storage.database.migrate import MIGRATIONS, newest_schema
+from storage.database.migrate import MIGRATIONS
 from storage.errors import DatabaseError
 from storage.settings.sections import DatabaseSettings
 from tests.random_rows import fill
@@ -29,10 +32,46 @@ from tests.storage.conftest import settings_for
 CONFIG = Config()
 CONFIG.set_main_option("script_location", str(MIGRATIONS))
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(CONFIG).walk_revisions()][::-1]
-FIRST, EARLIER = REVISIONS[0], REVISIONS[:-1]
+NEWEST = REVISIONS[-1]
+SEED = 48  # leaves few tables empty
+NEXT = "next"
+NEXT_MIGRATION = f"""
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{NEXT}"
+down_revision = "{NEWEST}"
+
+
+def upgrade():
+    op.add_column("personalities", sa.Column("motto", sa.Text, nullable=False, server_default="be kind"))
+    op.create_table(
+        "mottos",
+        sa.Column("personality_id", sa.Integer, sa.ForeignKey("personalities.id"), primary_key=True),
+        sa.Column("motto", sa.Text, nullable=False),
+    )
+    op.execute("INSERT INTO mottos (personality_id, motto) SELECT id, motto FROM personalities")
+"""
 BEFORE_KEYS_OF_ROUNDS = {"rounds": ["parent_version_id"], "versions": ["parent_id", "round_id"]}
 
 Rows = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
+
+
+@pytest.fixture
+def install_next(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], None]]:
+    """Let this process become the program of the next release, which has one more migration."""
+
+    def install() -> None:
+        folder = tmp_path_factory.mktemp("next") / "migrations"
+        shutil.copytree(MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "versions" / "next.py").write_text(NEXT_MIGRATION)
+        monkeypatch.setattr(migrating, "MIGRATIONS", folder)
+        migrating._scripts.cache_clear()
+
+    yield install
+    migrating._scripts.cache_clear()
 
 
 def old_database(url: str, revision: str) -> Rows:
@@ -41,10 +80,10 @@ def old_database(url: str, revision: str) -> Rows:
     with engine.begin() as connection:
         CONFIG.attributes["connection"] = connection
         command.upgrade(CONFIG, revision)
-        fill(connection, known_tables(connection), Random(revision))
+        fill(connection, known_tables(connection), Random(SEED))
     rows = read(engine)
     engine.dispose()
-    assert sum(map(len, rows.values())) > len(rows), "most tables have rows"
+    assert sum(map(bool, rows.values())) > 0.8 * len(rows), "most tables have rows"
     return rows
 
 
@@ -73,25 +112,26 @@ def read(engine: Engine) -> Rows:
         }
 
 
-@pytest.mark.parametrize("revision", EARLIER)
-def test_a_database_of_every_earlier_program_comes_along_whole(empty_url: str, revision: str) -> None:
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_database_of_every_earlier_program_comes_along_whole(
+    empty_url: str, revision: str, install_next: Callable[[], None]
+) -> None:
     before = old_database(empty_url, revision)
+    install_next()
     with closing(open_database(settings_for(empty_url))) as database:
         after = read(database.engine)
-    assert without_ids(after.pop("round_voters")) == without_ids(before.pop("round_voters", {}))
     for table, rows in before.items():
         for key, row in rows.items():
             assert {name: after[table][key][name] for name in row} == row, table
+    assert after["mottos"].keys() == after["personalities"].keys() != set()
 
 
-def without_ids(voters: dict[tuple[Any, ...], dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """Return what is kept of voters: in place of their ids stand keyed hashes since 0011."""
-    return sorted((row["round_id"], row["share"], row["influence"]) for row in voters.values())
-
-
-@pytest.mark.parametrize("statements", [3, 25])
-def test_an_upgrade_that_is_killed_half_way_is_whole_with_the_next_start(empty_url: str, statements: int) -> None:
-    before = old_database(empty_url, FIRST)
+@pytest.mark.parametrize("statements", [1, 3])
+def test_an_upgrade_that_is_killed_half_way_is_whole_with_the_next_start(
+    empty_url: str, statements: int, install_next: Callable[[], None]
+) -> None:
+    before = old_database(empty_url, NEWEST)
+    install_next()
     child = os.fork()
     if child == 0:
         _upgrade_and_die(empty_url, statements)
@@ -104,6 +144,7 @@ def test_an_upgrade_that_is_killed_half_way_is_whole_with_the_next_start(empty_u
         after = read(database.engine)
     for table, rows in before.items():
         assert rows.keys() <= after[table].keys(), table
+    assert after["mottos"].keys() == after["personalities"].keys()
 
 
 def _upgrade_and_die(url: str, statements: int) -> None:
@@ -123,9 +164,12 @@ def _upgrade_and_die(url: str, statements: int) -> None:
         os._exit(1)
 
 
-def test_the_file_from_before_an_upgrade_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    url, kept = f"sqlite:///{tmp_path / 'reactune.db'}", tmp_path / f"reactune.db.before-{newest_schema()}"
-    before = old_database(url, EARLIER[-1])
+def test_the_file_from_before_an_upgrade_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, install_next: Callable[[], None]
+) -> None:
+    url, kept = f"sqlite:///{tmp_path / 'reactune.db'}", tmp_path / f"reactune.db.before-{NEXT}"
+    before = old_database(url, NEWEST)
+    install_next()
     with caplog.at_level(logging.INFO):
         open_database(settings_for(url)).close()
     assert str(kept) in caplog.text
@@ -138,9 +182,13 @@ def test_the_file_from_before_an_upgrade_is_kept(tmp_path: Path, caplog: pytest.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reactune.db"]
 
 
-def test_an_older_program_refuses_the_database_of_a_newer_one(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'reactune.db'}"
-    with closing(open_database(settings_for(url))) as database, database.transaction() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))  # what a later program leaves
-    with pytest.raises(DatabaseError, match="restore a backup made before the upgrade"):
-        open_database(settings_for(url))
+@pytest.mark.parametrize("schema", ["9999", "0007"])
+def test_a_database_of_an_unknown_schema_is_left_as_it_is(tmp_path: Path, schema: str) -> None:
+    file = tmp_path / "reactune.db"
+    with closing(open_database(settings_for(f"sqlite:///{file}"))) as database, database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :schema"), {"schema": schema})
+    before = file.read_bytes()
+    with pytest.raises(DatabaseError, match=f"schema {schema}"):
+        open_database(settings_for(f"sqlite:///{file}"))
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_bytes() == before

@@ -131,21 +131,13 @@ class TestVotesBehind:
 
     def test_what_was_deleted_since_is_missing_and_said(self, session, replies):
         thumb_on(session, 0, replies[0], BOB, UP)
-        version = add_version(
-            session, add_round(session, 1, [pair(*replies[:2]), pair(replies[2], None, source=PairSource.SINGLE)])
-        )
+        version = add_version(session, add_round(session, 1, [pair(*replies[:2]), pair(*replies[1:3])]))
         delete_member(session, ALICE)  # whose words are in every prompt
         session.expire_all()
         lineage = read_lineage(session, version.id)
         assert [p.was_deleted for p in lineage.rounds[0].pairs] == [True, True]
         assert lineage.trained_on_deleted_data
         assert lineage.votes == Tally()
-
-    def test_a_single_vote_has_one_side_and_nothing_is_missing(self, session, replies):
-        version = add_version(session, add_round(session, 1, [pair(None, replies[0], source=PairSource.SINGLE)]))
-        (only,) = read_lineage(session, version.id).rounds[0].pairs
-        assert only.chosen is None
-        assert not only.was_deleted
 
     def test_links_lead_to_the_first_message_of_an_answer_and_to_its_arena(self, session, replies):
         session.add(ReplyMessageRow(message_id=99, reply_id=replies[0], channel_id=CHANNEL, position=1))

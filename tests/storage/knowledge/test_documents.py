@@ -28,16 +28,7 @@ from storage.knowledge.documents import (
     waiting_chunks,
 )
 from storage.knowledge.search import Question, coverage, fuse, search
-from storage.knowledge.vectors import (
-    AXES,
-    CHOSEN,
-    Matrix,
-    VectorIndex,
-    _main_axes,
-    _nearest_in,
-    has_pgvector,
-    prepare_vectors,
-)
+from storage.knowledge.vectors import Matrix, VectorIndex, _nearest_in, has_pgvector, prepare_vectors
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member
 from storage.settings.sections import KnowledgeSettings
@@ -280,18 +271,16 @@ def test_a_listed_document_says_what_waits(session: Session) -> None:
     assert (document.chunks, document.waiting, document.chars) == (2, 1, 8)
 
 
-def test_the_first_look_at_many_chunks_loses_none_of_the_nearest() -> None:
+def test_the_nearest_of_many_chunks_are_those_of_a_plain_sort() -> None:
     rng = np.random.default_rng(7)
-    topics = rng.normal(size=(50, 384))
-    vectors = topics[rng.integers(0, 50, 3 * CHOSEN)] + rng.normal(0, 0.3, (3 * CHOSEN, 384))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("<f4")
-    axes = _main_axes(vectors)
-    assert axes.shape == (384, AXES)
+    vectors = rng.normal(size=(1_000, 384)).astype("<f4")
     ids = np.arange(len(vectors))
-    matrix = Matrix(("words 1", ((1, 1),)), ids, np.ones_like(ids), vectors, axes, vectors @ axes)
+    matrix = Matrix(("words 1", ((1, 1), (2, 1))), ids, 1 + ids % 2, vectors)
     for query in vectors[:20]:
-        found = [near.chunk_id for near in _nearest_in(matrix, [1], query, 10)]
-        assert found == np.argsort(-(vectors @ query), kind="stable")[:10].tolist()
+        order = np.argsort(-(vectors @ query), kind="stable")
+        assert [near.chunk_id for near in _nearest_in(matrix, [1, 2], query, 10)] == order[:10].tolist()
+        assert [near.chunk_id for near in _nearest_in(matrix, [2], query, 10)] == order[order % 2 == 1][:10].tolist()
+        assert len(_nearest_in(matrix, [2], query, 2_000)) == 500
 
 
 # pgvector

@@ -5,25 +5,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import NOBODY
 from storage.database.tables import PseudonymKeyRow, RoundVoterRow
 from storage.members.pseudonyms import Pseudonyms, read_pseudonyms, without_mentions
-from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member
-from storage.training.rounds import RoundVoter, claim_round, read_voters, request_round, set_manifest
+from storage.training.rounds import RoundVoter, claim_round, request_round, set_manifest
 from tests.seeding import ALICE, BOB
-from tests.storage.conftest import settings_for
-from tests.storage.database.test_database import downgrade
 
 KEY = bytes(range(32))
 
@@ -58,21 +54,6 @@ def test_there_is_one_key_and_never_a_second(database: Database) -> None:
     for row in (PseudonymKeyRow(id=1, key=b"other"), PseudonymKeyRow(id=2, key=b"other")):
         with pytest.raises(IntegrityError), database.transaction() as session:
             session.add(row)
-
-
-def test_an_upgrade_gives_the_voters_of_old_rounds_their_pseudonyms(empty_url: str) -> None:
-    with closing(open_database(settings_for(empty_url))) as database:
-        with database.transaction() as session:
-            request_round(session, ensure_personality(session), "grace")
-        downgrade(database, "0005")
-        insert = "INSERT INTO round_voters (round_id, user_id, share, influence) VALUES (1, :user, :share, 0.25)"
-        with database.engine.begin() as connection:
-            for user, share in ((ALICE, 0.5), (2**62 + 1, 0.125)):
-                connection.execute(text(insert), {"user": user, "share": share})
-    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
-        of = read_pseudonyms(session).of
-        expected = [RoundVoter(of(ALICE), 0.5, 0.25), RoundVoter(of(2**62 + 1), 0.125, 0.25)]
-        assert sorted(read_voters(session, 1), key=lambda voter: -voter.share) == expected
 
 
 def test_deleting_a_member_finds_their_part_in_rounds(session: Session, personality_id: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import BaseModelError
-from storage.models.base_model import load_model, load_tokenizer, resolve_base_model, without_weights
+from storage.models.base_model import load_model, load_tokenizer, resolve_base_model
 from storage.models.conversion import run_steps
 from tests.tiny_model import build_tiny_base
 
@@ -186,29 +186,6 @@ def test_a_model_that_needs_code_of_its_own_is_refused(folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(own | {"model_type": "evil"}))
     with pytest.raises(BaseModelError, match=r"needs custom Python code \(auto_map in config.json\)"):
         resolve_base_model(str(folder), tmp_path / "data")
-
-
-# Without weights, for a bot whose engine is remote
-
-
-def test_a_folder_without_weights_has_the_revision_of_the_whole_model(folder, tmp_path):
-    whole = resolve_base_model(str(folder), tmp_path / "data")
-    without_weights(whole, tmp_path / "slim")
-    slim = resolve_base_model(str(tmp_path / "slim"), tmp_path / "data")
-    assert (slim.revision, slim.architecture) == (whole.revision, whole.architecture)
-    assert load_tokenizer(slim)("Hi")["input_ids"] == load_tokenizer(whole)("Hi")["input_ids"]
-    assert not list(slim.path.glob("*.safetensors"))
-    with pytest.raises(BaseModelError, match="has no weights, so it only works with a remote engine"):
-        load_model(slim, "float32")
-    with pytest.raises(BaseModelError, match="already exists"):
-        without_weights(whole, slim.path)
-
-
-def test_a_revision_that_is_none_is_refused(folder, tmp_path):
-    without_weights(resolve_base_model(str(folder), tmp_path / "data"), tmp_path / "slim")
-    (tmp_path / "slim" / "reactune_revision.txt").write_text("newest")
-    with pytest.raises(BaseModelError, match="contains no revision: write the folder again with `reactune model slim`"):
-        resolve_base_model(str(tmp_path / "slim"), tmp_path / "data")
 
 
 def test_a_model_that_lacks_weights_is_refused_and_not_made_up(folder, tmp_path):

@@ -117,7 +117,10 @@ def test_plain_peft_loads_an_export_and_computes_the_same(export: Path, trained:
 def test_the_model_card_says_base_lineage_data_numbers_and_licence(export: Path, base: BaseModel) -> None:
     text = (export / README_FILE).read_text()
     assert text.startswith("---\nlibrary_name: peft\nbase_model: tiny\nlicense: unknown\n")
-    assert "- **v1**, from base: 12 pairs (9 from siblings, 3 from suggestions), out of 40 votes" in text
+    assert (
+        "- **v1**, from base: 12 pairs (9 from answers to the same question, 3 from suggestions), out of 40 votes"
+        in text
+    )
     assert "- retention: the loss is 1.010 (pass)" in text
     assert base.revision in text
     assert "as the system prompt: *You keep a lighthouse.*" in text

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
 
 import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from storage.database.database import Database, open_database
+from storage.database.database import Database
 from storage.database.enums import ALIASES, CHALLENGER, CHAMPION, LAST_GOOD, GateVerdict
 from storage.database.tables import RoundRow, VersionRow
 from storage.errors import (
@@ -21,7 +20,6 @@ from storage.errors import (
     VersionNotFound,
 )
 from storage.personalities.personalities import ensure_personality
-from storage.releases.announcements import news_to_tell
 from storage.releases.versions import (
     Version,
     failed_checks,
@@ -35,8 +33,6 @@ from storage.releases.versions import (
     roll_back,
     version_named,
 )
-from tests.storage.conftest import settings_for
-from tests.storage.database.test_database import downgrade
 from tests.storage.together import together
 from tests.storage.trail import trail_of
 
@@ -417,16 +413,3 @@ def test_any_alias_moves_alone(session: Session, personality_id: int) -> None:
     )
     assert (moved.target, moved.generation) == ("v1", 1)
     assert read_alias(session, personality_id).target == "base"
-
-
-def test_an_older_database_gets_a_challenger_and_its_moves_are_no_news(empty_url: str) -> None:
-    with closing(open_database(settings_for(empty_url))) as database:
-        with database.transaction() as session:
-            personality_id = ensure_personality(session)
-            make_champion(session, personality_id, add(session, personality_id))
-        downgrade(database, "0001")
-    with closing(open_database(settings_for(empty_url))) as database, database.snapshot() as session:
-        assert read_alias(session, personality_id, CHALLENGER).version is None
-        assert read_alias(session, personality_id).target == "v1"
-        assert find_version(session, 1) is not None
-        assert not news_to_tell(session, personality_id)

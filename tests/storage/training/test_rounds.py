@@ -160,13 +160,11 @@ def test_the_manifest_is_kept_in_order_with_its_digest(session: Session, persona
     assert digest_manifest(pairs) == digest != digest_manifest(pairs[::-1])
 
 
-def test_replayed_single_and_completed_pairs_are_kept_as_they_are(session: Session, personality_id: int) -> None:
+def test_replayed_and_completed_pairs_are_kept_as_they_are(session: Session, personality_id: int) -> None:
     good, bad = add_reply(session), add_reply(session)
     pairs = [
         ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 0.75, bad, good, replayed=True),
         ManifestPair(PairSource.LONE_VOTE, Split.VALIDATION, 1 / 3, bad, good),
-        ManifestPair(PairSource.SINGLE, Split.TRAIN, 1.0, rejected_reply_id=None, chosen_reply_id=good),
-        ManifestPair(PairSource.SINGLE, Split.HOLDOUT, 1.0, rejected_reply_id=bad),
     ]
     round_ = running(session, personality_id)
     digest = set_manifest(session, round_.id, pairs, parent_version_id=None, settings={})
@@ -208,9 +206,9 @@ def test_a_round_tells_its_evidence_its_voters_and_its_gate(session: Session, pe
 
 
 def published(session: Session, personality_id: int, reply: int, parent: Version | None) -> Version:
-    """Publish a version from a round with one pair, whose chosen side is the reply."""
+    """Publish a version from a round with one pair, whose rejected side is gone and whose chosen side is the reply."""
     round_ = running(session, personality_id)
-    pair = ManifestPair(PairSource.SINGLE, Split.TRAIN, 1.0, rejected_reply_id=None, chosen_reply_id=reply)
+    pair = ManifestPair(PairSource.SIBLINGS, Split.TRAIN, 1.0, rejected_reply_id=None, chosen_reply_id=reply)
     set_manifest(session, round_.id, [pair], parent_version_id=parent.id if parent else None, settings={})
     finish_round(session, round_.id, RoundStatus.PUBLISHED, "done")
     return register(

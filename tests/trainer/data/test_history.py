@@ -46,7 +46,7 @@ def test_prompts_of_trained_and_held_out_pairs_are_remembered() -> None:
     entries = [
         line(1, 2),
         line(None, 3, split=Split.VALIDATION),
-        line(4, None, PairSource.SINGLE),
+        line(4, None),
         line(5, 6, split=Split.HOLDOUT),
         line(97, None),
     ]
@@ -157,7 +157,3 @@ def test_an_old_lone_vote_comes_back_with_its_sample_while_it_stands() -> None:
     assert [pair.backers for pair in pairs] == [((ANN, 1.0),), ((BEN, 1.0),)]
     flipped = [rated(1, down=[ANN]), sample(2), rated(3), sample(4)]
     assert recalled(entries, flipped) == []
-
-
-def test_single_votes_are_no_pairs_to_come_back() -> None:
-    assert recalled([line(1, None, PairSource.SINGLE), line(None, 2, PairSource.SINGLE)], SIBLINGS) == []

@@ -199,7 +199,6 @@ def test_samples_are_wanted_for_new_corrections_and_lone_votes() -> None:
     found = survey(answers, corrections, line=[known], parent=version(1))
     assert [(w.reply_id, w.count) for w in wanted_samples(found, settings(), lone_too=True)] == [(2, 1), (3, 4)]
     assert [(w.reply_id, w.count) for w in wanted_samples(found, settings(), lone_too=False)] == [(2, 1)]
-    assert wanted_samples(found, settings(objective="kto"), lone_too=True) == []
 
 
 def test_suggestions_of_new_accounts_teach_nothing_and_the_round_says_so() -> None:
@@ -226,10 +225,9 @@ def test_samples_of_the_parent_are_there_already_even_those_without_words() -> N
 
 
 def test_without_votes_there_is_an_empty_plan() -> None:
-    for objective in ("dpo", "kto"):
-        plan = make_plan(survey([]), NO_OPINION, settings(objective=objective))
-        assert (plan.manifest, plan.new_lessons, plan.voters) == ([], 0, ())
-        assert plan.evidence["removed_shares"] == {"voter cap": 0.0}
+    plan = make_plan(survey([]), NO_OPINION, settings())
+    assert (plan.manifest, plan.new_lessons, plan.voters) == ([], 0, ())
+    assert plan.evidence["removed_shares"] == {"voter cap": 0.0}
 
 
 def test_the_newest_pairs_make_the_round() -> None:
@@ -285,68 +283,6 @@ def test_without_new_lessons_nothing_is_repeated() -> None:
     assert (plan.train, plan.new_lessons) == ((), 0)
 
 
-# Single votes
-
-
-def test_single_votes_have_one_side_in_the_manifest() -> None:
-    answers = [rated(1, "good", up=[ANN]), rated(2, "bad", down=[BEN], weight=0.5), rated(3), sample(4)]
-    plan = make_plan(survey(answers), NO_OPINION, settings(objective="kto"))
-    assert plan.manifest == [
-        ManifestPair(PairSource.SINGLE, Split.TRAIN, 1.0, rejected_reply_id=None, chosen_reply_id=1),
-        ManifestPair(PairSource.SINGLE, Split.TRAIN, 0.5, rejected_reply_id=2),
-    ]
-    assert [(single.side.text, single.liked) for single in plan.train_singles] == [("good", True), ("bad", False)]
-    assert (plan.train, plan.new_lessons) == ((), 2)
-    assert plan.evidence["pairs_by_source"] == {"single": 2}
-
-
-def test_single_votes_are_judged_on_held_out_siblings() -> None:
-    plan = make_plan(survey(siblings(20)), NO_OPINION, settings(objective="kto", holdout_share=0.25))
-    assert len(plan.holdout) == 5
-    assert prompts(plan.holdout) == prompts(plan.holdout_singles)
-    assert not prompts(plan.holdout) & prompts(plan.train_singles)
-    assert len(plan.train_singles) == 30
-    assert {line.split for line in plan.manifest if line.source is PairSource.SIBLINGS} == {Split.HOLDOUT}
-
-
-def test_single_votes_watch_training_too_where_it_may_stop_early() -> None:
-    found = survey(siblings(20))
-    patient = make_plan(found, NO_OPINION, settings(objective="kto", patience=2, holdout_share=0.25))
-    parts = (patient.train_singles, patient.validation_singles, patient.holdout_singles)
-    assert [len(part) for part in parts] == [22, 8, 10]
-    assert len(set.union(*(prompts(part) for part in parts))) == 20
-    assert patient.new_lessons == 30
-    splits = [line.split for line in patient.manifest if line.source is PairSource.SINGLE]
-    assert splits == [Split.TRAIN] * 22 + [Split.VALIDATION] * 8 + [Split.HOLDOUT] * 10
-    impatient = make_plan(found, NO_OPINION, settings(objective="kto", holdout_share=0.25))
-    assert impatient.validation_singles == ()
-
-
-def test_validation_does_not_take_the_only_answer_of_a_kind() -> None:
-    """Without it, KTO has one kind of answers to learn from and refuses the round."""
-    given_back = 0
-    for lonely in range(1, 21):
-        answers = [rated(i, **{"down" if i == lonely else "up": [ANN]}, prompt=f"prompt {i}") for i in range(1, 21)]
-        plan = make_plan(survey(answers), NO_OPINION, settings(objective="kto", patience=2, holdout_share=0.25))
-        if lonely in [single.side.reply_id for single in plan.holdout_singles]:
-            continue
-        assert {single.liked for single in plan.train_singles} == {True, False}
-        ids = [single.side.reply_id for single in plan.train_singles]
-        assert ids == sorted(ids)
-        assert len(ids) == 15 - len(plan.validation_singles)
-        given_back += not plan.validation_singles
-    assert given_back == 4, "a quarter of the 15 that are not held out"
-
-
-def test_single_votes_are_learned_once() -> None:
-    known = [
-        ManifestPair(PairSource.SINGLE, Split.TRAIN, 1.0, None, 2),
-        ManifestPair(PairSource.SINGLE, Split.TRAIN, 1.0, 3),
-    ]
-    plan = make_plan(survey(siblings(2), line=known, parent=version(1)), NO_OPINION, settings(objective="kto"))
-    assert [single.side.reply_id for single in plan.train_singles] == [4, 5]
-
-
 # Voters and what the admins are told
 
 
@@ -394,7 +330,7 @@ def test_influence_is_that_on_what_the_round_learns_anew() -> None:
     assert [voter.pseudonym for voter in plan.voters] == [CAT, DAN, ANN, BEN]
 
 
-def test_lone_and_single_votes_have_influence_too() -> None:
+def test_lone_votes_have_influence_too() -> None:
     answers = [
         rated(1, down=[ANN], prompt="p"),
         sample(2, prompt="p"),
@@ -404,8 +340,6 @@ def test_lone_and_single_votes_have_influence_too() -> None:
     opinion = VoterPreferences({1: 0.1, 2: 0.9, 3: 0.9, 4: 0.1}, 0.9)
     plan = make_plan(survey(answers), opinion, settings())
     assert {voter.pseudonym: voter.influence for voter in plan.voters} == {ANN: 0.5, BEN: 0.0, CAT: 0.0}
-    single = make_plan(survey(answers), NO_OPINION, settings(objective="kto"))
-    assert {voter.pseudonym: voter.influence for voter in single.voters} == {ANN: 0.5, BEN: 0.0, CAT: 0.0}
 
 
 def test_the_evidence_tells_numbers_and_nobodys_name() -> None:
@@ -455,12 +389,11 @@ def random_round(
 
 @given(
     st.randoms(use_true_random=False),
-    st.sampled_from(["dpo", "kto", "mixed"]),
     st.sampled_from([0, 2]),
     st.sampled_from([0.1, 1.0]),
 )
 def test_no_line_of_versions_is_judged_on_what_it_learned(
-    chance: random.Random, kind: str, patience: int, max_voter_share: float
+    chance: random.Random, patience: int, max_voter_share: float
 ) -> None:
     answers: list[RatedReply] = []
     corrections: list[WrittenCorrection] = []
@@ -470,10 +403,7 @@ def test_no_line_of_versions_is_judged_on_what_it_learned(
         versions = [None, *range(1, number)]
         more, written_ones = random_round(chance, len(answers) + 1, versions)
         answers, corrections = [*answers, *more], [*corrections, *written_ones]
-        objective = chance.choice(["dpo", "kto"]) if kind == "mixed" else kind
-        configured = settings(
-            objective=objective, holdout_share=0.3, patience=patience, max_voter_share=max_voter_share
-        )
+        configured = settings(holdout_share=0.3, patience=patience, max_voter_share=max_voter_share)
         scores = {answer.id: chance.random() for answer in answers}
         found = survey(answers, corrections, line=line, parent=parent)
         plan = make_plan(found, VoterPreferences(scores, 0.9), configured)
@@ -494,13 +424,13 @@ def check(plan: TrainingPlan, found: Survey, answers: list[RatedReply], correcti
     """Check a plan against the line behind it, and that its manifest tells all of it."""
     ledger, by_id = found.ledger, {answer.id: answer for answer in answers}
     texts = {correction.id: correction.text for correction in corrections}
-    taught = prompts([*plan.train, *plan.validation, *plan.train_singles, *plan.validation_singles])
-    judged = prompts([*plan.holdout, *plan.holdout_singles])
+    taught = prompts([*plan.train, *plan.validation])
+    judged = prompts(plan.holdout)
     assert not taught & judged
     assert not taught & ledger.held_out_prompts
     assert not judged & ledger.trained_prompts
     pairs = [*plan.train, *plan.validation, *plan.holdout]
-    for pair, entry in zip(pairs, plan.manifest, strict=False):
+    for pair, entry in zip(pairs, plan.manifest, strict=True):
         assert by_id[entry.rejected_reply_id or 0].answer == pair.rejected.text
         chosen = texts[entry.correction_id] if entry.correction_id else by_id[entry.chosen_reply_id or 0].answer
         assert chosen == pair.chosen.text
@@ -508,11 +438,7 @@ def check(plan: TrainingPlan, found: Survey, answers: list[RatedReply], correcti
         assert (entry.source, entry.weight, entry.replayed) == (pair.source, pair.weight, pair.replayed)
         assert entry.weight > 0
         assert ledger.has_learned(pair) == pair.replayed
-    singles = [*plan.train_singles, *plan.validation_singles, *plan.holdout_singles]
-    for single, entry in zip(singles, plan.manifest[len(pairs) :], strict=True):
-        assert (entry.chosen_reply_id, entry.rejected_reply_id, None) == single.rows
-        assert entry.source is PairSource.SINGLE
-    assert [entry.split for entry in plan.manifest[: len(pairs)]] == (
+    assert [entry.split for entry in plan.manifest] == (
         [Split.TRAIN] * len(plan.train)
         + [Split.VALIDATION] * len(plan.validation)
         + [Split.HOLDOUT] * len(plan.holdout)

@@ -643,25 +643,6 @@ def test_too_few_pairs_say_how_many_are_missing(database: Database, tiny_base: B
     )
 
 
-def test_single_votes_of_one_kind_wait_for_the_other(
-    database: Database, tiny_base: BaseModel, prepare: Prepare, tmp_path: Path
-) -> None:
-    def like_everything(session: Session) -> None:
-        for i in range(5):
-            reply = add_reply(session, prompt=f"p{i}", base_revision=tiny_base.revision)
-            vote(session, reply, BOB, Vote.UP)
-
-    seed(database, like_everything)
-    kto = tiny_settings(tmp_path, tiny_base.path, objective="kto", holdout_share=0.0)
-    assert skipped(prepare(kto)) == "KTO needs both kinds of answers, and all 5 are liked: vote on disliked ones too"
-    patient = tiny_settings(tmp_path, tiny_base.path, objective="kto", holdout_share=0.2, patience=2)
-    assert skipped(prepare(patient)) == (
-        "KTO needs both kinds of answers, and all 4 beside 1 held out are liked: vote on disliked ones too"
-    )
-    many = tiny_settings(tmp_path, tiny_base.path, objective="kto", holdout_share=0.0, min_pairs=9)
-    assert skipped(prepare(many)).startswith("5 rated answers to learn from, 9 needed: vote on more answers;")
-
-
 def test_a_scheduled_round_needs_something_new(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare
 ) -> None:

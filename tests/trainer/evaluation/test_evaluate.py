@@ -14,7 +14,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.database.enums import GateVerdict
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
-from storage.models.quiet import silence_transformers
+from storage.models.libraries import silence_transformers
 from storage.settings.sections import (
     DataSettings,
     GateSettings,

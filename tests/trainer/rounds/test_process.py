@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from trainer.rounds.process import keep_locks_inside
+from trainer.child_process import keep_locks_inside
 
 ROOT = Path(__file__).parents[3]
 START = """

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate import FullyShardedDataParallelPlugin
+from filelock import FileLock
 from safetensors.torch import load_file
-from trl import DPOConfig
 
 from storage.adapters.files import WEIGHTS_FILE
 from storage.models.base_model import BaseModel
@@ -19,7 +20,7 @@ from storage.settings.sections import Settings, TrainingSettings
 from tests.trainer.training.test_dpo import PROMPT
 from trainer.errors import TrainerError
 from trainer.rounds.distributed import train_on_all
-from trainer.training.common import TrainingMetrics, training_options
+from trainer.training.common import TrainingMetrics
 from trainer.training.dpo import PreferencePair, train_dpo
 
 pytestmark = pytest.mark.ranks
@@ -58,6 +59,31 @@ class Doomed:
             raise TrainerError("the loss became NaN or infinite at step 3: lower training.learning_rate")
         torch.distributed.barrier()
         raise AssertionError("the second process never gets here")
+
+
+@dataclass(frozen=True)
+class Endless:
+    """What goes on until it is ended; each process holds a lock while it lives."""
+
+    folder: Path
+
+    def train(self, **_arguments: Any) -> TrainingMetrics:
+        lock = FileLock(self.folder / f"{os.environ['RANK']}.lock")
+        lock.acquire()
+        (self.folder / f"{os.environ['RANK']}.runs").touch()
+        while True:
+            time.sleep(60.0)
+
+
+def train_endlessly(base: BaseModel, folder: Path) -> None:
+    train_on_all(
+        Endless(folder),  # type: ignore[arg-type]
+        Settings(training=SETTINGS.model_copy(update={"processes": 2})),
+        base=base,
+        parent=None,
+        output=folder,
+        report=lambda _progress: None,
+    )
 
 
 def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetrics, dict[str, Any], list[str]]:
@@ -108,16 +134,13 @@ def test_one_that_fails_ends_the_others(tiny_base: BaseModel, tmp_path: Path, ki
         )
 
 
-def test_shards_are_refused_without_gpus(tiny_base: BaseModel, tmp_path: Path) -> None:
-    with pytest.raises(TrainerError, match=r'"fsdp" needs GPUs, and this machine has none: set it to "ddp"'):
-        train(tiny_base, tmp_path, processes=2, parallelism="fsdp")
-
-
-def test_accelerate_understands_the_settings_of_shards(tmp_path: Path) -> None:
-    """Without a GPU accelerate does not shard, so this is all that can be seen of it here."""
-    settings = SETTINGS.model_copy(update={"processes": 2, "parallelism": "fsdp"})
-    options = training_options(tmp_path, settings, validates=True)
-    arguments = DPOConfig(**options | {"ddp_backend": None})  # there is nobody to talk to
-    plugin = FullyShardedDataParallelPlugin(**arguments.fsdp_plugin_args)
-    assert (plugin.fsdp_version, plugin.reshard_after_forward) == (2, True)
-    assert arguments.fsdp
+def test_they_end_with_the_process_that_started_them(tiny_base: BaseModel, tmp_path: Path) -> None:
+    process = get_context("spawn").Process(target=train_endlessly, args=(tiny_base, tmp_path))
+    process.start()
+    while not all((tmp_path / f"{rank}.runs").exists() for rank in range(2)):
+        assert process.is_alive()
+        time.sleep(0.1)
+    process.kill()
+    process.join()
+    for rank in range(2):
+        FileLock(tmp_path / f"{rank}.lock").acquire(timeout=60.0)

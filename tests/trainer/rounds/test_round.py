@@ -172,7 +172,7 @@ def test_a_round_tells_what_it_made_of_the_votes(database: Database, revision: s
     assert set(evidence) == {"votes", "removed_shares", "voters", "pairs_by_source", "preference_auc", "notes"}
     assert (evidence["votes"], evidence["voters"], evidence["preference_auc"]) == (12, 2, None)
     assert sum(evidence["pairs_by_source"].values()) == ended.metrics["pairs"]
-    assert "from siblings" in ended.reason
+    assert "from answers to the same question" in ended.reason
     told = json.dumps([evidence, ended.gate, ended.metrics, ended.settings])
     for member in (BOB, CAROL):
         assert re.search(rf"(?<![\d.]){member}(?![\d.])", told) is None
@@ -403,65 +403,6 @@ def test_a_mistake_in_a_suite_stops_the_round_before_it_trains(
 
 
 # Objectives
-
-
-def test_single_votes_are_enough_for_kto(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
-) -> None:
-    def vote_on_each(session: Session) -> None:
-        for i in range(8):
-            reply = add_reply(session, prompt=f"<|user|>question {i}<|bot|>", answer=f"ok {i}", base_revision=revision)
-            vote(session, reply, BOB, Vote.UP if i % 2 else Vote.DOWN)
-
-    seed(database, vote_on_each)
-    ended = run(tiny_settings(settings.data.directory, base, objective="kto"))
-    assert ended.status is RoundStatus.PUBLISHED, ended.reason
-    assert ended.reason.startswith("v1 learned from 7 rated answers (1 held out)")
-    manifest = manifest_of(database, ended)
-    assert {line.source for line in manifest} == {PairSource.SINGLE}
-    assert all((line.chosen_reply_id is None) != (line.rejected_reply_id is None) for line in manifest)
-    assert (ended.metrics["objective"], ended.metrics["pairs"], ended.metrics["holdout_pairs"]) == ("kto", 7, 1)
-    assert ended.evidence["pairs_by_source"] == {"single": 7}
-
-
-def test_kto_is_judged_on_held_out_siblings_where_there_are_any(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
-) -> None:
-    seed(database, lambda session: add_siblings(session, 20, base_revision=revision))
-    ended = run(lenient(settings, base, objective="kto"))
-    assert ended.status is RoundStatus.PUBLISHED, ended.reason
-    lines = manifest_of(database, ended)
-    held_out = [line.source for line in lines if line.split is Split.HOLDOUT]
-    assert held_out == [PairSource.SIBLINGS] * 10 + [PairSource.SINGLE] * 20
-    assert (ended.metrics["pairs"], ended.metrics["holdout_pairs"]) == (20, 10)
-    (check,) = [check for check in ended.gate["checks"] if check["name"] == "held-out pairs"]
-    assert "of 10 held-out pairs it leans" in check["sentence"]
-
-
-def test_kto_stops_when_its_validation_answers_get_worse(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
-) -> None:
-    seed(database, lambda session: add_siblings(session, 8, base_revision=revision))
-    learning = {"objective": "kto", "holdout_share": 0.3, "learning_rate": 0.05, "epochs": 12.0, "patience": 1}
-    ended = run(tiny_settings(settings.data.directory, base, **learning))
-    assert ended.status is RoundStatus.PUBLISHED, ended.reason
-    assert ended.metrics["epochs_trained"] < 12
-    assert {line.split for line in manifest_of(database, ended)} == {Split.TRAIN, Split.VALIDATION, Split.HOLDOUT}
-
-
-def test_single_votes_of_one_kind_are_skipped(
-    database: Database, revision: str, settings: Settings, base: Path, run: Callable[..., Round]
-) -> None:
-    def like_all(session: Session) -> None:
-        for i in range(4):
-            vote(session, add_reply(session, prompt=f"p{i}", base_revision=revision), BOB, Vote.UP)
-
-    seed(database, like_all)
-    ended = run(tiny_settings(settings.data.directory, base, objective="kto"))
-    assert (ended.status, ended.reason) == (
-        RoundStatus.SKIPPED,
-        "KTO needs both kinds of answers, and all 3 beside 1 held out are liked: vote on disliked ones too",
-    )
 
 
 def add_quarrels(session: Session, revision: str, *, agreeing: int) -> None:

@@ -1,4 +1,4 @@
-"""Periodic work goes on whatever it raises, at the pace of the event loop's clock."""
+"""Repeated work continues after errors, at the pace of the event loop's clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from bot.background.periodic import periodic
+from bot.background.tasks import BackgroundTasks
 
 
 class Turns:
@@ -35,7 +35,7 @@ class Turns:
 
 async def test_it_goes_on_after_errors_which_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     turns = Turns()
-    task = asyncio.create_task(periodic(turns.work, 5.0, "count", turns.pause))
+    task = BackgroundTasks(turns.pause).repeat(turns.work, 5.0, "count")
     await asyncio.wait_for(turns.is_over.wait(), 10)
     task.cancel()
     assert (turns.worked, turns.pauses_s) == (3, [5.0, 5.0, 5.0])
@@ -54,7 +54,7 @@ async def test_it_waits_by_the_event_loops_clock() -> None:
         if len(times) == 3:
             is_over.set()
 
-    task = asyncio.create_task(periodic(work, 0.02, "look at the clock"))
+    task = BackgroundTasks().repeat(work, 0.02, "look at the clock")
     await asyncio.wait_for(is_over.wait(), 10)
     task.cancel()
     assert all(later - earlier > 0.019 for earlier, later in itertools.pairwise(times))
