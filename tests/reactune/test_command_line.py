@@ -202,7 +202,7 @@ def test_a_backup_is_made_and_restored(reactune, version, tmp_path):
     reactune("model", "promote", "v1")
     code, _, err = reactune("restore", file)
     assert code == 2
-    assert "holds rows already: add --replace" in err
+    assert "has rows already: add --replace" in err
     code, out, _ = reactune("restore", file, "--replace", "--json")
     assert code == 0
     assert Path(json.loads(out)["saved"]).is_file()

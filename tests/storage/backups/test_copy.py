@@ -209,5 +209,5 @@ def test_a_target_that_changes_rows_is_noticed(lived_in: Database, on_postgres: 
 def test_what_postgres_does_not_take_is_told(lived_in: Database, on_postgres: Database) -> None:
     with lived_in.transaction() as session:
         session.add(PersonalityRow(name="a\0b"))
-    with pytest.raises(CopyRefused, match=r"does not take its rows \(.*NUL.*\) \(table personalities\)"):
+    with pytest.raises(CopyRefused, match=r"does not accept its rows \(.*NUL.*\) \(table personalities\)"):
         copy_rows(lived_in, on_postgres, quietly)
