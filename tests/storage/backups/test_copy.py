@@ -201,7 +201,7 @@ def test_a_target_that_changes_rows_is_noticed(lived_in: Database, on_postgres: 
     with on_postgres.transaction() as session:
         session.execute(text(f"CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS '{body}'"))
         session.execute(text("CREATE TRIGGER f BEFORE INSERT ON vote_events FOR EACH ROW EXECUTE FUNCTION forget()"))
-    with pytest.raises(CopyRefused, match=r"the target has 1 rows with digest .* \(table vote_events\)"):
+    with pytest.raises(CopyRefused, match=r"the target holds 1 rows with digest .* \(table vote_events\)"):
         copy_rows(lived_in, on_postgres, quietly)
     assert count_of(on_postgres, VoteEventRow) == 0
 
@@ -209,5 +209,5 @@ def test_a_target_that_changes_rows_is_noticed(lived_in: Database, on_postgres: 
 def test_what_postgres_does_not_take_is_told(lived_in: Database, on_postgres: Database) -> None:
     with lived_in.transaction() as session:
         session.add(PersonalityRow(name="a\0b"))
-    with pytest.raises(CopyRefused, match=r"rejects its rows \(.*NUL.*\) \(table personalities\)"):
+    with pytest.raises(CopyRefused, match=r"does not accept its rows \(.*NUL.*\) \(table personalities\)"):
         copy_rows(lived_in, on_postgres, quietly)
