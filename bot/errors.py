@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class BotError(Exception):
     """Base class of the errors that this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    """As of StorageError."""
 
 
 class UserFacingError(BotError):
@@ -38,6 +43,8 @@ class EngineStopped(BotError):
 
 class ConnectionRefused(BotError):
     """Discord refuses the bot until the operator changes something; the text says what."""
+
+    exit_code = 2
 
 
 class DiscordUnreachable(BotError):

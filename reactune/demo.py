@@ -1,17 +1,70 @@
-"""What the demo needs to start: a folder that no other demo uses, and a free port."""
+"""`reactune demo`: the bot in a local browser page, with a folder and a port that no other demo uses."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from bot.demo.tastes import TASTES, find_taste
+from reactune.console import Config, import_from_here, needed_by, progress, read_settings
+from reactune.run import prepare_base
+from reactune.trainer_process import supervised_trainer
 from storage.errors import DataDirectoryInUse, SettingsError
+from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, sole_process
 
+DEMO_DIRECTORY = Path("demo-data")
 EARLIER_DEMO_S = 20.0
 ANOTHER_FOLDER = "choose another folder with --directory"
+
+
+def demo(
+    *,
+    config: Config = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8790,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    directory: Annotated[
+        Path, typer.Option(resolve_path=True, help="Folder for the demo's data, kept between starts.")
+    ] = DEMO_DIRECTORY,
+    start_over: Annotated[bool, typer.Option("--start-over", help="Delete the data of earlier starts first.")] = False,
+    community: Annotated[
+        str,
+        typer.Option(
+            metavar="TASTE",
+            help=f"Start with votes of a simulated community of this taste: {', '.join(TASTES)} or module:function.",
+        ),
+    ] = "",
+) -> None:
+    """Try the bot in a local browser page, without a token, GPU or network."""
+    with needed_by("the demo", "`pip install 'reactune[demo]'`"):
+        from bot.demo.page import demo_channel_id, demo_overrides, forget, serve_demo
+    import_from_here()
+    taste = find_taste(community) if community else None
+    overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)
+    settings = read_settings(config, overrides=overrides)
+    set_up_logs(settings, BOT)
+
+    def announce(url: str) -> None:
+        say("Ready.")
+        print(f"Open {url}\nThe demo's data is in {directory}. Press Ctrl-C to stop.", flush=True)
+        if browser:
+            webbrowser.open(url)
+
+    require_free(port)
+    with progress() as say, sole_demo(directory, say):
+        if start_over:
+            forget(directory)
+        prepare_base(settings, say)
+        with supervised_trainer(config, overrides):
+            say("Loading the model and starting the bot …")
+            asyncio.run(serve_demo(settings, port=port, taste=taste, on_ready=announce))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
-"""The trainer's commands: trainer, import, export."""
+"""The trainer's commands: trainer, train, import, export."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, read_settings, show
-from reactune.operator import operator_action, record_command
+from reactune.console import AsJson, Config, Personality, plain_text_of, progress, read_settings, show
+from reactune.operator import operator_action, operator_name, record_command
 from reactune.trainer_process import stop_with_stdin
+from storage.database.enums import TrainingSource
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import TRAINER
@@ -31,6 +33,30 @@ def trainer(
         if until_stdin_closes:
             threading.Thread(target=stop_with_stdin, args=[stop], daemon=True).start()
         run_trainer(settings, stop)
+
+
+def train(
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    lesson: Annotated[
+        TrainingSource,
+        typer.Option("--from", help="Train on votes and suggestions, or on the example dialogues of the card."),
+    ] = TrainingSource.VOTES,
+    as_json: AsJson = False,
+) -> None:
+    """Run one training round now and wait for its result."""
+    from bot.text.rounds import describe_round
+    from storage.database.enums import RoundStatus
+    from trainer.rounds.worker import train_now
+
+    settings, by = read_settings(config), operator_name()
+    set_up_logs(settings, "train", least=logging.WARNING)
+    with progress() as say:
+        record_command(config, personality, operator_action("model train", f"learn_from: {lesson}"))
+        round_ = train_now(settings, personality, by, lambda r: say(plain_text_of(describe_round(r))), lesson=lesson)
+    show(asdict(round_), describe_round(round_), as_json)
+    if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
+        raise typer.Exit(1)
 
 
 def import_pairs(

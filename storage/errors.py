@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 REASONS_SHOWN = 5
 
@@ -11,9 +12,14 @@ REASONS_SHOWN = 5
 class StorageError(Exception):
     """Base class of the errors that this package raises on purpose."""
 
+    exit_code: ClassVar[int] = 1
+    """Of a command that ends with this error; 2 if it fails again until somebody changes its arguments or set-up."""
+
 
 class SettingsError(StorageError):
     """A setting is unknown or has an invalid value, or an argument does."""
+
+    exit_code = 2
 
 
 class DatabaseError(StorageError):
@@ -21,12 +27,16 @@ class DatabaseError(StorageError):
 
 
 class DataDirectoryInUse(StorageError):
+    exit_code = 2
+
     def __init__(self, what: str, path: Path, remedy: str) -> None:
         super().__init__(f"another {what} is using {path}: stop it first, or {remedy}")
         self.path = path
 
 
 class TokenInUse(StorageError):
+    exit_code = 2
+
     def __init__(self) -> None:
         super().__init__(
             "another bot on this machine uses the same DISCORD_TOKEN, and both would answer: "
@@ -65,6 +75,8 @@ class BaseModelError(StorageError):
 
 
 class VersionNotFound(StorageError):
+    exit_code = 2
+
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no version {name}: list the versions to see which exist")
         self.name = name
@@ -82,18 +94,24 @@ class AliasConflict(StorageError):
 
 
 class AlreadyChampion(StorageError):
+    exit_code = 2
+
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} is already the champion: nothing was changed")
         self.name = name
 
 
 class NothingToRollBack(StorageError):
+    exit_code = 2
+
     def __init__(self) -> None:
         super().__init__("the base model is already the champion: there is no earlier version to roll back to")
 
 
 class ReleaseRefused(StorageError):
     """A version cannot be released this way; nothing was changed."""
+
+    exit_code = 2
 
 
 class GateNotPassed(ReleaseRefused):
@@ -154,8 +172,12 @@ class QuarantineConflict(StorageError):
 class CardError(StorageError):
     """A personality's card or name is not valid."""
 
+    exit_code = 2
+
 
 class PersonalityNotFound(StorageError):
+    exit_code = 2
+
     def __init__(self, name: str, others: Sequence[str] = ()) -> None:
         known = f": choose one of {', '.join(others)}" if others else ": list the personalities to see which exist"
         super().__init__(f"there is no personality {name!r}{known}")
@@ -165,9 +187,13 @@ class PersonalityNotFound(StorageError):
 class PersonalityConflict(StorageError):
     """A personality is in the wrong state for this step; nothing was changed."""
 
+    exit_code = 2
+
 
 class ExportRefused(StorageError):
     """A personality cannot be exported to this place."""
+
+    exit_code = 2
 
 
 class NoteRefused(StorageError):
@@ -185,6 +211,8 @@ class DocumentRefused(StorageError):
 class CopyRefused(StorageError):
     """A database cannot be copied; the target is unchanged."""
 
+    exit_code = 2
+
     def __init__(self, table: str, what: str = "the target already has rows: use an empty database") -> None:
         super().__init__(f"{what} (table {table}); nothing was changed there")
         self.table = table
@@ -192,3 +220,5 @@ class CopyRefused(StorageError):
 
 class BackupRefused(StorageError):
     """A backup cannot be written or restored; nothing was changed."""
+
+    exit_code = 2

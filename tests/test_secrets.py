@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reactune.doctor.doctor import _find, _open
+from reactune.doctor.database import open_checked
+from reactune.doctor.findings import find
 from storage.settings.loading import load_settings
 
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
@@ -63,7 +64,7 @@ def test_an_unreachable_database_is_told_without_its_password() -> None:
     settings = load_settings(
         environment={"REACTUNE_DATABASE__URL": f"postgresql+psycopg://bot:{PASSWORD}@127.0.0.1:1/none"}
     )
-    finding = _find("Database", lambda: str(_open(settings)))
+    finding = find("Database", lambda: str(open_checked(settings)))
     assert finding.status == "problem"
     assert "127.0.0.1:1" in finding.says
     assert PASSWORD not in finding.says

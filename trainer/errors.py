@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class TrainerError(Exception):
     """Base class of the errors that this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    """As of StorageError."""
 
 
 class TrainingDiverged(TrainerError):

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 from sqlalchemy import text
 
-from reactune.doctor.checks import Problem
+from reactune.doctor.findings import Problem
 from storage.database.database import open_database
 from storage.settings.sections import Settings
 

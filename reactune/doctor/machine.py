@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import stat
 import sys
 import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from reactune.doctor.checks import Problem
+from bot.operations.health import disk_check
+from reactune.doctor.findings import Problem
 from storage.models.hardware import has_gpu
 from storage.runtime.log_setup import log_file
+from storage.runtime.redaction import OWNER_ONLY
 from storage.settings.sections import LogSettings, MetricsSettings
 
 GB = 1e9
@@ -133,3 +137,34 @@ def check_log_file(settings: LogSettings) -> str:
     except OSError as error:
         raise Problem(f"logs.file: {folder} is not writable ({error.strerror}): choose another folder") from error
     return f"standard error and {path}"
+
+
+def check_disk(directory: Path, min_free_gb: float) -> str:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(
+            f"{directory} cannot be created ({error.strerror}): set data.directory to another folder"
+        ) from error
+    if not os.access(directory, os.W_OK):
+        raise Problem(f"{directory} is not writable: change its owner, or set data.directory to another folder")
+    disk = disk_check(directory, min_free_gb)
+    if not disk.is_well:
+        raise Problem(f"{disk.says} in {directory}: free some space, or set data.directory to another disk")
+    return f"{disk.says} in {directory}"
+
+
+def check_permissions(directory: Path) -> str:
+    """Check that other users of this machine cannot read members' messages; Windows has no such file modes."""
+    if os.name != "posix":
+        return "not checked on this system"
+    if not directory.exists():
+        return "no data folder yet"
+    own = [directory, *directory.glob("*.db*"), *directory.glob("adapters")]
+    open_to_others = [path for path in own if stat.S_IMODE(path.stat().st_mode) & OWNER_ONLY]
+    if open_to_others:
+        raise Problem(
+            f"other users of this machine can read {open_to_others[0]}, which holds members' messages: "
+            f"run `chmod -R go= {directory}`"
+        )
+    return "only this user can read the data folder"

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
 
-from reactune.doctor.checks import Problem
+from reactune.doctor.findings import Problem
 
 OPTIONAL = {
     "postgres": "PostgreSQL",

@@ -10,7 +10,7 @@ from bot.engine.remote.errors import Refused, ServerError
 from bot.engine.remote.health import names_in, problem_of, require_health, unknown_model
 from bot.engine.remote.replicas import Replica
 from bot.engine.remote.server import Server, open_session
-from reactune.doctor.checks import Problem
+from reactune.doctor.findings import Problem
 from storage.adapters.folder_store import AdapterRef
 from storage.settings.sections import RemoteSettings, Settings
 from storage.wording import count

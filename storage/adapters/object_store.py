@@ -21,7 +21,7 @@ from tenacity import Retrying
 from storage.adapters.files import CHECKSUMS_FILE, FILES, damaged
 from storage.adapters.folder_store import UNREGISTERED_PREFIX
 from storage.errors import SettingsError, StoreUnreachable
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 
 T = TypeVar("T")
 

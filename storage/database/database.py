@@ -25,7 +25,7 @@ from storage.database.engine import (
 )
 from storage.database.migrate import migrate
 from storage.errors import DatabaseError
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 from storage.settings.sections import DatabaseSettings, Settings
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from tenacity import Retrying
 
 from storage.errors import DatabaseError, SettingsError
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 from storage.settings.sections import DatabaseSettings
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from tenacity import Retrying, sleep_using_event
 
 from storage.database.database import Database
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -19,8 +19,6 @@ from pydantic import (
     field_validator,
 )
 
-from storage.models.hardware import number_format
-
 TOKEN_VARIABLE = "DISCORD_TOKEN"
 KEY_VARIABLE = "REMOTE_API_KEY"
 EVERY_SERVER = 0
@@ -207,11 +205,6 @@ class ModelSettings(Section):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads for answering; 0 lets the engine choose."""
 
-    @property
-    def number_format(self) -> str:
-        """`dtype`, resolved for this machine; imports PyTorch only if there is a GPU that the engine can use."""
-        return number_format(self.dtype, may_use_gpu=self.engine != "openvino")
-
 
 class RemoteSettings(Section):
     """Servers that answer instead of this machine, if model.engine is "remote" (docs/remote.md)."""
@@ -380,11 +373,6 @@ class TrainingSettings(Section):
     """Unix niceness of a round, from 0 (normal priority) to 19 (lowest)."""
     keep_versions: Annotated[int, Field(ge=0)] = 0
     """Newest versions per personality that keep their files, besides those in use and their parents; 0: all."""
-
-    @property
-    def number_format(self) -> str:
-        """`dtype`, resolved for this machine; imports PyTorch only if there is a GPU."""
-        return number_format(self.dtype, may_use_gpu=True)
 
 
 class DemonstrationSettings(Section):

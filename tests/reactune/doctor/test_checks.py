@@ -9,8 +9,8 @@ from importlib.metadata import requires
 
 import pytest
 
-from reactune.doctor.checks import Problem
 from reactune.doctor.clocks import check_clock, describe_difference
+from reactune.doctor.findings import Problem
 from reactune.doctor.machine import check_log_file, check_memory, check_open_files, check_pages, free_memory
 from reactune.doctor.packages import check_packages, problems
 from storage.settings.sections import LogSettings, MetricsSettings
