@@ -1,4 +1,4 @@
-"""`reactune model`: list, show, lineage and report; releases and files have their own modules."""
+"""`reactune model`: versions and their lineage. See releases.py and model_files.py for the other commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, show, show_plain
+from reactune.console import AsJson, Config, Personality, VersionName, show, show_plain
 from reactune.model_files import prune_models, write_model_gguf
 from reactune.operator import look_up
 from reactune.releases import canary, promote_model, roll_back_model
@@ -19,7 +19,7 @@ from storage.releases.versions import BASE_NAME
 
 
 def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
-    """List the versions with their votes, newest first."""
+    """List the versions and their votes, newest first."""
     from bot.text.versions import describe_versions
     from storage.insights.versions import read_versions
 
@@ -33,9 +33,9 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
 
 
 def show_model(
-    version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+    version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
-    """Show where a version comes from, and its measurements."""
+    """Show a version's parent, round, measurements, votes and releases."""
     from bot.text.versions import describe_version
     from storage.insights.versions import read_version
 
@@ -52,9 +52,9 @@ def show_model(
 
 
 def show_lineage(
-    version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+    version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
-    """Show which rounds, votes and people made a version."""
+    """Show the rounds, votes and members behind a version."""
     from bot.text.lineage import lineage_text
     from storage.insights.lineage import lineage_of
 
@@ -64,24 +64,24 @@ def show_lineage(
 
 
 def draw_model_report(
-    file: Annotated[Path, typer.Argument(help="Where to write the picture, a PNG.")],
+    file: Annotated[Path, typer.Argument(help="PNG file to write.")],
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
     as_json: AsJson = False,
 ) -> None:
-    """Draw approval, votes, pairs, training and the gate as a picture."""
+    """Draw charts of approval, votes, pairs, training and the gate."""
     from bot.charts.report import describe_report, draw_report
     from storage.database.columns import utc_now
     from storage.insights.report import read_report
 
     if file.suffix.lower() != ".png":
-        raise SettingsError(f"{file} cannot be written: the report is a PNG, so give it a name that ends in .png")
+        raise SettingsError(f"{file} is not a PNG file: choose a name that ends in .png")
     report = look_up(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
     try:
         file.write_bytes(draw_report(report, personality))
     except OSError as error:
-        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error
-    show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The picture is {file}.", as_json)
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another file") from error
+    show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The charts are in {file}.", as_json)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -95,7 +95,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "gguf": write_model_gguf,
 }
 
-model = typer.Typer(no_args_is_help=True, help="Versions: list, show, promote, roll back.")
+model = typer.Typer(no_args_is_help=True, help="Manage versions: list, show, promote, roll back and more.")
 for name, command in COMMANDS.items():
     model.command(name)(command)
 model.add_typer(canary, name="canary")

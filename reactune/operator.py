@@ -1,4 +1,4 @@
-"""How the commands read and change the database, and record it in the audit trail."""
+"""Reads and changes the database for commands, and records changes in the audit trail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def look_up(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
-    """Return what `work` reads about the personality, without blocking writers."""
+    """Return `work(session, personality id)`, read from one state of the database without blocking writers."""
     with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:
         return work(session, personality_named(session, personality).id)
 
@@ -45,7 +45,7 @@ def operating(
 
 
 def record_command(config: Path | None, personality: str, action: AuditedAction) -> None:
-    """Record a command that was carried out, if personality and database exist."""
+    """Add an entry to the audit trail, unless the personality or the database is missing."""
     with contextlib.suppress(StorageError), operating(config, personality, action) as (database, named, _):
         database.call(record_action, named)
 
@@ -59,7 +59,7 @@ def operator_name() -> str:
 
 
 def with_cards(settings: Settings, work: Callable[[Session], T]) -> T:
-    """Call `work` after reading the card files, which creates their personalities before the first start too."""
+    """Load the personality cards, then return `work(session)`; this works before the bot's first start too."""
     database = open_database(settings)
     with contextlib.closing(database), database.transaction() as session:
         open_personality(session, settings, DEFAULT_PERSONALITY)

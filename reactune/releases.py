@@ -1,4 +1,4 @@
-"""`reactune model promote`, `rollback` and `canary`: which version answers."""
+"""`reactune model promote`, `rollback` and `canary`: choose the champion, or try a version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, read_settings, show
+from reactune.console import AsJson, Config, Personality, VersionName, read_settings, show
 from reactune.operator import look_up, operating, operator_action
 from storage.adapters.folder_store import open_store
 from storage.operations.audit import audited
@@ -17,16 +17,16 @@ from storage.releases.canaries import stop_canary
 from storage.releases.canary_votes import read_canary_state
 from storage.releases.versions import Version
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; stored in the audit trail.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit trail.")]
 Override = Annotated[
-    bool, typer.Option("--override", help="Release a version that did not pass the gate; give a --reason.")
+    bool, typer.Option("--override", help="Use a version that did not pass the gate; requires --reason.")
 ]
 
 canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of conversations.")
 
 
 def promote_model(
-    version: str,
+    version: VersionName,
     *,
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
@@ -34,7 +34,7 @@ def promote_model(
     override: Override = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version, or "base", the one that answers."""
+    """Make a version the champion, so that it answers."""
     said = operator_action("model promote", f"version: {version}, override: {override}", reason)
     with operating(config, personality, said) as (database, action, personality_id):
         request = _request(config, personality_id, version, reason, override=override)
@@ -44,7 +44,7 @@ def promote_model(
 def roll_back_model(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
-    """Go back to the version that answered before."""
+    """Go back to the previous champion."""
     said = operator_action("model rollback", reason=reason)
     with operating(config, personality, said) as (database, action, personality_id):
         _show_champion(roll_back_champion(database, action, personality_id, reason), as_json)
@@ -52,16 +52,18 @@ def roll_back_model(
 
 @canary.command("start")
 def start_model_canary(
-    version: str,
+    version: VersionName,
     *,
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
-    share: Annotated[float | None, typer.Option(help="Share of conversations, such as 0.1.")] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Share of conversations, such as 0.1 (default: release.canary_share or 0.1).")
+    ] = None,
     reason: Reason = "",
     override: Override = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a version answer a share of conversations, until votes decide whether it stays."""
+    """Let a version answer a share of conversations until the votes decide."""
     subject = f"version: {version}, share: {share}, override: {override}"
     said = operator_action("model canary start", subject, reason)
     with operating(config, personality, said) as (database, action, personality_id):
@@ -74,7 +76,7 @@ def start_model_canary(
 def stop_model_canary(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
-    """End the canary: the champion answers everywhere."""
+    """Stop the canary, so that the champion answers everywhere again."""
     said = operator_action("model canary stop", reason=reason)
     with operating(config, personality, said) as (database, action, personality_id):
         database.call(audited(action, stop_canary), personality_id, by=action.actor, reason=reason)
@@ -102,7 +104,7 @@ def _request(config: Path | None, personality_id: int, version: str, reason: str
 def _show_champion(move: ChampionMove, as_json: bool) -> None:
     champion = move.after
     data = {"champion": champion.target, "generation": champion.generation}
-    show(data, f"**{champion.target}** answers from now on.", as_json)
+    show(data, f"**{champion.target}** is now the champion.", as_json)
 
 
 def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:

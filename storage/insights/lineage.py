@@ -1,4 +1,4 @@
-"""Which votes made a version: the manifests of its round and its parents' rounds, and the votes behind their pairs."""
+"""Which votes made a version: the manifests of its line of parents, and the votes behind them."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ WRITTEN = (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE)
 
 @dataclass(frozen=True)
 class SourceVote:
-    """A vote on an answer when a round began."""
+    """A vote on an answer at the time a round began."""
 
     user_id: int
     vote: Vote
     quarantined: bool
-    """It was quarantined, so it did not count."""
+    """Whether it was quarantined, so that it did not count."""
     unchanged: bool
-    """It has not changed since."""
+    """Whether it is unchanged today."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SourceCorrection:
 
 @dataclass(frozen=True)
 class SourcePair:
-    """A line of a round's manifest. `chosen` is None for a correction; a side is also None if it was deleted."""
+    """A line of a round's manifest; a side is None if it is a correction, is empty or was deleted since."""
 
     source: PairSource
     split: Split
@@ -71,12 +71,12 @@ class SourcePair:
     correction: SourceCorrection | None
     rejected: SourceAnswer | None
     was_deleted: bool
-    """At least one side was deleted."""
+    """Whether a side was deleted since."""
 
 
 @dataclass(frozen=True)
 class SourceVoter:
-    """A member's part in a round: the votes that counted, corrections, and the recorded share and influence."""
+    """A member's part in a round: their counted votes and corrections, and their share and influence if recorded."""
 
     user_id: int
     votes: Tally
@@ -97,19 +97,18 @@ class SourceRound:
     manifest_digest: str | None
     pairs: tuple[SourcePair, ...]
     voters: tuple[SourceVoter, ...]
-    """The largest share first."""
+    """Largest share first."""
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Everything that a version learned from."""
+    """Everything that a version was trained on: its own round first, then its parents' rounds."""
 
     version: str
     chain: tuple[str, ...]
-    """The version and its parents, the base last."""
+    """The version, its parents and, last, the base."""
     trained_on_deleted_data: bool
     rounds: tuple[SourceRound, ...]
-    """The version's own round first, then its parents'."""
     votes: Tally
     """Votes that counted, on the answers in the rounds' pairs; each once."""
     corrections: int
@@ -123,7 +122,10 @@ def lineage_of(session: Session, personality_id: int, name: str) -> Lineage | No
 
 
 def read_lineage(session: Session, version_id: int) -> Lineage:
-    """Return what the version learned from; raises VersionNotFound."""
+    """Return what made the version: the manifests of its line of parents, and the votes at the time of each round.
+
+    Raises VersionNotFound.
+    """
     chain = line_of_parents(session, version_id)
     made = {version.round_id: version for version in chain if version.round_id is not None}
     rows = {row.id: row for row in session.scalars(select(RoundRow).where(RoundRow.id.in_(made)))}
@@ -146,7 +148,7 @@ def read_lineage(session: Session, version_id: int) -> Lineage:
 
 
 class _ManifestReader:
-    """Reads the manifests of some rounds, with one query for each kind of row."""
+    """Reads the manifests of several rounds with one query per kind of row."""
 
     def __init__(self, session: Session, rounds: Iterable[RoundRow]) -> None:
         ids = [row.id for row in rounds]
@@ -171,7 +173,7 @@ class _ManifestReader:
                 self._voters[voter.round_id][users[voter.pseudonym]] = voter
 
     def _people(self) -> set[int]:
-        """Return everyone who voted on these answers or wrote one of the corrections."""
+        """Return the ids of everyone who voted on these answers or wrote one of these corrections."""
         authors = {correction.author_id for correction in self._corrections.values()}
         return authors.union(*self._histories.values())
 
@@ -214,11 +216,11 @@ class _ManifestReader:
 
 
 def _users_of(session: Session, pseudonyms: Collection[int], people: Collection[int]) -> dict[int, int]:
-    """Return {pseudonym: user id} of these people; of everyone who ever voted or wrote if a pseudonym is missing."""
+    """Return {pseudonym: user id} of these people, or of all voters and authors if a pseudonym is not among them."""
     name = read_pseudonyms(session).of
     users: dict[int, int] = {name(user_id): user_id for user_id in people}
     if any(pseudonym not in users for pseudonym in pseudonyms):
-        # A member with influence but no share has no vote in these pairs.
+        # A recorded voter may be behind none of the pairs: their votes may only have prevented other pairs.
         everybody = union(select(VoteEventRow.user_id), select(CorrectionRow.author_id))
         users |= {name(user_id): user_id for user_id in session.scalars(everybody)}
     return users
@@ -229,7 +231,7 @@ def _found(rows: Mapping[int, T], id_: int | None) -> T | None:
 
 
 def _was_deleted(row: RoundPairRow) -> bool:
-    """Return whether a side is missing: a deleted row leaves NULL."""
+    """Return whether a side is null, because its row was deleted."""
     chosen = row.correction_id if row.source in WRITTEN else row.chosen_reply_id
     return chosen is None or row.rejected_reply_id is None
 
@@ -266,7 +268,7 @@ def _voters(
 
 
 def _counted(answers: Iterable[SourceAnswer]) -> dict[tuple[int, int], Vote]:
-    """Return {(reply id, user id): vote} without quarantined votes."""
+    """Return {(reply id, user id): vote} of the votes that were not quarantined."""
     return {
         (answer.reply_id, vote.user_id): vote.vote
         for answer in answers
@@ -276,12 +278,12 @@ def _counted(answers: Iterable[SourceAnswer]) -> dict[tuple[int, int], Vote]:
 
 
 def _corrections(pairs: Iterable[SourcePair]) -> set[tuple[int, int]]:
-    """Return (correction id, author id), each once: a correction can be in several pairs."""
+    """Return (correction id, author id) of each correction; one correction can be in several pairs."""
     return {(c.correction_id, c.author_id) for pair in pairs if (c := pair.correction) is not None}
 
 
 def _votes_of(rounds: Sequence[SourceRound]) -> dict[tuple[int, int], Vote]:
-    """Return {(reply id, user id): vote} of all votes that counted; a changed one as in the newest round."""
+    """Return {(reply id, user id): vote} of all counted votes; a vote that changed is as the newest round saw it."""
     votes: dict[tuple[int, int], Vote] = {}
     for round_ in reversed(rounds):
         votes |= _counted(side for pair in round_.pairs for side in (pair.chosen, pair.rejected) if side is not None)

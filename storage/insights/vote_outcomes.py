@@ -1,4 +1,4 @@
-"""What became of a member's votes: waiting, excluded, or used by rounds and their versions."""
+"""What happened to a member's votes: waiting, not counted, or used by rounds and the versions they made."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from storage.votes.weights import VoteWeights
 
 
 class VoteStatus(StrEnum):
-    """What became of a vote, in a few words that members read."""
+    """What happened to a vote, in a few words that members read."""
 
     WITHDRAWN = "withdrawn"
     WEIGHTLESS = "not counted"
@@ -47,7 +47,7 @@ class VoteStatus(StrEnum):
     QUARANTINED = "on hold"
     EXCLUDED = "excluded"
     ABOUT_FACTS = "about a wrong fact"
-    """A 👎 for a wrong fact is a gap in knowledge; nothing is trained on it."""
+    """A 👎 for a wrong fact asks for a document and is not trained on."""
     IN_TRAINING = "in training"
     TRAINED = "trained on"
     HELD_OUT = "used for testing"
@@ -57,17 +57,17 @@ class VoteStatus(StrEnum):
 
 @dataclass(frozen=True)
 class VoteOutcome:
-    """What became of a member's vote on one reply."""
+    """What happened to a member's vote on one reply."""
 
     reply_id: int
     answer: str
     link: str | None
     vote: Vote | None
-    """None is withdrawn."""
+    """None if it was withdrawn."""
     voted_at: datetime
     """When the vote last changed."""
     weight: float
-    """0 for new accounts and members, up to 1."""
+    """From 0 for new accounts and members to 1."""
     outcome: VoteStatus
     obstacle: Obstacle | None
     uses: tuple[VoteUse, ...]
@@ -77,7 +77,7 @@ class VoteOutcome:
 
 
 def replies_on_message(session: Session, message_id: int) -> set[int]:
-    """Return the ids of the replies that a Discord message shows: one answer, a part of it, or an arena's answers."""
+    """Return the ids of the replies in a Discord message: (part of) one answer, or an arena's answers."""
     arena = (
         select(ArenaAnswerRow.reply_id)
         .join(ArenaRow, ArenaRow.id == ArenaAnswerRow.arena_id)
@@ -98,7 +98,7 @@ def vote_outcomes_everywhere(
     base_revision: str,
     reply_ids: Collection[int] | None = None,
 ) -> list[VoteOutcome]:
-    """Like `vote_outcomes`, for the answers of every personality."""
+    """Like `vote_outcomes`, for the answers of all personalities."""
     outcomes = [
         outcome
         for personality in list_personalities(session, archived=None)
@@ -123,7 +123,7 @@ def vote_outcomes(
     base_revision: str,
     reply_ids: Collection[int] | None = None,
 ) -> list[VoteOutcome]:
-    """Return what became of the member's votes, or of those on these replies; the newest vote first."""
+    """Return what happened to the member's vote on each reply, or on each of `reply_ids`; newest vote first."""
     which = [VoteEventRow.user_id == user_id]
     if reply_ids is not None:
         which.append(VoteEventRow.reply_id.in_(reply_ids))
@@ -180,17 +180,17 @@ def _status_of(
     if not weight:
         return VoteStatus.WEIGHTLESS
     waiting = VoteStatus.ABOUT_FACTS if is_factual else VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING
-    return _status_in_quarantine(held) or _status_after_rounds(uses) or waiting
+    return _quarantine_status(held) or _use_status(uses) or waiting
 
 
-def _status_in_quarantine(held: Collection[QuarantinePeriod]) -> VoteStatus | None:
+def _quarantine_status(held: Collection[QuarantinePeriod]) -> VoteStatus | None:
     statuses = {hold.status for hold in held}
     if QuarantineStatus.OPEN in statuses:
         return VoteStatus.QUARANTINED
     return VoteStatus.EXCLUDED if QuarantineStatus.EXCLUDED in statuses else None
 
 
-def _status_after_rounds(uses: Collection[VoteUse]) -> VoteStatus | None:
+def _use_status(uses: Collection[VoteUse]) -> VoteStatus | None:
     if any(use.status is RoundStatus.RUNNING for use in uses):
         return VoteStatus.IN_TRAINING
     splits = {use.split for use in uses if use.status in TRAINED}
@@ -202,6 +202,6 @@ def _status_after_rounds(uses: Collection[VoteUse]) -> VoteStatus | None:
 def _obstacles(
     session: Session, replies: Select[Any], privacy: PrivacySettings, base_revision: str
 ) -> dict[int, Obstacle]:
-    """Return {reply id: why it may not be trained on now}."""
+    """Return why each reply cannot be trained on now; trainable replies are absent."""
     found = select(ReplyRow.id, obstacle_to(privacy, base_revision)).where(ReplyRow.id.in_(replies))
     return {reply_id: Obstacle(obstacle) for reply_id, obstacle in session.execute(found) if obstacle is not None}

@@ -25,7 +25,7 @@ class PairRole(StrEnum):
 
 @dataclass(frozen=True)
 class VoteUse:
-    """A round with a pair of which the voted answer is one side, while the vote counted."""
+    """A round that used the answer in a pair while the vote counted."""
 
     round_id: int
     status: RoundStatus
@@ -35,11 +35,11 @@ class VoteUse:
     vote: Vote
     """The vote at that time."""
     share: float | None
-    """The member's share of the round's weight; None if it was too small to be recorded."""
+    """The member's share of the round; None if it was too small to record."""
     version: str | None
     verdict: GateVerdict | None
     champion: str | None
-    """The present champion, if it is that version or builds on it."""
+    """The current champion, if it is that version or a descendant of it."""
 
 
 def read_uses(
@@ -70,16 +70,16 @@ def read_uses(
             held = any(hold.covers(round_) for hold in holds.get((reply_id, user_id), ()))
             if vote is not None and not held:
                 uses[reply_id].append(results.use(pair, round_, role, vote))
-    return {reply_id: _once(found) for reply_id, found in uses.items()}
+    return {reply_id: _once(of_reply) for reply_id, of_reply in uses.items()}
 
 
 def _once(uses: Iterable[VoteUse]) -> list[VoteUse]:
-    """Return one use per round, role and split: an answer can be in several pairs of a round."""
+    """Return one use per round, role and split: a liked answer can be in several pairs of a round."""
     return list({(use.round_id, use.role, use.split): use for use in reversed(tuple(uses))}.values())[::-1]
 
 
 class _Results:
-    """What rounds led to, and one member's share of them."""
+    """The versions that rounds made, and one member's share of each round."""
 
     def __init__(self, session: Session, user_id: int, personality_id: int) -> None:
         self._made = {

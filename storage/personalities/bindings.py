@@ -95,7 +95,7 @@ def bind(
             session.merge(binding)
     except IntegrityError as error:
         raise PersonalityConflict(
-            "somebody else has just bound a personality here: check it, then try again"
+            "someone else just bound a personality here: check the change, then try again"
         ) from error
     return before
 

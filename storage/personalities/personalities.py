@@ -124,7 +124,7 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
     row = session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True}, populate_existing=True)
     if _card(row) != personality.card:
         raise PersonalityConflict(
-            f"somebody else changed the card of {personality.name} in the meantime: check it, then try again"
+            f"someone else just changed the card of {personality.name}: check the change, then try again"
         )
     _write(session, row, card, by)
     return True
@@ -140,8 +140,8 @@ def archive_personality(session: Session, personality: Personality) -> None:
         places = "a place" if len(bound) == 1 else f"{len(bound)} places"
         servers = f" in {len(set(bound))} servers" if len(set(bound)) > 1 else ""
         raise PersonalityConflict(
-            f"{personality.name} is bound to {places}{servers}: unbind it first (`/personality show` lists the places "
-            "in a server)"
+            f"{personality.name} is bound to {places}{servers}: unbind it there first (`/personality show` lists the "
+            "places in a server)"
         )
     _set_archived(session, personality, utc_now())
 
@@ -210,7 +210,7 @@ def _take(session: Session, path: Path, base: str) -> None:
         return
     if row.file_digest is None and row.card:
         raise PersonalityConflict(
-            f"{path} has the name of a personality created in Discord, so its card is not used: rename the file"
+            f"{path} has the name of a personality that was created in Discord, so it is ignored: rename the file"
         )
     taken = session.execute(
         update(PersonalityRow)
@@ -238,7 +238,7 @@ def _is_known_in(row: PersonalityRow, guild_id: int | None) -> bool:
 
 
 def _taken(name: str) -> PersonalityConflict:
-    return PersonalityConflict(f"the name {name} is taken: choose another one")
+    return PersonalityConflict(f"the name {name} is taken: choose another")
 
 
 def _card(row: PersonalityRow) -> Card:

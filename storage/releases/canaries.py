@@ -118,13 +118,13 @@ def _require_challenger(
 ) -> Version:
     """Return the version if a canary may try it now."""
     if version is None:
-        raise CanaryRefused("the base model cannot be tried on a share of conversations: promote base instead")
+        raise CanaryRefused("the base model cannot be a canary: promote base instead")
     if not 0 < share < 1:
-        raise CanaryRefused(f"{share:g} is not a share: choose one between 0 and 1, such as {DEFAULT_SHARE}")
+        raise CanaryRefused(f"{share:g} is not a valid share: choose one between 0 and 1, such as {DEFAULT_SHARE}")
     running = running_canary(session, personality_id)
     if running is not None:
         name = name_of(find_version(session, running.challenger_id))
-        raise CanaryRefused(f"a canary of {name} is running: stop it first, or wait for its end")
+        raise CanaryRefused(f"a canary of {name} is running: stop it first, or wait until it ends")
     if champion is not None and champion.id == version.id:
         raise AlreadyChampion(version.name)
     return version

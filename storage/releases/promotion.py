@@ -90,7 +90,7 @@ def conclude_canary(session: Session, reading: Reading, ending: Ending) -> bool:
         _promote_challenger(session, reading, reason)
     ended = end_canary(session, canary.id, ending.status, by=CANARY, reason=reason, numbers=reading.numbers)
     if not ended:
-        raise CanaryRefused(f"somebody else just ended the canary of {reading.challenger.name}: nothing was changed")
+        raise CanaryRefused(f"the canary of {reading.challenger.name} has already ended: nothing was changed")
     return True
 
 
@@ -121,7 +121,7 @@ def _promote_challenger(session: Session, reading: Reading, reason: str) -> None
     canary = reading.canary
     champion = read_alias(session, canary.personality_id)
     if id_of(champion.version) != canary.champion_id:
-        raise CanaryRefused(f"the champion moved while {reading.challenger.name} won its canary: nothing was changed")
+        raise CanaryRefused(f"the champion changed while {reading.challenger.name} won its canary: nothing was changed")
     _crown(
         session,
         canary.personality_id,

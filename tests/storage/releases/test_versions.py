@@ -87,7 +87,7 @@ def test_unknown_names_get_a_sentence(session: Session, personality_id: int, nam
     add(session, personality_id)
     with pytest.raises(VersionNotFound) as unknown:
         version_named(session, personality_id, name)
-    assert str(unknown.value) == f"there is no version {name}: list the versions to see those that exist"
+    assert str(unknown.value) == f"there is no version {name}: list the versions to see which exist"
 
 
 def test_an_unknown_id_gets_a_sentence(session: Session) -> None:
