@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 COGS = (
     "bot.cogs.arena",
     "bot.cogs.audit",
-    "bot.cogs.causes",
     "bot.cogs.chat",
     "bot.cogs.deletions",
     "bot.cogs.departures",
@@ -63,6 +62,7 @@ COGS = (
     "bot.cogs.operations",
     "bot.cogs.personalities",
     "bot.cogs.privacy",
+    "bot.cogs.reactions",
     "bot.cogs.canaries",
     "bot.cogs.retention",
     "bot.cogs.votes",
@@ -152,7 +152,7 @@ class ReactuneBot(ServicesBot):
         adapters = open_store(settings)
         releases = ReleaseResolver(database, adapters, base)
         metrics, deletions = Metrics(), Deletions()
-        vote_queue = VoteQueue(database, self.tasks, metrics.count_vote)
+        vote_queue = VoteQueue(database, self.tasks, metrics.count_vote, partial(self.dispatch, "both_thumbs"))
         return Services(
             settings=settings,
             database=database,
