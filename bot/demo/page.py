@@ -21,7 +21,7 @@ from simcord.preview import Preview
 from bot.app import ReactuneBot, create_bot
 from bot.arenas.prompt_bank import bank_messages
 from bot.background.tasks import BackgroundTasks
-from bot.chat.answering import SEEDS, small_print
+from bot.chat.ask import SEEDS, small_print
 from bot.chat.message_stream import lay_out
 from bot.demo.community import is_settled, read_community_answers, settle
 from bot.demo.tastes import Taste
