@@ -9,9 +9,9 @@ from dataclasses import replace
 from bot.chat.ask import CANCELLED_END, AnswerEnd, Ask, end_of, failed_end, request_answer
 from bot.chat.delivery import AnswerDelivery
 from bot.chat.message_stream import DISCORD_ERRORS, AnswerDeleted, MessageStream
-from bot.chat.record import ReplyRecorder
+from bot.chat.record import DELETED, ReplyRecorder
 from bot.engine import Engine, Generation, GenerationFailed
-from bot.errors import EngineStopped
+from bot.errors import EngineStopped, UserFacingError
 from bot.privacy.recent_deletions import Deletions
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.database.enums import Outcome
@@ -44,10 +44,10 @@ class Answerer:
         """Answer, and return how it ended.
 
         If Discord refuses the end of the answer for now, it is delivered in the background. If a message of the prompt
-        is deleted, generation stops and the answer is taken back.
+        is deleted, generation stops and the answer is taken back; it is CANCELLED if that message was the question.
 
-        Raises EngineBusy, EngineClosed, or UserFacingError if words of the prompt were deleted since the question, each
-        before anything is written; discord.HTTPException if Discord refuses the answer permanently.
+        Raises EngineBusy, EngineClosed, UserFacingError if other words of the prompt were deleted, or
+        discord.HTTPException if Discord refuses the answer permanently.
         """
         take_up()
         settings = tuned(self._generation, ask.personality.card)
@@ -58,10 +58,12 @@ class Answerer:
                 reply_id = await self._recorder.start(ask, request)
                 stream = self.delivery.open(ask, reply_id)
                 outcome = await self._show(ask, reply_id, generation, stream, is_deleted)
-                if is_deleted():
-                    await stream.take_back()
+                if not is_deleted():
+                    return outcome
+                await stream.take_back()
+                if self._deletions.concern({ask.source_message_id or 0}):
                     return Outcome.CANCELLED
-                return outcome
+                raise UserFacingError(DELETED)
         finally:
             generation.cancel()
 

@@ -11,6 +11,7 @@ import pytest_asyncio
 from sqlalchemy import update
 
 from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S, retry_after_s
+from bot.chat.record import DELETED
 from bot.chat.recovery import INTERRUPTED, TRY_AGAIN
 from storage.conversations.replies import Sources
 from storage.database.columns import utc_now
@@ -126,20 +127,24 @@ class TestRefusedEnd:
 
 class TestDeletedQuestion:
     @pytest.fixture
-    def delete_question(self, place, engine, env):
-        """Delete the question when the answer has its first word, and wait until the bot knows."""
+    def delete_first(self, place, engine, env):
+        """Delete the channel's first message when the next answer has its first word, and wait until the bot knows."""
 
         async def delete_at_first_word():
             engine.interlude = None
-            question = next(m for m in place.channel.history() if not m.author.bot)
-            is_known, prompt = asyncio.Event(), Sources({question.id: place.ada.id})
+            first = place.channel.history()[0]
+            is_known, prompt = asyncio.Event(), Sources({first.id: place.ada.id})
             with env.bot.services.deletions.watching(place.channel.id, prompt, utc_now(), is_known.set):
-                env.backend.delete_message(place.channel.id, question.id)
+                env.backend.delete_message(place.channel.id, first.id)
                 await is_known.wait()
 
-        engine.interlude = delete_at_first_word
+        def arm():
+            engine.interlude = delete_at_first_word
 
-    async def test_generation_stops_and_the_answer_is_taken_back(self, place, engine, delete_question, env, rows):
+        return arm
+
+    async def test_generation_stops_and_the_answer_is_taken_back(self, place, engine, delete_first, env, rows):
+        delete_first()
         engine.answers = ["one two three four"]
         await place.ada.send(place.channel, f"{place.mention} hi")
         assert engine.generations[0].cancelled_after == "one "
@@ -147,7 +152,19 @@ class TestDeletedQuestion:
         assert "PUT /channels" not in env.transcript()  # no reaction was added
         assert rows(ReplyRow) == []
 
-    async def test_there_is_no_second_answer_to_compare(self, place, engine, delete_question, env, settings):
+    async def test_a_deleted_message_of_the_history_takes_the_answer_too_and_its_asker_reads_so(
+        self, place, engine, delete_first, rows
+    ):
+        answer = await place.ask("what is red?")
+        delete_first()
+        engine.answers = ["one two three four"]
+        asked = await place.bo.send(place.channel, "and blue?", reply_to=answer)
+        assert place.last.content == DELETED
+        assert [message.id for message in place.channel.history()][:-1] == [answer.id, asked.id]
+        assert rows(ReplyRow) == []
+
+    async def test_there_is_no_second_answer_to_compare(self, place, engine, delete_first, env, settings):
+        delete_first()
         arena = settings.arena.model_copy(update={"exploration_share": 1.0})
         env.change_settings(settings.model_copy(update={"arena": arena}))
         engine.answers = ["one two three", "four five six"]
