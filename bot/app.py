@@ -19,6 +19,8 @@ from bot.background.tasks import BackgroundTasks
 from bot.background.vote_queue import PickQueue, VoteQueue
 from bot.background.write_queue import WriteBehindQueue
 from bot.chat.answering import Answerer
+from bot.chat.delivery import AnswerDelivery
+from bot.chat.record import ReplyRecorder
 from bot.engine import Engine
 from bot.engine.selection import ChosenEngine
 from bot.guards.access import NO_SERVER, AccessPolicy, how_to_allow
@@ -50,7 +52,6 @@ log = logging.getLogger(__name__)
 COGS = (
     "bot.cogs.arena",
     "bot.cogs.audit",
-    "bot.cogs.causes",
     "bot.cogs.chat",
     "bot.cogs.deletions",
     "bot.cogs.departures",
@@ -63,6 +64,7 @@ COGS = (
     "bot.cogs.operations",
     "bot.cogs.personalities",
     "bot.cogs.privacy",
+    "bot.cogs.reactions",
     "bot.cogs.canaries",
     "bot.cogs.retention",
     "bot.cogs.votes",
@@ -152,7 +154,8 @@ class ReactuneBot(ServicesBot):
         adapters = open_store(settings)
         releases = ReleaseResolver(database, adapters, base)
         metrics, deletions = Metrics(), Deletions()
-        vote_queue = VoteQueue(database, self.tasks, metrics.count_vote)
+        vote_queue = VoteQueue(database, self.tasks, metrics.count_vote, partial(self.dispatch, "both_thumbs"))
+        write_queue = WriteBehindQueue(database, self.tasks)
         return Services(
             settings=settings,
             database=database,
@@ -164,15 +167,22 @@ class ReactuneBot(ServicesBot):
             library=Library(database, settings.knowledge, self._load_encoder, deletions),
             answerer=Answerer(
                 engine=engine,
-                releases=releases,
-                database=database,
-                write_queue=WriteBehindQueue(database, self.tasks),
-                base=base,
+                recorder=ReplyRecorder(
+                    database=database,
+                    write_queue=write_queue,
+                    deletions=deletions,
+                    base_revision=base.revision,
+                    fixed_basis=self._fixed_basis,
+                ),
+                delivery=AnswerDelivery(
+                    database=database,
+                    write_queue=write_queue,
+                    tasks=self.tasks,
+                    edit_interval_s=settings.chat.edit_interval_s,
+                    output=settings.output,
+                    on_recorded=vote_queue.recorded,
+                ),
                 generation=settings.generation,
-                edit_interval_s=settings.chat.edit_interval_s,
-                output=settings.output,
-                fixed_basis=self._fixed_basis,
-                on_recorded=vote_queue.recorded,
                 deletions=deletions,
                 on_finished=metrics.count_answer,
             ),

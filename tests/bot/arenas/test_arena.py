@@ -376,7 +376,7 @@ class TestPicks:
         message = await start()
         asked = len(engine.requests)
         form = await place.ada.slash(place.channel, "suggest")
-        assert "not answered anything" in form.response.content
+        assert "haven't answered anything" in form.response.content
         again = await place.ada.context_menu(place.channel, "Another answer", message)
         assert "not one of my answers" in again.response.content
         assert len(engine.requests) == asked

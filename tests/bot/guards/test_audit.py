@@ -89,7 +89,8 @@ async def test_every_admin_command_leaves_a_line_and_a_refusal_where_no_admin_ca
             assert [row.action for row in new] == [name], (name, who)
             assert (new[0].actor_id, new[0].guild_id) == (who.id, place.channel.guild.id)
             if who is place.ada:
-                assert (new[0].outcome, new[0].note) == (AuditOutcome.REFUSED, sentence(str(NotAnAdmin())))
+                assert new[0].outcome is AuditOutcome.REFUSED
+                assert new[0].note.startswith("Only admins ")
 
 
 async def test_a_change_leaves_a_line_that_says_what_and_by_whom(place, rows):

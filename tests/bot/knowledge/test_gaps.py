@@ -13,7 +13,7 @@ from storage.database.tables import DocumentRow, VoteCauseRow
 from storage.knowledge.gaps import Gap
 from storage.knowledge.search import Passage
 from storage.models.sentence_encoder import BundledEncoder
-from tests.bot.cogs.test_causes import choose
+from tests.bot.cogs.test_feedback import choose
 from tests.word_encoder import WordEncoder
 
 
