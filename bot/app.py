@@ -44,6 +44,7 @@ from storage.runtime.processes import worker_name
 from storage.runtime.request_ids import current_request, new_request_id, working_on
 from storage.runtime.shards import shards_of
 from storage.settings.sections import DiscordSettings, Settings
+from storage.wording import count
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ COGS = (
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: the model loads"
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # voice is not used: its libraries may be missing
 FLUSH_S = 5.0
 FINISHING_S = 15.0
 
@@ -115,6 +117,7 @@ class ReactuneBot(ServicesBot):
         self._fixed_basis = fixed_basis
         self._load_encoder = load_encoder
         self._is_leaving = False
+        self._was_ready = False
         self._to_close = AsyncExitStack()
         """What was opened so far, in order."""
 
@@ -257,6 +260,10 @@ class ReactuneBot(ServicesBot):
     async def on_ready(self) -> None:
         """Show the status, because the model may have loaded before Discord was ready, and log who is not served."""
         await self._show_status()
+        if self._was_ready:
+            return  # Discord has only started a new session
+        self._was_ready = True
+        log.info("Connected to Discord as %s, in %s.", self.user, count(len(self.guilds), "server"))
         for sentence in how_to_allow(self.guilds, self.settings.access) if self.guilds else [NO_SERVER]:
             log.warning(sentence)
 

@@ -124,7 +124,7 @@ async def _serve(bot: ReactuneBot, token: str) -> None:
         try:
             await serving
         except asyncio.CancelledError:
-            log.info("Stopped before the bot was ready.")
+            pass  # stopped before it was ready
         except discord.LoginFailure as error:
             raise ConnectionRefused(BAD_TOKEN) from error
         except discord.ConnectionClosed as error:
@@ -135,6 +135,7 @@ async def _serve(bot: ReactuneBot, token: str) -> None:
             raise DiscordUnreachable(f"{UNREACHABLE} ({error})") from error
         if bot.failure:
             raise bot.failure
+        log.info("Stopped.")
 
 
 async def _serve_without(settings: Settings, create: Callable[[Settings], ReactuneBot], token: str) -> None:

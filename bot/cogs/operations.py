@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.engine import engine_state
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
-from bot.operations.health import Gateway, Health, disk_check, examine_health, measure
+from bot.operations.gateway import Gateway
+from bot.operations.health import Health, disk_check, examine_health, measure
 from bot.operations.http_pages import open_pages
 from bot.services import Services
 from bot.text.splitting import MAX_MESSAGE_CHARS
@@ -46,6 +47,7 @@ class Operations(commands.Cog):
         self._due_at: float | None = None
 
     async def cog_load(self) -> None:
+        self._gateway.watch_logs()
         if not self.services.settings.metrics.port:
             return
         self._pages = await open_pages(self.services.settings.metrics, self.services.metrics.registry, self._examine)
@@ -56,6 +58,7 @@ class Operations(commands.Cog):
             )
 
     async def cog_unload(self) -> None:
+        self._gateway.unwatch_logs()
         if self._measuring is not None:
             self._measuring.cancel()
         if self._pages is not None:
@@ -73,19 +76,19 @@ class Operations(commands.Cog):
 
     @commands.Cog.listener()
     async def on_connect(self) -> None:
-        self._gateway.is_connected = True
+        self._gateway.found()
 
     @commands.Cog.listener()
     async def on_resumed(self) -> None:
-        self._gateway.is_connected = True
+        self._gateway.found()
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
-        self._gateway.is_connected = True
+        self._gateway.found()
 
     @commands.Cog.listener()
     async def on_disconnect(self) -> None:
-        self._gateway.is_connected = False
+        self._gateway.lost()
 
 
 class AlertWatch(commands.Cog):
@@ -106,9 +109,8 @@ class AlertWatch(commands.Cog):
         self._repeating.cancel()
 
     async def _watch(self) -> None:
-        await self.bot.wait_until_ready()
-        # Which engine answers is known by then; until then, an alert of the previous run would end and begin again.
-        await self.services.model_loaded.wait()
+        if not (self.bot.is_ready() and self.services.model_loaded.is_set()):
+            return  # which engine answers is not known yet: its alert of the previous run would end and start again
         try:
             await self.look()
             await self._note_back()

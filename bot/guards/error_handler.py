@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,18 @@ async def answer_privately(interaction: discord.Interaction, text: str, view: di
 async def report_error(interaction: discord.Interaction, error: Exception, action: str) -> None:
     """Answer an error with a sentence; one of an admin's action is written down."""
     told = member_message(error)
+    await _delete_public_placeholder(interaction)
     await answer_privately(interaction, told)
     if action:
         await record_error(interaction, action_of(interaction, action), told, is_foreseen=is_expected(error))
+
+
+async def _delete_public_placeholder(interaction: discord.Interaction) -> None:
+    """Delete a public "is thinking …": Discord would put the next message in its place, where everybody sees it."""
+    if interaction.response.type is not discord.InteractionResponseType.deferred_channel_message:
+        return
+    with contextlib.suppress(discord.HTTPException):
+        placeholder = await interaction.original_response()
+        if placeholder.flags.loading and not placeholder.flags.ephemeral:
+            await placeholder.edit(content="…")  # a placeholder that still waits would swallow the next message
+            await placeholder.delete()

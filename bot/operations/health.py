@@ -15,19 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot.engine import engine_state
+from bot.operations.gateway import Gateway
 from bot.operations.metrics import time_statements
 from bot.services import Services
 from storage.runtime.processes import TRAINER, is_alive
 
 DATABASE_PATIENCE_S = 3.0
 GB = 1e9
-
-
-@dataclass
-class Gateway:
-    """Whether Discord's gateway is connected, as its events tell."""
-
-    is_connected: bool = False
 
 
 @dataclass(frozen=True)
