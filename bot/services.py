@@ -1,8 +1,9 @@
-"""What the bot is made of, as cogs and persistent buttons get it."""
+"""The parts of the bot, which cogs and persistent buttons receive."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import discord
@@ -10,8 +11,10 @@ from discord.ext import commands
 
 from bot.background.tasks import BackgroundTasks
 from bot.background.vote_queue import PickQueue, VoteQueue
+from bot.background.write_queue import WriteBehindQueue
 from bot.chat.answering import Answerer
 from bot.engine import Engine
+from bot.engine.selection import ChosenEngine
 from bot.guards.access import AccessPolicy
 from bot.guards.rate_limit import RateLimiter
 from bot.knowledge.library import Library
@@ -19,11 +22,13 @@ from bot.operations.metrics import Metrics
 from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import ReleaseResolver
 from bot.releases.watcher import ReleaseWatcher
+from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
-from storage.runtime.shards import Shards
+from storage.models.sentence_encoder import Encoder
+from storage.runtime.shards import Shards, shards_of
 from storage.settings.sections import Settings
 
 
@@ -58,6 +63,59 @@ class ServicesBot(commands.AutoShardedBot):
 
 
 def services_of(interaction: discord.Interaction) -> Services:
-    """Return the services of the bot that an interaction reached."""
+    """Return the services of the bot that received an interaction."""
     assert isinstance(interaction.client, ServicesBot)
     return interaction.client.services
+
+
+def make_services(
+    client: discord.Client,
+    settings: Settings,
+    database: Database,
+    base: BaseModel,
+    *,
+    engine: Engine | None,
+    fixed_basis: Basis | None,
+    load_encoder: Callable[[], Encoder],
+    tasks: BackgroundTasks,
+) -> Services:
+    """Put the parts together; without an `engine` it is the one of `model.engine`."""
+    engine = engine or ChosenEngine(settings, base, database)
+    adapters = open_store(settings)
+    releases = ReleaseResolver(database, adapters, base)
+    metrics, deletions, shards = Metrics(), Deletions(), shards_of(settings.discord)
+    vote_queue = VoteQueue(database, tasks, metrics.count_vote)
+    return Services(
+        settings=settings,
+        database=database,
+        base=base,
+        engine=engine,
+        adapters=adapters,
+        releases=releases,
+        release_watcher=ReleaseWatcher(database),
+        library=Library(database, settings.knowledge, load_encoder, deletions),
+        answerer=Answerer(
+            engine=engine,
+            releases=releases,
+            database=database,
+            write_queue=WriteBehindQueue(database, tasks),
+            base=base,
+            generation=settings.generation,
+            edit_interval_s=settings.chat.edit_interval_s,
+            output=settings.output,
+            fixed_basis=fixed_basis,
+            on_recorded=vote_queue.recorded,
+            deletions=deletions,
+            on_finished=metrics.count_answer,
+        ),
+        vote_queue=vote_queue,
+        pick_queue=PickQueue(database),
+        access=AccessPolicy(client, settings, shards),
+        rate_limiter=RateLimiter(settings),
+        metrics=metrics,
+        deletions=deletions,
+        tasks=tasks,
+        shards=shards,
+        fixed_basis=fixed_basis,
+        model_loaded=asyncio.Event(),
+    )

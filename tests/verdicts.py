@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from storage.models.base_model import BaseModel
-from storage.models.openvino.options import graph_folder
+from storage.models.openvino.cache import graph_folder
 from storage.models.openvino.verifier import write_verdict
 from storage.settings.sections import ModelSettings
 

@@ -26,7 +26,8 @@ from reactune.doctor.database import describe_database
 from reactune.doctor.machine import check_gpu, check_log_file, check_memory, check_open_files, check_pages
 from reactune.doctor.packages import check_packages
 from reactune.doctor.remote_servers import examine_servers
-from storage.adapters.folder_store import AdapterRef, open_store
+from storage.adapters import open_store
+from storage.adapters.folder_store import AdapterRef
 from storage.backups.backup import last_backup
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database

@@ -119,7 +119,7 @@ class TestForget:
 
     async def test_members_may_not_forget_a_channel(self, place, engine, rows):
         refused = await place.ada.slash(place.channel, "forget conversation")
-        assert "Only admins may do this" in refused.response.content
+        assert "Only admins can do this" in refused.response.content
         assert rows(ConversationRow) == []
 
 

@@ -40,7 +40,7 @@ async def test_a_later_choice_replaces_the_first(place, rows):
 async def test_other_messages_have_no_cause(place, rows):
     message = await place.ada.send(place.channel, "just talking")
     refused = await place.ada.context_menu(place.channel, MENU, message)
-    assert "not one of my answers" in refused.response.content
+    assert "isn't one of my answers" in refused.response.content
     assert rows(VoteCauseRow) == []
 
 

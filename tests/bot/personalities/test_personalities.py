@@ -70,7 +70,7 @@ class TestCreate:
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "personality")
         root.update(default_member_permissions=None)
         refused = await place.ada.slash(place.channel, "personality create", name="keeper")
-        assert "Only admins may do this" in refused.response.content
+        assert "Only admins can do this" in refused.response.content
         assert len(rows(PersonalityRow)) == 1
 
 

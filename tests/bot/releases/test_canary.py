@@ -161,7 +161,7 @@ class TestWhoMayDoIt:
         root.update(default_member_permissions=None)
         options = {"version": "v1"} if command == "start" else {}
         result = await place.ada.slash(place.channel, f"model canary {command}", **options)
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
         assert rows(CanaryRow) == []
 
 
@@ -371,7 +371,10 @@ class TestStatus:
 
     async def test_without_one_it_says_so_and_how_the_last_one_ended(self, place, make_version, start, status):
         assert await status() == "No canary is running: every conversation is answered by the champion."
-        assert "No canary is running" in (await place.grace.slash(place.channel, "model canary stop")).followups[-1].content
+        assert (
+            "No canary is running"
+            in (await place.grace.slash(place.channel, "model canary stop")).followups[-1].content
+        )
         make_version()
         await start()
         await place.grace.slash(place.channel, "model canary stop", reason="too odd")

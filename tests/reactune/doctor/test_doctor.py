@@ -40,7 +40,7 @@ class TestCoherenceModel:
         missing, empty = (find(gate={"coherence_model": name})["Coherence model"] for name in ("/no", str(tmp_path)))
         assert not missing.is_well
         assert not empty.is_well
-        assert missing.says.startswith("gate.coherence_model = '/no' is no folder")
+        assert missing.says.startswith("gate.coherence_model = '/no' is not a folder")
         assert empty.says == f"{tmp_path / 'config.json'} is missing: a complete model folder is needed"
 
     def test_a_sound_folder_is_well(self, find, tmp_path):
@@ -158,7 +158,7 @@ class TestAdapterStore:
         shared = find(data={"adapters": url})["Adapter store"]
         assert (shared.is_well, shared.says) == (
             True,
-            f"{url}, which can be written; the cache is {settings.data.directory / 'adapters'}",
+            f"{url}, which is writable; the cache is {settings.data.directory / 'adapters'}",
         )
         assert list((tmp_path / "shared").iterdir()) == []
 

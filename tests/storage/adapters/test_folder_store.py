@@ -135,7 +135,7 @@ def test_missing_adapter_is_reported_with_a_remedy(store):
 
 @pytest.mark.parametrize("digest", ["../../etc", "", "ABC", "0" * 63])
 def test_name_that_is_no_digest_is_refused(store, digest):
-    with pytest.raises(AdapterError, match="no adapter digest"):
+    with pytest.raises(AdapterError, match="not an adapter's digest"):
         store.path(digest)
 
 

@@ -49,7 +49,7 @@ def test_incomplete_folder_is_refused_with_what_is_missing(folder, tmp_path, nam
 
 
 def test_name_that_is_nothing_is_refused_with_what_may_be_set(tmp_path):
-    with pytest.raises(BaseModelError, match=r"gate\.coherence_model = 'gemma' is no folder: .*'gemma3-270m'"):
+    with pytest.raises(BaseModelError, match=r"gate\.coherence_model = 'gemma' is not a folder: .*'gemma3-270m'"):
         resolve_coherence_model("gemma", tmp_path, print)
 
 

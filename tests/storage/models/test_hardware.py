@@ -60,7 +60,7 @@ def test_without_a_gpu_it_is_refused_before_anything_is_loaded(base: BaseModel) 
     with pytest.raises(SettingsError) as refused:
         load_model(base, "float32", "4bit")
     assert str(refused.value) == (
-        'training.quantization = "4bit" needs a GPU of NVIDIA, which this machine has not: set it to ""'
+        'training.quantization = "4bit" needs an NVIDIA GPU, which this machine does not have: set it to ""'
     )
 
 
