@@ -137,6 +137,7 @@ class _Relay(logging.Handler):
 
     def __init__(self, emit: Emit) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter())  # without the prefix of logging.basicConfig
         self._emit = emit
 
     def emit(self, record: logging.LogRecord) -> None:

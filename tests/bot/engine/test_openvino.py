@@ -35,6 +35,7 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.bot.engine.test_engine import ENDLESS, answer, finished, request, save_adapter
 from tests.tiny_model import build_tiny_base
+from tests.verdicts import trust_graphs
 
 QWEN = {"architectures": ["Qwen3ForCausalLM"]}
 
@@ -262,6 +263,18 @@ def test_the_first_start_says_what_takes_long(
         "one on two cores.",
         "Building the OpenVINO graph of base on tiny, once: seconds for a small model.",
     ]
+
+
+async def test_the_bot_logs_a_workers_lines_as_they_are(
+    settings: Settings, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    trust_graphs(base, tmp_path, settings.model)
+    engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
+    engine.prepare(None)
+    await engine.start()
+    await engine.close(0.0)
+    assert "Building the OpenVINO graph of base on tiny, once: seconds for a small model." in caplog.messages
 
 
 async def test_a_comparison_that_cannot_import_a_library_names_it_and_not_the_model(

@@ -9,10 +9,12 @@ from sqlalchemy import text
 
 from bot.cogs.operations import LOOK_INTERVAL_S
 from bot.engine import EngineState
-from bot.operations.alerts import TOKEN
+from bot.operations.alerts import TOKEN, describe_alert, local_alerts
+from bot.operations.health import HealthCheck
+from storage.database.columns import utc_now
 from storage.database.enums import QuarantineStatus, RoundStatus
 from storage.database.tables import AlertRow, QuarantineRow
-from storage.operations.alerts import raise_alert
+from storage.operations.alerts import Alert, raise_alert
 from storage.runtime.processes import worker_name
 from tests.past import add_round
 
@@ -87,7 +89,6 @@ async def test_without_a_channel_the_log_has_it(env, fail_a_round, caplog, rows)
 
 
 async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, place):
-    from storage.database.columns import utc_now
     from storage.database.enums import QuarantineRule
     from storage.database.tables import QuarantinedVoteRow
 
@@ -138,6 +139,13 @@ async def test_another_engine_than_was_wanted_is_told_once_and_its_end(told, env
     assert await told() == [alert]
     engine.reported = EngineState(name="OpenVINO")
     assert (await told())[1].startswith("✅ Resolved: Transformers answers instead of OpenVINO")
+
+
+def test_a_quoted_error_that_ends_with_a_full_stop_gets_no_second_one():
+    (trouble,) = local_alerts(HealthCheck("disk", True, ""), EngineState(trouble="it died."), [])
+    now = utc_now()
+    text = describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, now, None, told=False))
+    assert text.startswith("⚠️ The model cannot answer: it died. What to do: Run")
 
 
 async def test_a_database_that_is_away_is_told_without_one(told, query, rows):

@@ -93,8 +93,8 @@ class TestEngine:
         found = find(model={"base": str(tiny)})["Engine"]
         assert (found.is_well, found.says) == (
             False,
-            "transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported; mend what it names "
-            'and start the bot again, or set model.engine = "transformers" if this is meant',
+            "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported; fix that and restart "
+            'the bot, or set model.engine = "transformers" to accept it',
         )
 
 
