@@ -1,4 +1,4 @@
-"""Adapter files: a local store, a shared store with a local cache, and copies for remote servers."""
+"""Adapter files: folders named by their digest, kept on this machine and in shared stores."""
 
 from __future__ import annotations
 

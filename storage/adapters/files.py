@@ -35,7 +35,7 @@ def _keep_adapter_files(staging: Path) -> None:
             path.unlink()
         elif path.name not in (CONFIG_FILE, WEIGHTS_FILE) or path.is_symlink() or not path.is_file():
             raise AdapterError(
-                f"an adapter may not contain {path.name}: only {CONFIG_FILE} and {WEIGHTS_FILE} are accepted, "
+                f"an adapter cannot contain {path.name}: only {CONFIG_FILE} and {WEIGHTS_FILE} are accepted, "
                 "because other formats can run code when they are loaded"
             )
     for name in (CONFIG_FILE, WEIGHTS_FILE):

@@ -21,7 +21,7 @@ from tenacity import Retrying
 from storage.adapters.files import CHECKSUMS_FILE, FILES, damaged
 from storage.adapters.folder_store import UNREGISTERED_PREFIX
 from storage.errors import SettingsError, StoreUnreachable
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class AdapterObjects:
         AdapterError if it was altered on the way.
         """
         if not self._write(lambda: self._upload(folder, digest)):
-            raise damaged(digest, "its files changed while they were uploaded", self.url)
+            raise damaged(digest, "its files differ from those that were written", self.url)
 
     def download(self, digest: str, folder: Path) -> None:
         """Copy the adapter's files unchecked; raises AdapterError if one is missing, and StoreUnreachable."""

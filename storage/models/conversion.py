@@ -49,7 +49,7 @@ def run_steps(
         raise BaseModelError(
             broken_library(error)
             or f"the {what} cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
-            "free 600 MB there or set data.directory elsewhere, then start again"
+            "free 600 MB there or change data.directory, then start again"
         ) from error
 
 

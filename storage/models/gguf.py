@@ -71,8 +71,8 @@ def _architecture(base: BaseModel) -> str:
     known = ARCHITECTURES.get(base.architecture)
     if known is None:
         raise AdapterError(
-            f"Reactune cannot convert adapters of {base.architecture} ({base.name}) for llama.cpp: export the version "
-            "with `reactune personality export`, and convert it with llama.cpp's convert_lora_to_gguf.py"
+            f"{base.name} is a {base.architecture}, which Reactune cannot convert to GGUF: export the version with "
+            "`reactune personality export`, then convert it with llama.cpp's convert_lora_to_gguf.py"
         )
     return known
 
@@ -97,7 +97,7 @@ def _name(key: str) -> str:
     number, _, rest = key.partition("layers.")[2].partition(".")
     module, _, matrix = rest.partition(".lora_")
     if module not in LAYERS:
-        raise AdapterError(f"the adapter changes {key}, which Reactune cannot convert for llama.cpp")
+        raise AdapterError(f"the adapter changes {key}, which Reactune cannot convert to GGUF")
     return f"blk.{number}.{LAYERS[module]}.weight.lora_{'a' if matrix.startswith('A') else 'b'}"
 
 

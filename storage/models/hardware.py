@@ -12,6 +12,7 @@ from typing import Any
 
 from storage.errors import SettingsError
 from storage.models.libraries import MODEL_LIBRARIES
+from storage.settings.sections import ModelSettings, TrainingSettings
 
 DRIVERS = ("libcuda.so.1", "nvcuda.dll", "amdhip64.dll")
 """Libraries that come with a driver: NVIDIA's on Linux and Windows, AMD's on Windows."""
@@ -67,14 +68,24 @@ CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Flags of CPUs that multiply bfloat16: two of x86, and ARM's."""
 
 
-@cache
-def number_format(setting: str, *, may_use_gpu: bool) -> str:
-    """Return the setting, or for "auto" bfloat16 if the hardware multiplies it, else float32.
+def serving_format(settings: ModelSettings) -> str:
+    """Return the number format that the engine computes in, as PyTorch calls it."""
+    return _resolve_format(settings.dtype, may_use_gpu=settings.engine != "openvino")
 
-    The hardware is the GPU if there is one, else the CPU. Only Linux describes its CPU; other systems get float32.
+
+def training_format(settings: TrainingSettings) -> str:
+    """Return the number format that rounds compute in, as PyTorch calls it."""
+    return _resolve_format(settings.dtype, may_use_gpu=True)
+
+
+@cache
+def _resolve_format(dtype: str, *, may_use_gpu: bool) -> str:
+    """Return `dtype`; for "auto", bfloat16 if the hardware multiplies it, else float32.
+
+    PyTorch is imported only if there is a GPU. Only Linux reports what its CPU can do; other systems get float32.
     """
-    if setting != "auto":
-        return setting
+    if dtype != "auto":
+        return dtype
     is_native = _gpu_multiplies_bfloat16() if may_use_gpu and has_gpu() else cpu_multiplies_bfloat16(CPU_DESCRIPTION)
     return "bfloat16" if is_native else "float32"
 

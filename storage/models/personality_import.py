@@ -146,7 +146,7 @@ def register_import(
         return ImportedPersonality(personality, is_new, changed, None)
     if was_withdrawn_for_deletion(session, digest):
         raise AdapterError(
-            "this adapter was withdrawn here, because it learned from data that was later deleted: import another one"
+            "this adapter was withdrawn here because it was trained on since-deleted data: import another one"
         )
     version = register(
         session,
@@ -169,7 +169,8 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, source: str, limit_bytes: in
     taken = {name: members[name] for name in TAKEN_FILES if name in members}
     if sum(info.file_size for info in taken.values()) > limit_bytes:
         raise AdapterError(
-            f"{source} unpacks to more than {limit_bytes:,} bytes: no adapter of this base is that large"
+            f"{source} unpacks to more than {limit_bytes:,} bytes, too large for an adapter of this base: export it "
+            "again"
         )
     for name, info in taken.items():
         # zipfile reads at most the size that a member declares, so a false size does not unpack more.

@@ -16,6 +16,7 @@ from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, window_of
+from storage.models.hardware import serving_format
 from storage.models.libraries import broken_library
 from storage.models.openvino.pipeline import PipelineOptions
 from storage.models.openvino.verifier import Verifier
@@ -182,7 +183,7 @@ class OpenVinoEngine:
             # Enough for all answers at once, and as much again for conversations that will continue.
             cached_tokens=2 * self._generation.batch_size * window_of(self._base.path, self._model),
             threads=self._model.threads,
-            dtype=self._model.number_format,
+            dtype=serving_format(self._model),
             kept_graphs=2 * self._model.resident_adapters,
         )
 

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class GraphNotWritten(StorageError):
     def __init__(self, folder: Path, cause: Exception) -> None:
         free = shutil.disk_usage(folder).free
-        super().__init__(f"its graph cannot be written to {folder}, where {free / 1e6:,.0f} MB are free ({cause})")
+        super().__init__(f"its graph cannot be written to {folder} ({free / 1e6:,.0f} MB free): {cause}")
 
 
 def graph_folder(base: BaseModel, data_directory: Path) -> Path:

@@ -123,13 +123,15 @@ class _Changes:
         down, up = (self._tensors[name] for name in names)
         rank = len(down)
         if (up.shape, down.shape) != ((weight.shape[0], rank), (rank, weight.shape[1])):
-            raise AdapterMisfit(self._adapter, f"{names[0]} and B are {down.shape} and {up.shape} for {weight.shape}")
+            raise AdapterMisfit(
+                self._adapter, f"{names[0]} and B have shapes {down.shape} and {up.shape} for {weight.shape}"
+            )
         scale = self._alpha / (math.sqrt(rank) if self._is_rank_stabilised else rank)
         return weight + np.float32(scale) * (up @ down)
 
     def require_all_used(self) -> None:
         if not self._tensors:
-            raise AdapterMisfit(self._adapter, "it holds no tensors")
+            raise AdapterMisfit(self._adapter, "it has no tensors")
         if self._unused:
             raise AdapterMisfit(
                 self._adapter, f"{len(self._unused)} of its tensors match no layer, such as {min(self._unused)}"

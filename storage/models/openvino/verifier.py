@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from storage.files import sync_file
 from storage.models.base_model import BaseModel
-from storage.models.hardware import has_gpu
+from storage.models.hardware import has_gpu, serving_format
 from storage.models.libraries import import_error_in
 from storage.models.openvino.cache import graph_folder
 from storage.models.openvino.support import UnsupportedModel, unsupported_because
@@ -89,7 +89,7 @@ class Verifier:
 
     @property
     def _file(self) -> Path:
-        return self._folder / f"verified-{self._settings.number_format}.json"
+        return self._folder / f"verified-{serving_format(self._settings)}.json"
 
     def _find_out(self) -> str:
         """Compare, unless another process has just done so; return why the graphs are refused, or ""."""
@@ -124,7 +124,7 @@ class Verifier:
 
     def _run_comparison(self, verdict: Path, workshop: Path) -> tuple[int, str]:
         """Return the exit code of the process, and what it wrote to standard error."""
-        arguments = str(self._base.path), self._settings.number_format, str(verdict), str(workshop)
+        arguments = str(self._base.path), serving_format(self._settings), str(verdict), str(workshop)
         with subprocess.Popen(
             [sys.executable, "-m", "storage.models.openvino.compare_logits", *arguments],
             stdin=subprocess.PIPE,  # the process ends when this one does

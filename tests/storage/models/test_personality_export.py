@@ -171,10 +171,10 @@ def test_plain_peft_output_is_taken(store: AdapterStore, trained: Path, base: Ba
 @pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "x.pkl"])
 def test_pickles_are_refused(store: AdapterStore, export: Path, base: BaseModel, name: str, tmp_path: Path) -> None:
     (export / name).write_bytes(b"\x80\x04.")
-    with pytest.raises(AdapterError, match="may be a pickle"):
+    with pytest.raises(AdapterError, match="may contain a pickle"):
         import_adapter(store, export, base)
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", export)
-    with pytest.raises(AdapterError, match="may be a pickle"), unpacked(Path(archive), LIMIT):
+    with pytest.raises(AdapterError, match="may contain a pickle"), unpacked(Path(archive), LIMIT):
         pass
 
 
