@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from reactune.console import AsJson, Config, Personality, VersionName, read_settings, show
 from reactune.operator import look_up, operator_action, operator_name, record_command, run_audited_command
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
 from storage.operations.audit import AuditedAction

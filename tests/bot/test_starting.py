@@ -51,7 +51,7 @@ async def test_who_asks_while_the_model_loads_is_answered_once_it_has(settings, 
     engine.may_start.set()
     await asking
     await bot.loading
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         # The simulator does not follow the demo's tasks.
         while "answer 1\n-# base" not in [message.content for message in channel.history()]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

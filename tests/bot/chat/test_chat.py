@@ -170,7 +170,7 @@ class TestCooldown:
     async def test_a_member_in_cooldown_is_asked_to_wait_and_others_are_not(self, place, engine):
         await place.ask("one")
         refused = await place.ask("two")
-        assert "you can ask me again in" in refused.content
+        assert "You can ask me again in" in refused.content
         assert (await place.ask("three", who=place.bo)).content.startswith("answer 2")
 
 
@@ -275,7 +275,7 @@ class TestAnotherAnswer:
         message = await place.ada.send(place.channel, "just talking")
         await place.ada.react(message, "🔁")
         result = await place.ada.context_menu(place.channel, "Another answer", message)
-        assert "not one of my answers" in result.response.content
+        assert "isn't one of my answers" in result.response.content
         assert engine.requests == []
 
     async def test_there_is_an_end_to_it(self, place, engine):
@@ -487,6 +487,6 @@ class TestDatabaseAway:
         other_program.execute("BEGIN IMMEDIATE")
         with calling_on("late rows waits", other_program.rollback):
             await place.ada.send(place.channel, f"{place.mention} hi")
-        assert "My memory is out of reach at the moment" in place.last.content
+        assert "I can't reach my database right now" in place.last.content
         other_program.close()
         assert rows(ReplyRow) == []

@@ -109,7 +109,7 @@ async def test_a_form_that_is_sent_after_the_right_has_gone_changes_nothing(plac
     env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
     await env.settle()
     sent = await place.grace.submit_modal(form, {"description": "I stayed too long."})
-    assert "Only admins may do this" in sent.response.content
+    assert "Only admins can do this" in sent.response.content
     assert [row.name for row in rows(PersonalityRow)] == ["default"]
     assert [(row.action, row.outcome) for row in rows(AuditRow)] == [
         ("personality create", AuditOutcome.DONE),
@@ -148,7 +148,7 @@ class TestTrail:
                     "mallory (8)", "arena start", "prompt: [x](https://evil.example) <@1>", actor_id=8, guild_id=here
                 ),
                 AuditOutcome.REFUSED,
-                "Only admins may do this.",
+                "Only admins can do this.",
             )
 
         query(write)

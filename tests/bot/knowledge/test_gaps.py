@@ -99,7 +99,7 @@ async def test_members_see_no_gaps(place, env):
         if root["name"] == "knowledge":
             root.update(default_member_permissions=None)
     refused = await gaps(place, place.ada)
-    assert "Only admins may do this" in refused.content
+    assert "Only admins can do this" in refused.content
 
 
 async def test_without_an_encoder_equal_questions_make_a_gap():
