@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from reactune.console import AsJson, Config, Personality, progress, read_settings, show
 from reactune.operator import with_cards
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 from storage.personalities.personalities import Personality as StoredPersonality
 from storage.releases.versions import Version, read_alias

@@ -11,7 +11,7 @@ import typer
 
 from reactune.console import AsJson, Config, Personality, VersionName, progress, read_settings, show
 from reactune.operator import look_up, operator_action
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.models.adapter_checks import require_base

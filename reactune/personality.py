@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from reactune.console import AsJson, Config, PersonalityName, progress, read_settings, show, show_plain
 from reactune.operator import operator_action, operator_name, record_command, with_cards
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.personalities.personalities import list_personalities, personality_named

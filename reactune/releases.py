@@ -9,7 +9,7 @@ import typer
 
 from reactune.console import AsJson, Config, Personality, VersionName, read_settings, show
 from reactune.operator import look_up, operating, operator_action
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.operations.audit import audited
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.actions import ChampionMove, ReleaseRequest, promote_version, roll_back_champion, try_version

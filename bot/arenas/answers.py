@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from bot.chat.answering import finished_reply, request_answer
+from bot.chat.ask import finished_reply, request_answer
 from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release

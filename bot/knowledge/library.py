@@ -173,20 +173,24 @@ class Library:
         """Return the best passages for the words, relevant or not, best first."""
         if not await self._database.read(has_chunks):
             return []
-        question = await self._ask(words)
+        question = await self.ask(words)
         return await self._database.read(search, self._index, scope, question, limit)
 
-    async def look_up(self, scope: SearchScope, words: str) -> list[Passage]:
-        """Return the passages to quote in answer to the words, best first; none where nothing is relevant."""
-        if not self._settings.enabled:
-            return []
-        return self.choose(await self.find(scope, words, self._settings.passages))
+    def look_up(self, session: Session, scope: SearchScope, question: Question) -> list[Passage]:
+        """Return the passages to quote in answer to the question, best first; none if nothing is relevant."""
+        return self.choose(search(session, self._index, scope, question, self._settings.passages))
 
     def choose(self, found: Sequence[Passage]) -> list[Passage]:
         """Return those that have to do with the question, by their meaning, or by their words where need be."""
         return relevant(found[: self._settings.passages], self._settings.min_similarity)
 
-    async def _ask(self, words: str) -> Question:
+    @property
+    def is_ready(self) -> bool:
+        """Whether the encoder is loaded, or known to be missing."""
+        return self._encoder is not None or self.problem is not None
+
+    async def ask(self, words: str) -> Question:
+        """Return the words as a question, with their meaning if the encoder is loaded within LOOK_UP_S."""
         try:
             async with asyncio.timeout(LOOK_UP_S):
                 encoder = await self._ready_encoder()
@@ -219,12 +223,12 @@ class Library:
 
     async def _ready_encoder(self) -> Encoder | None:
         """Return the encoder, loaded once on its thread; None where it cannot be, which is logged once."""
-        if self._encoder is None and self.problem is None:
+        if not self.is_ready:
             await asyncio.shield(self._run(self._load))
         return self._encoder
 
     def _load(self) -> None:
-        if self._encoder is not None or self.problem is not None:
+        if self.is_ready:
             return
         try:
             encoder = self._load_encoder()

@@ -10,7 +10,7 @@ from reactune.doctor import database, discord_setup, machine, models
 from reactune.doctor.clocks import check_clock
 from reactune.doctor.findings import Check, Finding, FindingStatus, find
 from reactune.doctor.packages import check_packages
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.models.sentence_encoder import encoder_name
 from storage.privacy.consent import describe_bases
 from storage.settings.sections import Settings

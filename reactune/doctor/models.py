@@ -9,7 +9,8 @@ from reactune.console import notes
 from reactune.doctor.database import open_checked
 from reactune.doctor.findings import Problem
 from reactune.doctor.remote_servers import examine_servers
-from storage.adapters.folder_store import AdapterRef, open_store
+from storage.adapters import open_store
+from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of

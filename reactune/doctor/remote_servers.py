@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, lacks
-from bot.engine.remote.errors import Refused, ServerError
-from bot.engine.remote.health import names_in, problem_of, require_health, unknown_model
-from bot.engine.remote.replicas import Replica
-from bot.engine.remote.server import Server, open_session
+from bot.engine.remote.replicas import Replica, names_in, problem_of, require_health, unknown_model
+from bot.engine.remote.server import Refused, Server, ServerError, open_session
 from reactune.doctor.findings import Problem
 from storage.adapters.folder_store import AdapterRef
 from storage.settings.sections import RemoteSettings, Settings

@@ -215,6 +215,8 @@ class ReplyRow(Base):
     """Ids of the first and last message that the summary in the prompt covers; null without a summary."""
     edited_at: Mapped[datetime | None]
     """When a message in the prompt was edited; since then it is neither answered again nor trained on."""
+    undelivered: Mapped[str | None] = mapped_column(Text)
+    """Small print of an answer whose end Discord has not accepted yet; null once it has."""
     request_id: Mapped[str | None] = mapped_column(String(16), index=True)
     """The request that it answers; log lines and error messages to members show this id."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)

@@ -1,4 +1,4 @@
-"""Whether an adapter from elsewhere can be served: plain LoRA in a PEFT folder that fits the base and does no harm."""
+"""Checks whether an imported adapter can be served: plain LoRA in a PEFT folder that fits the base and is harmless."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ KEY_PREFIX = "base_model.model."
 FLOATS = frozenset({"F32", "F16", "BF16"})
 ALL_LINEAR = "all-linear"
 PLAIN_NAME = re.compile(r"[\w.]+")
-# What may stand in a configuration beside the keys that are checked one by one: it says nothing of how the adapter is
-# computed. Any other key that is set could: PEFT initialises some kinds of adapters by changing the base's own weights,
-# reads patterns as regular expressions, and imports what some keys name.
+# Keys that do not change how the adapter is computed. Other keys are checked one by one or refused: for some kinds of
+# adapters PEFT changes the base's own weights, reads patterns as regular expressions, or imports what a key names.
 HARMLESS_KEYS = frozenset(
     {
         "base_model_name_or_path",
@@ -48,16 +47,16 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "task_type": (None, "CAUSAL_LM"),
     "use_rslora": (None, True, False),
 }
-"""Values that are taken of keys that must not have others."""
+"""Keys that may only have these values."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
-    """Return the configuration under which the base can serve the adapter in a PEFT folder.
+    """Return the configuration with which the base can serve the adapter in a PEFT folder.
 
-    Raises AdapterError, in a sentence, on pickled weights, on files that are not as their checksums say, on another
-    kind of adapter than LoRA, and on one that was trained on another base or does not fit this one's layers.
+    Raises AdapterError on pickled weights, on files that do not match their checksums, on adapters other than LoRA, and
+    on adapters that were trained on another base or do not fit this one's layers.
     """
     refuse_pickles(sorted(path.name for path in folder.iterdir()))
     _require_files(folder)
@@ -72,13 +71,13 @@ def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
 
 
 def largest_export(base: BaseModel) -> int:
-    """Return the size in bytes that an adapter of MAX_RANK on every layer of the base could have, and its card."""
+    """Return the maximum bytes of an export: an adapter of MAX_RANK on every layer of the base, and its card."""
     numbers = sum(MAX_RANK * (width_out + width_in) for width_out, width_in in dict(_layer_shapes(base)).values())
     return BYTES_PER_NUMBER * numbers + MAX_CARD_BYTES + MAX_CONFIG_BYTES
 
 
 def refuse_pickles(names: Iterable[str]) -> None:
-    """Raise AdapterError where a file of one of the names may hold a pickle."""
+    """Raise AdapterError if one of the files may be a pickle."""
     for name in names:
         if Path(name).suffix.lower() in PICKLES:
             raise AdapterError(
@@ -134,7 +133,7 @@ def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _is_one_of(value: Any, taken: tuple[Any, ...]) -> bool:
-    """Return whether the value is one that is taken; 1 is not True here."""
+    """Return whether the value is one of these; here 1 is not True."""
     return any(value is one or (isinstance(one, str) and value == one) for one in taken)
 
 
@@ -149,7 +148,7 @@ def _require_this_base(config: Mapping[str, Any], base: BaseModel, folder: Path)
 
 
 def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
-    """Return the shape of each matrix; raises AdapterError on a broken file and on other numbers than floats."""
+    """Return the shape of each matrix; raises AdapterError on a broken file and on numbers other than floats."""
     if weights.stat().st_size > limit_bytes:
         raise AdapterError(
             f"{weights.name} is larger than {limit_bytes:,} bytes, too large for an adapter of this base: export it "
@@ -174,7 +173,7 @@ def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
 def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) -> list[str]:
     """Return the names of the modules that the adapter changes.
 
-    Raises AdapterError unless these have both matrices of the rank that is configured, fit the base, and are all the
+    Raises AdapterError unless each has both matrices at the configured rank and fits the base, and they are exactly the
     layers that the configuration targets.
     """
     widths, rank = dict(_layer_shapes(base)), config["r"]
@@ -196,7 +195,7 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
 def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -> list[str]:
     """Return the names of modules to change, which PEFT compares with the ends of layers' names.
 
-    Raises AdapterError unless they say exactly the layers that are changed, in plain names: PEFT reads text as a regex.
+    Raises AdapterError unless they are plain names that match exactly the changed layers: PEFT reads text as a regex.
     """
     names = sorted(layers) if named == ALL_LINEAR else named
     is_plain = isinstance(names, list) and all(isinstance(one, str) and PLAIN_NAME.fullmatch(one) for one in names)
@@ -208,12 +207,12 @@ def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -
 
 
 def is_targeted(layer: str, names: Sequence[str]) -> bool:
-    """Say whether PEFT changes the layer where `target_modules` are these names."""
+    """Return whether PEFT changes the layer if `target_modules` are these names."""
     return any(layer == name or layer.endswith(f".{name}") for name in names)
 
 
 def _require_finite(weights: Path) -> None:
-    """Raise AdapterError on a number that is none: every answer would be nothing but noise."""
+    """Raise AdapterError on infinite numbers and NaN: every answer would be noise."""
     with MODEL_LIBRARIES:
         import torch
 

@@ -1,4 +1,4 @@
-"""The model that judges whether answers hang together: a small pip package, a folder, a hub id, or the base itself."""
+"""The model that judges whether answers are coherent: a pip package, a folder, a hub ID, or the base itself."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ ITSELF = "base"
 def resolve_coherence_model(name: str, data_directory: Path, report: Report) -> BaseModel | None:
     """Return the model named by `gate.coherence_model`, which needs no chat template; None is the base model itself.
 
-    Without a name it is Gemma where its package is installed, and else the base model.
-
-    Converts or fetches it where needed; `report` gets a sentence for everything that takes longer than a moment.
-    Raises BaseModelError with one sentence that says what to do.
+    Without a name it is Gemma if its package is installed, else the base model. It is converted or downloaded first if
+    needed; `report` receives a sentence about each step that takes seconds. Raises BaseModelError, whose sentence says
+    what to do.
     """
     name = name or (GEMMA if is_installed() else ITSELF)
     if name == ITSELF:

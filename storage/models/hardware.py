@@ -1,4 +1,4 @@
-"""What models compute on: processors, number formats, weights in four bits."""
+"""What models compute on: processors, number formats and 4-bit weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.settings.sections import ModelSettings, TrainingSettings
 DRIVERS = ("libcuda.so.1", "nvcuda.dll", "amdhip64.dll")
 """Libraries that come with a driver: NVIDIA's on Linux and Windows, AMD's on Windows."""
 AMD_DEVICE = Path("/dev/kfd")
-"""AMD's driver on Linux; the libraries may be PyTorch's own."""
+"""AMD's driver on Linux, where PyTorch may bring the libraries."""
 
 
 def usable_cores() -> int:
@@ -27,7 +27,7 @@ def usable_cores() -> int:
 
 @cache
 def has_gpu() -> bool:
-    """Say whether PyTorch can compute on a graphics processor; imports it only where there is a driver."""
+    """Return whether PyTorch can use a GPU; imports PyTorch only if there is a driver."""
     if not AMD_DEVICE.exists() and not any(map(_can_be_loaded, DRIVERS)):
         return False
     with MODEL_LIBRARIES:
@@ -37,7 +37,7 @@ def has_gpu() -> bool:
 
 
 def gpu_count() -> int:
-    """Return how many graphics processors PyTorch can compute on."""
+    """Return how many GPUs PyTorch can use."""
     if not has_gpu():
         return 0
     import torch
@@ -46,12 +46,12 @@ def gpu_count() -> int:
 
 
 def own_gpu() -> int:
-    """Return the number of the GPU that belongs to this process: one of several that train together has its own."""
+    """Return the number of this process's GPU: processes that train together each have their own."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def torch_device() -> str:
-    """Return PyTorch's name of what models compute on."""
+    """Return PyTorch's name for the device that models run on."""
     return "cuda" if has_gpu() else "cpu"
 
 
@@ -65,7 +65,7 @@ def _can_be_loaded(library: str) -> bool:
 
 CPU_DESCRIPTION = Path("/proc/cpuinfo")
 CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Of x86, and the last of ARM: the CPU multiplies bfloat16 itself."""
+"""Flags of CPUs that multiply bfloat16: two of x86, and ARM's."""
 
 
 def serving_format(settings: ModelSettings) -> str:
@@ -91,7 +91,7 @@ def _resolve_format(dtype: str, *, may_use_gpu: bool) -> str:
 
 
 def cpu_multiplies_bfloat16(description: Path) -> bool:
-    """Say whether the CPU has instructions for it; `description` is Linux's /proc/cpuinfo, or missing."""
+    """Return whether the CPU has instructions for it; `description` is Linux's /proc/cpuinfo, or does not exist."""
     if not description.is_file():
         return False
     flags = re.search(r"^(?:flags|Features)\s*:(.*)$", description.read_text(encoding="utf-8"), re.MULTILINE)
@@ -105,7 +105,7 @@ def _gpu_multiplies_bfloat16() -> bool:
 
 
 def require_quantization(quantization: str) -> None:
-    """Raise SettingsError, in a sentence, where this machine cannot hold weights so; nothing is imported for it."""
+    """Raise SettingsError if this machine cannot quantize weights; imports nothing for it."""
     if not quantization:
         return
     missing = "an NVIDIA GPU" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
@@ -117,7 +117,7 @@ def require_quantization(quantization: str) -> None:
 
 
 def loading_options(quantization: str, dtype: str, device: int) -> dict[str, Any]:
-    """Return what `from_pretrained` needs to put the weights so onto that GPU; nothing where they stay as they are."""
+    """Return the options of `from_pretrained` that quantize weights on that GPU; none without quantization."""
     if not quantization:
         return {}
     require_quantization(quantization)

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, delete, false, or_, select, union, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import begin_anew
+from storage.conversations.memory import drop_summaries
 from storage.database.enums import NOBODY, Origin
 from storage.database.rows import changed_rows
 from storage.database.tables import (
@@ -91,7 +91,7 @@ def note_edit(session: Session, channel_id: int, message_id: int, edited_at: dat
     begun anew; documents are read again by the bot, which can.
     """
     told = _summaries_of(channel_id, [message_id]).where(ConversationRow.updated_at < edited_at)
-    begin_anew(session, session.scalars(told).all())
+    drop_summaries(session, session.scalars(told).all())
     held = select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id == message_id)
     concerned = update(ReplyRow).where(
         ReplyRow.id.in_(held), ReplyRow.created_at < edited_at, ReplyRow.edited_at.is_(None)
@@ -160,7 +160,7 @@ def _hold(session: Session) -> None:
 def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Erased:
     marked = mark_versions_trained_on(session, replies, NONE)
     gone = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(replies)))  # first: documents may say which
-    return Erased(changed_rows(gone), begin_anew(session, channel_ids), erase_documents(session, documents), marked)
+    return Erased(changed_rows(gone), drop_summaries(session, channel_ids), erase_documents(session, documents), marked)
 
 
 def _holding(channel_id: int, message_ids: Collection[int]) -> ReplyIds:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import begin_anew
+from storage.conversations.memory import drop_summaries
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, RoundStatus
 from storage.database.rows import changed_rows
@@ -125,7 +125,7 @@ def prune_rest(session: Session, before: datetime) -> Pruned:
     Of summaries so many as go in one transaction.
     """
     stale = select(ConversationRow.channel_id).where(ConversationRow.summary != "", ConversationRow.updated_at < before)
-    summaries = begin_anew(session, session.scalars(stale.limit(BATCH)).all())
+    summaries = drop_summaries(session, session.scalars(stale.limit(BATCH)).all())
     voted = select(VoteEventRow.id).where(VoteEventRow.user_id == MemberRow.user_id).exists()
     wrote = select(CorrectionRow.id).where(CorrectionRow.author_id == MemberRow.user_id).exists()
     session.execute(delete(AlertRow).where(AlertRow.ended_at < before))

@@ -16,8 +16,9 @@ from typing import Any
 
 from rich.console import Console
 
+from storage.adapters import open_store
 from storage.adapters.files import WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterRef, open_store
+from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
 from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of

@@ -692,7 +692,7 @@ class TestPersonalities:
         assert "- base:" not in words
         code, out, _ = reactune("personality", "export", "keeper", "out", "--json")
         assert (code, json.loads(out)["version"]) == (0, "v1")
-        assert (tmp_path / "out" / "README.md").read_text().count("example answers of the card") == 1
+        assert (tmp_path / "out" / "README.md").read_text().count("example answers from the card") == 1
         assert reactune("personality", "export", "keeper", "out")[0] == 2
         code, out, _ = reactune("personality", "import", "out", "--name", "copy")
         assert code == 0

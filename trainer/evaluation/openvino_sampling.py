@@ -10,7 +10,7 @@ from typing import Any
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids, load_tokenizer
 from storage.models.hardware import serving_format, training_format
-from storage.models.openvino.options import PipelineOptions
+from storage.models.openvino.pipeline import PipelineOptions
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.settings.sections import GenerationSettings, Settings

@@ -102,7 +102,7 @@ class TestWhoMayDoIt:
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "arena")
         root.update(default_member_permissions=None)
         result = await place.ada.slash(place.channel, f"arena {command}")
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
         assert rows(ArenaRow) == []
 
 
@@ -377,9 +377,9 @@ class TestPicks:
         message = await start()
         asked = len(engine.requests)
         form = await place.ada.slash(place.channel, "suggest")
-        assert "not answered anything" in form.response.content
+        assert "haven't answered anything" in form.response.content
         again = await place.ada.context_menu(place.channel, "Another answer", message)
-        assert "not one of my answers" in again.response.content
+        assert "isn't one of my answers" in again.response.content
         assert len(engine.requests) == asked
 
     async def test_picks_do_not_count_as_approval_of_a_version(self, place, start):

@@ -123,10 +123,10 @@ async def test_the_doctor_says_what_to_do_about_servers(settings: Settings, serv
     assert says.endswith(f"{server.url} serves {BASE_NAME}, loads versions")
     assert await engine_finding(settings, model="gpt") == (
         "problem",
-        f"{server.url} lists {BASE_NAME}, not remote.model = 'gpt': set that to one of them",
+        f"{server.url} lists {BASE_NAME}, not remote.model = 'gpt': set it to a listed model",
     )
     server.key = "sk-1"
-    assert "put its key into the variable REMOTE_API_KEY" in (await engine_finding(settings))[1]
+    assert "set its key as REMOTE_API_KEY" in (await engine_finding(settings))[1]
 
 
 async def test_the_doctor_sees_whether_versions_get_in(settings: Settings) -> None:
@@ -136,5 +136,5 @@ async def test_the_doctor_sees_whether_versions_get_in(settings: Settings) -> No
     await fixed.stop()
     assert status == "problem"
     assert says == (
-        f"{fixed.url} takes no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+        f"{fixed.url} accepts no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
     )

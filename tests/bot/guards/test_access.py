@@ -96,7 +96,7 @@ class TestNobodyNamed:
             guild = env.create_guild("Another")
             await env.settle()
             await env.bot.on_guild_join(env.bot.get_guild(guild.id))
-        assert f'The server "Another" ({guild.id}) is not served' in caplog.text
+        assert f'The server "Another" ({guild.id}) is not allowed' in caplog.text
         assert "servers = [" in caplog.text
         assert "in the section [access] of config.toml" in caplog.text
 

@@ -33,7 +33,9 @@ def gateway(monkeypatch) -> Gateway:
 
 def attempt() -> None:
     refused = ConnectionRefusedError("no route")
-    logging.getLogger("discord.shard").error("Attempting a reconnect for shard ID %s in %.2fs", 0, 1.5, exc_info=refused)
+    logging.getLogger("discord.shard").error(
+        "Attempting a reconnect for shard ID %s in %.2fs", 0, 1.5, exc_info=refused
+    )
 
 
 def test_failed_attempts_are_one_warning_and_their_tracebacks_debug(gateway, caplog):
@@ -79,7 +81,7 @@ async def test_over_the_wire_an_outage_and_a_stop_are_three_lines_without_a_trac
     async with wire.serving():
         with log.open("w") as file:
             command = [sys.executable, "-m", "tests.benchmarks.faults.bot_process"]
-            bot = subprocess.Popen(command, stderr=file, env=environment | wire.environment)
+            bot = subprocess.Popen(command, stderr=file, env=environment | wire.environment)  # noqa: ASYNC220
         try:
             await until(lambda: "Connected to Discord" in log.read_text())
             wire.hold_silent(silent=True)

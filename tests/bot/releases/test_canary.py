@@ -182,7 +182,7 @@ class TestWhoMayDoIt:
         root.update(default_member_permissions=None)
         options = {"version": "v1"} if command == "start" else {}
         result = await place.ada.slash(place.channel, f"model canary {command}", **options)
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
         assert rows(CanaryRow) == []
 
 

@@ -60,7 +60,7 @@ class TestWhoMayDoIt:
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
         result = await place.ada.slash(place.channel, f"model {command}")
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
         assert rows(RoundRow) == []
 
     async def test_a_configured_role_may(self, place, env, settings, engine, base):

@@ -102,8 +102,8 @@ class TestEngine:
         found = find(model={"base": str(tiny)})["Engine"]
         assert (found.status, found.says) == (
             "problem",
-            "transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported; mend what it names "
-            'and start the bot again, or set model.engine = "transformers" if this is meant',
+            "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported; fix that and restart "
+            'the bot, or set model.engine = "transformers" to accept it',
         )
 
 
@@ -167,7 +167,7 @@ class TestAdapterStore:
         shared = find(data={"adapters": url})["Adapter store"]
         assert (shared.status == "ok", shared.says) == (
             True,
-            f"{url}, which can be written; the cache is {settings.data.directory / 'adapters'}",
+            f"{url}, which is writable; the cache is {settings.data.directory / 'adapters'}",
         )
         assert list((tmp_path / "shared").iterdir()) == []
 

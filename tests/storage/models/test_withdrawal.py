@@ -141,7 +141,7 @@ class TestMarkedVersions:
             assert row is not None
             assert (row.withdrawn_at is not None, row.withdrawn_because) == (
                 True,
-                "it learned from data that was deleted since",
+                "it learned from data that was later deleted",
             )
             assert second.digest not in all_digests(session)
         assert withdraw_adapters(database, store, settings) == []
@@ -208,7 +208,7 @@ class TestWithdrawnVersions:
         assert found is not None
         return found
 
-    REFUSED = r"the files of v2 were withdrawn on \d{4}-\d\d-\d\d \(it learned from data that was deleted since\)"
+    REFUSED = r"the files of v2 were withdrawn on \d{4}-\d\d-\d\d \(it learned from data that was later deleted\)"
 
     def test_are_neither_promoted_nor_tried_nor_exported(self, database: Database, withdrawn: Version) -> None:
         refused: list[Callable[[Session], object]] = [
@@ -279,7 +279,7 @@ class TestWithdrawnVersions:
             found = find_version(session, first.id)
             assert found is not None
             assert moves_of(session, found)[0].reason == (
-                "worse (skipped v2, whose files were withdrawn: it learned from data that was deleted since)"
+                "worse (skipped v2, whose files were withdrawn: it learned from data that was later deleted)"
             )
 
 
