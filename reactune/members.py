@@ -58,7 +58,7 @@ def show_vote_outcomes(
     as_json: AsJson = False,
 ) -> None:
     """Show what happened to a member's votes, newest first."""
-    from bot.text.lineage import PLAIN, outcome_lines, plain_text, user_by_id
+    from bot.text.lineage import outcome_text
     from storage.insights.vote_outcomes import VoteOutcome, vote_outcomes
     from storage.models.base_model import resolve_base_model
 
@@ -71,6 +71,5 @@ def show_vote_outcomes(
         return vote_outcomes(session, user_id, personality=whose, settings=settings, base_revision=base.revision)
 
     outcomes = look_up(config, personality, read)
-    who = user_by_id(user_id).capitalize()
     data = {"user_id": user_id, "votes": [asdict(outcome) for outcome in outcomes]}
-    show_plain(data, plain_text(outcome_lines(outcomes, PLAIN, who)), as_json)
+    show_plain(data, outcome_text(outcomes, user_id), as_json)

@@ -8,76 +8,59 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.orm import Session
 
-from reactune.canary import canary
 from reactune.console import AsJson, Config, Personality, VersionName, show, show_plain
 from reactune.model_files import prune_models, write_model_gguf
 from reactune.operator import look_up
-from reactune.releases import promote_model, roll_back_model
+from reactune.releases import canary, promote_model, roll_back_model
 from storage.errors import SettingsError
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.releases.versions import list_versions, name_of, read_alias, version_named
+from storage.releases.versions import BASE_NAME
 
 
 def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
     """List the versions and their votes, newest first."""
-    from bot.text.rounds import describe_versions
-    from storage.database.enums import CHALLENGER
-    from storage.votes.votes import tally_by_version
+    from bot.text.versions import describe_versions
+    from storage.insights.versions import read_versions
 
-    def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
-        versions, champion = list_versions(session, personality_id), read_alias(session, personality_id)
-        challenger = read_alias(session, personality_id, CHALLENGER)
-        tallies = tally_by_version(session, personality_id)
-        data = {
-            "champion": champion.target,
-            "challenger": challenger.target if challenger.version else None,
-            "versions": [asdict(v) | {"name": v.name} for v in versions],
-        }
-        return data, describe_versions(versions, champion, challenger, tallies)
-
-    show(*look_up(config, personality, read), as_json)
+    found = look_up(config, personality, read_versions)
+    data = {
+        "champion": found.champion.target,
+        "challenger": found.challenger.target if found.challenger.version else None,
+        "versions": [asdict(version) | {"name": version.name} for version in found.versions],
+    }
+    show(data, describe_versions(found), as_json)
 
 
 def show_model(
     version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show a version's parent, round, measurements, votes and releases."""
-    from bot.text.rounds import describe_version
-    from storage.releases.versions import failed_checks, find_version, moves_of
-    from storage.training.rounds import find_round
-    from storage.votes.votes import Tally, tally_by_version
+    from bot.text.versions import describe_version
+    from storage.insights.versions import read_version
 
-    def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
-        found = version_named(session, personality_id, version)
-        if found is None:
-            return {"name": "base"}, "**base**: the base model, without an adapter"
-        round_ = find_round(session, found.round_id) if found.round_id else None
-        votes = tally_by_version(session, personality_id).get(found.id, Tally())
-        moves, checks = moves_of(session, found), failed_checks(session, found)
-        data = asdict(found) | {"name": found.name, "votes": asdict(votes), "moves": [asdict(m) for m in moves]}
-        parent = find_version(session, found.parent_id)
-        return data, describe_version(found, parent, round_, votes, moves, failed_checks=checks)
-
-    show(*look_up(config, personality, read), as_json)
+    details = look_up(config, personality, lambda session, id_: read_version(session, id_, version))
+    if details is None:
+        show({"name": BASE_NAME}, "**base**: the base model, without an adapter", as_json)
+        return
+    data = asdict(details.version) | {
+        "name": details.version.name,
+        "votes": asdict(details.votes),
+        "moves": [asdict(move) for move in details.moves],
+    }
+    show(data, describe_version(details), as_json)
 
 
 def show_lineage(
     version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
     """Show the rounds, votes and members behind a version."""
-    from bot.text.lineage import NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id
-    from storage.insights.lineage import read_lineage
+    from bot.text.lineage import lineage_text
+    from storage.insights.lineage import lineage_of
 
-    def read(session: Session, personality_id: int) -> tuple[dict[str, Any], str]:
-        found = version_named(session, personality_id, version)
-        if found is None:
-            return {"version": name_of(None), "chain": [name_of(None)], "rounds": []}, plain_text([NO_LINEAGE])
-        lineage = read_lineage(session, found.id)
-        return asdict(lineage), plain_text(lineage_lines(lineage, user_by_id, PLAIN))
-
-    show_plain(*look_up(config, personality, read), as_json)
+    lineage = look_up(config, personality, lambda session, id_: lineage_of(session, id_, version))
+    data = asdict(lineage) if lineage else {"version": BASE_NAME, "chain": [BASE_NAME], "rounds": []}
+    show_plain(data, lineage_text(lineage), as_json)
 
 
 def draw_model_report(

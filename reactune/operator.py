@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,41 +24,30 @@ T = TypeVar("T")
 
 def look_up(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
     """Return `work(session, personality id)`, read from one state of the database without blocking writers."""
-    return _call(config, personality, work, Database.snapshot)
+    with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:
+        return work(session, personality_named(session, personality).id)
 
 
-def run_audited_command(
-    config: Path | None, personality: str, work: Callable[[Session, int], T], audited_action: AuditedAction
-) -> T:
-    """Return `work(session, personality id)` and record the action in the same transaction; record refusals too."""
+@contextlib.contextmanager
+def operating(
+    config: Path | None, personality: str, action: AuditedAction
+) -> Iterator[tuple[Database, AuditedAction, int]]:
+    """Yield the database, the action with the personality's id, and that id; record a refusal."""
+    with contextlib.closing(open_database(read_settings(config))) as database:
+        with database.snapshot() as session:
+            personality_id = personality_named(session, personality).id
+        action = replace(action, personality_id=personality_id)
+        try:
+            yield database, action, personality_id
+        except StorageError as error:
+            database.call(record_action, action, AuditOutcome.REFUSED, str(error))
+            raise
 
-    def changing(session: Session, personality_id: int) -> T:
-        result = work(session, personality_id)
-        record_action(session, replace(audited_action, personality_id=personality_id))
-        return result
 
-    try:
-        return _call(config, personality, changing, Database.transaction)
-    except StorageError as error:
-        record_command(config, personality, audited_action, AuditOutcome.REFUSED, str(error))
-        raise
-
-
-def record_command(
-    config: Path | None,
-    personality: str,
-    audited_action: AuditedAction,
-    outcome: AuditOutcome = AuditOutcome.DONE,
-    note: str = "",
-) -> None:
+def record_command(config: Path | None, personality: str, action: AuditedAction) -> None:
     """Add an entry to the audit trail, unless the personality or the database is missing."""
-    with contextlib.suppress(StorageError):
-        _call(
-            config,
-            personality,
-            lambda session, id_: record_action(session, replace(audited_action, personality_id=id_), outcome, note),
-            Database.transaction,
-        )
+    with contextlib.suppress(StorageError), operating(config, personality, action) as (database, named, _):
+        database.call(record_action, named)
 
 
 def operator_action(action: str, subject: str = "", reason: str = "") -> AuditedAction:
@@ -75,14 +64,3 @@ def with_cards(settings: Settings, work: Callable[[Session], T]) -> T:
     with contextlib.closing(database), database.transaction() as session:
         open_personality(session, settings, DEFAULT_PERSONALITY)
         return work(session)
-
-
-def _call(
-    config: Path | None,
-    personality: str,
-    work: Callable[[Session, int], T],
-    begin: Callable[[Database], contextlib.AbstractContextManager[Session]],
-) -> T:
-    database = open_database(read_settings(config))
-    with contextlib.closing(database), begin(database) as session:
-        return work(session, personality_named(session, personality).id)

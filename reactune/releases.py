@@ -1,4 +1,4 @@
-"""`reactune model promote` and `rollback`: choose the champion."""
+"""`reactune model promote`, `rollback` and `canary`: choose the champion, or try a version."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
 from reactune.console import AsJson, Config, Personality, VersionName, read_settings, show
-from reactune.operator import look_up, operator_action, operator_name, record_command, run_audited_command
+from reactune.operator import look_up, operating, operator_action
 from storage.adapters import open_store
-from storage.database.enums import AuditOutcome
-from storage.errors import StorageError
-from storage.operations.audit import AuditedAction
+from storage.operations.audit import audited
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.releases.versions import Alias, Version, ask_gate, name_of, promote, read_alias, roll_back, version_named
+from storage.releases.actions import ChampionMove, ReleaseRequest, promote_version, roll_back_champion, try_version
+from storage.releases.canaries import stop_canary
+from storage.releases.canary_votes import read_canary_state
+from storage.releases.versions import Version
 
 Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit trail.")]
 Override = Annotated[
     bool, typer.Option("--override", help="Use a version that did not pass the gate; requires --reason.")
 ]
+
+canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of conversations.")
 
 
 def promote_model(
@@ -33,63 +35,82 @@ def promote_model(
     as_json: AsJson = False,
 ) -> None:
     """Make a version the champion, so that it answers."""
-    champion = look_up(config, personality, read_alias)
-    audited_action = operator_action("model promote", f"version: {version}, override: {override}", reason)
-    target = releasable(config, personality, version, audited_action, override=override)
-
-    def move(session: Session, personality_id: int) -> Alias:
-        return promote(
-            session,
-            personality_id,
-            target,
-            expected_generation=champion.generation,
-            by=operator_name(),
-            reason=reason or "promoted on the command line",
-            override=override,
-        )
-
-    _show_champion(run_audited_command(config, personality, move, audited_action), as_json)
+    said = operator_action("model promote", f"version: {version}, override: {override}", reason)
+    with operating(config, personality, said) as (database, action, personality_id):
+        request = _request(config, personality_id, version, reason, override=override)
+        _show_champion(promote_version(database, action, request), as_json)
 
 
 def roll_back_model(
-    config: Config = None,
-    personality: Personality = DEFAULT_PERSONALITY,
-    reason: Reason = "rolled back on the command line",
-    as_json: AsJson = False,
+    config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
     """Go back to the previous champion."""
-    champion = look_up(config, personality, read_alias)
-
-    def move(session: Session, personality_id: int) -> Alias:
-        return roll_back(
-            session, personality_id, expected_generation=champion.generation, by=operator_name(), reason=reason
-        )
-
-    _show_champion(
-        run_audited_command(config, personality, move, operator_action("model rollback", reason=reason)), as_json
-    )
+    said = operator_action("model rollback", reason=reason)
+    with operating(config, personality, said) as (database, action, personality_id):
+        _show_champion(roll_back_champion(database, action, personality_id, reason), as_json)
 
 
-def releasable(
-    config: Path | None, personality: str, version: str, audited_action: AuditedAction, *, override: bool
-) -> Version | None:
-    """Return the version if it passed the gate or is overridden, and its files are intact; record a refusal."""
+@canary.command("start")
+def start_model_canary(
+    version: VersionName,
+    *,
+    config: Config = None,
+    personality: Personality = DEFAULT_PERSONALITY,
+    share: Annotated[
+        float | None, typer.Option(help="Share of conversations, such as 0.1 (default: release.canary_share or 0.1).")
+    ] = None,
+    reason: Reason = "",
+    override: Override = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a version answer a share of conversations until the votes decide."""
+    subject = f"version: {version}, share: {share}, override: {override}"
+    said = operator_action("model canary start", subject, reason)
+    with operating(config, personality, said) as (database, action, personality_id):
+        request = _request(config, personality_id, version, reason, override=override)
+        try_version(database, action, request, read_settings(config).release, share)
+    _show_canary(config, personality, as_json)
 
-    def find(session: Session, personality_id: int) -> Version | None:
-        found = version_named(session, personality_id, version)
-        ask_gate(session, found, override=override, reason=audited_action.reason)
-        return found
 
-    try:
-        target = look_up(config, personality, find)
-        if target is not None:
-            open_store(read_settings(config)).path(target.digest)
-    except StorageError as error:
-        record_command(config, personality, audited_action, AuditOutcome.REFUSED, str(error))
-        raise
-    return target
+@canary.command("stop")
+def stop_model_canary(
+    config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Stop the canary, so that the champion answers everywhere again."""
+    said = operator_action("model canary stop", reason=reason)
+    with operating(config, personality, said) as (database, action, personality_id):
+        database.call(audited(action, stop_canary), personality_id, by=action.actor, reason=reason)
+    _show_canary(config, personality, as_json)
 
 
-def _show_champion(alias: Alias, as_json: bool) -> None:
-    data = {"champion": alias.target, "generation": alias.generation}
-    show(data, f"**{name_of(alias.version)}** is now the champion.", as_json)
+@canary.command("status")
+def show_model_canary(
+    config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
+    """Compare the canary's votes with the champion's."""
+    _show_canary(config, personality, as_json)
+
+
+def _request(config: Path | None, personality_id: int, version: str, reason: str, *, override: bool) -> ReleaseRequest:
+    store = open_store(read_settings(config))
+
+    def open_files(found: Version | None) -> None:
+        if found is not None:
+            store.path(found.digest)
+
+    return ReleaseRequest(personality_id, version, reason, override, open_files)
+
+
+def _show_champion(move: ChampionMove, as_json: bool) -> None:
+    champion = move.after
+    data = {"champion": champion.target, "generation": champion.generation}
+    show(data, f"**{champion.target}** is now the champion.", as_json)
+
+
+def _show_canary(config: Path | None, personality: str, as_json: bool) -> None:
+    from bot.text.releases import canary_data, describe_canary
+    from storage.database.columns import utc_now
+
+    votes = read_settings(config).votes
+    state = look_up(config, personality, lambda session, id_: read_canary_state(session, id_, votes))
+    show(canary_data(state), describe_canary(state, utc_now()), as_json)

@@ -38,7 +38,7 @@ def trainer(
 def train(
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
-    lesson: Annotated[
+    learns_from: Annotated[
         TrainingSource,
         typer.Option("--from", help="Train on votes and suggestions, or on the example dialogues of the card."),
     ] = TrainingSource.VOTES,
@@ -52,8 +52,10 @@ def train(
     settings, by = read_settings(config), operator_name()
     set_up_logs(settings, "train", least=logging.WARNING)
     with progress() as say:
-        record_command(config, personality, operator_action("model train", f"learn_from: {lesson}"))
-        round_ = train_now(settings, personality, by, lambda r: say(plain_text_of(describe_round(r))), lesson=lesson)
+        record_command(config, personality, operator_action("model train", f"learn_from: {learns_from}"))
+        round_ = train_now(
+            settings, personality, by, lambda r: say(plain_text_of(describe_round(r))), learns_from=learns_from
+        )
     show(asdict(round_), describe_round(round_), as_json)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):
         raise typer.Exit(1)

@@ -145,7 +145,9 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
 
     page.locator("#viewer-picker").select_option(label="grace")
     command(page, "/model status")
-    expect(page.get_by_text("2 votes on 2 answers, 1 suggested answer").last).to_be_visible(timeout=60_000)
+    expect(
+        page.get_by_text("about 2 (1 from answers to the same question, 1 from suggestions); a round needs 2").last
+    ).to_be_visible(timeout=60_000)
 
     first, second = demo.rows(ReplyRow)
     assert first.prompt == second.prompt

@@ -1,4 +1,4 @@
-"""Tells members what became of their votes; nobody sees the votes of others here."""
+"""`/myvotes` and its menu: what became of a member's own votes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.services import Services
 from bot.text.attachments import answer_in_full, fit_lines
-from bot.text.lineage import MARKDOWN, PLAIN, describe_outcome, outcome_lines, plain_text
+from bot.text.lineage import describe_outcome, outcome_lines, outcome_text
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes_everywhere
 
 NOT_VOTED = "You have not voted on that answer."
@@ -23,7 +23,7 @@ class MyVotes(commands.Cog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
         self.services = services
-        self._menu = app_commands.ContextMenu(name="What became of my vote?", callback=self.fate_of_one)
+        self._menu = app_commands.ContextMenu(name="What became of my vote?", callback=self.show_one)
 
     async def cog_load(self) -> None:
         self.bot.tree.add_command(self._menu)
@@ -35,24 +35,23 @@ class MyVotes(commands.Cog):
     async def myvotes(self, interaction: discord.Interaction) -> None:
         """See what became of your votes: waiting, trained on, and in which version."""
         await interaction.response.defer(ephemeral=True)
-        outcomes = await self.services.database.read(self._fates, interaction.user.id)
-        text = plain_text(outcome_lines(outcomes, PLAIN))
-        await answer_in_full(interaction, outcome_lines(outcomes, MARKDOWN), text, "my-votes.txt")
+        outcomes = await self.services.database.read(self._outcomes, interaction.user.id)
+        await answer_in_full(interaction, outcome_lines(outcomes), outcome_text(outcomes), "my-votes.txt")
 
-    async def fate_of_one(self, interaction: discord.Interaction, message: discord.Message) -> None:
-        """Tell what became of the member's vote on an answer, or on those of an arena."""
+    async def show_one(self, interaction: discord.Interaction, message: discord.Message) -> None:
+        """Show what became of the member's vote on an answer, or on the answers of an arena."""
         await interaction.response.defer(ephemeral=True)
-        outcomes = await self.services.database.read(self._fates_on, interaction.user.id, message.id)
-        lines = [describe_outcome(outcome, MARKDOWN) for outcome in outcomes] or [NOT_VOTED]
+        outcomes = await self.services.database.read(self._outcomes_on, interaction.user.id, message.id)
+        lines = [describe_outcome(outcome) for outcome in outcomes] or [NOT_VOTED]
         await answer_privately(interaction, fit_lines(lines, "-# … and {left} more: `/myvotes`"))
 
-    def _fates_on(self, session: Session, user_id: int, message_id: int) -> list[VoteOutcome]:
+    def _outcomes_on(self, session: Session, user_id: int, message_id: int) -> list[VoteOutcome]:
         replies = replies_on_message(session, message_id)
         if not replies:
             raise UserFacingError(NOT_MINE)
-        return self._fates(session, user_id, replies)
+        return self._outcomes(session, user_id, replies)
 
-    def _fates(self, session: Session, user_id: int, reply_ids: Collection[int] | None = None) -> list[VoteOutcome]:
+    def _outcomes(self, session: Session, user_id: int, reply_ids: Collection[int] | None = None) -> list[VoteOutcome]:
         return vote_outcomes_everywhere(
             session,
             user_id,

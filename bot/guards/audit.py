@@ -1,7 +1,8 @@
-"""Writes down what people do with an admin's rights in Discord, refused attempts included."""
+"""Records in the audit trail what people do with an admin's rights in Discord, refused attempts included."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 from bot.guards.access import user_label
 from bot.services import services_of
 from bot.text.splitting import shorten
+from storage.database.database import Database
 from storage.database.enums import AuditOutcome
 from storage.operations.audit import AuditedAction, audited, record_action
 
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 VALUE_CHARS = 60
 NOTED = "reactune:audited"
 ALSO_FOR_ADMINS = frozenset({"forget conversation"})
-"""Commands that members may give in their own conversation, and admins everywhere."""
+"""Commands that members can use in their own conversation, and admins everywhere."""
 
 AnyCommand = app_commands.Command[Any, ..., Any] | app_commands.ContextMenu | None
 
@@ -39,7 +41,7 @@ def is_for_admins(command: AnyCommand) -> bool:
 
 
 def action_of(interaction: discord.Interaction, action: str = "", subject: str = "") -> AuditedAction:
-    """Return what somebody does: a command with its options, or the action that a button or form stands for."""
+    """Return what somebody does: a command with its options, or the action of a button or a form."""
     command = interaction.command
     options = dict(iter(interaction.namespace)) if command is not None else {}
     reason = str(options.pop("reason", None) or "")
@@ -86,16 +88,31 @@ async def run_audited_as(
     return result
 
 
+async def run_audited_action(
+    interaction: discord.Interaction,
+    act: Callable[Concatenate[Database, AuditedAction, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run an action on a thread; it records itself, in the transaction of its change."""
+    database = services_of(interaction).database
+    result = await asyncio.to_thread(act, database, action_of(interaction), *args, **kwargs)
+    interaction.extras[NOTED] = True
+    return result
+
+
 async def record_done(interaction: discord.Interaction, audited_action: AuditedAction) -> None:
-    """Write down what was done, unless it is written down already."""
-    if not interaction.extras.get(NOTED):
+    """Record that something was done, unless it is recorded already; opening a form does nothing yet."""
+    opens_form = interaction.response.type is discord.InteractionResponseType.modal
+    if not opens_form and not interaction.extras.get(NOTED):
         await _note(interaction, audited_action, AuditOutcome.DONE, "")
 
 
 async def record_error(
     interaction: discord.Interaction, audited_action: AuditedAction, told: str, *, is_foreseen: bool
 ) -> None:
-    """Write down why something was not done; an error after it was done changes nothing about that."""
+    """Record why something was not done; an error after it was done is not recorded."""
     if not interaction.extras.get(NOTED):
         await _note(interaction, audited_action, AuditOutcome.REFUSED if is_foreseen else AuditOutcome.FAILED, told)
 
@@ -109,7 +126,7 @@ async def _note(
         await services.database.run(record_action, audited_action, outcome, note)
     except SQLAlchemyError as error:
         log.error(
-            "The audit trail lacks a line (%s): %s by %s, %s",
+            "A line could not be written to the audit trail (%s): %s by %s, %s",
             error,
             audited_action.action,
             audited_action.actor,

@@ -1,4 +1,4 @@
-"""Which version answers now: champion or challenger, or what stands behind them when files are damaged."""
+"""Which version answers: champion or challenger, or a fallback if their files are damaged."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from storage.database.enums import CHAMPION, LAST_GOOD, CanaryStatus
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
-from storage.releases.canaries import CANARY, Canary, canary_in
-from storage.releases.versions import Version, end_canary, find_version, name_of, read_alias, require_files
+from storage.releases.canaries import CANARY, Canary, canary_in, end_canary
+from storage.releases.versions import Version, find_version, name_of, read_alias, require_files
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Release:
-    """A version ready to answer; no version is the base model without an adapter."""
+    """A version that is ready to answer; None is the base model without an adapter."""
 
     version: Version | None
     adapter: AdapterRef | None
@@ -44,7 +44,7 @@ BASE_RELEASE = Release(version=None, adapter=None)
 def open_release(
     store: AdapterStore, base: BaseModel, version: Version | None, strength: float = AS_TRAINED
 ) -> Release:
-    """Return the version with its files checked; raises AdapterError."""
+    """Check the version's files and return it; raises AdapterError."""
     if version is None:
         return BASE_RELEASE
     require_files(version)
@@ -63,7 +63,7 @@ class ReleaseCandidates:
 
 
 class ReleaseResolver:
-    """Reads the aliases anew for every answer, so that a move takes effect with the next one."""
+    """Reads the aliases for every answer, so that a move takes effect with the next one."""
 
     def __init__(self, database: Database, store: AdapterStore, base: BaseModel) -> None:
         self._database = database
@@ -75,10 +75,9 @@ class ReleaseResolver:
     async def current(
         self, personality_id: int, conversation_id: int | None = None, *, strength: float = AS_TRAINED
     ) -> Release:
-        """Return the personality's challenger in its share of conversations, else its champion.
+        """Return the challenger if it answers in this conversation, else the champion.
 
-        Where a challenger's files are refused its canary ends; where a champion's are, the last-good version answers,
-        then the base model.
+        If the challenger's files are damaged, its canary ends. If the champion's are, last-good answers, or the base.
         """
         candidates = await self._database.read(read_candidates, personality_id, conversation_id)
         return await self.choose(candidates, strength=strength)
@@ -91,22 +90,22 @@ class ReleaseResolver:
         return await asyncio.to_thread(self._first_usable, candidates.personality_id, candidates.versions, strength)
 
     def problem_of(self, personality_id: int) -> str | None:
-        """Return why the champion could not answer when it was asked for last."""
+        """Return why the champion could not answer last time."""
         return self._problems.get(personality_id)
 
     async def open_challenger(self, canary: Canary, strength: float = AS_TRAINED) -> Release | None:
-        """Return the challenger with its files checked; where they are refused, end the canary and return None."""
+        """Check the challenger's files and return it; if they are damaged, end the canary and return None."""
         challenger = await self._database.read(find_version, canary.challenger_id)
         try:
             return await asyncio.to_thread(self.open, challenger, strength)
         except AdapterError as error:
             problem = f"{name_of(challenger)} cannot answer: {error}"
         if await self._database.run(end_canary, canary.id, CanaryStatus.ROLLED_BACK, by=CANARY, reason=problem):
-            log.error("The canary ends, because %s.", problem)
+            log.error("The canary was ended: %s", problem)
         return None
 
     def open(self, version: Version | None, strength: float = AS_TRAINED) -> Release:
-        """Return the version with its files checked; raises AdapterError."""
+        """Check the version's files and return it; raises AdapterError."""
         return open_release(self._store, self._base, version, strength)
 
     def _first_usable(self, personality_id: int, candidates: Sequence[Version | None], strength: float) -> Release:
@@ -124,11 +123,11 @@ class ReleaseResolver:
         return release
 
     def _note(self, personality_id: int, problem: str | None, release: Release) -> None:
-        """Remember what is wrong with the champion, and log what is new."""
+        """Remember the champion's problem, and log a new one."""
         if problem is None:
             self._problems.pop(personality_id, None)
         elif self._problems.get(personality_id) != problem:
-            log.error("%s. %s answers instead.", problem, release.name)
+            log.error("%s answers instead of the champion: %s", release.name, problem)
             self._problems[personality_id] = problem
 
 

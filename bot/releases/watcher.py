@@ -1,4 +1,4 @@
-"""Notices that a version was registered or an alias moved, and tells everyone who cares."""
+"""Polls for new versions and alias moves, and calls subscribers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ReleaseState:
 
 
 Subscriber = Callable[[ReleaseState | None, ReleaseState], Awaitable[bool]]
-"""Gets the state before, None at the start, and now; returns False to be called again at the next look."""
+"""Gets the state before (None at the start) and the state now; returns False to be called again at the next look."""
 
 
 class ReleaseWatcher:
@@ -43,14 +43,14 @@ class ReleaseWatcher:
         self._looking = asyncio.Lock()
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Call `subscriber` at the next look, and then each time that something moved."""
+        """Call `subscriber` at the next look, and then after each change."""
         self._seen[subscriber] = None
 
     def start(self, tasks: BackgroundTasks) -> asyncio.Task[None]:
         return tasks.repeat(self.look, INTERVAL_S, "watch releases")
 
     async def look(self) -> None:
-        """Call the subscribers that have not seen the present state; a failure of one is logged and tried again."""
+        """Call the subscribers that have not seen the present state; a failing one is logged and called again."""
         async with self._looking:
             now = await self._database.read(_read_state)
             for subscriber, before in list(self._seen.items()):
@@ -62,7 +62,7 @@ async def _call(subscriber: Subscriber, before: ReleaseState | None, now: Releas
     try:
         return await subscriber(before, now)
     except Exception:
-        log.exception("A release moved, and reacting to it failed; trying again.")
+        log.exception("A reaction to a release failed; trying again.")
         return False
 
 
@@ -74,7 +74,7 @@ def _read_state(session: Session) -> ReleaseState:
 
 
 class VersionPreloader:
-    """Loads each new version before anybody promotes it, so that its first answer need not wait."""
+    """Loads each new version ahead of its promotion, so that its first answer does not have to wait."""
 
     def __init__(self, engine: Engine, releases: ReleaseResolver, database: Database) -> None:
         self._engine = engine
@@ -93,7 +93,7 @@ class VersionPreloader:
 
 
 class AdapterPrefetcher:
-    """Copies the adapters that aliases name to this machine, so that a rollback needs no network."""
+    """Copies the adapters that aliases point at to this machine, so that a rollback needs no network."""
 
     def __init__(self, store: AdapterStore, database: Database) -> None:
         self._store = store
@@ -105,6 +105,6 @@ class AdapterPrefetcher:
         problems = await asyncio.to_thread(self._store.prefetch, digests)
         for problem in problems:
             if problem not in self._problems:
-                log.warning("An adapter could not be prefetched: %s.", problem)
+                log.warning("An adapter could not be prefetched: %s", problem)
         self._problems = problems
         return not problems

@@ -1,4 +1,4 @@
-"""Lineage in words, both ways; the same for Discord and for the command line."""
+"""Texts about lineage: which votes made a version, and what became of a member's votes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.text.sanitize import escape_inline
-from storage.database.enums import NOBODY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
+from storage.database.enums import NOBODY, REPLAY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.lineage import (
     Lineage,
     SourceAnswer,
@@ -17,7 +17,8 @@ from storage.insights.lineage import (
     SourceVote,
     SourceVoter,
 )
-from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
+from storage.insights.vote_outcomes import VoteOutcome, VoteStatus
+from storage.insights.vote_uses import PairRole, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Tally, Vote
@@ -25,157 +26,170 @@ from storage.wording import count
 
 VOTERS_SHOWN = 10
 EXCERPT_CHARS = 50
-HELD_OUT = {Split.VALIDATION: "for validation", Split.HOLDOUT: "held out"}
+SPLITS = {Split.TRAIN: "trained on", Split.VALIDATION: "for validation", Split.HOLDOUT: "held out"}
 SIGNS = {Vote.UP: "👍", Vote.DOWN: "👎", None: "▫️"}
-NO_LINEAGE = "**base** is the base model without an adapter: no votes made it."
+NO_LINEAGE = "is the base model without an adapter: no votes made it."
 
-FATES = {
+OUTCOMES = {
     VoteStatus.WITHDRAWN: "withdrawn",
-    VoteStatus.WEIGHTLESS: "does not count, as the account or the membership here was too new",
-    VoteStatus.QUARANTINED: "held back with a burst of similar votes, until an admin looks at them",
-    VoteStatus.EXCLUDED: "does not count: it was part of a burst of similar votes that an admin excluded",
-    VoteStatus.ABOUT_FACTS: "a wrong fact, which goes to the admins as a gap in knowledge and is not trained on",
-    VoteStatus.WAITING: "waits for a round that has a pair for it",
-    VoteStatus.NOT_TRAINABLE: "counted in statistics, but not trained on",
+    VoteStatus.WEIGHTLESS: "doesn't count: the account was too new, or had joined the server too recently",
+    VoteStatus.QUARANTINED: "on hold: it is part of a burst of similar votes that an admin has to review",
+    VoteStatus.EXCLUDED: "doesn't count: it is part of a burst of similar votes that an admin excluded",
+    VoteStatus.ABOUT_FACTS: "reports a wrong fact: admins see it, but nothing is trained on it",
+    VoteStatus.WAITING: "waiting for a training round that can use it",
+    VoteStatus.NOT_TRAINABLE: "counted in statistics, but not used for training",
 }
 OBSTACLES = {
-    Obstacle.LIVE_CHAT_CLOSED: "live chat is not trained on here, as Discord forbids it without permission",
-    Obstacle.NO_CONSENT: "not everybody quoted in that conversation allows training",
-    Obstacle.OTHER_BASE: "another base model gave that answer",
+    Obstacle.LIVE_CHAT_CLOSED: "Discord does not permit training on live chat here",
+    Obstacle.NO_CONSENT: "not everyone quoted in that conversation allows training",
+    Obstacle.OTHER_BASE: "a different base model gave that answer",
     Obstacle.UNFINISHED: "that answer was not finished",
 }
 VERDICTS = {
     GateVerdict.PASS: "passed the gate",
-    GateVerdict.FAIL: "did not pass the gate",
-    GateVerdict.NOT_ENOUGH_EVIDENCE: "has not enough evidence for the gate",
+    GateVerdict.FAIL: "failed the gate",
+    GateVerdict.NOT_ENOUGH_EVIDENCE: "not enough evidence yet",
 }
 WITHOUT_VERSION = {
-    RoundStatus.RUNNING: "which is training now",
-    RoundStatus.REJECTED: "whose version was broken and not kept",
-    RoundStatus.FAILED: "which failed, so a later one may use it",
-    RoundStatus.INTERRUPTED: "which was interrupted, so a later one may use it",
+    RoundStatus.RUNNING: "that round is still running",
+    RoundStatus.REJECTED: "its version was broken and discarded",
+    RoundStatus.FAILED: "that round failed, so a later one can use the vote",
+    RoundStatus.INTERRUPTED: "that round was interrupted, so a later one can use the vote",
 }
-
-
-Names = Callable[[int], str]
-"""What to call a user, by id."""
 
 
 @dataclass(frozen=True)
-class Style:
-    """How a place shows links, and words that may hold Markdown of their own."""
+class _Style:
+    """How to write links, quotations and users."""
 
     link: Callable[[str, str | None], str]
     quote: Callable[[str], str]
+    user: Callable[[int], str]
+
+    def name(self, user_id: int) -> str:
+        return self.user(user_id) if user_id != NOBODY else "somebody outside Discord"
 
 
-MARKDOWN = Style(lambda text, url: f"[{text}](<{url}>)" if url else text, escape_inline)
-"""For messages on Discord; the brackets keep it from showing previews."""
-PLAIN = Style(lambda text, url: f"{text} {url}" if url else text, str)
-"""For files and terminals."""
+# Discord shows a mention as a name, and here it does not ping. The angle brackets suppress previews.
+_MARKDOWN = _Style(lambda text, url: f"[{text}](<{url}>)" if url else text, escape_inline, lambda id_: f"<@{id_}>")
+_PLAIN = _Style(lambda text, url: f"{text} {url}" if url else text, str, lambda id_: f"user {id_}")
 
 
-def user_by_id(user_id: int) -> str:
-    return f"user {user_id}" if user_id != NOBODY else "somebody outside Discord"
+def lineage_lines(lineage: Lineage | None) -> list[str]:
+    """Return a summary, then every round with its voters and pairs, newest first; None is the base model."""
+    return _lineage_lines(lineage, _MARKDOWN) if lineage else [f"**base** {NO_LINEAGE}"]
 
 
-def user_by_mention(user_id: int) -> str:
-    """Return what Discord shows as a name: without the members intent the bot knows no names. It pings nobody."""
-    return f"<@{user_id}>" if user_id != NOBODY else user_by_id(user_id)
+def lineage_text(lineage: Lineage | None) -> str:
+    """Return the same for a file or a terminal."""
+    return _without_bold(_lineage_lines(lineage, _PLAIN) if lineage else [f"base {NO_LINEAGE}"])
 
 
-def plain_text(lines: Iterable[str]) -> str:
-    """Return the lines for a file or a terminal, where stars mean nothing."""
+def outcome_lines(outcomes: Sequence[VoteOutcome]) -> list[str]:
+    """Return a summary in numbers, then a line for each vote."""
+    return _outcome_lines(outcomes, _MARKDOWN, "You")
+
+
+def outcome_text(outcomes: Sequence[VoteOutcome], user_id: int | None = None) -> str:
+    """Return the same for a file, or for the operator's terminal about a member."""
+    return _without_bold(_outcome_lines(outcomes, _PLAIN, "You" if user_id is None else f"User {user_id}"))
+
+
+def describe_outcome(outcome: VoteOutcome) -> str:
+    return _outcome_line(outcome, _MARKDOWN)
+
+
+def _without_bold(lines: Iterable[str]) -> str:
     return "\n".join(lines).replace("**", "")
 
 
-def lineage_lines(lineage: Lineage, named: Names, style: Style) -> list[str]:
-    """Return the summary, then every round with its voters and its pairs, newest round first."""
+def _lineage_lines(lineage: Lineage, style: _Style) -> list[str]:
     lines = [
-        f"**{lineage.version}** comes from {count(len(lineage.rounds), 'round')} ({' ← '.join(lineage.chain)}): "
-        f"{_votes(lineage.votes)} and {count(lineage.corrections, 'suggested answer')} by "
+        f"**{lineage.version}** ({' ← '.join(lineage.chain)}) was made in {count(len(lineage.rounds), 'round')}. "
+        f"Behind the pairs: {_votes(lineage.votes)} and {count(lineage.corrections, 'suggested answer')} by "
         f"{count(lineage.people, 'person', 'people')}."
     ]
     if lineage.trained_on_deleted_data:
-        lines.append("⚠️ Part of what it learned from was deleted since, and is missing here.")
+        lines.append("⚠️ Part of what it learned from was later deleted, and is missing here.")
     made = {round_.version for round_ in lineage.rounds}
     without = [name for name in lineage.chain[:-1] if name not in made]
     if without:
-        lines.append(f"No round is known for {', '.join(without)}.")
+        lines.append(f"No round is known for {', '.join(without)}; imported versions have none.")
     for round_ in lineage.rounds:
-        lines += _round_lines(round_, named, style)
+        lines += _round_lines(round_, style)
     return lines
 
 
-def _round_lines(round_: SourceRound, named: Names, style: Style) -> Iterable[str]:
-    splits = Counter(pair.split for pair in round_.pairs)
-    sources = Counter(pair.source for pair in round_.pairs)
-    notes = [f"{number} from {SOURCE_WORDS[source]}" for source, number in sources.most_common()]
-    notes += [f"{splits[split]} {words}" for split, words in HELD_OUT.items() if splits[split]]
-    for number, words in (
-        (sum(pair.replayed for pair in round_.pairs), "repeated from earlier rounds"),
-        (sum(pair.was_deleted for pair in round_.pairs), "deleted since"),
-    ):
-        notes += [f"{number} {words}"] if number else []
+def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
     yield (
-        f"**Round {round_.round_id}** made {round_.version} from {round_.parent} on {round_.began_at:%Y-%m-%d} "
-        f"for {style.quote(round_.requested_by)}: {count(len(round_.pairs), 'pair')} ({', '.join(notes) or 'none'})"
+        f"**Round {round_.round_id}** made {round_.version} from {round_.parent} on {round_.began_at:%Y-%m-%d}, "
+        f"requested by {style.quote(round_.requested_by)}: {_count_pairs(round_.pairs)}"
     )
-    voters = [_voter(voter, named) for voter in round_.voters]
+    voters = [_voter(voter, style) for voter in round_.voters]
     shown = voters[:VOTERS_SHOWN]
-    yield "By " + (" · ".join(shown) or "nobody who is still known") + _and_more(len(voters) - len(shown))
+    yield "Voters: " + (" · ".join(shown) or "none left") + _and_more(len(voters) - len(shown))
     for position, pair in enumerate(round_.pairs, start=1):
-        yield f"{position}. {_pair(pair, named, style)}"
+        yield f"{position}. {_pair(pair, style)}"
 
 
-def _voter(voter: SourceVoter, named: Names) -> str:
-    words = [named(voter.user_id), f"👍 {voter.votes.up} 👎 {voter.votes.down}"]
+def _count_pairs(pairs: Sequence[SourcePair]) -> str:
+    """Return "12 pairs trained on (8 from …, 4 from …), 1 held out"."""
+    splits = Counter(pair.split for pair in pairs)
+    sources = Counter[str](REPLAY if pair.replayed else pair.source for pair in pairs if pair.split is Split.TRAIN)
+    parts = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in sources.most_common())
+    counted = [f"{count(splits[Split.TRAIN], 'pair')} trained on" + (f" ({parts})" if parts else "")]
+    counted += [f"{splits[split]} {SPLITS[split]}" for split in (Split.VALIDATION, Split.HOLDOUT) if splits[split]]
+    deleted = sum(pair.was_deleted for pair in pairs)
+    return ", ".join([*counted, *([f"{deleted} of them deleted since"] if deleted else [])])
+
+
+def _voter(voter: SourceVoter, style: _Style) -> str:
+    parts = [f"{style.name(voter.user_id)} 👍 {voter.votes.up} 👎 {voter.votes.down}"]
     if voter.corrections:
-        words.append(count(voter.corrections, "suggestion"))
+        parts.append(count(voter.corrections, "suggestion"))
     if voter.share is not None and voter.influence is not None:
-        words.append(f"carried {voter.share:.1%} (without them {voter.influence:.1%} would change)")
-    return " ".join(words[:2]) + "".join(f", {word}" for word in words[2:])
+        parts.append(f"{voter.share:.1%} of the weight ({voter.influence:.1%} would change without them)")
+    return ", ".join(parts)
 
 
-def _pair(pair: SourcePair, named: Names, style: Style) -> str:
+def _pair(pair: SourcePair, style: _Style) -> str:
     chosen = pair.correction or pair.chosen
-    notes = [f"from {SOURCE_WORDS[pair.source]}", f"weight {pair.weight:.2f}", pair.split.value]
+    notes = [f"from {SOURCE_WORDS[pair.source]}", f"weight {pair.weight:.2f}", SPLITS[pair.split]]
     if pair.replayed:
         notes.append("repeated")
-    return f"{_side(chosen, named, style)} over {_side(pair.rejected, named, style)} · {', '.join(notes)}"
+    return f"{_side(chosen, style)} over {_side(pair.rejected, style)} · {', '.join(notes)}"
 
 
-def _side(side: SourceAnswer | SourceCorrection | None, named: Names, style: Style) -> str:
+def _side(side: SourceAnswer | SourceCorrection | None, style: _Style) -> str:
     if side is None:
         return "(deleted)"
     if isinstance(side, SourceCorrection):
-        return f"a suggestion of {named(side.author_id)}"
+        return f"a suggestion by {style.name(side.author_id)}"
     votes = [
-        f"{SIGNS[said]} {', '.join(_voted(vote, named) for vote in of_kind)}"
+        f"{SIGNS[said]} {', '.join(_voted(vote, style) for vote in of_kind)}"
         for said in Vote
         if (of_kind := [vote for vote in side.votes if vote.vote is said])
     ]
     return style.link(f"answer {side.reply_id}", side.link) + (f" ({' '.join(votes)})" if votes else "")
 
 
-def _voted(vote: SourceVote, named: Names) -> str:
-    note = " (held back)" if vote.held_back else "" if vote.stands else " (changed since)"
-    return named(vote.user_id) + note
+def _voted(vote: SourceVote, style: _Style) -> str:
+    note = " (quarantined)" if vote.quarantined else "" if vote.unchanged else " (changed since)"
+    return style.name(vote.user_id) + note
 
 
-def outcome_lines(outcomes: Sequence[VoteOutcome], style: Style, who: str = "You") -> list[str]:
-    """Return a summary in numbers, then a line for each vote."""
+def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, who: str) -> list[str]:
     if not outcomes:
         return [f"{who} voted on no answer so far."]
     counts = Counter(outcome.outcome for outcome in outcomes)
     summary = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in VoteStatus if counts[outcome])
     return [
         f"{who} voted on {count(len(outcomes), 'answer')}: {summary}.",
-        *(describe_outcome(outcome, style) for outcome in outcomes),
+        *(_outcome_line(outcome, style) for outcome in outcomes),
     ]
 
 
-def describe_outcome(outcome: VoteOutcome, style: Style) -> str:
+def _outcome_line(outcome: VoteOutcome, style: _Style) -> str:
     excerpt = " ".join(outcome.answer.split())
     excerpt = excerpt[:EXCERPT_CHARS].rstrip() + ("…" if len(excerpt) > EXCERPT_CHARS else "")
     where = style.link(f"{outcome.voted_at:%Y-%m-%d}", outcome.link)
@@ -184,25 +198,25 @@ def describe_outcome(outcome: VoteOutcome, style: Style) -> str:
 
 
 def _parts(outcome: VoteOutcome) -> list[str]:
-    parts = [FATES[outcome.outcome]] if outcome.outcome in FATES else []
+    parts = [OUTCOMES[outcome.outcome]] if outcome.outcome in OUTCOMES else []
     if outcome.outcome is VoteStatus.NOT_TRAINABLE and outcome.obstacle is not None:
         parts = [f"{parts[0]}: {OBSTACLES[outcome.obstacle]}"]
     if 0 < outcome.weight < 1 and outcome.vote is not None:
-        parts.append(f"counts as {outcome.weight:.0%} of a vote, as the account or the membership here was new")
+        parts.append(f"counts as {outcome.weight:.0%} of a vote, because the account or the membership here was new")
     return parts + [_use(use) for use in outcome.uses]
 
 
 def _use(use: VoteUse) -> str:
-    """Say how the round used the vote, and what came of it."""
+    """Return how the round used the vote, and what it led to."""
     how = _role(use)
     if use.split is not Split.TRAIN:
-        how = f"{how}, kept out of training to judge it"
+        how += " (to test the version, not to train it)"
     if use.version is None or use.verdict is None:
-        return f"{how}, {WITHOUT_VERSION.get(use.status, 'which made no version')}"
-    result = f"{how} → **{use.version}**, which {VERDICTS[use.verdict]}"
+        return f"{how}; {WITHOUT_VERSION.get(use.status, 'that round made no version')}"
+    result = f"{how} → **{use.version}** ({VERDICTS[use.verdict]})"
     if use.champion == use.version:
-        return f"{result} and answers now"
-    return f"{result}; {use.champion}, which answers now, goes on from it" if use.champion else result
+        return f"{result}, which answers now"
+    return f"{result}; {use.champion}, which answers now, builds on it" if use.champion else result
 
 
 def _role(use: VoteUse) -> str:
@@ -210,7 +224,8 @@ def _role(use: VoteUse) -> str:
         return f"a suggested answer was preferred to it in round {use.round_id}"
     liked = use.vote is Vote.UP
     against = "" if liked is (use.role is PairRole.CHOSEN) else ", against your vote"
-    return f"{use.role.value} in round {use.round_id}{against}"
+    side = "better" if use.role is PairRole.CHOSEN else "worse"
+    return f"used as the {side} answer in round {use.round_id}{against}"
 
 
 def _votes(votes: Tally) -> str:

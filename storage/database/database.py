@@ -74,6 +74,10 @@ class Database:
         """Like `run`, on this thread."""
         return _Attempt(self, self._sessions, lambda session: work(session, *args, **kwargs)).call()
 
+    def fetch(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `read`, on this thread."""
+        return _Attempt(self, self._readers, lambda session: work(session, *args, **kwargs)).call()
+
     def close(self) -> None:
         self.engine.dispose()
 

@@ -313,7 +313,7 @@ class RoundRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
-    lesson: Mapped[TrainingSource] = mapped_column(default=TrainingSource.VOTES)
+    learns_from: Mapped[TrainingSource] = mapped_column(default=TrainingSource.VOTES)
     status: Mapped[RoundStatus] = mapped_column(default=RoundStatus.REQUESTED)
     requested_by: Mapped[str] = mapped_column(String(64))
     requested_at: Mapped[datetime] = mapped_column(default=utc_now)

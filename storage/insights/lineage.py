@@ -22,7 +22,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.members.pseudonyms import read_pseudonyms
-from storage.releases.versions import Version, line_of_parents, name_of
+from storage.releases.versions import Version, line_of_parents, name_of, version_named
 from storage.votes.history import VoteHistory, beginning, read_histories, read_quarantine_periods
 from storage.votes.votes import Tally, Vote, tally
 
@@ -38,9 +38,9 @@ class SourceVote:
 
     user_id: int
     vote: Vote
-    held_back: bool
+    quarantined: bool
     """Whether it was quarantined, so that it did not count."""
-    stands: bool
+    unchanged: bool
     """Whether it is unchanged today."""
 
 
@@ -110,9 +110,15 @@ class Lineage:
     trained_on_deleted_data: bool
     rounds: tuple[SourceRound, ...]
     votes: Tally
-    """Votes that counted in any of the rounds, each counted once."""
+    """Votes that counted, on the answers in the rounds' pairs; each once."""
     corrections: int
     people: int
+
+
+def lineage_of(session: Session, personality_id: int, name: str) -> Lineage | None:
+    """Return the lineage of the version with this name, None for the base; raises VersionNotFound."""
+    version = version_named(session, personality_id, name)
+    return read_lineage(session, version.id) if version else None
 
 
 def read_lineage(session: Session, version_id: int) -> Lineage:
@@ -192,8 +198,8 @@ class _ManifestReader:
         for user_id, history in self._histories[reply_id].items():
             vote = history.before(beginning(round_))
             if vote is not None:
-                held_back = any(hold.covers(round_) for hold in self._holds.get((reply_id, user_id), ()))
-                votes.append(SourceVote(user_id, vote, held_back, stands=history.now is vote))
+                quarantined = any(hold.covers(round_) for hold in self._holds.get((reply_id, user_id), ()))
+                votes.append(SourceVote(user_id, vote, quarantined, unchanged=history.now is vote))
         return SourceAnswer(reply_id, self._links.get(reply_id), tuple(votes))
 
     def _pair(self, row: RoundPairRow, answers: Mapping[int, SourceAnswer]) -> SourcePair:
@@ -264,7 +270,10 @@ def _voters(
 def _counted(answers: Iterable[SourceAnswer]) -> dict[tuple[int, int], Vote]:
     """Return {(reply id, user id): vote} of the votes that were not quarantined."""
     return {
-        (answer.reply_id, vote.user_id): vote.vote for answer in answers for vote in answer.votes if not vote.held_back
+        (answer.reply_id, vote.user_id): vote.vote
+        for answer in answers
+        for vote in answer.votes
+        if not vote.quarantined
     }
 
 

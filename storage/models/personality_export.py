@@ -134,7 +134,7 @@ def _lineage(origin: Provenance) -> Iterator[str]:
 
 def _made_from(round_: Round) -> str:
     metrics = round_.metrics
-    if round_.lesson is TrainingSource.EXAMPLES:
+    if round_.learns_from is TrainingSource.EXAMPLES:
         return f"{count(metrics.get('pairs', 0), 'example answer')} from the card"
     sources = _sources(round_.evidence.get("pairs_by_source", {}))
     votes = count(round_.evidence.get("votes", 0), "vote")

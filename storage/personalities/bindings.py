@@ -1,4 +1,4 @@
-"""Bindings: which personality speaks at a place, and how strongly its adapter counts there."""
+"""Bindings: which personality answers in a place, and how strongly its adapter applies there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_STRENGTH = 1.5
 
 @dataclass(frozen=True)
 class BindingPlace:
-    """A place on Discord; ids alone do not tell, because an old server's first channel has the server's own id."""
+    """A place on Discord; an id alone is ambiguous, because an old server's first channel has the server's id."""
 
     scope: Scope
     id: int
@@ -48,17 +48,17 @@ class Binding:
 
 @dataclass(frozen=True)
 class ActivePersonality:
-    """Who speaks at a place."""
+    """The personality that answers in a place."""
 
     personality: Personality
     strength: float = AS_TRAINED
     """Factor of the adapter's effect, 0 to MAX_STRENGTH; 1 is as trained, 0 the base model."""
     bound_to: BindingPlace | None = None
-    """None where nothing is bound and the default personality speaks."""
+    """None if nothing is bound and the default personality answers."""
 
 
 def active_personality_at(session: Session, places: Sequence[BindingPlace]) -> ActivePersonality:
-    """Return who speaks where these places are nested, the most specific first; without a binding the default."""
+    """Return who answers in these nested places, the most specific first; without a binding, the default."""
     keys = [(place.scope, place.id) for place in places]
     bound = select(BindingRow).where(tuple_(BindingRow.scope, BindingRow.place_id).in_(keys))
     found = {BindingPlace(row.scope, row.place_id): row for row in session.scalars(bound)} if keys else {}
@@ -72,9 +72,9 @@ def active_personality_at(session: Session, places: Sequence[BindingPlace]) -> A
 def bind(
     session: Session, place: BindingPlace, personality: Personality, *, guild_id: int, strength: float, by: str
 ) -> Binding | None:
-    """Let the personality speak at the place, and return the binding that this replaces, or None.
+    """Let the personality answer in the place, and return the binding that this replaces, if any.
 
-    Raises PersonalityConflict where the personality is archived, ValueError on a strength out of range.
+    Raises PersonalityConflict if the personality is archived, ValueError if the strength is out of range.
     """
     if not 0.0 <= strength <= MAX_STRENGTH:
         raise ValueError(f"a strength of {strength} is not between 0 and {MAX_STRENGTH}")
@@ -101,7 +101,7 @@ def bind(
 
 
 def unbind(session: Session, place: BindingPlace) -> Binding | None:
-    """Take the place's own binding away and return it; None where there was none."""
+    """Remove the place's binding and return it; None if there was none."""
     row = session.get(BindingRow, (place.scope, place.id))
     if row is None:
         return None
@@ -112,7 +112,7 @@ def unbind(session: Session, place: BindingPlace) -> Binding | None:
 
 
 def unbind_server(session: Session, guild_id: int) -> None:
-    """Take every binding of a server away."""
+    """Remove all bindings of a server."""
     session.execute(delete(BindingRow).where(BindingRow.guild_id == guild_id))
 
 
@@ -122,7 +122,7 @@ def find_binding(session: Session, place: BindingPlace) -> Binding | None:
 
 
 def list_bindings(session: Session, *, guild_id: int | None = None, personality_id: int | None = None) -> list[Binding]:
-    """Return the bindings of a server, of a personality, or of both, oldest first."""
+    """Return the bindings, oldest first, optionally only those of a server or of a personality."""
     query = select(BindingRow).order_by(BindingRow.bound_at, BindingRow.place_id)
     if guild_id is not None:
         query = query.where(BindingRow.guild_id == guild_id)

@@ -1,4 +1,4 @@
-"""Personality cards: what a personality is told and how it should talk, read from TOML and written back to it."""
+"""Personality cards: system prompt, sampling and example dialogues, read from TOML and written back to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_CARD_BYTES = 2_000_000
 
 
 def _plain_lines(text: str) -> str:
-    """Return the text with \n alone between lines, as TOML reads it, and without NUL, which PostgreSQL refuses."""
+    """Return the text with \n as the only line break, as TOML reads it, and without NUL, which PostgreSQL rejects."""
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
 
 
@@ -52,47 +52,47 @@ class _Part(BaseModel):
 
 
 class CardSampling(_Part):
-    """How the personality's answers are sampled; what is absent is that of [generation]."""
+    """How the personality's answers are sampled; a missing key means the value of [generation]."""
 
     temperature: Annotated[float, Field(ge=0.0, le=5.0)] | None = None
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     presence_penalty: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
-    """No more than generation.max_new_tokens, for which prompts leave room."""
+    """At most generation.max_new_tokens, because prompts leave room for that many."""
 
 
 class Example(_Part):
     """A dialogue that shows how the personality talks."""
 
     dialogue: Annotated[tuple[Turn, ...], Field(max_length=MAX_TURNS), AfterValidator(_alternating)]
-    """What a person and the bot say in turns; the person begins, the bot ends."""
+    """What a person and the bot say in turns; the person starts, the bot ends."""
 
 
 class Card(_Part):
     description: Annotated[Text, Field(max_length=MAX_DESCRIPTION_CHARS)] = ""
-    """One sentence for lists."""
+    """One sentence, shown in lists."""
     system_prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARS)] = ""
-    """First words of every prompt; empty is chat.system_prompt."""
+    """Start of every prompt; empty means chat.system_prompt."""
     greeting: Annotated[Text, Field(max_length=MAX_GREETING_CHARS)] = ""
-    """Said where the personality is bound to a place; empty is nothing."""
+    """Posted when the personality is bound to a place; empty means no message."""
     base: str = ""
-    """The model.base that the card is meant for; empty is any."""
+    """The model.base that the card is meant for; empty means any."""
     sampling: CardSampling = CardSampling()
     examples: Annotated[tuple[Example, ...], Field(max_length=MAX_EXAMPLES)] = ()
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content, 64 hex digits; the order of keys and the layout of a file are no part of it."""
+        """SHA-256 of the content, 64 hex digits; it does not depend on the order of keys or the layout of a file."""
         canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what differs from an empty card, as a JSON object and as the TOML file holds it."""
+        """Return the keys that differ from an empty card, as in JSON and in the TOML file."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
 def require_name(name: str) -> str:
-    """Return the name of a personality as it may be; raises CardError."""
+    """Return the name if it is a valid one; raises CardError."""
     if NAME.fullmatch(name) is None:
         raise CardError(
             f"{name!r} is not a valid personality name: use up to 32 lower-case letters, digits and hyphens, such as "
@@ -102,7 +102,7 @@ def require_name(name: str) -> str:
 
 
 def read_card_file(path: Path) -> Card:
-    """Return the card in a file; raises CardError, which names the file and what to correct."""
+    """Return the card in a file; raises CardError, which names the file and the mistake."""
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
             raise CardError(f"{path} is larger than {MAX_CARD_BYTES // 1_000_000} MB, the limit for a card: shorten it")
@@ -112,16 +112,16 @@ def read_card_file(path: Path) -> Card:
 
 
 def parse_card(content: bytes, source: str) -> Card:
-    """Return the card in a TOML file's content; raises CardError in the name of `source`."""
+    """Return the card in a TOML file's content; raises CardError, which names `source`."""
     try:
         table = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:  # the former: no TOML, no UTF-8, or a number of 5,000 digits
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, not UTF-8, or a number of 5,000 digits
         raise CardError(f"{source} is not valid TOML: {error}") from error
     return build_card(table, source)
 
 
 def build_card(table: Mapping[str, Any], source: str) -> Card:
-    """Return the card with these keys; raises CardError in the name of `source`."""
+    """Return the card with these keys; raises CardError, which names `source`."""
     try:
         card = Card.model_validate(table)
     except ValidationError as error:
@@ -137,7 +137,7 @@ def format_card(card: Card) -> str:
 
 
 def require_meant_for(card: Card, base: str, source: str) -> None:
-    """Raise CardError where the card is meant for another model than `base`, the value of model.base."""
+    """Raise CardError if the card is meant for another model than `base`, the value of model.base."""
     if card.base and card.base != base:
         raise CardError(
             f"{source} is for the base model {card.base!r}, but model.base is {base!r}: change model.base, or remove "
@@ -146,7 +146,7 @@ def require_meant_for(card: Card, base: str, source: str) -> None:
 
 
 def tuned(generation: GenerationSettings, card: Card) -> GenerationSettings:
-    """Return the settings with the card's own sampling, and no longer answers than the settings allow."""
+    """Return the settings with the card's sampling; its answers are at most as long as the settings allow."""
     own = {name: value for name, value in card.sampling.model_dump().items() if value is not None}
     if "max_new_tokens" in own:
         own["max_new_tokens"] = min(own["max_new_tokens"], generation.max_new_tokens)
@@ -154,7 +154,7 @@ def tuned(generation: GenerationSettings, card: Card) -> GenerationSettings:
 
 
 def settings_of(settings: Settings, card: Card) -> Settings:
-    """Return the settings as they are for the personality: with its sampling and its system prompt."""
+    """Return the settings with the personality's sampling and system prompt."""
     return settings.model_copy(
         update={
             "generation": tuned(settings.generation, card),
@@ -180,7 +180,7 @@ def _sentence(error: ValidationError, source: str) -> str:
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
-    """Return the key that is wrong as a reader counts, such as "turn 2 of example 3"."""
+    """Return the wrong key, counted from 1, such as "turn 2 of example 3"."""
     match loc:
         case ("examples", int(example), "dialogue", int(turn), *_):
             return f"turn {turn + 1} of example {example + 1}"

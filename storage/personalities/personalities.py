@@ -1,4 +1,4 @@
-"""Personalities: a card each, which an operator's file or a server's admins write; every installation has a default."""
+"""Personalities, each with a card from an operator's file or a server's admins; a default one always exists."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Personality:
     name: str
     card: Card
     guild_id: int | None
-    """The server whose admins may change it; None is the operator's, for all servers."""
+    """The server whose admins may change it; None if it belongs to the operator, for all servers."""
     archived_at: datetime | None
 
     @property
@@ -47,7 +47,7 @@ def find_personality(session: Session, name: str) -> int | None:
 
 
 def ensure_personality(session: Session, name: str = DEFAULT_PERSONALITY) -> int:
-    """Return the id of the personality; a missing one is created, answered by the base model."""
+    """Return the id of the personality; create it if it is missing, with the base model as champion."""
     found = find_personality(session, name)
     if found is not None:
         return found
@@ -55,17 +55,17 @@ def ensure_personality(session: Session, name: str = DEFAULT_PERSONALITY) -> int
         with session.begin_nested():
             return _create(session, PersonalityRow(name=name))
     except IntegrityError:
-        # Bot and trainer start together: the other one was quicker.
+        # Bot and trainer start at the same time: the other one was faster.
         return session.scalars(select(PersonalityRow.id).where(PersonalityRow.name == name)).one()
 
 
 def read_personality(session: Session, personality_id: int) -> Personality:
-    """Return a personality that is known to exist: they are archived, never deleted."""
+    """Return a personality that exists: personalities are archived, never deleted."""
     return _plain(session.get_one(PersonalityRow, personality_id))
 
 
 def personality_named(session: Session, name: str, guild_id: int | None = None) -> Personality:
-    """Return the personality; in a server only the operator's and its own are known. Raises PersonalityNotFound."""
+    """Return the personality; a server knows only the operator's and its own. Raises PersonalityNotFound."""
     row = session.scalar(select(PersonalityRow).where(PersonalityRow.name == name.strip().lower()))
     if row is None or not _is_known_in(row, guild_id):
         raise PersonalityNotFound(name, [known.name for known in list_personalities(session, guild_id)])
@@ -75,9 +75,9 @@ def personality_named(session: Session, name: str, guild_id: int | None = None) 
 def list_personalities(
     session: Session, guild_id: int | None = None, *, archived: bool | None = False
 ) -> list[Personality]:
-    """Return personalities by name, the default one first: all of them, or those a server knows.
+    """Return personalities by name, the default one first: all of them, or those that a server knows.
 
-    `archived` says which: the others (False), the archived ones (True) or both (None).
+    `archived` selects active ones (False), archived ones (True) or both (None).
     """
     query = select(PersonalityRow).order_by(PersonalityRow.name != DEFAULT_PERSONALITY, PersonalityRow.name)
     if guild_id is not None:
@@ -90,9 +90,9 @@ def list_personalities(
 
 
 def open_personality(session: Session, settings: Settings, name: str) -> Personality:
-    """Return the personality of that name once the cards in their folder are taken; raises PersonalityNotFound.
+    """Read the card files, which may create personalities, and return the one with this name.
 
-    The default one always exists, and others from their cards before the bot has ever started.
+    Raises PersonalityNotFound.
     """
     ensure_personality(session)
     take_cards(session, settings)
@@ -100,7 +100,7 @@ def open_personality(session: Session, settings: Settings, name: str) -> Persona
 
 
 def create_personality(session: Session, name: str, card: Card, *, by: str, guild_id: int | None = None) -> Personality:
-    """Add a personality that the base model answers for; raises CardError on a bad name, PersonalityConflict."""
+    """Add a personality, with the base model as champion; raises CardError on a bad name, PersonalityConflict."""
     require_name(name)
     if find_personality(session, name) is not None:
         raise _taken(name)
@@ -115,9 +115,9 @@ def create_personality(session: Session, name: str, card: Card, *, by: str, guil
 
 
 def change_card(session: Session, personality: Personality, card: Card, *, by: str) -> bool:
-    """Replace the card that `personality` was read with; return False where the new one says the same.
+    """Replace the personality's card; return False if the new one is equal.
 
-    Raises PersonalityConflict where somebody else changed it since.
+    Raises PersonalityConflict if somebody else changed the card since `personality` was read.
     """
     if card == personality.card:
         return False
@@ -131,7 +131,7 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
 
 
 def archive_personality(session: Session, personality: Personality) -> None:
-    """Put a personality away, with its versions and votes; raises PersonalityConflict on the default or a bound one."""
+    """Archive a personality with its versions and votes; raises PersonalityConflict if it is the default or bound."""
     if personality.is_default:
         raise PersonalityConflict("the default personality cannot be archived: it answers where no other one is bound")
     session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True})
@@ -147,24 +147,23 @@ def archive_personality(session: Session, personality: Personality) -> None:
 
 
 def require_active(personality: Personality) -> None:
-    """Raise PersonalityConflict where the personality is archived."""
+    """Raise PersonalityConflict if the personality is archived."""
     if personality.archived_at is not None:
         name = personality.name
         raise PersonalityConflict(f"{name} is archived: restore it first with `/personality restore {name}`")
 
 
 def restore_personality(session: Session, personality: Personality) -> None:
-    """Bring an archived personality back as it was."""
     _set_archived(session, personality, None)
 
 
 def take_cards(session: Session, settings: Settings) -> list[str]:
-    """Take the cards that are new or changed in the folder; return, and log, a sentence for each that cannot be taken.
+    """Apply new and changed card files; return, and log, one message for each file that cannot be used.
 
-    A card that was changed in Discord stays until its file changes again; then the file counts, and the other is kept
-    among the earlier ones. A personality whose file is gone or broken goes on with the card it has.
+    A card that was changed in Discord stays until its file changes; then the file replaces it, and the old card is kept
+    as a revision. A personality keeps its card if its file is missing or broken.
     """
-    lock_personalities(session)  # in one order, as everybody who holds several
+    lock_personalities(session)  # in the same order as everywhere else, to avoid deadlocks
     directory, problems = settings.personalities.directory, []
     for path in sorted(directory.glob(f"*{CARD_SUFFIX}")) if directory.is_dir() else ():
         try:
@@ -176,9 +175,9 @@ def take_cards(session: Session, settings: Settings) -> list[str]:
 
 
 def lock_personality(session: Session, personality_id: int) -> None:
-    """Let no other transaction add a round, a manifest or a version to the personality until this one ends.
+    """Keep other transactions from adding a round, a manifest or a version to the personality until this one ends.
 
-    PostgreSQL alone needs it: SQLite has one writer at a time.
+    Only PostgreSQL needs this: SQLite has one writer at a time.
     """
     session.execute(
         select(PersonalityRow.id).where(PersonalityRow.id == personality_id).with_for_update(key_share=True)
@@ -186,7 +185,7 @@ def lock_personality(session: Session, personality_id: int) -> None:
 
 
 def lock_personalities(session: Session) -> None:
-    """Like `lock_personality` for all of them: no round is planned, and nobody's data is deleted, until this ends."""
+    """Like `lock_personality`, for all: until this ends, no round is planned and nobody's data is deleted."""
     session.execute(select(PersonalityRow.id).order_by(PersonalityRow.id).with_for_update(key_share=True))
 
 
@@ -218,10 +217,10 @@ def _take(session: Session, path: Path, base: str) -> None:
         .where(PersonalityRow.id == row.id, PersonalityRow.file_digest.is_not_distinct_from(row.file_digest))
         .values(file_digest=card.digest)
     )
-    # Bot and trainer start together: the quicker one takes the card.
+    # Bot and trainer start at the same time: the faster one writes the card.
     if changed_rows(taken) == 1 and _card(row) != card:
         _write(session, row, card, path.name)
-        log.info("%s has the card of %s.", name, path)
+        log.info("The card of %s was read from %s.", name, path)
 
 
 def _write(session: Session, row: PersonalityRow, card: Card, by: str) -> None:

@@ -1,4 +1,4 @@
-"""What members are told of releases: each move of the champion and each end of a canary, exactly once."""
+"""What members hear about releases: each move of the champion and each end of a canary, exactly once."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
-from storage.database.enums import CHAMPION, CanaryStatus
+from storage.database.enums import CHAMPION, REPLAY, CanaryStatus, Split
 from storage.database.rows import from_row
-from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundRow, VoteEventRow
+from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundPairRow, VoteEventRow
 from storage.operations.outbox import Entry
 from storage.releases.canaries import Canary
-from storage.releases.versions import AliasMove, Version, failed_checks, find_version, line_of_parents
+from storage.releases.versions import AliasMove, Version, failed_checks, find_version, id_of, line_of_parents
 from storage.votes.votes import not_quarantined
 
-NEWS_FOR = timedelta(days=1)
-"""Older news is not told any more: the bot was away too long."""
+MAX_AGE = timedelta(days=1)
+"""Older news is not announced: the bot was offline too long."""
 Announceable = AliasMove | Canary
 
 
 @dataclass(frozen=True)
 class PromotionAnnouncement:
-    """A move of the champion, and what lies between the version before and the one after it."""
+    """A move of the champion, and what happened between the version before and the one after it."""
 
     move: AliasMove
     before: Version | None
     after: Version | None
     is_return: bool
-    """The version after it answered before, or it is the base."""
+    """The version after it was champion before, or it is the base."""
     rounds: int
-    """Between the two, in the line of the version after the move."""
+    """Rounds between the two, in the new version's line of parents."""
     pairs: dict[str, int]
-    """Of those rounds, by source."""
+    """Pairs that these rounds trained on, by source."""
     votes: int
-    """Given since the champion moved before that, and not held back."""
+    """Votes while the version before was champion, without quarantined ones."""
     failed_checks: list[str]
 
 
@@ -51,9 +51,9 @@ class CanaryAnnouncement:
     champion: Version | None
 
 
-def news_to_tell(session: Session, personality_id: int) -> list[Entry[Announceable]]:
-    """Return the moves and ends that have not been told, oldest first; those that are too old are left out."""
-    since = utc_now() - NEWS_FOR
+def unannounced(session: Session, personality_id: int) -> list[Entry[Announceable]]:
+    """Return the moves and canary ends that were not announced yet, oldest first, except old ones."""
+    since = utc_now() - MAX_AGE
     moves = session.scalars(
         select(AliasMoveRow)
         .where(
@@ -84,7 +84,6 @@ def _happened_at(news: Announceable) -> datetime:
 
 
 def prepare_announcement(session: Session, news: Announceable) -> PromotionAnnouncement | CanaryAnnouncement:
-    """Return the news with what belongs to it."""
     if isinstance(news, Canary):
         return CanaryAnnouncement(
             news, find_version(session, news.challenger_id), find_version(session, news.champion_id)
@@ -97,7 +96,7 @@ def prepare_announcement(session: Session, news: Announceable) -> PromotionAnnou
         after=after,
         is_return=after is None or _answered_before(session, news),
         rounds=len(round_ids),
-        pairs=_pairs_of(session, round_ids),
+        pairs=_trained_pairs(session, round_ids),
         votes=_votes_since_last_move(session, news),
         failed_checks=failed_checks(session, after) if after and news.overrides_gate else [],
     )
@@ -114,26 +113,32 @@ def _answered_before(session: Session, move: AliasMove) -> bool:
 
 
 def _rounds_between(session: Session, before: Version | None, after: Version | None) -> list[int]:
-    """Return the rounds of the line that leads to `after`, back to `before` or to its beginning."""
-    line = takewhile(lambda version: version != before, line_of_parents(session, after.id if after else None))
+    """Return the rounds that made `after` and its parents, back to `before` or to the base."""
+    line = takewhile(lambda version: version != before, line_of_parents(session, id_of(after)))
     return [version.round_id for version in line if version.round_id is not None]
 
 
-def _pairs_of(session: Session, round_ids: list[int]) -> dict[str, int]:
+def _trained_pairs(session: Session, round_ids: list[int]) -> dict[str, int]:
+    """Count the rounds' pairs by source, the most frequent first; repeated pairs come from earlier rounds."""
+    counted = (
+        select(RoundPairRow.source, RoundPairRow.replayed, func.count())
+        .where(RoundPairRow.round_id.in_(round_ids), RoundPairRow.split == Split.TRAIN)
+        .group_by(RoundPairRow.source, RoundPairRow.replayed)
+    )
     pairs: Counter[str] = Counter()
-    for evidence in session.scalars(select(RoundRow.evidence).where(RoundRow.id.in_(round_ids))):
-        pairs.update(evidence.get("pairs_by_source", {}))
+    for source, replayed, number in session.execute(counted):
+        pairs[REPLAY if replayed else source] += number
     return dict(pairs.most_common())
 
 
 def _votes_since_last_move(session: Session, move: AliasMove) -> int:
-    """Count the votes that members gave while the version before the move answered, without those held back."""
-    began = select(func.max(AliasMoveRow.moved_at)).where(
+    """Count the votes while the version before the move was champion, without quarantined ones."""
+    started = select(func.max(AliasMoveRow.moved_at)).where(
         AliasMoveRow.personality_id == move.personality_id,
         AliasMoveRow.alias == move.alias,
         AliasMoveRow.generation < move.generation,
     )
-    began_at = session.scalar(began)
+    started_at = session.scalar(started)
     votes = (
         select(VoteEventRow.reply_id, VoteEventRow.user_id)
         .join(ReplyRow)
@@ -144,6 +149,6 @@ def _votes_since_last_move(session: Session, move: AliasMove) -> int:
         )
         .distinct()
     )
-    if began_at is not None:
-        votes = votes.where(VoteEventRow.created_at > began_at)
+    if started_at is not None:
+        votes = votes.where(VoteEventRow.created_at > started_at)
     return session.scalar(select(func.count()).select_from(not_quarantined(votes.subquery()).subquery())) or 0

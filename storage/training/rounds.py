@@ -29,7 +29,7 @@ TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
 class Round:
     id: int
     personality_id: int
-    lesson: TrainingSource
+    learns_from: TrainingSource
     status: RoundStatus
     requested_by: str
     requested_at: datetime
@@ -75,7 +75,7 @@ class RoundVoter:
 
 
 def request_round(
-    session: Session, personality_id: int, requested_by: str, lesson: TrainingSource = TrainingSource.VOTES
+    session: Session, personality_id: int, requested_by: str, learns_from: TrainingSource = TrainingSource.VOTES
 ) -> tuple[Round, bool]:
     """Ask for a round; return it and whether it is new: one that is open already is returned instead.
 
@@ -90,16 +90,16 @@ def request_round(
         .limit(1)
     )
     if open_row is not None:
-        if open_row.lesson is not lesson:
+        if open_row.learns_from is not learns_from:
             raise RoundConflict(
-                f"round {open_row.id}, which learns from {open_row.lesson}, is not finished: try again when it is"
+                f"round {open_row.id}, which learns from {open_row.learns_from}, is not finished: try again when it is"
             )
         return from_row(Round, open_row), False
     row = RoundRow(
         personality_id=personality_id,
         requested_by=requested_by,
         requested_at=database_now(session),
-        lesson=lesson,
+        learns_from=learns_from,
     )
     session.add(row)
     session.flush()

@@ -31,7 +31,8 @@ from storage.members.pseudonyms import read_pseudonyms
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
 from storage.models.coherence_model import resolve_coherence_model
 from storage.personalities.personalities import ensure_personality
-from storage.releases.versions import Version, list_versions, name_of, promote, read_alias
+from storage.releases.promotion import promote
+from storage.releases.versions import Version, list_versions, name_of, read_alias
 from storage.runtime.processes import HEARTBEAT_S, worker_name
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings

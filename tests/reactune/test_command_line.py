@@ -392,14 +392,14 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
     assert (code, lineage["chain"], lineage["votes"]) == (0, ["v1", "base"], {"up": 1, "down": 1})
     assert lineage["rounds"][0]["pairs"][0]["chosen"]["votes"][0]["user_id"] == BOB
     lines = reactune("model", "lineage", "v1")[1].splitlines()
-    assert lines[0].startswith("v1 comes from 1 round (v1 ← base): 2 votes")
+    assert lines[0].startswith("v1 (v1 ← base) was made in 1 round. Behind the pairs: 2 votes")
     assert f"(👍 user {BOB}) over answer 2 https://discord.com/channels/" in lines[3]
 
     code, out, _ = reactune("votes", "outcomes", str(BOB), "--json")
     assert (code, [vote["outcome"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
     lines = reactune("votes", "outcomes", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
-    assert lines[2].endswith("“good answer 0”: chosen in round 1 → v1, which passed the gate")
+    assert lines[2].endswith("“good answer 0”: used as the better answer in round 1 → v1 (passed the gate)")
 
 
 def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):
@@ -696,12 +696,12 @@ class TestPersonalities:
         assert reactune("personality", "export", "keeper", "out")[0] == 2
         code, out, _ = reactune("personality", "import", "out", "--name", "copy")
         assert code == 0
-        assert "copy is made, with 12 examples. Its adapter is v1, which no gate has judged" in out
+        assert "copy was created with 12 examples. Its adapter is v1. No gate has tested it" in out
 
     def test_a_card_file_is_imported_under_its_name(self, reactune, card, tmp_path):
         (tmp_path / "owl.toml").write_text("system_prompt = 'Hoo.'")
-        assert "owl is made" in reactune("personality", "import", "owl.toml")[1]
-        assert "stays as it is" in reactune("personality", "import", "owl.toml")[1]
+        assert "owl was created" in reactune("personality", "import", "owl.toml")[1]
+        assert "did not change" in reactune("personality", "import", "owl.toml")[1]
 
     @pytest.mark.parametrize(
         ("words", "said"),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import betaln, xlogy
 
-from storage.releases.canaries import Trial
+from storage.releases.canary_votes import Trial
 from storage.statistics import Approval, PreferredSide, compare_approval, log_evidence, wilson_interval
 
 

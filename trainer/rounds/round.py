@@ -23,7 +23,7 @@ from storage.models.coherence_model import resolve_coherence_model
 from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import read_personality, take_cards
-from storage.releases.canaries import release_passed
+from storage.releases.promotion import release_passed
 from storage.releases.versions import Continuation, Version, name_of, register
 from storage.runtime.processes import HEARTBEAT_S
 from storage.settings.sections import Settings
@@ -112,7 +112,7 @@ def _train(settings: Settings, database: Database, round_id: int) -> Result:
     settings = settings_of(settings, personality.card)
     material: TrainingSet | Skip = (
         prepare_examples(database, settings, round_, base)
-        if round_.lesson is TrainingSource.EXAMPLES
+        if round_.learns_from is TrainingSource.EXAMPLES
         else prepare_votes(database, settings, round_, base=base, store=store, report=report)
     )
     if isinstance(material, str):

@@ -84,7 +84,7 @@ def train_now(
     report: RoundReport,
     stop: threading.Event | None = None,
     *,
-    lesson: TrainingSource = TrainingSource.VOTES,
+    learns_from: TrainingSource = TrainingSource.VOTES,
 ) -> Round:
     """Ask for a round (or join one that is open), wait for its end, and return it; `report` gets it while it is open.
 
@@ -93,10 +93,10 @@ def train_now(
     """
     if stop is None:
         with stopped_by_signals() as signalled:
-            return train_now(settings, personality, requested_by, report, signalled, lesson=lesson)
+            return train_now(settings, personality, requested_by, report, signalled, learns_from=learns_from)
     with closing(open_database(settings)) as database:
         _end_orphans(settings, database, stop)
-        round_id = _request(database, settings, personality, requested_by, lesson)
+        round_id = _request(database, settings, personality, requested_by, learns_from)
         while (round_ := _look(database, round_id)).is_open and not stop.is_set():
             report(round_)
             _run_here_or_wait(settings, database, stop, lambda: report(_look(database, round_id)))
@@ -267,11 +267,11 @@ def _end_orphans(settings: Settings, database: Database, stop: threading.Event) 
 
 
 def _request(
-    database: Database, settings: Settings, personality: str, requested_by: str, lesson: TrainingSource
+    database: Database, settings: Settings, personality: str, requested_by: str, learns_from: TrainingSource
 ) -> int:
     with database.transaction() as session:
         whose = open_personality(session, settings, personality)
-        round_, _ = request_round(session, whose.id, requested_by, lesson)
+        round_, _ = request_round(session, whose.id, requested_by, learns_from)
     return round_.id
 
 

@@ -27,7 +27,8 @@ from storage.database.tables import ArenaRow, CanaryRow, CorrectionRow, ReplyRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.canaries import running_canary, start_canary, stop_canary
-from storage.releases.versions import Version, list_versions, promote, read_alias
+from storage.releases.promotion import promote
+from storage.releases.versions import Version, list_versions, read_alias
 from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import request_round
 from storage.votes.arenas import open_arenas

@@ -17,7 +17,8 @@ from storage.database.enums import RoundStatus
 from storage.errors import StorageError
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
-from storage.releases.versions import all_digests, list_versions, promote, read_alias
+from storage.releases.promotion import promote
+from storage.releases.versions import all_digests, list_versions, read_alias
 from storage.settings.sections import GenerationSettings, Settings
 from storage.training.rounds import Round, find_round, request_round
 from storage.votes.votes import Vote

@@ -24,7 +24,8 @@ from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRo
 from storage.errors import SettingsError
 from storage.members.memberships import greet
 from storage.privacy.consent import delete_member
-from storage.releases.versions import promote, read_alias, register
+from storage.releases.promotion import promote
+from storage.releases.versions import read_alias, register
 from storage.votes.arenas import PickGesture, stop_arena
 from storage.votes.votes import Vote
 from tests.storage.adapters.test_folder_store import publish

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.text.attachments import fit_lines
-from bot.text.lineage import PLAIN, outcome_lines
+from bot.text.lineage import outcome_text
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
-from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
-from storage.releases.versions import promote
+from storage.insights.vote_outcomes import VoteOutcome, VoteStatus
+from storage.insights.vote_uses import PairRole, VoteUse
+from storage.releases.promotion import promote
 from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
@@ -57,14 +58,15 @@ class TestLineage:
         )
         assert shown.content == "\n".join(
             [
-                "**v1** comes from 1 round (v1 ← base): 3 votes (👍 2 👎 1) and 1 suggested answer by 3 people.",
-                "**Round 1** made v1 from base on 2026-10-02 for grace (7): 2 pairs "
-                "(1 from answers to the same question, 1 from suggestions, 1 held out)",
-                f"By {ada} 👍 1 👎 1, carried 62.5% (without them 25.0% would change) · <@4242> 👍 1 👎 0, "
-                f"carried 37.5% (without them 12.5% would change) · {bo} 👍 0 👎 0, 1 suggestion",
+                "**v1** (v1 ← base) was made in 1 round. Behind the pairs: 3 votes (👍 2 👎 1) and 1 suggested answer "
+                "by 3 people.",
+                "**Round 1** made v1 from base on 2026-10-02, requested by grace (7): 1 pair trained on "
+                "(1 from answers to the same question), 1 held out",
+                f"Voters: {ada} 👍 1 👎 1, 62.5% of the weight (25.0% would change without them) · <@4242> 👍 1 👎 0, "
+                f"37.5% of the weight (12.5% would change without them) · {bo} 👍 0 👎 0, 1 suggestion",
                 f"1. {liked} (👍 {ada}, <@4242>) over {disliked} (👎 {ada}) "
-                "· from answers to the same question, weight 0.50, train",
-                f"2. a suggestion of {bo} over {disliked} (👎 {ada}) · from suggestions, weight 0.50, holdout",
+                "· from answers to the same question, weight 0.50, trained on",
+                f"2. a suggestion by {bo} over {disliked} (👎 {ada}) · from suggestions, weight 0.50, held out",
             ]
         )
         assert shown.flags.ephemeral
@@ -97,8 +99,9 @@ class TestLineage:
         query(lambda session: add_version(session, None))
         shown = await lineage(place, "v1")
         assert shown.content.splitlines() == [
-            "**v1** comes from 0 rounds (v1 ← base): 0 votes (👍 0 👎 0) and 0 suggested answers by 0 people.",
-            "No round is known for v1.",
+            "**v1** (v1 ← base) was made in 0 rounds. Behind the pairs: 0 votes (👍 0 👎 0) and 0 suggested answers by "
+            "0 people.",
+            "No round is known for v1; imported versions have none.",
         ]
 
     async def test_deleted_and_held_back_and_changed_votes_are_told(self, place, query):
@@ -114,10 +117,10 @@ class TestLineage:
 
         query(write)
         lines = (await lineage(place, "v1")).content.splitlines()
-        assert f"(👍 <@{place.ada.id}> (held back))" in lines[3]
+        assert f"(👍 <@{place.ada.id}> (quarantined))" in lines[3]
         assert f"(👍 <@{place.ada.id}> (changed since))" in lines[3]
         assert "over (deleted)" in lines[4]
-        assert "1 deleted since" in lines[1]
+        assert "1 of them deleted since" in lines[1]
 
     async def test_an_unknown_version_is_a_sentence(self, place):
         assert "There is no version v9" in (await lineage(place, "v9")).content
@@ -136,11 +139,11 @@ class TestMyVotes:
         assert shown.flags.ephemeral
         assert shown.content.splitlines() == [
             "You voted on 2 answers: 2 trained on.",
-            f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: rejected in round 1 "
-            "→ **v1**, which passed the gate and answers now; a suggested answer was preferred to it in round 1, "
-            "kept out of training to judge it → **v1**, which passed the gate and answers now",
+            f"👎 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(disliked)}>) “no”: used as the worse "
+            "answer in round 1 → **v1** (passed the gate), which answers now; a suggested answer was preferred to it "
+            "in round 1 (to test the version, not to train it) → **v1** (passed the gate), which answers now",
             f"👍 [2026-10-01](<https://discord.com/channels/@me/11/{message_of(liked)}>) “tea, \\*always\\*”: "
-            "chosen in round 1 → **v1**, which passed the gate and answers now",
+            "used as the better answer in round 1 → **v1** (passed the gate), which answers now",
         ]
         assert (await place.bo.slash(place.channel, "myvotes")).response.content == "You voted on no answer so far."
 
@@ -159,14 +162,14 @@ class TestMyVotes:
         (file,) = shown.attachments
         lines = (await file.read()).decode().splitlines()
         assert len(lines) == 41
-        assert lines[1].endswith("“answer 39”: waits for a round that has a pair for it")
+        assert lines[1].endswith("“answer 39”: waiting for a training round that can use it")
 
     async def test_the_menu_tells_of_one_vote(self, place):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         shown = (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response
         assert shown.flags.ephemeral
-        assert shown.content.endswith("“answer 1”: waits for a round that has a pair for it")
+        assert shown.content.endswith("“answer 1”: waiting for a training round that can use it")
         assert f"/{place.channel.id}/{answer.id}>" in shown.content
         await place.ada.unreact(answer, "👍")
         again = (await place.ada.context_menu(place.channel, "What became of my vote?", answer)).response
@@ -230,51 +233,59 @@ class TestWords:
         ("told", "words"),
         [
             (outcome(VoteStatus.WITHDRAWN, None), "withdrawn"),
-            (outcome(VoteStatus.QUARANTINED), "held back with a burst of similar votes, until an admin looks at them"),
+            (
+                outcome(VoteStatus.QUARANTINED),
+                "on hold: it is part of a burst of similar votes that an admin has to review",
+            ),
             (
                 outcome(VoteStatus.NOT_TRAINABLE, obstacle=Obstacle.NO_CONSENT),
-                "but not trained on: not everybody quoted",
+                "but not used for training: not everyone quoted",
             ),
             (
                 outcome(VoteStatus.NOT_TRAINABLE, obstacle=Obstacle.LIVE_CHAT_CLOSED),
-                "Discord forbids it without permission",
+                "Discord does not permit training on live chat here",
             ),
-            (outcome(VoteStatus.TRAINED, uses=[use()]), "chosen in round 3 → **v2**, which passed the gate"),
-            (outcome(VoteStatus.TRAINED, uses=[use(champion="v5")]), "; v5, which answers now, goes on from it"),
+            (
+                outcome(VoteStatus.TRAINED, uses=[use()]),
+                "used as the better answer in round 3 → v2 (passed the gate)",
+            ),
+            (outcome(VoteStatus.TRAINED, uses=[use(champion="v5")]), "; v5, which answers now, builds on it"),
             (
                 outcome(VoteStatus.TRAINED, uses=[use(role=PairRole.REJECTED)]),
-                "rejected in round 3, against your vote →",
+                "used as the worse answer in round 3, against your vote →",
             ),
             (
                 outcome(VoteStatus.WEIGHTLESS, weight=0.0),
-                "does not count, as the account or the membership here was too new",
+                "doesn't count: the account was too new, or had joined the server too recently",
             ),
             (outcome(VoteStatus.WAITING, weight=0.25), "counts as 25% of a vote"),
-            (outcome(VoteStatus.HELD_OUT, uses=[use(split=Split.VALIDATION)]), "kept out of training to judge it"),
+            (
+                outcome(VoteStatus.HELD_OUT, uses=[use(split=Split.VALIDATION)]),
+                "(to test the version, not to train it)",
+            ),
             (
                 outcome(VoteStatus.TRAINED, uses=[use(version=None, verdict=None, status=RoundStatus.REJECTED)]),
-                "chosen in round 3, whose version was broken and not kept",
+                "used as the better answer in round 3; its version was broken and discarded",
             ),
             (
                 outcome(VoteStatus.WAITING, uses=[use(version=None, status=RoundStatus.FAILED)]),
-                "which failed, so a later one",
+                "that round failed, so a later one",
             ),
             (
                 outcome(VoteStatus.IN_TRAINING, uses=[use(version=None, status=RoundStatus.RUNNING)]),
-                "which is training now",
+                "that round is still running",
             ),
             (
                 outcome(VoteStatus.TRAINED, uses=[use(verdict=GateVerdict.NOT_ENOUGH_EVIDENCE)]),
-                "**v2**, which has not enough evidence for the gate",
+                "v2 (not enough evidence yet)",
             ),
         ],
     )
-    def test_every_fate_is_a_phrase(self, told, words):
-        summary, line = outcome_lines([told], PLAIN)
+    def test_every_outcome_is_a_phrase(self, told, words):
+        summary, line = outcome_text([told]).split("\n")
         assert summary == f"You voted on 1 answer: 1 {told.outcome.value}."
         assert words in line
         assert "“an answer of lines xxx" in line
-        assert "\n" not in line
 
     @given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=90), min_size=1, max_size=60))
     def test_lines_fit_and_nothing_is_lost_without_a_word(self, lines):

@@ -56,6 +56,10 @@ OPTIONS = {
 }
 
 
+FORMS = {"personality create"}
+"""They only open a form; sending it is another action."""
+
+
 def admin_commands(env) -> set[str]:
     found = (command for command in env.bot.tree.walk_commands() if isinstance(command, app_commands.Command))
     return {command.qualified_name for command in found if is_for_admins(command)}
@@ -85,7 +89,10 @@ async def test_every_admin_command_leaves_a_line_and_a_refusal_where_no_admin_ca
             await who.slash(place.channel, name, **options)
             trail = await env.bot.services.database.read(read_trail, Wanted(100))
             new = [entry for entry in trail if entry.id > newest]
-            newest = trail[0].id
+            newest = trail[0].id if trail else 0
+            if who is place.grace and name in FORMS:
+                assert new == [], name  # whoever cancels the form has done nothing
+                continue
             assert [row.action for row in new] == [name], (name, who)
             assert (new[0].actor_id, new[0].guild_id) == (who.id, place.channel.guild.id)
             if who is place.ada:
@@ -111,10 +118,7 @@ async def test_a_form_that_is_sent_after_the_right_has_gone_changes_nothing(plac
     sent = await place.grace.submit_modal(form, {"description": "I stayed too long."})
     assert "Only admins can do this" in sent.response.content
     assert [row.name for row in rows(PersonalityRow)] == ["default"]
-    assert [(row.action, row.outcome) for row in rows(AuditRow)] == [
-        ("personality create", AuditOutcome.DONE),
-        ("personality card", AuditOutcome.REFUSED),
-    ]
+    assert [(row.action, row.outcome) for row in rows(AuditRow)] == [("personality card", AuditOutcome.REFUSED)]
 
 
 def test_a_change_that_fails_leaves_nothing(settings, place, rows):

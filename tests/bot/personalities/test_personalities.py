@@ -10,7 +10,8 @@ from storage.database.enums import Scope
 from storage.database.tables import AuditRow, BindingRow, CardRevisionRow, PersonalityRow, ReplyRow, RoundRow
 from storage.personalities.cards import Card, Example, format_card
 from storage.personalities.personalities import create_personality, personality_named
-from storage.releases.versions import promote, read_alias, register
+from storage.releases.promotion import promote
+from storage.releases.versions import read_alias, register
 from tests.storage.adapters.test_folder_store import publish
 
 FIELDS = {
@@ -340,7 +341,7 @@ class TestFiles:
             file=("keeper.toml", content),
             name="copy",
         )
-        assert "**copy** is made" in done.response.content
+        assert "**copy** was created" in done.response.content
         assert query(lambda session: personality_named(session, "copy").card) == KEEPER
 
     async def test_a_file_that_is_no_card_is_refused(self, place, rows):

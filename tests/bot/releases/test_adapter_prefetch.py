@@ -9,7 +9,8 @@ import pytest
 
 from storage.adapters.object_store import AdapterObjects
 from storage.adapters.shared_store import SharedAdapterStore
-from storage.releases.versions import promote, read_alias, register
+from storage.releases.promotion import promote
+from storage.releases.versions import read_alias, register
 from tests.storage.adapters.test_folder_store import publish
 
 

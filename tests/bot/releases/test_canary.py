@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import replace as changed
 from datetime import timedelta
 
@@ -15,11 +14,29 @@ from bot.engine import GenerationFailed
 from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
-from storage.database.enums import CanaryStatus, GateVerdict, Outcome, QuarantineRule, QuarantineStatus, RoundStatus
-from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, RoundRow
+from storage.database.enums import (
+    CanaryStatus,
+    GateVerdict,
+    Outcome,
+    PairSource,
+    QuarantineRule,
+    QuarantineStatus,
+    RoundStatus,
+    Split,
+)
+from storage.database.tables import (
+    AliasMoveRow,
+    CanaryRow,
+    QuarantinedVoteRow,
+    QuarantineRow,
+    ReplyRow,
+    RoundPairRow,
+    RoundRow,
+)
 from storage.releases.announcements import prepare_announcement
-from storage.releases.canaries import answers_with_challenger, release_passed, start_canary
-from storage.releases.versions import promote, read_alias, register, roll_back, version_named
+from storage.releases.canaries import answers_with_challenger, start_canary
+from storage.releases.promotion import promote, release_passed, roll_back
+from storage.releases.versions import read_alias, register, version_named
 from storage.settings.sections import ReleaseSettings
 from storage.training.rounds import claim_round, finish_round
 from storage.votes.votes import Vote
@@ -45,11 +62,15 @@ def make_version(settings, base, query):
             row = RoundRow(
                 personality_id=1,
                 requested_by="grace",
-                evidence={"pairs_by_source": {"siblings": 7, "correction": 2}},
                 gate={"verdict": verdict, "checks": checks},
             )
             session.add(row)
             session.flush()
+            sources = [PairSource.SIBLINGS] * 7 + [PairSource.CORRECTION] * 2
+            session.add_all(
+                RoundPairRow(round_id=row.id, position=i, source=source, split=Split.TRAIN, weight=0.5)
+                for i, source in enumerate(sources)
+            )
             return register(
                 session,
                 1,
@@ -186,12 +207,11 @@ class TestGate:
         assert (await place.ask("hi")).content.endswith("-# v1")
         assert next(m for m in rows(AliasMoveRow) if m.alias == "champion").overrides_gate
         shown = (await place.grace.slash(place.channel, "model show", version="v1")).response.content
-        assert "? not enough evidence for the gate: answers moved 4.2 nats per token" in shown
-        assert "became champion, overriding the gate, by grace" in shown
-        assert "only a test server" in shown
+        assert "? not enough evidence for the gate yet: answers moved 4.2 nats per token" in shown
+        assert "made it the champion, overriding the gate: only a test server" in shown
         (news,) = await announced()
         assert "⚠️ The gate was overridden. V1" not in news
-        assert "⚠️ The gate was overridden. v1 ? not enough evidence for the gate: answers moved 4.2" in news
+        assert "⚠️ The gate was overridden. v1 ? not enough evidence for the gate yet: answers moved 4.2" in news
         assert "only a test server" in news
 
     async def test_the_list_says_what_the_gate_said(self, place, make_version):
@@ -228,17 +248,17 @@ class TestAdviceAfterARound:
 
     async def test_what_did_not_pass_needs_an_override(self, advice):
         text = await advice(GateVerdict.FAIL, lambda _session, _version: None)
-        assert "Only with override and a reason does `/model promote v1` make v1 answer" in text
+        assert "To use v1 anyway, run `/model promote v1` with `override` and a reason." in text
 
     async def test_what_was_released_by_itself_answers(self, advice):
         automatic = ReleaseSettings(auto_promote=True)
         text = await advice(GateVerdict.PASS, lambda session, v1: release_passed(session, 1, v1, automatic))
-        assert "v1 answers now, `/model rollback` takes it back" in text
+        assert "v1 answers now. To undo this: `/model rollback`." in text
 
     async def test_what_is_tried_has_a_status(self, advice):
         automatic = ReleaseSettings(auto_promote=True, canary_share=0.2)
         text = await advice(GateVerdict.PASS, lambda session, v1: release_passed(session, 1, v1, automatic))
-        assert "v1 answers a share of conversations, `/model canary status` tells more" in text
+        assert "v1 answers a share of conversations. Details: `/model canary status`." in text
 
 
 class TestWhoAnswers:
@@ -278,7 +298,7 @@ class TestWhoAnswers:
         tried = channel_for(challenger=True)
         assert (await tried.ask("hi")).content.endswith("-# v1")
         stopped = await place.grace.slash(place.channel, "model canary stop", reason="too odd")
-        assert stopped.response.content == "The canary is stopped: **base** answers everywhere."
+        assert stopped.response.content == "The canary was stopped: **base** answers everywhere."
         assert (await tried.ask("hi")).content.endswith("-# base")
         assert canary().status is CanaryStatus.STOPPED
         assert canary().reason.endswith("stopped it: too odd")
@@ -300,7 +320,7 @@ class TestWhoAnswers:
         (settings.data.directory / "adapters" / version.digest / WEIGHTS_FILE).unlink()
         (news,) = await announced()
         assert canary().status is CanaryStatus.ROLLED_BACK
-        assert news.startswith("🐤 The canary of **v1** was rolled back at once: v1 cannot answer")
+        assert news.startswith("🐤 The canary of **v1** was rolled back: v1 cannot answer")
 
     async def test_a_damaged_version_is_not_tried(self, make_version, start, settings, rows):
         version = make_version()
@@ -318,14 +338,16 @@ class TestStatus:
         give(version, up=8, down=2)
         give(None, up=3, down=1)
         text = await status()
-        assert text.startswith("**Canary:** v1 answers 50% of conversations, base the others, for 0 minutes")
+        assert text.startswith(
+            "**Canary:** v1 answers 50% of conversations and base the rest, for 0 minutes now (started by grace"
+        )
         assert "let us see" in text
         assert "**v1:** 👍 8 👎 2 in 1 conversation, approval 80% (49% to 94%)" in text
         assert "**base:** 👍 3 👎 1 in 1 conversation, approval 75% (30% to 95%)" in text
         assert "of 40" in text
-        assert "without a result it ends after 390 more votes on v1" in text
+        assert "Without a result, the canary ends after 390 more votes on v1." in text
         short = (await place.grace.slash(place.channel, "model status")).response.content
-        assert "v1 answers 50% of conversations and has 80% of 10 votes, base has 75% of 4 votes" in short
+        assert "v1 answers 50% of conversations. v1 has 80% of 10 votes, base has 75% of 4 votes." in short
         listed = (await place.grace.slash(place.channel, "model list")).response.content
         assert "🐤 **v1** · 👍 8 👎 2 · answers as a canary" in listed
         await env.advance_time(SOON_S)
@@ -346,11 +368,11 @@ class TestStatus:
         query(light_votes)
         text = await status()
         assert "**v1:** 👍 2.5 👎 1 in 1 conversation, approval 71% (" in text
-        assert "; 6 votes worth 3.5, new accounts and new members count less" in text
+        assert "; 6 votes worth 3.5, because new accounts and new members count less" in text
         assert "**base:** 👍 0 👎 0 in 0 conversations, no votes\n" in text
-        assert "it ends after 394 more votes on v1" in text
+        assert "the canary ends after 394 more votes on v1" in text
         short = (await place.grace.slash(place.channel, "model status")).response.content
-        assert "has 71% of 6 votes worth 3.5, base has no votes;" in short
+        assert "v1 has 71% of 6 votes worth 3.5, base has no votes." in short
         await env.advance_time(SOON_S)
         assert rows(CanaryRow)[0].numbers["challenger"]["given"] == 6
 
@@ -370,7 +392,7 @@ class TestStatus:
         assert canary().numbers["challenger"]["given"] == 60
 
     async def test_without_one_it_says_so_and_how_the_last_one_ended(self, place, make_version, start, status):
-        assert await status() == "No canary is running: every conversation is answered by the champion."
+        assert await status() == "No canary is running: the champion answers every conversation."
         assert (
             "No canary is running"
             in (await place.grace.slash(place.channel, "model canary stop")).followups[-1].content
@@ -456,7 +478,7 @@ class TestEnd:
         give(version, up=2, down=20)
         (news,) = await announced()
         assert canary().status is CanaryStatus.ROLLED_BACK
-        assert news.startswith("🐤 The canary of **v1** was rolled back at once: members like v1 less than base: 9%")
+        assert news.startswith("🐤 The canary of **v1** was rolled back: members like v1 less than base: 9%")
         assert news.endswith("base answers everywhere.")
         assert (await tried.ask("hi")).content.endswith("-# base")
 
@@ -486,7 +508,7 @@ class TestEnd:
         (news,) = await announced()
         assert canary().status is CanaryStatus.INCONCLUSIVE
         assert "ended without a result: no difference between v1 and base: 50% of 20 votes for v1" in news
-        assert "`/model promote v1` makes v1 the champion all the same" in news
+        assert "To use v1 anyway: `/model promote v1`." in news
 
     async def test_votes_given_while_the_bot_was_away_end_it(
         self, env, make_version, start, give, canary, new_bot, channel_for
@@ -543,9 +565,9 @@ class TestAnnouncements:
         assert lines[0] == "📣 **v1** answers from now on (before: base)."
         assert lines[1].startswith("By grace (")
         assert lines[1].endswith("it is kinder, @ everyone.")
-        assert (
-            lines[2]
-            == "**Since then:** 1 round with 9 pairs (7 from answers to the same question, 2 from suggestions), 1 vote"
+        assert lines[2] == (
+            "**New since base:** 1 round with 9 pairs trained on (7 from answers to the same question, 2 from "
+            "suggestions); 1 vote while base answered"
         )
         assert lines[3] == "**Measured:** 30 held out · held-out accuracy 67% · divergence 0.50 nats/token"
         assert lines[4] == "`/model rollback` brings base back."
@@ -569,8 +591,7 @@ class TestAnnouncements:
                 raise failures.pop()
             return prepare_announcement(session, news)
 
-        # discord.py loads a cog's module anew for every bot.
-        monkeypatch.setattr(sys.modules["bot.cogs.canaries"], "prepare_announcement", fail_once)
+        monkeypatch.setattr("bot.releases.announcer.prepare_announcement", fail_once)
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         assert await announced() == failures == []

@@ -15,7 +15,8 @@ from storage.adapters.folder_store import AdapterStore
 from storage.database.columns import utc_now
 from storage.database.enums import RoundStatus
 from storage.database.tables import AliasMoveRow, ReplyRow, RoundRow, VersionRow
-from storage.releases.versions import promote, read_alias, register, version_named
+from storage.releases.promotion import promote
+from storage.releases.versions import read_alias, register, version_named
 from storage.runtime.processes import TRAINER, record_heartbeat
 from storage.training.rounds import claim_round, finish_round, report_progress, request_round, set_manifest
 from tests.storage.adapters.test_folder_store import publish
@@ -80,19 +81,30 @@ class TestStatus:
         await place.ada.react(answer, "👍")
         text = (await place.grace.slash(place.channel, "model status")).response.content
         assert "**Champion:** base on tiny" in text
-        assert "1 vote on 1 answer, 0 suggested answers; a round needs 8 pairs" in text
+        assert "**Votes:** 1 on 1 answer\n" in text
+        assert "**New pairs:** about 0; a round needs 8. Votes on 1 other question may add more." in text
         assert "Trainer:** not running; start it with `reactune trainer`" in text
-        assert "privacy.discord_training_permission = false" in text
+        assert "Training basis: everything said here." in text
 
     async def test_it_names_the_trainers_and_the_latest_round(self, place, query):
         query(lambda session: [record_heartbeat(session, TRAINER, name) for name in ("gpu1:/data#01ab", "here")])
         query(lambda session: request_round(session, 1, "somebody"))
         text = (await place.grace.slash(place.channel, "model status")).response.content
-        assert "**Trainer:** `gpu1:/data` waits, `here` waits; scheduled at `0 4 * * *` UTC" in text
+        assert "**Trainer:** `gpu1:/data` is idle, `here` is idle; scheduled at `0 4 * * *` UTC" in text
         assert "Waiting for the trainer** (round 1)" in text
         query(lambda session: claim_round(session, "gpu1:/data#01ab"))
         text = (await place.grace.slash(place.channel, "model status")).response.content
-        assert "**Trainer:** `gpu1:/data` trains round 1, `here` waits" in text
+        assert "**Trainer:** `gpu1:/data` is training round 1, `here` is idle" in text
+
+
+class TestStatusOnDiscord:
+    @pytest.fixture
+    def fixed_basis(self):
+        return None
+
+    async def test_it_says_that_live_chat_is_not_trained_on(self, place):
+        text = (await place.grace.slash(place.channel, "model status")).response.content
+        assert "privacy.discord_training_permission = false" in text
 
 
 class TestDeletedData:
@@ -111,8 +123,8 @@ class TestDeletedData:
 
     async def test_status_says_what_the_next_round_does(self, place, marked):
         assert (
-            "⚠️ v1, which answers, learned from data that was deleted since. The next round goes on from base and "
-            "learns anew what may still be used; promote what it makes."
+            "⚠️ v1 learned from data that was later deleted. The next round starts from base and trains again without "
+            "that data; promote its version to replace v1."
         ) in await self.say(place, "status")
 
     async def test_list_and_show_mark_it(self, place, marked, query):
@@ -121,7 +133,7 @@ class TestDeletedData:
         query(lambda session: session.execute(update(VersionRow).values(**withdrawn)))
         assert "⚠️ learned from deleted data · files withdrawn" in await self.say(place, "list")
         shown = await self.say(place, "show", version="v1")
-        assert "the next round goes on from an older version" in shown
+        assert "the next round starts from an older version" in shown
         assert "UTC: it learned from data that was deleted since." in shown
 
     async def test_a_withdrawn_version_is_refused_in_a_sentence(self, place, make_version, query, rows):
@@ -167,7 +179,7 @@ class TestTrain:
         final = await text()
         assert "A new version is ready" in final
         assert "held-out accuracy 67%" in final
-        assert "`/model promote v1` makes v1 answer" in final
+        assert "To use v1, run `/model promote v1`." in final
 
     async def test_the_outcome_tells_what_the_votes_gave_and_what_was_not_used(self, place, env, query):
         await place.grace.slash(place.channel, "model train")
@@ -183,8 +195,8 @@ class TestTrain:
         query(lambda s: finish_round(s, round_.id, RoundStatus.PUBLISHED, "v1 learned", METRICS))
         await env.advance_time(1.5)
         assert (
-            "**Votes:** 1,200, 1 voter behind what was learned; the rules took 25% (quarantine); "
-            "a model of all votes predicts them with an AUC of 0.55\n"
+            "**Votes when the round began:** 1,200; 1 voter behind its pairs; the rules removed 25% (quarantine); "
+            "the preference model predicts them with an AUC of 0.55\n"
             "Lone votes are not used: the model of all votes guesses."
         ) in place.last.content
 
@@ -229,7 +241,7 @@ class TestReleases:
         moves = [m for m in rows(AliasMoveRow) if m.alias == "champion"]
         assert [(m.to_version_id, m.reason) for m in moves] == [
             (version.id, "it is kinder"),
-            (None, "rolled back in Discord"),
+            (None, ""),
         ]
         assert all("grace" in m.moved_by for m in moves)
 
@@ -243,8 +255,9 @@ class TestReleases:
         assert "▫️ **base** · 👍 0 👎 0" in listed
         shown = (await place.grace.slash(place.channel, "model show", version="v1")).response.content
         assert "from base on tiny" in shown
+        assert "12 pairs trained on · 3 held out" in shown
         assert "divergence 0.50 nats/token" in shown
-        assert "became champion by grace" in shown
+        assert ") made it the champion" in shown
 
     async def test_versions_are_offered_while_typing(self, place, make_version):
         make_version()

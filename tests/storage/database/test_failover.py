@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from storage.database.database import Database, open_database
 from storage.database.engine import explain, is_away
-from storage.database.enums import CHAMPION
 from storage.database.notify import Listener
 from storage.database.tables import PersonalityRow
 from storage.personalities.personalities import ensure_personality
@@ -181,8 +180,7 @@ async def woken(times: list[float], count: int) -> None:
 def promote_nothing(session: Session) -> None:
     """Move the champion from the base to the base: the alias moves, whatever it points at."""
     personality_id = ensure_personality(session)
-    generation = read_alias(session, personality_id).generation
-    move_alias(session, personality_id, CHAMPION, None, expected_generation=generation, by="grace", reason="")
+    move_alias(session, personality_id, read_alias(session, personality_id), None, by="grace", reason="")
 
 
 @pytest.fixture

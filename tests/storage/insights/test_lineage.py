@@ -13,11 +13,12 @@ from storage.database.enums import Basis, GateVerdict, Outcome, PairSource, Quar
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
 from storage.insights.lineage import read_lineage
-from storage.insights.vote_outcomes import PairRole, VoteStatus, replies_on_message, vote_outcomes
+from storage.insights.vote_outcomes import VoteStatus, replies_on_message, vote_outcomes
+from storage.insights.vote_uses import PairRole
 from storage.members.memberships import note_members
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
-from storage.releases.versions import promote
+from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
 from storage.training.evidence import count_evidence
 from storage.training.trainable import Obstacle
@@ -90,11 +91,11 @@ class TestVotesBehind:
         thumb_on(session, 2, disliked, CAROL, DOWN, standing=False)
 
         (only,) = read_lineage(session, version.id).rounds[0].pairs
-        assert [(v.user_id, v.vote, v.stands) for v in only.chosen.votes] == [(ALICE, UP, True)]
-        assert [(v.user_id, v.vote, v.stands) for v in only.rejected.votes] == [(CAROL, DOWN, False)]
+        assert [(v.user_id, v.vote, v.unchanged) for v in only.chosen.votes] == [(ALICE, UP, True)]
+        assert [(v.user_id, v.vote, v.unchanged) for v in only.rejected.votes] == [(CAROL, DOWN, False)]
 
     @pytest.mark.parametrize(
-        ("opened", "status", "decided", "held_back"),
+        ("opened", "status", "decided", "quarantined"),
         [
             (0, QuarantineStatus.OPEN, None, True),
             (1.01, QuarantineStatus.OPEN, None, True),  # the round itself found the burst
@@ -105,16 +106,16 @@ class TestVotesBehind:
         ],
     )
     def test_votes_in_quarantine_at_the_time_are_marked_and_do_not_count(
-        self, session, replies, opened, status, decided, held_back
+        self, session, replies, opened, status, decided, quarantined
     ):
         thumb_on(session, 0, replies[0], ALICE, UP)
         version = add_version(session, add_round(session, 1, [pair(replies[0], replies[1])]))
         quarantine(session, opened, [(replies[0], ALICE)], status=status, decided=decided)
         lineage = read_lineage(session, version.id)
-        assert lineage.rounds[0].pairs[0].chosen.votes[0].held_back is held_back
-        assert lineage.votes.up == (0 if held_back else 1)
+        assert lineage.rounds[0].pairs[0].chosen.votes[0].quarantined is quarantined
+        assert lineage.votes.up == (0 if quarantined else 1)
         assert [use.round_id for outcome in outcomes(session, ALICE) for use in outcome.uses] == (
-            [] if held_back else [1]
+            [] if quarantined else [1]
         )
 
     def test_a_correction_names_its_author_and_counts_once(self, session, replies):

@@ -9,7 +9,7 @@ import pytest
 from storage.database.enums import GateVerdict, Origin, PairSource, RoundStatus
 from storage.database.tables import ReplyRow
 from storage.insights.report import read_report, votes_by_day
-from storage.releases.versions import promote
+from storage.releases.promotion import promote
 from storage.votes.votes import Tally, Vote
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote

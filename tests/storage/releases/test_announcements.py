@@ -11,18 +11,19 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.database import Database
-from storage.database.enums import GateVerdict, QuarantineRule, QuarantineStatus, RoundStatus
-from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, RoundRow
+from storage.database.enums import GateVerdict, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
+from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, RoundPairRow, RoundRow
 from storage.operations.outbox import Entry, give_back, take
 from storage.releases.announcements import (
     Announceable,
     CanaryAnnouncement,
     PromotionAnnouncement,
-    news_to_tell,
     prepare_announcement,
+    unannounced,
 )
 from storage.releases.canaries import start_canary, stop_canary
-from storage.releases.versions import AliasMove, Version, promote, read_alias, register, roll_back
+from storage.releases.promotion import promote, roll_back
+from storage.releases.versions import AliasMove, Version, read_alias, register
 from storage.settings.sections import ReleaseSettings
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
@@ -35,16 +36,21 @@ class Server:
     personality_id: int
 
     def add(self, parent: Version | None = None, verdict: GateVerdict = GateVerdict.PASS, **pairs: int) -> Version:
-        """Add a version, made by a round of so many pairs by source."""
+        """Add a version, made by a round that trained on so many pairs by source, with one more held out."""
         row = RoundRow(
             personality_id=self.personality_id,
             requested_by="alice",
             status=RoundStatus.PUBLISHED,
-            evidence={"pairs_by_source": pairs},
             gate={"verdict": verdict, "checks": [{"name": "x", "outcome": verdict, "sentence": "it babbles"}]},
         )
         self.session.add(row)
         self.session.flush()
+        splits = [(source, Split.TRAIN) for source, number in pairs.items() for _ in range(number)]
+        splits += [(PairSource.SIBLINGS, Split.HOLDOUT)] if pairs else []
+        self.session.add_all(
+            RoundPairRow(round_id=row.id, position=i, source=PairSource(source), split=split, weight=0.5)
+            for i, (source, split) in enumerate(splits)
+        )
         return register(
             self.session,
             self.personality_id,
@@ -79,7 +85,7 @@ class Server:
         )
 
     def waiting(self) -> list[Entry[Announceable]]:
-        return news_to_tell(self.session, self.personality_id)
+        return unannounced(self.session, self.personality_id)
 
     def next(self) -> Announceable | None:
         entry = take(self.session, self.waiting())

@@ -38,24 +38,19 @@ from storage.database.tables import (
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
 from storage.members.memberships import note_members
 from storage.releases.canaries import (
-    AnswerPlace,
     Canary,
-    Reading,
-    Trial,
     answers_with_challenger,
     canary_in,
-    conclude_canary,
-    first_votes,
+    end_canary,
     latest_canary,
     note_numbers,
-    read_canary,
-    release_passed,
     running_canary,
-    share_of_votes,
     start_canary,
     stop_canary,
 )
-from storage.releases.versions import Version, end_canary, move_alias, promote, read_alias, register, roll_back
+from storage.releases.canary_votes import AnswerPlace, Reading, Trial, first_votes, read_canary, share_of_votes
+from storage.releases.promotion import conclude_canary, promote, release_passed, roll_back
+from storage.releases.versions import Version, move_alias, read_alias, register
 from storage.settings.sections import ReleaseSettings, VoteSettings
 from storage.votes.votes import Vote
 from storage.votes.weights import weigh_votes
@@ -546,7 +541,7 @@ def test_a_broken_challenger_goes_though_a_newcomer_voted(
     ("trial", "words"),
     [
         (Trial(), "no votes"),
-        (Trial(up=0.04, given=60), "no votes that weigh anything"),
+        (Trial(up=0.04, given=60), "no votes with any weight"),
         (Trial(up=1, given=1), "100% of 1 vote"),
         (Trial(up=0.5, given=1), "100% of 1 vote worth 0.5"),
         (Trial(up=8, down=2, given=10), "80% of 10 votes"),
@@ -663,7 +658,7 @@ def test_votes_that_weigh_nothing_end_it_too(session: Session, personality_id: i
     assert ending is not None
     assert ending.status is CanaryStatus.INCONCLUSIVE
     assert ending.reason == (
-        "no difference between v1 and base: no votes that weigh anything for v1 against 100% of 2 votes for base"
+        "no difference between v1 and base: no votes with any weight for v1 against 100% of 2 votes for base"
     )
 
 
@@ -685,7 +680,7 @@ def test_numbers_are_kept_while_it_goes_on(
 ) -> None:
     give(session, challenger, up=1)
     reading = reading_of(session, personality_id)
-    note_numbers(session, reading)
+    note_numbers(session, reading.canary.id, reading.numbers)
     found = running_canary(session, personality_id)
     assert found
     assert found.numbers == reading.numbers
@@ -727,7 +722,14 @@ def test_without_its_champion_it_stops(
     give(session, None, up=10, down=20)
     reading = reading_of(session, personality_id)
     other = add(session, personality_id)
-    move_alias(session, personality_id, CHAMPION, other, expected_generation=0, by="somebody", reason="by other means")
+    move_alias(
+        session,
+        personality_id,
+        read_alias(session, personality_id, CHAMPION),
+        other,
+        by="somebody",
+        reason="by other means",
+    )
     assert reading.ending is not None
     with pytest.raises(CanaryRefused, match="the champion changed while v1 won"):
         conclude_canary(session, reading, reading.ending)
@@ -863,7 +865,7 @@ def test_a_version_whose_parent_was_taken_back_waits(
     settings = ReleaseSettings(auto_promote=True, canary_share=share)
     said = release_passed(session, personality_id, second, settings)
     assert running_canary(session, personality_id) is None
-    assert said == "v2 waits for an admin: it was compared with its parent, and base answers"
+    assert said == "v2 waits for an admin: it was compared with its parent, but base answers now"
     assert read_alias(session, personality_id).target == "base"
 
 

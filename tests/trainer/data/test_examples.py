@@ -15,7 +15,8 @@ from storage.database.enums import GateVerdict, RoundStatus, TrainingSource
 from storage.database.tables import RoundRow
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import create_personality, personality_named
-from storage.releases.versions import Version, list_versions, promote, read_alias
+from storage.releases.promotion import promote
+from storage.releases.versions import Version, list_versions, read_alias
 from storage.settings.sections import DemonstrationSettings, Settings, TrainingSettings
 from storage.training.rounds import Round, claim_round, request_round, require_round
 from trainer.data.examples import DialogueSplit, render_dialogue, split_examples
@@ -127,7 +128,9 @@ def test_a_card_becomes_a_first_version_that_passes_the_gate_by_its_held_out_exa
     assert checks["held-out examples"].startswith(
         "in 8 of 8 held-out examples it finds the answer shown likelier than its parent does"
     )
-    assert describe_metrics(ended.metrics).startswith("4 example answers · 8 held out · 100% of them likelier · by ")
+    assert describe_metrics(ended.metrics).startswith(
+        "4 example answers trained on · 8 held out · 100% of them likelier than before · by "
+    )
 
 
 def test_the_next_round_goes_on_from_the_version_that_answers(

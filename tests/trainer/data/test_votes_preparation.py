@@ -18,7 +18,8 @@ from storage.errors import RoundConflict
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import delete_member, give_consent, withdraw_consent
-from storage.releases.versions import promote, register
+from storage.releases.promotion import promote
+from storage.releases.versions import register
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.training.rounds import (
     Round,

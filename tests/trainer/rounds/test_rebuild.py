@@ -15,7 +15,8 @@ from storage.models.base_model import BaseModel
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
 from storage.privacy.consent import delete_member
-from storage.releases.versions import Version, continuation_of, list_versions, promote, read_alias, register
+from storage.releases.promotion import promote
+from storage.releases.versions import Version, continuation_of, list_versions, read_alias, register
 from storage.settings.sections import Settings
 from storage.training.rounds import (
     ManifestPair,
@@ -112,8 +113,8 @@ def test_the_next_round_goes_on_from_the_nearest_sound_version_and_learns_the_re
         parent, pairs, notes = planned(session, plain, tiny_base)
     assert (parent, pairs) == ("v1", {c, d, e})
     assert notes[0] == (
-        "v3 learned from data that was deleted since, so this round goes on from v1, beside which it is judged, "
-        "and learns anew what v2 and v3 knew, without what was deleted"
+        "v3 learned from data that was later deleted, so this round starts from v1 and is compared with it; it trains "
+        "again on what v2 and v3 learned, without the deleted data"
     )
 
 
@@ -186,7 +187,7 @@ def test_a_rebuilt_version_is_sound_and_says_what_it_replaces(
         "; it is made anew from base, without the deleted data that v1 had learned from: "
         "`/model compare v1 v2` shows what members lose and gain"
     )
-    assert "this round goes on from base" in ended.evidence["notes"][0]
+    assert "this round starts from base" in ended.evidence["notes"][0]
 
 
 def test_a_round_on_examples_goes_on_from_a_sound_version_too(

@@ -85,7 +85,7 @@ def _create_versions() -> None:
         "rounds",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("personality_id", sa.Integer, sa.ForeignKey("personalities.id"), nullable=False),
-        sa.Column("lesson", Choice, nullable=False),
+        sa.Column("learns_from", Choice, nullable=False),
         sa.Column("status", Choice, nullable=False),
         sa.Column("requested_by", sa.String(64), nullable=False),
         sa.Column("requested_at", Instant, nullable=False),

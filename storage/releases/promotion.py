@@ -1,0 +1,170 @@
+"""Which version answers: promotion, roll back, and how a canary or the gate promotes without an admin."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from storage.database.enums import LAST_GOOD, CanaryStatus, GateVerdict
+from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, NothingToRollBack
+from storage.releases.canaries import CANARY, end_canary, running_canary, start_canary
+from storage.releases.canary_votes import Ending, Reading
+from storage.releases.versions import (
+    Alias,
+    Version,
+    ask_gate,
+    find_version,
+    id_of,
+    move_alias,
+    name_of,
+    nearest_with_files,
+    read_alias,
+)
+from storage.settings.sections import ReleaseSettings
+
+GATE = "the gate"
+PASSED = "it passed the gate"
+
+
+def promote(
+    session: Session,
+    personality_id: int,
+    to: Version | None,
+    *,
+    expected_generation: int,
+    by: str,
+    reason: str,
+    override: bool = False,
+) -> Alias:
+    """Make a version the champion, and the champion before it last-good; stop a running canary.
+
+    Raises AlreadyChampion, AliasConflict if the champion moved since `expected_generation` was read, and what
+    `ask_gate` raises.
+    """
+    overrides = ask_gate(session, to, override=override, reason=reason)
+    champion = read_alias(session, personality_id)
+    if id_of(champion.version) == id_of(to):
+        raise AlreadyChampion(name_of(to))
+    _require_generation(champion, expected_generation)
+    after = _crown(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
+    _stop_canary(session, personality_id, by=by, reason=f"{by} promoted {name_of(to)}")
+    return after
+
+
+def roll_back(session: Session, personality_id: int, *, expected_generation: int, by: str, reason: str) -> Alias:
+    """Undo the last promotion; the next roll back continues with the parent of that version, and so on to the base.
+
+    A promotion makes the champion before it last-good. A roll back makes last-good the champion, and the parent of
+    that version last-good. After promoting v1, v2 and base, where v2 continues v1, roll backs lead to v2, v1 and base.
+    Versions whose files were withdrawn are skipped, and the reason says so.
+
+    Raises NothingToRollBack if both champion and last-good are the base, AliasConflict if the champion moved since
+    `expected_generation` was read.
+    """
+    champion, last_good = read_alias(session, personality_id), read_alias(session, personality_id, LAST_GOOD)
+    _require_generation(champion, expected_generation)
+    target = last_good.version
+    if id_of(target) == id_of(champion.version):
+        if champion.version is None:
+            raise NothingToRollBack
+        target = nearest_with_files(session, champion.version.parent_id)
+        reason += _skipped(find_version(session, champion.version.parent_id), target)
+    after = move_alias(session, personality_id, champion, target, by=by, reason=reason)
+    before_target = nearest_with_files(session, target.parent_id) if target else None
+    _remember(session, personality_id, last_good, before_target, by=by)
+    _stop_canary(session, personality_id, by=by, reason=f"{by} rolled back to {name_of(target)}")
+    return after
+
+
+def conclude_canary(session: Session, reading: Reading, ending: Ending) -> bool:
+    """End the canary, and promote its challenger if it won; return False if it had already ended.
+
+    Raises AliasConflict or CanaryRefused if somebody moves the champion or ends the canary at the same time.
+    """
+    canary = reading.canary
+    if running_canary(session, canary.personality_id) is None:
+        return False
+    reason = ending.reason
+    if ending.status is CanaryStatus.PROMOTED:
+        if canary.overrides_gate:
+            reason += f"; {canary.started_by} overrode the gate: {canary.start_reason}"
+        _promote_challenger(session, reading, reason)
+    ended = end_canary(session, canary.id, ending.status, by=CANARY, reason=reason, numbers=reading.numbers)
+    if not ended:
+        raise CanaryRefused(f"the canary of {reading.challenger.name} has already ended: nothing was changed")
+    return True
+
+
+def release_passed(session: Session, personality_id: int, version: Version, settings: ReleaseSettings) -> str | None:
+    """Release a new version that passed the gate, if release.auto_promote is on, and say what was done.
+
+    With release.canary_share it starts as a canary. None means that it waits for an admin.
+    """
+    if not settings.auto_promote or version.verdict is not GateVerdict.PASS:
+        return None
+    running, champion = running_canary(session, personality_id), read_alias(session, personality_id)
+    if running is not None:
+        rival = name_of(find_version(session, running.challenger_id))
+        return f"{version.name} waits for an admin: a canary of {rival} is running"
+    if id_of(champion.version) != version.parent_id:
+        return f"{version.name} waits for an admin: it was compared with its parent, but {champion.target} answers now"
+    try:
+        if settings.canary_share > 0:
+            start_canary(session, personality_id, version, settings, by=GATE, reason=PASSED)
+            return f"{version.name} answers {settings.canary_share:.0%} of conversations as a canary"
+        _crown(session, personality_id, champion, version, by=GATE, reason=PASSED)
+    except (AliasConflict, CanaryRefused):
+        return f"{version.name} waits for an admin: somebody else moved an alias at the same moment"
+    return f"{version.name} answers from now on"
+
+
+def _promote_challenger(session: Session, reading: Reading, reason: str) -> None:
+    canary = reading.canary
+    champion = read_alias(session, canary.personality_id)
+    if id_of(champion.version) != canary.champion_id:
+        raise CanaryRefused(f"the champion changed while {reading.challenger.name} won its canary: nothing was changed")
+    _crown(
+        session,
+        canary.personality_id,
+        champion,
+        reading.challenger,
+        by=CANARY,
+        reason=reason,
+        overrides_gate=canary.overrides_gate,
+    )
+
+
+def _crown(
+    session: Session,
+    personality_id: int,
+    champion: Alias,
+    to: Version | None,
+    *,
+    by: str,
+    reason: str,
+    overrides_gate: bool = False,
+) -> Alias:
+    """Make a version the champion, and the version that `champion` points at last-good."""
+    after = move_alias(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides_gate)
+    _remember(session, personality_id, read_alias(session, personality_id, LAST_GOOD), champion.version, by=by)
+    return after
+
+
+def _remember(session: Session, personality_id: int, last_good: Alias, version: Version | None, *, by: str) -> None:
+    move_alias(session, personality_id, last_good, version, by=by, reason="follows the champion")
+
+
+def _stop_canary(session: Session, personality_id: int, *, by: str, reason: str) -> None:
+    running = running_canary(session, personality_id)
+    if running is not None:
+        end_canary(session, running.id, CanaryStatus.STOPPED, by=by, reason=reason)
+
+
+def _require_generation(champion: Alias, expected: int) -> None:
+    if champion.generation != expected:
+        raise AliasConflict(champion.name, expected, champion.generation)
+
+
+def _skipped(wanted: Version | None, target: Version | None) -> str:
+    if wanted is None or id_of(wanted) == id_of(target):
+        return ""
+    return f" (skipped {wanted.name}, whose files were withdrawn: {wanted.withdrawn_because})"

@@ -1,0 +1,133 @@
+"""What an admin or the operator does about versions: checked, then done and recorded in one transaction, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from storage.database.columns import utc_now
+from storage.database.database import Database
+from storage.database.enums import GateVerdict
+from storage.database.tables import AliasMoveRow, AuditRow, VersionRow
+from storage.errors import (
+    AdapterError,
+    AliasConflict,
+    GateNotPassed,
+    NothingToRollBack,
+    VersionNotFound,
+    VersionWithdrawn,
+)
+from storage.operations.audit import AuditedAction
+from storage.releases.actions import ReleaseRequest, promote_version, roll_back_champion, try_version
+from storage.releases.canaries import running_canary
+from storage.releases.promotion import promote
+from storage.releases.versions import Version, read_alias
+from storage.settings.sections import ReleaseSettings
+from tests.storage.releases.test_versions import add
+
+ACTION = AuditedAction("alice (7)", "model promote", "version: v1", "kinder")
+OpenFiles = Callable[[Version | None], object]
+
+
+@pytest.fixture
+def version(database: Database, personality_id: int) -> Version:
+    with database.transaction() as session:
+        return add(session, personality_id)
+
+
+def request(personality_id: int, open_files: OpenFiles = lambda _: None, name: str = "v1") -> ReleaseRequest:
+    return ReleaseRequest(personality_id, name, "kinder", override=False, open_files=open_files)
+
+
+def recorded(database: Database) -> list[str]:
+    with database.snapshot() as session:
+        return [row.action for row in session.scalars(select(AuditRow))]
+
+
+def test_a_promotion_is_done_and_recorded(database: Database, personality_id: int, version: Version) -> None:
+    opened: list[Version | None] = []
+    move = promote_version(database, ACTION, request(personality_id, opened.append))
+    assert (move.before.target, move.after.target, opened) == ("base", "v1", [version])
+    assert recorded(database) == ["model promote"]
+    with database.snapshot() as session:
+        row = session.scalars(select(AliasMoveRow)).first()
+        assert row is not None
+        assert (row.moved_by, row.reason) == ("alice (7)", "kinder")
+
+
+def test_a_roll_back_is_done_and_recorded(database: Database, personality_id: int, version: Version) -> None:
+    promote_version(database, ACTION, request(personality_id))
+    move = roll_back_champion(database, ACTION, personality_id, "worse")
+    assert (move.before.target, move.after.target) == ("v1", "base")
+    assert len(recorded(database)) == 2
+    with pytest.raises(NothingToRollBack):
+        roll_back_champion(database, ACTION, personality_id, "worse still")
+    assert len(recorded(database)) == 2
+
+
+def test_a_canary_is_started_and_recorded(database: Database, personality_id: int, version: Version) -> None:
+    challenger, canary = try_version(database, ACTION, request(personality_id), ReleaseSettings(), 0.25)
+    assert (challenger, canary.share, canary.started_by) == (version, 0.25, "alice (7)")
+    assert recorded(database) == ["model promote"]
+    with database.snapshot() as session:
+        assert running_canary(session, personality_id) == canary
+
+
+def test_an_unknown_version_and_one_that_did_not_pass_are_refused_before_files_are_opened(
+    database: Database, personality_id: int
+) -> None:
+    def open_files(_: Version | None) -> None:
+        pytest.fail("its files were opened")
+
+    with database.transaction() as session:
+        add(session, personality_id, verdict=GateVerdict.FAIL)
+    with pytest.raises(VersionNotFound):
+        promote_version(database, ACTION, request(personality_id, open_files, "v9"))
+    with pytest.raises(GateNotPassed):
+        promote_version(database, ACTION, request(personality_id, open_files))
+    assert recorded(database) == []
+
+
+@pytest.mark.usefixtures("version")
+def test_a_version_with_damaged_files_is_refused(database: Database, personality_id: int) -> None:
+    def open_files(_: Version | None) -> None:
+        raise AdapterError("damaged")
+
+    for act in (promote_version, lambda *call: try_version(*call, ReleaseSettings())):
+        with pytest.raises(AdapterError):
+            act(database, ACTION, request(personality_id, open_files))
+    assert recorded(database) == []
+
+
+def withdraw(session: Session) -> None:
+    session.execute(update(VersionRow).values(withdrawn_at=utc_now(), withdrawn_because="it is old"))
+
+
+def promote_another(session: Session) -> None:
+    promote(session, 1, add(session, 1), expected_generation=0, by="bob", reason="")
+
+
+@pytest.mark.usefixtures("version")
+@pytest.mark.parametrize(
+    ("meanwhile", "error", "champion"), [(withdraw, VersionWithdrawn, "base"), (promote_another, AliasConflict, "v2")]
+)
+def test_what_others_did_while_the_files_were_opened_is_found(
+    database: Database,
+    personality_id: int,
+    meanwhile: Callable[[Session], None],
+    error: type[Exception],
+    champion: str,
+) -> None:
+    def open_files(_: Version | None) -> None:
+        # SQLite has one writer at a time: an open transaction would let this one wait in vain.
+        with database.transaction() as session:
+            meanwhile(session)
+
+    with pytest.raises(error):
+        promote_version(database, ACTION, request(personality_id, open_files))
+    assert recorded(database) == []
+    with database.snapshot() as session:
+        assert read_alias(session, personality_id).target == champion

@@ -1,0 +1,311 @@
+"""Promotion and roll back: by compare-and-swap, with the gate's consent or an override, and a trail of who and why."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from storage.database.database import Database
+from storage.database.enums import LAST_GOOD, GateVerdict
+from storage.database.tables import RoundRow, VersionRow
+from storage.errors import (
+    AliasConflict,
+    AlreadyChampion,
+    GateNotPassed,
+    NothingToRollBack,
+    OverrideNeedsReason,
+)
+from storage.releases.promotion import promote, roll_back
+from storage.releases.versions import (
+    Version,
+    failed_checks,
+    find_version,
+    move_alias,
+    moves_of,
+    read_alias,
+    version_named,
+)
+from tests.storage.releases.test_versions import add, add_chain
+from tests.storage.together import together
+from tests.storage.trail import trail_of
+
+
+def make_champion(session: Session, personality_id: int, to: Version | None) -> None:
+    generation = read_alias(session, personality_id).generation
+    promote(session, personality_id, to, expected_generation=generation, by="alice", reason="sounds better")
+
+
+def back(session: Session, personality_id: int) -> str:
+    generation = read_alias(session, personality_id).generation
+    return roll_back(session, personality_id, expected_generation=generation, by="bob", reason="worse").target
+
+
+def test_promotion_moves_the_champion_and_remembers_the_one_before(session: Session, personality_id: int) -> None:
+    first, second = add_chain(session, personality_id, 2)
+    make_champion(session, personality_id, first)
+    make_champion(session, personality_id, second)
+    assert read_alias(session, personality_id).version == second
+    assert read_alias(session, personality_id, LAST_GOOD).version == first
+
+
+def test_the_base_can_be_promoted(session: Session, personality_id: int) -> None:
+    version = add(session, personality_id)
+    make_champion(session, personality_id, version)
+    make_champion(session, personality_id, None)
+    assert read_alias(session, personality_id).target == "base"
+    assert read_alias(session, personality_id, LAST_GOOD).version == version
+
+
+def test_promoting_the_champion_changes_nothing(session: Session, personality_id: int) -> None:
+    version = add(session, personality_id)
+    make_champion(session, personality_id, version)
+    # Marked by a deletion since `version` was read: it is still the same version.
+    session.execute(update(VersionRow).values(trained_on_deleted_data=True))
+    with pytest.raises(AlreadyChampion, match="v1 is already the champion: nothing was changed"):
+        make_champion(session, personality_id, version)
+    assert len(trail_of(session, personality_id)) == 1
+
+
+def test_promoting_the_base_where_it_answers_changes_nothing(session: Session, personality_id: int) -> None:
+    with pytest.raises(AlreadyChampion, match="base is already the champion"):
+        make_champion(session, personality_id, None)
+
+
+def test_every_move_leaves_a_line(session: Session, personality_id: int) -> None:
+    version = add(session, personality_id)
+    make_champion(session, personality_id, version)
+    back(session, personality_id)
+    newest, oldest = trail_of(session, personality_id)
+    assert (oldest.generation, oldest.from_version_id, oldest.to_version_id) == (1, None, version.id)
+    assert (oldest.moved_by, oldest.reason) == ("alice", "sounds better")
+    assert (newest.generation, newest.from_version_id, newest.to_version_id) == (2, version.id, None)
+    assert (newest.moved_by, newest.reason) == ("bob", "worse")
+    assert newest.moved_at >= oldest.moved_at
+
+
+# The gate
+
+CHECKS = [
+    {"name": "divergence", "outcome": "fail", "sentence": "answers moved 4.2 nats per token"},
+    {"name": "held out", "outcome": "not enough evidence", "sentence": "5 pairs were held out, 8 are needed"},
+    {"name": "length", "outcome": "pass", "sentence": "answers are as long as before"},
+]
+
+
+def add_doubtful(session: Session, personality_id: int, verdict: GateVerdict = GateVerdict.FAIL) -> Version:
+    """Add a version that the gate did not pass, and the round that says why."""
+    gate = {"verdict": verdict, "checks": CHECKS}
+    row = RoundRow(personality_id=personality_id, requested_by="alice", gate=gate)
+    session.add(row)
+    session.flush()
+    return add(session, personality_id, verdict=verdict, round_id=row.id)
+
+
+def override(session: Session, personality_id: int, to: Version | None, reason: str = "it is only a test") -> None:
+    generation = read_alias(session, personality_id).generation
+    promote(session, personality_id, to, expected_generation=generation, by="alice", reason=reason, override=True)
+
+
+@pytest.mark.parametrize("verdict", [GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE])
+def test_what_did_not_pass_the_gate_is_not_promoted_and_the_reasons_are_named(
+    session: Session, personality_id: int, verdict: GateVerdict
+) -> None:
+    doubtful = add_doubtful(session, personality_id, verdict)
+    assert find_version(session, doubtful.id) == doubtful
+    assert doubtful.verdict is verdict
+    with pytest.raises(GateNotPassed) as refusal:
+        make_champion(session, personality_id, doubtful)
+    assert str(refusal.value) == (
+        f"v1 did not pass the gate ({verdict}: answers moved 4.2 nats per token; 5 pairs were held out, 8 are needed): "
+        "to use it anyway, repeat with override and a reason"
+    )
+    assert trail_of(session, personality_id) == []
+
+
+def test_without_a_round_the_verdict_alone_is_named(session: Session, personality_id: int) -> None:
+    doubtful = add(session, personality_id, verdict=GateVerdict.FAIL)
+    assert failed_checks(session, doubtful) == []
+    with pytest.raises(GateNotPassed, match=r"v1 did not pass the gate \(fail\): "):
+        make_champion(session, personality_id, doubtful)
+
+
+def test_an_override_promotes_it_and_is_kept_with_its_reason(session: Session, personality_id: int) -> None:
+    doubtful = add_doubtful(session, personality_id)
+    override(session, personality_id, doubtful)
+    (move,) = trail_of(session, personality_id)
+    assert (move.to_version_id, move.overrides_gate, move.reason) == (doubtful.id, True, "it is only a test")
+    assert moves_of(session, doubtful) == [move]
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_an_override_without_a_reason_is_refused(session: Session, personality_id: int, reason: str) -> None:
+    doubtful = add_doubtful(session, personality_id)
+    with pytest.raises(OverrideNeedsReason, match="say why v1 should answer"):
+        override(session, personality_id, doubtful, reason)
+    assert trail_of(session, personality_id) == []
+
+
+def test_where_nothing_is_overridden_nothing_is_noted(session: Session, personality_id: int) -> None:
+    override(session, personality_id, add(session, personality_id))
+    override(session, personality_id, None, reason="")
+    assert [move.overrides_gate for move in trail_of(session, personality_id)] == [False, False]
+
+
+def test_rolling_back_asks_no_gate(session: Session, personality_id: int) -> None:
+    doubtful = add_doubtful(session, personality_id)
+    override(session, personality_id, doubtful)
+    make_champion(session, personality_id, add(session, personality_id))
+    assert back(session, personality_id) == "v1"
+
+
+# Rolling back
+
+
+def test_roll_back_returns_to_the_champion_before(session: Session, personality_id: int) -> None:
+    first, second, third = add_chain(session, personality_id, 3)
+    for version in (first, third):
+        make_champion(session, personality_id, version)
+    assert back(session, personality_id) == "v1"
+    assert second.parent_id == first.id
+
+
+def test_a_second_roll_back_walks_to_the_parent_and_a_third_to_the_base(session: Session, personality_id: int) -> None:
+    for version in add_chain(session, personality_id, 3):
+        make_champion(session, personality_id, version)
+    assert [back(session, personality_id) for _ in range(3)] == ["v2", "v1", "base"]
+    with pytest.raises(NothingToRollBack, match="the base model is already the champion"):
+        back(session, personality_id)
+
+
+def test_roll_back_from_a_champion_that_was_called_good_walks_to_its_parent(
+    session: Session, personality_id: int
+) -> None:
+    first, second = add_chain(session, personality_id, 2)
+    make_champion(session, personality_id, first)
+    make_champion(session, personality_id, second)
+    move_alias(
+        session, personality_id, read_alias(session, personality_id, LAST_GOOD), second, by="alice", reason="it is good"
+    )
+    assert back(session, personality_id) == "v1"
+
+
+@pytest.mark.parametrize(
+    ("promoted", "answers"),
+    [
+        ("", []),
+        ("v1", ["base"]),
+        ("v3", ["base"]),
+        ("v1 v2", ["v1", "base"]),
+        ("v1 v2 v3", ["v2", "v1", "base"]),
+        ("v1 v3", ["v1", "base"]),
+        ("v1 base", ["v1", "base"]),
+        ("v1 v2 base", ["v2", "v1", "base"]),
+        ("v1 base v2", ["base"]),
+        ("v2 v1", ["v2", "v1", "base"]),
+        ("v3 v1 base", ["v1", "base"]),
+        ("v1 back", []),
+        ("v1 v2 back v2", ["v1", "base"]),
+        ("v1 v2 back base", ["v1", "base"]),
+        ("v1 v2 back v3", ["v1", "base"]),
+        ("v1 v2 base back base", ["v2", "v1", "base"]),
+    ],
+)
+def test_roll_backs_undo_the_last_promotion_and_then_walk_to_the_base(
+    session: Session, personality_id: int, promoted: str, answers: list[str]
+) -> None:
+    """v2 continues v1, and v3 continues v2."""
+    add_chain(session, personality_id, 3)
+    for name in promoted.split():
+        if name == "back":
+            back(session, personality_id)
+        else:
+            make_champion(session, personality_id, version_named(session, personality_id, name))
+    assert [back(session, personality_id) for _ in answers] == answers
+    with pytest.raises(NothingToRollBack):
+        back(session, personality_id)
+
+
+def test_what_was_rolled_back_can_be_promoted_again(session: Session, personality_id: int) -> None:
+    for version in (chain := add_chain(session, personality_id, 2)):
+        make_champion(session, personality_id, version)
+    back(session, personality_id)
+    make_champion(session, personality_id, chain[1])
+    assert read_alias(session, personality_id).target == "v2"
+    assert back(session, personality_id) == "v1"
+
+
+# Two admins at once
+
+
+def test_a_move_from_a_stale_view_is_refused(session: Session, personality_id: int) -> None:
+    first, second = add_chain(session, personality_id, 2)
+    make_champion(session, personality_id, first)
+    with pytest.raises(AliasConflict) as conflict:
+        promote(session, personality_id, second, expected_generation=0, by="bob", reason="stale")
+    assert (conflict.value.expected, conflict.value.found) == (0, 1)
+    with pytest.raises(AliasConflict):
+        roll_back(session, personality_id, expected_generation=0, by="bob", reason="stale")
+    assert read_alias(session, personality_id).version == first
+
+
+@pytest.mark.parametrize("admins", [2, 6])
+def test_of_admins_who_promote_at_once_one_wins_and_the_others_hear_of_it(
+    database: Database, personality_id: int, admins: int
+) -> None:
+    with database.transaction() as session:
+        versions = [add(session, personality_id) for _ in range(admins)]
+    won, lost = [], []
+    seen = threading.Barrier(admins)
+
+    def decide(admin: int) -> None:
+        with database.snapshot() as session:
+            generation = read_alias(session, personality_id).generation
+        seen.wait()
+        try:
+            with database.transaction() as session:
+                promote(
+                    session,
+                    personality_id,
+                    versions[admin],
+                    expected_generation=generation,
+                    by=f"admin {admin}",
+                    reason="mine",
+                )
+            won.append(admin)
+        except AliasConflict as conflict:
+            lost.append(conflict.found)
+
+    together(admins, decide)
+    assert (len(won), lost) == (1, [1] * (admins - 1))
+    with database.snapshot() as session:
+        assert read_alias(session, personality_id).version == versions[won[0]]
+        assert [move.moved_by for move in trail_of(session, personality_id)] == [f"admin {won[0]}"]
+        assert len(trail_of(session, personality_id, LAST_GOOD)) == 1
+
+
+def test_a_promotion_and_a_roll_back_at_once_have_one_winner(database: Database, personality_id: int) -> None:
+    with database.transaction() as session:
+        first, second, third = add_chain(session, personality_id, 3)
+        for version in (first, second):
+            make_champion(session, personality_id, version)
+    outcomes: list[str] = []
+
+    def decide(admin: int) -> None:
+        try:
+            with database.transaction() as session:
+                if admin == 0:
+                    promote(session, personality_id, third, expected_generation=2, by="alice", reason="better")
+                else:
+                    roll_back(session, personality_id, expected_generation=2, by="bob", reason="worse")
+            outcomes.append("moved")
+        except AliasConflict:
+            outcomes.append("conflict")
+
+    together(2, decide)
+    assert sorted(outcomes) == ["conflict", "moved"]
+    with database.snapshot() as session:
+        champion, last_good = read_alias(session, personality_id), read_alias(session, personality_id, LAST_GOOD)
+        assert (champion.target, last_good.target) in [("v3", "v2"), ("v1", "base")]
