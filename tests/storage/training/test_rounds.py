@@ -283,7 +283,7 @@ def test_nothing_happens_to_a_round_that_ended(
 ) -> None:
     round_ = running(session, personality_id)
     finish_round(session, round_.id, end, "the end")
-    with pytest.raises(RoundConflict, match=f"round {round_.id} is not running any more"):
+    with pytest.raises(RoundConflict, match=f"round {round_.id} is no longer running"):
         step(session, round_.id)
     assert status(session, round_.id) is end
 
@@ -363,7 +363,7 @@ def test_a_trainer_that_wakes_after_its_round_was_ended_holds_nothing(session: S
     lapse(session, round_.id)
     interrupt_rounds(session, WORKER)
     assert not renew_lease(session, round_.id)
-    with pytest.raises(RoundConflict, match="is not running any more"):
+    with pytest.raises(RoundConflict, match="is no longer running"):
         require_lease(session, round_.id)
 
 
