@@ -1,10 +1,10 @@
-"""Errors of the learning side."""
+"""Errors of the trainer."""
 
 from __future__ import annotations
 
 
 class TrainerError(Exception):
-    """Root of everything this package raises on purpose."""
+    """Root of the errors that this package raises on purpose."""
 
 
 class TrainingDiverged(TrainerError):

@@ -37,7 +37,8 @@ from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
 from trainer.data.plan import NO_OPINION, TrainingPlan, make_plan
-from trainer.data.votes_preparation import survey_votes, write_plan
+from trainer.data.survey import survey_votes
+from trainer.data.votes import write_plan
 from trainer.exchange import export_file
 
 TRAINER = Path(__file__).parents[3] / "trainer"
@@ -142,11 +143,11 @@ def calls(
         "take_cards": (settings,),
         "list_personalities": (),
         "read_personality": (id_,),
-        "hold_personality": (id_,),
+        "lock_personality": (id_,),
         "continuation_of": (id_,),
         "all_digests": (),
         "read_agreement": (id_,),
-        "read_ballots": (id_, settings.votes),
+        "read_weighted_votes": (id_, settings.votes),
         "read_replies": (*where, read_weighted_votes(session, id_, settings.votes).by_reply),
         "read_corrections": (*where, settings.votes),
         "read_empty_samples": (*where, None),
@@ -169,9 +170,9 @@ def calls(
         "request_round": (id_, "schedule", TrainingSource.VOTES),
         "claim_round": ("here",),
         "interrupt_rounds": ("here",),
-        "beat": ("trainer", "here"),
-        "last_beat": ("trainer", "here"),
-        "signs_of_life": ("trainer",),
+        "record_heartbeat": ("trainer", "here"),
+        "last_heartbeat": ("trainer", "here"),
+        "live_processes": ("trainer",),
         "read_numbers": (),
         "aliased_digests": (),
         "newest_base": (id_,),
