@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Phase(StrEnum):
     """What a round does now, in words that people read."""
 
-    GATHERING = "Collecting what to learn from"
+    GATHERING = "Preparing the training data"
     WEIGHING = "Learning which answers members like"
     SAMPLING = "Drawing more answers to rated messages"
     LOADING = "Loading the model"
@@ -28,8 +28,8 @@ class Phase(StrEnum):
     TRAINING = "Training the new version"
     HELD_OUT = "Scoring held-out answers after training"
     ANSWERING = "Answering test messages with the new version"
-    COHERENCE = "Judging the coherence of its answers"
-    DIVERGENCE = "Measuring how far it moved from the base model"
+    COHERENCE = "Judging the coherence of the answers"
+    DIVERGENCE = "Measuring the distance from the base model"
     BASE_ANSWERING = "Answering test messages with the base model"
     BASE_COHERENCE = "Judging the coherence of the base model's answers"
     PUBLISHING = "Saving the new version"

@@ -125,9 +125,9 @@ def _other_base(database: Database, personality_id: int, base: BaseModel) -> str
 def _lost_weight(plan: TrainingPlan) -> Iterator[str]:
     """Yield how much of the votes' weight the rules removed, if it is worth saying."""
     removed = plan.evidence["removed_shares"].items()
-    parts = [f"{share:.0%} for {rule}" for rule, share in removed if rule != VOTER_CAP and share >= LEAST_SHOWN_SHARE]
+    parts = [f"{share:.0%} ({rule})" for rule, share in removed if rule != VOTER_CAP and share >= LEAST_SHOWN_SHARE]
     if parts:
-        yield f"{count(plan.evidence['votes'], 'vote')} so far, minus {' and '.join(parts)}"
+        yield f"{count(plan.evidence['votes'], 'vote')} so far, of which the rules removed {' and '.join(parts)}"
 
 
 def _settings_of_round(settings: Settings) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
 from storage.models.coherence_model import resolve_coherence_model
@@ -23,6 +25,8 @@ from trainer.evaluation.measures import ScoredPassage, mean_divergence, surprise
 from trainer.evaluation.sampling import GraphSampler, Sampler, Speaker, find_graphs
 from trainer.evaluation.suites import Suite, SuiteResult, compare_suites, load_suites
 from trainer.progress import Phase, Report, RoundProgress, begin_phase
+
+FINDINGS = TypeAdapter(Findings)
 
 log = logging.getLogger(__name__)
 
@@ -150,13 +154,9 @@ def remembered(
 
 
 def _read(file: Path, sizes: Sequence[int]) -> Findings | None:
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        content = json.loads(file.read_text(encoding="utf-8"))
-        passed = tuple(tuple(map(bool, cases)) for cases in content["passed"])
-        losses = tuple(map(float, content["coherence_losses"]))
-        numbers = {name: float(value) for name, value in content.items() if not isinstance(value, list)}
-        findings = Findings(**numbers, coherence_losses=losses, passed=passed)
-        if findings.is_finite and [len(cases) for cases in passed] == list(sizes):
+    with contextlib.suppress(OSError, ValidationError):
+        findings = FINDINGS.validate_json(file.read_bytes())
+        if findings.is_finite and [len(cases) for cases in findings.passed] == list(sizes):
             return findings
     return None
 

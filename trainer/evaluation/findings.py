@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import isfinite, nan
 from typing import Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.settings.sections import GenerationSettings
@@ -51,7 +54,7 @@ FINDINGS_FORMAT = 4
 Context = Callable[[], AbstractContextManager[Any]]
 
 
-@dataclass(frozen=True)
+@pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Findings:
     """Measurements of one model's answers; a version's are compared with the base's."""
 

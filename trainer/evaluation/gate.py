@@ -143,7 +143,7 @@ def _held_out(held_out: Sequence[HeldOut], evidence: EvidenceKind, settings: Gat
         found = {0: f"no {evidence.noun}s were", 1: f"only 1 {evidence.noun} was"}.get(
             len(counted), f"only {len(counted)} {evidence.noun}s were"
         )
-        return _undecided(evidence.name, f"{found} held out of training; {needed} are needed to judge the version")
+        return _undecided(evidence.name, f"{found} held out of training, but {needed} are needed to judge the version")
     interval = win_interval(counted, settings.confidence, seed)
     won = sum(one.margin > 0 for one in counted)
     found = (
@@ -237,7 +237,7 @@ def _knowledge(result: SuiteResult, settings: GateSettings) -> CheckResult:
     known, kept = result.base_passes, result.base_passes - result.lost
     sentence = f"{kept} of the {known} {result.suite} facts that the base knows are still known"
     if known < MIN_KNOWN_CASES:
-        return _passed(f"suite {result.suite}", f"{sentence}; these are too few to judge")
+        return _passed(f"suite {result.suite}", f"{sentence}, too few to judge")
     sentence += f" ({_lost(result)}; limit -{settings.max_suite_drop:.0%})"
     return _drop(result, result.lost / known, sentence, settings)
 

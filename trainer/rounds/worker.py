@@ -71,7 +71,7 @@ def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None
             served_metrics(settings.metrics, database),
             scheduled_rounds(database, schedule, worker.last_heartbeat()),
         ):
-            planned = f"scheduled at {schedule!r} UTC" if schedule.strip() else "only when they are requested"
+            planned = f"at {schedule!r} UTC and on request" if schedule.strip() else "on request"
             log.info("The trainer is ready. Rounds run %s.", planned)
             worker.serve()
     log.info("The trainer has stopped.")

@@ -150,7 +150,7 @@ def test_a_handful_of_examples_that_leaves_nothing_to_judge_by_is_not_enough_evi
     ended = train(Card(system_prompt="x", examples=EXAMPLES[:8]), holdout_share=0.15)
     [version] = versions(database)
     assert version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
-    assert "only 1 example was held out of training; 8 are needed" in ended.reason
+    assert "only 1 example was held out of training, but 8 are needed" in ended.reason
 
 
 @pytest.mark.parametrize("examples", [0, 1, 7])

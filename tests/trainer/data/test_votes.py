@@ -630,7 +630,7 @@ def test_a_round_without_votes_that_count_says_what_became_of_them(
                 vote(session, reply, newcomer, value)
 
     seed(database, write)
-    assert skipped(prepare()).endswith("; 6 votes so far, minus 100% for account age")
+    assert skipped(prepare()).endswith("; 6 votes so far, of which the rules removed 100% (account age)")
 
 
 # Nothing to do

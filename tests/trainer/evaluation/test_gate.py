@@ -82,7 +82,7 @@ def test_held_out_pairs_that_chance_explains_are_not_enough_evidence(won, lost):
 def test_too_few_held_out_pairs_are_not_enough_evidence(count, words):
     verdict = judged(pairs=held_out(count, 0))
     assert verdict.outcome is GateVerdict.NOT_ENOUGH_EVIDENCE
-    assert verdict.reason == f"{words} held out of training; 8 are needed to judge the version"
+    assert verdict.reason == f"{words} held out of training, but 8 are needed to judge the version"
 
 
 def test_eight_of_eight_are_enough():
@@ -205,7 +205,7 @@ def test_too_few_known_facts_pass_and_say_so():
     verdict = judged(replace(JUDGEMENT, suites=(knowledge(4, 3),)))
     assert verdict.outcome is GateVerdict.PASS
     assert verdict.checks[-1].sentence == (
-        "1 of the 4 knowledge facts that the base knows are still known; these are too few to judge"
+        "1 of the 4 knowledge facts that the base knows are still known, too few to judge"
     )
 
 

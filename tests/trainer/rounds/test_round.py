@@ -144,7 +144,7 @@ def test_votes_become_a_version_with_its_lineage(
     assert (ended.status, ended.reason) == (
         RoundStatus.PUBLISHED,
         "v1 learned from 5 pairs (1 held out); the gate has not enough evidence: "
-        "only 1 pair was held out of training; 8 are needed to judge the version",
+        "only 1 pair was held out of training, but 8 are needed to judge the version",
     )
     [version] = versions(database)
     assert (version.name, version.parent_id, version.round_id) == ("v1", None, ended.id)
