@@ -12,8 +12,8 @@ from bot.background.tasks import BackgroundTasks
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.errors import ShardTaken
+from storage.retrying import retries
 from storage.runtime.processes import HEARTBEAT_S, SILENT_AFTER_S
-from storage.runtime.retrying import retries
 from storage.runtime.shards import Shards, leave_shards, record_shard_heartbeats, take_shards
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying
 from bot.background.tasks import BackgroundTasks
 from storage.database.database import Database
 from storage.database.engine import explain, is_away
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 
 log = logging.getLogger(__name__)
 

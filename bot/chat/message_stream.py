@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying
 from bot.errors import BotError
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 from storage.settings.sections import OutputSettings
 
 log = logging.getLogger(__name__)

@@ -107,8 +107,8 @@ class AlertWatch(commands.Cog):
 
     async def _watch(self) -> None:
         await self.bot.wait_until_ready()
-        # Which engine answers is known by then; until then, an alert of the previous run would end and begin again.
-        await self.services.model_loaded.wait()
+        if not self.services.model_loaded.is_set():
+            return  # it is not known yet which engine answers: an alert of the previous run would end and begin again
         try:
             await self.look()
             await self._note_back()

@@ -75,6 +75,7 @@ def _common_overrides(directory: str, channel_id: int) -> dict[str, str]:
     return {
         variable_name("data", "directory"): directory,
         variable_name("database", "url"): "",
+        variable_name("logs", "level"): "warning",
         variable_name("discord", "free_response_channels"): str(channel_id),
         variable_name("metrics", "port"): "0",
         variable_name("metrics", "trainer_port"): "0",

@@ -21,6 +21,8 @@ WARM = re.compile(
 
 
 class UnknownTaste(BotError):
+    exit_code = 2
+
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"there is no taste {name!r} ({why}): choose {', '.join(TASTES)}, or write module:function")
         self.name = name

@@ -35,7 +35,7 @@ def _keep_adapter_files(staging: Path) -> None:
             path.unlink()
         elif path.name not in (CONFIG_FILE, WEIGHTS_FILE) or path.is_symlink() or not path.is_file():
             raise AdapterError(
-                f"an adapter may not hold {path.name}: only {CONFIG_FILE} and {WEIGHTS_FILE} are accepted, "
+                f"an adapter cannot contain {path.name}: only {CONFIG_FILE} and {WEIGHTS_FILE} are accepted, "
                 "because other formats can run code when they are loaded"
             )
     for name in (CONFIG_FILE, WEIGHTS_FILE):
@@ -49,7 +49,7 @@ def _require_safetensors(path: Path) -> None:
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
-        raise AdapterError(f"{path.name} is truncated or no safetensors file ({error}): save it again") from error
+        raise AdapterError(f"{path.name} is truncated or not a safetensors file ({error}): save it again") from error
 
 
 def _normalise_config(path: Path) -> None:
@@ -73,7 +73,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise AdapterError(f"{path} cannot be read ({error}): restore the adapter from a backup") from error
     if not isinstance(config, dict):
-        raise AdapterError(f"{path} holds no JSON object: restore the adapter from a backup")
+        raise AdapterError(f"{path} is not a JSON object: restore the adapter from a backup")
     return config
 
 

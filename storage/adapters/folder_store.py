@@ -112,13 +112,13 @@ class AdapterStore:
         except OSError as error:
             raise AdapterError(
                 f"the adapter cannot be written to {self._directory} ({error.strerror or error}): "
-                "make room there, or make it writable for this user, then train again"
+                "free space there, or make it writable for this user, then train again"
             ) from error
 
     def path(self, digest: str) -> Path:
         """Return the folder of a complete, unaltered adapter; raises AdapterError naming what is wrong otherwise."""
         if DIGEST.fullmatch(digest) is None:
-            raise AdapterError(f"{digest!r} is no adapter digest: 64 hexadecimal digits are expected")
+            raise AdapterError(f"{digest!r} is not an adapter digest: it must have 64 hexadecimal digits")
         return self._checked(digest)
 
     def prefetch(self, _digests: Collection[str]) -> list[str]:

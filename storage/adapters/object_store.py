@@ -21,7 +21,7 @@ from tenacity import Retrying
 from storage.adapters.files import CHECKSUMS_FILE, FILES, damaged
 from storage.adapters.folder_store import UNREGISTERED_PREFIX
 from storage.errors import SettingsError, StoreUnreachable
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class AdapterObjects:
         It is marked as unregistered first, until `sweep` hears of its version's row.
         """
         if not self._write(lambda: self._upload(folder, digest)):
-            raise damaged(digest, "its files read back otherwise than they were written", self.url)
+            raise damaged(digest, "its files differ from those that were written", self.url)
 
     def download(self, digest: str, folder: Path) -> None:
         """Copy the adapter's files, unchecked; raises AdapterError on a missing one, StoreUnreachable."""

@@ -52,7 +52,7 @@ class ServedAdapterCopies:
         except OSError as error:
             raise AdapterError(
                 f"the adapter {adapter.digest[:12]} cannot be copied to {self._directory} ({error.strerror or error}): "
-                "make it writable, and free space there"
+                "make it writable for this user, and free space there"
             ) from error
         return final
 

@@ -107,14 +107,14 @@ def add_note(session: Session, user_id: int, text: str) -> Note:
     """Keep a note of a member about themselves; raises NoteRefused on an empty, long, known or eleventh one."""
     said = " ".join(text.split())
     if not said:
-        raise NoteRefused("that note has no words: write what I should know of you")
+        raise NoteRefused("that note is empty: write what I should know about you")
     if len(said) > MAX_NOTE_CHARS:
-        raise NoteRefused(f"that note has {len(said)} characters, {MAX_NOTE_CHARS} at most: make it shorter")
+        raise NoteRefused(f"that note has {len(said)} characters, but the limit is {MAX_NOTE_CHARS}: shorten it")
     notes = list_notes(session, user_id)
     if any(note.text.casefold() == said.casefold() for note in notes):
-        raise NoteRefused("I have that note already")
+        raise NoteRefused("I already have that note")
     if len(notes) >= MAX_NOTES:
-        raise NoteRefused(f"I keep {MAX_NOTES} notes of a member at most: forget one first, with `/me forget`")
+        raise NoteRefused(f"you have {MAX_NOTES} notes, which is the limit: delete one first with `/me forget`")
     row = MemberNoteRow(user_id=user_id, text=said)
     session.add(row)
     session.flush()

@@ -19,7 +19,7 @@ from storage.errors import DocumentRefused
 from storage.knowledge.vectors import mirror_vectors
 from storage.settings.sections import KnowledgeSettings
 
-REMOVED_MEANWHILE = "that document was removed meanwhile: list the documents to see those that are left"
+REMOVED_MEANWHILE = "that document was just removed: list the documents to see which are left"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def find_document(session: Session, guild_id: int, document_id: int) -> Document
     """Return a document of the server that is not removed; raises DocumentRefused where there is none."""
     found = _read(session, DocumentRow.id == document_id, DocumentRow.guild_id == guild_id)
     if not found:
-        raise DocumentRefused(f"there is no document {document_id}: list the documents to see those that there are")
+        raise DocumentRefused(f"there is no document {document_id}: list the documents to see which exist")
     return found[0]
 
 
@@ -252,7 +252,7 @@ def _refuse_duplicate(session: Session, new: NewDocument, digest: str) -> None:
         DocumentRow.digest == digest,
     )
     if found := session.execute(same.limit(1)).one_or_none():
-        raise DocumentRefused(f"that text is here already, as document {found.id} ({found.title})")
+        raise DocumentRefused(f"that text is already stored as document {found.id} ({found.title})")
 
 
 def _refuse_excess(
@@ -262,13 +262,13 @@ def _refuse_excess(
     documents = session.scalar(select(func.count()).select_from(ids.subquery())) or 0
     if documents + more_documents > settings.max_documents:
         raise DocumentRefused(
-            f"this server has {documents} documents, the most that knowledge.max_documents allows: remove one first"
+            f"this server has {documents} documents, the limit (knowledge.max_documents): remove one first"
         )
     there = session.scalar(select(func.count()).select_from(ChunkRow).where(ChunkRow.document_id.in_(ids))) or 0
     if there + chunks > settings.max_chunks:
         raise DocumentRefused(
-            f"the text makes {chunks:,} passages and this server has {there:,} of the {settings.max_chunks:,} that "
-            "knowledge.max_chunks allows: remove documents, or add a shorter one"
+            f"the text has {chunks:,} passages and this server already has {there:,} of {settings.max_chunks:,} "
+            "(knowledge.max_chunks): remove documents, or add a shorter one"
         )
 
 

@@ -82,7 +82,7 @@ def refuse_pickles(names: Iterable[str]) -> None:
     for name in names:
         if Path(name).suffix.lower() in PICKLES:
             raise AdapterError(
-                f"{name} may hold a pickle, which can run code when it is loaded: "
+                f"{name} may contain a pickle, which can run code when it is loaded: "
                 "save the adapter as safetensors instead"
             )
 
@@ -90,7 +90,7 @@ def refuse_pickles(names: Iterable[str]) -> None:
 def _require_files(folder: Path) -> None:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise AdapterError(f"{folder.name} holds no {name}: save the adapter with PEFT as safetensors")
+            raise AdapterError(f"{folder.name} has no {name}: save the adapter with PEFT as safetensors")
 
 
 def _require_checksums(folder: Path) -> None:
@@ -102,25 +102,25 @@ def _require_checksums(folder: Path) -> None:
         if name in (CONFIG_FILE, WEIGHTS_FILE):
             with (folder / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    raise AdapterError(f"{name} is not the file that {CHECKSUMS_FILE} describes: export it again")
+                    raise AdapterError(f"{name} does not match its checksum in {CHECKSUMS_FILE}: export it again")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, which no configuration is: export it again")
+            raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, the limit: export the adapter again")
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{CONFIG_FILE} cannot be read ({error}): export the adapter again") from error
     if not isinstance(config, dict):
-        raise AdapterError(f"{CONFIG_FILE} holds no JSON object: export the adapter again")
+        raise AdapterError(f"{CONFIG_FILE} is not a JSON object: export the adapter again")
     return config
 
 
 def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:
     if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{folder.name} is a {config.get('peft_type')} adapter: only LoRA can be served")
+        raise AdapterError(f"{folder.name} is a {config.get('peft_type')} adapter: only LoRA adapters can be served")
     checked = HARMLESS_KEYS | FIXED.keys() | {"r", "lora_alpha", "target_modules"}
     strange = [key for key, value in config.items() if value and key not in checked]
     strange += [key for key, taken in FIXED.items() if not _is_one_of(config.get(key), taken)]
@@ -128,7 +128,7 @@ def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:
         raise AdapterError(f"{CONFIG_FILE} sets {', '.join(sorted(strange))}: only plain LoRA adapters can be served")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= MAX_RANK:
-        raise AdapterError(f"{CONFIG_FILE} has r = {rank!r}: a rank from 1 to {MAX_RANK} can be served")
+        raise AdapterError(f"{CONFIG_FILE} has r = {rank!r}: only ranks from 1 to {MAX_RANK} can be served")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
         raise AdapterError(f"{CONFIG_FILE} has lora_alpha = {alpha!r}: it must be a number above 0")
 
@@ -144,7 +144,7 @@ def _require_this_base(config: Mapping[str, Any], base: BaseModel, folder: Path)
     if revision != base.revision and not (revision is None and same_name):
         raise AdapterError(
             f"{folder.name} was trained on {name} ({revision or 'no revision'}), not on {base.name} ({base.revision}): "
-            "set model.base to the former"
+            "set model.base to that model"
         )
 
 
@@ -152,7 +152,8 @@ def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
     """Return the shape of each matrix; raises AdapterError on a broken file and on other numbers than floats."""
     if weights.stat().st_size > limit_bytes:
         raise AdapterError(
-            f"{weights.name} is larger than {limit_bytes:,} bytes: no adapter of this base is that large"
+            f"{weights.name} is larger than {limit_bytes:,} bytes, too large for an adapter of this base: export it "
+            "again"
         )
     try:
         with safe_open(weights, framework="numpy") as adapter:
@@ -160,11 +161,13 @@ def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
             shapes = {key: tuple(found.get_shape()) for key, found in slices.items()}
             kinds = {found.get_dtype() for found in slices.values()}
     except SafetensorError as error:
-        raise AdapterError(f"{weights.name} is truncated or no safetensors file ({error}): export it again") from error
+        raise AdapterError(
+            f"{weights.name} is truncated or not a safetensors file ({error}): export it again"
+        ) from error
     if not shapes:
         raise AdapterError(f"{weights.name} is empty: export the adapter again")
     if kinds - FLOATS:
-        raise AdapterError(f"{weights.name} holds numbers of kind {', '.join(kinds - FLOATS)}: save it as floats")
+        raise AdapterError(f"{weights.name} has numbers of type {', '.join(kinds - FLOATS)}: save it as floats")
     return shapes
 
 
@@ -184,7 +187,7 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
     for key in sorted(shapes.keys() | expected.keys()):
         if shapes.get(key) != expected.get(key):
             raise AdapterError(
-                f"{key} of {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): it is made for another "
+                f"{key} in {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): the adapter is for another "
                 "model, or incomplete"
             )
     return _names_of_targets(config.get("target_modules"), layers, widths)
@@ -199,7 +202,7 @@ def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -
     is_plain = isinstance(names, list) and all(isinstance(one, str) and PLAIN_NAME.fullmatch(one) for one in names)
     if not is_plain or {layer for layer in widths if is_targeted(layer, names)} != layers:
         raise AdapterError(
-            f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} holds: export the adapter with a list of names"
+            f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} contains: export the adapter with a list of names"
         )
     return sorted(names)
 
@@ -217,7 +220,7 @@ def _require_finite(weights: Path) -> None:
     with safe_open(weights, framework="pt") as adapter:
         for key in adapter.keys():  # noqa: SIM118 (no mapping)
             if not torch.isfinite(adapter.get_tensor(key)).all():
-                raise AdapterError(f"{key} of {weights.name} holds numbers that are none: train the adapter again")
+                raise AdapterError(f"{key} in {weights.name} is not finite (NaN or infinity): train the adapter again")
 
 
 def _layer_shapes(base: BaseModel) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -238,5 +241,5 @@ def require_base(adapter: Path, base: BaseModel) -> None:
         raise AdapterError(
             f"the adapter {adapter.name[:12]} was trained on {trained_on} ({config.get('revision') or 'no revision'}), "
             f"not on {base.name} ({base.revision}, {base.architecture}): "
-            "set model.base to the former, or choose a version of this base"
+            f"set model.base to that model, or choose a version trained on {base.name}"
         )

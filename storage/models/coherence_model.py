@@ -42,7 +42,7 @@ def _resolve(name: str, cache: Path, report: Report) -> BaseModel:
         return describe_model(folder.resolve().name, folder, cache, setting=SETTING)
     if HUB_ID.fullmatch(name) is None:
         raise BaseModelError(
-            f"{SETTING} = {name!r} is no folder: set it to an existing one, a hub id (owner/name), {GEMMA!r}, or "
+            f"{SETTING} = {name!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {GEMMA!r}, or "
             f"{ITSELF!r} for the base model itself"
         )
     return describe_model(name, fetch_model(name, report, what=WHAT, setting=SETTING), cache, setting=SETTING)
@@ -53,4 +53,4 @@ def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
     try:
         return describe_model(GEMMA, folder, cache, setting=SETTING)
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {folder} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {folder} and start again") from error

@@ -48,7 +48,7 @@ def run_steps(
         # Not OSError alone: tokenizers and safetensors report a full disk as errors of their own.
         raise BaseModelError(
             f"the {what} cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
-            "free 600 MB there or set data.directory elsewhere, then start again"
+            "free 600 MB there or change data.directory, then start again"
         ) from error
 
 

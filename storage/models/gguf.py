@@ -71,8 +71,8 @@ def _architecture(base: BaseModel) -> str:
     known = ARCHITECTURES.get(base.architecture)
     if known is None:
         raise AdapterError(
-            f"{base.name} is a {base.architecture}, whose layers this program cannot name for llama.cpp: export the "
-            "version with `reactune personality export`, and convert it with llama.cpp's convert_lora_to_gguf.py"
+            f"{base.name} is a {base.architecture}, which Reactune cannot convert to GGUF: export the version with "
+            "`reactune personality export`, then convert it with llama.cpp's convert_lora_to_gguf.py"
         )
     return known
 
@@ -86,7 +86,7 @@ def _heads(base: BaseModel) -> dict[str, int]:
 def _alpha(adapter: AdapterRef, config: Mapping[str, Any]) -> float:
     """Return the scale, which llama.cpp divides by the rank."""
     if unknown := [key for key in UNKNOWN_TO_US if config.get(key)]:
-        raise AdapterError(f"the adapter {adapter.digest[:12]} uses {unknown[0]}, which llama.cpp does not know")
+        raise AdapterError(f"the adapter {adapter.digest[:12]} uses {unknown[0]}, which llama.cpp does not support")
     rank = int(config["r"])
     stabilised = math.sqrt(rank) if config.get("use_rslora") else 1.0
     return float(config["lora_alpha"]) * stabilised * adapter.strength
@@ -97,7 +97,7 @@ def _name(key: str) -> str:
     number, _, rest = key.partition("layers.")[2].partition(".")
     module, _, matrix = rest.partition(".lora_")
     if module not in LAYERS:
-        raise AdapterError(f"the adapter changes {key}, which this program cannot name for llama.cpp")
+        raise AdapterError(f"the adapter changes {key}, which Reactune cannot convert to GGUF")
     return f"blk.{number}.{LAYERS[module]}.weight.lora_{'a' if matrix.startswith('A') else 'b'}"
 
 

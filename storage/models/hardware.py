@@ -14,6 +14,7 @@ from typing import Any
 
 from storage.errors import SettingsError
 from storage.models.libraries import MODEL_LIBRARIES
+from storage.settings.sections import ModelSettings, TrainingSettings
 
 DRIVERS = ("libcuda.so.1", "nvcuda.dll", "amdhip64.dll")
 """Libraries that come with a driver: NVIDIA's on Linux and Windows, AMD's on Windows."""
@@ -69,14 +70,24 @@ CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Of x86, and the last of ARM: the CPU multiplies bfloat16 itself."""
 
 
-@cache
-def number_format(setting: str, *, may_use_gpu: bool) -> str:
-    """Return the setting, or for "auto" bfloat16 where the hardware multiplies it, else float32.
+def serving_format(settings: ModelSettings) -> str:
+    """Return the number format that the engine computes in, as PyTorch calls it."""
+    return _resolve_format(settings.dtype, may_use_gpu=settings.engine != "openvino")
 
-    The GPU is asked where there is one, else the CPU; of CPUs only Linux tells, and others get float32.
+
+def training_format(settings: TrainingSettings) -> str:
+    """Return the number format that rounds compute in, as PyTorch calls it."""
+    return _resolve_format(settings.dtype, may_use_gpu=True)
+
+
+@cache
+def _resolve_format(dtype: str, *, may_use_gpu: bool) -> str:
+    """Return `dtype`; for "auto", bfloat16 if the hardware multiplies it, else float32.
+
+    PyTorch is imported only if there is a GPU. Only Linux reports what its CPU can do; other systems get float32.
     """
-    if setting != "auto":
-        return setting
+    if dtype != "auto":
+        return dtype
     is_native = _gpu_multiplies_bfloat16() if may_use_gpu and has_gpu() else cpu_multiplies_bfloat16(CPU_DESCRIPTION)
     return "bfloat16" if is_native else "float32"
 
@@ -99,11 +110,11 @@ def require_quantization(quantization: str) -> None:
     """Raise SettingsError, in a sentence, where this machine cannot hold weights so; nothing is imported for it."""
     if not quantization:
         return
-    missing = "a GPU of NVIDIA" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
+    missing = "an NVIDIA GPU" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
     if missing:
         remedy = "install it with `pip install 'reactune[qlora]'`" if has_gpu() else 'set it to ""'
         raise SettingsError(
-            f'training.quantization = "{quantization}" needs {missing}, which this machine has not: {remedy}'
+            f'training.quantization = "{quantization}" needs {missing}, which this machine does not have: {remedy}'
         )
 
 

@@ -75,9 +75,9 @@ def export_version(store: AdapterStore, base: BaseModel, origin: Provenance, tar
             shutil.rmtree(target, ignore_errors=True)
             raise
     except FileExistsError as error:
-        raise ExportRefused(f"{target} exists already: name a folder that does not") from error
+        raise ExportRefused(f"{target} already exists: choose a new folder") from error
     except OSError as error:
-        raise ExportRefused(f"{target} cannot be written ({error.strerror}): choose another place") from error
+        raise ExportRefused(f"{target} cannot be written ({error.strerror}): choose another folder") from error
 
 
 def zip_version(store: AdapterStore, base: BaseModel, origin: Provenance) -> bytes:

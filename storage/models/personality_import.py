@@ -62,7 +62,7 @@ def unpacked(path: Path, limit_bytes: int) -> Iterator[Path]:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, Path(folder), path.name, limit_bytes)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise AdapterError(f"{path.name} is no readable zip file ({error}): export it again") from error
+            raise AdapterError(f"{path.name} is not a readable zip file ({error}): export it again") from error
         except OSError as error:
             raise AdapterError(f"{path} cannot be read ({error.strerror}): check the path") from error
         yield Path(folder)
@@ -146,7 +146,7 @@ def register_import(
         return ImportedPersonality(personality, is_new, changed, None)
     if was_withdrawn_for_deletion(session, digest):
         raise AdapterError(
-            "this adapter was withdrawn here, because it learned from data that was deleted since: import another one"
+            "this adapter was withdrawn here because it was trained on since-deleted data: import another one"
         )
     version = register(
         session,
@@ -169,7 +169,8 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, source: str, limit_bytes: in
     taken = {name: members[name] for name in TAKEN_FILES if name in members}
     if sum(info.file_size for info in taken.values()) > limit_bytes:
         raise AdapterError(
-            f"{source} unpacks to more than {limit_bytes:,} bytes: no adapter of this base is that large"
+            f"{source} unpacks to more than {limit_bytes:,} bytes, too large for an adapter of this base: export it "
+            "again"
         )
     for name, info in taken.items():
         # A member is read no further than the size that it declares, so a lie about it unpacks no more.

@@ -94,7 +94,7 @@ def request_round(
     if open_row is not None:
         if open_row.lesson is not lesson:
             raise RoundConflict(
-                f"round {open_row.id}, which learns from {open_row.lesson}, has not ended: ask again when it has"
+                f"round {open_row.id}, which learns from {open_row.lesson}, is not finished: try again when it is"
             )
         return from_row(Round, open_row), False
     row = RoundRow(

@@ -85,9 +85,7 @@ def prepare_arena(
     """Add an arena that has no answers yet; raises ArenaConflict where the channel has an unfinished one."""
     lock_personality(session, personality_id)  # two admins at once: the second one sees the first one's row
     if unfinished_arena(session, channel_id) is not None:
-        raise ArenaConflict(
-            "there is an arena in that channel already: wait until it closes, or end it with `/arena stop`"
-        )
+        raise ArenaConflict("that channel already has an arena: wait until it closes, or stop it with `/arena stop`")
     row = ArenaRow(
         personality_id=personality_id,
         guild_id=guild_id,
@@ -114,7 +112,7 @@ def open_arena(
     Raises ArenaConflict where it was ended meanwhile; nothing is written then.
     """
     if not _advance(session, arena_id, ArenaStatus.PREPARING, status=ArenaStatus.OPEN, closes_at=closes_at):
-        raise ArenaConflict(f"arena {arena_id} was ended while it was prepared")
+        raise ArenaConflict(f"arena {arena_id} was stopped while it was being prepared")
     for position, (new, finished) in enumerate(answers, start=1):
         reply_id = start_reply(session, new)
         finish_reply(session, reply_id, finished)
@@ -127,7 +125,7 @@ def stop_arena(session: Session, channel_id: int, by: str) -> Arena:
     """Let the channel's arena take no more picks; one without answers yet fails. Raises ArenaConflict without one."""
     arena = unfinished_arena(session, channel_id)
     if arena is None:
-        raise ArenaConflict("there is no arena in that channel")
+        raise ArenaConflict("that channel has no arena: nothing was stopped")
     if not _advance(session, arena.id, ArenaStatus.OPEN, closes_at=utc_now()):
         fail_arena(session, arena.id, f"it was stopped by {by}")
     return find_arena(session, arena.id)
@@ -149,7 +147,7 @@ def fail_unprepared(session: Session, shards: Shards = ALL) -> list[Arena]:
     preparing = select(ArenaRow.id).where(ArenaRow.status == ArenaStatus.PREPARING, shards.of(ArenaRow.guild_id))
     prepared = session.scalars(preparing).all()
     for arena_id in prepared:
-        fail_arena(session, arena_id, "the bot was restarted while it was prepared")
+        fail_arena(session, arena_id, "the bot restarted while preparing it")
     return [find_arena(session, arena_id) for arena_id in prepared]
 
 

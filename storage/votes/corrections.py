@@ -31,10 +31,10 @@ def check_correction(text: str, answer: str, settings: CorrectionSettings) -> st
     text = text.replace("\0", "").strip()
     if not settings.min_chars <= len(text) <= settings.max_chars:
         raise CorrectionRefused(
-            f"A suggested answer has {settings.min_chars} to {settings.max_chars} characters; yours has {len(text)}."
+            f"A suggested answer needs {settings.min_chars} to {settings.max_chars} characters; yours has {len(text)}."
         )
     if text == answer.strip():
-        raise CorrectionRefused("That is the answer I gave already: change something, then send it again.")
+        raise CorrectionRefused("That's the answer I already gave. Change something, then send it again.")
     return text
 
 
@@ -44,7 +44,7 @@ def suggest(session: Session, reply_id: int, author_id: int, text: str, basis: B
     Raises CorrectionRefused where the reply was deleted meanwhile.
     """
     if not lock_replies(session, [reply_id]):
-        raise CorrectionRefused("That answer was deleted meanwhile, so there is nothing left to improve.")
+        raise CorrectionRefused("That answer was just deleted, so there's nothing left to improve.")
     for earlier in _standing(session, reply_id, author_id):
         earlier.withdrawn_at = utc_now()
     row = CorrectionRow(reply_id=reply_id, author_id=author_id, text=text, basis=basis)

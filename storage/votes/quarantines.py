@@ -235,7 +235,7 @@ def decide_quarantines(
     lock_personalities(session)  # so that none joins now
     held = select(func.count()).where(QuarantinedVoteRow.quarantine_id.in_(quarantine_ids))
     if (session.scalar(held) or 0) > votes:
-        raise QuarantineConflict("more votes have joined these since you looked: nothing was changed, look again")
+        raise QuarantineConflict("more votes were quarantined in the meantime: nothing was changed, please check again")
     return [decide_quarantine(session, id_, status, by, reason) for id_ in quarantine_ids]
 
 
@@ -247,7 +247,7 @@ def decide_quarantine(
     Raises QuarantineConflict, in a sentence, where somebody decided it already or there is no such quarantine.
     """
     if status is QuarantineStatus.OPEN:
-        raise ValueError("a decision counts votes or leaves them out")
+        raise ValueError("a decision must count the votes or exclude them")
     decided = session.execute(
         update(QuarantineRow)
         .where(QuarantineRow.id == quarantine_id, QuarantineRow.status == QuarantineStatus.OPEN)
@@ -255,10 +255,10 @@ def decide_quarantine(
     )
     row = session.get(QuarantineRow, quarantine_id, populate_existing=True)
     if row is None:
-        raise QuarantineConflict("these votes are no longer kept: look again at what waits")
+        raise QuarantineConflict("these votes have been deleted: list the quarantined votes again")
     if not changed_rows(decided):
         raise QuarantineConflict(
-            f"these votes are {DECISIONS[row.status]} already, by {row.decided_by}: nothing was changed"
+            f"these votes were already {DECISIONS[row.status]} by {row.decided_by}: nothing was changed"
         )
     return _quarantine(session, row)
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from storage.adapters.files import WEIGHTS_FILE
 from storage.adapters.folder_store import AdapterRef, open_store
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -169,7 +170,7 @@ def _answer(
     base: BaseModel, adapter: Path | None, split: TrainingSplit, settings: Settings, asked: Sequence[str]
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the held-out demonstrations, in nats per token."""
-    sampler = Sampler.load(base, adapter, settings.model.number_format)
+    sampler = Sampler.load(base, adapter, serving_format(settings.model))
     rows = tokenise(split.holdout, SFT, sampler.tokenizer, settings.training.max_tokens)
     passages = [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows if row is not None]
     loss = mean_loss(sampler.model, passages)

@@ -33,7 +33,7 @@ from bot.engine.remote.engine import RemoteEngine
 from bot.knowledge.library import Library
 from storage.models.base_model import load_tokenizer, resolve_base_model
 from storage.database.database import open_database
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 from tests.bot.engine.test_engine import answer, request
 
 async def main():
@@ -66,7 +66,7 @@ from pathlib import Path
 from bot.engine.openvino.engine import OpenVinoEngine
 from storage.models.base_model import resolve_base_model
 from storage.models.sentence_encoder import BundledEncoder
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 
 settings = load_settings()
 base = resolve_base_model(settings.model.base, settings.data.directory)

@@ -11,6 +11,7 @@ from storage.adapters.folder_store import AdapterStore
 from storage.conversations.replies import newest_base
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
+from storage.models.hardware import training_format
 from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
 from storage.settings.sections import Settings
@@ -135,7 +136,7 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
     return {
         "base": settings.model.base,
         "training": settings.training.model_dump(mode="json", exclude=WITHOUT_EFFECT)
-        | {"dtype": settings.training.number_format},
+        | {"dtype": training_format(settings.training)},
         "gate": settings.gate.model_dump(mode="json"),
         "pairs": settings.pairs.model_dump(mode="json"),
         "votes": settings.votes.model_dump(mode="json"),

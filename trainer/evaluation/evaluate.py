@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
 from storage.models.coherence_model import resolve_coherence_model
-from storage.models.hardware import cpu_threads
+from storage.models.hardware import cpu_threads, serving_format, training_format
 from storage.models.libraries import silence_transformers
 from storage.settings.sections import GateSettings, Settings
 from trainer.evaluation.findings import CoherenceScorer, Examiner, Findings
@@ -74,8 +74,8 @@ def evaluate(base: BaseModel, adapter: AdapterRef, judges: Judges, *, settings: 
     report(RoundProgress(Phase.LOADING))
     graphs = find_graphs(settings.model, directory, base)
     with cpu_threads(training.threads), silence_transformers():
-        sampler = Sampler.load(base, adapter.path, training.number_format, training.quantization)
-        critic = CoherenceScorer(sampler, judges.coherence_model, training.number_format)
+        sampler = Sampler.load(base, adapter.path, training_format(training), training.quantization)
+        critic = CoherenceScorer(sampler, judges.coherence_model, training_format(training))
         examiner = Examiner(sampler, critic, judges.suites, settings.generation, seed=training.seed, report=report)
 
         def speaker(version: AdapterRef | None) -> Speaker:
@@ -88,8 +88,8 @@ def evaluate(base: BaseModel, adapter: AdapterRef, judges: Judges, *, settings: 
         divergence = mean_divergence(sampler.model, passages, begin_phase(report, Phase.DIVERGENCE, len(passages)))
         found_with = {
             "base": base.revision,
-            "speaker": f"{graphs.name}-{settings.model.number_format}" if graphs else "transformers",
-            "dtype": training.quantization or training.number_format,
+            "speaker": f"{graphs.name}-{serving_format(settings.model)}" if graphs else "transformers",
+            "dtype": training.quantization or training_format(training),
             "device": sampler.model.device.type,
             "coherence_model": judges.coherence_model.revision if judges.coherence_model else "",
             **examiner.questions,

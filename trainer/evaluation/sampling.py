@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import torch_device
+from storage.models.hardware import serving_format, torch_device, training_format
 from storage.models.libraries import silence_transformers
 from storage.models.openvino.options import PipelineOptions
 from storage.models.openvino.support import UnsupportedModel
@@ -63,7 +63,7 @@ def open_speaker(settings: Settings, base: BaseModel, adapter: AdapterRef | None
     training = settings.training
     if graphs is not None:
         return GraphSampler(settings.model, training.threads, base, adapter, graphs)
-    return Sampler.load(base, adapter.path if adapter else None, training.number_format, training.quantization)
+    return Sampler.load(base, adapter.path if adapter else None, training_format(training), training.quantization)
 
 
 def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) -> AdapterRef | None:
@@ -227,7 +227,7 @@ class GraphSampler:
             batch_size=GRAPH_PROMPTS,
             cached_tokens=GRAPH_PROMPTS * tokens,
             threads=self._threads,
-            dtype=self._model.number_format,
+            dtype=serving_format(self._model),
             kept_graphs=2 * self._model.resident_adapters,
         )
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.models.hardware import has_gpu
+from storage.models.hardware import has_gpu, training_format
 from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from trainer.training.rows import MAX_BATCH_TOKENS, Example, Row, demonstration_row, pair_row
 
@@ -119,7 +119,7 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
         "activation_checkpointing": False,
         "max_length": None,
         "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that other models lack
-        "bf16": settings.number_format == "bfloat16",
+        "bf16": training_format(settings) == "bfloat16",
         "use_cpu": not has_gpu(),
         "seed": settings.seed,
         "data_seed": settings.seed,

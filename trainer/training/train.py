@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.hardware import cpu_threads, has_gpu
+from storage.models.hardware import cpu_threads, has_gpu, training_format
 from storage.models.libraries import silence_transformers
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
@@ -158,7 +158,7 @@ def _load_policy(base: BaseModel, parent: Path | None, settings: TrainingSetting
     """
     from peft import PeftModel
 
-    model = load_model(base, settings.number_format, settings.quantization)
+    model = load_model(base, training_format(settings), settings.quantization)
     if longest <= MAX_EAGER_TOKENS and not has_gpu():
         # PyTorch's fused attention is slow backwards on a CPU: it makes a step on short rows a sixth longer.
         model.set_attn_implementation("eager")

@@ -16,6 +16,7 @@ from bot.engine.rendering import Renderer, open_window
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids
+from storage.models.hardware import serving_format
 from storage.models.libraries import MODEL_LIBRARIES
 from storage.models.openvino.options import PipelineOptions
 from storage.models.openvino.verifier import Verifier
@@ -184,7 +185,7 @@ class OpenVinoEngine:
             # What all answers need at once, and as much again for conversations that will go on.
             cached_tokens=2 * self._generation.batch_size * self._window,
             threads=self._model.threads,
-            dtype=self._model.number_format,
+            dtype=serving_format(self._model),
             kept_graphs=2 * self._model.resident_adapters,
         )
 

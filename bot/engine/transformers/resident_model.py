@@ -19,7 +19,7 @@ from bot.engine.transformers.merged_layers import AdaptedLayers
 from bot.errors import BotError
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import end_ids, load_whole
-from storage.models.hardware import torch_device, usable_cores
+from storage.models.hardware import serving_format, torch_device, usable_cores
 from storage.models.libraries import silence_transformers
 from storage.settings.sections import ModelSettings
 
@@ -51,7 +51,7 @@ class ResidentModel:
         torch.set_num_threads(settings.threads or _threads())
         transformers_logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(base_path, local_files_only=True)
-        self._base = _load_base(base_path, settings.number_format)
+        self._base = _load_base(base_path, serving_format(settings))
         self.end_ids = end_ids(base_path, self.tokenizer)
         self._layers = AdaptedLayers(self._base)
         self._wrapped: Any = None

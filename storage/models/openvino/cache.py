@@ -27,7 +27,7 @@ CHECKSUMS_FILE = "SHA256SUMS"
 class GraphNotWritten(StorageError):
     def __init__(self, folder: Path, cause: Exception) -> None:
         free = shutil.disk_usage(folder).free
-        super().__init__(f"its graph cannot be written to {folder}, where {free / 1e6:,.0f} MB are free ({cause})")
+        super().__init__(f"its graph cannot be written to {folder} ({free / 1e6:,.0f} MB free): {cause}")
 
 
 def version_name(adapter: AdapterRef | None) -> str:

@@ -55,7 +55,7 @@ def verify_graph(base_path: Path, dtype: str, workshop: Path) -> dict[str, float
     for what, divergence in found.items():
         if not divergence <= MAX_DIVERGENCE:  # also where it is no number
             raise UnsupportedModel(
-                f"with OpenVINO its logits ({what}) differ from transformers' by {divergence:.3f} nats a token, "
+                f"its logits in OpenVINO ({what}) differ from transformers' by {divergence:.3f} nats per token, "
                 f"more than {MAX_DIVERGENCE}"
             )
     return found

@@ -36,7 +36,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 
 class AdapterMisfit(StorageError):
-    """An adapter is no set of low-rank changes to this base's layers."""
+    """An adapter does not match this base's layers."""
 
     def __init__(self, adapter: AdapterRef, what: str) -> None:
         super().__init__(f"the adapter in {adapter.path} does not fit the base model: {what}")
@@ -108,7 +108,7 @@ class _Changes:
             raise AdapterMisfit(adapter, f"it changes the base itself ({config['init_lora_weights']})")
         self._targets = config["target_modules"]
         if not isinstance(self._targets, list):
-            raise AdapterMisfit(adapter, f"its target_modules are no list of names ({self._targets})")
+            raise AdapterMisfit(adapter, f"its target_modules are not a list of names ({self._targets})")
         self._alpha = float(config["lora_alpha"]) * adapter.strength
         self._is_rank_stabilised = bool(config.get("use_rslora"))
         self._tensors = read_tensors([adapter.path / "adapter_model.safetensors"])
@@ -124,13 +124,15 @@ class _Changes:
         down, up = (self._tensors[name] for name in names)
         rank = len(down)
         if (up.shape, down.shape) != ((weight.shape[0], rank), (rank, weight.shape[1])):
-            raise AdapterMisfit(self._adapter, f"{names[0]} and B are {down.shape} and {up.shape} for {weight.shape}")
+            raise AdapterMisfit(
+                self._adapter, f"{names[0]} and B have shapes {down.shape} and {up.shape} for {weight.shape}"
+            )
         scale = self._alpha / (math.sqrt(rank) if self._is_rank_stabilised else rank)
         return weight + np.float32(scale) * (up @ down)
 
     def require_all_used(self) -> None:
         if not self._tensors:
-            raise AdapterMisfit(self._adapter, "it holds no tensors")
+            raise AdapterMisfit(self._adapter, "it has no tensors")
         if self._unused:
             raise AdapterMisfit(
                 self._adapter, f"{len(self._unused)} of its tensors belong to no layer, such as {min(self._unused)}"

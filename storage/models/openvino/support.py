@@ -26,7 +26,7 @@ def require_supported(base_path: Path) -> dict[str, Any]:
     if (rope := _rope_type(config)) != "default":
         raise UnsupportedModel(f"its rotary positions are of type {rope!r}")
     if config.get("use_sliding_window") or config.get("mlp_bias"):
-        raise UnsupportedModel("it has a sliding window, or a bias in its feed-forward layers")
+        raise UnsupportedModel("it has a sliding window or a bias in its feed-forward layers")
     if config.get("hidden_act", "silu") != "silu":
         raise UnsupportedModel(f"its activation is {config['hidden_act']}")
     return config

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from storage.files import sync_file
 from storage.models.base_model import BaseModel, window_of
-from storage.models.hardware import has_gpu
+from storage.models.hardware import has_gpu, serving_format
 from storage.models.openvino.options import graph_folder
 from storage.models.openvino.support import MAX_POSITIONS, UnsupportedModel, require_supported
 from storage.runtime.processes import DETACHED
@@ -52,7 +52,7 @@ class Verifier:
             if reason is None:
                 reason = self._find_out()
         except (OSError, Timeout) as error:
-            raise UnsupportedModel(f"its graphs cannot be kept in {self._data_directory} ({error})") from error
+            raise UnsupportedModel(f"its graphs cannot be stored in {self._data_directory} ({error})") from error
         if reason:
             raise UnsupportedModel(reason)
         return self._folder
@@ -82,7 +82,7 @@ class Verifier:
 
     @property
     def _file(self) -> Path:
-        return self._folder / f"verified-{self._settings.number_format}.json"
+        return self._folder / f"verified-{serving_format(self._settings)}.json"
 
     def _find_out(self) -> str:
         """Compare unless another process has done so meanwhile, and return why the graphs are refused, or ""."""
@@ -102,7 +102,7 @@ class Verifier:
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
         if self._is_cancelled:
-            raise UnsupportedModel("comparing it with transformers was given up")
+            raise UnsupportedModel("the comparison with transformers was cancelled")
         if code == KILLED:
             write_verdict(verdict, {REFUSED: TOO_LARGE})  # the next start would run out of memory again
         elif code:
@@ -111,7 +111,7 @@ class Verifier:
 
     def _run_comparison(self, verdict: Path, workshop: Path) -> tuple[int, str]:
         """Return how the process ended, and its last words."""
-        arguments = str(self._base.path), self._settings.number_format, str(verdict), str(workshop)
+        arguments = str(self._base.path), serving_format(self._settings), str(verdict), str(workshop)
         with subprocess.Popen(
             [sys.executable, "-m", "storage.models.openvino.compare_logits", *arguments],
             stdin=subprocess.PIPE,  # it ends when this process does

@@ -209,7 +209,7 @@ class TestStart:
     async def test_a_full_queue_fails_it_too(self, place, engine, rows):
         engine.full = True
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "I am busy" in shown(place).content
+        assert "I'm busy" in shown(place).content
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
     async def test_an_unforeseen_error_gives_a_reference(self, place, engine, rows):
@@ -228,7 +228,7 @@ class TestStart:
     async def test_a_channel_has_one_arena_at_a_time(self, place, start, rows):
         await start()
         refused = await place.grace.slash(place.channel, "arena start", prompt="Another?")
-        assert "an arena in that channel already" in refused.response.content
+        assert "hat channel already has an arena" in refused.response.content
         assert len(rows(ArenaRow)) == 1
 
     async def test_of_two_admins_at_once_one_gets_a_sentence(self, place, env, engine, rows):
@@ -453,9 +453,9 @@ class TestDoctor:
         well = findings(schedule="0 18 * * *", channel=7)
         assert well["Prompt bank"].says == "42 prompts in the bank that comes along"
         assert well["Arenas"].says == "scheduled at 0 18 * * * UTC in channel 7"
-        assert findings()["Arenas"].says == "started by admins alone"
+        assert findings()["Arenas"].says == "started by admins only"
         unwell = findings(prompts="/nowhere.txt", schedule="0 18 * * *")
-        assert not unwell["Prompt bank"].is_well
+        assert unwell["Prompt bank"].status == "problem"
         assert "arena.prompts" in unwell["Prompt bank"].says
         assert "arena.channel is not" in unwell["Arenas"].says
 
@@ -525,7 +525,7 @@ class TestClosing:
 
     async def test_stop_without_an_arena_says_so(self, place):
         stopped = await place.grace.slash(place.channel, "arena stop")
-        assert "no arena in that channel" in stopped.response.content
+        assert "hat channel has no arena" in stopped.response.content
 
     async def test_a_late_press_is_told_so_and_counts_no_more(self, place, start, make_due, rows):
         message = await start()
@@ -649,7 +649,7 @@ class TestRestart:
         old = env.bot
         await env.restart_bot(new_bot())
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
-        assert "restarted while it was prepared" in shown(place).content
+        assert "The bot restarted while preparing it" in shown(place).content
         assert (buttons(shown(place)), shown(place).embeds) == ([], [])
         await old.close()
 

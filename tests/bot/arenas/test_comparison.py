@@ -118,7 +118,7 @@ class TestCompare:
 
     async def test_a_busy_engine_is_a_sentence(self, place, version, engine):
         engine.full = True
-        assert "I am busy" in (await compare(place, "v1", "base")).content
+        assert "I'm busy" in (await compare(place, "v1", "base")).content
 
     async def test_a_failed_answer_leaves_the_other_ones(self, place, version, engine):
         engine.failure = GenerationFailed("out of memory")

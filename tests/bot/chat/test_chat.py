@@ -145,7 +145,7 @@ async def test_an_enormous_message_loses_its_middle_and_the_answer_says_so(place
 async def test_a_full_queue_is_refused_politely(place, engine, rows):
     engine.full = True
     answer = await place.ask("hi")
-    assert answer.content.startswith("I am busy")
+    assert answer.content.startswith("I'm busy")
     assert rows(ReplyRow) == []
 
 

@@ -174,7 +174,7 @@ class TestReview:
         await late.react(answer, "👍")
         await review(place)
         said = await decide(place, shown, "Count them")
-        assert "More votes have joined these since you looked: nothing was changed, look again" in said.content
+        assert "More votes were quarantined in the meantime: nothing was changed, please check again" in said.content
         assert "**3 👍 on" in said.content
         assert [row.status for row in rows(QuarantineRow)] == [QuarantineStatus.OPEN]
         await decide(place, said, "Count them")
@@ -209,7 +209,7 @@ class TestReview:
         mine, theirs = await review(place), await review(place, hal)
         await decide(place, theirs, "Count them", who=hal)
         late = await decide(place, mine, "Leave them out")
-        assert f"These votes are counted already, by hal ({hal.id}): nothing was changed." in late.content
+        assert f"These votes were already counted by hal ({hal.id}): nothing was changed." in late.content
         assert rows(QuarantineRow)[0].status is QuarantineStatus.COUNTED
 
     async def test_a_burst_on_an_answer_that_was_deleted_leaves_nothing_to_decide(self, place):

@@ -558,7 +558,7 @@ async def test_where_all_servers_are_down_members_are_told_and_the_engine_comes_
     with pytest.raises(GenerationFailed) as failed:
         await answer(engine, request())
     assert isinstance(failed.value.__cause__, ServersUnreachable)
-    with pytest.raises(ServersUnreachable, match="I cannot reach the servers that I think with"):
+    with pytest.raises(ServersUnreachable, match="I can't reach my model server"):
         engine.submit(request())
     assert "cannot be reached" in caplog.text
     assert engine.state().trouble.startswith(f"{server.url} cannot be reached")
@@ -645,7 +645,7 @@ async def test_a_spent_day_is_told_to_members_whoever_spent_it(start: StartEngin
     with pytest.raises(GenerationFailed) as failed:
         await answer(engine, request())
     assert isinstance(failed.value.__cause__, SpentForToday)
-    with pytest.raises(SpentForToday, match="I answer again after midnight UTC"):
+    with pytest.raises(SpentForToday, match="I'll be back after midnight UTC"):
         engine.submit(request())
 
 

@@ -255,7 +255,9 @@ async def test_a_document_removed_while_it_is_used_is_still_named(place, env, en
 
 async def test_the_same_text_twice_is_a_sentence(knowledge):
     await knowledge("add", text=RULES, title="House rules")
-    assert "That text is here already, as document 1 (House rules)" in await knowledge("add", text=RULES, title="Again")
+    assert "That text is already stored as document 1 (House rules)" in await knowledge(
+        "add", text=RULES, title="Again"
+    )
 
 
 async def test_one_source_at_a_time(knowledge, place):

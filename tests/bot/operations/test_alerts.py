@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import pytest
@@ -130,10 +129,11 @@ async def test_another_engine_than_was_wanted_is_told_once_and_its_end(told, env
         'it names and start the bot again, or set model.engine = "transformers" if this is meant.'
     )
 
-    loaded, env.bot.loading = env.bot.loading, asyncio.get_running_loop().create_future()  # as after a restart
+    env.bot.services.model_loaded.clear()  # as after a restart
     engine.reported = EngineState()
     assert await told() == [alert]
-    env.bot.loading, engine.reported = loaded, instead
+    env.bot.services.model_loaded.set()
+    engine.reported = instead
     assert await told() == [alert]
     assert await told() == [alert]
     engine.reported = EngineState(name="OpenVINO")

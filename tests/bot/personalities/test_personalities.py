@@ -57,13 +57,13 @@ class TestCreate:
     async def test_a_name_that_cannot_be_opens_no_form(self, place, rows):
         refused = await place.grace.slash(place.channel, "personality create", name="Night Owl")
         assert refused.modal is None
-        assert "cannot be a personality's name" in refused.response.content
+        assert "is not a valid personality name" in refused.response.content
         assert len(rows(PersonalityRow)) == 1
 
     async def test_a_mistake_in_the_form_is_named(self, place, rows):
         form = await place.grace.slash(place.channel, "personality create", name="keeper")
         done = await place.grace.submit_modal(form, FIELDS | {"sampling": "temperature = 9"})
-        assert "sampling.temperature does not fit" in done.response.content
+        assert "sampling.temperature is not valid" in done.response.content
         assert len(rows(PersonalityRow)) == 1
 
     async def test_members_may_not_even_where_discord_lets_them(self, place, env, rows):
@@ -88,7 +88,7 @@ class TestEdit:
         forms = [await place.grace.slash(place.channel, "personality edit", personality="keeper") for _ in range(2)]
         await place.grace.submit_modal(forms[0], FIELDS | {"system_prompt": "One."})
         late = await place.grace.submit_modal(forms[1], FIELDS | {"system_prompt": "Two."})
-        assert "changed by somebody else meanwhile" in late.response.content
+        assert "omeone else just changed the card of keeper" in late.response.content
         assert query(lambda session: personality_named(session, "keeper").card.system_prompt) == "One."
 
     async def test_examples_that_a_form_cannot_hold_stay(self, place, make, query):

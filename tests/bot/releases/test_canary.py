@@ -170,7 +170,7 @@ class TestGate:
         result = await place.grace.slash(place.channel, "model promote", version="v1")
         assert result.response.content == (
             "v1 did not pass the gate (fail: answers moved 4.2 nats per token): "
-            "repeat with override and a reason to let it answer anyway."
+            "to use it anyway, repeat with override and a reason."
         )
         without = await place.grace.slash(place.channel, "model promote", version="v1", override=True)
         assert "Overriding the gate needs a reason" in without.response.content

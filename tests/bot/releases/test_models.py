@@ -130,7 +130,7 @@ class TestDeletedData:
         for command, options in (("promote", {"version": "v1"}), ("compare", {"a": "v1", "b": "base", "prompt": "hi"})):
             said = await self.say(place, command, **options)
             assert said.startswith("The files of v1 were withdrawn on ")
-            assert said.endswith("(it is older than the newest 2): choose a version that has its files.")
+            assert said.endswith("(it is older than the newest 2): choose another version.")
         assert rows(AliasMoveRow) == []
 
 
@@ -258,13 +258,13 @@ class TestReleases:
 
     async def test_nothing_to_roll_back_is_a_sentence(self, place):
         result = await place.grace.slash(place.channel, "model rollback")
-        assert "nothing before it to roll back to" in result.response.content
+        assert "no earlier version to roll back to" in result.response.content
 
     async def test_promoting_the_champion_again_changes_nothing(self, place, make_version, rows):
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         again = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert "The champion is v1 already" in again.response.content
+        assert "v1 is already the champion" in again.response.content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_of_two_admins_at_once_one_wins_and_the_other_is_told(self, place, make_version, env, rows, query):
@@ -278,7 +278,7 @@ class TestReleases:
 
         env.bot.services.releases.open = slow_open
         result = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert "was moved by somebody else meanwhile" in result.response.content
+        assert "omeone else just changed the champion" in result.response.content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_undo_after_promoting_the_base_brings_the_version_back(self, place, make_version):

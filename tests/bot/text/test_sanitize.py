@@ -176,6 +176,5 @@ async def test_an_error_that_quotes_what_was_typed_is_shown_safely(place):
     typed = "discord.gg/abc @everyone [a](https://evil.example)"
     await place.grace.slash(place.channel, "model promote", version=typed)
     assert place.last.content == (
-        f"There is no version {NO_INVITE} @ everyone [a] (https://evil.example): list the versions to see those that "
-        "exist."
+        f"There is no version {NO_INVITE} @ everyone [a] (https://evil.example): list the versions to see which exist."
     )

@@ -273,6 +273,6 @@ def test_an_address_that_nothing_reads_gets_a_sentence(tmp_path: Path, address: 
 
 @pytest.mark.parametrize("address", ["adapters", "s3:bucket", "sftp://user:hidden-word@host/adapters"])
 def test_what_is_no_address_is_refused_without_its_secret(tmp_path: Path, address: str) -> None:
-    with pytest.raises(SettingsError, match=r"data\.adapters = \(hidden\) does not fit") as refused:
+    with pytest.raises(SettingsError, match=r"data\.adapters = \(hidden\) is not valid") as refused:
         load_settings(None, {"REACTUNE_DATA__ADAPTERS": address})
     assert "hidden-word" not in str(refused.value)

@@ -148,7 +148,7 @@ def test_recent_replies_come_newest_first(session: Session) -> None:
 
 
 def test_a_naive_time_is_refused(session: Session) -> None:
-    with pytest.raises(Exception, match="a naive datetime reached the database"):
+    with pytest.raises(Exception, match="a datetime without a time zone reached the database"):
         recent_replies(session, utc_now().replace(tzinfo=None))
 
 

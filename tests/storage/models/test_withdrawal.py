@@ -234,7 +234,7 @@ class TestWithdrawnVersions:
 
     def test_are_not_imported_again(self, database: Database, withdrawn: Version) -> None:
         base = BaseModel("tiny", Path("unused"), "r", "LlamaForCausalLM")
-        refusal = pytest.raises(AdapterError, match="withdrawn here, because it learned from data")
+        refusal = pytest.raises(AdapterError, match="withdrawn here because it was trained on since-deleted data")
         with refusal, database.transaction() as session:
             register_import(session, "fresh", Card(), digest=withdrawn.digest, base=base, by="grace")
 

@@ -141,10 +141,10 @@ def test_of_admins_who_start_one_at_once_one_wins(database: Database, personalit
     assert sorted(outcomes) == ["conflict", "conflict", "conflict", "started"]
 
 
-def test_an_arena_that_was_ended_meanwhile_is_not_opened(session: Session, personality_id: int) -> None:
+def test_an_arena_that_was_stopped_while_prepared_is_not_opened(session: Session, personality_id: int) -> None:
     arena = prepare(session, personality_id)
     assert arenas.stop_arena(session, CHANNEL, "grace").status is ArenaStatus.FAILED
-    with pytest.raises(ArenaConflict, match="ended"):
+    with pytest.raises(ArenaConflict, match="was stopped"):
         arenas.open_arena(session, arena.id, rows_of(personality_id, ["tea", "coffee"]), utc_now())
     assert session.scalar(select(func.count()).select_from(ReplyRow)) == 0
     assert "stopped by grace" in arenas.find_arena(session, arena.id).reason

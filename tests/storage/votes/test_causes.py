@@ -67,8 +67,8 @@ def test_a_member_reads_what_became_of_it(session: Session, personality_id: int)
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
     settings = Settings(votes=WEIGHTLESS_RULES)
     whose = read_personality(session, personality_id)
-    (fate,) = vote_outcomes(session, BOB, personality=whose, settings=settings, base_revision=BASE_REVISION)
-    assert fate.fate is VoteStatus.ABOUT_FACTS
+    (found,) = vote_outcomes(session, BOB, personality=whose, settings=settings, base_revision=BASE_REVISION)
+    assert found.outcome is VoteStatus.ABOUT_FACTS
 
 
 def test_a_round_that_is_planned_meanwhile_is_planned_anew(session: Session, personality_id: int) -> None:

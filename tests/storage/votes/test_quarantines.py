@@ -409,12 +409,12 @@ def test_the_second_decision_is_refused_in_a_sentence(session: Session, personal
     let_vote(session, LURKERS[:3], add_reply(session))
     quarantines(session, personality_id)
     decided = decide(session, personality_id, QuarantineStatus.COUNTED)
-    with pytest.raises(QuarantineConflict, match=r"these votes are counted already, by grace \(1\)"):
+    with pytest.raises(QuarantineConflict, match=r"these votes were already counted by grace \(1\)"):
         decide_quarantine(session, decided.id, QuarantineStatus.EXCLUDED, "bob (2)", "")
     assert session.get_one(QuarantineRow, decided.id).status is QuarantineStatus.COUNTED
-    with pytest.raises(QuarantineConflict, match="no longer kept"):
+    with pytest.raises(QuarantineConflict, match="have been deleted"):
         decide_quarantine(session, 999, QuarantineStatus.EXCLUDED, "bob (2)", "")
-    with pytest.raises(ValueError, match="counts votes or leaves them out"):
+    with pytest.raises(ValueError, match="must count the votes or exclude them"):
         decide_quarantine(session, decided.id, QuarantineStatus.OPEN, "bob (2)", "")
 
 
