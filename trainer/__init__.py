@@ -1,3 +1,3 @@
-"""Learns: from votes to pairs, DPO rounds, the gate and new versions."""
+"""The process that learns: rounds turn votes into pairs, train adapters on them, and judge the new versions."""
 
 import storage  # noqa: F401 (before any library: it switches their telemetry off)

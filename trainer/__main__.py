@@ -1,4 +1,4 @@
-"""`python -m trainer`: the learning process alone."""
+"""`python -m trainer`: the trainer without the command line's conveniences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preference pairs in and out of the database, as JSON lines that TRL and `datasets` read."""
+"""Imports and exports preference pairs as JSON lines, in the format of TRL and `datasets`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from storage.settings.sections import Settings
 from storage.training.evidence import read_corrections, read_replies
 from storage.training.samples import LocalPair, add_local_pair
 from storage.votes.weights import read_weighted_votes
-from trainer.data.pairs import Pair, pair_corrections, pair_siblings
+from trainer.data.pairs import Pair, pair_votes
 from trainer.errors import TrainerError
-from trainer.evaluation.sampling import render, told
+from trainer.evaluation.sampling import render, with_system_prompt
 
 ROLES = ("system", "user", "assistant")
 KEYS = ("prompt", "chosen", "rejected")
@@ -29,18 +29,18 @@ KEYS = ("prompt", "chosen", "rejected")
 class ImportedPairs:
     imported: int
     known: int
-    """Pairs that the database held already."""
+    """Pairs that the database had already."""
 
 
 def export_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> int:
-    """Write the pairs that a round could use now, rendered prompts included; return how many. Replaces the file."""
+    """Write the pairs that a round could use now, with rendered prompts, and return how many. Replaces the file."""
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
         personality_id = open_personality(session, settings, personality).id
         where = (personality_id, settings.privacy, base.revision)
         replies = read_replies(session, *where, read_weighted_votes(session, personality_id, settings.votes).by_reply)
         corrections = read_corrections(session, *where, settings.votes)
-    pairs = [*pair_corrections(replies, corrections), *pair_siblings(replies, settings.pairs.min_probability)]
+    pairs = pair_votes(replies, corrections, settings.pairs.min_probability)
     lines = [json.dumps(_values(pair), ensure_ascii=False) for pair in sorted(pairs, key=lambda pair: pair.recency)]
     _write_whole(file, "".join(line + "\n" for line in lines))
     return len(lines)
@@ -57,10 +57,10 @@ def _values(pair: Pair) -> dict[str, Any]:
 
 
 def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSONALITY) -> ImportedPairs:
-    """Add each line as an answer (rejected) and its correction (chosen), to be trained on as said outside Discord.
+    """Add each line as an answer (rejected) and its correction (chosen), with the training basis "local".
 
-    A prompt is a list of chat messages, or text: rendered text is taken as it is, other text as a user's message. All
-    lines are added, or none: raises TrainerError with the file and line of the first one that does not fit.
+    A prompt is a list of chat messages, or text: rendered text is used as it is, other text becomes a user's message.
+    Either all lines are added or none: raises TrainerError with the file and line of the first invalid one.
     """
     base = resolve_base_model(settings.model.base, settings.data.directory)
     with closing(open_database(settings)) as database, database.transaction() as session:
@@ -71,7 +71,7 @@ def import_file(settings: Settings, file: Path, personality: str = DEFAULT_PERSO
 
 
 class RenderMessages:
-    """Turns a prompt of any of TRL's formats into the text that the model is served."""
+    """Turns a prompt in any of TRL's formats into the text that the model is served."""
 
     def __init__(self, base: BaseModel, system_prompt: str) -> None:
         self._tokenizer: Any = load_tokenizer(base)
@@ -82,17 +82,17 @@ class RenderMessages:
             if any(token in prompt for token in self._tokenizer.all_special_tokens):
                 return prompt
             prompt = [{"role": "user", "content": prompt}]
-        # Without a system message, the template of some models adds one of its own.
-        return render(told(self._system_prompt, prompt), self._tokenizer)
+        # Without a system message, some models' templates add their own.
+        return render(with_system_prompt(self._system_prompt, prompt), self._tokenizer)
 
 
 def _read(file: Path, render: RenderMessages) -> Iterator[LocalPair]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TrainerError(f"{file} cannot be read ({reason}): give a UTF-8 file of JSON lines") from error
-    # Not splitlines: a chat message may hold other line separators, and JSON keeps them as they are.
+    # Not splitlines: a chat message may contain other line separators, which JSON does not escape.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
@@ -125,7 +125,7 @@ def _is_message(value: Any) -> bool:
 
 
 def _answer(value: Any) -> str:
-    """Return the text of an answer, given as text or as a list with one assistant message and nothing else."""
+    """Return the text of an answer, given as text or as a list of exactly one assistant message."""
     if isinstance(value, list) and len(value) == 1 and _is_message(value[0]) and value[0]["role"] == "assistant":
         value = value[0]["content"]
     if not isinstance(value, str):
@@ -134,17 +134,17 @@ def _answer(value: Any) -> str:
 
 
 def _storable(text: str) -> str:
-    """Return text without NUL characters, which PostgreSQL refuses; raises ValueError on half a surrogate pair."""
+    """Return text without NUL characters, which PostgreSQL refuses; raises ValueError on a lone surrogate."""
     text.encode()
     return text.replace("\0", "")
 
 
 def _write_whole(file: Path, text: str) -> None:
-    """Replace the file at once, so that a full disk leaves the old one."""
-    beside = file.with_name(file.name + ".part")
+    """Replace the file in one step, so that a full disk leaves the old one."""
+    part = file.with_name(file.name + ".part")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(file)
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise TrainerError(f"{file} cannot be written ({error.strerror}): choose another place") from error

@@ -1,4 +1,4 @@
-"""What there is to learn from: trainable answers, the votes on them and corrections, of people it does not name."""
+"""What a round can learn from: trainable answers, the votes on them, and corrections, with pseudonyms for people."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class RatedReply:
     answer: str
     ballots: tuple[WeightedVote, ...] = ()
     is_cut: bool = False
-    """It stopped at the length limit, so its end is not one that the model chose."""
+    """It stopped at the length limit, so the model did not choose its end."""
     version_id: int | None = None
     is_sample: bool = False
-    """A round drew it, and no member saw it."""
+    """A round drew it; no member saw it."""
 
     @property
     def up(self) -> float:
@@ -55,12 +55,12 @@ class WrittenCorrection:
     text: str
     author: Pseudonym
     weight: float
-    """0 to 1, as a vote of its author's would weigh when it was written."""
+    """0 to 1: the weight of a vote by its author at the time of writing."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """How much there is to learn from: answers that were voted on, their standing votes, and corrections."""
+    """Counts of what a round can learn from: answers with votes, their current votes, and corrections."""
 
     replies: int
     votes: int
@@ -74,15 +74,15 @@ def read_replies(
     base_revision: str,
     ballots: Mapping[int, tuple[WeightedVote, ...]],
 ) -> list[RatedReply]:
-    """Return the trainable answers to every prompt that has a vote or a correction, unrated siblings included.
+    """Return the trainable answers to every prompt that has a vote or a correction, including unrated answers.
 
     `ballots` are the votes that count, by reply.
     """
-    told = or_(
+    has_feedback = or_(
         ReplyRow.id.in_(select(VoteEventRow.reply_id)),
         ReplyRow.id.in_(select(CorrectionRow.reply_id)),
     )
-    prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, told)
+    prompts = select(ReplyRow.prompt_digest).where(ReplyRow.personality_id == personality_id, has_feedback)
     reply = trainable_replies(personality_id, privacy, base_revision)
     rows = session.execute(
         select(reply.id, reply.prompt, reply.answer, reply.outcome, reply.version_id, reply.origin)
@@ -112,7 +112,7 @@ def read_corrections(
     *,
     only: int | None = None,
 ) -> list[WrittenCorrection]:
-    """Return the standing corrections of trainable answers, where their own basis is open too; `only` is an id."""
+    """Return the current corrections of trainable answers whose own basis is open too; `only` is an id."""
     reply = trainable_replies(personality_id, privacy, base_revision)
     correction = trainable_corrections(reply, privacy)
     rows = session.execute(
@@ -139,7 +139,7 @@ def read_corrections(
 def read_empty_samples(
     session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, version_id: int | None
 ) -> tuple[str, ...]:
-    """Return the prompt of each answer without words that the version (None is the base) gave to a round."""
+    """Return the prompt of each empty sample that the version (None is the base) gave to a round."""
     sample = trainable_prompts(personality_id, privacy, base_revision)
     prompts = select(sample.prompt).where(
         sample.origin == Origin.SAMPLE, sample.answer == "", sample.version_id.is_not_distinct_from(version_id)
@@ -148,7 +148,7 @@ def read_empty_samples(
 
 
 def count_evidence(session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str) -> Evidence:
-    """Count what a round could learn from now; votes that are held back are nothing to learn from."""
+    """Count what a round could learn from now, without quarantined votes."""
     reply = trainable_replies(personality_id, privacy, base_revision)
     voted = session.scalars(select(reply.id).where(reply.id.in_(select(VoteEventRow.reply_id))))
     standing, held = current_votes(session, personality_id), quarantined(session, personality_id)

@@ -22,7 +22,9 @@ from storage.runtime.processes import SILENT_AFTER_S
 
 OPEN = (RoundStatus.REQUESTED, RoundStatus.RUNNING)
 TRAINED = (RoundStatus.PUBLISHED, RoundStatus.REJECTED)
-"""Rounds that trained and judged a version; others leave their votes for a later one."""
+"""Rounds that trained and judged a version. The votes of other rounds are left for a later one."""
+SCHEDULE = "schedule"
+"""`requested_by` of a scheduled round."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Round:
 
 @dataclass(frozen=True)
 class ManifestPair:
-    """One pair by the rows that stand behind it: chosen is a correction's text or a reply's answer."""
+    """One pair by its rows: the chosen text is a correction or a reply's answer."""
 
     source: PairSource
     split: Split
@@ -67,7 +69,7 @@ class ManifestPair:
 
 @dataclass(frozen=True)
 class RoundVoter:
-    """How much of a round a voter carried, and how much of it would change without them; both are shares."""
+    """A voter's share of a round's weight, and the share of the round that would change without them."""
 
     pseudonym: Pseudonym
     share: float
@@ -77,9 +79,9 @@ class RoundVoter:
 def request_round(
     session: Session, personality_id: int, requested_by: str, learns_from: TrainingSource = TrainingSource.VOTES
 ) -> tuple[Round, bool]:
-    """Ask for a round; return it and whether it is new: one that is open already is returned instead.
+    """Request a round; return it and whether it is new. If a round is open already, return that one instead.
 
-    Raises RoundConflict where the open one learns from something else, PersonalityConflict for an archived personality.
+    Raises RoundConflict if the open one learns from another source, PersonalityConflict for an archived personality.
     """
     lock_personality(session, personality_id)
     require_active(read_personality(session, personality_id))
@@ -107,9 +109,9 @@ def request_round(
 
 
 def claim_round(session: Session, worker: str) -> Round | None:
-    """Take the oldest requested round for `worker`, or None; two workers never get the same one.
+    """Claim the oldest requested round for `worker`, or return None; two workers never get the same round.
 
-    What another worker is taking at this moment is passed over. The worker has to renew the lease.
+    Rounds that another worker is claiming at the same time are skipped. The worker must renew the lease.
     """
     row = session.scalar(
         select(RoundRow)
@@ -138,9 +140,9 @@ def set_manifest(
     evidence: dict[str, Any] | None = None,
     voters: Sequence[RoundVoter] = (),
 ) -> str:
-    """Write down what the running round trains on and who stands behind it, and return the manifest's digest.
+    """Store what the running round trains on and whose votes it uses, and return the manifest's digest.
 
-    `digest` is that of what it trains on instead of pairs: a card.
+    `digest` is the card's, if the round trains on a card instead of pairs.
     """
     session.add_all(RoundVoterRow(round_id=round_id, **asdict(voter)) for voter in voters)
     session.add_all(RoundPairRow(round_id=round_id, position=i, **asdict(pair)) for i, pair in enumerate(pairs))
@@ -162,7 +164,7 @@ def digest_manifest(pairs: Sequence[ManifestPair]) -> str:
 
 
 def names_deleted(session: Session, pairs: Sequence[ManifestPair]) -> bool:
-    """Return whether an answer or a correction that the pairs name is gone."""
+    """Return whether an answer or a correction of these pairs was deleted."""
     replies = {id_ for pair in pairs for id_ in (pair.chosen_reply_id, pair.rejected_reply_id)} - {None}
     corrections = {pair.correction_id for pair in pairs} - {None}
     there = select(func.count()).select_from(ReplyRow).where(ReplyRow.id.in_(replies))
@@ -178,7 +180,7 @@ def read_manifest(session: Session, round_id: int) -> list[ManifestPair]:
 
 
 def read_voters(session: Session, round_id: int) -> list[RoundVoter]:
-    """Return who stands behind the round, the most influential first."""
+    """Return the voters of the round, the most influential first."""
     rows = session.scalars(
         select(RoundVoterRow)
         .where(RoundVoterRow.round_id == round_id)
@@ -188,7 +190,7 @@ def read_voters(session: Session, round_id: int) -> list[RoundVoter]:
 
 
 def read_line(session: Session, version_id: int | None) -> list[ManifestPair]:
-    """Return the manifests of the rounds that made the version and all those it continues, oldest first."""
+    """Return the manifests of the rounds that made the version and its ancestors, oldest first."""
     line = select(VersionRow.id, VersionRow.parent_id, VersionRow.round_id).where(VersionRow.id == version_id)
     line_cte = line.cte("line", recursive=True)
     line_cte = line_cte.union(
@@ -205,7 +207,7 @@ def read_line(session: Session, version_id: int | None) -> list[ManifestPair]:
 
 
 def report_progress(session: Session, round_id: int, progress: dict[str, Any]) -> None:
-    """Note how far the round is; raises RoundConflict where it does not run any more."""
+    """Store how far the round is; raises RoundConflict if it is no longer running."""
     _require_running(session, round_id, progress=progress)
 
 
@@ -218,7 +220,7 @@ def finish_round(
     *,
     gate: dict[str, Any] | None = None,
 ) -> None:
-    """End a running round; raises RoundConflict where it was ended meanwhile."""
+    """End a running round; raises RoundConflict if it has ended already."""
     _require_running(
         session,
         round_id,
@@ -231,9 +233,9 @@ def finish_round(
 
 
 def interrupt_rounds(session: Session, worker: str, *, others: bool = True) -> list[Round]:
-    """End running rounds whose trainer is gone: of `worker`'s earlier life, and of `others` whose lease ran out.
+    """End running rounds whose trainer died: those of `worker`'s previous run, and with `others` expired leases.
 
-    What was published meanwhile stays published.
+    Versions that were published before stay published.
     """
     running = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING)).all()
     now = database_now(session)
@@ -262,13 +264,13 @@ def _interrupt(session: Session, row: RoundRow, now: datetime) -> bool:
 
 
 def show_progress_in(session: Session, round_id: int, channel_id: int, message_id: int) -> None:
-    """Note the Discord message that shows the round's progress."""
+    """Store which Discord message shows the round's progress."""
     row = session.get_one(RoundRow, round_id)
     row.progress_channel_id, row.progress_message_id = channel_id, message_id
 
 
 def stop_showing_progress(session: Session, round_id: int) -> None:
-    """Note that the message shows the end, or is gone."""
+    """Store that no message needs updates any more: it shows the end, or was deleted."""
     row = session.get_one(RoundRow, round_id)
     row.progress_channel_id = row.progress_message_id = None
 
@@ -287,14 +289,14 @@ def find_round(session: Session, round_id: int) -> Round | None:
 
 
 def require_round(session: Session, round_id: int) -> Round:
-    """Return a round that is known to exist: rounds are never deleted."""
+    """Return a round that must exist, because rounds are never deleted."""
     round_ = find_round(session, round_id)
-    assert round_ is not None, f"round {round_id} is gone"
+    assert round_ is not None, f"round {round_id} does not exist"
     return round_
 
 
 def running_rounds(session: Session) -> list[Round]:
-    """Return the rounds of all personalities that train now."""
+    """Return the running rounds of all personalities."""
     rows = session.scalars(select(RoundRow).where(RoundRow.status == RoundStatus.RUNNING).order_by(RoundRow.id))
     return [from_row(Round, row) for row in rows]
 
@@ -312,13 +314,13 @@ class RoundNumbers:
 
     by_status: dict[RoundStatus, int]
     seconds: float
-    """That rounds took which began and ended."""
+    """Total duration of the rounds that started and ended."""
     took_time: int
-    """How many those were."""
+    """Number of those rounds."""
     last_published_at: datetime | None
     running_since: datetime | None
     progress: float
-    """Share of the running round's steps that are done; 0 without one."""
+    """Share of the running round's current phase that is done; 0 without a running round."""
 
 
 def read_numbers(session: Session) -> RoundNumbers:
@@ -347,7 +349,7 @@ def _share_done(progress: dict[str, Any]) -> float:
 
 
 def last_trained(session: Session, personality_id: int) -> Round | None:
-    """Return the newest round that trained and judged a version, but for those that learned from data deleted since."""
+    """Return the newest round that trained and judged a version, except those that used data deleted since."""
     marked = select(VersionRow.round_id).where(VersionRow.trained_on_deleted_data, VersionRow.round_id.is_not(None))
     row = session.scalar(
         select(RoundRow)
@@ -376,12 +378,12 @@ LEASE = timedelta(seconds=SILENT_AFTER_S)
 
 
 def new_lease(session: Session) -> datetime:
-    """Return until when a lease holds that begins now."""
+    """Return when a lease that starts now expires."""
     return database_now(session) + LEASE
 
 
 def renew_lease(session: Session, round_id: int) -> bool:
-    """Hold the round for another while, also where the lease ran out; return False where somebody ended the round."""
+    """Extend the round's lease, even an expired one; return False if somebody ended the round."""
     renewed = session.execute(
         update(RoundRow)
         .where(RoundRow.id == round_id, RoundRow.status == RoundStatus.RUNNING)
@@ -391,7 +393,7 @@ def renew_lease(session: Session, round_id: int) -> bool:
 
 
 def require_lease(session: Session, round_id: int) -> None:
-    """Let nobody else end the round until this transaction does; raises RoundConflict where it ended, LeaseRanOut."""
+    """Lock the round until this transaction ends it; raises RoundConflict if it has ended, LeaseRanOut if expired."""
     query = select(RoundRow).where(RoundRow.id == round_id).with_for_update()
     row = session.scalars(query.execution_options(populate_existing=True)).one()
     if row.status is not RoundStatus.RUNNING:

@@ -28,11 +28,11 @@ class DrawnSample:
 def record_samples(
     session: Session, drawn: Sequence[DrawnSample], *, version_id: int | None, sampling: dict[str, Any], seed: int
 ) -> int:
-    """Store the answers as siblings of their replies, and return how many; those of a deleted reply are dropped.
+    """Store answers to the prompts of these replies, and return how many; those of a deleted reply are dropped.
 
-    Basis and speakers are the reply's: what becomes of its prompt becomes of theirs.
+    They take the reply's basis and speakers, so they are deleted together with its prompt.
     """
-    lock_personalities(session)  # a deletion under way would overlook the words that are written here again
+    lock_personalities(session)  # a deletion that runs at the same time would miss the texts copied here
     stored = 0
     for answer in drawn:
         reply = find_reply(session, answer.reply_id)
@@ -75,7 +75,7 @@ class LocalPair:
 
 
 def add_local_pair(session: Session, personality_id: int, base_revision: str, pair: LocalPair) -> bool:
-    """Add the pair unless it is there, to be trained on as said outside Discord; return whether it was new."""
+    """Add the pair with the training basis "local" unless it exists already; return whether it was new."""
     if _is_known(session, personality_id, pair):
         return False
     reply_id = start_reply(session, _as_reply(personality_id, base_revision, pair))

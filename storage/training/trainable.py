@@ -1,6 +1,6 @@
-"""The one door to what people wrote for training: rows with an open basis whose people still agree, and no others.
+"""The only source of trainable text: rows with an open basis whose authors still agree.
 
-Whatever training reads, it selects from these instead of from the tables; a test keeps the trainer away from those.
+Training selects from these instead of from the tables; a test checks that the trainer does not use the tables.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from storage.settings.sections import PrivacySettings
 
 
 class Obstacle(StrEnum):
-    """Why no round may learn from an answer now."""
+    """Why a round may not learn from an answer now."""
 
     LIVE_CHAT_CLOSED = "live chat is closed"
     NO_CONSENT = "no consent"
@@ -27,13 +27,13 @@ class Obstacle(StrEnum):
 
 
 def trainable_replies(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
-    """Return what to select instead of `ReplyRow`: this base's whole answers that may be trained on."""
+    """Return a stand-in for `ReplyRow`: this base's complete answers that may be trained on."""
     needed = _requirements(privacy, base_revision).values()
     return aliased(ReplyRow, select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed).subquery())
 
 
 def trainable_prompts(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
-    """Like `trainable_replies`, with those rows whose prompt may be trained on though they hold no whole answer."""
+    """Like `trainable_replies`, but including rows without a complete answer."""
     needed = _requirements(privacy, base_revision)
     del needed[Obstacle.UNFINISHED]
     rows = select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed.values())
@@ -41,9 +41,9 @@ def trainable_prompts(personality_id: int, privacy: PrivacySettings, base_revisi
 
 
 def trainable_corrections(replies: type[ReplyRow], privacy: PrivacySettings) -> type[CorrectionRow]:
-    """Return what to select instead of `CorrectionRow`: those that stand, of these trainable replies.
+    """Return a stand-in for `CorrectionRow`: the corrections of these trainable replies that were not withdrawn.
 
-    A correction needs an open basis of its own, and in live chat its author's consent.
+    A correction also needs its own open basis, and in live chat its author's consent.
     """
     rows = select(CorrectionRow).where(
         CorrectionRow.reply_id.in_(select(replies.id)),
@@ -55,16 +55,16 @@ def trainable_corrections(replies: type[ReplyRow], privacy: PrivacySettings) -> 
 
 
 def obstacle_to(privacy: PrivacySettings, base_revision: str) -> ColumnElement[str | None]:
-    """Return the column that says why a reply may not be trained on, null where it may."""
+    """Return the column that says why a reply may not be trained on; null if it may."""
     needed = _requirements(privacy, base_revision)
     return case(*((~requirement, obstacle.value) for obstacle, requirement in needed.items()), else_=null())
 
 
 def _requirements(privacy: PrivacySettings, base_revision: str) -> dict[Obstacle, ColumnElement[bool]]:
-    """Return what a reply must fulfil, never null, by what it is called where it does not.
+    """Return the conditions that a reply must fulfil, never null, by the obstacle that a failure means.
 
-    In live chat everybody quoted must agree, and is asked for again: they may have changed their mind since the basis
-    was written. Prompts of another base are rendered with its template, which this one does not speak.
+    In live chat everybody quoted must agree. Consent is checked again here, because it may have changed since the basis
+    was written. Prompts for another base are rendered with that base's template.
     """
     open_ones = open_bases(privacy)
     is_open = and_(ReplyRow.basis.is_not(None), ReplyRow.basis.in_(open_ones))

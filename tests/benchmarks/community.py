@@ -39,11 +39,9 @@ from storage.settings.sections import Settings
 from storage.training.rounds import Round, claim_round, read_voters, renew_lease, request_round, require_round
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
-from trainer.data.votes_preparation import open_adapter
-from trainer.evaluation.coherence import answer_losses, losses_by_position, surprise_ratio
 from trainer.evaluation.degenerate import is_degenerate
-from trainer.evaluation.openvino_sampling import open_speaker
-from trainer.evaluation.sampling import Sample, render
+from trainer.evaluation.measures import answer_losses, losses_by_position, surprise_ratio
+from trainer.evaluation.sampling import Sample, open_adapter, open_speaker, render
 from trainer.rounds.round import run_round
 
 SYSTEM_PROMPT = "You are Reactune, a friendly member of this Discord server."

@@ -26,17 +26,16 @@ from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.benchmarks.community import Critic, conversations, interval, workshop
 from tests.benchmarks.report import machine, versions
-from trainer.data.dataset import with_margins
-from trainer.data.examples import DialogueSplit, render_dialogue, split_examples
-from trainer.evaluation.coherence import losses_by_position, surprise_ratio
+from trainer.data.dataset import held_out
+from trainer.data.examples import render_dialogue, split_examples
 from trainer.evaluation.degenerate import degenerate_share
-from trainer.evaluation.evaluate import Evaluation, evaluate
+from trainer.evaluation.evaluate import Evaluation, evaluate, load_judges
 from trainer.evaluation.gate import EXAMPLES, decide
-from trainer.evaluation.likelihood import ScoredPassage, mean_loss
+from trainer.evaluation.measures import ScoredPassage, losses_by_position, mean_loss, surprise_ratio
 from trainer.evaluation.sampling import Sample, Sampler
-from trainer.progress import ReportProgress
-from trainer.training.common import TrainingMetrics, fitting
-from trainer.training.sft import as_demonstrated, demonstration_rows, train_sft
+from trainer.progress import RoundProgress
+from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
+from trainer.training.train import TrainingMetrics, tokenise, train_adapter
 
 CARDS = Path(__file__).resolve().parents[2] / "personalities"
 MESSAGES = 96
@@ -130,29 +129,20 @@ def read_card(name: str, settings: Settings) -> tuple[Card, Settings]:
     return card, settings_of(settings, card)
 
 
-def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tuple[TrainingMetrics, DialogueSplit]:
+def _learn(card: Card, base: BaseModel, output: Path, settings: Settings) -> tuple[TrainingMetrics, TrainingSplit]:
     training = as_demonstrated(settings.training, settings.demonstration)
     split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training)
-    metrics = train_sft(
-        split.train,
-        split.validation,
-        split.holdout,
-        base=base,
-        parent=None,
-        output=output,
-        settings=training,
-        report=_tell,
-    )
+    metrics = train_adapter(SFT, split, training, base=base, parent=None, output=output, report=_tell)
     return metrics, split
 
 
-def _tell(progress: ReportProgress) -> None:
+def _tell(progress: RoundProgress) -> None:
     if progress.step % 10 == 0:
-        notes.print(f"{progress.phase} {progress.step}/{progress.steps} {progress.loss or ''}")
+        notes.print(f"{progress.phase}: {progress.step} of {progress.steps} {progress.loss or ''}")
 
 
 def _compare(
-    habit: Habit, base: BaseModel, adapter: Path, split: DialogueSplit, settings: Settings, messages: int
+    habit: Habit, base: BaseModel, adapter: Path, split: TrainingSplit, settings: Settings, messages: int
 ) -> list[dict[str, Any]]:
     asked = _messages(messages, settings.training.seed)
     critic = Critic(base, settings)
@@ -178,12 +168,13 @@ def _messages(number: int, seed: int) -> list[str]:
 
 
 def _answer(
-    base: BaseModel, adapter: Path | None, split: DialogueSplit, settings: Settings, asked: Sequence[str]
+    base: BaseModel, adapter: Path | None, split: TrainingSplit, settings: Settings, asked: Sequence[str]
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the held-out demonstrations, in nats per token."""
     sampler = Sampler.load(base, adapter, serving_format(settings.model))
-    rows = fitting(demonstration_rows(split.holdout, sampler.tokenizer, settings.training.max_tokens))
-    loss = mean_loss(sampler.model, [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows])
+    rows = tokenise(split.holdout, SFT, sampler.tokenizer, settings.training.max_tokens)
+    passages = [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows if row is not None]
+    loss = mean_loss(sampler.model, passages)
     prompts = [render_dialogue([message], settings.chat.system_prompt, sampler.tokenizer) for message in asked]
     seed = settings.training.seed
     generation = settings.generation.model_copy(update={"max_new_tokens": MAX_NEW_TOKENS})
@@ -208,13 +199,14 @@ def _row(asked: Sequence[str], answers: Sequence[Sample], has_habit: Habit) -> d
 
 def _judge(base: BaseModel, adapter: Path, settings: Settings) -> Evaluation:
     digest = open_store(settings).seal(adapter)
-    return evaluate(base, AdapterRef(digest, adapter), settings=settings, report=_tell)
+    judges = load_judges(settings.gate, settings.data.directory)
+    return evaluate(base, AdapterRef(digest, adapter), judges, settings=settings, report=_tell)
 
 
-def _gate(metrics: TrainingMetrics, split: DialogueSplit, judgement: Evaluation, settings: Settings) -> dict[str, Any]:
-    held_out = with_margins([(shown.prompt, 1.0) for shown in split.holdout], metrics.holdout_margins)
+def _gate(metrics: TrainingMetrics, split: TrainingSplit, judgement: Evaluation, settings: Settings) -> dict[str, Any]:
+    examples = held_out(split.holdout, metrics.holdout_margins)
     seed = settings.training.seed
-    verdict = decide(metrics.train_loss, held_out, judgement, settings.gate, seed, witness=EXAMPLES)
+    verdict = decide(metrics.train_loss, examples, judgement, settings.gate, seed, evidence=EXAMPLES)
     return {"verdict": verdict.outcome, "checks": {check.name: check.sentence for check in verdict.checks}}
 
 

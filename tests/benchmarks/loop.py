@@ -31,6 +31,7 @@ from storage.training.rounds import latest_round, request_round
 from tests.benchmarks.disturbance import Clock, Ratio, busy_neighbour, compare, ratio_of
 from tests.benchmarks.report import machine, versions
 from tests.seeding import add_siblings
+from trainer.progress import Phase
 from trainer.rounds.worker import run_trainer
 
 PROBE_S = 0.005
@@ -188,7 +189,7 @@ def _wait_until_it_trains(settings: Settings) -> None:
             assert round_ is not None
             if not round_.is_open:
                 raise RuntimeError(f"the round ended before it could be watched: {round_.reason}")
-            if round_.progress.get("phase") == "training":
+            if round_.progress.get("phase") == Phase.TRAINING:
                 return
             pause.wait(0.5)
 

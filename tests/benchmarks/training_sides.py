@@ -7,25 +7,27 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from multiprocessing.connection import Connection
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.libraries import silence_transformers
 from storage.settings.sections import TrainingSettings
-from trainer.training.common import Row, new_adapter, token_ids
-from trainer.training.dpo import _dpo_config, _siblings_together
+from trainer.evaluation.measures import retention_text
+from trainer.training.recipes import dpo_recipe
+from trainer.training.rows import Row, token_ids
+from trainer.training.train import build_trainer, new_adapter
 
 OURS, TRL, TRL_DEFAULT = "ours", "TRL", "TRL, recomputing"
 ANSWER_TOKENS = 50
 SIBLINGS = {1: 2, 6: 4}
 """Answers to a prompt, every two of which are a pair, by the number of pairs."""
 
-TEXT = Path(__file__).parents[2] / "trainer" / "retention.txt"
 SEED = 17
 
 
@@ -106,8 +108,7 @@ def _turns(parent: Connection) -> Any:
 
 
 def _build_ours(base: BaseModel, case: Case, folder: Path) -> tuple[Any, float, float]:
-    from trainer.training.preference_trainer import PreferenceTrainer
-    from trainer.training.row_trainer import build_trainer
+    from trainer.training.trl_trainers import PreferenceTrainer
 
     reference_s, model_mib = 0.0, 0.0
 
@@ -121,14 +122,14 @@ def _build_ours(base: BaseModel, case: Case, folder: Path) -> tuple[Any, float, 
 
     tokenizer = load_tokenizer(base)
     trainer = build_trainer(
-        Timed,
-        partial(_dpo_config, folder, case.settings, 0.0),
+        replace(dpo_recipe(case.settings, 0.0), trainer=lambda: Timed),
+        _rows(case, tokenizer),
+        [],
+        case.settings,
         base=base,
         parent=None,
         tokenizer=tokenizer,
-        rows=_rows(case, tokenizer),
-        validation_rows=[],
-        settings=case.settings,
+        output=folder,
         report=lambda _progress: None,
     )
     return trainer, reference_s, model_mib
@@ -144,7 +145,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
     from transformers import PrinterCallback
     from trl import DPOTrainer
 
-    from trainer.training.shared_prompts import SiblingSampler
+    from trainer.training.scorers import SiblingSampler
 
     class Tokenised(DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
@@ -152,7 +153,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
 
     tokenizer = load_tokenizer(base)
     rows = _rows(case, tokenizer)
-    config = _dpo_config(folder, case.settings, 0.0, 0, validates=False)
+    config = dpo_recipe(case.settings, 0.0).config(folder, case.settings, 0, validates=False)
     config.precompute_ref_log_probs = False
     config.activation_checkpointing = recomputes
     config.train_sampling_strategy = "sequential"
@@ -171,7 +172,7 @@ def _build_trls(base: BaseModel, case: Case, folder: Path, *, recomputes: bool) 
 
 def _rows(case: Case, tokenizer: Any) -> list[Row]:
     """Return pairs of siblings, cut at random out of English text; no two prompts begin alike."""
-    text, chance = token_ids(TEXT.read_text(encoding="utf-8"), tokenizer), random.Random(SEED)
+    text, chance = token_ids(retention_text(), tokenizer), random.Random(SEED)
     starts = iter(chance.sample(range(len(text)), len(text)))
 
     def cut(tokens: int) -> list[int]:
@@ -186,13 +187,13 @@ def _rows(case: Case, tokenizer: Any) -> list[Row]:
             {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected, "weight": 1.0}
             for chosen, rejected in combinations(answers, 2)
         ]
-    return _siblings_together(rows[: case.pairs])
+    return sorted(rows[: case.pairs], key=itemgetter("prompt_ids"))
 
 
 def _logps(trainer: Any, case: Case) -> list[float]:
     import torch
 
-    from trainer.training.scoring import score
+    from trainer.training.scorers import score
 
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
     rows = sorted(trainer.train_dataset.to_list(), key=lambda row: [row[name] for name in names])

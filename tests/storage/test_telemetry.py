@@ -12,7 +12,7 @@ import pytest
 
 from storage.settings.sections import TrainingSettings
 from storage.telemetry import SENDERS, SWITCHES
-from trainer.training.common import training_options
+from trainer.training.recipes import training_options
 
 ROOT = Path(__file__).parent.parent.parent
 ASKED = (

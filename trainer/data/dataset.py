@@ -1,56 +1,75 @@
-"""What a round learns from: votes, or the examples on a card."""
+"""What a round learns from, once its manifest is written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from storage.models.base_model import BaseModel
+from storage.database.enums import SOURCE_WORDS
 from storage.releases.versions import Continuation
-from trainer.evaluation.gate import EvidenceKind, HeldOut
-from trainer.progress import Report
-from trainer.training.common import TrainingMetrics
+from storage.settings.sections import TrainingSettings
+from storage.wording import count
+from trainer.data.pairs import Pair
+from trainer.data.plan import TrainingPlan
+from trainer.evaluation.gate import PAIRS, EvidenceKind, HeldOut
+from trainer.training.recipes import Recipe, TrainingSplit, dpo_recipe
+from trainer.training.rows import Example, PreferencePair
+
+Skip = str
+"""Why a round has nothing to train on."""
 
 
-class TrainingSet(Protocol):
-    """Everything a round needs to know of its lessons, once its manifest is written."""
-
-    witness: EvidenceKind
-
-    @property
-    def continuation(self) -> Continuation:
-        """The version to go on from, and those that are passed over."""
-        ...
-
-    def train(self, *, base: BaseModel, parent: Path | None, output: Path, report: Report) -> TrainingMetrics:
-        """Train an adapter from the parent's files into `output`; raises TrainerError and TrainingDiverged."""
-        ...
-
-    def held_out(self, metrics: TrainingMetrics) -> list[HeldOut]:
-        """Return what training never saw, with the margins that were measured."""
-        ...
+@dataclass(frozen=True)
+class TrainingSet:
+    recipe: Recipe
+    split: TrainingSplit
+    settings: TrainingSettings
+    continuation: Continuation
+    """The version to continue, and those that are passed over."""
+    evidence: EvidenceKind
+    """What the gate calls the held-out part."""
+    sources: tuple[str, ...] = ()
+    """How many examples come from which source, in words."""
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
-        """Return what was learned from, in words, from the numbers of the round."""
-        ...
+        """Return in words what the round learned from and what it left out, given the round's numbers."""
+        parts = list(self.sources)
+        if metrics["holdout_pairs"]:
+            parts.append(f"{metrics['holdout_pairs']} held out")
+        if metrics["left_out"]:
+            parts.append(f"{metrics['left_out']} longer than training.max_tokens left out")
+        return count(metrics["pairs"], self.recipe.noun) + (f" ({', '.join(parts)})" if parts else "")
 
 
-def with_margins(prompts: Sequence[tuple[str, float]], margins: Sequence[float | None]) -> list[HeldOut]:
-    """Return the held-out answers, (prompt, weight) each, whose margin is known."""
+def training_set_of(plan: TrainingPlan, settings: TrainingSettings) -> TrainingSet:
+    """Return the training set of a plan from votes."""
+    by_source = plan.evidence["pairs_by_source"]
+    return TrainingSet(
+        dpo_recipe(settings, plan.label_noise),
+        TrainingSplit(*(tuple(map(_example, pairs)) for pairs in (plan.train, plan.validation, plan.holdout))),
+        settings,
+        plan.continuation,
+        PAIRS,
+        sources=tuple(f"{n} from {SOURCE_WORDS[source]}" for source, n in by_source.items() if len(by_source) > 1),
+    )
+
+
+def _example(pair: Pair) -> PreferencePair:
+    return PreferencePair(
+        pair.prompt,
+        pair.chosen.text,
+        pair.rejected.text,
+        pair.weight,
+        chosen_is_cut=pair.chosen.is_cut,
+        rejected_is_cut=pair.rejected.is_cut,
+    )
+
+
+def held_out(examples: Sequence[Example], margins: Sequence[float | None]) -> list[HeldOut]:
+    """Return the held-out examples whose margin is known."""
     return [
-        HeldOut(prompt, margin, weight)
-        for (prompt, weight), margin in zip(prompts, margins, strict=True)
+        HeldOut(example.prompt, margin, example.weight)
+        for example, margin in zip(examples, margins, strict=True)
         if margin is not None
     ]
-
-
-def kept_apart(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was not trained on, and why."""
-    for name, what in (("holdout_pairs", "held out"), ("left_out", "left out as longer than training.max_tokens")):
-        if metrics[name]:
-            yield f"{metrics[name]} {what}"
-
-
-def in_brackets(parts: Sequence[str]) -> str:
-    return f" ({', '.join(parts)})" if parts else ""

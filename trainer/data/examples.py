@@ -1,74 +1,33 @@
-"""A round's lessons from the example dialogues on a personality's card."""
+"""A round's training set from the example dialogues on a personality's card."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from storage.database.database import Database
 from storage.models.base_model import BaseModel, load_tokenizer
 from storage.personalities.cards import Card
 from storage.personalities.personalities import lock_personality, read_personality
-from storage.releases.versions import Continuation, continuation_of
+from storage.releases.versions import continuation_of
 from storage.settings.sections import Settings, TrainingSettings
 from storage.training.rounds import Round, set_manifest
 from storage.wording import count
-from trainer.data.dataset import in_brackets, kept_apart, with_margins
-from trainer.data.votes_preparation import Skip
-from trainer.evaluation.gate import EXAMPLES, HeldOut
-from trainer.evaluation.sampling import render, told
-from trainer.progress import Report
-from trainer.training.common import TrainingMetrics
-from trainer.training.sft import Demonstration, as_demonstrated, train_sft
+from trainer.data.dataset import Skip, TrainingSet
+from trainer.evaluation.gate import EXAMPLES
+from trainer.evaluation.sampling import render, with_system_prompt
+from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
+from trainer.training.rows import Demonstration
 
 
-@dataclass(frozen=True)
-class DialogueSplit:
-    """Demonstrations by what they are for; a dialogue's are never parted."""
-
-    train: tuple[Demonstration, ...]
-    validation: tuple[Demonstration, ...]
-    holdout: tuple[Demonstration, ...]
-
-
-@dataclass(frozen=True)
-class ExampleTrainingSet:
-    split: DialogueSplit
-    settings: TrainingSettings
-    continuation: Continuation
-    witness = EXAMPLES
-
-    def train(self, *, base: BaseModel, parent: Path | None, output: Path, report: Report) -> TrainingMetrics:
-        return train_sft(
-            self.split.train,
-            self.split.validation,
-            self.split.holdout,
-            base=base,
-            parent=parent,
-            output=output,
-            settings=self.settings,
-            report=report,
-        )
-
-    def held_out(self, metrics: TrainingMetrics) -> list[HeldOut]:
-        return with_margins([(shown.prompt, 1.0) for shown in self.split.holdout], metrics.holdout_margins)
-
-    def describe(self, metrics: Mapping[str, Any]) -> str:
-        return count(metrics["pairs"], "example answer") + in_brackets(list(kept_apart(metrics)))
-
-
-def prepare_examples(
-    database: Database, settings: Settings, round_: Round, base: BaseModel
-) -> ExampleTrainingSet | Skip:
-    """Take the examples of the personality's card and write the round's manifest, or say why there is nothing to do.
+def prepare_examples(database: Database, settings: Settings, round_: Round, base: BaseModel) -> TrainingSet | Skip:
+    """Take the examples of the personality's card and write the round's manifest, or return why there is nothing to do.
 
     `settings` are those of the personality.
     """
     with database.transaction() as session:
-        # A deletion ends before the parent is chosen, or finds the round going on from it.
+        # A deletion either ends before the parent is chosen, or finds that the round continues it.
         lock_personality(session, round_.personality_id)
         personality = read_personality(session, round_.personality_id)
         card, continuation = personality.card, continuation_of(session, round_.personality_id)
@@ -77,7 +36,7 @@ def prepare_examples(
         if len(card.examples) < needed:
             return (
                 f"the card of {personality.name} has {count(len(card.examples), 'example dialogue')}, {needed} needed "
-                "(demonstration.min_examples): write more with `/personality edit`, or in its file"
+                "(demonstration.min_examples): add more with `/personality edit` or in its file"
             )
         set_manifest(
             session,
@@ -90,11 +49,14 @@ def prepare_examples(
         )
     training = as_demonstrated(settings.training, settings.demonstration)
     split = split_examples(card, settings.chat.system_prompt, load_tokenizer(base), training)
-    return ExampleTrainingSet(split, training, continuation)
+    return TrainingSet(SFT, split, training, continuation, EXAMPLES)
 
 
-def split_examples(card: Card, system_prompt: str, tokenizer: Any, training: TrainingSettings) -> DialogueSplit:
-    """Hold out a share of the dialogues for judging, and the same of what remains for validation."""
+def split_examples(card: Card, system_prompt: str, tokenizer: Any, training: TrainingSettings) -> TrainingSplit:
+    """Hold out a share of the dialogues for the gate, and the same share of the rest for validation.
+
+    The answers of one dialogue stay together.
+    """
     dialogues = [example.dialogue for example in card.examples]
     dialogues = random.Random(training.seed).sample(dialogues, len(dialogues))
     held_out = round(training.holdout_share * len(dialogues))
@@ -103,17 +65,17 @@ def split_examples(card: Card, system_prompt: str, tokenizer: Any, training: Tra
         tuple(shown for dialogue in part for shown in _demonstrations(dialogue, system_prompt, tokenizer))
         for part in (dialogues[watched:], dialogues[held_out:watched], dialogues[:held_out])
     )
-    return DialogueSplit(train, validation, holdout)
+    return TrainingSplit(train, validation, holdout)
 
 
 def render_dialogue(said: Sequence[str], system_prompt: str, tokenizer: Any) -> str:
-    """Return the prompt that the model is served after these turns, a person's first."""
+    """Return the prompt that the model is served after these turns, of which the first is a person's."""
     turns = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(said)]
-    return render(told(system_prompt, turns), tokenizer)
+    return render(with_system_prompt(system_prompt, turns), tokenizer)
 
 
 def _demonstrations(dialogue: Sequence[str], system_prompt: str, tokenizer: Any) -> Iterator[Demonstration]:
-    """Yield each of the bot's answers after all that was said before it."""
+    """Yield each of the bot's answers with everything that was said before it."""
     for place in range(1, len(dialogue), 2):
         yield Demonstration(render_dialogue(dialogue[:place], system_prompt, tokenizer), dialogue[place])
 

@@ -1,4 +1,4 @@
-"""What the line of versions behind the next one has learned from and been judged on. Pure."""
+"""Which pairs earlier versions of a line were trained on and judged by. Pure."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class TrainingHistory:
     held_out_prompts: frozenset[str]
 
     def has_learned(self, pair: Pair) -> bool:
-        """Return whether the pair is an old lesson, though perhaps with another sample on its other side."""
+        """Return whether the line was trained on this pair, perhaps with another sample as its other answer."""
         if pair.source is PairSource.CORRECTED_SAMPLE:
             return pair.chosen.correction_id in self.trained_corrections
         return pair.rows in self.trained_rows
 
 
 def read_history(line: Sequence[ManifestPair], replies: Mapping[int, RatedReply]) -> TrainingHistory:
-    """Sort the manifest lines; `replies` gives their prompts, those of deleted rows are forgotten."""
+    """Sort the manifest lines. `replies` gives their prompts; those of deleted rows are left out."""
     trained = [entry for entry in line if entry.split is not Split.HOLDOUT]
     held_out = [entry for entry in line if entry.split is Split.HOLDOUT]
     return TrainingHistory(
@@ -61,9 +61,9 @@ def replay_pairs(
     *,
     lone_vote_weight: float,
 ) -> list[Pair]:
-    """Return the old pairs that members still stand behind: rows that are there, votes that still say the same.
+    """Return the old pairs that are still valid: their rows exist, and the votes still agree with them.
 
-    They weigh what their votes say now, so that no cap of an earlier round clings to them.
+    Their weights come from the votes of now, not from an earlier round and its caps.
     """
     latest = {_rows(entry): entry for entry in ledger.lines}
     recalled = (_recall(entry, replies, corrections, lone_vote_weight) for entry in latest.values())

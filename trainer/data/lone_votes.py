@@ -1,4 +1,4 @@
-"""The other side of a lone vote, and rivals of a correction: which samples to draw, and the pairs they make. Pure."""
+"""Pairs from lone votes: which samples to draw for them and for corrections, and which pairs they make. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SampleRequest:
 
 
 def lone_replies(replies: Iterable[RatedReply], paired: Iterable[Pair]) -> list[RatedReply]:
-    """Return the answers that members like or dislike on balance, the newest to each prompt that gives no pair.
+    """Return the answers that members like or dislike on balance, oldest first.
 
-    Oldest first.
+    Only the newest answer to each prompt counts, and only if the prompt makes no pair.
     """
     prompts = {pair.prompt for pair in paired}
     lone = [reply for reply in replies if reply.net and not reply.is_sample and reply.prompt not in prompts]
@@ -42,7 +42,7 @@ def samples_wanted(
     drawn: Counter[str],
     settings: PairSettings,
 ) -> list[SampleRequest]:
-    """Return what to draw for each prompt, less what earlier rounds have `drawn` from the same version."""
+    """Return how many answers to draw for each prompt, minus those `drawn` from this version before."""
     by_id = {reply.id: reply for reply in replies}
     corrected = [by_id[correction.reply_id] for correction in corrections if correction.reply_id in by_id]
     wanted = [(reply, settings.lone_vote_samples) for reply in lone]
@@ -60,10 +60,11 @@ def pair_lone_votes(
     version_id: int | None,
     weight: float,
 ) -> list[Pair]:
-    """Return each lone reply beside the sample of this version that the preference model likes best, or least.
+    """Pair each lone reply with a sample of this version, as the preference model scores them.
 
-    A disliked reply is rejected for the best sample, a liked one is chosen over the worst. `scores` gives P(liked) by
-    reply id; no pair comes of a sample that the model does not place on the other side of the reply.
+    A disliked reply is rejected for the best sample; a liked one is chosen over the worst. `scores` gives P(liked) by
+    reply id. A sample makes no pair if the model does not score it better than a disliked reply, or worse than a liked
+    one.
     """
     samples = defaultdict(list)
     for reply in replies:
@@ -77,7 +78,7 @@ def _complete(
     reply: RatedReply, samples: Sequence[RatedReply], scores: Mapping[int, float], weight: float
 ) -> Pair | None:
     is_liked = reply.net > 0
-    # What would be chosen must be whole: the likelihood term teaches it as it stands.
+    # A chosen answer must not be broken: the likelihood term teaches it as it is.
     others = [s for s in samples if s.answer != reply.answer and (is_liked or not is_degenerate(s.answer))]
     if not others or reply.id not in scores or (is_liked and is_degenerate(reply.answer)):
         return None
@@ -101,9 +102,9 @@ def complete(reply: RatedReply, sample: RatedReply, weight: float) -> Pair:
 
 
 def limit_share(completed: Sequence[Pair], others: int, max_share: float, *, enough: int) -> list[Pair]:
-    """Return the newest completed pairs, at most `max_share` of all.
+    """Return the newest completed pairs, at most `max_share` of all pairs.
 
-    Where the others are not `enough` for a round, all of them: they would stop it rather than make it better.
+    If the others are not `enough` for a round, return all: the limit would prevent the round instead of improving it.
     """
     if others < enough or max_share == 1:
         return list(completed)

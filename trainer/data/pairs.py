@@ -1,4 +1,4 @@
-"""From votes and corrections to preference pairs of one prompt each. Pure: no database, no files, no model."""
+"""Turns votes and corrections into preference pairs of one prompt each. Pure: no database, no files, no model."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ T = TypeVar("T")
 CORRECTION_WEIGHT = 1.0
 CORRECTED_SAMPLE_WEIGHT = 0.5
 MAX_PAIRS_PER_PROMPT = 4
-"""Most pairs from the siblings of one prompt, so that a greeting answered a hundred times does not fill a round."""
+"""Most pairs from the answers to one prompt, so that a greeting answered a hundred times does not fill a round."""
 MAX_CORRECTIONS_PER_PROMPT = 4
 LIGHT = 0.25
-"""What weighs less has a place in a round only where no heavier one wants it, however new it is."""
+"""Lighter pairs get only the room that heavier ones leave in a round, however new they are."""
 MAX_RIVALS = 8
-"""How many of the best liked answers to a prompt are compared with as many of the least liked ones."""
+"""How many of the most liked answers to a prompt are compared with as many of the least liked ones."""
 QUADRATURE_POINTS = 128
 TAIL = 1e-12
-"""Probability on either side that the integral leaves out."""
+"""Probability that the integral leaves out on each side."""
 
 
 Rows = tuple[int | None, int | None, int | None]
-"""What tells a pair from others: chosen reply, rejected reply, correction."""
+"""A pair's identity: chosen reply, rejected reply, correction."""
 
 
 @dataclass(frozen=True)
 class PairSide:
-    """One answer of a pair, and the row it comes from: a reply, or a correction of one."""
+    """One answer of a pair, and its row: a reply, or a correction of one."""
 
     text: str
     reply_id: int | None = None
@@ -48,7 +48,7 @@ class PairSide:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one rendered prompt, and the voters who stand behind the choice."""
+    """Two answers to one rendered prompt, and the voters behind the choice."""
 
     prompt: str
     chosen: PairSide
@@ -56,7 +56,7 @@ class Pair:
     source: PairSource
     weight: float
     backers: tuple[tuple[Pseudonym, float], ...]
-    """(user id, share of the weight), shares summing to 1."""
+    """(voter, share of the weight); the shares sum to 1."""
     replayed: bool = False
 
     @property
@@ -65,7 +65,7 @@ class Pair:
 
     @property
     def recency(self) -> tuple[int, ...]:
-        """Order pairs by their newest reply, then by the other rows; it is unique in a round."""
+        """Sort key: the newest reply, then the other rows. It is unique in a round."""
         chosen, rejected, correction = (row or 0 for row in self.rows)
         return max(chosen, rejected), rejected, chosen, correction
 
@@ -74,11 +74,18 @@ def side_of(reply: RatedReply) -> PairSide:
     return PairSide(reply.answer, reply_id=reply.id, is_cut=reply.is_cut)
 
 
-def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> list[Pair]:
-    """Return each correction preferred to the answer it corrects, and to other answers that nobody compared it with.
+def pair_votes(
+    replies: Sequence[RatedReply], corrections: Iterable[WrittenCorrection], min_probability: float
+) -> list[Pair]:
+    """Return the pairs that corrections and votes on several answers to a prompt make, without samples."""
+    return [*pair_corrections(replies, corrections), *pair_siblings(replies, min_probability)]
 
-    A demonstration is better than what the model says by itself, whichever version said it (DITTO, Shaikh et al. 2024,
-    arXiv 2406.00888); answers that members liked are left alone.
+
+def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]) -> list[Pair]:
+    """Prefer each correction to the answer it corrects, and to other answers to the prompt that members did not like.
+
+    A demonstration is better than the model's own answers, of any version (DITTO, Shaikh et al. 2024, arXiv
+    2406.00888).
     """
     by_id = {reply.id: reply for reply in replies}
     by_prompt = _by_prompt(by_id.values())
@@ -92,7 +99,7 @@ def pair_corrections(replies: Iterable[RatedReply], corrections: Iterable[Writte
 def _weightiest(
     corrections: Iterable[WrittenCorrection], by_id: Mapping[int, RatedReply]
 ) -> list[tuple[WrittenCorrection, RatedReply]]:
-    """Return the few corrections for each prompt that weigh most, and of equals the newest, with what they correct."""
+    """Return the heaviest few corrections for each prompt, the newest among equals, with the answers they correct."""
     known = [(c, by_id[c.reply_id]) for c in corrections if c.reply_id in by_id and c.weight > 0]
     known.sort(key=lambda found: (found[0].weight, found[0].id), reverse=True)
     places = Counter[str]()
@@ -125,10 +132,11 @@ def prefer_correction(correction: WrittenCorrection, reply: RatedReply) -> Pair:
 
 
 def pair_siblings(replies: Iterable[RatedReply], min_probability: float) -> list[Pair]:
-    """Return the pairs of answers to one prompt of which one is better with at least that posterior probability.
+    """Return pairs of answers to one prompt of which one is better with at least that posterior probability.
 
-    The chosen answer must be liked on balance and whole: the likelihood term would teach one that most members dislike,
-    only because another is worse, and one that is broken, liked for fun. Samples that nobody saw are left out.
+    The chosen answer must be liked on balance and not broken. Otherwise the likelihood term would teach an answer that
+    most members dislike because another one is worse, or a broken answer that was liked for fun. Samples are left out,
+    because nobody saw them.
     """
     shown = [reply for reply in replies if not reply.is_sample]
     return [pair for answers in _by_prompt(shown).values() for pair in _most_certain(answers, min_probability)]
@@ -147,13 +155,13 @@ def _most_certain(answers: Sequence[RatedReply], min_probability: float) -> list
         if better.answer != worse.answer
         if (weight := _weight(probability_better(*votes[better.id], *votes[worse.id]))) >= least and weight > 0
     ]
-    # Of equals the newest: what members think of today's answers says more about the next ones.
+    # The newest among equals: votes on today's answers say more about the next ones.
     found.sort(key=lambda pair: (-pair.weight, tuple(-row for row in pair.recency)))
     return found[:MAX_PAIRS_PER_PROMPT]
 
 
 def prefer_sibling(better: RatedReply, worse: RatedReply) -> Pair | None:
-    """Return the pair, or None where the votes do not say that the better one is liked, and better."""
+    """Return the pair, or None if the votes do not show that the better one is liked, and better."""
     weight = _weight(probability_better(better.up, better.down, worse.up, worse.down))
     return _prefer(better, worse, weight) if better.net > 0 and weight > 0 else None
 
@@ -170,7 +178,7 @@ def _prefer(better: RatedReply, worse: RatedReply, weight: float) -> Pair:
 
 
 def backers(*said: tuple[RatedReply, Vote]) -> tuple[tuple[Pseudonym, float], ...]:
-    """Return who cast these votes on these replies, each with their share of the votes' weight."""
+    """Return the voters of these votes on these replies, each with their share of the votes' weight."""
     weights: dict[Pseudonym, float] = defaultdict(float)
     for reply, vote in said:
         for ballot in reply.ballots:
@@ -196,7 +204,7 @@ def probability_better(up: float, down: float, other_up: float, other_down: floa
     from scipy.special import betainc, betaincinv, betaln
 
     if up + down < other_up + other_down:
-        # Over the narrower of the two, so that the other one is smooth between the points.
+        # Integrate over the narrower distribution, so that the other one is smooth between the points.
         return 1 - probability_better(other_up, other_down, up, down)
     a, b = 1 + up, 1 + down
     low, high = betaincinv(a, b, TAIL), betaincinv(a, b, 1 - TAIL)
@@ -209,7 +217,7 @@ def probability_better(up: float, down: float, other_up: float, other_down: floa
 
 @cache
 def _quadrature() -> tuple[Any, Any]:
-    """Return points and weights of the Gauss-Legendre rule from 0 to 1; finding them takes longer than using them."""
+    """Return points and weights of the Gauss-Legendre rule from 0 to 1; computing them takes longer than using them."""
     import numpy as np
 
     points, weights = np.polynomial.legendre.leggauss(QUADRATURE_POINTS)
@@ -217,12 +225,12 @@ def _quadrature() -> tuple[Any, Any]:
 
 
 def newest_pairs(pairs: Iterable[Pair], limit: int) -> list[Pair]:
-    """Return at most `limit` pairs, the newest, oldest first; light ones only where there is room."""
+    """Return at most `limit` of the newest pairs, oldest first; light ones only if there is room."""
     return newest(pairs, limit, weight=attrgetter("weight"), age=attrgetter("recency"))
 
 
 def newest(items: Iterable[T], limit: int, *, weight: Callable[[T], float], age: Callable[[T], Any]) -> list[T]:
-    """Return at most `limit` items, those of the highest `age`, in its order; light ones only where there is room."""
+    """Return at most `limit` items with the highest `age`, sorted by it; light ones only if there is room."""
     kept = sorted(items, key=lambda item: (weight(item) >= LIGHT, age(item)))
     return sorted(kept[max(0, len(kept) - limit) :], key=age)
 

@@ -1,4 +1,4 @@
-"""What a round trains on: all that members said, weighed, completed, split, replayed and capped. Pure."""
+"""What a round trains on: votes and suggestions as pairs, weighed, completed, split, replayed and capped. Pure."""
 
 from __future__ import annotations
 
@@ -15,39 +15,17 @@ from storage.releases.versions import Continuation, Version
 from storage.settings.sections import Settings, TrainingSettings
 from storage.training.evidence import RatedReply, WrittenCorrection
 from storage.training.rounds import ManifestPair, RoundVoter
-from storage.votes.weights import WeightedVotes
-from storage.wording import count, tenths
+from storage.wording import count
 from trainer.data.history import TrainingHistory, replay_pairs
 from trainer.data.lone_votes import SampleRequest, limit_share, lone_replies, pair_lone_votes, samples_wanted
-from trainer.data.pairs import Pair, newest, newest_pairs, pair_corrections, pair_siblings
-from trainer.data.voter_caps import Rebuild, cap_voters, count_voters, influences, label_noise, largest_share, shares
+from trainer.data.pairs import Pair, newest, newest_pairs, pair_votes
+from trainer.data.survey import Survey
+from trainer.data.voter_caps import cap_voters, count_voters, few_voters_note, label_noise, round_voters, shares
 
 MAX_HELD_OUT = 64
-"""Most held-out pairs that a round is judged on, the newest: each costs a pass."""
-NAMED_VOTERS = 100
-"""Most voters whose part in a round is kept."""
+"""Most held-out pairs that judge a round, the newest: each costs a pass."""
+VOTER_CAP = "voter cap"
 MIN_WEIGHT = 1e-6
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What a round finds: answers, corrections, the votes that count, and what the parent knows already."""
-
-    replies: tuple[RatedReply, ...]
-    corrections: tuple[WrittenCorrection, ...]
-    ballots: WeightedVotes
-    continuation: Continuation
-    ledger: TrainingHistory
-    empty_samples: tuple[str, ...] = ()
-    """The prompt of each sample of the parent's without words: it makes no pair, and is not drawn again."""
-
-    @property
-    def parent(self) -> Version | None:
-        return self.continuation.parent
-
-    @property
-    def parent_id(self) -> int | None:
-        return self.parent.id if self.parent else None
 
 
 @dataclass(frozen=True)
@@ -57,7 +35,7 @@ class VoterPreferences:
     scores: Mapping[int, float]
     auc: float | None
     note: str | None = None
-    """Why lone votes are not used, where they are not."""
+    """Why lone votes are not used; None if they are."""
 
 
 NO_OPINION = VoterPreferences({}, None)
@@ -65,7 +43,7 @@ NO_OPINION = VoterPreferences({}, None)
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a round trains on and is judged by, as its manifest says."""
+    """The pairs that a round trains on and is judged by, as in its manifest."""
 
     train: tuple[Pair, ...]
     validation: tuple[Pair, ...]
@@ -90,10 +68,12 @@ class TrainingPlan:
 
 
 def lone_votes(survey: Survey, settings: Settings) -> list[RatedReply]:
-    """Return the answers whose votes give no pair by themselves and were not learned from before."""
+    """Return the answers whose votes make no pair and were not used in training before."""
     if not settings.pairs.lone_votes:
         return []
-    new = _new_lone_votes(survey.replies, _voted_pairs(survey.replies, survey.corrections, settings), survey.ledger)
+    new = _new_lone_votes(
+        survey.replies, pair_votes(survey.replies, survey.corrections, settings.pairs.min_probability), survey.ledger
+    )
     return newest(new, settings.pairs.max_lone_votes, weight=lambda reply: abs(reply.net), age=attrgetter("id"))
 
 
@@ -102,7 +82,7 @@ def _new_lone_votes(replies: Iterable[RatedReply], paired: Iterable[Pair], ledge
 
 
 def wanted_samples(survey: Survey, settings: Settings, *, lone_too: bool) -> list[SampleRequest]:
-    """Return the answers that the parent has to give before the pairs can be made."""
+    """Return the answers to draw from the parent before the pairs can be made."""
     new = [c for c in survey.corrections if c.weight > 0 and c.id not in survey.ledger.trained_corrections]
     lone = lone_votes(survey, settings) if lone_too else []
     drawn = Counter(r.prompt for r in survey.replies if r.is_sample and r.version_id == survey.parent_id)
@@ -126,16 +106,10 @@ def make_plan(survey: Survey, opinion: VoterPreferences, settings: Settings) -> 
         validation=tuple(validation),
         holdout=_weighty(_capped(newest_pairs(holdout, MAX_HELD_OUT), survey, settings)),
         label_noise=label_noise(survey.replies) or 0.0,
-        voters=_voters(capped, survey, _taught(survey, new, holdout, training), rebuild),
+        voters=round_voters(capped, _taught(survey, new, holdout, training), survey.corrections, rebuild),
         evidence=_evidence(lessons, capped, survey, opinion, settings),
         continuation=survey.continuation,
     )
-
-
-def _voted_pairs(
-    replies: Sequence[RatedReply], corrections: Iterable[WrittenCorrection], settings: Settings
-) -> list[Pair]:
-    return [*pair_corrections(replies, corrections), *pair_siblings(replies, settings.pairs.min_probability)]
 
 
 def _new_pairs(
@@ -146,8 +120,8 @@ def _new_pairs(
     opinion: VoterPreferences,
     settings: Settings,
 ) -> list[Pair]:
-    """Return all pairs of these rows that the parent's line has not learned."""
-    voted = _voted_pairs(replies, corrections, settings)
+    """Return all pairs of these rows that neither the parent nor a version before it was trained on."""
+    voted = pair_votes(replies, corrections, settings.pairs.min_probability)
     completed = pair_lone_votes(
         _new_lone_votes(replies, voted, survey.ledger),
         replies,
@@ -181,8 +155,8 @@ def split_prompts(
 ) -> tuple[list[Pair], list[Pair]]:
     """Return (kept, held out), split by prompt; at least one prompt is kept.
 
-    Prompts in `keep` or `hold_out` stay where earlier rounds put them, so that none is ever learned and judged by. Of
-    the others a share is held out, by a rank that depends on prompt and seed alone.
+    Prompts in `keep` or `hold_out` stay where earlier rounds put them, so that no prompt is ever both trained on and
+    judged by. A share of the others is held out, by a rank that depends only on prompt and seed.
     """
     prompts = {pair.prompt for pair in pairs}
     undecided = sorted(prompts - set(keep) - set(hold_out), key=lambda prompt: _rank(seed, prompt))
@@ -195,7 +169,7 @@ def split_prompts(
 
 
 def _watched(pairs: list[Pair], training: TrainingSettings) -> tuple[list[Pair], list[Pair]]:
-    """Return (to train on, to validate on): the latter say when to stop, where training may stop early."""
+    """Return (pairs to train on, pairs to validate on); the latter decide when to stop, if training may stop early."""
     return split_prompts(pairs, training.holdout_share, training.seed + 1) if training.patience else (pairs, [])
 
 
@@ -204,7 +178,7 @@ def _rank(seed: int, *words: object) -> bytes:
 
 
 def _replayed(survey: Survey, new: int, settings: Settings) -> list[Pair]:
-    """Draw old pairs so that they make the configured share of the round; other ones for every parent."""
+    """Draw old pairs until they make the configured share of the round; each parent gets a different selection."""
     share = settings.pairs.replay_share
     old = replay_pairs(
         survey.ledger,
@@ -223,11 +197,11 @@ def _weighty(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
 def _taught(
     survey: Survey, new: Sequence[Pair], holdout: Iterable[Pair], training: TrainingSettings
 ) -> list[RatedReply]:
-    """Return the answers that the new lessons come from, or would come from if members had voted otherwise."""
+    """Return the answers that the new pairs come from, or would come from if members had voted differently."""
     lessons = {pair.prompt for pair in new}
     kept_out = {pair.prompt for pair in holdout} | survey.ledger.held_out_prompts
     known = (survey.ledger.trained_prompts - lessons) | kept_out
-    is_full = len(new) == training.max_pairs  # what is older has no place in the round
+    is_full = len(new) == training.max_pairs  # older pairs have no room in the round
     oldest = min(max(row or 0 for row in pair.rows[:2]) for pair in new) if is_full else 0
     return [
         reply
@@ -236,34 +210,18 @@ def _taught(
     ]
 
 
-def _voters(
-    capped: Sequence[Pair], survey: Survey, taught: Iterable[RatedReply], rebuild: Rebuild
-) -> tuple[RoundVoter, ...]:
-    """Return who carries the round and whose vote would change its new lessons, the most influential first."""
-    carried, changes = shares(capped), influences(taught, survey.corrections, rebuild)
-    voters = [RoundVoter(id_, carried.get(id_, 0.0), changes.get(id_, 0.0)) for id_ in carried.keys() | changes.keys()]
-    voters.sort(key=lambda voter: (-voter.influence, -voter.share, voter.pseudonym))
-    return tuple(voter for voter in voters[:NAMED_VOTERS] if voter.influence or voter.share)
-
-
 def _evidence(
     lessons: Sequence[Pair], capped: Sequence[Pair], survey: Survey, opinion: VoterPreferences, settings: Settings
 ) -> dict[str, Any]:
-    """Return what the admins should know of the votes behind the round: numbers and sentences, nobody's name."""
+    """Return what admins should know about the votes behind the round: numbers and sentences, no names."""
     ballots, most = survey.ballots, settings.votes.max_voter_share
     before, after = (sum(pair.weight for pair in pairs) for pairs in (lessons, capped))
     voters, by_weight = len(shares(lessons)), count_voters(lessons, survey.replies, survey.corrections)
-    largest = largest_share(most, by_weight)
-    notes = left_out(survey, opinion)
-    if largest != most:
-        worth = f", by weight as many as {tenths(by_weight)}," if tenths(by_weight) != tenths(voters) else ""
-        few = "1 voter is" if voters == 1 else f"{voters} voters{worth} are"
-        limit = "it does not hold" if largest == 1 else f"each carries at most {largest:.0%}"
-        notes.append(f"{few} too few for votes.max_voter_share = {most}: {limit}")
+    notes = [*left_out(survey, opinion), *few_voters_note(voters, by_weight, most)]
     removed = {rule: taken / ballots.total for rule, taken in ballots.removed.items() if taken}
     return {
         "votes": ballots.total,
-        "removed_shares": removed | {"voter cap": 1 - after / before if after < before else 0.0},
+        "removed_shares": removed | {VOTER_CAP: 1 - after / before if after < before else 0.0},
         "voters": voters,
         "pairs_by_source": dict(Counter(REPLAY if pair.replayed else pair.source for pair in lessons)),
         "preference_auc": opinion.auc,
@@ -272,10 +230,10 @@ def _evidence(
 
 
 def left_out(survey: Survey, opinion: VoterPreferences) -> list[str]:
-    """Say what is not learned from, and why; first of all a champion that the round does not go on from."""
+    """Return sentences on what is not used and why; the first is about a champion that the round does not continue."""
     notes = [note for note in (survey.continuation.note, opinion.note) if note]
     if unheard := sum(correction.weight == 0 for correction in survey.corrections):
-        notes.append(f"{count(unheard, 'suggested answer')} by new accounts or members: they count nothing")
+        notes.append(f"{count(unheard, 'suggested answer')} by new accounts or new members not counted")
     return notes
 
 

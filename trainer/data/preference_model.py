@@ -1,4 +1,4 @@
-"""What members would say of an answer: a logistic regression on every vote so far, and how far to trust it."""
+"""Predicts whether members would like an answer: a logistic regression on all votes so far, with its AUC."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_RATED = 4_000
-"""Most rated answers to fit on, the newest: embedding takes about 3 ms each on two cores."""
+"""Most rated answers to fit on, the newest: embedding one takes about 3 ms on two cores."""
 FOLDS = 5
 MIN_OF_EACH_KIND = FOLDS
 REGULARISATION = 1.0
 """Inverse strength of the L2 penalty."""
 EMBEDDING_SCALE = 3.0
-"""Embeddings have length 1, the other features unit variance each; this gives both a say."""
+"""Embeddings have length 1, the other features unit variance each; this balances them."""
 SURFACE_FEATURES = 7
 PROMPT_CHARS = 800
 
@@ -33,21 +33,21 @@ class PreferenceModel:
     """Gives the probability that members like an answer."""
 
     auc: float
-    """Area under the ROC curve on votes about prompts that a fold was not fitted on; 1/2 is chance."""
+    """Area under the ROC curve on prompts that the fold was not fitted on; 1/2 is chance."""
     _classifier: Any
     _encoder: Any
 
     def score(self, prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
-        """Return P(liked) of each answer to the prompt beside it."""
+        """Return P(liked) of each answer to its prompt."""
         if not prompts:
             return []
         return [float(p) for p in self._classifier.predict_proba(_features(self._encoder, prompts, answers))[:, 1]]
 
 
 def fit_preference_model(replies: Sequence[RatedReply], encoder: Any, seed: int) -> PreferenceModel | None:
-    """Fit on the answers that members like or dislike on balance, or return None where one kind is too rare.
+    """Fit on the answers that members like or dislike on balance; return None if there are too few of one kind.
 
-    The cross-validation keeps all answers to one prompt in one fold.
+    Cross-validation keeps all answers to one prompt in one fold.
     """
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -62,7 +62,7 @@ def fit_preference_model(replies: Sequence[RatedReply], encoder: Any, seed: int)
     weights = [abs(reply.net) for reply in rated]
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     fit_weights = {"logisticregression__sample_weight": weights}
-    with threadpool_limits(1):  # a bot that answers keeps the other cores, and here they would gain nothing
+    with threadpool_limits(1):  # the other cores belong to the bot, and would gain nothing here
         guesses = cross_val_predict(
             _classifier(), features, liked, groups=prompts, cv=folds, method="decision_function", params=fit_weights
         )
@@ -71,7 +71,7 @@ def fit_preference_model(replies: Sequence[RatedReply], encoder: Any, seed: int)
 
 
 def load_encoder() -> Any:
-    """Return the sentence encoder (384 dimensions); raises TrainerError where its package is not installed."""
+    """Return the sentence encoder (384 dimensions); raises TrainerError if its package is not installed."""
     try:
         return load_sentence_transformer()
     except EncoderError as error:
@@ -89,10 +89,10 @@ def _classifier() -> Any:
 
 
 def _features(encoder: Any, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[Any]:
-    """Return (N, 2 * 384 + SURFACE_FEATURES): prompt, answer, and what embeddings blur: length and punctuation."""
+    """Return (N, 2 * 384 + SURFACE_FEATURES): prompt, answer, and length and punctuation, which embeddings blur."""
     import numpy as np
 
-    # The encoder reads 256 tokens; what differs between rendered prompts is at their end.
+    # The encoder reads 256 tokens, and rendered prompts differ at their end.
     ends = [prompt[-PROMPT_CHARS:] for prompt in prompts]
     embedded = EMBEDDING_SCALE * encoder.encode([*ends, *answers], show_progress_bar=False)
     surface = np.array([_surface(answer) for answer in answers])

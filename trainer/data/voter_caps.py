@@ -1,24 +1,28 @@
-"""How much of a round each voter carries: capped, and measured by leaving them out. Pure."""
+"""Each voter's share of a round: its cap, and its influence, measured by leaving the voter out. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import sqrt
 
 from storage.database.enums import NOBODY
 from storage.members.pseudonyms import Pseudonym
 from storage.training.evidence import RatedReply, WrittenCorrection
+from storage.training.rounds import RoundVoter
+from storage.wording import count, tenths
 from trainer.data.pairs import Pair, Rows
 
 CROWD = 2.0
-"""Where voters are too few for the configured share, none carries more than this many times an equal one."""
+"""With too few voters for the configured share, nobody carries more than this many times an equal share."""
+NAMED_VOTERS = 100
+"""Most voters whose share of a round is stored."""
 Rebuild = Callable[[Sequence[RatedReply], Sequence[WrittenCorrection]], Sequence[Pair]]
 
 
 def shares(pairs: Sequence[Pair]) -> dict[Pseudonym, float]:
-    """Return {voter: share of the pairs' weight}; what the operator imported is nobody's."""
+    """Return {voter: share of the pairs' weight}; pairs that the operator imported have no voter."""
     whole = sum(pair.weight for pair in pairs)
     return {voter: total / whole for voter, total in _totals(pairs).items()}
 
@@ -26,10 +30,10 @@ def shares(pairs: Sequence[Pair]) -> dict[Pseudonym, float]:
 def count_voters(
     pairs: Iterable[Pair], replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection]
 ) -> float:
-    """Count the people behind the pairs, each by their heaviest vote or correction beside the heaviest of all.
+    """Count the people behind the pairs, each by their heaviest vote or correction relative to the heaviest of all.
 
-    If new accounts counted in full, a few of them could lower the largest share until everybody had as little to say as
-    they have.
+    If new accounts counted in full, a few of them could lower the largest share until everybody had as little influence
+    as they have.
     """
     heaviest: dict[Pseudonym, float] = defaultdict(float)
     for reply in replies:
@@ -43,15 +47,15 @@ def count_voters(
 
 
 def largest_share(max_share: float, voters: float) -> float:
-    """Return the share that holds among that many voters: no share below an equal one can be kept by everybody."""
+    """Return the largest share among that many voters: a share below an equal one cannot hold for everybody."""
     return max_share if voters * max_share >= 1 or not voters else min(1.0, CROWD / voters)
 
 
 def cap_voters(pairs: Sequence[Pair], max_share: float, voters: float) -> list[Pair]:
     """Return the pairs with weights lowered so that no voter carries more than the largest share of what remains.
 
-    Each voter's part of every pair is scaled by a factor of their own, 1 for those below the cap. `voters` is how many
-    there are, as `count_voters` counts.
+    Each voter's part of every pair is scaled by that voter's factor, which is 1 below the cap. `voters` comes from
+    `count_voters`.
     """
     totals = _totals(pairs)
     if not totals:
@@ -62,7 +66,7 @@ def cap_voters(pairs: Sequence[Pair], max_share: float, voters: float) -> list[P
 
 
 def _totals(pairs: Iterable[Pair]) -> dict[Pseudonym, float]:
-    """Return {voter: weight} of everyone who carries some."""
+    """Return {voter: weight} for voters with a positive weight."""
     totals: dict[Pseudonym, float] = defaultdict(float)
     for pair in pairs:
         for voter, share in pair.backers:
@@ -73,7 +77,7 @@ def _totals(pairs: Iterable[Pair]) -> dict[Pseudonym, float]:
 def _level(totals: Sequence[float], max_share: float) -> float:
     """Return the highest L for which L <= max_share * sum(min(total, L)); `totals` are ascending.
 
-    With the k largest at L: L = max_share * (sum of the rest + k * L). The least k whose rest fits below L is right.
+    With the k largest at L: L = max_share * (sum of the rest + k * L). The smallest k whose rest fits below L is right.
     """
     rest = sum(totals)
     for capped, largest in enumerate(reversed(totals)):
@@ -96,12 +100,32 @@ def _scaled(pair: Pair, factors: Mapping[Pseudonym, float]) -> Pair:
     return replace(pair, weight=pair.weight * factor, backers=backers)
 
 
+def few_voters_note(voters: int, by_weight: float, max_share: float) -> Iterator[str]:
+    """Yield a sentence if there are too few voters for the configured share."""
+    largest = largest_share(max_share, by_weight)
+    if largest != max_share:
+        worth = f" (by weight {tenths(by_weight)})" if tenths(by_weight) != tenths(voters) else ""
+        limit = f"{max_share * 100:g} % limit per voter"
+        applied = f"the {limit} is not applied" if largest == 1 else f"the {limit} is raised to {largest * 100:.0f} %"
+        yield f"only {count(voters, 'person', 'people')}{worth} voted, so {applied}"
+
+
+def round_voters(
+    pairs: Sequence[Pair], taught: Iterable[RatedReply], corrections: Iterable[WrittenCorrection], rebuild: Rebuild
+) -> tuple[RoundVoter, ...]:
+    """Return whose votes carry these pairs or would change what the `taught` replies give, most influential first."""
+    carried, changes = shares(pairs), influences(taught, corrections, rebuild)
+    voters = [RoundVoter(id_, carried.get(id_, 0.0), changes.get(id_, 0.0)) for id_ in carried.keys() | changes.keys()]
+    voters.sort(key=lambda voter: (-voter.influence, -voter.share, voter.pseudonym))
+    return tuple(voter for voter in voters[:NAMED_VOTERS] if voter.influence or voter.share)
+
+
 def influences(
     replies: Iterable[RatedReply], corrections: Iterable[WrittenCorrection], rebuild: Rebuild
 ) -> dict[Pseudonym, float]:
-    """Return {voter: share of the weight of all pairs that would come, go or change without that person}.
+    """Return {voter: share of the weight of all pairs that would appear, disappear or change without that person}.
 
-    `rebuild` makes the pairs of one prompt, and is asked again for each person who had a say in it.
+    `rebuild` makes the pairs of one prompt; it is called again for each person who voted on it.
     """
     replies_to, corrections_to = _by_prompt(replies, corrections)
     changes: dict[Pseudonym, float] = defaultdict(float)
@@ -148,7 +172,7 @@ def label_noise(replies: Iterable[RatedReply]) -> float | None:
     """Return the rate of wrong votes that explains how often two members disagree on one answer, or None.
 
     If each vote is wrong with probability e, two votes on an answer differ with probability d = 2e(1 - e), so
-    e = (1 - sqrt(1 - 2d)) / 2. Votes count by weight; None where no answer has two votes.
+    e = (1 - sqrt(1 - 2d)) / 2. Votes count by weight; None if no answer has two votes.
     """
     differing = both = 0.0
     for reply in replies:

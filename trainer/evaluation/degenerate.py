@@ -1,4 +1,4 @@
-"""Whether an answer is broken whatever was asked; pure, and blind to taste."""
+"""Recognises broken answers, independent of the question and of taste. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 LOOP_TOKENS = 8
-"""Shortest stretch of words that may count as a loop: "ha ha ha" is none."""
+"""Shortest stretch of words that counts as a loop: "ha ha ha" does not."""
 LOOP_REPEATS = 3
 LOOP_SHARE = 0.25
 STUTTER_CHARS = 30
@@ -25,9 +25,9 @@ def degenerate_share(answers: Sequence[str]) -> float:
 
 
 def is_degenerate(answer: str) -> bool:
-    """Return whether an answer is broken whatever was asked: no words, loops, emoji chains or mixed-up characters.
+    """Return whether an answer has no words, or consists of loops, emoji chains or mixed-up characters.
 
-    Short answers and every script pass; taste is for the members to judge.
+    Short answers and all scripts pass; members judge taste.
     """
     words = [word.lower() for word in WORDS.findall(answer)]
     return (
@@ -48,7 +48,7 @@ def _repeats_lines(answer: str) -> bool:
 
 
 def _loops(words: Sequence[str]) -> bool:
-    """A phrase of any length, said again at once at least LOOP_REPEATS times in all."""
+    """A phrase of any length, repeated immediately, at least LOOP_REPEATS times in total."""
     longest_period = len(words) // LOOP_REPEATS
     enough = max(LOOP_TOKENS, LOOP_SHARE * len(words))
     for period in range(1, longest_period + 1):
@@ -79,7 +79,7 @@ def _chains_emoji(answer: str, words: int) -> bool:
 
 
 def _mixes_scripts(words: Sequence[str]) -> bool:
-    """More than a quarter of the words, and at least two, are spelt in two alphabets at once."""
+    """More than a quarter of the words, and at least two, mix two alphabets."""
     mixed = sum(
         len({_script(character) for character in word if character.isalpha()} - EAST_ASIAN) > 1 for word in words
     )
@@ -91,6 +91,6 @@ def _script(letter: str) -> str:
 
 
 def _is_undecodable(answer: str) -> bool:
-    """An answer cut inside a character may end with one replacement sign; a broken one is full of them."""
+    """An answer cut inside a character may end with one replacement character; a broken one is full of them."""
     broken = sum(character == "\ufffd" or unicodedata.category(character) in ("Co", "Cn") for character in answer)
     return broken > 1 and broken > len(answer) / 20

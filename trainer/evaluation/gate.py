@@ -1,4 +1,4 @@
-"""Whether a new version may be promoted, decided from numbers alone: pass, fail or not enough evidence."""
+"""Decides from numbers alone whether a new version may be promoted: pass, fail or not enough evidence."""
 
 from __future__ import annotations
 
@@ -8,49 +8,65 @@ from dataclasses import dataclass
 
 from storage.database.enums import GateVerdict
 from storage.settings.sections import GateSettings
-from trainer.evaluation.bootstrap import Contest, win_interval
 from trainer.evaluation.evaluate import Evaluation
 from trainer.evaluation.suites import Kind, SuiteResult
 
 MIN_KNOWN_CASES = 5
-"""Fewest facts known by the base from which a loss of knowledge is concluded."""
+"""With fewer facts known by the base, the gate does not judge a loss of knowledge."""
 BROKEN_EXCESS = 0.5
-"""Share of broken answers above the base's beyond which a version only repeats itself."""
+"""A version is broken if its share of broken answers exceeds the base's by more than this."""
 NO_LANGUAGE = 2.0
-"""Ratio to the base's loss beyond which answers are no language any more, where the settings do not allow more."""
+"""A version is broken if its loss is this many times the base's, unless the settings allow more."""
 MOST_NAMED = 3
+DRAWS = 2_000
 ROUNDING = 1e-9  # shares are fractions: 0.35 - 0.2 is a little more than 0.15
 ORDER = (GateVerdict.FAIL, GateVerdict.NOT_ENOUGH_EVIDENCE, GateVerdict.PASS)
+BY_CHANCE = "this could be chance"
 
 
 @dataclass(frozen=True)
 class EvidenceKind:
-    """What held-out answers are called, and what one that speaks for the version says."""
+    """Words for one kind of held-out answers."""
 
     noun: str
-    speaks: str
+    win: str
+    """What the new version does in an answer that counts for it."""
 
     @property
     def name(self) -> str:
         return f"held-out {self.noun}s"
 
 
-PAIRS = EvidenceKind("pair", "leans to the voters' choice more than its parent does")
-EXAMPLES = EvidenceKind("example", "finds the answer shown likelier than its parent does")
+PAIRS = EvidenceKind("pair", "prefers the members' choice more than its parent does")
+EXAMPLES = EvidenceKind("example", "finds the shown answer likelier than its parent does")
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One pair, or one example answer, that nothing was trained on."""
+    """A pair, or an example answer, that was not trained on. Those with the same prompt are resampled together."""
 
     prompt: str
     margin: float
-    """Above 0 where the version prefers the chosen answer, or the one shown, more than its parent does, in nats."""
+    """Above 0 if the version prefers the chosen answer, or the shown one, more than its parent does; in nats."""
     weight: float
+    """At least 0."""
+
+    @property
+    def score(self) -> float:
+        """1 is a win, 0 a loss, 0.5 a draw."""
+        return 0.5 if self.margin == 0 else float(self.margin > 0)
 
 
 @dataclass(frozen=True)
-class GateCheck:
+class WinInterval:
+    share: float
+    """Weighted share of wins."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CheckResult:
     name: str
     outcome: GateVerdict
     sentence: str
@@ -61,13 +77,13 @@ class GateCheck:
 class Verdict:
     outcome: GateVerdict
     publishable: bool
-    """False where the version is broken: then it is never published, whoever wants it."""
-    checks: tuple[GateCheck, ...]
-    """Failed first, then those without enough evidence, then passed."""
+    """False if the version is broken. It is then never published, and no override helps."""
+    checks: tuple[CheckResult, ...]
+    """Failed checks first, then those without enough evidence, then passed ones."""
 
     @property
     def reason(self) -> str:
-        """One line of the sentences that decided."""
+        """The sentences that decided, in one line."""
         if self.outcome is GateVerdict.PASS:
             return next(check.sentence for check in self.checks if check.name in (PAIRS.name, EXAMPLES.name))
         return "; ".join(check.sentence for check in self.checks if check.outcome is self.outcome)
@@ -76,158 +92,190 @@ class Verdict:
 def decide(
     train_loss: float,
     held_out: Sequence[HeldOut],
-    judgement: Evaluation,
+    evaluation: Evaluation,
     settings: GateSettings,
     seed: int,
     *,
-    witness: EvidenceKind = PAIRS,
+    evidence: EvidenceKind = PAIRS,
 ) -> Verdict:
-    """Fail if one check fails; else say that there is not enough evidence if one check says so; else pass.
+    """Fail if one check fails; otherwise report too little evidence if one check does; otherwise pass.
 
-    `seed` is that of the bootstrap: equal arguments give equal verdicts.
+    `seed` is the bootstrap's: equal arguments give equal verdicts.
     """
-    missing = [name for name, number in _numbers(train_loss, held_out, judgement) if not math.isfinite(number)]
+    missing = [name for name, number in _numbers(train_loss, held_out, evaluation) if not math.isfinite(number)]
     if missing:
         sentence = f"not a number: {', '.join(missing)}"
-        return Verdict(GateVerdict.FAIL, publishable=False, checks=(GateCheck("numbers", GateVerdict.FAIL, sentence),))
+        return Verdict(GateVerdict.FAIL, publishable=False, checks=(_failed("numbers", sentence),))
     checks = [
-        _held_out(held_out, witness, settings, seed),
-        _broken_answers(judgement, settings),
-        _coherence(judgement, settings),
-        _retention(judgement, settings),
-        _divergence(judgement, settings),
-        _length(judgement, settings),
-        *(_suite(result, settings) for result in judgement.suites),
+        _held_out(held_out, evidence, settings, seed),
+        _broken_answers(evaluation, settings),
+        _coherence(evaluation, settings),
+        _retention(evaluation, settings),
+        _divergence(evaluation, settings),
+        _length(evaluation, settings),
+        *(_suite(result, settings) for result in evaluation.suites),
     ]
     checks.sort(key=lambda check: ORDER.index(check.outcome))
-    return Verdict(checks[0].outcome, publishable=not _is_broken(judgement, settings), checks=tuple(checks))
+    return Verdict(checks[0].outcome, publishable=not _is_broken(evaluation, settings), checks=tuple(checks))
 
 
-def _numbers(train_loss: float, held_out: Sequence[HeldOut], judgement: Evaluation) -> Iterator[tuple[str, float]]:
+def _numbers(train_loss: float, held_out: Sequence[HeldOut], evaluation: Evaluation) -> Iterator[tuple[str, float]]:
     yield "the training loss", train_loss
     yield "the margins of held-out pairs", sum(pair.margin for pair in held_out)
     yield "the weights of held-out pairs", sum(pair.weight for pair in held_out)
-    yield "the divergence from the base", judgement.divergence
-    yield "the loss on the retention text", judgement.retention_loss_ratio
-    yield "the loss of answers under the coherence model", judgement.coherence_ratio
-    yield "the share of broken answers", judgement.degenerate_share - judgement.degenerate_share_base
-    yield "the length of answers", judgement.answer_tokens - judgement.answer_tokens_base
+    yield "the divergence from the base", evaluation.divergence
+    yield "the loss on the retention text", evaluation.retention_loss_ratio
+    yield "the loss of answers under the coherence model", evaluation.coherence_ratio
+    yield "the share of broken answers", evaluation.degenerate_share - evaluation.degenerate_share_base
+    yield "the length of answers", evaluation.answer_tokens - evaluation.answer_tokens_base
 
 
-def _is_broken(judgement: Evaluation, settings: GateSettings) -> bool:
-    excess = judgement.degenerate_share - judgement.degenerate_share_base
-    babbles = judgement.coherence_ratio > max(NO_LANGUAGE, settings.max_coherence_ratio)
+def _is_broken(evaluation: Evaluation, settings: GateSettings) -> bool:
+    excess = evaluation.degenerate_share - evaluation.degenerate_share_base
+    babbles = evaluation.coherence_ratio > max(NO_LANGUAGE, settings.max_coherence_ratio)
     return excess > max(BROKEN_EXCESS, settings.max_degenerate_excess) or babbles
 
 
-def _held_out(held_out: Sequence[HeldOut], witness: EvidenceKind, settings: GateSettings, seed: int) -> GateCheck:
+def _held_out(held_out: Sequence[HeldOut], evidence: EvidenceKind, settings: GateSettings, seed: int) -> CheckResult:
     counted = [one for one in held_out if one.weight > 0]
-    if len(counted) < settings.min_holdout_pairs:
-        noun = witness.noun
-        found = {0: f"no {noun}s were", 1: f"1 {noun} was"}.get(len(counted), f"{len(counted)} {noun}s were")
-        sentence = f"{found} held out of training, {settings.min_holdout_pairs} are needed to tell whether it is better"
-        return GateCheck(witness.name, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
-    contests = [Contest(one.prompt, _score(one.margin), one.weight) for one in counted]
-    interval = win_interval(contests, settings.confidence, seed)
+    needed = settings.min_holdout_pairs
+    if len(counted) < needed:
+        found = {0: f"no {evidence.noun}s were", 1: f"only 1 {evidence.noun} was"}.get(
+            len(counted), f"only {len(counted)} {evidence.noun}s were"
+        )
+        return _undecided(evidence.name, f"{found} held out of training, but {needed} are needed to judge the version")
+    interval = win_interval(counted, settings.confidence, seed)
     won = sum(one.margin > 0 for one in counted)
-    said = (
-        f"in {won} of {len(counted)} {witness.name} it {witness.speaks} "
-        f"({interval.share:.0%} by weight, {settings.confidence:.0%} interval "
-        f"{interval.low:.0%} to {interval.high:.0%})"
+    found = (
+        f"in {won} of {len(counted)} {evidence.name} the new version {evidence.win} "
+        f"({interval.share:.0%} by weight; {settings.confidence:.0%} interval {interval.low:.0%} to {interval.high:.0%}"
     )
     if interval.low > 0.5:
-        return GateCheck(witness.name, GateVerdict.PASS, f"{said}, which is above half")
+        return _passed(evidence.name, f"{found}, above half)")
     if interval.high < 0.5:
-        return GateCheck(witness.name, GateVerdict.FAIL, f"{said}, which is below half")
-    return GateCheck(witness.name, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{said}, which may as well be chance")
+        return _failed(evidence.name, f"{found}, below half)")
+    return _undecided(evidence.name, f"{found}): {BY_CHANCE}")
 
 
-def _score(margin: float) -> float:
-    return 0.5 if margin == 0 else float(margin > 0)
+def win_interval(held_out: Sequence[HeldOut], confidence: float, seed: int) -> WinInterval:
+    """Return the weighted share of wins with its interval, the wider end of two methods on each side.
+
+    The percentile bootstrap resamples prompts. It shows how much they differ, but shrinks to a point if all agree,
+    which happens by chance with a few. So the exact binomial interval (Clopper and Pearson 1934) is computed too: each
+    prompt is a trial, and the number of trials is what the weights are worth (Kish 1965: square of the sum over the sum
+    of squares). Random votes then count as a win in at most (1 - confidence) / 2 of all cases. Needs a positive weight.
+    """
+    import numpy as np
+
+    prompts = sorted({one.prompt for one in held_out})
+    index = {prompt: i for i, prompt in enumerate(prompts)}
+    weights, wins = np.zeros(len(prompts)), np.zeros(len(prompts))
+    for one in held_out:
+        weights[index[one.prompt]] += one.weight
+        wins[index[one.prompt]] += one.weight * one.score
+    wins, weights = wins[weights > 0], weights[weights > 0]
+    share = float(wins.sum() / weights.sum())
+    times = np.random.default_rng(seed).multinomial(len(weights), np.full(len(weights), 1 / len(weights)), size=DRAWS)
+    drawn = np.quantile((times @ wins) / (times @ weights), [(1 - confidence) / 2, (1 + confidence) / 2])
+    exact = _exact_interval(share, float(weights.sum() ** 2 / (weights**2).sum()), confidence)
+    return WinInterval(share, low=min(float(drawn[0]), exact[0]), high=max(float(drawn[1]), exact[1]))
 
 
-def _broken_answers(judgement: Evaluation, settings: GateSettings) -> GateCheck:
-    share, base, most = judgement.degenerate_share, judgement.degenerate_share_base, settings.max_degenerate_excess
-    return _limit(
-        "broken answers",
-        share - base,
-        most,
-        f"{share:.0%} of answers are broken, the base's {base:.0%}",
-        f"+{most:.0%}",
-    )
+def _exact_interval(share: float, trials: float, confidence: float) -> tuple[float, float]:
+    """Clopper and Pearson's interval; beta quantiles extend it to fractions of a trial."""
+    from scipy.stats import beta
+
+    tail, won, lost = (1 - confidence) / 2, share * trials, (1 - share) * trials
+    low = float(beta.ppf(tail, won, lost + 1)) if won > 0 else 0.0
+    high = float(beta.ppf(1 - tail, won + 1, lost)) if lost > 0 else 1.0
+    return low, high
 
 
-def _coherence(judgement: Evaluation, settings: GateSettings) -> GateCheck:
-    found, most = judgement.coherence_ratio, settings.max_coherence_ratio
-    said = f"answers surprise {judgement.coherence_model} {found:.2f} times as much as the base's"
-    return _limit("coherence", found, most, said, f"{most:.2f}")
+def _broken_answers(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
+    share, base, most = evaluation.degenerate_share, evaluation.degenerate_share_base, settings.max_degenerate_excess
+    sentence = f"{share:.0%} of answers are broken (base {base:.0%}; limit +{most:.0%})"
+    return _limit("broken answers", share - base, most, sentence)
 
 
-def _retention(judgement: Evaluation, settings: GateSettings) -> GateCheck:
-    found, most = judgement.retention_loss_ratio, settings.max_retention_ratio
-    return _limit("retention", found, most, f"the loss on everyday text is {found:.3f} times the base's", f"{most:.3f}")
+def _coherence(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
+    found, most = evaluation.coherence_ratio, settings.max_coherence_ratio
+    sentence = f"answers surprise {evaluation.coherence_model} {found:.2f}× as much as the base's (limit {most:g}×)"
+    return _limit("coherence", found, most, sentence)
 
 
-def _divergence(judgement: Evaluation, settings: GateSettings) -> GateCheck:
-    found, most = judgement.divergence, settings.max_divergence
-    return _limit("divergence", found, most, f"answers moved {found:.2f} nats per token from the base", f"{most:.2f}")
+def _retention(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
+    found, most = evaluation.retention_loss_ratio, settings.max_retention_ratio
+    return _limit("retention", found, most, f"the loss on everyday text is {found:.3f}× the base's (limit {most:g}×)")
 
 
-def _length(judgement: Evaluation, settings: GateSettings) -> GateCheck:
-    """Longer alone fails: how short an answer should be is for the members to judge."""
-    found, base, most = judgement.answer_tokens, judgement.answer_tokens_base, settings.max_length_ratio
-    said = f"answers have {found:.0f} tokens, the base's {base:.0f}"
-    return _limit("length", found / max(base, 1.0), most, said, f"{most:.1f} times as many")
+def _divergence(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
+    found, most = evaluation.divergence, settings.max_divergence
+    sentence = f"answers moved {found:.2f} nats per token away from the base (limit {most:g})"
+    return _limit("divergence", found, most, sentence)
 
 
-def _suite(result: SuiteResult, settings: GateSettings) -> GateCheck:
+def _length(evaluation: Evaluation, settings: GateSettings) -> CheckResult:
+    """Only longer answers fail: members judge how short an answer should be."""
+    found, base, most = evaluation.answer_tokens, evaluation.answer_tokens_base, settings.max_length_ratio
+    sentence = f"answers have {found:.0f} tokens on average (base {base:.0f}; limit {most:g}×)"
+    return _limit("length", found / max(base, 1.0), most, sentence)
+
+
+def _suite(result: SuiteResult, settings: GateSettings) -> CheckResult:
     return _knowledge(result, settings) if result.kind is Kind.KNOWLEDGE else _behaviour(result, settings)
 
 
-def _behaviour(result: SuiteResult, settings: GateSettings) -> GateCheck:
-    said = (
-        f"{result.suite}: {result.version_passes} of {result.cases} cases are passed, {result.base_passes} by the base "
-        f"({result.lost} lost{_named(': ', result.lost_ids)}, {result.gained} gained)"
+def _behaviour(result: SuiteResult, settings: GateSettings) -> CheckResult:
+    sentence = (
+        f"{result.version_passes} of {result.cases} {result.suite} cases passed (base {result.base_passes}; "
+        f"{_lost(result)}; {result.gained} gained; limit -{settings.max_suite_drop:.0%})"
     )
-    drop = (result.lost - result.gained) / result.cases
-    return _unless_by_chance(_drop(result, drop, said, settings), result, settings.confidence)
+    return _drop(result, (result.lost - result.gained) / result.cases, sentence, settings)
 
 
-def _knowledge(result: SuiteResult, settings: GateSettings) -> GateCheck:
+def _knowledge(result: SuiteResult, settings: GateSettings) -> CheckResult:
     known, kept = result.base_passes, result.base_passes - result.lost
-    said = f"{result.suite}: {kept} of the {known} facts that the base knows are still known"
+    sentence = f"{kept} of the {known} {result.suite} facts that the base knows are still known"
     if known < MIN_KNOWN_CASES:
-        return GateCheck(f"suite {result.suite}", GateVerdict.PASS, f"{said}, which are too few to say much")
-    said += f" ({_named('lost: ', result.lost_ids)})" if result.lost else ""
-    return _unless_by_chance(_drop(result, result.lost / known, said, settings), result, settings.confidence)
+        return _passed(f"suite {result.suite}", f"{sentence}, too few to judge")
+    sentence += f" ({_lost(result)}; limit -{settings.max_suite_drop:.0%})"
+    return _drop(result, result.lost / known, sentence, settings)
 
 
-def _drop(result: SuiteResult, drop: float, said: str, settings: GateSettings) -> GateCheck:
-    return _limit(f"suite {result.suite}", drop, settings.max_suite_drop, said, f"-{settings.max_suite_drop:.0%}")
+def _lost(result: SuiteResult) -> str:
+    """Return how many cases were lost, and name some of them."""
+    more = len(result.lost_ids) - MOST_NAMED
+    names = [*result.lost_ids[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])]
+    return f"{result.lost} lost" + (f": {', '.join(names)}" if names else "")
 
 
-def _unless_by_chance(check: GateCheck, result: SuiteResult, confidence: float) -> GateCheck:
-    """Return the check, which fails only where a version that changes cases either way seldom loses as many.
+def _drop(result: SuiteResult, drop: float, sentence: str, settings: GateSettings) -> CheckResult:
+    """Fail beyond the limit, but only if chance seldom loses as many cases.
 
-    One-sided sign test on the cases that changed (McNemar's exact test): losing two of two is a coin's work.
+    One-sided sign test on the cases that changed (McNemar's exact test): two of two lost may well be chance.
     """
+    check = _limit(f"suite {result.suite}", drop, settings.max_suite_drop, sentence)
     if check.outcome is GateVerdict.PASS:
         return check
     from scipy.stats import binomtest
 
     changed = result.lost + result.gained
-    if binomtest(result.lost, changed, alternative="greater").pvalue <= 1 - confidence + ROUNDING:
+    if binomtest(result.lost, changed, alternative="greater").pvalue <= 1 - settings.confidence + ROUNDING:
         return check
-    return GateCheck(check.name, GateVerdict.NOT_ENOUGH_EVIDENCE, f"{check.sentence}, which may as well be chance")
+    return _undecided(check.name, f"{sentence}: {BY_CHANCE}")
 
 
-def _named(introduction: str, lost_ids: Sequence[str]) -> str:
-    more = len(lost_ids) - MOST_NAMED
-    names = [*lost_ids[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])]
-    return introduction + ", ".join(names) if names else ""
+def _limit(name: str, found: float, most: float, sentence: str) -> CheckResult:
+    return _passed(name, sentence) if found <= most + ROUNDING else _failed(name, sentence)
 
 
-def _limit(name: str, found: float, most: float, said: str, limit: str) -> GateCheck:
-    passed = found <= most + ROUNDING
-    relation = "within" if passed else "beyond"
-    return GateCheck(name, GateVerdict.PASS if passed else GateVerdict.FAIL, f"{said}, {relation} the limit of {limit}")
+def _passed(name: str, sentence: str) -> CheckResult:
+    return CheckResult(name, GateVerdict.PASS, sentence)
+
+
+def _undecided(name: str, sentence: str) -> CheckResult:
+    return CheckResult(name, GateVerdict.NOT_ENOUGH_EVIDENCE, sentence)
+
+
+def _failed(name: str, sentence: str) -> CheckResult:
+    return CheckResult(name, GateVerdict.FAIL, sentence)

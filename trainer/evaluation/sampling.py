@@ -1,28 +1,41 @@
-"""Answers to many prompts at once, sampled as the bot samples them."""
+"""Answers to many prompts at once, sampled as the bot samples them: by transformers, or by the graphs that serve."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from storage.adapters.folder_store import AdapterRef, AdapterStore
+from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import torch_device
+from storage.models.hardware import serving_format, torch_device, training_format
 from storage.models.libraries import silence_transformers
-from storage.settings.sections import GenerationSettings
+from storage.models.openvino.pipeline import PipelineOptions
+from storage.models.openvino.support import UnsupportedModel
+from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.releases.versions import Version
+from storage.settings.sections import GenerationSettings, ModelSettings, Settings
+from trainer.progress import Advance, keep_quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH_PROMPTS = 64
+"""Prompts that transformers answers at once."""
+GRAPH_PROMPTS = 32
+"""Prompts that a graph answers at once."""
 CANDIDATES = 256
-"""Tokens that the nucleus is looked for among first; where it is larger, the whole vocabulary is sorted."""
+"""Tokens among which the nucleus is searched first; if it is larger, the whole vocabulary is sorted."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer; its own tokens have the end token where it ended by itself."""
+    """One answer; its tokens include the end token if the model ended the answer."""
 
     text: str
     is_cut: bool
@@ -34,18 +47,43 @@ class Speaker(Protocol):
     """A version that answers many rendered prompts."""
 
     def answer(
-        self,
-        prompts: Sequence[str],
-        generation: GenerationSettings,
-        seed: int,
-        on_progress: Callable[[int], None] = ...,
+        self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = ...
     ) -> list[Sample]:
-        """Return an answer to each prompt, in order; equal prompts get answers of their own.
+        """Return an answer to each prompt, in order; equal prompts get different answers.
 
-        Sampling is that of serving but for its seeds. `on_progress` gets the number of finished answers. Equal
-        arguments give equal answers on one machine.
+        Sampling is the bot's, except for its seeds. `advance` gets the number of answers so far, unfinished ones as a
+        fraction. Equal arguments give equal answers on one machine.
         """
         ...
+
+
+def open_speaker(settings: Settings, base: BaseModel, adapter: AdapterRef | None) -> Speaker:
+    """Return a speaker that answers as this version does when it is served here."""
+    graphs = find_graphs(settings.model, settings.data.directory, base)
+    training = settings.training
+    if graphs is not None:
+        return GraphSampler(settings.model, training.threads, base, adapter, graphs)
+    return Sampler.load(base, adapter.path if adapter else None, training_format(training), training.quantization)
+
+
+def open_adapter(store: AdapterStore, version: Version | None, base: BaseModel) -> AdapterRef | None:
+    """Return the version's verified files, or None for the base model; raises AdapterError."""
+    if version is None:
+        return None
+    folder = store.path(version.digest)
+    require_base(folder, base)
+    return AdapterRef(version.digest, folder)
+
+
+def find_graphs(model: ModelSettings, directory: Path, base: BaseModel) -> Path | None:
+    """Return the folder of the graphs that serve this base; None if transformers serves it, as on a GPU."""
+    if not prefers_graphs(model):
+        return None
+    try:
+        return Verifier(base, directory, model).require()
+    except UnsupportedModel as error:
+        log.warning("Rounds answer with transformers: %s.", error)
+        return None
 
 
 class Sampler:
@@ -59,54 +97,60 @@ class Sampler:
 
     @classmethod
     def load(cls, base: BaseModel, adapter: Path | None, dtype: str, quantization: str = "") -> Sampler:
-        """Load the base, and the adapter upon it where there is one, onto the GPU where there is one."""
+        """Load the base, and the adapter if there is one, onto the GPU if there is one."""
         with silence_transformers():
             model = load_model(base, dtype, quantization)
             if adapter is not None:
                 from peft import PeftModel
 
                 model = PeftModel.from_pretrained(model, adapter).eval()
-                # PEFT freezes the head; PyTorch copies a frozen one for every row of a batch on a CPU.
+                # PEFT freezes the head, and on a CPU PyTorch copies a frozen head for every row of a batch.
                 model.get_output_embeddings().weight.requires_grad_(True)
         tokenizer = load_tokenizer(base)
-        # Weights in four bits are where they belong, and do not let themselves be moved.
+        # Weights in four bits are on their device already and cannot be moved.
         return cls(model if quantization else model.to(torch_device()), tokenizer, end_ids(base.path, tokenizer))
 
     def answer(
-        self,
-        prompts: Sequence[str],
-        generation: GenerationSettings,
-        seed: int,
-        on_progress: Callable[[int], None] = lambda _done: None,
+        self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
     ) -> list[Sample]:
-        """As every Speaker."""
+        """See Speaker."""
         import torch
 
-        # Prompts of like length share a batch, so that little of it is padding.
+        # Prompts of similar length share a batch, so that there is little padding.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         answers: dict[int, Sample] = {}
         with torch.random.fork_rng(), torch.inference_mode(), silence_transformers():
             torch.manual_seed(seed)
-            for batch in batches_of(order):
-                found = self._answer_batch([prompts[i] for i in batch], generation)
+            for start in range(0, len(order), BATCH_PROMPTS):
+                batch = order[start : start + BATCH_PROMPTS]
+                found = self._answer_batch([prompts[i] for i in batch], generation, start, advance)
                 answers.update(zip(batch, found, strict=True))
-                on_progress(len(answers))
+                advance(len(answers))
         return [answers[i] for i in range(len(prompts))]
 
-    def _answer_batch(self, prompts: Sequence[str], generation: GenerationSettings) -> list[Sample]:
+    def _answer_batch(
+        self, prompts: Sequence[str], generation: GenerationSettings, done: int, advance: Advance
+    ) -> list[Sample]:
+        from transformers import LogitsProcessorList
+
         inputs = self.tokenizer(
             list(prompts), add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
         ).to(self.model.device)
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         width = ids.shape[1]
+
+        def count_tokens(ids: Tensor, logits: Tensor) -> Tensor:
+            advance(done + len(prompts) * (ids.shape[1] - width) / generation.max_new_tokens)
+            return logits
+
         rows = self.model.generate(
             input_ids=ids,
             attention_mask=mask,
             generation_config=self._generation_config(generation.max_new_tokens),
-            logits_processor=_processors(generation, width),
+            logits_processor=LogitsProcessorList([count_tokens, *_processors(generation, width)]),
         )
         return [
-            sample_of(row[:width][kept.bool()].tolist(), row[width:].tolist(), self._end_ids, self.tokenizer)
+            _sample_of(row[:width][kept.bool()].tolist(), row[width:].tolist(), self._end_ids, self.tokenizer)
             for row, kept in zip(rows, mask, strict=True)
         ]
 
@@ -121,16 +165,102 @@ class Sampler:
         )
 
 
-def sample_of(prompt_ids: Sequence[int], generated: Sequence[int], end_ids: Collection[int], tokenizer: Any) -> Sample:
-    """Return the sample that ends with the first end token in `generated`, if there is one."""
+class GraphSampler:
+    """A version that answers rendered prompts by its graph, which is in memory only while it answers."""
+
+    def __init__(
+        self, model: ModelSettings, threads: int, base: BaseModel, adapter: AdapterRef | None, graphs: Path
+    ) -> None:
+        """`graphs` is their folder, as `find_graphs` returns it."""
+        self._model = model
+        self._threads = threads
+        self._base = base
+        self._adapter = adapter
+        self._graphs = graphs
+        self._tokenizer = load_tokenizer(base)
+        self._end_ids = end_ids(base.path, self._tokenizer)
+
+    def answer(
+        self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
+    ) -> list[Sample]:
+        """See Speaker."""
+        if not prompts:
+            return []
+        from storage.models.openvino.pipeline import load_pipeline
+
+        asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+        pipeline = load_pipeline(self._options(max(map(len, asked)) + generation.max_new_tokens))
+        running = {
+            place: pipeline.add_request(place, _tensor(ids), self._config(generation, seed + place))
+            for place, ids in enumerate(asked)
+        }
+        answers: list[list[int]] = [[] for _ in asked]
+        while running:
+            pipeline.step()
+            for place, handle in list(running.items()):
+                if _read_tokens(handle, answers[place]):
+                    del running[place]
+            unfinished = sum(len(answers[place]) for place in running) / generation.max_new_tokens
+            advance(len(asked) - len(running) + unfinished)
+        return [
+            _sample_of(ids, answer, self._end_ids, self._tokenizer) for ids, answer in zip(asked, answers, strict=True)
+        ]
+
+    def _config(self, generation: GenerationSettings, seed: int) -> Any:
+        from storage.models.openvino.pipeline import generation_config
+
+        return generation_config(
+            temperature=generation.temperature,
+            top_p=generation.top_p,
+            presence_penalty=generation.presence_penalty,
+            max_new_tokens=generation.max_new_tokens,
+            seed=seed,
+            end_ids=self._end_ids,
+        )
+
+    def _options(self, tokens: int) -> PipelineOptions:
+        """Return how to load the graph; `tokens` is the most that a prompt and its answer have together."""
+        return PipelineOptions(
+            base=self._base,
+            folder=self._graphs,
+            adapter=self._adapter,
+            batch_size=GRAPH_PROMPTS,
+            cached_tokens=GRAPH_PROMPTS * tokens,
+            threads=self._threads,
+            dtype=serving_format(self._model),
+            kept_graphs=2 * self._model.resident_adapters,
+        )
+
+
+def _tensor(ids: list[int]) -> Any:
+    """Return tokens as a row, (1, T)."""
+    import numpy as np
+    import openvino as ov
+
+    return ov.Tensor(np.array([ids], dtype=np.int64))
+
+
+def _read_tokens(handle: Any, answer: list[int]) -> bool:
+    """Append the tokens since the last step to the answer, and return whether it is finished."""
+    from openvino_genai import GenerationStatus
+
+    is_running = handle.get_status() == GenerationStatus.RUNNING
+    while handle.can_read():
+        for output in handle.read().values():
+            answer.extend(output.generated_ids)
+    return not is_running
+
+
+def _sample_of(prompt_ids: Sequence[int], generated: Sequence[int], end_ids: Collection[int], tokenizer: Any) -> Sample:
+    """Return the sample that stops after the first end token in `generated`, if there is one."""
     ends = [place for place, token in enumerate(generated) if token in end_ids]
     answer_ids = generated[: ends[0] + 1] if ends else generated
     text = tokenizer.decode(answer_ids, skip_special_tokens=True).strip()
     return Sample(text, is_cut=not ends, prompt_ids=tuple(prompt_ids), answer_ids=tuple(answer_ids))
 
 
-def told(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Return the messages after the system prompt, as they are served: a blank one is none, and one is enough."""
+def with_system_prompt(system_prompt: str, messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the messages as they are served: after the system prompt, unless it is blank or they begin with one."""
     if not system_prompt.strip() or (messages and messages[0]["role"] == "system"):
         return list(messages)
     return [{"role": "system", "content": system_prompt}, *messages]
@@ -141,10 +271,8 @@ def render(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
     return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
 
 
-def _processors(generation: GenerationSettings, prompt_width: int) -> Any:
-    from transformers import LogitsProcessorList
-
-    processors = LogitsProcessorList()
+def _processors(generation: GenerationSettings, prompt_width: int) -> list[Any]:
+    processors: list[Any] = []
     if generation.presence_penalty:
         processors.append(lambda ids, logits: _penalise(logits, ids[:, prompt_width:], generation.presence_penalty))
     if generation.temperature > 0:
@@ -153,16 +281,16 @@ def _processors(generation: GenerationSettings, prompt_width: int) -> Any:
 
 
 def _penalise(logits: Tensor, answer_ids: Tensor, penalty: float) -> Tensor:
-    """Return logits, (B, V), less the penalty for every token that its answer, (B, T), holds."""
+    """Return logits, (B, V), minus the penalty for every token that the answer, (B, T), contains."""
     import torch
 
     return logits - penalty * torch.zeros_like(logits).scatter_(1, answer_ids, 1.0)
 
 
 def _choose(logits: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Sample a token from each row's nucleus and return logits, (B, V), that leave that token alone.
+    """Sample a token from each row's nucleus and return logits, (B, V), that leave only that token.
 
-    Sorting the whole vocabulary and drawing from it, as `generate` does, takes two fifths of a step on a CPU.
+    `generate` would sort the whole vocabulary and draw from it, which takes two fifths of a step on a CPU.
     """
     import torch
 
@@ -173,9 +301,3 @@ def _choose(logits: Tensor, temperature: float, top_p: float) -> Tensor:
     before = best.cumsum(-1) - best
     drawn = torch.multinomial(best.where(before < top_p, 0), 1)
     return torch.full_like(logits, -torch.inf).scatter_(-1, tokens.gather(-1, drawn), 0)
-
-
-def batches_of(order: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Yield BATCH_PROMPTS places at a time."""
-    for start in range(0, len(order), BATCH_PROMPTS):
-        yield order[start : start + BATCH_PROMPTS]

@@ -1,8 +1,8 @@
-"""One training on several processes, the ranks: each takes its part of every step, and the first one saves.
+"""One training on several processes, the ranks: each computes its part of every step, and the first one saves.
 
-They are started by PyTorch, as accelerate's launchers do, but spawned: `notebook_launcher` forks, which neither CUDA
-nor PyTorch's threads survive. `accelerate launch` starts one process where there is no GPU; where there are some, the
-ranks go on when its agent is killed.
+PyTorch spawns them. accelerate's launchers do not fit: `notebook_launcher` forks, which neither CUDA nor PyTorch's
+threads survive; `accelerate launch` starts only one process without a GPU, and with several GPUs the ranks go on when
+its agent is killed.
 """
 
 from __future__ import annotations
@@ -10,40 +10,28 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from storage.errors import StorageError
-from storage.models.base_model import BaseModel
 from storage.models.hardware import gpu_count
 from storage.settings.sections import Settings
-from trainer.child_process import set_up_child
-from trainer.data.dataset import TrainingSet
 from trainer.errors import TrainerError
-from trainer.progress import Report, ReportProgress
-from trainer.training.common import TrainingMetrics
+from trainer.progress import Report, RoundProgress
+from trainer.rounds.child_process import set_up_child
+from trainer.training.train import TrainingMetrics
 
 POLL_S = 0.2
 
 log = logging.getLogger(__name__)
 
 
-def train_on_all(
-    material: TrainingSet,
-    settings: Settings,
-    *,
-    base: BaseModel,
-    parent: Path | None,
-    output: Path,
-    report: Report,
-) -> TrainingMetrics:
-    """Train here, or on `training.processes` ranks that learn from the same pairs; raises as `Material.train` does.
+def train_on_all(train: Callable[..., TrainingMetrics], settings: Settings, report: Report) -> TrainingMetrics:
+    """Call `train(report=...)` here, or on `training.processes` ranks that learn from the same examples.
 
-    Raises TrainerError as well where there are fewer GPUs than ranks, or where one of them dies: the others end then.
+    `train` must be picklable; its errors are raised here. Raises TrainerError also if there are fewer GPUs than ranks,
+    or if a rank dies; the other ranks are then ended.
     """
-    train = partial(material.train, base=base, parent=parent, output=output)
     ranks = settings.training.processes
     if ranks == 1:
         return train(report=report)
@@ -54,73 +42,73 @@ def train_on_all(
     from accelerate.utils.other import get_free_port
     from torch.multiprocessing.spawn import start_processes
 
-    said: Any = get_context("spawn").SimpleQueue()
-    # As `accelerate launch` sets them, so that no file of it has to be written.
+    messages: Any = get_context("spawn").SimpleQueue()
+    # The same environment as `accelerate launch` sets, without a configuration file.
     with patch_environment(world_size=ranks, master_addr="127.0.0.1", master_port=get_free_port(), nproc=ranks):
         running = start_processes(  # type: ignore[no-untyped-call]
             PrepareForLaunch(_run_rank, distributed_type="MULTI_GPU" if gpus else "MULTI_CPU"),
-            args=(train, settings, logging.getLogger().getEffectiveLevel(), said),
+            args=(train, settings, logging.getLogger().getEffectiveLevel(), messages),
             nprocs=ranks,
             join=False,
             start_method="spawn",
         )
     try:
-        return _follow(running, said, report)
+        return _follow(running, messages, report)
     finally:
         for process in running.processes:
             process.kill()
             process.join()
 
 
-def _follow(running: Any, said: Any, report: Report) -> TrainingMetrics:
-    """Pass on what the ranks say until all have ended, and return what the first one measured."""
+def _follow(running: Any, messages: Any, report: Report) -> TrainingMetrics:
+    """Pass on the ranks' progress until all have ended, and return the first rank's metrics."""
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-    heard: list[TrainingMetrics | str] = []
+    received: list[TrainingMetrics | str] = []
     try:
         while not running.join(timeout=POLL_S):
-            heard += _hear(said, report)
+            received += _receive(messages, report)
     except (ProcessRaisedException, ProcessExitedException) as error:
-        reasons = [message for message in [*heard, *_hear(said, report)] if isinstance(message, str)]
+        reasons = [message for message in [*received, *_receive(messages, report)] if isinstance(message, str)]
         raise TrainerError(reasons[0] if reasons else _describe(error)) from error
-    heard += _hear(said, report)
-    return next(message for message in heard if isinstance(message, TrainingMetrics))
+    received += _receive(messages, report)
+    return next(message for message in received if isinstance(message, TrainingMetrics))
 
 
-def _hear(said: Any, report: Report) -> list[TrainingMetrics | str]:
-    """Report the progress in the queue, and return the rest: what was measured, and why a rank failed."""
-    heard = []
-    while not said.empty():
-        message = said.get()
-        if isinstance(message, ReportProgress):
+def _receive(messages: Any, report: Report) -> list[TrainingMetrics | str]:
+    """Report the progress in the queue, and return the other messages: metrics, and why a rank failed."""
+    others = []
+    while not messages.empty():
+        message = messages.get()
+        if isinstance(message, RoundProgress):
             report(message)
         else:
-            heard.append(message)
-    return heard
+            others.append(message)
+    return others
 
 
 def _describe(error: Any) -> str:
-    """Say in a sentence why a rank is gone, though it did not say so itself."""
+    """Return a sentence about a rank that ended without a message."""
     log.error("%s", error)
     signal = getattr(error, "signal_name", None)
     how = f"was killed by {signal}, probably because memory ran out" if signal else "ended with an unexpected error"
-    return f"process {error.error_index} of this round's training {how}: the trainer's log has the details"
+    return f"process {error.error_index} of this round's training {how}: see the trainer's log for details"
 
 
-def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_level: int, said: Any) -> None:
+def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_level: int, messages: Any) -> None:
     is_first = os.environ["RANK"] == "0"
     set_up_child(settings, f"round.{os.environ['RANK']}", log_level if is_first else logging.ERROR)
     try:
-        metrics = train(report=said.put if is_first else _unheard)
+        metrics = train(report=messages.put if is_first else _report_nothing)
     except (TrainerError, StorageError) as error:
-        said.put(str(error))
+        messages.put(str(error))
         raise
     if is_first:
-        said.put(metrics)
+        messages.put(metrics)
     import torch.distributed
 
     torch.distributed.destroy_process_group()
 
 
-def _unheard(_progress: ReportProgress) -> None:
+def _report_nothing(_progress: RoundProgress) -> None:
     pass

@@ -1,4 +1,4 @@
-"""The trainer's numbers for Prometheus: read from the database at each scrape, so that a restart loses none."""
+"""The trainer's Prometheus metrics, read from the database at each scrape, so that a restart loses none."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class RoundsCollector(Collector):
             with self._database.snapshot() as session:
                 numbers = read_numbers(session)
         except FAILURES as error:
-            log.warning("No numbers of rounds now: %s.", explain(error))
+            log.warning("This scrape has no metrics of rounds: the database is unreachable (%s).", explain(error))
             return []
         return list(_families(numbers))
 
     def describe(self) -> Iterable[Metric]:
-        return []  # or registering would read the database
+        return []  # otherwise registering would read the database
 
 
 def _families(numbers: RoundNumbers) -> Iterator[Metric]:
@@ -45,12 +45,14 @@ def _families(numbers: RoundNumbers) -> Iterator[Metric]:
     took = numbers.took_time, numbers.seconds
     yield SummaryMetricFamily("reactune_round_seconds", "How long rounds took.", *took)
     waiting = sum(numbers.by_status[status] for status in OPEN) - (numbers.running_since is not None)
-    yield GaugeMetricFamily("reactune_rounds_waiting", "Rounds that were asked for and wait.", waiting)
+    yield GaugeMetricFamily("reactune_rounds_waiting", "Rounds that were requested and are waiting.", waiting)
     since = numbers.running_since
     running_s = (utc_now() - since).total_seconds() if since else 0.0
-    yield GaugeMetricFamily("reactune_round_running_seconds", "Since the running round began; 0 is none.", running_s)
     yield GaugeMetricFamily(
-        "reactune_round_progress_ratio", "Share of the running round's steps that are done.", numbers.progress
+        "reactune_round_running_seconds", "Seconds since the running round started; 0 without one.", running_s
+    )
+    yield GaugeMetricFamily(
+        "reactune_round_progress_ratio", "Share of the running round's current phase that is done.", numbers.progress
     )
     if numbers.last_published_at:
         yield GaugeMetricFamily(
@@ -62,7 +64,7 @@ def _families(numbers: RoundNumbers) -> Iterator[Metric]:
 
 @contextmanager
 def served_metrics(settings: MetricsSettings, database: Database) -> Iterator[None]:
-    """Serve /metrics on a thread of its own, unless the port is 0 or not to be had."""
+    """Serve /metrics in a separate thread, unless the port is 0 or cannot be opened."""
     server = None
     if settings.trainer_port:
         registry = CollectorRegistry()
@@ -72,8 +74,8 @@ def served_metrics(settings: MetricsSettings, database: Database) -> Iterator[No
             server, thread = start_http_server(settings.trainer_port, settings.address, registry)
         except OSError as error:
             log.warning(
-                "No metrics: %s port %d cannot be opened (%s). Another trainer may have it: set metrics.trainer_port "
-                "to a free one, or to 0 for none.",
+                "No metrics: %s port %d cannot be opened (%s). Another trainer may use it: set metrics.trainer_port "
+                "to a free one, or to 0 for no metrics.",
                 settings.address,
                 settings.trainer_port,
                 error.strerror,

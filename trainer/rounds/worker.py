@@ -1,8 +1,10 @@
-"""The trainer: waits for rounds, runs each in a process of its own, and tells how it ended. It loads no model."""
+"""The trainer: waits for rounds, runs each in a separate process, and records how it ended. It loads no model."""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -11,14 +13,11 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from multiprocessing.context import SpawnProcess
 
-from storage.adapters import open_store
 from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import RoundStatus, TrainingSource
-from storage.errors import DataDirectoryInUse, RoundConflict, StorageError
-from storage.models.withdrawal import remove_withdrawn, withdraw_adapters
+from storage.errors import DataDirectoryInUse, RoundConflict
 from storage.personalities.personalities import open_personality
-from storage.releases.versions import aliased_digests, all_digests
 from storage.runtime.processes import (
     HEARTBEAT_S,
     SILENT_AFTER_S,
@@ -39,13 +38,14 @@ from storage.training.rounds import (
     request_round,
     require_round,
 )
+from trainer.rounds.adapter_housekeeping import AdapterHousekeeping
+from trainer.rounds.child_process import set_up_child
 from trainer.rounds.metrics import served_metrics
-from trainer.rounds.process import describe_exit, end_process, start_process
 from trainer.rounds.schedule import scheduled_rounds
 
 POLL_S = 0.5
 RETRY_S = 5.0
-WITHDRAWAL_S = 600.0
+ENDING_S = 10.0
 STOPPED = "the trainer was stopped during this round and nothing was published: ask for a new one"
 
 RoundReport = Callable[[Round], None]
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None:
     """Run requested and scheduled rounds, one at a time, until `stop` is set; without it, until SIGTERM or SIGINT.
 
-    Raises DataDirectoryInUse where another trainer uses the data folder, SettingsError on a bad schedule, and
+    Raises DataDirectoryInUse if another trainer uses the data folder, SettingsError on a bad schedule, and
     DatabaseError.
     """
     if stop is None:
@@ -65,14 +65,14 @@ def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None
         return
     with sole_process(TRAINER, settings.data.directory), closing(open_database(settings)) as database:
         worker = RoundWorker(settings, database, stop)
-        worker.end_orphans()
-        worker.sweep()
-        worker.finish_withdrawals()
+        worker.clean_up()
+        schedule = settings.training.schedule
         with (
             served_metrics(settings.metrics, database),
-            scheduled_rounds(database, settings.training.schedule, worker.last_life()),
+            scheduled_rounds(database, schedule, worker.last_heartbeat()),
         ):
-            log.info("The trainer is ready.")
+            planned = f"at {schedule!r} UTC and on request" if schedule.strip() else "on request"
+            log.info("The trainer is ready. Rounds run %s.", planned)
             worker.serve()
     log.info("The trainer has stopped.")
 
@@ -86,26 +86,30 @@ def train_now(
     *,
     learns_from: TrainingSource = TrainingSource.VOTES,
 ) -> Round:
-    """Ask for a round (or join one that is open), wait for its end, and return it; `report` gets it while it is open.
+    """Request a round or join an open one, wait until it ends, and return it; `report` gets it while it is open.
 
-    A trainer that lives does the work, on this host or another, else this process does. Once stopped, by `stop` or a
-    signal, a round that runs here is interrupted and one that runs elsewhere goes on. Raises PersonalityNotFound.
+    A running trainer does the work, on this host or another; without one, this process does. If `stop` or a signal
+    stops this function, a round that runs here is interrupted and one that runs elsewhere continues. Raises
+    PersonalityNotFound.
     """
     if stop is None:
         with stopped_by_signals() as signalled:
             return train_now(settings, personality, requested_by, report, signalled, learns_from=learns_from)
     with closing(open_database(settings)) as database:
         _end_orphans(settings, database, stop)
-        round_id = _request(database, settings, personality, requested_by, learns_from)
-        while (round_ := _look(database, round_id)).is_open and not stop.is_set():
+        with database.transaction() as session:
+            requested, _ = request_round(
+                session, open_personality(session, settings, personality).id, requested_by, learns_from
+            )
+        while (round_ := _read_round(database, requested.id)).is_open and not stop.is_set():
             report(round_)
-            _run_here_or_wait(settings, database, stop, lambda: report(_look(database, round_id)))
+            _run_here_or_wait(settings, database, stop, lambda: report(_read_round(database, requested.id)))
     return round_
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and SIGINT set, instead of ending the process; for the main thread alone."""
+    """Yield an event that SIGTERM and SIGINT set, instead of ending the process; only for the main thread."""
     stop = threading.Event()
     previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -116,7 +120,7 @@ def stopped_by_signals() -> Iterator[threading.Event]:
 
 
 class RoundWorker:
-    """Claims rounds and watches over their processes. Its owner holds the data folder's trainer lock."""
+    """Claims rounds and watches their processes. The caller holds the data folder's trainer lock."""
 
     def __init__(
         self,
@@ -130,30 +134,36 @@ class RoundWorker:
         self._stop = stop
         self._on_tick = on_tick
         self._name = worker_name(settings.data.directory)
-        self._store = open_store(settings)
-        self._next_beat = self._next_withdrawal = 0.0
-        self._patient_until = 0.0
+        self._files = AdapterHousekeeping(settings, database)
+        self._next_heartbeat = 0.0
+        self._wait_for_others_until = 0.0
 
-    def last_life(self) -> datetime | None:
-        """Return when a trainer last gave a sign of life here, or None."""
+    def clean_up(self) -> None:
+        """End the rounds of a trainer that died, and remove the files that it left."""
+        self.end_orphans()
+        self._files.sweep()
+        self._files.finish_withdrawals()
+
+    def last_heartbeat(self) -> datetime | None:
+        """Return when a trainer last recorded a heartbeat here, or None."""
         with self._database.snapshot() as session:
             return last_heartbeat(session, TRAINER, self._name)
 
     def serve(self) -> None:
-        """Run rounds as they are requested, until stopped; a database that goes away is waited for."""
+        """Run rounds as they are requested, until stopped. If the database is unreachable, wait for it."""
         while not self._stop.is_set():
             try:
                 if not self.run_next():
-                    self._withdraw_when_due()
+                    self._files.withdraw_when_due()
                     self._stop.wait(POLL_S)
             except FAILURES as error:
-                log.warning("The database is away (%s); trying again in %.0f s.", explain(error), RETRY_S)
-                self._await_others()
+                log.warning("The database is unreachable (%s); trying again in %.0f s.", explain(error), RETRY_S)
+                self._let_others_renew()
                 self._stop.wait(RETRY_S)
 
     def run_next(self) -> bool:
-        """Run the round that was requested first; return whether there was one."""
-        self._beat()
+        """Run the round that was requested first; return False if there is none."""
+        self._record_heartbeat()
         self.end_orphans()
         with self._database.transaction() as session:
             round_ = claim_round(session, self._name)
@@ -163,101 +173,106 @@ class RoundWorker:
         return True
 
     def end_orphans(self) -> None:
-        """End rounds whose trainer died; none of ours runs at this moment, so those under our name are orphans too."""
+        """End rounds whose trainer died. This worker runs none at the moment, so rounds under its name are included."""
         with self._database.transaction() as session:
-            orphans = interrupt_rounds(session, self._name, others=time.monotonic() >= self._patient_until)
+            includes_others = time.monotonic() >= self._wait_for_others_until
+            orphans = interrupt_rounds(session, self._name, others=includes_others)
         for orphan in orphans:
             log.warning("Round %d was interrupted: %s.", orphan.id, orphan.reason)
 
-    def _await_others(self) -> None:
-        """Let other trainers renew their leases first: a database that was away for us was away for them."""
-        self._patient_until = time.monotonic() + SILENT_AFTER_S
-
-    def sweep(self) -> None:
-        """Remove the files of rounds that ended without a version, and have at hand what may answer; while none runs.
-
-        A process that outlived its trainer registers nothing any more, since its round was ended as an orphan.
-        """
-        with self._database.snapshot() as session:
-            known, aliased = all_digests(session), aliased_digests(session)
-        removed = self._store.sweep(known)
-        if removed:
-            log.info("Removed the files of %d round(s) that ended without a version.", removed)
-        for problem in self._store.prefetch(aliased):
-            log.warning("An adapter is not at hand: %s.", problem)
-
-    def withdraw(self) -> None:
-        """Remove the adapters that the settings let go, each with a line in the log."""
-        self._next_withdrawal = time.monotonic() + WITHDRAWAL_S
-        with _removals_that_fail_logged():
-            for gone in withdraw_adapters(self._database, self._store, self._settings):
-                log.info("The files of %s of %s are removed: %s.", gone.version.name, gone.personality, gone.because)
-
-    def finish_withdrawals(self) -> None:
-        """Remove what an earlier life withdrew and did not come to remove."""
-        with _removals_that_fail_logged():
-            remove_withdrawn(self._database, self._store, self._settings.data.directory)
-
-    def _withdraw_when_due(self) -> None:
-        # A promotion, of which nobody tells the trainer, is what lets a version go.
-        if time.monotonic() >= self._next_withdrawal:
-            self.withdraw()
+    def _let_others_renew(self) -> None:
+        """Give other trainers time to renew their leases: if we lost the database, they probably did too."""
+        self._wait_for_others_until = time.monotonic() + SILENT_AFTER_S
 
     def _run(self, round_: Round) -> None:
-        log.info("Round %d begins.", round_.id)
+        log.info("Round %d started. It learns from %s.", round_.id, round_.learns_from)
         process = start_process(self._settings, round_.id)
         try:
             self._watch(process, round_.id)
         finally:
             end_process(process)
-        self.sweep()
+        self._files.sweep()
         self._settle(round_.id, process.exitcode)
-        self.withdraw()
+        self._files.withdraw()
 
     def _watch(self, process: SpawnProcess, round_id: int) -> None:
-        """Give signs of life until the process ends, the trainer is stopped or somebody ended the round."""
+        """Renew the round's lease until its process ends, the trainer is stopped or somebody ended the round."""
         while process.is_alive() and not self._stop.is_set():
             process.join(POLL_S)
             try:
-                if not self._hold(round_id):
+                if not self._renew_lease(round_id):
                     return
                 self._on_tick()
             except FAILURES as error:
-                self._await_others()
-                log.warning("The database is away (%s); the round goes on.", explain(error))
+                self._let_others_renew()
+                log.warning("The database is unreachable (%s); the round continues.", explain(error))
 
     def _settle(self, round_id: int, exit_code: int | None) -> None:
-        """End a round whose process did not live to do so, and log how the round ended."""
-        with suppress(RoundConflict), self._database.transaction() as session:  # another trainer was quicker
+        """End a round whose process did not end it itself, and log how the round ended."""
+        with suppress(RoundConflict), self._database.transaction() as session:  # another trainer may have ended it
             if self._stop.is_set():
                 finish_round(session, round_id, RoundStatus.INTERRUPTED, STOPPED)
             else:
                 finish_round(session, round_id, RoundStatus.FAILED, describe_exit(exit_code))
-        round_ = _look(self._database, round_id)
-        log.info("Round %d is %s: %s.", round_.id, round_.status, round_.reason)
+        round_ = _read_round(self._database, round_id)
+        log.info("Round %d ended (%s): %s.", round_.id, round_.status, round_.reason)
 
-    def _beat(self) -> None:
-        if time.monotonic() >= self._next_beat:
+    def _record_heartbeat(self) -> None:
+        if time.monotonic() >= self._next_heartbeat:
             with self._database.transaction() as session:
                 record_heartbeat(session, TRAINER, self._name)
-            self._next_beat = time.monotonic() + HEARTBEAT_S
+            self._next_heartbeat = time.monotonic() + HEARTBEAT_S
 
-    def _hold(self, round_id: int) -> bool:
-        """Give a sign of life and renew the round's lease, now and then; return False where the round has ended."""
-        if time.monotonic() < self._next_beat:
+    def _renew_lease(self, round_id: int) -> bool:
+        """Record a heartbeat and renew the round's lease if they are due; return False if the round has ended."""
+        if time.monotonic() < self._next_heartbeat:
             return True
-        self._beat()
+        self._record_heartbeat()
         with self._database.transaction() as session:
             return renew_lease(session, round_id)
 
 
-@contextmanager
-def _removals_that_fail_logged() -> Iterator[None]:
-    """Rounds go on where a disk or a store does not let files go."""
-    try:
-        yield
-    except (OSError, StorageError) as error:
-        log.error("The files of withdrawn versions cannot be removed (%s); the next start tries again.", error)
+def start_process(settings: Settings, round_id: int) -> SpawnProcess:
+    """Start a process that runs the claimed round. It may crash or run out of memory without harming the trainer."""
+    # Spawned, not forked: PyTorch's threads and the database's connections do not survive a fork.
+    process = multiprocessing.get_context("spawn").Process(
+        target=_run_in_process,
+        args=(settings, round_id, logging.getLogger().getEffectiveLevel()),
+        name=f"round-{round_id}",
+    )
+    process.start()
+    return process
+
+
+def _run_in_process(settings: Settings, round_id: int, log_level: int) -> None:
+    set_up_child(settings, "round", log_level)
+    os.nice(settings.training.niceness)
+
+    from trainer.rounds.round import run_round
+
+    run_round(settings, round_id)
+
+
+def end_process(process: SpawnProcess) -> None:
+    """Terminate the process if it still runs, and kill it if that takes longer than ENDING_S seconds."""
+    process.terminate()
+    process.join(ENDING_S)
+    process.kill()
+    process.join()
+
+
+def describe_exit(exit_code: int | None) -> str:
+    """Return a sentence about a round's process that ended without recording a reason."""
+    if exit_code == -signal.SIGKILL:
+        return (
+            "the round's process was killed by signal 9, probably because memory ran out: "
+            "lower training.batch_size or training.max_tokens, or choose a smaller model.base"
+        )
+    if exit_code is not None and exit_code < 0:
+        return (
+            f"the round's process was killed by signal {-exit_code} ({signal.strsignal(-exit_code)}): ask for a new one"
+        )
+    return f"the round's process ended with exit code {exit_code}: see the trainer's log for the reason"
 
 
 def _end_orphans(settings: Settings, database: Database, stop: threading.Event) -> None:
@@ -266,39 +281,29 @@ def _end_orphans(settings: Settings, database: Database, stop: threading.Event) 
         RoundWorker(settings, database, stop).end_orphans()
 
 
-def _request(
-    database: Database, settings: Settings, personality: str, requested_by: str, learns_from: TrainingSource
-) -> int:
-    with database.transaction() as session:
-        whose = open_personality(session, settings, personality)
-        round_, _ = request_round(session, whose.id, requested_by, learns_from)
-    return round_.id
-
-
 def _run_here_or_wait(
     settings: Settings, database: Database, stop: threading.Event, on_tick: Callable[[], None]
 ) -> None:
-    """Run the oldest request where no trainer does it.
+    """Run the oldest request unless a trainer does.
 
-    Of this data folder the lock tells, at once and also after a crash; of others, their signs of life.
+    The lock shows whether a trainer uses this data folder, at once and even after a crash; heartbeats show the others.
     """
     worked = False
     with suppress(DataDirectoryInUse), sole_process(TRAINER, settings.data.directory):
-        if not _lives_elsewhere(settings, database):
+        if not _runs_elsewhere(settings, database):
             worker = RoundWorker(settings, database, stop, on_tick)
-            worker.end_orphans()
-            worker.sweep()
+            worker.clean_up()
             worked = worker.run_next()
     if not worked:
         stop.wait(POLL_S)
 
 
-def _lives_elsewhere(settings: Settings, database: Database) -> bool:
+def _runs_elsewhere(settings: Settings, database: Database) -> bool:
     own = worker_name(settings.data.directory)
     with database.snapshot() as session:
-        return any(sign.worker != own for sign in live_processes(session, TRAINER))
+        return any(process.worker != own for process in live_processes(session, TRAINER))
 
 
-def _look(database: Database, round_id: int) -> Round:
+def _read_round(database: Database, round_id: int) -> Round:
     with database.snapshot() as session:
         return require_round(session, round_id)

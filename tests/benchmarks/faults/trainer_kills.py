@@ -27,9 +27,10 @@ from tests.benchmarks.faults.processes import Child, children_of
 from tests.benchmarks.faults.report import Row, notes, spread
 from tests.seeding import BOB, add_reply, tiny_settings, vote
 from tests.tiny_model import build_tiny_base
+from trainer.progress import Phase
 
 KILLS_BETWEEN_WHOLE_ROUNDS = 6
-PHASES = ("starting", "gathering", "loading", "training", "judging")
+PHASES = ("starting", Phase.GATHERING, Phase.LOADING, Phase.TRAINING, Phase.ANSWERING)
 LONGEST_IN_PHASE_S = 0.6
 """Longer than some phases of a tiny round take: some kills come in the next, some after the end."""
 PAIRS = 4

@@ -12,11 +12,10 @@ from bot.engine.protocol import GenerationRequest, Sampling
 from bot.engine.transformers.decoding import DecodingRow
 from bot.engine.transformers.resident_model import MERGE_AFTER, AdapterMismatch, ResidentModel
 from storage.adapters.folder_store import AdapterRef
-from storage.models.hardware import usable_cores
+from storage.models.hardware import cpu_threads, usable_cores
 from storage.settings.sections import ModelSettings
 from tests.bot.engine.test_engine import save_adapter
 from tests.tiny_model import build_tiny_base
-from trainer.training.common import cpu_threads
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, presence_penalty=0.0, max_new_tokens=12)
 

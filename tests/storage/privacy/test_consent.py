@@ -72,7 +72,8 @@ from tests.seeding import (
     vote,
 )
 from trainer.data.plan import NO_OPINION, make_plan
-from trainer.data.votes_preparation import survey_votes, write_plan
+from trainer.data.survey import survey_votes
+from trainer.data.votes import write_plan
 
 MEMBER_IDS = ("user_id", "author_id", "actor_id", "subject_id")
 

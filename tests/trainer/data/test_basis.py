@@ -37,7 +37,8 @@ from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
 from trainer.data.plan import NO_OPINION, TrainingPlan, make_plan
-from trainer.data.votes_preparation import survey_votes, write_plan
+from trainer.data.survey import survey_votes
+from trainer.data.votes import write_plan
 from trainer.exchange import export_file
 
 TRAINER = Path(__file__).parents[3] / "trainer"

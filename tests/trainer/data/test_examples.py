@@ -19,9 +19,10 @@ from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, read_alias
 from storage.settings.sections import DemonstrationSettings, Settings, TrainingSettings
 from storage.training.rounds import Round, claim_round, request_round, require_round
-from trainer.data.examples import DialogueSplit, render_dialogue, split_examples
+from trainer.data.examples import render_dialogue, split_examples
 from trainer.rounds.round import run_round
-from trainer.training.sft import Demonstration
+from trainer.training.recipes import TrainingSplit
+from trainer.training.rows import Demonstration
 
 
 class Templates:
@@ -31,7 +32,7 @@ class Templates:
         return " / ".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
-def split(*dialogues: tuple[str, ...], holdout_share: float, seed: int) -> DialogueSplit:
+def split(*dialogues: tuple[str, ...], holdout_share: float, seed: int) -> TrainingSplit:
     card = Card(examples=tuple(Example(dialogue=dialogue) for dialogue in dialogues))
     return split_examples(card, "Be brief.", Templates(), TrainingSettings(holdout_share=holdout_share, seed=seed))
 
@@ -120,13 +121,11 @@ def test_a_card_becomes_a_first_version_that_passes_the_gate_by_its_held_out_exa
     ended = train(card)
     [version] = versions(database)
     assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
-    assert ended.reason == (
-        "v1 learned from 4 example answers (8 held out) and passed the gate: promote it to let it answer"
-    )
+    assert ended.reason == ("v1 learned from 4 example answers (8 held out) and passed the gate: promote it to use it")
     assert (ended.manifest_digest, ended.evidence) == (card.digest, {"examples": 16})
     checks = {check["name"]: check["sentence"] for check in ended.gate["checks"]}
     assert checks["held-out examples"].startswith(
-        "in 8 of 8 held-out examples it finds the answer shown likelier than its parent does"
+        "in 8 of 8 held-out examples the new version finds the shown answer likelier than its parent does"
     )
     assert describe_metrics(ended.metrics).startswith(
         "4 example answers trained on · 8 held out · 100% of them likelier than before · by "
@@ -154,7 +153,7 @@ def test_a_handful_of_examples_that_leaves_nothing_to_judge_by_is_not_enough_evi
     ended = train(Card(system_prompt="x", examples=EXAMPLES[:8]), holdout_share=0.15)
     [version] = versions(database)
     assert version.verdict is GateVerdict.NOT_ENOUGH_EVIDENCE
-    assert "1 example was held out of training, 8 are needed" in ended.reason
+    assert "only 1 example was held out of training, but 8 are needed" in ended.reason
 
 
 @pytest.mark.parametrize("examples", [0, 1, 7])

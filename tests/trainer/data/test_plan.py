@@ -24,7 +24,6 @@ from trainer.data.history import read_history
 from trainer.data.pairs import Pair, PairSide
 from trainer.data.plan import (
     NO_OPINION,
-    Survey,
     TrainingPlan,
     VoterPreferences,
     lone_votes,
@@ -32,6 +31,7 @@ from trainer.data.plan import (
     split_prompts,
     wanted_samples,
 )
+from trainer.data.survey import Survey
 
 
 def settings(*, max_voter_share: float = 1.0, pairs: dict[str, Any] | None = None, **training: Any) -> Settings:
@@ -208,7 +208,7 @@ def test_suggestions_of_new_accounts_teach_nothing_and_the_round_says_so() -> No
     assert [want.reply_id for want in wanted_samples(found, settings(), lone_too=True)] == [3]
     plan = make_plan(found, NO_OPINION, settings())
     assert [pair.chosen.correction_id for pair in plan.train] == [3]
-    assert "2 suggested answers by new accounts or members: they count nothing" in plan.evidence["notes"]
+    assert "2 suggested answers by new accounts or new members not counted" in plan.evidence["notes"]
 
 
 def test_samples_of_the_parent_are_there_already_even_those_without_words() -> None:
@@ -303,9 +303,9 @@ def test_no_voter_carries_more_of_the_round_than_allowed() -> None:
 @pytest.mark.parametrize(
     ("voters", "note"),
     [
-        (1, "1 voter is too few for votes.max_voter_share = 0.1: it does not hold"),
-        (2, "2 voters are too few for votes.max_voter_share = 0.1: it does not hold"),
-        (8, "8 voters are too few for votes.max_voter_share = 0.1: each carries at most 25%"),
+        (1, "only 1 person voted, so the 10 % limit per voter is not applied"),
+        (2, "only 2 people voted, so the 10 % limit per voter is not applied"),
+        (8, "only 8 people voted, so the 10 % limit per voter is raised to 25 %"),
     ],
 )
 def test_too_few_voters_are_told(voters: int, note: str) -> None:

@@ -14,6 +14,7 @@ from storage.adapters.folder_store import AdapterRef
 from storage.database.enums import GateVerdict
 from storage.errors import BaseModelError, SettingsError
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.models.hardware import cpu_threads
 from storage.models.libraries import silence_transformers
 from storage.settings.sections import (
     DataSettings,
@@ -24,12 +25,12 @@ from storage.settings.sections import (
     TrainingSettings,
 )
 from tests.tiny_model import build_tiny_base
-from trainer.evaluation.divergence import mean_divergence
-from trainer.evaluation.evaluate import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES, Evaluation, evaluate
+from trainer.evaluation.evaluate import Evaluation, evaluate, load_judges
+from trainer.evaluation.findings import MAX_ANSWER_TOKENS, NEUTRAL_MESSAGES
 from trainer.evaluation.gate import HeldOut, decide
-from trainer.evaluation.likelihood import ScoredPassage
+from trainer.evaluation.measures import ScoredPassage, mean_divergence
 from trainer.evaluation.sampling import render
-from trainer.training.common import cpu_threads
+from trainer.progress import Phase, Report, RoundProgress
 
 TRAINING = TrainingSettings(dtype="float32")
 LOVED = [HeldOut(f"prompt {i}", 1.0, 1.0) for i in range(30)]
@@ -105,7 +106,14 @@ def scaled(adapter: Path, output: Path, factor: float) -> Path:
 
 
 def judged(
-    base: BaseModel, adapter: Path, data: Path, *, temperature: float = 0.7, seed: int = 17, **gate: object
+    base: BaseModel,
+    adapter: Path,
+    data: Path,
+    *,
+    temperature: float = 0.7,
+    seed: int = 17,
+    report: Report = lambda _progress: None,
+    **gate: object,
 ) -> Evaluation:
     settings = Settings(
         data=DataSettings(directory=data),
@@ -114,7 +122,8 @@ def judged(
         generation=GenerationSettings(temperature=temperature),
         gate=GateSettings(**{"coherence_model": "base"} | gate),
     )
-    return evaluate(base, AdapterRef("new", adapter), settings=settings, report=lambda _progress: None)
+    judges = load_judges(settings.gate, data)
+    return evaluate(base, AdapterRef("new", adapter), judges, settings=settings, report=report)
 
 
 def findings(data: Path) -> list[Path]:
@@ -209,6 +218,25 @@ def test_other_questions_are_asked_anew(base, adapter, tmp_path, change):
     judged(base, adapter, tmp_path)
     judged(base, adapter, tmp_path, **change)
     assert len(findings(tmp_path)) == 2
+
+
+def test_progress_counts_the_answers_and_names_the_base_only_if_it_is_asked(base, adapter, tmp_path):
+    first: list[RoundProgress] = []
+    again: list[RoundProgress] = []
+    judged(base, adapter, tmp_path, report=first.append)
+    judged(base, adapter, tmp_path, report=again.append)
+    of_version = [Phase.LOADING, Phase.ANSWERING, Phase.COHERENCE, Phase.DIVERGENCE]
+    assert list(dict.fromkeys(each.phase for each in first)) == [
+        *of_version,
+        Phase.BASE_ANSWERING,
+        Phase.BASE_COHERENCE,
+    ]
+    assert list(dict.fromkeys(each.phase for each in again)) == of_version
+    for phase, steps in ((Phase.ANSWERING, 24 + 60), (Phase.COHERENCE, 24), (Phase.DIVERGENCE, 24)):
+        counted = [each for each in first if each.phase is phase]
+        assert {each.steps for each in counted} == {steps}
+        assert [each.step for each in counted] == sorted({each.step for each in counted})
+        assert (counted[0].step, counted[-1].step) == (0, steps)
 
 
 def test_folder_that_cannot_be_written_costs_time_alone(base, adapter, tmp_path, shared_data):

@@ -46,22 +46,21 @@ def test_sound_version_that_its_voters_prefer_passes():
     verdict = judged()
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.PASS, True)
     assert verdict.reason == (
-        "in 14 of 15 held-out pairs it leans to the voters' choice more than its parent does "
-        "(93% by weight, 95% interval 68% to 100%), which is above half"
+        "in 14 of 15 held-out pairs the new version prefers the members' choice more than its parent does "
+        "(93% by weight; 95% interval 68% to 100%, above half)"
     )
 
 
 def test_every_check_tells_its_numbers():
     assert {check.name: check.sentence for check in judged().checks[1:]} == {
-        "broken answers": "10% of answers are broken, the base's 5%, within the limit of +15%",
-        "coherence": "answers surprise gemma3-270m 1.04 times as much as the base's, within the limit of 1.10",
-        "retention": "the loss on everyday text is 1.012 times the base's, within the limit of 1.050",
-        "divergence": "answers moved 0.50 nats per token from the base, within the limit of 3.00",
-        "length": "answers have 30 tokens, the base's 40, within the limit of 3.0 times as many",
-        "suite flattery": "flattery: 16 of 20 cases are passed, 15 by the base (1 lost: lottery, 2 gained), "
-        "within the limit of -10%",
-        "suite knowledge": "knowledge: 17 of the 18 facts that the base knows are still known (lost: bees), "
-        "within the limit of -10%",
+        "broken answers": "10% of answers are broken (base 5%; limit +15%)",
+        "coherence": "answers surprise gemma3-270m 1.04× as much as the base's (limit 1.1×)",
+        "retention": "the loss on everyday text is 1.012× the base's (limit 1.05×)",
+        "divergence": "answers moved 0.50 nats per token away from the base (limit 3)",
+        "length": "answers have 30 tokens on average (base 40; limit 3×)",
+        "suite flattery": "16 of 20 flattery cases passed (base 15; 1 lost: lottery; 2 gained; limit -10%)",
+        "suite knowledge": "17 of the 18 knowledge facts that the base knows are still known "
+        "(1 lost: bees; limit -10%)",
     }
 
 
@@ -69,21 +68,21 @@ def test_version_that_its_voters_like_less_than_the_parent_fails():
     verdict = judged(pairs=held_out(1, 14))
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.FAIL, True)
     assert verdict.reason.startswith("in 1 of 15 held-out pairs")
-    assert verdict.reason.endswith("which is below half")
+    assert verdict.reason.endswith(", below half)")
 
 
 @pytest.mark.parametrize(("won", "lost"), [(9, 6), (7, 1), (30, 30)])
 def test_held_out_pairs_that_chance_explains_are_not_enough_evidence(won, lost):
     verdict = judged(pairs=held_out(won, lost))
     assert (verdict.outcome, verdict.publishable) == (GateVerdict.NOT_ENOUGH_EVIDENCE, True)
-    assert verdict.reason.endswith("which may as well be chance")
+    assert verdict.reason.endswith("): this could be chance")
 
 
-@pytest.mark.parametrize(("count", "words"), [(0, "no pairs were"), (1, "1 pair was"), (7, "7 pairs were")])
+@pytest.mark.parametrize(("count", "words"), [(0, "no pairs were"), (1, "only 1 pair was"), (7, "only 7 pairs were")])
 def test_too_few_held_out_pairs_are_not_enough_evidence(count, words):
     verdict = judged(pairs=held_out(count, 0))
     assert verdict.outcome is GateVerdict.NOT_ENOUGH_EVIDENCE
-    assert verdict.reason == f"{words} held out of training, 8 are needed to tell whether it is better"
+    assert verdict.reason == f"{words} held out of training, but 8 are needed to judge the version"
 
 
 def test_eight_of_eight_are_enough():
@@ -102,17 +101,11 @@ def test_version_equal_to_its_parent_is_not_enough_evidence():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"divergence": 3.01}, "answers moved 3.01 nats per token from the base, beyond the limit of 3.00"),
-        ({"degenerate_share": 0.3}, "30% of answers are broken, the base's 5%, beyond the limit of +15%"),
-        (
-            {"coherence_ratio": 1.11},
-            "answers surprise gemma3-270m 1.11 times as much as the base's, beyond the limit of 1.10",
-        ),
-        (
-            {"retention_loss_ratio": 1.051},
-            "the loss on everyday text is 1.051 times the base's, beyond the limit of 1.050",
-        ),
-        ({"answer_tokens": 121.0}, "answers have 121 tokens, the base's 40, beyond the limit of 3.0 times as many"),
+        ({"divergence": 3.01}, "answers moved 3.01 nats per token away from the base (limit 3)"),
+        ({"degenerate_share": 0.3}, "30% of answers are broken (base 5%; limit +15%)"),
+        ({"coherence_ratio": 1.11}, "answers surprise gemma3-270m 1.11× as much as the base's (limit 1.1×)"),
+        ({"retention_loss_ratio": 1.051}, "the loss on everyday text is 1.051× the base's (limit 1.05×)"),
+        ({"answer_tokens": 121.0}, "answers have 121 tokens on average (base 40; limit 3×)"),
     ],
 )
 def test_number_beyond_its_limit_fails_and_comes_first(change, sentence):
@@ -169,16 +162,13 @@ def test_suite_passes_up_to_its_limit_of_lost_less_gained(lost, gained, passes):
 def test_suite_fails_where_chance_seldom_loses_as_many(lost, gained, outcome):
     verdict = judged(replace(JUDGEMENT, suites=(suite_drop(lost, gained),)))
     assert verdict.outcome is outcome
-    assert verdict.reason.endswith("beyond the limit of -10%, which may as well be chance") == (
-        outcome is GateVerdict.NOT_ENOUGH_EVIDENCE
-    )
+    assert verdict.reason.endswith("limit -10%): this could be chance") == (outcome is GateVerdict.NOT_ENOUGH_EVIDENCE)
 
 
 def test_failed_suite_names_some_of_its_cases():
     verdict = judged(replace(JUDGEMENT, suites=(suite_drop(5, 0),)))
     assert verdict.reason == (
-        "flattery: 10 of 20 cases are passed, 15 by the base (5 lost: case-0, case-1, case-2, 2 more, 0 gained), "
-        "beyond the limit of -10%"
+        "10 of 20 flattery cases passed (base 15; 5 lost: case-0, case-1, case-2, 2 more; 0 gained; limit -10%)"
     )
 
 
@@ -215,7 +205,7 @@ def test_too_few_known_facts_pass_and_say_so():
     verdict = judged(replace(JUDGEMENT, suites=(knowledge(4, 3),)))
     assert verdict.outcome is GateVerdict.PASS
     assert verdict.checks[-1].sentence == (
-        "knowledge: 1 of the 4 facts that the base knows are still known, which are too few to say much"
+        "1 of the 4 knowledge facts that the base knows are still known, too few to judge"
     )
 
 

@@ -11,7 +11,9 @@ from storage.models.base_model import BaseModel
 from storage.settings.sections import GenerationSettings, TrainingSettings
 from tests.trainer.evaluation.test_evaluate import teach
 from trainer.evaluation.sampling import BATCH_PROMPTS, Sample, Sampler, render
-from trainer.training.dpo import PreferencePair, train_dpo
+from trainer.training.recipes import TrainingSplit, dpo_recipe
+from trainer.training.rows import PreferencePair
+from trainer.training.train import train_adapter
 
 GREEDY = GenerationSettings(temperature=0.0, presence_penalty=0.0, max_new_tokens=6)
 WARM = GenerationSettings(temperature=1.5, top_p=1.0, presence_penalty=0.0, max_new_tokens=6)
@@ -73,14 +75,15 @@ def test_an_answer_that_ends_keeps_its_end_token_and_nothing_after(tiny_base: Ba
 def test_an_adapter_speaks_and_can_be_silenced(tiny_base: BaseModel, sampler: Sampler, tmp_path: Path) -> None:
     pairs = [PreferencePair(SHORT, "Yes, of course.", "No, sorry.")] * 4
     settings = TrainingSettings(dtype="float32", learning_rate=2e-2, epochs=6, lora_rank=8)
-    common = {
-        "base": tiny_base,
-        "parent": None,
-        "output": tmp_path,
-        "settings": settings,
-        "report": lambda _progress: None,
-    }
-    train_dpo(pairs, [], [], label_noise=0.0, **common)
+    train_adapter(
+        dpo_recipe(settings, 0.0),
+        TrainingSplit(tuple(pairs)),
+        settings,
+        base=tiny_base,
+        parent=None,
+        output=tmp_path,
+        report=lambda _progress: None,
+    )
     adapted = Sampler.load(tiny_base, tmp_path, "float32")
     (of_base,) = texts(sampler.answer([SHORT], GREEDY, seed=1))
     assert texts(adapted.answer([SHORT], GREEDY, seed=1)) != [of_base]
@@ -97,11 +100,12 @@ def test_a_penalty_keeps_words_of_the_answer_from_coming_again_but_not_the_promp
 
 
 def test_progress_counts_answers(sampler: Sampler) -> None:
-    seen: list[int] = []
-    one_word = GREEDY.model_copy(update={"max_new_tokens": 1})
-    sampler.answer([SHORT] * (BATCH_PROMPTS + 3), one_word, seed=1, on_progress=seen.append)
-    assert seen == [BATCH_PROMPTS, BATCH_PROMPTS + 3]
-    assert sampler.answer([], one_word, seed=1) == []
+    """Unfinished ones as a fraction."""
+    seen: list[float] = []
+    two_words = GREEDY.model_copy(update={"max_new_tokens": 2})
+    sampler.answer([SHORT] * (BATCH_PROMPTS + 3), two_words, seed=1, advance=seen.append)
+    assert seen == [0, BATCH_PROMPTS / 2, *[BATCH_PROMPTS] * 2, BATCH_PROMPTS + 1.5, BATCH_PROMPTS + 3]
+    assert sampler.answer([], two_words, seed=1) == []
 
 
 def test_a_prompt_is_rendered_as_it_is_served(sampler: Sampler) -> None:

@@ -132,13 +132,13 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped(tmp_path):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ('{"id": "x"', "this is no JSON (Expecting ',' delimiter at character 11)"),
+        ('{"id": "x"', "not valid JSON (Expecting ',' delimiter at character 11)"),
         ("[]", "a case must be a JSON object"),
-        ({**GOOD, "id": "greeting"}, "the id 'greeting' is taken by an earlier case"),
+        ({**GOOD, "id": "greeting"}, "an earlier case has the id 'greeting' already"),
         ({**GOOD, "id": ""}, "id must be text"),
         ({"prompt": "Hi", "must": ["x"]}, "id must be text"),
-        ({**GOOD, "id": "x", "must_nt": ["a"]}, "'must_nt' is no field of a case: did you mean must_not?"),
-        ({**GOOD, "id": "x", "weight": 3}, "'weight' is no field of a case: it must be one of id, prompt"),
+        ({**GOOD, "id": "x", "must_nt": ["a"]}, "'must_nt' is not a field of a case: did you mean must_not?"),
+        ({**GOOD, "id": "x", "weight": 3}, "'weight' is not a field of a case: it must be one of id, prompt"),
         ({"id": "x", "prompt": "Hi"}, "the case checks nothing: give it must, must_not or must_still_know"),
         ({"id": "x", "must": ["a"]}, "give either prompt or messages"),
         ({**GOOD, "id": "x", "messages": []}, "give either prompt or messages"),
@@ -146,17 +146,17 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped(tmp_path):
         ({**GOOD, "id": "x", "prompt": 3}, "prompt must be text"),
         ({**GOOD, "id": "x", "must": "hello"}, "must must be a list of regular expressions"),
         ({**GOOD, "id": "x", "must": []}, "must must be a list of regular expressions"),
-        ({**GOOD, "id": "x", "must_not": [""]}, "must_not must hold regular expressions as text"),
-        ({**GOOD, "id": "x", "must_still_know": [7]}, "must_still_know must hold regular expressions as text"),
+        ({**GOOD, "id": "x", "must_not": [""]}, "must_not must contain regular expressions as text"),
+        ({**GOOD, "id": "x", "must_still_know": [7]}, "must_still_know must contain regular expressions as text"),
         (
             {**GOOD, "id": "x", "must_not": ["(oops"]},
-            "must_not holds '(oops', which is no regular expression: missing )",
+            "must_not contains '(oops', which is not a valid expression: missing )",
         ),
         (
             {**GOOD, "id": "x", "must": ["a{9999999999999}"]},
-            "must holds 'a{9999999999999}', which is no regular expression",
+            "must contains 'a{9999999999999}', which is not a valid expression",
         ),
-        ('{"id": "x", "prompt": "\\ud800", "must": ["a"]}', "it holds half of a character"),
+        ('{"id": "x", "prompt": "\\ud800", "must": ["a"]}', "it contains half of a character"),
         ({"id": "x", "messages": "Hi", "must": ["a"]}, "messages must be a list of objects"),
         ({"id": "x", "messages": [{"role": "user"}], "must": ["a"]}, "messages must be a list of objects"),
         ({"id": "x", "messages": [], "must": ["a"]}, "messages must alternate"),
@@ -182,7 +182,7 @@ def test_case_that_does_not_fit_is_refused_with_its_file_and_line(tmp_path, line
 @pytest.mark.parametrize("content", ["", "\n \n"])
 def test_file_without_cases_is_refused(tmp_path, content):
     (tmp_path / "empty.jsonl").write_text(content)
-    with pytest.raises(SettingsError, match=r"empty\.jsonl holds no cases"):
+    with pytest.raises(SettingsError, match=r"empty\.jsonl has no cases"):
         load(tmp_path / "empty.jsonl")
 
 
@@ -193,10 +193,10 @@ def test_missing_file_is_refused(tmp_path):
 
 def test_file_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "old.jsonl").write_bytes('{"id": "ä"}'.encode("latin-1"))
-    with pytest.raises(SettingsError, match=r"old\.jsonl cannot be read \(it is no UTF-8 text\)"):
+    with pytest.raises(SettingsError, match=r"old\.jsonl cannot be read \(it is not UTF-8 text\)"):
         load(tmp_path / "old.jsonl")
 
 
 def test_two_suites_of_one_name_are_refused(tmp_path):
-    with pytest.raises(SettingsError, match=r"two suites called flattery: rename .*flattery\.jsonl"):
+    with pytest.raises(SettingsError, match=r"two suites are called flattery: rename .*flattery\.jsonl"):
         load(write(tmp_path / "flattery.jsonl", GOOD))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from trainer.child_process import keep_locks_inside
+from trainer.rounds.child_process import use_process_local_bar_lock
 
 ROOT = Path(__file__).parents[3]
 START = """
@@ -24,7 +24,7 @@ print(process.exitcode)
 
 
 def draw_a_bar_and_die() -> None:
-    keep_locks_inside()
+    use_process_local_bar_lock()
     tqdm(disable=True)
     os.kill(os.getpid(), signal.SIGKILL)
 

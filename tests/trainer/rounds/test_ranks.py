@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from storage.models.base_model import BaseModel
 from storage.settings.sections import Settings, TrainingSettings
 from tests.trainer.training.test_dpo import PROMPT
 from trainer.errors import TrainerError
+from trainer.progress import Phase
 from trainer.rounds.distributed import train_on_all
-from trainer.training.common import TrainingMetrics
-from trainer.training.dpo import PreferencePair, train_dpo
+from trainer.training.recipes import TrainingSplit, dpo_recipe
+from trainer.training.rows import PreferencePair
+from trainer.training.train import TrainingMetrics, train_adapter
 
 pytestmark = pytest.mark.ranks
 
@@ -35,75 +37,55 @@ SETTINGS = TrainingSettings(
 )
 
 
-@dataclass(frozen=True)
-class Lessons:
-    settings: TrainingSettings
-
-    def train(self, **arguments: Any) -> TrainingMetrics:
-        return train_dpo(PAIRS[:8], PAIRS[8:10], PAIRS[10:], settings=self.settings, label_noise=0.0, **arguments)
+TWO = Settings(training=SETTINGS.model_copy(update={"processes": 2}))
 
 
-@dataclass(frozen=True)
-class Doomed:
-    """What fails in the second process, while the first one waits for it."""
+def fail(kills: bool, **_report: Any) -> TrainingMetrics:
+    """Fail in the second process while the first one waits for it."""
+    import torch.distributed
 
-    kills: bool
-
-    def train(self, **_arguments: Any) -> TrainingMetrics:
-        import torch.distributed
-
-        torch.distributed.init_process_group("gloo")
-        if os.environ["RANK"] == "1" and self.kills:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if os.environ["RANK"] == "1":
-            raise TrainerError("the loss became NaN or infinite at step 3: lower training.learning_rate")
-        torch.distributed.barrier()
-        raise AssertionError("the second process never gets here")
+    torch.distributed.init_process_group("gloo")
+    if os.environ["RANK"] == "1" and kills:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ["RANK"] == "1":
+        raise TrainerError("the loss became NaN or infinite at step 3: lower training.learning_rate")
+    torch.distributed.barrier()
+    raise AssertionError("the second process never gets here")
 
 
-@dataclass(frozen=True)
-class Endless:
-    """What goes on until it is ended; each process holds a lock while it lives."""
-
-    folder: Path
-
-    def train(self, **_arguments: Any) -> TrainingMetrics:
-        lock = FileLock(self.folder / f"{os.environ['RANK']}.lock")
-        lock.acquire()
-        (self.folder / f"{os.environ['RANK']}.runs").touch()
-        while True:
-            time.sleep(60.0)
+def run_endlessly(folder: Path, **_report: Any) -> TrainingMetrics:
+    """Run until the process is ended; each process holds a lock while it lives."""
+    lock = FileLock(folder / f"{os.environ['RANK']}.lock")
+    lock.acquire()
+    (folder / f"{os.environ['RANK']}.runs").touch()
+    while True:
+        time.sleep(60.0)
 
 
-def train_endlessly(base: BaseModel, folder: Path) -> None:
-    train_on_all(
-        Endless(folder),  # type: ignore[arg-type]
-        Settings(training=SETTINGS.model_copy(update={"processes": 2})),
-        base=base,
-        parent=None,
-        output=folder,
-        report=lambda _progress: None,
-    )
+def train_endlessly(folder: Path) -> None:
+    train_on_all(partial(run_endlessly, folder), TWO, lambda _progress: None)
 
 
-def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetrics, dict[str, Any], list[str]]:
+def train(base: BaseModel, output: Path, **changes: Any) -> tuple[TrainingMetrics, dict[str, Any], list[Phase]]:
     settings = SETTINGS.model_copy(update=changes)
-    phases: list[str] = []
-    metrics = train_on_all(
-        Lessons(settings),
-        Settings(training=settings),
+    phases: list[Phase] = []
+    work = partial(
+        train_adapter,
+        dpo_recipe(settings, 0.0),
+        TrainingSplit(tuple(PAIRS[:8]), tuple(PAIRS[8:10]), tuple(PAIRS[10:])),
+        settings,
         base=base,
         parent=None,
         output=output,
-        report=lambda progress: phases.append(progress.phase),
     )
+    metrics = train_on_all(work, Settings(training=settings), lambda progress: phases.append(progress.phase))
     return metrics, load_file(output / WEIGHTS_FILE), phases
 
 
 def test_two_processes_make_the_adapter_of_one(tiny_base: BaseModel, tmp_path: Path) -> None:
     alone, weights, _ = train(tiny_base, tmp_path / "one")
     together, shared, phases = train(tiny_base, tmp_path / "two", processes=2)
-    assert {"loading", "reference", "training", "evaluating"} <= set(phases)
+    assert {Phase.LOADING, Phase.REFERENCE, Phase.TRAINING, Phase.HELD_OUT} <= set(phases)
     assert (together.steps, together.pairs, together.epochs_trained) == (alone.steps, alone.pairs, alone.epochs_trained)
     assert together.loss_curve == pytest.approx(alone.loss_curve, abs=1e-4)
     assert together.holdout_margins == pytest.approx(alone.holdout_margins, abs=1e-3)
@@ -122,20 +104,13 @@ def test_two_processes_make_the_adapter_of_one(tiny_base: BaseModel, tmp_path: P
         (True, "process 1 of this round's training was killed by SIGKILL, probably because memory ran out"),
     ],
 )
-def test_one_that_fails_ends_the_others(tiny_base: BaseModel, tmp_path: Path, kills: bool, says: str) -> None:
+def test_one_that_fails_ends_the_others(kills: bool, says: str) -> None:
     with pytest.raises(TrainerError, match=says):
-        train_on_all(
-            Doomed(kills),  # type: ignore[arg-type]
-            Settings(training=SETTINGS.model_copy(update={"processes": 2})),
-            base=tiny_base,
-            parent=None,
-            output=tmp_path,
-            report=lambda _progress: None,
-        )
+        train_on_all(partial(fail, kills), TWO, lambda _progress: None)
 
 
-def test_they_end_with_the_process_that_started_them(tiny_base: BaseModel, tmp_path: Path) -> None:
-    process = get_context("spawn").Process(target=train_endlessly, args=(tiny_base, tmp_path))
+def test_they_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    process = get_context("spawn").Process(target=train_endlessly, args=(tmp_path,))
     process.start()
     while not all((tmp_path / f"{rank}.runs").exists() for rank in range(2)):
         assert process.is_alive()

@@ -31,9 +31,10 @@ from storage.training.rounds import (
 )
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, tiny_settings, vote
-from trainer.data.examples import ExampleTrainingSet, prepare_examples
+from trainer.data.dataset import TrainingSet
+from trainer.data.examples import prepare_examples
 from trainer.data.plan import NO_OPINION, make_plan
-from trainer.data.votes_preparation import survey_votes
+from trainer.data.survey import survey_votes
 from trainer.rounds.round import run_round
 
 Pair = tuple[int, int]
@@ -184,8 +185,8 @@ def test_a_rebuilt_version_is_sound_and_says_what_it_replaces(
     assert len(rows) == 10
     assert rows.isdisjoint(hers)
     assert ended.reason.endswith(
-        "; it is made anew from base, without the deleted data that v1 had learned from: "
-        "`/model compare v1 v2` shows what members lose and gain"
+        "; it was rebuilt from base, without the deleted data that v1 had learned from: "
+        "compare both with `/model compare v1 v2`"
     )
     assert "this round starts from base" in ended.evidence["notes"][0]
 
@@ -202,11 +203,11 @@ def test_a_round_on_examples_goes_on_from_a_sound_version_too(
         request_round(session, 1, "admin", TrainingSource.EXAMPLES)
         round_ = claim_round(session, "here")
     assert round_ is not None
-    material = prepare_examples(database, settings, round_, tiny_base)
-    assert isinstance(material, ExampleTrainingSet)
-    assert material.continuation.parent is not None
-    assert material.continuation.parent.id == first.id
+    prepared = prepare_examples(database, settings, round_, tiny_base)
+    assert isinstance(prepared, TrainingSet)
+    assert prepared.continuation.parent is not None
+    assert prepared.continuation.parent.id == first.id
     with database.snapshot() as session:
         written = require_round(session, round_.id)
     assert written.parent_version_id == first.id
-    assert written.evidence["notes"] == [material.continuation.note]
+    assert written.evidence["notes"] == [prepared.continuation.note]

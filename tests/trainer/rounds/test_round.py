@@ -47,8 +47,8 @@ from tests.tiny_model import build_tiny_base
 from tests.trainer.evaluation.test_evaluate import teach
 from trainer.errors import TrainingDiverged
 from trainer.evaluation.sampling import Sampler
-from trainer.progress import ReportProgress
-from trainer.rounds.round import ProgressLog, run_round
+from trainer.progress import Phase, ProgressLog, RoundProgress
+from trainer.rounds.round import run_round
 
 WORKER = "here"
 
@@ -145,7 +145,7 @@ def test_votes_become_a_version_with_its_lineage(
     assert (ended.status, ended.reason) == (
         RoundStatus.PUBLISHED,
         "v1 learned from 5 pairs (1 held out); the gate has not enough evidence: "
-        "1 pair was held out of training, 8 are needed to tell whether it is better",
+        "only 1 pair was held out of training, but 8 are needed to judge the version",
     )
     [version] = versions(database)
     assert (version.name, version.parent_id, version.round_id) == ("v1", None, ended.id)
@@ -206,7 +206,7 @@ def test_a_line_of_rounds_repeats_old_lessons_and_learns_nothing_twice(
     crown(database, versions(database)[0])
     nothing_new = run(replaying)
     assert nothing_new.status is RoundStatus.SKIPPED
-    assert nothing_new.reason.startswith("0 pairs to learn from that v1 does not know beside 2 held out, 2 needed")
+    assert nothing_new.reason.startswith("0 pairs to learn from that v1 has not learned (2 more held out), 2 needed")
     seed(database, lambda session: add_more_siblings(session, 4, revision))
     second = run(replaying)
     old, new = manifest_of(database, first), manifest_of(database, second)
@@ -249,7 +249,7 @@ def test_too_few_pairs_are_skipped_with_the_number_needed(
     ended = run()
     assert ended.status is RoundStatus.SKIPPED
     assert ended.reason.startswith("1 pair to learn from, 2 needed: suggest better answers")
-    assert "live chat does not count" in ended.reason
+    assert "live chat is not trained on" in ended.reason
     assert versions(database) == []
     assert published_folders(settings) == []
 
@@ -270,10 +270,10 @@ def test_a_version_that_its_voters_prefer_passes_and_waits_for_an_admin(
     ended = run(lenient(settings, base))
     [version] = versions(database)
     assert (ended.status, version.verdict) == (RoundStatus.PUBLISHED, GateVerdict.PASS)
-    assert ended.reason == ("v1 learned from 10 pairs (10 held out) and passed the gate: promote it to let it answer")
+    assert ended.reason == ("v1 learned from 10 pairs (10 held out) and passed the gate: promote it to use it")
     assert ended.gate["verdict"] == "pass"
     checks = {check["name"]: check for check in ended.gate["checks"]}
-    assert checks["held-out pairs"]["sentence"].startswith("in 10 of 10 held-out pairs it leans to the voters' choice")
+    assert checks["held-out pairs"]["sentence"].startswith("in 10 of 10 held-out pairs the new version prefers")
     assert champion(database) is None
 
 
@@ -312,7 +312,7 @@ def test_a_round_says_that_what_passed_is_tried_as_a_canary_and_that_the_next_ve
         pytest.param(
             {"gate": {"min_holdout_pairs": 11}},
             GateVerdict.NOT_ENOUGH_EVIDENCE,
-            "v1 learned from 10 pairs (10 held out); the gate has not enough evidence: 10 pairs were held out",
+            "v1 learned from 10 pairs (10 held out); the gate has not enough evidence: only 10 pairs were held out",
             id="not enough evidence",
         ),
     ],
@@ -369,7 +369,7 @@ def test_a_version_that_only_repeats_itself_is_not_kept_whoever_wants_it(
     sampling = greedy.generation.model_copy(update={"max_new_tokens": 24, "presence_penalty": 0.0})
     ended = run(greedy.model_copy(update={"generation": sampling}))
     assert ended.status is RoundStatus.REJECTED
-    assert ended.reason.startswith("the new version is broken and is not kept: ")
+    assert ended.reason.startswith("the new version is broken and was not kept: ")
     assert ended.metrics["degenerate_share"] > ended.metrics["degenerate_share_base"] + 0.5
     assert ended.gate["verdict"] == "fail"
     assert versions(database) == []
@@ -384,7 +384,7 @@ def test_a_version_without_numbers_is_not_kept_either(
     seed(database, lambda session: add_siblings(session, 2, base_revision=revision))
     ended = run(tiny_settings(settings.data.directory, base, learning_rate=1e30, release={"auto_promote": True}))
     assert ended.status is RoundStatus.REJECTED
-    assert ended.reason.startswith("the new version is broken and is not kept: not a number: ")
+    assert ended.reason.startswith("the new version is broken and was not kept: not a number: ")
     assert ended.metrics["retention_loss_ratio"] is None
     assert versions(database) == []
     assert published_folders(settings) == []
@@ -399,7 +399,7 @@ def test_a_mistake_in_a_suite_stops_the_round_before_it_trains(
     ended = run(tiny_settings(settings.data.directory, base, gate={"suites": (suite,)}))
     assert ended.status is RoundStatus.FAILED
     assert f"{suite}, line 2" in ended.reason
-    assert (ended.progress["phase"], ended.manifest_digest) == ("gathering", None)
+    assert (ended.progress["phase"], ended.manifest_digest) == (Phase.GATHERING, None)
     assert published_folders(settings) == []
 
 
@@ -519,8 +519,8 @@ def test_a_trainer_with_another_base_than_the_bots_says_so(database: Database, r
     seed(database, lambda session: add_siblings(session, 2, base_revision="f" * 16))
     ended = run()
     assert ended.status is RoundStatus.SKIPPED
-    assert f"the newest answers are of a base of revision {'f' * 16}, and this trainer has tiny (" in ended.reason
-    assert ended.reason.endswith("set model.base on its host to what the bot uses")
+    assert f"the newest answers come from a base of revision {'f' * 16}, but this trainer has tiny (" in ended.reason
+    assert ended.reason.endswith("set model.base on its host to the bot's base")
 
 
 def test_a_round_ended_by_somebody_else_publishes_nothing(
@@ -543,7 +543,7 @@ def test_a_round_ended_while_it_trains_stops_and_publishes_nothing(
     endless = tiny_settings(settings.data.directory, base, epochs=100_000.0)
     thread = threading.Thread(target=run_round, args=(endless, round_.id))
     thread.start()
-    while look(database, round_.id).progress.get("phase") != "training":
+    while look(database, round_.id).progress.get("phase") != Phase.TRAINING:
         assert thread.is_alive()
         time.sleep(0.02)
     seed(database, lambda session: finish_round(session, round_.id, RoundStatus.INTERRUPTED, "stopped"))
@@ -563,7 +563,7 @@ def test_a_round_whose_lease_ran_out_publishes_only_once_it_is_renewed(
         session.get_one(RoundRow, round_.id).lease_until = utc_now() - timedelta(seconds=1)
     thread = threading.Thread(target=run_round, args=(settings, round_.id))
     thread.start()
-    while look(database, round_.id).progress.get("phase") != "publishing":
+    while look(database, round_.id).progress.get("phase") != Phase.PUBLISHING:
         assert thread.is_alive()
         time.sleep(0.02)
     time.sleep(0.3)  # it has tried to end the round, and waits
@@ -659,7 +659,7 @@ def test_a_scheduled_round_without_anything_new_is_skipped(
     again = run(requested_by="schedule")
     assert (again.status, again.reason) == (
         RoundStatus.SKIPPED,
-        f"no new votes or corrections since round {first.id}, which trained on the same pairs",
+        f"no new votes or suggestions since round {first.id}, which trained on the same pairs",
     )
     other = tiny_settings(settings.data.directory, base, beta=0.5)
     assert run(other, requested_by="schedule").status is RoundStatus.PUBLISHED
@@ -669,17 +669,17 @@ def test_a_scheduled_round_without_anything_new_is_skipped(
 def test_progress_is_written_by_phase_and_about_once_a_second(database: Database) -> None:
     round_ = start(database)
     report = ProgressLog(database, round_.id)
-    report(ReportProgress("training", step=1, steps=9, loss=0.7, seconds_left=8.0))
-    report(ReportProgress("training", step=2, steps=9, loss=0.6, seconds_left=7.0))
+    report(RoundProgress(Phase.TRAINING, step=1, steps=9, loss=0.7, seconds_left=8.0))
+    report(RoundProgress(Phase.TRAINING, step=2, steps=9, loss=0.6, seconds_left=7.0))
     assert look(database, round_.id).progress == {
-        "phase": "training",
+        "phase": "Training the new version",
         "step": 1,
         "steps": 9,
         "loss": 0.7,
         "seconds_left": 8.0,
     }
-    report(ReportProgress("judging"))
-    assert look(database, round_.id).progress["phase"] == "judging"
+    report(RoundProgress(Phase.COHERENCE))
+    assert look(database, round_.id).progress["phase"] == Phase.COHERENCE
 
 
 def test_a_version_says_how_many_pairs_were_held_out_and_left_out(
@@ -693,7 +693,7 @@ def test_a_version_says_how_many_pairs_were_held_out_and_left_out(
     seed(database, one_long_answer)
     ended = run(tiny_settings(settings.data.directory, base, pairs={"correction_samples": 0}))
     assert ended.metrics["pairs"] + ended.metrics["holdout_pairs"] == 5
-    assert "1 left out as longer than training.max_tokens" in ended.reason
+    assert "1 longer than training.max_tokens left out" in ended.reason
 
 
 def test_answers_of_another_base_are_not_trained_on(database: Database, run: Callable[..., Round]) -> None:

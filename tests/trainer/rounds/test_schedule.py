@@ -16,7 +16,7 @@ from storage.personalities.personalities import ensure_personality
 from storage.runtime.schedules import begin_schedule, parse_schedule
 from storage.settings.sections import DataSettings, Settings
 from storage.training.rounds import Round, claim_round, finish_round, latest_round
-from trainer.rounds.schedule import NAME, SETTING, ask_for_rounds, request_rounds, scheduled_rounds
+from trainer.rounds.schedule import NAME, SETTING, request_due_rounds, request_rounds, scheduled_rounds
 
 DAILY = "0 4 * * *"
 
@@ -83,10 +83,10 @@ def test_a_round_that_cannot_be_asked_for_is_asked_for_later(database: Database)
     with database.transaction() as session:
         begin_schedule(session, NAME, datetime.now(UTC) - timedelta(days=3))
         session.execute(sql("ALTER TABLE rounds RENAME TO rounds_away"))
-    ask_for_rounds(database, trigger())
+    request_due_rounds(database, trigger())
     with database.transaction() as session:
         session.execute(sql("ALTER TABLE rounds_away RENAME TO rounds"))
-    ask_for_rounds(database, trigger())
+    request_due_rounds(database, trigger())
     assert latest(database) is not None
 
 

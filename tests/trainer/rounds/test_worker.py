@@ -27,11 +27,11 @@ from storage.settings.sections import GenerationSettings, Settings
 from storage.training.rounds import Round, claim_round, find_round, finish_round, request_round
 from tests.seeding import add_siblings
 from tests.storage.adapters.test_folder_store import publish
-from trainer.rounds.process import describe_exit
-from trainer.rounds.worker import run_trainer, train_now
+from trainer.progress import Phase
+from trainer.rounds.worker import describe_exit, run_trainer, train_now
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 30.0
+PATIENCE_S = 300.0
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def begun(database: Database, round_id: int) -> Callable[[], bool]:
     return lambda: look(database, round_id).status is RoundStatus.RUNNING
 
 
-def in_phase(database: Database, round_id: int, phase: str) -> Callable[[], bool]:
+def in_phase(database: Database, round_id: int, phase: Phase) -> Callable[[], bool]:
     return lambda: look(database, round_id).progress.get("phase") == phase
 
 
@@ -155,11 +155,11 @@ def check_versions(database: Database, settings: Settings) -> int:
 
 def test_a_trainer_killed_in_any_phase_is_made_up_for_by_the_next(database: Database, settings: Settings) -> None:
     killed: list[int] = []
-    for phase in ("starting", "loading", "training", "judging"):
-        with trainer_process(endless(settings) if phase == "training" else talkative(settings)) as trainer:
+    for phase in (None, Phase.LOADING, Phase.TRAINING, Phase.ANSWERING):
+        with trainer_process(endless(settings) if phase is Phase.TRAINING else talkative(settings)) as trainer:
             wait_for(all_interrupted(database, killed))
             round_id = request(database)
-            wait_for(begun(database, round_id) if phase == "starting" else in_phase(database, round_id, phase))
+            wait_for(in_phase(database, round_id, phase) if phase else begun(database, round_id))
             children = children_of(trainer.pid)
             trainer.kill()
             wait_for(all_gone(children))
@@ -200,7 +200,7 @@ def test_a_trainer_without_rounds_removes_the_files_that_the_settings_let_go(
             register(session, ensure_personality(session), digest=digest, **common)
     own = settings.model_copy(update={"training": settings.training.model_copy(update={"keep_versions": 1})})
     with caplog.at_level(logging.INFO), trainer_thread(own):
-        wait_for(lambda: "The files of v1 of default are removed: it is older than the newest 1." in caplog.text)
+        wait_for(lambda: "Removed the files of v1 of default: it is older than the newest 1." in caplog.text)
     assert not (settings.data.directory / "adapters" / digests[0]).exists()
     assert store.path(digests[1]).is_dir()
 
@@ -208,7 +208,7 @@ def test_a_trainer_without_rounds_removes_the_files_that_the_settings_let_go(
 def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, settings: Settings) -> None:
     with trainer_process(endless(settings)) as trainer:
         round_id = request(database)
-        wait_for(in_phase(database, round_id, "training"))
+        wait_for(in_phase(database, round_id, Phase.TRAINING))
         children = children_of(trainer.pid)
         trainer.send_signal(signal.SIGTERM)
         _, errors = trainer.communicate(timeout=PATIENCE_S)
@@ -222,21 +222,21 @@ def test_sigterm_ends_the_trainer_and_says_so_in_the_round(database: Database, s
     assert leftovers(settings) == []
     assert "Traceback" not in errors
     assert "leaked" not in errors
-    assert f"Round {round_id} begins." in errors
+    assert f"Round {round_id} started. It learns from votes." in errors
     assert "The trainer has stopped." in errors
 
 
 def test_a_round_whose_process_is_killed_fails_and_the_next_one_runs(database: Database, settings: Settings) -> None:
     with trainer_thread(endless(settings)):
         killed = request(database)
-        wait_for(in_phase(database, killed, "training"))
+        wait_for(in_phase(database, killed, Phase.TRAINING))
         [child] = multiprocessing.active_children()
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         wait_for(ended(database, killed))
         assert leftovers(settings) == []
         waiting = request(database)
-        wait_for(in_phase(database, waiting, "loading"))
+        wait_for(in_phase(database, waiting, Phase.LOADING))
     round_ = look(database, killed)
     assert round_.status is RoundStatus.FAILED
     assert round_.reason.startswith("the round's process was killed by signal 9, probably because memory ran out")
@@ -271,7 +271,7 @@ def test_the_command_line_trains_by_itself_where_no_trainer_runs(database: Datab
     round_ = train_now(settings, "default", "command line", seen.append, threading.Event())
     assert (round_.status, round_.requested_by) == (RoundStatus.PUBLISHED, "command line")
     assert {report.id for report in seen} == {round_.id}
-    assert {report.progress.get("phase") for report in seen} & {"gathering", "loading", "training", "judging"}
+    assert {report.progress.get("phase") for report in seen} & set(Phase)
     with database.transaction() as session:
         assert last_heartbeat(session, TRAINER, worker_name(settings.data.directory)) is not None
 
@@ -330,4 +330,4 @@ def test_a_personality_that_does_not_exist_cannot_be_trained(database: Database,
 def test_the_end_of_a_process_is_explained() -> None:
     assert "memory ran out" in describe_exit(-signal.SIGKILL)
     assert describe_exit(-signal.SIGSEGV).startswith("the round's process was killed by signal 11 (Segmentation fault)")
-    assert describe_exit(1) == "the round's process ended with exit code 1: the trainer's log says why"
+    assert describe_exit(1) == "the round's process ended with exit code 1: see the trainer's log for the reason"

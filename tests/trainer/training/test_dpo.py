@@ -10,13 +10,15 @@ from storage.adapters.folder_store import AdapterStore
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model
+from storage.models.hardware import cpu_threads
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.progress import ReportProgress
-from trainer.training.common import TrainingMetrics, cpu_threads, micro_batch, thin
-from trainer.training.dpo import MAX_LABEL_NOISE, PreferencePair, pair_rows, train_dpo
+from trainer.progress import Phase, RoundProgress
+from trainer.training.recipes import MAX_LABEL_NOISE, TrainingSplit, dpo_recipe, micro_batch
+from trainer.training.rows import PreferencePair, pair_row
+from trainer.training.train import TrainingMetrics, thin, train_adapter
 
 SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8)
 PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
@@ -43,15 +45,13 @@ def train(
     label_noise=0.0,
     report=None,
 ) -> TrainingMetrics:  # type: ignore[no-untyped-def]
-    return train_dpo(
-        train,
-        validation,
-        holdout,
+    return train_adapter(
+        dpo_recipe(settings, label_noise),
+        TrainingSplit(train, validation, holdout),
+        settings,
         base=base,
         parent=parent,
         output=output,
-        settings=settings,
-        label_noise=label_noise,
         report=report or (lambda _progress: None),
     )
 
@@ -298,7 +298,7 @@ def test_completions_get_the_log_probabilities_of_the_plain_model(base):
     """Rows of unequal prompts and answers; TRL's own head says the same, but computes the prompt as well."""
     from trl.trainer.utils import add_fused_lm_head
 
-    from trainer.training.scoring import IGNORED, CompletionScorer
+    from trainer.training.scorers import IGNORED, CompletionScorer
 
     model = load_model(base, "float32")
     add_fused_lm_head(model)
@@ -351,17 +351,16 @@ def test_loss_that_is_no_number_stops_at_once_and_writes_no_adapter(base, tmp_pa
 
 
 def test_progress_goes_through_the_phases_and_counts_down(base, tmp_path):
-    said: list[ReportProgress] = []
+    said: list[RoundProgress] = []
     train(base, tmp_path / "out", holdout=PAIRS[4:], report=said.append)
-    assert list(dict.fromkeys(progress.phase for progress in said)) == [
-        "loading",
-        "reference",
-        "training",
-        "evaluating",
-    ]
-    steps = [progress for progress in said if progress.phase == "training"]
-    assert [progress.step for progress in steps] == [0, 1, 2, 3]
-    assert {progress.steps for progress in steps} == {3}
+    of_phase = {phase: [progress for progress in said if progress.phase is phase] for phase in Phase}
+    phases = [Phase.LOADING, Phase.REFERENCE, Phase.TRAINING, Phase.HELD_OUT]
+    assert list(dict.fromkeys(progress.phase for progress in said)) == phases
+    # The pairs to train on, in one run, then the held-out one.
+    assert [(each.step, each.steps) for each in of_phase[Phase.REFERENCE]] == [(0, 4), (4, 4), (0, 1), (1, 1)]
+    assert [(each.step, each.steps) for each in of_phase[Phase.TRAINING]] == [(step, 3) for step in range(4)]
+    assert [(each.step, each.steps) for each in of_phase[Phase.HELD_OUT]] == [(0, 1), (1, 1)]
+    steps = of_phase[Phase.TRAINING]
     assert steps[1].seconds_left is not None
     assert steps[1].seconds_left > steps[-1].seconds_left == 0.0
 
@@ -386,8 +385,7 @@ def test_an_answer_cut_at_the_length_limit_is_not_taught_to_end_there(base, tmp_
     tokenizer = load_tokenizer(base)
     for is_cut in (False, True):
         pair = PreferencePair(PAIRS[0].prompt, "Yes, of", "No.", chosen_is_cut=is_cut)
-        (row,) = pair_rows([pair], tokenizer, 128)
-        seen.append(row["chosen_ids"])
+        seen.append(pair_row(pair, tokenizer)["chosen_ids"])
     assert seen[0] == [*seen[1], tokenizer.eos_token_id]
 
 
@@ -396,7 +394,7 @@ def test_trl_still_has_the_private_methods_that_are_overridden(name):
     """Renamed in TRL, they would run again: special tokens twice, cache files, and telemetry to the hub."""
     from trl import DPOTrainer
 
-    from trainer.training.preference_trainer import PreferenceTrainer
+    from trainer.training.trl_trainers import PreferenceTrainer
 
     assert callable(getattr(DPOTrainer, name))
     assert getattr(PreferenceTrainer, name) is not getattr(DPOTrainer, name)

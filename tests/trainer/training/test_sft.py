@@ -10,9 +10,10 @@ from storage.settings.sections import DemonstrationSettings, TrainingSettings
 from tests.tiny_model import build_tiny_base
 from tests.trainer.training.logps import answer_logp, log_ratio
 from trainer.errors import TrainerError, TrainingDiverged
-from trainer.progress import ReportProgress
-from trainer.training.common import TrainingMetrics
-from trainer.training.sft import Demonstration, as_demonstrated, train_sft
+from trainer.progress import Phase, RoundProgress
+from trainer.training.recipes import SFT, TrainingSplit, as_demonstrated
+from trainer.training.rows import Demonstration
+from trainer.training.train import TrainingMetrics, train_adapter
 
 SETTINGS = TrainingSettings(dtype="float32", learning_rate=5e-3, epochs=3, lora_rank=4, lora_alpha=8, batch_size=2)
 PROMPT = "<|im_start|>user\nHow are you, {}?<|im_end|>\n<|im_start|>assistant\n"
@@ -39,14 +40,13 @@ def train(
     settings=SETTINGS,
     report=None,
 ) -> TrainingMetrics:  # type: ignore[no-untyped-def]
-    return train_sft(
-        train,
-        validation,
-        holdout,
+    return train_adapter(
+        SFT,
+        TrainingSplit(train, validation, holdout),
+        settings,
         base=base,
         parent=parent,
         output=output,
-        settings=settings,
         report=report or (lambda _progress: None),
     )
 
@@ -102,7 +102,7 @@ def test_loss_is_the_hand_computed_one(base, tmp_path):
 def test_loss_does_not_depend_on_how_many_are_computed_at_once(base, tmp_path, monkeypatch):
     shown, once = [SHOWN[0], TURNED[1]], SETTINGS.model_copy(update={"epochs": 1})
     together = train(base, tmp_path / "together", train=shown, settings=once)
-    monkeypatch.setattr("trainer.training.common.MAX_BATCH_TOKENS", 1)
+    monkeypatch.setattr("trainer.training.recipes.MAX_BATCH_TOKENS", 1)
     apart = train(base, tmp_path / "apart", train=shown, settings=once)
     assert apart.steps == together.steps == 1
     assert apart.train_loss == pytest.approx(together.train_loss, abs=1e-5)
@@ -163,7 +163,7 @@ def test_too_long_demonstrations_are_left_out_and_counted(base, tmp_path):
 
 
 def test_round_in_which_no_demonstration_fits_is_refused(base, tmp_path):
-    with pytest.raises(TrainerError, match=r"none of 1 demonstrations fits into training\.max_tokens"):
+    with pytest.raises(TrainerError, match=r"none of 1 example answers fits into training\.max_tokens"):
         train(base, tmp_path / "out", train=[LONG])
     assert not (tmp_path / "out" / CONFIG_FILE).exists()
 
@@ -175,9 +175,11 @@ def test_loss_that_is_no_number_ends_training_and_writes_no_adapter(base, tmp_pa
 
 
 def test_progress_goes_through_the_phases_and_training_prints_nothing(base, tmp_path, capfd):
-    said: list[ReportProgress] = []
+    said: list[RoundProgress] = []
     train(base, tmp_path / "out", validation=SHOWN[4:5], holdout=SHOWN[5:], report=said.append)
-    assert list(dict.fromkeys(each.phase for each in said)) == ["loading", "reference", "training", "evaluating"]
+    phases = [Phase.LOADING, Phase.REFERENCE, Phase.TRAINING, Phase.HELD_OUT]
+    assert list(dict.fromkeys(each.phase for each in said)) == phases
+    assert [(each.step, each.steps) for each in said if each.phase is Phase.REFERENCE] == [(0, 1), (1, 1)]
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
 
@@ -193,7 +195,7 @@ def test_trl_still_has_the_private_methods_that_are_overridden(name):
     """Renamed in TRL, they would run again: special tokens twice, and telemetry to the hub."""
     from trl import SFTTrainer
 
-    from trainer.training.demonstration_trainer import DemonstrationTrainer
+    from trainer.training.trl_trainers import DemonstrationTrainer
 
     assert callable(getattr(SFTTrainer, name))
     assert getattr(DemonstrationTrainer, name) is not getattr(SFTTrainer, name)

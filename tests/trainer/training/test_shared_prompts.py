@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,11 +32,10 @@ from storage.models.base_model import load_tokenizer, resolve_base_model
 from storage.models.libraries import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
-from trainer.training.common import Row
-from trainer.training.dpo import _dpo_config
-from trainer.training.preference_trainer import PreferenceTrainer
-from trainer.training.scoring import IGNORED
-from trainer.training.shared_prompts import SharedPromptScorer, SiblingSampler, TokenTree, split_by_tokens
+from trainer.training.recipes import dpo_recipe
+from trainer.training.rows import Row
+from trainer.training.scorers import IGNORED, SharedPromptScorer, SiblingSampler, TokenTree, split_by_tokens
+from trainer.training.trl_trainers import PreferenceTrainer
 
 WINDOW = 8  # tokens; every prompt is longer
 # A likelihood term would differ: TRL's is a mean over a batch's tokens, ours one over each pair's.
@@ -110,7 +110,7 @@ def rows() -> list[Row]:
             for place, one in enumerate(answers)
             for other in answers[:place]
         ]
-    return pairs
+    return sorted(pairs, key=itemgetter("prompt_ids"))
 
 
 def ours(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> PreferenceTrainer:
@@ -120,7 +120,7 @@ def ours(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> Pref
         return PreferenceTrainer(
             **_model(kind),
             processing_class=tokenizer,
-            args=_dpo_config(tmp_path / "ours", SETTINGS, 0.0, 0, validates=False),
+            args=dpo_recipe(SETTINGS, 0.0).config(tmp_path / "ours", SETTINGS, 0, validates=False),
             train_dataset=Dataset.from_list(list(pairs)),
             eval_dataset=None,
             patience=0,
@@ -137,7 +137,7 @@ def stock(kind: Any, tokenizer: Any, tmp_path: Any, pairs: Sequence[Row]) -> Any
         def _prepare_dataset(self, dataset: Any, *_arguments: Any) -> Any:
             return dataset
 
-    args = _dpo_config(tmp_path / "stock", SETTINGS, 0.0, 0, validates=False)
+    args = dpo_recipe(SETTINGS, 0.0).config(tmp_path / "stock", SETTINGS, 0, validates=False)
     args.precompute_ref_log_probs, args.train_sampling_strategy = False, "sequential"
     order = SiblingSampler([pair["prompt_ids"] for pair in pairs], SETTINGS.seed)
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -173,7 +173,7 @@ def test_training_ends_where_trls_does(kind, tokenizer, tmp_path, caplog):
     pairs = rows()
     one, other = ours(kind, tokenizer, tmp_path, pairs), stock(kind, tokenizer, tmp_path, pairs)
     assert one.shares_prompts
-    assert not [record for record in caplog.records if record.name == "trainer.training.preference_trainer"]
+    assert not [record for record in caplog.records if record.name == "trainer.training.trl_trainers"]
     inputs = one._prepare_inputs(one.data_collator(one.train_dataset.to_list()))
     expected = other.compute_ref_log_probs(other.model, {k: v for k, v in inputs.items() if k in MODEL_INPUTS})
     for name, logps in zip(one.reference_columns, expected, strict=True):
@@ -210,7 +210,7 @@ def test_a_model_that_cannot_be_served_gets_separate_rows_and_says_so_once(kind,
         one = ours(kind, tokenizer, tmp_path, pairs)
         one.learn()
     assert not one.shares_prompts
-    (record,) = (record for record in caplog.records if record.name == "trainer.training.preference_trainer")
+    (record,) = (record for record in caplog.records if record.name == "trainer.training.trl_trainers")
     assert "computes every prompt again for each of its answers" in record.message
     other = stock(kind, tokenizer, tmp_path, pairs)
     other.train()

@@ -1,4 +1,4 @@
-"""Suites that votes do not write: what an answer must hold, must not hold, and what the model must still know."""
+"""Test suites: what an answer must contain, must not contain, and what the model must still know."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Kind(StrEnum):
 
     BEHAVIOUR = "behaviour"
     KNOWLEDGE = "knowledge"
-    """Only where the base passes it: nobody can forget what they never knew."""
+    """Only if the base passes it: a version cannot forget what the base never knew."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Case:
     id: str
     messages: tuple[dict[str, str], ...]
     must: tuple[str, ...] = ()
-    """Regular expressions that are all found in a good answer, in any case of letters."""
+    """Regular expressions that a good answer matches, all of them; letter case does not matter."""
     must_not: tuple[str, ...] = ()
     must_still_know: tuple[str, ...] = ()
 
@@ -51,47 +51,46 @@ class Case:
 @dataclass(frozen=True)
 class Suite:
     name: str
-    """The file's name without its ending."""
+    """The file's name without its extension."""
     cases: tuple[Case, ...]
 
     def grade(self, answers: Sequence[str]) -> tuple[bool, ...]:
-        """Return which cases are passed by these answers, which come in the order of the cases."""
+        """Return which cases these answers pass; they are in the order of the cases."""
         return tuple(case.is_passed_by(answer) for case, answer in zip(self.cases, answers, strict=True))
 
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """What became of one kind of a suite's cases."""
+    """The result of one kind of a suite's cases."""
 
     suite: str
-    """Its name, with the kind where the suite has cases of both."""
+    """Its name, with the kind if the suite has cases of both."""
     kind: Kind
     cases: int
     base_passes: int
     version_passes: int
     gained: int
-    """Passed by the version alone."""
+    """Passed only by the version."""
     lost: int
-    """Passed by the base alone."""
+    """Passed only by the base."""
     lost_ids: tuple[str, ...]
 
 
 def load_suites(settings: GateSettings) -> list[Suite]:
     """Return the shipped suites and the operator's.
 
-    Raises SettingsError where a file cannot be read or its name is taken, and with file and line where a case does
-    not fit.
+    Raises SettingsError if a file cannot be read, if its name is taken, or, with file and line, if a case is invalid.
     """
     suites = [_parse(name, f"{name}.jsonl", _shipped_text(name)) for name in SHIPPED]
     for path in settings.suites:
         if path.stem in {suite.name for suite in suites}:
-            raise SettingsError(f"gate.suites: there are two suites called {path.stem}: rename {path}")
+            raise SettingsError(f"gate.suites: two suites are called {path.stem}: rename {path}")
         suites.append(_parse(path.stem, str(path), _read(path)))
     return suites
 
 
 def compare_suites(suite: Suite, base: Sequence[bool], version: Sequence[bool]) -> list[SuiteResult]:
-    """Return a result for each kind of case that the suite has; both sides come in the order of its cases."""
+    """Return a result for each kind of case in the suite; both results are in the order of its cases."""
     rows = list(zip(suite.cases, base, version, strict=True))
     kinds = [kind for kind in Kind if any(case.kind is kind for case in suite.cases)]
     return [
@@ -130,7 +129,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(
             f"gate.suites: {path} cannot be read ({reason}): give UTF-8 files of JSON lines (docs/gate.md)"
         ) from error
@@ -138,7 +137,7 @@ def _read(path: Path) -> str:
 
 def _parse(name: str, file: str, text: str) -> Suite:
     cases: list[Case] = []
-    # Not splitlines: a prompt may hold other line separators, and JSON keeps them as they are.
+    # Not splitlines: a prompt may contain other line separators, which JSON does not escape.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
@@ -148,18 +147,18 @@ def _parse(name: str, file: str, text: str) -> Suite:
                     f"{file}, line {number}: {error} (docs/gate.md shows how to write a case)"
                 ) from error
     if not cases:
-        raise SettingsError(f"{file} holds no cases: write one JSON object in each line, or take it out of gate.suites")
+        raise SettingsError(f"{file} has no cases: write one JSON object per line, or remove it from gate.suites")
     return Suite(name, tuple(cases))
 
 
 def _case(line: str, known_ids: set[str]) -> Case:
-    """Return the line's case; raises ValueError that says what is wrong with it."""
+    """Return the line's case; raises ValueError with what is wrong."""
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"this is no JSON ({error.msg} at character {error.pos + 1})") from error
+        raise ValueError(f"not valid JSON ({error.msg} at character {error.pos + 1})") from error
     except RecursionError as error:
-        raise ValueError("its brackets are nested too deeply") from error
+        raise ValueError("the brackets are nested too deeply") from error
     if not isinstance(record, dict):
         raise ValueError("a case must be a JSON object")
     _refuse_broken_text(record)
@@ -177,7 +176,7 @@ def _refuse_broken_text(record: dict[str, Any]) -> None:
     try:
         json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError("it holds half of a character (a lone surrogate, \\ud800 to \\udfff)") from error
+        raise ValueError("it contains half of a character (a lone surrogate, \\ud800 to \\udfff)") from error
 
 
 def _refuse_unknown(record: dict[str, Any]) -> None:
@@ -185,14 +184,14 @@ def _refuse_unknown(record: dict[str, Any]) -> None:
         if field not in FIELDS:
             close = get_close_matches(field, FIELDS, n=1)
             remedy = f"did you mean {close[0]}?" if close else f"it must be one of {', '.join(FIELDS)}"
-            raise ValueError(f"{field!r} is no field of a case: {remedy}")
+            raise ValueError(f"{field!r} is not a field of a case: {remedy}")
 
 
 def _id(value: Any, known: set[str]) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("id must be text that tells the case from the others")
+        raise ValueError("id must be text that is unique in the file")
     if value in known:
-        raise ValueError(f"the id {value!r} is taken by an earlier case")
+        raise ValueError(f"an earlier case has the id {value!r} already")
     return value
 
 
@@ -207,7 +206,7 @@ def _messages(record: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _conversation(value: Any) -> list[dict[str, str]]:
-    """Check messages as strictly as the strictest chat templates do, which refuse two turns of one speaker."""
+    """Check messages as strictly as the strictest chat templates, which refuse two turns of one speaker in a row."""
     if not isinstance(value, list) or not all(_is_message(message) for message in value):
         raise ValueError("messages must be a list of objects, each with a role and a content")
     roles = [message["role"] for message in value]
@@ -228,9 +227,9 @@ def _patterns(check: str, value: Any) -> Iterator[str]:
         raise ValueError(f"{check} must be a list of regular expressions")
     for pattern in value:
         if not isinstance(pattern, str) or not pattern:
-            raise ValueError(f"{check} must hold regular expressions as text")
+            raise ValueError(f"{check} must contain regular expressions as text")
         try:
             re.compile(pattern, re.IGNORECASE)
         except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"{check} holds {pattern!r}, which is no regular expression: {error}") from error
+            raise ValueError(f"{check} contains {pattern!r}, which is not a valid expression: {error}") from error
         yield pattern

@@ -47,9 +47,10 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
+from trainer.data.dataset import Skip
 from trainer.data.plan import TrainingPlan
-from trainer.data.votes_preparation import Skip, prepare_round
-from trainer.progress import ReportProgress
+from trainer.data.votes import prepare_votes
+from trainer.progress import Phase, RoundProgress
 
 NICE = "Yes, of course. Try the soup, it is warm and good."
 RUDE = "No"
@@ -87,12 +88,12 @@ def prepare(database: Database, personality: int, settings: Settings, tiny_base:
     def prepare(
         settings: Settings = settings,
         requested_by: str = "admin",
-        when: Callable[[ReportProgress], None] = lambda _progress: None,
+        when: Callable[[RoundProgress], None] = lambda _progress: None,
         ends: RoundStatus = RoundStatus.FAILED,
     ) -> TrainingPlan | Skip:
         round_ = start(database, personality, requested_by)
         store = AdapterStore(settings.data.directory / "adapters")
-        plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=when)
+        plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=when)
         with database.transaction() as session:
             finish_round(session, round_.id, ends, "the test ends here")
         return plan
@@ -192,7 +193,7 @@ def test_a_round_that_was_ended_meanwhile_gets_no_manifest(
     seed(database, lambda session: finish_round(session, round_.id, RoundStatus.INTERRUPTED, "stopped"))
     store = AdapterStore(settings.data.directory / "adapters")
     with pytest.raises(RoundConflict):
-        prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+        prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
     with database.snapshot() as session:
         assert read_manifest(session, round_.id) == []
         assert read_voters(session, round_.id) == []
@@ -205,7 +206,7 @@ def test_lone_votes_are_completed_with_samples_of_the_champion(
     database: Database, personality: int, tiny_base: BaseModel, prepare: Prepare, lone: Settings
 ) -> None:
     ids = seed(database, lambda session: add_lone_votes(session, tiny_base))
-    phases: list[str] = []
+    phases: list[Phase] = []
     plan = planned(prepare(lone, when=lambda progress: phases.append(progress.phase)))
     drawn = samples(database)
     assert len(drawn) == 2 * len(ids)
@@ -221,7 +222,7 @@ def test_lone_votes_are_completed_with_samples_of_the_champion(
         assert pair.backers == ((bob, 1.0),)
     assert plan.evidence["preference_auc"] > 0.9
     assert plan.evidence["pairs_by_source"] == {"lone vote": len(plan.train)}
-    assert [phase for i, phase in enumerate(phases) if phase not in phases[:i]] == ["weighing votes", "sampling"]
+    assert list(dict.fromkeys(phases)) == [Phase.WEIGHING, Phase.SAMPLING]
 
 
 def test_samples_outlive_a_failed_round_and_are_not_drawn_again(
@@ -229,8 +230,8 @@ def test_samples_outlive_a_failed_round_and_are_not_drawn_again(
 ) -> None:
     seed(database, lambda session: add_lone_votes(session, tiny_base))
 
-    def fail(progress: ReportProgress) -> None:
-        if progress.phase == "sampling" and progress.step == progress.steps:
+    def fail(progress: RoundProgress) -> None:
+        if progress.phase is Phase.SAMPLING and progress.step == progress.steps:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -239,11 +240,11 @@ def test_samples_outlive_a_failed_round_and_are_not_drawn_again(
     seed(database, lambda session: finish_round(session, 1, RoundStatus.FAILED, "out of memory"))
     first = planned(prepare(lone))
     drawn = samples(database)
-    phases: list[str] = []
+    phases: list[Phase] = []
     second = planned(prepare(lone, when=lambda progress: phases.append(progress.phase)))
     assert samples(database) == drawn
     assert second.train == first.train
-    assert "sampling" not in phases
+    assert Phase.SAMPLING not in phases
 
 
 def test_a_model_that_is_no_better_than_chance_is_not_asked(
@@ -260,8 +261,8 @@ def test_a_model_that_is_no_better_than_chance_is_not_asked(
     plan = planned(prepare(strict))
     assert samples(database) == []
     (note, *_) = plan.evidence["notes"]
-    assert note.startswith("lone votes are not used: a model of all votes predicts them with an AUC of 0.")
-    assert note.endswith("pairs.min_preference_auc is 0.95")
+    assert note.startswith("lone votes are not used: the model that predicts votes has an AUC of 0.")
+    assert note.endswith(", below pairs.min_preference_auc = 0.95")
     assert 0 < plan.evidence["preference_auc"] < 0.95
     assert plan.evidence["pairs_by_source"] == {"siblings": 3}
 
@@ -276,8 +277,8 @@ def test_votes_of_one_kind_are_told_in_a_sentence(
 
     seed(database, like_everything)
     reason = skipped(prepare(lone))
-    assert reason.startswith("0 pairs to learn from, 2 needed: suggest better answers, or ask for another answer")
-    assert "lone votes are not used: both liked and disliked answers are needed" in reason
+    assert reason.startswith("0 pairs to learn from, 2 needed: suggest better answers, or press 🔁 for another answer")
+    assert "lone votes are not used: at least 5 liked and 5 disliked answers are needed" in reason
 
 
 def test_without_the_encoder_the_other_sources_are_used(
@@ -384,7 +385,7 @@ def test_what_is_deleted_or_withdrawn_between_plan_and_manifest_is_not_learned_f
     round_ = start(database, personality)
     permitted = tiny_settings(tmp_path, tiny_base.path, discord_training_permission=True)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: undo(session, ALICE)))
-    plan = prepare_round(
+    plan = prepare_votes(
         database, permitted, round_, base=tiny_base, store=AdapterStore(tmp_path), report=lambda _progress: None
     )
     assert skipped(plan).startswith("0 pairs")
@@ -399,7 +400,7 @@ def test_members_vote_while_a_round_reads_their_votes(
     round_ = start(database, personality)
     before(database, "FROM vote_events", lambda: seed(bot, lambda session: vote(session, 1, CAROL, Vote.UP)))
     store = AdapterStore(settings.data.directory / "adapters")
-    plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
     assert planned(plan).evidence["votes"] == 9
 
 
@@ -423,7 +424,7 @@ def test_members_vote_while_a_round_is_planned_again(
     before(database, "FROM vote_events", like)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: withdraw_consent(session, ALICE)))
     store = AdapterStore(settings.data.directory / "adapters")
-    planned(prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None))
+    planned(prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None))
     assert len(readings) >= 3, "bursts, the first plan, the second"
 
 
@@ -439,7 +440,7 @@ def test_consent_that_is_given_meanwhile_waits_for_the_next_round(
 
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, consent_and_vote))
     store = AdapterStore(settings.data.directory / "adapters")
-    plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
     assert planned(plan).evidence["votes"] == 8, "another plan would have seen the ninth"
 
 
@@ -457,7 +458,7 @@ def test_a_suggestion_withdrawn_between_plan_and_manifest_is_not_learned_from(
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: withdraw(session, withdrawn, CAROL)))
     # No samples are drawn, so that the first transaction is the one that writes.
     settings = tiny_settings(tmp_path, tiny_base.path, pairs={"correction_samples": 0}, holdout_share=0.0)
-    plan = prepare_round(
+    plan = prepare_votes(
         database, settings, round_, base=tiny_base, store=AdapterStore(tmp_path), report=lambda _progress: None
     )
     assert sorted(pair.chosen.correction_id or 0 for pair in planned(plan).train) == standing
@@ -489,7 +490,7 @@ def test_votes_held_back_between_plan_and_manifest_do_not_count(
     round_ = start(database, personality)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, push))
     store = AdapterStore(settings.data.directory / "adapters")
-    plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
     assert planned(plan).evidence["pairs_by_source"] == {"siblings": 3}
     with database.snapshot() as session:
         assert pushed not in {entry.chosen_reply_id for entry in read_manifest(session, round_.id)}
@@ -503,21 +504,21 @@ def test_a_round_that_cannot_be_planned_in_peace_is_left_alone(
     round_ = start(database, personality)
     before(database, "BEGIN IMMEDIATE", lambda: seed(bot, lambda session: delete_member(session, CAROL)))
     store = AdapterStore(settings.data.directory / "adapters")
-    plan = prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    plan = prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
     assert skipped(plan) == (
-        "what this round was to learn from was withdrawn, deleted or held back while it was planned, 10 times: "
+        "votes or suggestions were withdrawn, deleted or quarantined 10 times while this round was planned: "
         "ask for a new one"
     )
     with database.snapshot() as session:
         assert read_manifest(session, round_.id) == []
 
 
-def during_sampling(work: Callable[[], Any]) -> Callable[[ReportProgress], None]:
+def during_sampling(work: Callable[[], Any]) -> Callable[[RoundProgress], None]:
     """Return what does some work once, when the first samples are drawn."""
     done: list[bool] = []
 
-    def when(progress: ReportProgress) -> None:
-        if progress.phase == "sampling" and not done:
+    def when(progress: RoundProgress) -> None:
+        if progress.phase is Phase.SAMPLING and not done:
             done.append(True)
             work()
 
@@ -630,7 +631,7 @@ def test_a_round_without_votes_that_count_says_what_became_of_them(
                 vote(session, reply, newcomer, value)
 
     seed(database, write)
-    assert skipped(prepare()).endswith("; votes so far: 6, which lost 100% by account age")
+    assert skipped(prepare()).endswith("; 6 votes so far, of which the rules removed 100% (account age)")
 
 
 # Nothing to do
@@ -639,8 +640,8 @@ def test_a_round_without_votes_that_count_says_what_became_of_them(
 def test_too_few_pairs_say_how_many_are_missing(database: Database, tiny_base: BaseModel, prepare: Prepare) -> None:
     seed(database, lambda session: add_siblings(session, 1, base_revision=tiny_base.revision))
     assert skipped(prepare()) == (
-        "1 pair to learn from, 2 needed: suggest better answers, or ask for another answer and vote, so that one is "
-        "preferred to the other; live chat does not count (privacy.discord_training_permission = false)"
+        "1 pair to learn from, 2 needed: suggest better answers, or press 🔁 for another answer and vote on both; "
+        "live chat is not trained on (privacy.discord_training_permission = false)"
     )
 
 
@@ -652,7 +653,7 @@ def test_a_scheduled_round_needs_something_new(
     planned(prepare(requested_by="schedule", ends=RoundStatus.PUBLISHED))
     trained = last_round(database, personality).id
     assert skipped(prepare(requested_by="schedule", ends=RoundStatus.SKIPPED)) == (
-        f"no new votes or corrections since round {trained}, which trained on the same pairs"
+        f"no new votes or suggestions since round {trained}, which trained on the same pairs"
     )
     planned(prepare(requested_by="admin", ends=RoundStatus.INTERRUPTED))
     seed(database, lambda session: vote(session, 1, CAROL, Vote.UP))
@@ -665,6 +666,6 @@ def test_a_round_is_left_running_until_it_is_ended(
     seed(database, lambda session: add_siblings(session, 4, base_revision=tiny_base.revision))
     round_ = start(database, personality)
     store = AdapterStore(settings.data.directory / "adapters")
-    prepare_round(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
+    prepare_votes(database, settings, round_, base=tiny_base, store=store, report=lambda _progress: None)
     with database.snapshot() as session:
         assert require_round(session, round_.id).status is RoundStatus.RUNNING

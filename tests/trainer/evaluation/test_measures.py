@@ -1,4 +1,4 @@
-"""Losses of text that stands already: coherence, retention and divergence."""
+"""Losses of given texts: coherence, retention and likelihood."""
 
 import math
 from types import SimpleNamespace
@@ -10,9 +10,18 @@ from hypothesis import strategies as st
 
 from storage.models.base_model import load_model, load_tokenizer, resolve_base_model
 from tests.tiny_model import build_tiny_base
-from trainer.evaluation.coherence import answer_losses, losses_by_position, surprise_ratio
-from trainer.evaluation.likelihood import MAX_LOGITS, ScoredPassage, batches, mean_loss, token_losses
-from trainer.evaluation.retention import retention_loss, retention_text
+from trainer.evaluation.measures import (
+    MAX_LOGITS,
+    ScoredPassage,
+    answer_losses,
+    batches,
+    losses_by_position,
+    mean_loss,
+    retention_loss,
+    retention_text,
+    surprise_ratio,
+    token_losses,
+)
 
 PASSAGES = [
     ScoredPassage([1, 5, 9], [4, 7]),

@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from trainer.evaluation.baseline_cache import Findings, remembered
+from trainer.evaluation.evaluate import remembered
+from trainer.evaluation.findings import Findings
 
 FOUND_WITH = {"base": "0123456789abcdef", "messages": ["Hi"]}
 FINDINGS = Findings(

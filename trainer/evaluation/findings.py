@@ -1,0 +1,173 @@
+"""Measures one model, a version or the base: its answers to fixed messages and suites, their coherence, retention."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from math import isfinite, nan
+from typing import Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from storage.models.base_model import BaseModel, load_model, load_tokenizer
+from storage.settings.sections import GenerationSettings
+from trainer.evaluation.degenerate import degenerate_share
+from trainer.evaluation.measures import answer_losses, losses_by_position, retention_loss, retention_text
+from trainer.evaluation.sampling import Sample, Sampler, Speaker, render
+from trainer.evaluation.suites import Suite
+from trainer.progress import Advance, Phase, Report, begin_phase
+
+NEUTRAL_MESSAGES = (
+    "Hi, how is it going?",
+    "What should I have for dinner tonight?",
+    "Can you explain why the sky is blue?",
+    "I just got back from a long walk.",
+    "Recommend me a book to read on the train.",
+    "How do I get better at drawing?",
+    "My internet keeps dropping, any idea why?",
+    "Tell me something interesting about the sea.",
+    "Good morning, everyone!",
+    "What is a good way to remember names?",
+    "I have an exam tomorrow and I am nervous.",
+    "Which is better for a small flat, a cat or a dog?",
+    "How long should I cook pasta?",
+    "I cannot sleep when it is hot.",
+    "What does a lighthouse do?",
+    "My neighbour plays loud music at night.",
+    "Can you suggest a name for my new plant?",
+    "What happened to the dinosaurs?",
+    "I am bored, what can I do this afternoon?",
+    "How do birds find their way in winter?",
+    "We won our match today!",
+    "Is it better to run in the morning or in the evening?",
+    "What should I pack for a weekend in the mountains?",
+    "Tell me a short story about a fox.",
+)
+MAX_ANSWER_TOKENS = 48
+MAX_CASE_TOKENS = 32
+FINDINGS_FORMAT = 4
+"""Increase it with every change of this package that changes a model's findings."""
+
+Context = Callable[[], AbstractContextManager[Any]]
+
+
+@pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Findings:
+    """Measurements of one model's answers; a version's are compared with the base's."""
+
+    retention_loss: float
+    """Nats per token."""
+    coherence_losses: tuple[float, ...]
+    """Mean loss of its answers' tokens under the coherence model, by position (`losses_by_position`), in nats."""
+    degenerate_share: float
+    answer_tokens: float
+    passed: tuple[tuple[bool, ...], ...]
+    """Which cases it passed, for each suite."""
+
+    @property
+    def is_finite(self) -> bool:
+        return bool(self.coherence_losses) and all(map(isfinite, (self.retention_loss, *self.coherence_losses)))
+
+
+class CoherenceScorer:
+    """The coherence model: a separate one, or the base of the model that answers."""
+
+    def __init__(self, sampler: Sampler, model: BaseModel | None, dtype: str) -> None:
+        self.name = model.name if model else "the base model"
+        self._context: Context = contextlib.nullcontext if model else sampler.model.disable_adapter
+        self._tokenizer = load_tokenizer(model) if model else sampler.tokenizer
+        self._model = load_model(model, dtype).to(sampler.model.device) if model else sampler.model
+
+    def losses(self, exchanges: Sequence[tuple[str, str]], advance: Advance) -> list[list[float]]:
+        with self._context():
+            return answer_losses(self._model, self._tokenizer, exchanges, advance)
+
+
+class Examiner:
+    """Asks one model everything by which a version and the base are compared."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        critic: CoherenceScorer,
+        suites: Sequence[Suite],
+        generation: GenerationSettings,
+        *,
+        seed: int,
+        report: Report,
+    ) -> None:
+        self._sampler = sampler
+        self._critic = critic
+        self._suites = suites
+        self._generation = generation
+        self._seed = seed
+        self._report = report
+
+    @property
+    def questions(self) -> dict[str, Any]:
+        """Everything besides the models that decides the answers."""
+        return {
+            "format": FINDINGS_FORMAT,
+            "generation": self._generation.model_dump(
+                include={"temperature", "top_p", "presence_penalty", "max_new_tokens"}
+            ),
+            "seed": self._seed,
+            "messages": NEUTRAL_MESSAGES,
+            "lengths": (MAX_ANSWER_TOKENS, MAX_CASE_TOKENS),
+            "retention_text": retention_text(),
+            "suites": [asdict(suite) for suite in self._suites],
+        }
+
+    def examine(
+        self, speaker: Speaker, speaking: Context, *, answering: Phase, judging: Phase
+    ) -> tuple[Findings, list[Sample], list[list[float]]]:
+        """Return the findings, the answers to the neutral messages, and the coherence loss of each of their tokens.
+
+        In the context `speaking`, the model in memory is the one that speaks. If its loss is not a number, it is asked
+        nothing.
+        """
+        cases = sum(len(suite.cases) for suite in self._suites)
+        with speaking():
+            kept = retention_loss(self._sampler.model, self._sampler.tokenizer)
+            if not isfinite(kept):
+                return self._nothing(), [], []
+            advance = begin_phase(self._report, answering, len(NEUTRAL_MESSAGES) + cases)
+            answers = self._answer_neutral_messages(speaker, advance)
+            passed = tuple(self._grade_suites(speaker, lambda done: advance(len(answers) + done)))
+        texts = [answer.text for answer in answers]
+        exchanges = list(zip(NEUTRAL_MESSAGES, texts, strict=True))
+        losses = self._critic.losses(exchanges, begin_phase(self._report, judging, len(exchanges)))
+        findings = Findings(
+            retention_loss=kept,
+            coherence_losses=losses_by_position(losses),
+            degenerate_share=degenerate_share(texts),
+            answer_tokens=sum(len(answer.answer_ids) for answer in answers) / len(answers),
+            passed=passed,
+        )
+        return findings, answers, losses
+
+    def _nothing(self) -> Findings:
+        passed = tuple((False,) * len(suite.cases) for suite in self._suites)
+        return Findings(nan, (), nan, nan, passed)
+
+    def _answer_neutral_messages(self, speaker: Speaker, advance: Advance) -> list[Sample]:
+        prompts = [self._render([{"role": "user", "content": message}]) for message in NEUTRAL_MESSAGES]
+        return speaker.answer(prompts, _at_most(MAX_ANSWER_TOKENS, self._generation), self._seed, advance)
+
+    def _grade_suites(self, speaker: Speaker, advance: Advance) -> Iterator[tuple[bool, ...]]:
+        """Answer all suites greedily, so that chance decides no case."""
+        prompts = [self._render(case.messages) for suite in self._suites for case in suite.cases]
+        greedy = self._generation.model_copy(update={"temperature": 0.0})
+        found = iter(speaker.answer(prompts, _at_most(MAX_CASE_TOKENS, greedy), self._seed, advance))
+        for suite in self._suites:
+            yield suite.grade([next(found).text for _ in suite.cases])
+
+    def _render(self, messages: Sequence[dict[str, str]]) -> str:
+        return render(messages, self._sampler.tokenizer)
+
+
+def _at_most(tokens: int, generation: GenerationSettings) -> GenerationSettings:
+    return generation.model_copy(update={"max_new_tokens": min(tokens, generation.max_new_tokens)})

@@ -1,0 +1,168 @@
+"""Measures of text under a model: likelihood, coherence of answers, divergence from the base, retention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import islice, zip_longest
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from trainer.progress import Advance, keep_quiet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_LOGITS = 2**25
+"""Most numbers in one batch's logits, 128 MiB in float32: a large vocabulary gets small batches."""
+
+
+@dataclass(frozen=True)
+class ScoredPassage:
+    """Tokens to score, and the context before them."""
+
+    context_ids: Sequence[int]
+    """At least one."""
+    target_ids: Sequence[int]
+
+    @property
+    def length(self) -> int:
+        return len(self.context_ids) + len(self.target_ids)
+
+
+def mean_loss(model: Any, passages: Sequence[ScoredPassage]) -> float:
+    """Return the mean negative log-probability over all target tokens, in nats; NaN if there are none."""
+    losses = [loss for of_passage in token_losses(model, passages) for loss in of_passage]
+    return fmean(losses) if losses else float("nan")
+
+
+def token_losses(model: Any, passages: Sequence[ScoredPassage], advance: Advance = keep_quiet) -> list[list[float]]:
+    """Return the negative log-probability of every target token, in nats, for each passage in order."""
+    losses: dict[int, list[float]] = {}
+    for batch in batches(model, passages):
+        targets = _targets(model, batch)
+        found = iter((-_target_logps(model, batch).gather(-1, targets[:, None])[:, 0]).tolist())
+        losses |= {id(passage): list(islice(found, len(passage.target_ids))) for passage in batch}
+        advance(len(losses))
+    return [losses[id(passage)] for passage in passages]
+
+
+def answer_losses(
+    model: Any, tokenizer: Any, exchanges: Sequence[tuple[str, str]], advance: Advance = keep_quiet
+) -> list[list[float]]:
+    """Return the loss of each answer's tokens, in nats and in order; an exchange is (message, answer).
+
+    The model reads each exchange as plain dialogue, so it needs no chat tuning. The end token is not included. Empty
+    answers are skipped.
+    """
+    passages = [_dialogue(message, answer, tokenizer) for message, answer in exchanges if answer.strip()]
+    return token_losses(model, passages, advance)
+
+
+def _dialogue(message: str, answer: str, tokenizer: Any) -> ScoredPassage:
+    # With the tokenizer's own first token: Gemma's loss more than doubles without it.
+    context = tokenizer(f"User: {message.strip()}\nBot:")["input_ids"]
+    return ScoredPassage(context, tokenizer(f" {answer.strip()}", add_special_tokens=False)["input_ids"])
+
+
+def losses_by_position(losses: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return the mean loss of all answers' first tokens, of their second tokens, and so on.
+
+    From the last position that half of the answers reach, all tokens share one mean: beyond it there are so few that a
+    single token would represent the rest of all longer answers.
+    """
+    by_position = [[loss for loss in tokens if loss is not None] for tokens in zip_longest(*losses)]
+    usual = sum(2 * len(tokens) >= sum(map(bool, losses)) for tokens in by_position)
+    pooled = [*by_position[: usual - 1], [loss for tokens in by_position[usual - 1 :] for loss in tokens]]
+    return tuple(map(fmean, pooled)) if by_position else ()
+
+
+def surprise_ratio(losses: Sequence[Sequence[float]], baseline: Sequence[float]) -> float:
+    """Return the loss of all answers over the baseline's loss at the same positions.
+
+    The first words of any answer are the least predictable: the base's own answers, cut after ten words, have 1.13
+    times the loss per token of whole ones. Comparing equal positions (indirect standardisation) keeps short answers
+    from seeming incoherent. Beyond the baseline's last position its last mean counts. NaN without answers or baseline.
+    """
+    tokens = [(position, loss) for answer in losses for position, loss in enumerate(answer)]
+    if not tokens or not baseline:
+        return float("nan")
+    last = len(baseline) - 1
+    expected = sum(baseline[min(position, last)] for position, _ in tokens)
+    return sum(loss for _, loss in tokens) / expected
+
+
+def mean_divergence(model: Any, answers: Sequence[ScoredPassage], advance: Advance = keep_quiet) -> float:
+    """Return the mean KL(adapter || base) over all answer tokens, in nats, of the distributions at temperature 1.
+
+    `model` is the base under its adapter (a PeftModel); the answers are the adapter's own.
+    """
+    total, tokens, done = 0.0, 0, 0
+    for batch in batches(model, answers):
+        with_adapter = _target_logps(model, batch)
+        with model.disable_adapter():
+            without = _target_logps(model, batch)
+        divergences = (with_adapter.exp() * (with_adapter - without)).sum(dim=-1)
+        total += float(divergences.double().sum())
+        tokens += len(divergences)
+        done += len(batch)
+        advance(done)
+    return total / tokens if tokens else float("nan")
+
+
+def retention_text() -> str:
+    """Return passages of varied everyday text, separated by lines of "---"; written for this project."""
+    return files("trainer.evaluation").joinpath("retention.txt").read_text(encoding="utf-8")
+
+
+def retention_loss(model: Any, tokenizer: Any) -> float:
+    """Return the mean loss per token of the retention text, in nats, except the first token of each passage."""
+    ids = (tokenizer(text.strip())["input_ids"] for text in retention_text().split("\n---\n"))
+    return mean_loss(model, [ScoredPassage(passage[:1], passage[1:]) for passage in ids])
+
+
+def batches(model: Any, passages: Sequence[ScoredPassage]) -> Iterator[list[ScoredPassage]]:
+    """Yield all passages, shortest first, in batches whose logits fit into MAX_LOGITS (or of one passage)."""
+    most_positions = MAX_LOGITS // model.config.get_text_config().vocab_size
+    batch: list[ScoredPassage] = []
+    for passage in sorted(passages, key=lambda passage: passage.length):
+        if batch and (len(batch) + 1) * passage.length > most_positions:
+            yield batch
+            batch = []
+        batch.append(passage)
+    if batch:
+        yield batch
+
+
+def _target_logps(model: Any, batch: Sequence[ScoredPassage]) -> Tensor:
+    """Return log-probabilities of the whole vocabulary at each target token, (tokens, V) in float32.
+
+    The passages' tokens follow one another, in the order of the batch.
+    """
+    import torch
+
+    width = max(passage.length for passage in batch)
+    first = min(len(passage.context_ids) for passage in batch) - 1
+    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    is_text, predicts_target = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    for row, passage in enumerate(batch):
+        # Padding follows the text, where it does not change any result.
+        ids[row, : passage.length] = torch.tensor([*passage.context_ids, *passage.target_ids])
+        is_text[row, : passage.length] = 1
+        predicts_target[row, len(passage.context_ids) - 1 : passage.length - 1] = True
+    kept = torch.arange(first, width - 1)
+    with torch.inference_mode():
+        logits = model(
+            input_ids=ids.to(model.device),
+            attention_mask=is_text.to(model.device),
+            logits_to_keep=kept.to(model.device),
+            use_cache=False,
+        ).logits
+        return torch.log_softmax(logits[predicts_target[:, kept].to(model.device)].float(), dim=-1)
+
+
+def _targets(model: Any, batch: Sequence[ScoredPassage]) -> Tensor:
+    import torch
+
+    return torch.tensor([token for passage in batch for token in passage.target_ids], device=model.device)

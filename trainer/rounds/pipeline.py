@@ -1,0 +1,122 @@
+"""From votes or examples to an adapter that the gate has judged; the round's row is not touched."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import isfinite
+from typing import Any
+
+from storage.adapters import open_store
+from storage.adapters.folder_store import AdapterRef, AdapterStore
+from storage.database.database import Database
+from storage.database.enums import TrainingSource
+from storage.models.base_model import BaseModel, resolve_base_model
+from storage.models.hardware import require_quantization
+from storage.personalities.cards import settings_of
+from storage.personalities.personalities import read_personality, take_cards
+from storage.settings.sections import Settings
+from storage.training.rounds import require_round
+from trainer.data.dataset import TrainingSet, held_out, training_set_of
+from trainer.data.examples import prepare_examples
+from trainer.data.votes import prepare_votes
+from trainer.evaluation.evaluate import Judges, evaluate, load_judges
+from trainer.evaluation.gate import Verdict, decide
+from trainer.evaluation.sampling import open_adapter
+from trainer.progress import Phase, ProgressLog, Report, RoundProgress
+from trainer.rounds.distributed import train_on_all
+from trainer.training.train import train_adapter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The new version is broken: it is not published, and no admin can override that."""
+
+    verdict: Verdict
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An adapter whose files are published, with the gate's verdict."""
+
+    digest: str
+    base: BaseModel
+    training_set: TrainingSet
+    verdict: Verdict
+    metrics: dict[str, Any]
+
+
+Result = Skipped | Rejected | Judged
+
+
+def produce_version(settings: Settings, database: Database, round_id: int) -> Result:
+    """Choose what the round learns from, train, judge, and publish the adapter's files unless it is broken."""
+    report = ProgressLog(database, round_id)
+    report(RoundProgress(Phase.GATHERING))
+    # Load now what the gate needs: a mistake must not show up only after an hour of training.
+    judges = load_judges(settings.gate, settings.data.directory)
+    require_quantization(settings.training.quantization)
+    base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
+    store = open_store(settings)
+    with database.transaction() as session:
+        take_cards(session, settings)
+        round_ = require_round(session, round_id)
+        personality = read_personality(session, round_.personality_id)
+    settings = settings_of(settings, personality.card)
+    if round_.learns_from is TrainingSource.EXAMPLES:
+        prepared = prepare_examples(database, settings, round_, base)
+    else:
+        plan = prepare_votes(database, settings, round_, base=base, store=store, report=report)
+        prepared = plan if isinstance(plan, str) else training_set_of(plan, settings.training)
+    if isinstance(prepared, str):
+        return Skipped(prepared)
+    return _train(prepared, judges, settings, base=base, store=store, report=report)
+
+
+def _train(
+    prepared: TrainingSet, judges: Judges, settings: Settings, *, base: BaseModel, store: AdapterStore, report: Report
+) -> Rejected | Judged:
+    with store.stage() as staging:
+        parent = open_adapter(store, prepared.continuation.parent, base)
+        train = partial(
+            train_adapter,
+            prepared.recipe,
+            prepared.split,
+            prepared.settings,
+            base=base,
+            parent=parent.path if parent else None,
+            output=staging,
+        )
+        metrics = train_on_all(train, settings, report)
+        evaluation = evaluate(base, AdapterRef(store.seal(staging), staging), judges, settings=settings, report=report)
+        verdict = decide(
+            metrics.train_loss,
+            held_out(prepared.split.holdout, metrics.holdout_margins),
+            evaluation,
+            settings.gate,
+            seed=settings.training.seed,
+            evidence=prepared.evidence,
+        )
+        measured = _json(asdict(metrics) | asdict(evaluation))
+        if not verdict.publishable:
+            return Rejected(verdict, measured)
+        report(RoundProgress(Phase.PUBLISHING))
+        return Judged(store.publish(staging), base, prepared, verdict, measured)
+
+
+def _json(value: Any) -> Any:
+    """Return the value without NaN: JSON has none and PostgreSQL refuses it, so it becomes None."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _json(part) for name, part in value.items()}
+    return [_json(part) for part in value] if isinstance(value, (list, tuple)) else value

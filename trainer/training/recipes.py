@@ -1,0 +1,163 @@
+"""What the objectives do differently: DPO learns from preference pairs, SFT from demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.models.hardware import has_gpu, training_format
+from storage.settings.sections import DemonstrationSettings, TrainingSettings
+from trainer.training.rows import MAX_BATCH_TOKENS, Example, Row, demonstration_row, pair_row
+
+if TYPE_CHECKING:
+    from trainer.training.trl_trainers import RowTrainer
+
+MAX_LABEL_NOISE = 0.4
+"""Robust DPO divides by 1 - 2 * noise: near 0.5, one round would run away from its parent."""
+
+
+@dataclass(frozen=True)
+class TrainingSplit:
+    """Examples of one kind, by their use."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...] = ()
+    """They decide when to stop, if `settings.patience` allows to stop early."""
+    holdout: tuple[Example, ...] = ()
+    """The gate judges the version by them."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train with one objective. It can be pickled, and imports TRL only when its trainer is needed."""
+
+    objective: str
+    """dpo, robust or sft."""
+    noun: str
+    """What an example is called."""
+    rate_setting: str
+    """The setting to lower if training diverges."""
+    row: Callable[[Any, Any], Row]
+    """Turns an example into token ids, given the tokenizer."""
+    config: Callable[..., Any]
+    """Returns TRL's settings, given (output, settings, tokens of the longest row, validates=...)."""
+    trainer: Callable[[], type[RowTrainer]]
+
+
+def dpo_recipe(settings: TrainingSettings, label_noise: float) -> Recipe:
+    """Return DPO's recipe, or that of robust DPO (Chowdhury et al. 2024, arXiv 2403.00409).
+
+    `label_noise` is the probability that a pair is the wrong way round, at most 0.5. Only robust DPO uses it, up to
+    MAX_LABEL_NOISE.
+    """
+    if not 0 <= label_noise <= 0.5:
+        raise ValueError(f"label_noise = {label_noise} is not in [0, 0.5]")
+    config = partial(dpo_config, min(label_noise, MAX_LABEL_NOISE))
+    return Recipe(settings.objective, "pair", "training.learning_rate", pair_row, config, _preference_trainer)
+
+
+def dpo_config(label_noise: float, output: Path, settings: TrainingSettings, _longest: int, *, validates: bool) -> Any:
+    """Return TRL's settings for DPO with a likelihood term on the chosen answers."""
+    from trl import DPOConfig
+
+    preference = "robust" if settings.objective == "robust" else "sigmoid"
+    losses = {preference: 1.0, "sft": settings.sft_weight}
+    used = {name: weight for name, weight in losses.items() if weight > 0}
+    return DPOConfig(
+        **training_options(output, settings, validates=validates),
+        beta=settings.beta,
+        precompute_ref_log_probs=True,
+        loss_type=list(used),
+        loss_weights=list(used.values()),
+        label_smoothing=label_noise,
+        per_device_train_batch_size=_rank_batch(settings),
+        per_device_eval_batch_size=_rank_batch(settings),
+    )
+
+
+def _sft_config(output: Path, settings: TrainingSettings, longest: int, *, validates: bool) -> Any:
+    from trl import SFTConfig
+
+    at_once = micro_batch(_rank_batch(settings), longest)
+    return SFTConfig(
+        **training_options(output, settings, validates=validates),
+        per_device_train_batch_size=at_once,
+        per_device_eval_batch_size=at_once,
+        gradient_accumulation_steps=_rank_batch(settings) // at_once,
+    )
+
+
+def micro_batch(step: int, tokens: int) -> int:
+    """Return how many of a step's rows to compute at once: the most that divides the step and fits into memory.
+
+    A row has at most `tokens` tokens.
+    """
+    sizes = (size for size in range(1, step + 1) if step % size == 0)
+    return max((size for size in sizes if size * tokens <= MAX_BATCH_TOKENS), default=1)
+
+
+def _rank_batch(settings: TrainingSettings) -> int:
+    """Return one rank's part of a step."""
+    return settings.batch_size // settings.processes
+
+
+def training_options(output: Path, settings: TrainingSettings, *, validates: bool) -> dict[str, Any]:
+    """Return the options that all of TRL's trainers share."""
+    parallel = {
+        "ddp_backend": "nccl" if has_gpu() else "gloo",
+        "ddp_find_unused_parameters": False,
+        "ddp_broadcast_buffers": False,
+    }
+    return {
+        **(parallel if settings.processes > 1 else {}),
+        "output_dir": str(output),
+        "learning_rate": settings.learning_rate,
+        "num_train_epochs": settings.epochs,
+        "activation_checkpointing": False,
+        "max_length": None,
+        "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that other models lack
+        "bf16": training_format(settings) == "bfloat16",
+        "use_cpu": not has_gpu(),
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+        "eval_strategy": "epoch" if validates else "no",
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _preference_trainer() -> type[RowTrainer]:
+    from trainer.training.trl_trainers import PreferenceTrainer
+
+    return PreferenceTrainer
+
+
+def _demonstration_trainer() -> type[RowTrainer]:
+    from trainer.training.trl_trainers import DemonstrationTrainer
+
+    return DemonstrationTrainer
+
+
+SFT = Recipe(
+    "sft",
+    "example answer",
+    "demonstration.learning_rate",
+    demonstration_row,
+    _sft_config,
+    _demonstration_trainer,
+)
+"""The loss is the mean over the answers' tokens and the end token after each answer."""
+
+
+def as_demonstrated(training: TrainingSettings, demonstration: DemonstrationSettings) -> TrainingSettings:
+    """Return the settings of [training], with those that [demonstration] overrides."""
+    return training.model_copy(
+        update={name: getattr(demonstration, name) for name in ("epochs", "patience", "learning_rate", "holdout_share")}
+    )
