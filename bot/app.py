@@ -52,8 +52,8 @@ COGS = (
     "bot.cogs.audit",
     "bot.cogs.causes",
     "bot.cogs.chat",
+    "bot.cogs.data_lifecycle",
     "bot.cogs.deletions",
-    "bot.cogs.departures",
     "bot.cogs.feedback",
     "bot.cogs.my_votes",
     "bot.cogs.knowledge",
@@ -64,7 +64,6 @@ COGS = (
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.canaries",
-    "bot.cogs.retention",
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
