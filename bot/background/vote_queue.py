@@ -21,7 +21,7 @@ from storage.database.database import Database
 from storage.members.memberships import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.runtime.request_ids import working_on
-from storage.votes.arenas import PickGesture, pick
+from storage.votes.picks import PickGesture, pick
 from storage.votes.votes import Thumb, VoteEvent, append_events, standing_thumbs, thumb
 
 log = logging.getLogger(__name__)
@@ -252,7 +252,7 @@ class PickQueue:
         joined_at: datetime | None = None,
         reread: bool = False,
     ) -> int | None:
-        """Store what a member did and return the place that they pick now, if any; see `storage.arenas.pick`.
+        """Store what a member did and return the place that they pick now, if any; see `storage.votes.picks.pick`.
 
         It is stored when this returns; while the database is away this waits. Raises ArenaClosed.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import threading
 from dataclasses import replace
@@ -14,7 +15,7 @@ import simcord
 
 from bot.app import create_bot
 from bot.arenas.host import ArenaPlan
-from bot.cogs.arena import scope_of_channel
+from bot.arenas.picks import number_of
 from bot.engine import Finish, GenerationFailed
 from reactune.doctor.doctor import run_checks
 from storage.adapters.folder_store import AdapterStore
@@ -25,7 +26,8 @@ from storage.errors import SettingsError
 from storage.members.memberships import greet
 from storage.privacy.consent import delete_member
 from storage.releases.versions import promote, read_alias, register
-from storage.votes.arenas import PickGesture, stop_arena
+from storage.votes.arenas import stop_arena
+from storage.votes.picks import PickGesture
 from storage.votes.votes import Vote
 from tests.storage.adapters.test_folder_store import publish
 
@@ -189,20 +191,20 @@ class TestStart:
     async def test_a_champion_without_words_is_no_arena(self, place, engine, rows):
         engine.answers = ["", "tea", "coffee", *[""] * 3]
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "No words came from the champion, base" in shown(place).content
+        assert "The champion (base) gave an empty answer" in shown(place).content
         assert rows(ReplyRow) == []
 
     async def test_an_answer_that_takes_too_long_fails_it_without_another_wait(self, place, engine, rows):
         engine.finish = Finish.TIMEOUT
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "The model took too long" in shown(place).content
+        assert "The model timed out" in shown(place).content
         assert len(engine.requests) == 3
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
     async def test_a_failing_engine_fails_the_arena_with_a_sentence(self, place, engine, rows):
         engine.failure = GenerationFailed("out of memory")
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "The model could not answer" in shown(place).content
+        assert "The model failed" in shown(place).content
         assert "memory" not in shown(place).content
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
@@ -228,7 +230,7 @@ class TestStart:
     async def test_a_channel_has_one_arena_at_a_time(self, place, start, rows):
         await start()
         refused = await place.grace.slash(place.channel, "arena start", prompt="Another?")
-        assert "an arena in that channel already" in refused.response.content
+        assert "already an arena in that channel" in refused.response.content
         assert len(rows(ArenaRow)) == 1
 
     async def test_of_two_admins_at_once_one_gets_a_sentence(self, place, env, engine, rows):
@@ -266,7 +268,7 @@ class TestStart:
     async def test_a_refusal_by_discord_fails_the_arena(self, place, env, rows):
         env.inject_error("POST", f"/channels/{place.channel.id}/messages", status=403, code=50013, message="no")
         result = await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "I may not write in its channel" in result.response.content
+        assert "I can no longer post in its channel" in result.response.content
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
 
@@ -284,12 +286,12 @@ class TestPrompts:
     async def test_a_prompt_that_does_not_fit_is_refused(self, place, engine, rows):
         engine.window = 40
         result = await place.grace.slash(place.channel, "arena start", prompt="word " * 100)
-        assert "does not fit into the model's context" in result.response.content
+        assert "too long for the model's context" in result.response.content
         assert rows(ArenaRow) == []
 
-    async def test_a_prompt_without_words_is_refused(self, place, rows):
+    async def test_an_empty_prompt_is_refused(self, place, rows):
         result = await place.grace.slash(place.channel, "arena start", prompt="   ")
-        assert "no words" in result.response.content
+        assert "That prompt is empty" in result.response.content
 
 
 class TestOwnBank:
@@ -309,7 +311,7 @@ class TestOwnBank:
             await place.grace.slash(place.channel, "arena start")
             await place.grace.slash(place.channel, "arena stop")
         assert {row.prompt for row in rows(ArenaRow)} == {"Short?"}
-        assert any("Line 1 of" in record.getMessage() for record in caplog.records)
+        assert any("Skipped line 1 of" in record.getMessage() for record in caplog.records)
 
     async def test_a_bank_that_is_gone_gives_a_sentence_that_names_the_setting(self, place, bank, rows):
         bank.unlink()
@@ -406,11 +408,11 @@ class TestBusyDatabase:
 
 class TestNumberReactions:
     @pytest.mark.parametrize(
-        ("emoji", "place"),
+        ("emoji", "number"),
         [("1️⃣", 1), ("4️⃣", 4), ("2\u20e3", 2), ("5️⃣", None), ("0️⃣", None), ("#️⃣", None), ("👍", None), ("1", None)],
     )
-    def test_one_to_four_name_a_place(self, emoji, place):
-        assert scope_of_channel(emoji) == place
+    def test_only_one_to_four_are_numbers(self, emoji, number):
+        assert number_of(emoji) == number
 
     async def test_a_number_is_a_pick_and_is_taken_away_so_that_it_stays_blind(self, place, start, votes, rows, env):
         message = await start()
@@ -451,7 +453,7 @@ class TestDoctor:
             return {finding.what: finding for finding in found}
 
         well = findings(schedule="0 18 * * *", channel=7)
-        assert well["Prompt bank"].says == "42 prompts in the bank that comes along"
+        assert well["Prompt bank"].says == "42 prompts in the bundled bank"
         assert well["Arenas"].says == "scheduled at 0 18 * * * UTC in channel 7"
         assert findings()["Arenas"].says == "started by admins alone"
         unwell = findings(prompts="/nowhere.txt", schedule="0 18 * * *")
@@ -493,8 +495,9 @@ class TestWithoutManageMessages:
 
 class TestClosing:
     async def test_when_its_time_has_come_versions_counts_and_the_winner_are_shown(
-        self, place, start, env, make_due, rows, release
+        self, place, start, env, make_due, rows, release, caplog
     ):
+        caplog.set_level("INFO", "bot.arenas.host")
         release(1.0)
         message = await start(answers=2)
         await place.ada.click(message, label="2")
@@ -503,8 +506,10 @@ class TestClosing:
         await env.advance_time(TICK_S)
         closed = shown(place)
         assert closed.id == message.id
-        assert "Answer 2 by **" in closed.content
+        assert "Answer 2 (" in closed.content
         assert "won with 2 of 2 votes" in closed.content
+        (logged,) = [record.getMessage() for record in caplog.records if "is closed" in record.getMessage()]
+        assert re.fullmatch(r"Arena 1 is closed\. Answer 2 \((v1|base)\) won with 2 of 2 votes\.", logged)
         assert buttons(closed) == []
         assert {embed.title.removesuffix(" 🏆")[4:] for embed in closed.embeds} == {"v1", "base"}
         assert [embed.footer.text[-7:] for embed in closed.embeds] == ["0 votes", "2 votes"]
@@ -630,7 +635,7 @@ class TestRestart:
         make_due()
         await env.restart_bot(new_bot())
         await env.settle()
-        assert "Answer 3 by **base** won with 1 of 1 vote" in shown(place).content
+        assert "Answer 3 (base) won with 1 of 1 vote" in shown(place).content
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
         await old.close()
 
@@ -649,7 +654,7 @@ class TestRestart:
         old = env.bot
         await env.restart_bot(new_bot())
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
-        assert "restarted while it was prepared" in shown(place).content
+        assert "restarted while preparing it" in shown(place).content
         assert (buttons(shown(place)), shown(place).embeds) == ([], [])
         await old.close()
 
@@ -677,12 +682,12 @@ class TestStatus:
         text = (await place.grace.slash(place.channel, "arena status")).response.content
         assert "Tea or coffee? · closes <t:" in text
         assert "1 vote so far" in text
-        assert "42 prompts in the bank that comes along; 42 not asked yet" in text
+        assert "42 prompts in the bundled bank; 42 not used yet" in text
         assert "**Schedule:** none" in text
 
     async def test_before_the_first_one(self, place):
         text = (await place.grace.slash(place.channel, "arena status")).response.content
-        assert text.startswith("There was no arena yet.")
+        assert text.startswith("No arenas yet. Start one with `/arena start`.")
 
 
 class TestSchedule:
@@ -722,7 +727,7 @@ class TestSchedule:
     async def test_a_channel_that_is_gone_is_logged_by_its_setting(self, place, env, scheduled, rows, caplog):
         old = env.bot
         await env.restart_bot(scheduled(123))
-        await env.bot.get_cog("Arenas")._start_scheduled()
+        await env.bot.get_cog("Arenas")._schedule.start_arena()
         assert any("arena.channel = 123" in record.getMessage() for record in caplog.records)
         assert rows(ArenaRow) == []
         await old.close()

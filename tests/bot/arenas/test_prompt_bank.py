@@ -1,4 +1,4 @@
-"""The prompt bank: what a file of prompts gives, and what it is refused for."""
+"""The prompt bank: reading a file of prompts, and errors."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ def test_each_line_is_a_prompt_and_comments_and_blank_lines_are_none() -> None:
     assert bank.describe() == "2 prompts in a file"
 
 
+def test_one_prompt_is_counted_in_the_singular() -> None:
+    assert parse_bank("Why?", "a file").describe() == "1 prompt in a file"
+
+
 def test_repeated_prompts_are_dropped_whatever_their_case_and_spaces() -> None:
     bank = parse_bank("Tea or coffee?\nWhy?\ntea  or coffee?\nTea or coffee?", "a file")
     assert texts(bank.prompts) == ["Tea or coffee?", "Why?"]
@@ -46,7 +50,7 @@ def test_oversized_prompts_are_skipped_by_line() -> None:
     bank = parse_bank(f"{'a' * MAX_PROMPT_CHARS}\n{'b' * (MAX_PROMPT_CHARS + 1)}\nWhy?", "a file")
     assert texts(bank.prompts) == ["a" * MAX_PROMPT_CHARS, "Why?"]
     assert bank.oversized_lines == (2,)
-    assert bank.describe() == "2 prompts in a file; longer than 1,000 characters and skipped: line 2"
+    assert bank.describe() == "2 prompts in a file; skipped as longer than 1,000 characters: line 2"
 
 
 def test_control_tokens_and_nul_characters_lose_their_meaning() -> None:
@@ -62,8 +66,8 @@ def test_what_is_left_out_is_logged_in_one_line_with_file_and_lines(
         assert texts(read_bank(str(path)).prompts) == ["Why?", "How?"]
     (record,) = caplog.records
     assert str(path) in record.getMessage()
-    assert "repeated and dropped: lines 2, 4" in record.getMessage()
-    assert "skipped: line 5" in record.getMessage()
+    assert "skipped as duplicates: lines 2, 4" in record.getMessage()
+    assert "skipped as longer than 1,000 characters: line 5" in record.getMessage()
 
 
 def test_a_clean_bank_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -71,7 +75,7 @@ def test_a_clean_bank_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records == []
 
 
-def test_the_bank_that_comes_along_is_whole() -> None:
+def test_the_bundled_bank_has_no_skipped_lines() -> None:
     bank = read_bank("")
     assert len(bank.prompts) >= 40
     assert (bank.repeated_lines, bank.oversized_lines) == ((), ())
@@ -86,7 +90,7 @@ def test_a_bank_that_cannot_be_used_is_refused_by_its_setting(tmp_path: Path) ->
         (tmp_path / "missing.txt", "No such file"),
         (tmp_path, "Is a directory"),
         (latin, "not UTF-8"),
-        (empty, "no prompt"),
+        (empty, "no prompts"),
     ):
         with pytest.raises(SettingsError, match=r"^arena\.prompts: ") as refusal:
             read_bank(str(path))

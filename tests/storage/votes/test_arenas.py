@@ -20,7 +20,8 @@ from storage.errors import ArenaClosed, ArenaConflict
 from storage.privacy.consent import delete_member
 from storage.releases.versions import register
 from storage.votes import arenas
-from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
+from storage.votes.arenas import SCHEDULE, Arena
+from storage.votes.picks import PickGesture, pick
 from storage.votes.votes import Tally, Vote, tally_by_version, votes_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
 from tests.storage.together import together
@@ -141,10 +142,10 @@ def test_of_admins_who_start_one_at_once_one_wins(database: Database, personalit
     assert sorted(outcomes) == ["conflict", "conflict", "conflict", "started"]
 
 
-def test_an_arena_that_was_ended_meanwhile_is_not_opened(session: Session, personality_id: int) -> None:
+def test_an_arena_that_was_stopped_during_preparation_is_not_opened(session: Session, personality_id: int) -> None:
     arena = prepare(session, personality_id)
     assert arenas.stop_arena(session, CHANNEL, "grace").status is ArenaStatus.FAILED
-    with pytest.raises(ArenaConflict, match="ended"):
+    with pytest.raises(ArenaConflict, match="was stopped"):
         arenas.open_arena(session, arena.id, rows_of(personality_id, ["tea", "coffee"]), utc_now())
     assert session.scalar(select(func.count()).select_from(ReplyRow)) == 0
     assert "stopped by grace" in arenas.find_arena(session, arena.id).reason
