@@ -36,7 +36,7 @@ from storage.knowledge.documents import (
 from storage.knowledge.search import Passage, Question, relevant, search
 from storage.knowledge.vectors import VectorIndex, prepare_vectors
 from storage.models.sentence_encoder import BATCH, BundledEncoder, Encoder
-from storage.privacy.marked_versions import lock_erasures
+from storage.privacy.erasure import lock_erasures
 from storage.settings.sections import KnowledgeSettings
 
 log = logging.getLogger(__name__)

@@ -9,22 +9,17 @@ import discord
 
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton
-from bot.privacy.texts import describe_deletion, describe_holdings, describe_training
+from bot.privacy.texts import describe_deletion, describe_member_data, describe_opt_in
 from bot.services import Services
-from storage.privacy.consent import delete_member, give_consent
+from storage.privacy.consent import give_consent
+from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import summarize_member_data
 
-OUTSIDE_DISCORD = (
-    "This is a demo on your own machine, not Discord: everything said here may be trained on. In Discord, only what "
-    "members allow is."
-)
-ALLOWED = "Thank you. Answers to your messages may be trained on from now on. `/privacy opt-out` takes that back."
-NOT_YET = "Noted. Nothing said in Discord is trained on at present; should the operator open it, you have agreed."
-KEPT_ALL = "Nothing was deleted."
+NOTHING_DELETED = "Nothing was deleted."
 
 
 class PrivacyAction(StrEnum):
-    """What a button does for whoever presses it."""
+    """What a button does for the member who presses it."""
 
     SHOW = "show"
     ALLOW = "allow"
@@ -33,49 +28,49 @@ class PrivacyAction(StrEnum):
 
 
 LABELS = {
-    PrivacyAction.SHOW: "What is kept",
+    PrivacyAction.SHOW: "What's stored",
     PrivacyAction.ALLOW: "Allow training",
     PrivacyAction.DELETE: "Delete everything",
-    PrivacyAction.KEEP: "Keep it",
+    PrivacyAction.KEEP: "Keep my data",
 }
 
 
-def buttons(*acts: PrivacyAction) -> discord.ui.View:
+def buttons(*actions: PrivacyAction) -> discord.ui.View:
     view = discord.ui.View(timeout=None)
-    for act in acts:
-        view.add_item(PrivacyButton(act))
+    for action in actions:
+        view.add_item(PrivacyButton(action))
     return view
 
 
 class PrivacyButton(
     PersistentButton,
-    template=r"reactune:privacy:(?P<act>show|allow|delete|keep)",
+    template=r"reactune:privacy:(?P<chosen>show|allow|delete|keep)",
 ):
-    """Acts for the member who presses it, so many people can use the same one."""
+    """Acts for the member who presses it, so many members can use the same one."""
 
-    def __init__(self, act: PrivacyAction) -> None:
-        self.act = act
-        style = discord.ButtonStyle.danger if act is PrivacyAction.DELETE else discord.ButtonStyle.secondary
-        super().__init__(f"reactune:privacy:{act.value}", LABELS[act], style)
+    def __init__(self, chosen: PrivacyAction) -> None:
+        self.chosen = chosen
+        style = discord.ButtonStyle.danger if chosen is PrivacyAction.DELETE else discord.ButtonStyle.secondary
+        super().__init__(f"reactune:privacy:{chosen.value}", LABELS[chosen], style)
 
     @classmethod
     def parse(cls, match: Match[str]) -> PrivacyButton:
-        return cls(PrivacyAction(match["act"]))
+        return cls(PrivacyAction(match["chosen"]))
 
     async def interaction_check(self, _interaction: discord.Interaction, /) -> bool:
-        return True  # nobody may be refused their own data
+        return True  # everyone may see and delete their own data
 
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         user_id = interaction.user.id
-        if self.act in (PrivacyAction.SHOW, PrivacyAction.ALLOW):
+        if self.chosen in (PrivacyAction.SHOW, PrivacyAction.ALLOW):
             await interaction.response.defer(ephemeral=True, thinking=True)
-            answer = describe_member if self.act is PrivacyAction.SHOW else allow
+            answer = describe_member if self.chosen is PrivacyAction.SHOW else opt_in
             await answer_privately(interaction, await answer(services, user_id))
             return
-        await interaction.response.edit_message(content="One moment …", view=None)  # a second click finds no button
+        await interaction.response.edit_message(content="One moment …", view=None)  # no button for a second click
         done = (
-            KEPT_ALL
-            if self.act is PrivacyAction.KEEP
+            NOTHING_DELETED
+            if self.chosen is PrivacyAction.KEEP
             else describe_deletion(await services.database.run(delete_member, user_id))
         )
         await interaction.edit_original_response(content=done)
@@ -83,14 +78,11 @@ class PrivacyButton(
 
 async def describe_member(services: Services, user_id: int) -> str:
     """Return what `/privacy show` says."""
-    holdings, privacy = await services.database.read(summarize_member_data, user_id), services.settings.privacy
-    training = OUTSIDE_DISCORD if services.fixed_basis else describe_training(holdings, privacy)
-    return f"{describe_holdings(holdings, privacy)}\n{training}"
+    data = await services.database.read(summarize_member_data, user_id)
+    return describe_member_data(data, services.settings.privacy, on_discord=services.fixed_basis is None)
 
 
-async def allow(services: Services, user_id: int) -> str:
-    """Note the member's consent, and return what to say to it."""
-    await services.database.run(give_consent, user_id)
-    if services.fixed_basis is not None:
-        return OUTSIDE_DISCORD
-    return ALLOWED if services.settings.privacy.discord_training_permission else NOT_YET
+async def opt_in(services: Services, user_id: int) -> str:
+    """Store the member's consent, and return the answer."""
+    is_new = await services.database.run(give_consent, user_id)
+    return describe_opt_in(services.settings.privacy, is_new=is_new, on_discord=services.fixed_basis is None)

@@ -24,7 +24,7 @@ from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.errors import SettingsError
 from storage.members.memberships import greet
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.releases.versions import promote, read_alias, register
 from storage.votes.arenas import stop_arena
 from storage.votes.picks import PickGesture

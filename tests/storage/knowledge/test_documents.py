@@ -30,7 +30,7 @@ from storage.knowledge.documents import (
 from storage.knowledge.search import Question, coverage, fuse, search
 from storage.knowledge.vectors import Matrix, VectorIndex, _nearest_in, has_pgvector, prepare_vectors
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.settings.sections import KnowledgeSettings
 from tests.seeding import ALICE
 from tests.word_encoder import DIMENSIONS, WordEncoder

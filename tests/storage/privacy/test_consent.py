@@ -32,16 +32,15 @@ from storage.database.tables import (
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import (
-    Deletion,
     basis_of_chat,
     consenting,
-    delete_member,
     describe_bases,
     give_consent,
     open_bases,
     read_agreement,
     withdraw_consent,
 )
+from storage.privacy.erasure import Deletion, delete_member
 from storage.releases.versions import Version, list_versions, register
 from storage.settings.sections import PrivacySettings
 from storage.training.rounds import (
@@ -167,7 +166,7 @@ def test_deleting_a_member_removes_their_words_votes_corrections_and_consent(ses
     give_consent(session, BOB)
 
     assert delete_member(session, ALICE) == Deletion(
-        replies=2, votes=3, corrections=1, notes=0, summaries=0, documents=0, versions=0
+        replies=2, votes=3, corrections=1, notes=0, summaries=0, documents=0
     )
 
     session.expire_all()
@@ -210,7 +209,7 @@ def naming(session: Session, columns: Iterable[Column[Any]], member: int) -> set
 
 def test_deleting_a_stranger_changes_nothing(session: Session) -> None:
     add_reply(session)
-    assert delete_member(session, CAROL) == Deletion(0, 0, 0, 0, 0, 0, 0)
+    assert delete_member(session, CAROL) == Deletion(0, 0, 0, 0, 0, 0)
     assert count(session, ReplyRow) == 1
 
 
@@ -231,7 +230,7 @@ def test_versions_trained_on_a_member_are_marked(session: Session, link: str) ->
     }.get(link, (touched, bad, None))
     train_on(session, [(good, bad, None)])
     train_on(session, [(good, bad, None), pair])
-    assert delete_member(session, ALICE).versions == 1
+    assert delete_member(session, ALICE).marked == ("v2",)
     session.expire_all()
     assert marked(session) == {"v2"}
 
@@ -245,7 +244,7 @@ def test_versions_that_continue_a_marked_one_are_marked_too(session: Session) ->
     third = train_on(session, [(good, bad, None)], parent=second)
     train_on(session, [(good, bad, None)], parent=third)
     train_on(session, [(good, bad, None)], parent=first)
-    assert delete_member(session, ALICE).versions == 3
+    assert delete_member(session, ALICE).marked == ("v2", "v3", "v4")
     session.expire_all()
     assert marked(session) == {"v2", "v3", "v4"}
 
@@ -277,7 +276,7 @@ def test_a_mark_stays(session: Session) -> None:
     hers, bad = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
     train_on(session, [(hers, bad, None)])
     delete_member(session, ALICE)
-    assert delete_member(session, ALICE).versions == 0
+    assert delete_member(session, ALICE).marked == ()
     session.expire_all()
     assert marked(session) == {"v1"}
     assert count(session, VersionRow) == 1

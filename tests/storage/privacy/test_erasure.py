@@ -16,8 +16,16 @@ from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatu
 from storage.database.tables import DepartureRow, GreetingRow, MemberRow, ReplyRow, VoteEventRow
 from storage.members.memberships import greet, note_members, take_back_greeting
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import consenting, delete_member, give_consent, read_agreement
-from storage.privacy.erasure import erase_channel, erase_guild, erase_member_in, erase_messages, is_kept, note_edit
+from storage.privacy.consent import consenting, give_consent, read_agreement
+from storage.privacy.erasure import (
+    delete_member,
+    erase_channel,
+    erase_guild,
+    erase_member_in,
+    erase_messages,
+    is_kept,
+    note_edit,
+)
 from storage.privacy.retention import (
     Departure,
     cancel_departures,

@@ -19,7 +19,8 @@ from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, Conversa
 from storage.members.memberships import note_members
 from storage.operations.alerts import EVERYBODY, AlertKind, record_alerts
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member, give_consent
+from storage.privacy.consent import give_consent
+from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member, summarize_member_data
 from storage.privacy.report import report_privacy
 from storage.privacy.retention import (

@@ -17,7 +17,7 @@ from storage.database.database import Database
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaRow, MemberRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.votes import arenas
 from storage.votes.arenas import SCHEDULE, Arena

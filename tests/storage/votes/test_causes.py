@@ -10,7 +10,8 @@ from storage.insights.report import read_report
 from storage.insights.vote_outcomes import VoteStatus, vote_outcomes
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import read_personality
-from storage.privacy.consent import delete_member, read_agreement
+from storage.privacy.consent import read_agreement
+from storage.privacy.erasure import delete_member
 from storage.settings.sections import Settings, VoteSettings
 from storage.votes.causes import count_causes, give_cause, wrong_facts
 from storage.votes.votes import Vote
@@ -67,8 +68,8 @@ def test_a_member_reads_what_became_of_it(session: Session, personality_id: int)
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
     settings = Settings(votes=WEIGHTLESS_RULES)
     whose = read_personality(session, personality_id)
-    (fate,) = vote_outcomes(session, BOB, personality=whose, settings=settings, base_revision=BASE_REVISION)
-    assert fate.fate is VoteStatus.ABOUT_FACTS
+    (of_bob,) = vote_outcomes(session, BOB, personality=whose, settings=settings, base_revision=BASE_REVISION)
+    assert of_bob.outcome is VoteStatus.ABOUT_FACTS
 
 
 def test_a_round_that_is_planned_meanwhile_is_planned_anew(session: Session, personality_id: int) -> None:

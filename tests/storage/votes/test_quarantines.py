@@ -22,7 +22,7 @@ from storage.errors import QuarantineConflict
 from storage.members.memberships import note_members
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.settings.sections import VoteSettings
 from storage.votes.bursts import Burst, SuspectVote, find_bursts

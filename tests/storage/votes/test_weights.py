@@ -24,7 +24,7 @@ from storage.database.tables import (
 )
 from storage.members.memberships import note_members, read_talkers, strangers
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.settings.sections import VoteSettings
 from storage.votes.votes import Vote
 from storage.votes.weights import (

@@ -17,7 +17,8 @@ from storage.database.tables import ReplyRow
 from storage.errors import RoundConflict
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member, give_consent, withdraw_consent
+from storage.privacy.consent import give_consent, withdraw_consent
+from storage.privacy.erasure import delete_member
 from storage.releases.versions import promote, register
 from storage.settings.sections import DatabaseSettings, Settings
 from storage.training.rounds import (

@@ -14,7 +14,7 @@ from storage.database.enums import PairSource, RoundStatus, Split, TrainingSourc
 from storage.models.base_model import BaseModel
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.releases.versions import Version, continuation_of, list_versions, promote, read_alias, register
 from storage.settings.sections import Settings
 from storage.training.rounds import (
