@@ -26,7 +26,7 @@ from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.rate_limit import RateLimited
-from bot.knowledge.retrieval import PromptWithQuotes, render_with_quotes
+from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
 from bot.personalities.selection import active_personality
 from bot.privacy.first_notice import greet_once
 from bot.services import Services

@@ -111,7 +111,10 @@ class TestPrivacy:
         await place.ada.react(answer, "👍")
         await place.ada.slash(place.channel, "me remember", note="likes tea")
         said = (await place.ada.slash(place.channel, "privacy show")).response.content
-        assert "I store about you: 1 answer based on your messages, 1 answer you voted on, 1 note, 1 server join date." in said
+        assert (
+            "I store about you: 1 answer based on your messages, 1 answer you voted on, 1 note, 1 server join date."
+            in said
+        )
         assert "The oldest entry is from <t:" in said
 
 

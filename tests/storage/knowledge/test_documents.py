@@ -174,7 +174,7 @@ def test_a_removed_document_is_gone_but_for_its_title(session: Session) -> None:
     assert session.get_one(DocumentRow, id_).text == ""
     assert titles_of(session, [id_]) == [("House rules", "")]
     assert list_documents(session, GUILD) == []
-    with pytest.raises(DocumentRefused, match=f"there is no document {id_}: list the documents"):
+    with pytest.raises(DocumentRefused, match=f"there is no document {id_}: `/knowledge list` shows all"):
         remove_document(session, GUILD, id_)
 
 
@@ -203,7 +203,7 @@ def test_a_refreshed_document_answers_with_its_new_text(session: Session) -> Non
 def test_a_document_that_was_removed_meanwhile_is_not_refreshed(session: Session) -> None:
     id_ = add(session, "Dogs are welcome.")
     remove_document(session, GUILD, id_)
-    with pytest.raises(DocumentRefused, match="was removed meanwhile"):
+    with pytest.raises(DocumentRefused, match="was just removed"):
         refresh_document(session, id_, "new", [NewChunk("", "new")], speakers=(), settings=SETTINGS)
 
 
@@ -242,7 +242,7 @@ def test_a_member_who_deletes_their_data_takes_their_messages_along(session: Ses
 
 def test_the_same_text_is_taken_once_in_a_scope(session: Session) -> None:
     first = add(session, "Dogs are welcome.")
-    with pytest.raises(DocumentRefused, match=rf"here already, as document {first} \(Rules\)"):
+    with pytest.raises(DocumentRefused, match=rf"already stored as document {first} \(Rules\)"):
         add(session, "Dogs are welcome.", title="Another title")
     add(session, "Dogs are welcome.", channel_id=STAFF)
     add(session, "Dogs are welcome.", guild_id=OTHER_GUILD)
@@ -250,11 +250,11 @@ def test_the_same_text_is_taken_once_in_a_scope(session: Session) -> None:
 
 def test_a_server_has_limits_of_its_own(session: Session) -> None:
     few = SETTINGS.model_copy(update={"max_documents": 1, "max_chunks": 2})
-    with pytest.raises(DocumentRefused, match=r"makes 3 passages and this server has 0 of the 2"):
+    with pytest.raises(DocumentRefused, match=r"has 3 passages and this server already has 0; the limit"):
         add(session, "a", "b", "c", settings=few)
     add(session, "a", settings=few)
     add(session, "a", guild_id=OTHER_GUILD, settings=few)
-    with pytest.raises(DocumentRefused, match=r"this server has 1 documents, the most that knowledge\.max_documents"):
+    with pytest.raises(DocumentRefused, match=r"this server has 1 document, the limit \(knowledge\.max_documents\)"):
         add(session, "b", settings=few)
 
 
