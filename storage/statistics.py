@@ -1,4 +1,4 @@
-"""Statistics of votes: intervals of a share, and a test that holds at every look; no rows."""
+"""Statistics of votes: the interval of a share, and a sequential test, valid at every look."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from enum import StrEnum
 from math import sqrt
 
 Z_95 = 1.959964
-"""Half the width, in standard deviations, of the middle 95 % of a normal distribution."""
+"""Half the width, in standard deviations, of the central 95 % of a normal distribution."""
 
 
 def wilson_interval(up: float, total: float) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927), which keeps to 0 … 1 and works for few votes.
+    """Return the 95 % score interval of a share (Wilson 1927), which is within 0 and 1 and works for few votes.
 
-    Votes may weigh less than one; the interval is then rather too wide, as more votes than `total` stand behind it.
+    Votes may weigh less than 1; the interval is then too wide rather than too narrow, as there are more than `total`.
     """
     if total == 0:
         return 0.0, 1.0
@@ -25,7 +25,7 @@ def wilson_interval(up: float, total: float) -> tuple[float, float]:
 
 
 LARGEST_LOG = 700.0
-"""A float holds e to this power, and not much more."""
+"""Near the largest exponent of e that a float can hold."""
 
 
 class PreferredSide(StrEnum):
@@ -46,7 +46,7 @@ class Approval:
 
     @property
     def share(self) -> float:
-        """Return the share of 👍; a half where nobody voted."""
+        """The share of 👍; 0.5 if nobody voted."""
         return self.up / self.votes if self.votes else 0.5
 
     @property
@@ -56,7 +56,7 @@ class Approval:
 
 @dataclass(frozen=True)
 class ApprovalComparison:
-    """Evidence (e-values) that members like the challenger better, that they like it less, and what decides."""
+    """E-values for "the challenger is liked better" and "it is liked less", and the value that decides."""
 
     better: float
     worse: float
@@ -64,14 +64,14 @@ class ApprovalComparison:
 
     @property
     def preferred(self) -> PreferredSide | None:
-        """Return which of the two is liked better, or None while that is open."""
+        """Return which of the two is liked better, or None while it is undecided."""
         if self.better >= self.needed:
             return PreferredSide.CHALLENGER
         return PreferredSide.CHAMPION if self.worse >= self.needed else None
 
 
 def compare_approval(challenger: Approval, champion: Approval, alpha: float) -> ApprovalComparison:
-    """Ask both questions; the chance that two equally liked versions are ever told apart is at most `alpha`."""
+    """Test both; the probability that equally liked versions are ever declared different is at most `alpha`."""
     return ApprovalComparison(
         better=math.exp(min(LARGEST_LOG, log_evidence(challenger, champion))),
         worse=math.exp(min(LARGEST_LOG, log_evidence(champion, challenger))),
@@ -82,7 +82,7 @@ def compare_approval(challenger: Approval, champion: Approval, alpha: float) -> 
 def log_evidence(first: Approval, second: Approval) -> float:
     """Return the natural logarithm of the e-value against "the first is not liked better than the second"."""
     mixture = _log_beta(1 + first.up, 1 + first.down) + _log_beta(1 + second.up, 1 + second.down)
-    if first.share <= second.share:  # "not better" explains the votes as well as anything can
+    if first.share <= second.share:  # "not better" explains the votes as well as any hypothesis
         return mixture - _log_likelihood(first) - _log_likelihood(second)
     return mixture - _log_likelihood(Approval(first.up + second.up, first.down + second.down))
 
@@ -92,5 +92,5 @@ def _log_beta(a: float, b: float) -> float:
 
 
 def _log_likelihood(approval: Approval) -> float:
-    """Return the log-likelihood of the votes under the chance of a 👍 that fits them best."""
+    """Return the log-likelihood of the votes under the best-fitting probability of a 👍."""
     return sum(count * math.log(count / approval.votes) for count in (approval.up, approval.down) if count)

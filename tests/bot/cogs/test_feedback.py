@@ -362,7 +362,7 @@ class TestCorrections:
         await place.ask("hi")
         form = await place.ada.slash(place.channel, "suggest")
         done = await place.ada.submit_modal(form, {"text": "answer 1"})
-        assert "answer I gave already" in done.response.content
+        assert "answer I already gave" in done.response.content
         assert rows(CorrectionRow) == []
 
     async def test_a_second_suggestion_replaces_the_first(self, place, rows):

@@ -54,7 +54,7 @@ from storage.training.rounds import (
 )
 from storage.training.samples import DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
-from storage.votes.quarantines import decide_quarantine
+from storage.votes.decisions import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
 from tests.random_rows import fill
 from tests.seeding import (

@@ -26,16 +26,8 @@ from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.settings.sections import VoteSettings
 from storage.votes.bursts import Burst, SuspectVote, find_bursts
-from storage.votes.quarantines import (
-    Quarantine,
-    decide_quarantine,
-    hold_back_bursts,
-    new_bursts,
-    open_quarantines,
-    quarantine_votes,
-    recent_decisions,
-    voters_in,
-)
+from storage.votes.decisions import Quarantine, decide_quarantine, open_quarantines, recent_decisions, voters_in
+from storage.votes.quarantines import hold_back_bursts, new_bursts, quarantine_votes
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.postgres import PostgresServer
@@ -279,7 +271,7 @@ def test_a_burst_on_a_member_and_on_a_version(session: Session, personality_id: 
         let_vote(session, [user], add_reply(session, author_id=700 + number, version_id=version.id))
     assert quarantines(session, personality_id) == [(AUTHOR, BOB, [501, 502, 503]), (VERSION, version.id, new)]
     author, whole = open_quarantines(session, [personality_id])
-    assert (author.vote, author.subject, whole.subject) == (Vote.DOWN, "one member's answers", "the answers of v1")
+    assert (author.vote, author.subject, whole.subject) == (Vote.DOWN, "answers to one member", "answers of v1")
 
 
 def test_personalities_are_kept_apart(session: Session, personality_id: int) -> None:
@@ -409,12 +401,12 @@ def test_the_second_decision_is_refused_in_a_sentence(session: Session, personal
     let_vote(session, LURKERS[:3], add_reply(session))
     quarantines(session, personality_id)
     decided = decide(session, personality_id, QuarantineStatus.COUNTED)
-    with pytest.raises(QuarantineConflict, match=r"these votes are counted already, by grace \(1\)"):
+    with pytest.raises(QuarantineConflict, match=r"these votes were already counted by grace \(1\)"):
         decide_quarantine(session, decided.id, QuarantineStatus.EXCLUDED, "bob (2)", "")
     assert session.get_one(QuarantineRow, decided.id).status is QuarantineStatus.COUNTED
-    with pytest.raises(QuarantineConflict, match="no longer kept"):
+    with pytest.raises(QuarantineConflict, match="no longer exist"):
         decide_quarantine(session, 999, QuarantineStatus.EXCLUDED, "bob (2)", "")
-    with pytest.raises(ValueError, match="counts votes or leaves them out"):
+    with pytest.raises(ValueError, match="must count votes or leave them out"):
         decide_quarantine(session, decided.id, QuarantineStatus.OPEN, "bob (2)", "")
 
 
@@ -480,7 +472,7 @@ def test_of_a_member_who_deleted_their_data_no_id_is_left(session: Session, pers
     for member in (BOB, LURKERS[0]):
         delete_member(session, member)
     (held,) = open_quarantines(session, [personality_id])
-    assert (held.subject_id, held.subject) == (NOBODY, "the answers to somebody who deleted their data")
+    assert (held.subject_id, held.subject) == (NOBODY, "answers to a member who deleted their data")
     assert held.voters == (502, 503)
 
 

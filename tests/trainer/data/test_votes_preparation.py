@@ -33,7 +33,8 @@ from storage.training.rounds import (
     require_round,
 )
 from storage.votes.corrections import withdraw
-from storage.votes.quarantines import decide_quarantine, new_bursts, open_quarantines, quarantine_votes
+from storage.votes.decisions import decide_quarantine, open_quarantines
+from storage.votes.quarantines import new_bursts, quarantine_votes
 from storage.votes.votes import Vote
 from tests.seeding import (
     ALICE,
