@@ -155,9 +155,8 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
     tallies = (
         select(*answers, func.sum(votes.c.up), func.sum(votes.c.down))
         .select_from(votes)
-        .outerjoin(
-            ReplyRow, ReplyRow.id == votes.c.reply_id
-        )  # with an inner join SQLite starts at the replies, which is slower
+        # With an inner join SQLite would start at the replies, which is slower.
+        .outerjoin(ReplyRow, ReplyRow.id == votes.c.reply_id)
         .group_by(*answers)
     )
     found: dict[int | None, Tally] = defaultdict(Tally)
