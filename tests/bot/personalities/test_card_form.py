@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.personalities.card_form import card_from_form, format_examples, format_sampling, parse_examples, parse_sampling
+from bot.personalities.card_form import (
+    EXAMPLES_HELP,
+    GREETING_HELP,
+    PROMPT_HELP,
+    SAMPLING_HELP,
+    card_from_form,
+    format_examples,
+    parse_examples,
+    parse_sampling,
+)
+from bot.personalities.texts import format_sampling
 from storage.errors import CardError
 from storage.personalities.cards import Card, CardSampling, Example
 
@@ -59,13 +69,13 @@ def test_sampling_is_a_list_of_numbers_with_names() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"sampling": "hot"}, "the sampling 'hot' is no number with a name"),
-        ({"sampling": "temperature = ."}, "is no number with a name"),
+        ({"sampling": "hot"}, "the sampling 'hot' is not valid"),
+        ({"sampling": "temperature = ."}, "the sampling 'temperature = .' is not valid"),
         ({"sampling": "max_new_tokens = 1.5"}, "the card: sampling.max_new_tokens does not fit"),
         ({"sampling": "temperature = 9"}, "the card: sampling.temperature does not fit"),
         ({"sampling": "heat = 1"}, "the card: sampling.heat is not a key of a card"),
         ({"examples": "> Hi"}, "the card: the dialogue of example 1 must alternate"),
-        ({"examples": "> Hi\nHo\n\nHi\n> Ho"}, "dialogue 2 begins with the bot"),
+        ({"examples": "> Hi\nHo\n\nHi\n> Ho"}, "dialogue 2 starts with the bot"),
         ({"system_prompt": " "}, "the card says nothing about how to talk"),
     ],
 )
@@ -73,3 +83,8 @@ def test_a_mistake_in_a_form_is_named(fields: dict[str, str], said: str) -> None
     with pytest.raises(CardError) as refused:
         card_from_form(FIELDS | fields, Card())
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("help_text", [EXAMPLES_HELP, GREETING_HELP, PROMPT_HELP, SAMPLING_HELP])
+def test_discord_accepts_the_help_texts(help_text: str) -> None:
+    assert len(help_text) <= 100
