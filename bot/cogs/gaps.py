@@ -45,7 +45,7 @@ class Gaps(commands.Cog):
         self.services = services
         self._command: app_commands.Command[Gaps, ..., None] = app_commands.Command(
             name="gaps",
-            description="Show questions that were answered with wrong facts, and add documents for them",
+            description="Show questions that were answered with wrong facts, and add documents for them.",
             callback=self.show_gaps,
         )
 

@@ -145,14 +145,14 @@ def warn_about_search(services: Services) -> list[str]:
 
 
 def describe_document(document: Document) -> str:
-    """Return a document in a line: number, title, size, where it is used, who added it, and when it was read."""
+    """Return a document in a line: number, title, size, where it is used, who added it and when it was updated."""
     waiting = f" ({document.waiting} not indexed yet)" if document.waiting else ""
     where = f"in <#{document.channel_id}>" if document.channel_id else "server-wide"
     personality = ", for one personality" if document.personality_id else ""
     return (
         f"**{document.id}** · {cite_one(document.title, document.link)} · "
         f"{count(document.chunks, 'passage')}{waiting} · {where}{personality} · added by {document.added_by} · "
-        f"read <t:{int(document.refreshed_at.timestamp())}:d>"
+        f"updated <t:{int(document.refreshed_at.timestamp())}:d>"
     )
 
 

@@ -22,18 +22,15 @@ OUTSIDE_DISCORD = (
 def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, on_discord: bool) -> str:
     """Return what is stored about a member, since when and for how long, and what may be trained on."""
     kept = [
-        count(number, noun, nouns)
-        for number, noun, nouns in (
-            (data.answers, "answer based on your messages", "answers based on your messages"),
-            (data.votes, "answer you voted on", "answers you voted on"),
+        *_count_answers(data.answers, data.votes),
+        *_counts(
             (data.causes, "reason for a 👎", "reasons for a 👎"),
             (data.suggestions, "suggested answer", ""),
             (data.notes, "note", ""),
-            (data.documents, "document with your messages", "documents with your messages"),
             (data.summaries, "conversation summary", "conversation summaries"),
+            (data.documents, "document with your messages", "documents with your messages"),
             (data.memberships, "server join date", ""),
-        )
-        if number
+        ),
     ]
     stored = f"I store about you: {', '.join(kept)}." if kept else NOTHING
     oldest = f" The oldest entry is from <t:{int(data.oldest.timestamp())}:D>." if data.oldest else ""
@@ -97,16 +94,13 @@ def _unless(on_discord: bool) -> str:
 def describe_deletion(deleted: Deletion) -> str:
     """Return what was deleted, which versions were trained on it, and what happens to those."""
     gone = [
-        count(number, noun, nouns)
-        for number, noun, nouns in (
-            (deleted.replies, "answer based on your messages", "answers based on your messages"),
-            (deleted.votes, "stored vote", ""),
+        *_count_answers(deleted.replies, deleted.votes),
+        *_counts(
             (deleted.corrections, "suggested answer", ""),
             (deleted.notes, "note", ""),
             (deleted.summaries, "conversation summary", "conversation summaries"),
             (deleted.documents, "document with your messages", "documents with your messages"),
-        )
-        if number
+        ),
     ]
     if not gone:
         return "Done. There were no messages, votes or notes of yours."
@@ -117,6 +111,16 @@ def describe_deletion(deleted: Deletion) -> str:
         f"{said} Trained on them: {', '.join(deleted.marked)}. Admins can see that, and the next round trains without "
         "your data."
     )
+
+
+def _count_answers(answers: int, voted_on: int) -> list[str]:
+    based = _counts((answers, "answer based on your messages", "answers based on your messages"))
+    return [*based, *([f"your votes on {count(voted_on, 'answer')}"] if voted_on else [])]
+
+
+def _counts(*numbers: tuple[int, str, str]) -> list[str]:
+    """Return each (number, noun, plural) as words, without zeros."""
+    return [count(number, noun, nouns) for number, noun, nouns in numbers if number]
 
 
 def first_notice(settings: PrivacySettings) -> str:

@@ -44,7 +44,7 @@ class Deletion:
 
     replies: int
     votes: int
-    """Stored events: a vote that was changed has several."""
+    """Answers that they voted on, withdrawn votes included."""
     corrections: int
     notes: int
     summaries: int
@@ -69,7 +69,8 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     voted_ids = select(tables.VoteEventRow.reply_id).where(tables.VoteEventRow.user_id == user_id)
     marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids)
     session.merge(tables.ErasureRow(user_id=user_id, erased_at=utc_now()))
-    votes = session.execute(delete(tables.VoteEventRow).where(tables.VoteEventRow.user_id == user_id))
+    votes = session.scalar(select(func.count()).select_from(voted_ids.distinct().subquery())) or 0
+    session.execute(delete(tables.VoteEventRow).where(tables.VoteEventRow.user_id == user_id))
     documents = remove_words_of(session, user_id)
     corrections = session.execute(delete(tables.CorrectionRow).where(tables.CorrectionRow.author_id == user_id))
     for table in (
@@ -93,7 +94,7 @@ def delete_member(session: Session, user_id: int) -> Deletion:
     notes, summaries = delete_memories(session, user_id)
     return Deletion(
         replies=changed_rows(replies),
-        votes=changed_rows(votes),
+        votes=votes,
         corrections=changed_rows(corrections),
         notes=notes,
         summaries=summaries,

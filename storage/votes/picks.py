@@ -82,8 +82,8 @@ def _after(gesture: PickGesture, standing: int | None, position: int) -> int | N
 def _events(
     reply_id: int, message_id: int, user_id: int, position: int, picked: int | None, *, reread: bool
 ) -> Iterator[VoteEvent]:
-    for emoji, stands in ((UP, picked == position), (DOWN, picked not in (None, position))):
-        yield VoteEvent(reply_id, Thumb(message_id, user_id, emoji), stands, reread)
+    for emoji, standing in ((UP, picked == position), (DOWN, picked not in (None, position))):
+        yield VoteEvent(reply_id, Thumb(message_id, user_id, emoji), standing, reread)
 
 
 def _replies(session: Session, arena_id: int) -> dict[int, int]:

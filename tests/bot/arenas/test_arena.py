@@ -1,4 +1,4 @@
-"""Members pick the best of several blind answers; admins start and stop, the clock does too."""
+"""Members pick the best of several blind answers; admins or a schedule start arenas."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def start(place):
 
 @pytest.fixture
 def make_due(query):
-    """Let the time of every open arena come."""
+    """Make every open arena due."""
     return lambda: query(lambda session: session.query(ArenaRow).update({"closes_at": utc_now()}))
 
 
@@ -142,12 +142,12 @@ class TestStart:
         await start()
         assert {row.version_id for row in rows(ReplyRow)} == {champion.id, first.id, None}
 
-    async def test_with_two_places_the_champion_meets_the_last_good_version(self, start, rows, release):
+    async def test_with_two_answers_the_champion_meets_the_last_good_version(self, start, rows, release):
         first, champion = release(1.0), release(2.0)
         await start(answers=2)
         assert {row.version_id for row in rows(ReplyRow)} == {champion.id, first.id}
 
-    async def test_the_champion_answers_again_where_versions_are_few(self, start, rows, release):
+    async def test_the_champion_answers_again_if_there_are_few_versions(self, start, rows, release):
         champion = release(1.0)
         await start(answers=4)
         assert sorted(row.version_id or 0 for row in rows(ReplyRow)) == [0, champion.id, champion.id, champion.id]
@@ -160,7 +160,7 @@ class TestStart:
         assert damaged.id not in {row.version_id for row in rows(ReplyRow)}
         assert [row.version_id for row in rows(ReplyRow)].count(champion.id) == 2
 
-    async def test_places_are_in_random_order(self, place, start, engine):
+    async def test_answers_are_in_random_order(self, place, start, engine):
         firsts = set()
         for _ in range(12):
             engine.answers = ["tea", "coffee", "both"]
@@ -175,7 +175,7 @@ class TestStart:
         assert {row.answer for row in rows(ReplyRow)} == {"tea", "coffee"}
         assert len(engine.requests) == 3 + 3
 
-    async def test_fewer_than_two_different_answers_are_no_arena(self, place, engine, rows):
+    async def test_fewer_than_two_different_answers_cancel_the_arena(self, place, engine, rows):
         engine.answers = ["tea"] * 20
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
         assert "All answers are the same" in shown(place).content
@@ -188,7 +188,7 @@ class TestStart:
         await start()
         assert {row.answer for row in rows(ReplyRow)} == {"tea", "coffee", "both"}
 
-    async def test_a_champion_without_words_is_no_arena(self, place, engine, rows):
+    async def test_an_empty_answer_of_the_champion_cancels_the_arena(self, place, engine, rows):
         engine.answers = ["", "tea", "coffee", *[""] * 3]
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
         assert "The champion (base) gave an empty answer" in shown(place).content
@@ -313,7 +313,7 @@ class TestOwnBank:
         assert {row.prompt for row in rows(ArenaRow)} == {"Short?"}
         assert any("Skipped line 1 of" in record.getMessage() for record in caplog.records)
 
-    async def test_a_bank_that_is_gone_gives_a_sentence_that_names_the_setting(self, place, bank, rows):
+    async def test_a_missing_bank_is_reported_with_its_setting(self, place, bank, rows):
         bank.unlink()
         for command in ("start", "status"):
             result = await place.grace.slash(place.channel, f"arena {command}")
@@ -341,7 +341,7 @@ class TestPicks:
         )
         assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
 
-    async def test_since_when_the_voter_is_a_member_is_noted_as_with_any_vote(self, place, start, rows):
+    async def test_the_join_date_of_a_voter_is_stored(self, place, start, rows):
         message = await start()
         await place.ada.click(message, label="2")
         await place.bo.react(message, "1️⃣")
@@ -369,12 +369,12 @@ class TestPicks:
             [e.to_dict() for e in message.embeds],
         )
 
-    async def test_thumbs_under_the_message_are_no_votes(self, place, start, rows):
+    async def test_thumbs_under_the_message_are_not_votes(self, place, start, rows):
         message = await start()
         await place.ada.react(message, "👍")
         assert rows(VoteEventRow) == []
 
-    async def test_it_is_no_conversation(self, place, start, engine):
+    async def test_it_is_not_part_of_the_conversation(self, place, start, engine):
         message = await start()
         asked = len(engine.requests)
         form = await place.ada.slash(place.channel, "suggest")
@@ -414,7 +414,7 @@ class TestNumberReactions:
     def test_only_one_to_four_are_numbers(self, emoji, number):
         assert number_of(emoji) == number
 
-    async def test_a_number_is_a_pick_and_is_taken_away_so_that_it_stays_blind(self, place, start, votes, rows, env):
+    async def test_a_number_is_a_pick_and_is_removed_to_keep_votes_blind(self, place, start, votes, rows, env):
         message = await start()
         await place.ada.react(message, "2️⃣")
         assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
@@ -422,7 +422,7 @@ class TestNumberReactions:
         await place.ada.react(message, "2️⃣")
         assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
 
-    async def test_bots_and_places_that_are_not_there_do_not_count(self, place, start, env, rows):
+    async def test_bots_and_numbers_without_an_answer_do_not_count(self, place, start, env, rows):
         message = await start()
         robot = env.guild.add_member(env.create_user("robot", bot=True))
         await robot.react(message, "1️⃣")
@@ -463,7 +463,7 @@ class TestDoctor:
 
 
 class TestWithoutManageMessages:
-    """The bot may not take reactions away: one that stands is the pick, and its removal takes it back."""
+    """The bot cannot remove reactions, so a reaction is the pick, and its removal withdraws it."""
 
     @pytest.fixture
     def place(self, place, env):
@@ -471,7 +471,7 @@ class TestWithoutManageMessages:
         channel = env.guild.create_text_channel("kept", overwrites={env.guild.default_role: kept})
         return replace(place, channel=channel)
 
-    async def test_removing_the_number_takes_the_pick_back(self, place, start, votes, rows):
+    async def test_removing_the_number_withdraws_the_pick(self, place, start, votes, rows):
         message = await start()
         await place.ada.react(message, "2️⃣")
         assert [str(reaction.emoji) for reaction in shown(place).reactions] == ["2️⃣"]
@@ -532,14 +532,14 @@ class TestClosing:
         stopped = await place.grace.slash(place.channel, "arena stop")
         assert "no arena in that channel" in stopped.response.content
 
-    async def test_a_late_press_is_told_so_and_counts_no_more(self, place, start, make_due, rows):
+    async def test_a_late_press_does_not_count_and_says_so(self, place, start, make_due, rows):
         message = await start()
         make_due()
         late = await place.ada.click(message, label="1")
         assert late.response.content == "This arena is closed."
         assert rows(VoteEventRow) == []
 
-    async def test_a_late_number_is_taken_away_and_counts_no_more(self, place, start, make_due, rows):
+    async def test_a_late_number_does_not_count_and_is_removed(self, place, start, make_due, rows):
         message = await start()
         make_due()
         await place.ada.react(message, "1️⃣")
@@ -555,7 +555,7 @@ class TestClosing:
 
 
 class TestFaults:
-    async def test_its_message_deleted_fails_it_and_the_votes_stand(self, place, start, env, votes, rows):
+    async def test_deleting_its_message_cancels_it_and_keeps_the_votes(self, place, start, env, votes, rows):
         message = await start()
         await place.ada.click(message, label="1")
         env.backend.delete_message(place.channel.id, message.id)
@@ -565,7 +565,7 @@ class TestFaults:
         assert votes_by_place(rows, votes)[1] == {place.ada.id: Vote.UP}
         await start("Another?")
 
-    async def test_its_message_deleted_while_the_bot_was_away_fails_it_on_return(
+    async def test_deleting_its_message_while_the_bot_is_offline_cancels_it_later(
         self, place, start, env, rows, new_bot
     ):
         message = await start()
@@ -578,7 +578,7 @@ class TestFaults:
         assert (row.status, row.reason) == (ArenaStatus.FAILED, "its message or channel was deleted")
         await old.close()
 
-    async def test_its_channel_deleted_fails_it(self, place, env, rows):
+    async def test_deleting_its_channel_cancels_it(self, place, env, rows):
         other = env.guild.create_text_channel("other")
         await place.grace.slash(place.channel, "arena start", prompt="Tea?", channel=other)
         env.backend.delete_channel(other.id)
@@ -624,7 +624,7 @@ class TestRestart:
         assert "won with 1 of 1 vote" in shown(place).content
         await old.close()
 
-    async def test_one_that_is_overdue_closes_at_once_with_the_reactions_that_were_missed(
+    async def test_an_overdue_one_closes_at_once_with_missed_reactions(
         self, place, start, env, make_due, rows, new_bot
     ):
         message = await start()
@@ -676,7 +676,7 @@ class TestRestart:
 
 
 class TestStatus:
-    async def test_it_tells_of_arenas_the_bank_and_the_schedule_but_no_counts_by_answer(self, place, start):
+    async def test_it_shows_arenas_the_bank_and_the_schedule_but_no_votes_by_answer(self, place, start):
         message = await start()
         await place.ada.click(message, label="1")
         text = (await place.grace.slash(place.channel, "arena status")).response.content
@@ -691,7 +691,7 @@ class TestStatus:
 
 
 class TestSchedule:
-    """A bot with a schedule takes the place of the one without."""
+    """A bot with a schedule replaces the one without."""
 
     @pytest.fixture
     def scheduled(self, settings, engine, base):
@@ -724,7 +724,7 @@ class TestSchedule:
         assert buttons(shown(place)) == ["1", "2", "3"]
         await old.close()
 
-    async def test_a_channel_that_is_gone_is_logged_by_its_setting(self, place, env, scheduled, rows, caplog):
+    async def test_a_missing_channel_is_logged_with_its_setting(self, place, env, scheduled, rows, caplog):
         old = env.bot
         await env.restart_bot(scheduled(123))
         await env.bot.get_cog("Arenas")._schedule.start_arena()
@@ -733,7 +733,7 @@ class TestSchedule:
         await old.close()
 
     @pytest.mark.parametrize(("schedule", "channel"), [("daily", 7), ("0 4 * * *", 0)])
-    async def test_a_schedule_that_cannot_be_kept_is_refused_at_the_start(self, place, scheduled, schedule, channel):
+    async def test_an_invalid_schedule_is_refused_at_the_start(self, place, scheduled, schedule, channel):
         async with scheduled(channel, schedule) as bot:
             with pytest.raises(SettingsError, match=r"arena\.(schedule|channel)"):
                 await bot.setup_hook()
@@ -802,13 +802,13 @@ class TestExploration:
         assert place.last.content == "answer 3\n-# base"
         assert [row.origin for row in rows(ReplyRow)] == [Origin.CHAT, Origin.ALTERNATIVE, Origin.CHAT]
 
-    async def test_where_the_first_answer_fails_there_is_no_second(self, place, engine, rows):
+    async def test_if_the_first_answer_fails_there_is_no_second(self, place, engine, rows):
         engine.finish = Finish.TIMEOUT
         answer = await place.ask("hi")
         assert answer.content.endswith("-# base · ran out of time")
         assert len(rows(ReplyRow)) == 1
 
-    async def test_where_the_second_cannot_come_the_first_stands(self, place, engine, env):
+    async def test_if_the_second_answer_fails_the_first_is_kept(self, place, engine, env):
         async def fill() -> None:
             engine.full = True
 

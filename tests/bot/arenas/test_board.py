@@ -79,7 +79,7 @@ def test_admins_see_how_many_voted_in_an_open_arena_but_not_for_what() -> None:
     assert "cancelled: no luck" in describe_arena(arena(ArenaStatus.FAILED, reason="no luck"), [])
 
 
-def test_a_short_answer_stays_whole_beside_long_ones_which_are_cut_alike() -> None:
+def test_a_short_answer_is_kept_whole_and_long_ones_are_cut_equally() -> None:
     texts = fit_fairly(["short", "word " * 1_000, "word " * 2_000])
     assert texts[0] == "short"
     assert all(text.endswith("word …") for text in texts[1:])
@@ -107,7 +107,7 @@ def test_room_is_shared_fairly(lengths: list[int]) -> None:
 
 
 @given(st.lists(st.text(min_size=1, max_size=50).filter(str.strip), min_size=2, max_size=4), st.integers(1, 200))
-def test_texts_are_cut_only_for_want_of_room(texts: list[str], times: int) -> None:
+def test_texts_are_only_cut_if_they_do_not_fit(texts: list[str], times: int) -> None:
     long = [text * times for text in texts]
     fitted = fit_fairly(long)
     assert sum(map(len, fitted)) <= ROOM_CHARS

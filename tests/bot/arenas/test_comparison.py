@@ -84,7 +84,7 @@ class TestCompare:
         assert len(engine.requests) == 6
         assert len({request.seed for request in engine.requests}) == 3
 
-    async def test_it_says_how_far_it_is(self, place, version, env):
+    async def test_it_shows_progress(self, place, version, env):
         await compare(place, "v1", "base", prompt="tea?")
         edits = [str(request) for request in env.http_requests if "Asking" in str(request)]
         assert [f"{n} of 2 answers" in edit for n, edit in enumerate(edits)] == [True] * 3
@@ -127,7 +127,7 @@ class TestCompare:
             "*no answer: the operator finds the reason in the log*"
         ] * 2
 
-    async def test_what_cut_an_answer_is_said(self, place, version, engine):
+    async def test_it_says_why_an_answer_was_cut(self, place, version, engine):
         engine.finish = Finish.LENGTH
         engine.answers = ["to be cont", ""]
         shown = await compare(place, "v1", "base", prompt="tea?")

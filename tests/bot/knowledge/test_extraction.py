@@ -1,4 +1,4 @@
-"""Attachments are read in a process of their own, and refused with a sentence whatever is in them."""
+"""Attachments are read in a separate process, and bad ones are refused with a sentence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS = KnowledgeSettings(parse_timeout_s=30)
 
 
 def pdf(*pages: str) -> bytes:
-    """Return a PDF with a line of text on each page, as the standard writes it."""
+    """Return a PDF with a line of text on each page."""
     writer = PdfWriter()
     for text in pages:
         page = writer.add_blank_page(300, 300)
@@ -188,7 +188,7 @@ async def test_entities_that_grow_are_not_expanded() -> None:
     assert await refusal(zipped(**{"word__document": document, "[Content_Types]": types}), "laughs.docx")
 
 
-async def test_what_grows_without_end_is_stopped_by_time() -> None:
+async def test_a_slow_file_is_stopped_by_the_time_limit() -> None:
     nested = b"<div>" * 400_000 + b"x"
     hasty = SETTINGS.model_copy(update={"parse_timeout_s": 0.5})
     assert "took longer than 0.5 s to read" in await refusal(nested, "deep.html", hasty)

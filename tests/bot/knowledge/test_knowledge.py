@@ -143,7 +143,7 @@ async def test_the_question_is_never_cut_for_a_quote_but_old_messages_make_room(
 
 
 @pytest.mark.parametrize("overrides", [{"REACTUNE_KNOWLEDGE__ENABLED": "false"}])
-async def test_looking_up_can_be_turned_off(place, engine, knowledge):
+async def test_search_can_be_turned_off(place, engine, knowledge):
     await knowledge("add", text=RULES, title="House rules")
     await place.ask(QUESTION)
     assert "quoted" not in engine.requests[0].prompt

@@ -1,4 +1,4 @@
-"""Cards as the text of a form: what is written comes back, and mistakes are named."""
+"""Cards as the text of a form: the text is read back unchanged, and mistakes are named."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_what_a_form_shows_comes_back_unchanged(some: list[Example]) -> None:
 
 
 @pytest.mark.parametrize("answer", ["> quoted", "one\n\ntwo", "long " * 400])
-def test_dialogues_that_a_form_cannot_hold_are_not_shown(answer: str) -> None:
+def test_dialogues_that_do_not_fit_into_the_form_are_not_shown(answer: str) -> None:
     assert format_examples([Example(dialogue=("Hi", answer))] * 3) is None
 
 

@@ -25,7 +25,7 @@ KEEPER = Card(system_prompt="You keep a lighthouse.", greeting="Evening.")
 
 @pytest.fixture
 def make(query):
-    """Write a personality past Discord."""
+    """Create a personality directly in the database."""
     return lambda name="keeper", card=KEEPER, **more: query(
         lambda session: create_personality(session, name, card, by="test", **more)
     )
@@ -54,7 +54,7 @@ class TestCreate:
         assert "The name default is taken" in done.response.content
         assert len(rows(PersonalityRow)) == 1
 
-    async def test_a_name_that_cannot_be_opens_no_form(self, place, rows):
+    async def test_an_invalid_name_opens_no_form(self, place, rows):
         refused = await place.grace.slash(place.channel, "personality create", name="Night Owl")
         assert refused.modal is None
         assert "cannot be a personality's name" in refused.response.content
@@ -106,7 +106,7 @@ class TestEdit:
 
 
 class TestServers:
-    """The operator's personalities speak in every server, so an admin of one must not change them for all."""
+    """The operator's personalities are used in every server, so an admin of one must not change them for all."""
 
     @pytest.fixture
     def elsewhere(self, env):
@@ -344,7 +344,7 @@ class TestFiles:
         assert "**copy** is made" in done.response.content
         assert query(lambda session: personality_named(session, "copy").card) == KEEPER
 
-    async def test_a_file_that_is_no_card_is_refused(self, place, rows):
+    async def test_an_invalid_card_is_refused(self, place, rows):
         bad = ("bad.toml", b"system_promt = 'x'")
         done = await place.grace.slash(place.channel, "personality import", file=bad)
         assert "bad.toml: system_promt is not a key of a card" in done.response.content

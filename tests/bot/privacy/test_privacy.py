@@ -86,7 +86,7 @@ class TestPrivacy:
         assert await delete_all(place.ada, place.channel, label="Keep my data") == "Nothing was deleted."
         assert len(rows(ReplyRow)) == 1
         done = await delete_all(place.ada, place.channel)
-        assert done.startswith("Deleted: 1 answer based on your messages, 1 stored vote.")
+        assert done.startswith("Deleted: 1 answer based on your messages, your votes on 1 answer.")
         assert "No version was trained on them." in done
         assert rows(ReplyRow) == rows(VoteEventRow) == []
         assert await delete_all(place.ada, place.channel) == "Done. There were no messages, votes or notes of yours."
@@ -112,7 +112,7 @@ class TestPrivacy:
         await place.ada.slash(place.channel, "me remember", note="likes tea")
         said = (await place.ada.slash(place.channel, "privacy show")).response.content
         assert (
-            "I store about you: 1 answer based on your messages, 1 answer you voted on, 1 note, 1 server join date."
+            "I store about you: 1 answer based on your messages, your votes on 1 answer, 1 note, 1 server join date."
             in said
         )
         assert "The oldest entry is from <t:" in said

@@ -1,4 +1,4 @@
-"""Arenas: one per channel, open once, closed once; the votes on their answers are those of the members' last picks."""
+"""Arenas: one per channel, opened and closed once; the members' last picks are the votes on the answers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_its_answers_are_replies_without_a_member(session: Session, personality_
     assert len({row.prompt_digest for row in rows}) == 1
 
 
-def test_an_arena_is_no_conversation(session: Session, personality_id: int) -> None:
+def test_an_arena_is_not_a_conversation(session: Session, personality_id: int) -> None:
     opened(session, personality_id)
     assert latest_in_channel(session, CHANNEL) is None
     assert not was_called_into(session, CHANNEL)
@@ -191,10 +191,10 @@ def test_it_is_due_when_its_time_has_come(session: Session, personality_id: int)
     assert [due.id for due in arenas.open_arenas(session)] == [arena.id]
 
 
-# What the bank and the schedule ask
+# For the bank and the schedule
 
 
-def test_prompts_and_the_clocks_arenas_are_remembered(session: Session, personality_id: int) -> None:
+def test_used_prompts_and_scheduled_arenas_are_remembered(session: Session, personality_id: int) -> None:
     assert arenas.last_scheduled(session) is None
     long_ago = datetime(2026, 1, 2, tzinfo=UTC)
     first = prepare(session, personality_id, by=SCHEDULE)
@@ -279,7 +279,7 @@ def test_reactions_that_were_missed_count_in_an_overdue_arena_and_later_presses_
     assert counts(session, arena.id) == [1, 0, 0]
 
 
-def test_picks_are_no_approval_of_a_version(session: Session, personality_id: int) -> None:
+def test_picks_do_not_count_as_approval(session: Session, personality_id: int) -> None:
     version = register(
         session,
         personality_id,
