@@ -1,4 +1,4 @@
-"""`python -m bot`: the talking process alone."""
+"""`python -m bot`: runs only the bot process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import load_settings
 
 NEEDS_A_PERSON = (ConnectionRefused, DataDirectoryInUse, SettingsError, TokenInUse)
-"""Exit code 2: starting again changes nothing."""
+"""These exit with code 2: a restart would not help."""
 
 
 def main() -> int:

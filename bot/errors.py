@@ -1,44 +1,51 @@
-"""Errors of the talking side."""
+"""Errors of the bot."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class BotError(Exception):
-    """Root of everything this package raises on purpose."""
+    """Base class of the errors that this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    """As of StorageError."""
 
 
 class UserFacingError(BotError):
-    """Its text is a plain sentence that a member may read."""
+    """Its text is written for members."""
 
 
 class EngineBusy(UserFacingError):
     def __init__(self, waiting: int) -> None:
-        super().__init__(f"I am busy: {waiting} answers are waiting already. Please try again in a moment.")
+        super().__init__(f"I'm busy: {waiting} answers are already waiting. Please try again in a moment.")
         self.waiting = waiting
 
 
 class EngineClosed(UserFacingError):
     def __init__(self) -> None:
-        super().__init__("I am restarting. Please ask again in a minute.")
+        super().__init__("I'm restarting. Please ask again in a minute.")
 
 
 class ServersUnreachable(UserFacingError):
     def __init__(self) -> None:
-        super().__init__("I cannot reach the servers that I think with. Please try again in a few minutes.")
+        super().__init__("I can't reach my model server. Please try again in a few minutes.")
 
 
 class SpentForToday(UserFacingError):
     def __init__(self) -> None:
-        super().__init__("I have used up what I may think today. I answer again after midnight UTC.")
+        super().__init__("I've reached today's limit. I'll be back after midnight UTC.")
 
 
 class EngineStopped(BotError):
-    """The model cannot be loaded, or its thread or process died."""
+    """The model could not be loaded, or its thread or process died."""
 
 
 class ConnectionRefused(BotError):
-    """Discord does not let the bot in, and will not by itself; the text says what to do."""
+    """Discord refuses the bot until the operator changes something; the text says what."""
+
+    exit_code = 2
 
 
 class DiscordUnreachable(BotError):
-    """Discord does not answer; starting again later may help."""
+    """Discord does not answer; a later start may work."""

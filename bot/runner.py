@@ -1,4 +1,4 @@
-"""One bot process: its locks, its signals, and what to do when Discord refuses it."""
+"""Runs one bot process: its locks, its signals, and what happens if Discord refuses it."""
 
 from __future__ import annotations
 
@@ -27,25 +27,23 @@ from storage.settings.sections import TOKEN_VARIABLE, Settings
 log = logging.getLogger(__name__)
 
 AUTHENTICATION_FAILED = 4004
-"""Discord's close code of a gateway whose token is not, or no longer, accepted."""
+"""Discord's close code for a token that is not, or no longer, valid."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NO_TOKEN = (
     f"{TOKEN_VARIABLE} is not set: copy .env.example to .env and put the bot's token there "
-    "(Discord developer portal, your application, Bot, Reset Token), or try `reactune demo`, which needs none"
+    "(Discord developer portal, your application, Bot, Reset Token), or try `reactune demo`, which needs no token"
 )
 BAD_TOKEN = (
     f"Discord does not accept {TOKEN_VARIABLE}: copy the token again "
     "(Discord developer portal, your application, Bot, Reset Token) into .env"
 )
 NO_INTENT = (
-    "The message content intent is not enabled for this bot, so it serves only mentions, direct messages and replies "
+    "The message content intent is not enabled for this bot, so it answers only mentions, direct messages and replies "
     "that ping it. Enable it (Discord developer portal, your application, Bot, Message Content Intent) and restart, "
     "or set discord.message_content_intent = false to stop this warning."
 )
-
-
 NO_MEMBERS_INTENT = (
-    "The server members intent is not enabled for this bot, so who leaves a server is noticed once a day. Enable it "
+    "The server members intent is not enabled for this bot, so departures are noticed only once a day. Enable it "
     "(Discord developer portal, your application, Bot, Server Members Intent) and restart, or set "
     "discord.members_intent = false to stop this warning."
 )
@@ -79,12 +77,12 @@ def _locks(settings: Settings, token: str) -> Iterator[None]:
 
 
 def _note_refusal(settings: Settings) -> None:
-    """Leave word for the admins, who hear of it when the bot is back: without a token it cannot tell them."""
+    """Store an alert for admins, which is sent once the bot is back: without a token it cannot send it now."""
     try:
         with closing(open_database(settings)) as database, database.transaction() as session:
             raise_alert(session, worker_name(settings.data.directory), TOKEN)
     except (DBAPIError, DatabaseError) as error:
-        log.warning("Admins will not hear of the refused token: %s", error)
+        log.warning("Admins will not be alerted about the refused token: %s", error)
 
 
 def require_token(settings: Settings) -> str:
@@ -96,7 +94,7 @@ def require_token(settings: Settings) -> str:
 
 
 def stop_on_signals(stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run `stop` once on the running loop when SIGINT or SIGTERM comes; a second signal ends the process at once."""
+    """On SIGINT or SIGTERM, run `stop` on the running loop; a second signal ends the process at once."""
     loop = asyncio.get_running_loop()
     stopping: list[asyncio.Task[None]] = []
 
@@ -118,27 +116,28 @@ async def _serve(bot: ReactuneBot, token: str) -> None:
             if bot.is_ready():
                 await bot.close()
             else:
-                serving.cancel()  # closing it while it opens its parts would leave some of them open
+                serving.cancel()  # closing the bot while it opens its parts would leave some of them open
 
         stop_on_signals(stop)
         try:
             await serving
         except asyncio.CancelledError:
-            log.info("Stopped before the bot was ready.")
+            pass  # stopped before it was ready
         except discord.LoginFailure as error:
             raise ConnectionRefused(BAD_TOKEN) from error
         except discord.ConnectionClosed as error:
-            if error.code == AUTHENTICATION_FAILED:  # it was reset while the bot ran
+            if error.code == AUTHENTICATION_FAILED:  # the token was reset while the bot ran
                 raise ConnectionRefused(BAD_TOKEN) from error
             raise DiscordUnreachable(f"{UNREACHABLE} ({error})") from error
         except (OSError, aiohttp.ClientError, discord.HTTPException, discord.GatewayNotFound) as error:
             raise DiscordUnreachable(f"{UNREACHABLE} ({error})") from error
         if bot.failure:
             raise bot.failure
+        log.info("Stopped.")
 
 
 async def _serve_without(settings: Settings, create: Callable[[Settings], ReactuneBot], token: str) -> None:
-    """Serve with fewer intents: Discord does not say which one it misses, so the one that matters less goes first."""
+    """Serve with fewer intents, the less important one dropped first: Discord does not say which one is missing."""
     if settings.discord.members_intent:
         log.warning(NO_MEMBERS_INTENT)
         settings = _without(settings, "members_intent")

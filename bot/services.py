@@ -1,17 +1,23 @@
-"""What the bot is made of, as cogs and persistent buttons get it."""
+"""The parts of the bot, which cogs and persistent buttons receive."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import discord
 from discord.ext import commands
 
 from bot.background.tasks import BackgroundTasks
 from bot.background.vote_queue import PickQueue, VoteQueue
+from bot.background.write_queue import WriteBehindQueue
 from bot.chat.answering import Answerer
+from bot.chat.delivery import AnswerDelivery
+from bot.chat.record import ReplyRecorder
 from bot.engine import Engine
+from bot.engine.selection import ChosenEngine
 from bot.guards.access import AccessPolicy
 from bot.guards.rate_limit import RateLimiter
 from bot.knowledge.library import Library
@@ -19,11 +25,13 @@ from bot.operations.metrics import Metrics
 from bot.privacy.recent_deletions import Deletions
 from bot.releases.resolver import ReleaseResolver
 from bot.releases.watcher import ReleaseWatcher
+from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import Database
 from storage.database.enums import Basis
 from storage.models.base_model import BaseModel
-from storage.runtime.shards import Shards
+from storage.models.sentence_encoder import Encoder
+from storage.runtime.shards import Shards, shards_of
 from storage.settings.sections import Settings
 
 
@@ -58,6 +66,67 @@ class ServicesBot(commands.AutoShardedBot):
 
 
 def services_of(interaction: discord.Interaction) -> Services:
-    """Return the services of the bot that an interaction reached."""
+    """Return the services of the bot that received an interaction."""
     assert isinstance(interaction.client, ServicesBot)
     return interaction.client.services
+
+
+def make_services(
+    client: discord.Client,
+    settings: Settings,
+    database: Database,
+    base: BaseModel,
+    *,
+    engine: Engine | None,
+    fixed_basis: Basis | None,
+    load_encoder: Callable[[], Encoder],
+    tasks: BackgroundTasks,
+) -> Services:
+    """Put the parts together; without an `engine` it is the one of `model.engine`."""
+    engine = engine or ChosenEngine(settings, base, database)
+    adapters = open_store(settings)
+    releases = ReleaseResolver(database, adapters, base)
+    metrics, deletions, shards = Metrics(), Deletions(), shards_of(settings.discord)
+    vote_queue = VoteQueue(database, tasks, metrics.count_vote, partial(client.dispatch, "both_thumbs"))
+    write_queue = WriteBehindQueue(database, tasks)
+    return Services(
+        settings=settings,
+        database=database,
+        base=base,
+        engine=engine,
+        adapters=adapters,
+        releases=releases,
+        release_watcher=ReleaseWatcher(database),
+        library=Library(database, settings.knowledge, load_encoder, deletions),
+        answerer=Answerer(
+            engine=engine,
+            recorder=ReplyRecorder(
+                database=database,
+                write_queue=write_queue,
+                deletions=deletions,
+                base_revision=base.revision,
+                fixed_basis=fixed_basis,
+            ),
+            delivery=AnswerDelivery(
+                database=database,
+                write_queue=write_queue,
+                tasks=tasks,
+                edit_interval_s=settings.chat.edit_interval_s,
+                output=settings.output,
+                on_recorded=vote_queue.recorded,
+            ),
+            generation=settings.generation,
+            deletions=deletions,
+            on_finished=metrics.count_answer,
+        ),
+        vote_queue=vote_queue,
+        pick_queue=PickQueue(database),
+        access=AccessPolicy(client, settings, shards),
+        rate_limiter=RateLimiter(settings),
+        metrics=metrics,
+        deletions=deletions,
+        tasks=tasks,
+        shards=shards,
+        fixed_basis=fixed_basis,
+        model_loaded=asyncio.Event(),
+    )

@@ -1,1 +1,1 @@
-"""The command line: it composes bot and trainer, and it alone may import both."""
+"""The command line. It is the only package that imports both the bot and the trainer."""

@@ -1,4 +1,4 @@
-"""Lets `python -m reactune` run the command line."""
+"""Runs the command line as `python -m reactune`."""
 
 from reactune.app import main
 

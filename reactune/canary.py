@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
-from reactune.console import AsJson, Config, Personality, read_settings, show
+from reactune.console import AsJson, Config, Personality, VersionName, read_settings, show
 from reactune.operator import look_up, operator_action, operator_name, run_audited_command
 from reactune.releases import Override, Reason, releasable
 from storage.personalities.personalities import DEFAULT_PERSONALITY
@@ -22,16 +22,18 @@ canary = typer.Typer(no_args_is_help=True, help="Try a version on a share of con
 
 @canary.command("start")
 def start_model_canary(
-    version: str,
+    version: VersionName,
     *,
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
-    share: Annotated[float | None, typer.Option(help="Share of conversations, such as 0.1.")] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Share of conversations, such as 0.1 (default: release.canary_share or 0.1).")
+    ] = None,
     reason: Reason = "",
     override: Override = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a version answer a share of conversations, until votes decide whether it stays."""
+    """Let a version answer a share of conversations until the votes decide."""
     from storage.releases.canaries import start_canary
 
     settings = read_settings(config).release
@@ -60,7 +62,7 @@ def start_model_canary(
 def stop_model_canary(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, reason: Reason = "", as_json: AsJson = False
 ) -> None:
-    """End the canary: the champion answers everywhere."""
+    """Stop the canary, so that the champion answers everywhere again."""
     from storage.releases.canaries import stop_canary
 
     audited_action = operator_action("model canary stop", reason=reason)
@@ -77,7 +79,7 @@ def stop_model_canary(
 def show_model_canary(
     config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
-    """Show how members like the version that is tried, beside the champion."""
+    """Compare the canary's votes with the champion's."""
     _show_canary(config, personality, as_json)
 
 

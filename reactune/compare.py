@@ -1,4 +1,4 @@
-"""`reactune compare`: the same prompts, answered by base, prompt alone and personality."""
+"""`reactune compare`: answers of the base model, the system prompt alone and the fine-tuned version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from reactune.console import AsJson, Config, Personality, progress, read_settings, show
 from reactune.operator import with_cards
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 from storage.personalities.personalities import Personality as StoredPersonality
 from storage.releases.versions import Version, read_alias
@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 
 
 def compare_offline_answers(
-    prompts: Annotated[list[str] | None, typer.Argument(help="What to ask; without it, three of the bank.")] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Argument(help="Prompts to answer (default: three from the prompt bank).")
+    ] = None,
     *,
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
-    base: Annotated[bool, typer.Option("--base/--no-base", help="Ask the base model, told nothing.")] = True,
+    base: Annotated[bool, typer.Option("--base/--no-base", help="Include the base model, without a prompt.")] = True,
     prompt_only: Annotated[
-        bool, typer.Option("--prompt-only/--no-prompt-only", help="Ask the base with the personality's system prompt.")
+        bool,
+        typer.Option("--prompt-only/--no-prompt-only", help="Include the base model with the system prompt."),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Show what fine-tuning does: the same prompts, answered by base, prompt alone and personality."""
+    """Compare the answers of the base model, the system prompt alone and the fine-tuned version."""
     from bot.arenas.comparison import NO_ANSWER, choose_prompts
     from bot.arenas.prompt_bank import read_bank
     from reactune.compare_offline import compare_offline, contestants_of

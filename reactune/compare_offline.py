@@ -1,4 +1,4 @@
-"""What fine-tuning does beside a prompt: base, prompt alone and personality, asked the same without Discord."""
+"""Answers the same prompts with the base model, the system prompt alone and the fine-tuned version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.settings.sections import Settings
 
 BASE_ALONE = "base"
 PROMPT_ONLY = "prompt only"
-PATIENCE_S = 3_600.0
+TIMEOUT_S = 3_600.0
 
 
 def contestants_of(
@@ -28,17 +28,17 @@ def contestants_of(
     with_base: bool,
     with_prompt_only: bool,
 ) -> list[Contestant]:
-    """Return who is asked, the personality last; `settings` are its own. Raises AdapterError on damaged files.
+    """Return the contestants, the fine-tuned version last; `settings` are the personality's.
 
-    A personality without a version is its prompt alone, and asked once.
+    Without a version the last contestant is the system prompt alone. Raises AdapterError on damaged files.
     """
-    told = settings.chat.system_prompt
+    system_prompt = settings.chat.system_prompt
     contestants = [Contestant(BASE_ALONE, "", BASE_RELEASE)] if with_base else []
     if with_prompt_only or version is None:
-        contestants.append(Contestant(PROMPT_ONLY, told, BASE_RELEASE))
+        contestants.append(Contestant(PROMPT_ONLY, system_prompt, BASE_RELEASE))
     if version is not None:
         release = open_release(store, base, version)
-        contestants.append(Contestant(f"{personality.name} {release.name}", told, release))
+        contestants.append(Contestant(f"{personality.name} {release.name}", system_prompt, release))
     return contestants
 
 
@@ -49,17 +49,17 @@ async def compare_offline(
     prompts: Sequence[str],
     say: Callable[[str], None],
 ) -> list[Comparison]:
-    """Load the base, ask everybody everything, and return the answers; `say` gets how far it is."""
+    """Load the base model and return every contestant's answer to every prompt; `say` gets the progress."""
 
     async def report(done: int, of: int) -> None:
-        say(f"Asking … {done} of {of} answers")
+        say(f"Generating answers … {done} of {of}")
 
-    # Nobody waits in a chat here: everything is asked at once, and has its time.
-    patient = {"queue_size": len(contestants) * len(prompts), "timeout_s": PATIENCE_S}
-    generation = settings.generation.model_copy(update=patient)
+    # Nobody waits in a chat here, so all prompts are queued at once and get plenty of time.
+    offline = {"queue_size": len(contestants) * len(prompts), "timeout_s": TIMEOUT_S}
+    generation = settings.generation.model_copy(update=offline)
     say("Loading the base model …")
-    patient_settings = settings.model_copy(update={"generation": generation})
-    engine = await start_engine(patient_settings, base, contestants[-1].release.adapter)
+    offline_settings = settings.model_copy(update={"generation": generation})
+    engine = await start_engine(offline_settings, base, contestants[-1].release.adapter)
     try:
         return await compare_versions(engine, contestants, prompts, generation=generation, report=report)
     finally:

@@ -1,4 +1,4 @@
-"""What the commands of every room share: options, settings, progress and how they print."""
+"""What all commands share: options, settings, progress and printing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import NO_OVERRIDES, load_settings
 from storage.settings.sections import Settings
 
-# What people read goes to standard error where a command prints JSON for scripts.
+# Standard error, because standard output is for results and JSON.
 notes = Console(stderr=True)
 
-Config = Annotated[Path | None, typer.Option("--config", help="Settings file; config.toml where it is left out.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Personality = Annotated[str, typer.Option("--personality", help="Whose versions or votes.")]
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: config.toml).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Personality = Annotated[str, typer.Option("--personality", help="Name of the personality.")]
+PersonalityName = Annotated[str, typer.Argument(help="Name of the personality.")]
+VersionName = Annotated[str, typer.Argument(help='A version such as v3, or "base".')]
 
 
 def read_settings(config: Path | None, overrides: Mapping[str, str] = NO_OVERRIDES) -> Settings:
@@ -41,7 +43,7 @@ def show(data: dict[str, Any], text: str, as_json: bool) -> None:
 
 
 def show_plain(data: dict[str, Any], text: str, as_json: bool) -> None:
-    """Like `show`, for long text: a line of it stays a line, for grep."""
+    """Like `show`, but keep the text's lines as they are, for grep."""
     if as_json:
         show(data, text, as_json)
     else:
@@ -54,7 +56,7 @@ def plain_text_of(markdown: str) -> str:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Yield a function that says what is going on: one changing line in a terminal, else a line each."""
+    """Yield a function that reports progress: one changing line in a terminal, else one line per report."""
     if not notes.is_terminal:
         yield _LineLog()
         return
@@ -63,7 +65,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 class _LineLog:
-    """Prints a line each time the text changes."""
+    """Prints a line whenever the text changes."""
 
     def __init__(self) -> None:
         self._last = ""
@@ -76,7 +78,7 @@ class _LineLog:
 
 @contextlib.contextmanager
 def needed_by(what: str, remedy: str) -> Iterator[None]:
-    """Say which package is missing, and what to run."""
+    """Turn a missing package into a SettingsError that names it and what to run."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -84,5 +86,5 @@ def needed_by(what: str, remedy: str) -> Iterator[None]:
 
 
 def import_from_here() -> None:
-    """Let a taste such as "module:function" name a module in the folder that the command is called in."""
+    """Make modules in the current folder importable, for a taste such as "module:function"."""
     sys.path.append(str(Path.cwd()))

@@ -1,4 +1,4 @@
-"""The commands that need the database alone: audit, db, backup, restore."""
+"""The commands that only need the database: audit, db, backup, restore."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from storage.operations.audit import Entry, Wanted, read_trail
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, sole_process
+from storage.wording import count
 
-db = typer.Typer(no_args_is_help=True, help="The database: migrate, copy.")
+db = typer.Typer(no_args_is_help=True, help="Migrate or copy the database.")
 
 
 def show_audit(
     config: Config = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many lines, newest first.")] = 50,
-    action: Annotated[str, typer.Option(help='A command such as "model promote", or "model" for all of them.')] = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Maximum entries, newest first.")] = 50,
+    action: Annotated[
+        str, typer.Option(help='Only this command, such as "model promote", or this group, such as "model".')
+    ] = "",
     member: Annotated[
-        int | None, typer.Option(min=0, max=2**63 - 1, help="A member's Discord id; 0 is the command line.")
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Only this member's Discord ID; 0 is the command line.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show who did what with an admin's rights, when and why."""
+    """Show the audit trail: which admin did what, when and why."""
     with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:
         entries = read_trail(session, Wanted(limit, action=action, actor_id=member))
-    lines = [_audit_line(entry) for entry in entries] or ["Nothing stands in the audit trail for that."]
+    lines = [_audit_line(entry) for entry in entries] or ["The audit trail has no such entries."]
     show_plain({"entries": [asdict(entry) for entry in entries]}, "\n".join(lines), as_json)
 
 
@@ -46,7 +49,7 @@ def _audit_line(entry: Entry) -> str:
 
 @db.command("migrate")
 def migrate_database(config: Config = None, as_json: AsJson = False) -> None:
-    """Bring the database to the newest schema, as every start does."""
+    """Upgrade the database to the newest schema, as every start does."""
     from storage.database.database import open_migrated
     from storage.database.migrate import newest_schema
 
@@ -55,24 +58,22 @@ def migrate_database(config: Config = None, as_json: AsJson = False) -> None:
     database, before = open_migrated(settings.database_url, settings.database)
     database.close()
     after = newest_schema()
-    text = (
-        f"The schema is {after} already." if before == after else f"The schema went from {before or 'none'} to {after}."
-    )
+    text = f"The schema is already {after}." if before == after else f"Upgraded the schema to {after}."
     show({"from": before, "to": after}, text, as_json)
 
 
 @db.command("copy")
 def copy_database(
-    target_url: Annotated[str, typer.Argument(help="Address of an empty database; without it, see --to-env.")] = "",
+    target_url: Annotated[str, typer.Argument(help="Address of an empty database (default: from --to-env).")] = "",
     *,
     to_env: Annotated[
         str,
-        typer.Option("--to-env", help="Environment variable with the address, which keeps a password out of sight."),
+        typer.Option("--to-env", help="Environment variable with the address; hides its password from the history."),
     ] = "COPY_TO_URL",
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy everything into another database, SQLite or PostgreSQL; stop bot and trainer first."""
+    """Copy all data to another database, SQLite or PostgreSQL. Stop the bot and trainer first."""
     from storage.backups.copy import copy_rows, describe_copy
     from storage.database.database import open_address
 
@@ -80,7 +81,7 @@ def copy_database(
     address = target_url or os.environ.get(to_env, "")
     name = "the target" if target_url else to_env
     if not address:
-        raise SettingsError(f"no target is named: give its address, or put it into the environment as {to_env}")
+        raise SettingsError(f"the target is missing: give its address, or set it as {to_env} in the environment")
     with (
         sole_process(BOT, settings.data.directory),
         sole_process(TRAINER, settings.data.directory),
@@ -89,49 +90,52 @@ def copy_database(
         progress() as say,
     ):
         copied = copy_rows(source, target, say)
-    text = f"{describe_copy(copied)}\n\nEvery row was read back. Set database.url to the new address, then start again."
+    text = f"{describe_copy(copied)}\n\nAll rows are verified. Set database.url to the new address, then start again."
     show_plain({"tables": [asdict(table) for table in copied]}, text, as_json)
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="A new file, such as reactune-2026-11-26.tar.gz.")],
+    file: Annotated[Path, typer.Argument(help="File to write, such as reactune-2026-11-26.tar.gz.")],
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write database and adapters to one file, while the bot runs."""
+    """Back up the database and adapters to one file. The bot can keep running."""
     from storage.backups.backup import make_backup
 
     with progress() as say:
         made = make_backup(read_settings(config), file, say)
-    lacking = len(made.missing_adapters)
-    warning = f" {lacking} adapters are gone or damaged and not in it: see `reactune doctor`." if lacking else ""
-    held = f"{sum(made.rows.values())} rows and {len(made.adapters)} adapters"
-    show(asdict(made), f"**{file}** holds {held}, and was read back.{warning}", as_json)
-    if lacking:
-        raise typer.Exit(1)  # whoever removes older backups after a good one must keep them
+    contents = f"{count(sum(made.rows.values()), 'row')} and {count(len(made.adapters), 'adapter')}"
+    text = f"Wrote {contents} to **{file}** and verified it."
+    if made.missing_adapters:
+        missing = count(len(made.missing_adapters), "adapter")
+        text += f" {missing} could not be backed up (missing or damaged): see `reactune doctor`."
+    show(asdict(made), text, as_json)
+    if made.missing_adapters:
+        raise typer.Exit(1)  # so that a script does not delete older, complete backups
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="A file that `reactune backup` wrote.")],
+    file: Annotated[Path, typer.Argument(help="File written by `reactune backup`.")],
     *,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Let rows that are there make way; they are saved first.")
+        bool, typer.Option("--replace", help="Replace the existing rows; they are backed up first.")
     ] = False,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a backup back, into SQLite or PostgreSQL; stop bot and trainer first."""
+    """Restore a backup into SQLite or PostgreSQL. Stop the bot and trainer first."""
     from storage.backups.backup import restore_backup
 
     with progress() as say:
         done = restore_backup(read_settings(config), file, say, replace=replace)
     made_at = f"{done.backup.made_at:%Y-%m-%d %H:%M} UTC"
     record_command(config, DEFAULT_PERSONALITY, operator_action("restore", f"{file.name}, of {made_at}"))
-    parts = [f"The state of {made_at} is back."]
+    parts = [f"Restored the backup of {made_at}."]
     if done.saved:
-        parts.append(f"What was there before is in {done.saved}.")
-    if lacking := len(done.backup.missing_adapters):
-        parts.append(f"{lacking} adapters were not in it: their versions cannot answer, see `reactune doctor`.")
+        parts.append(f"The previous data is in {done.saved}.")
+    if missing := len(done.backup.missing_adapters):
+        parts.append(f"{count(missing, 'adapter')} missing from the backup, so their versions cannot answer.")
     if done.kept_deletions:
-        parts.append(f"{done.kept_deletions} members had taken their data or consent back since: that was done again.")
+        members = count(done.kept_deletions, "member")
+        parts.append(f"{members} deleted data or opted out after the backup: this was applied again.")
     show(asdict(done), " ".join(parts), as_json)

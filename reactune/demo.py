@@ -1,23 +1,81 @@
-"""What the demo needs before it starts: its folder for itself, and a free port."""
+"""`reactune demo`: the bot in a local browser page, with a folder and a port that no other demo uses."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 
-from storage.errors import SettingsError
+import typer
+
+from bot.demo.tastes import TASTES, find_taste
+from reactune.console import Config, import_from_here, needed_by, progress, read_settings
+from reactune.run import prepare_base
+from reactune.trainer_process import supervised_trainer
+from storage.errors import DataDirectoryInUse, SettingsError
+from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, sole_process
 
+DEMO_DIRECTORY = Path("demo-data")
 EARLIER_DEMO_S = 20.0
+ANOTHER_FOLDER = "choose another folder with --directory"
+
+
+def demo(
+    *,
+    config: Config = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")] = 8790,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    directory: Annotated[
+        Path, typer.Option(resolve_path=True, help="Folder for the demo's data, kept between starts.")
+    ] = DEMO_DIRECTORY,
+    start_over: Annotated[bool, typer.Option("--start-over", help="Delete the data of earlier starts first.")] = False,
+    community: Annotated[
+        str,
+        typer.Option(
+            metavar="TASTE",
+            help=f"Start with votes of a simulated community of this taste: {', '.join(TASTES)} or module:function.",
+        ),
+    ] = "",
+) -> None:
+    """Try the bot in a local browser page, without a token, GPU or network."""
+    with needed_by("the demo", "`pip install 'reactune[demo]'`"):
+        from bot.demo.page import demo_channel_id, demo_overrides, forget, serve_demo
+    import_from_here()
+    taste = find_taste(community) if community else None
+    overrides = demo_overrides(str(directory), demo_channel_id(), community=taste is not None)
+    settings = read_settings(config, overrides=overrides)
+    set_up_logs(settings, BOT)
+
+    def announce(url: str) -> None:
+        say("Ready.")
+        print(f"Open {url}\nThe demo's data is in {directory}. Press Ctrl-C to stop.", flush=True)
+        if browser:
+            webbrowser.open(url)
+
+    require_free(port)
+    with progress() as say, sole_demo(directory, say):
+        if start_over:
+            forget(directory)
+        prepare_base(settings, say)
+        with supervised_trainer(config, overrides):
+            say("Loading the model and starting the bot …")
+            asyncio.run(serve_demo(settings, port=port, taste=taste, on_ready=announce))
 
 
 @contextlib.contextmanager
 def sole_demo(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the demo's folder; an earlier demo gets a moment to finish closing."""
-    say("Waiting for the demo's folder …")
-    with sole_process(BOT, directory, EARLIER_DEMO_S, remedy="give --directory another folder"):
+    """Lock the demo's folder; an earlier demo gets `EARLIER_DEMO_S` to finish closing."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(sole_process(BOT, directory, remedy=ANOTHER_FOLDER))
+        except DataDirectoryInUse:
+            say("Waiting for another demo to release the folder …")
+            stack.enter_context(sole_process(BOT, directory, EARLIER_DEMO_S, remedy=ANOTHER_FOLDER))
         yield
 
 
@@ -27,4 +85,4 @@ def require_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise SettingsError(f"port {port} is in use: give --port another one, or 0 for a free one") from error
+            raise SettingsError(f"port {port} is in use: choose another with --port, or 0 for a free one") from error

@@ -1,4 +1,4 @@
-"""`reactune privacy`: what is stored of members."""
+"""The commands about members: privacy report, trace, votes outcomes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reactune.operator import look_up
 from storage.database.database import open_database
 from storage.personalities.personalities import DEFAULT_PERSONALITY, read_personality
 
-privacy = typer.Typer(no_args_is_help=True, help="Privacy: what is stored of members.")
+privacy = typer.Typer(no_args_is_help=True, help="Show what is stored about members.")
 
 
 @privacy.command("report")
 def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
-    """Show what is stored of members, by basis and age, and what was agreed, deleted and marked."""
+    """Show what is stored about members by training basis and age, with opt-ins, deletions and marked versions."""
     from bot.privacy.texts import report_lines
     from storage.database.columns import utc_now
     from storage.privacy.report import report_privacy
@@ -32,11 +32,11 @@ def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
 
 
 def trace_request(
-    request: Annotated[str, typer.Argument(help="The reference that a member was told, or an answer's message id.")],
+    request: Annotated[str, typer.Argument(help="Reference ID from an error message, or message ID of an answer.")],
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a request: message, reply, votes, rounds and versions."""
+    """Show the messages, votes, rounds and versions behind an answer."""
     from bot.text.traces import trace_lines
     from storage.insights.request_trace import trace
 
@@ -47,17 +47,17 @@ def trace_request(
         raise typer.Exit(1)
 
 
-votes = typer.Typer(no_args_is_help=True, help="Votes: what became of them.")
+votes = typer.Typer(no_args_is_help=True, help="Show what happened to votes.")
 
 
-@votes.command("fate")
-def show_fate(
-    user_id: Annotated[int, typer.Argument(min=0, max=2**63 - 1, help="The member's Discord id.")],
+@votes.command("outcomes")
+def show_vote_outcomes(
+    user_id: Annotated[int, typer.Argument(min=0, max=2**63 - 1, help="Discord ID of the member.")],
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
     as_json: AsJson = False,
 ) -> None:
-    """Show what became of a member's votes, newest first."""
+    """Show what happened to a member's votes, newest first."""
     from bot.text.lineage import PLAIN, outcome_lines, plain_text, user_by_id
     from storage.insights.vote_outcomes import VoteOutcome, vote_outcomes
     from storage.models.base_model import resolve_base_model

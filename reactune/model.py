@@ -1,4 +1,4 @@
-"""`reactune model`: versions and where they come from; releases and files are in modules of their own."""
+"""`reactune model`: versions and their lineage. See releases.py and model_files.py for the other commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from reactune.canary import canary
-from reactune.console import AsJson, Config, Personality, show, show_plain
+from reactune.console import AsJson, Config, Personality, VersionName, show, show_plain
 from reactune.model_files import prune_models, write_model_gguf
 from reactune.operator import look_up
 from reactune.releases import promote_model, roll_back_model
@@ -21,7 +21,7 @@ from storage.releases.versions import list_versions, name_of, read_alias, versio
 
 
 def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
-    """List the versions with their votes, newest first."""
+    """List the versions and their votes, newest first."""
     from bot.text.rounds import describe_versions
     from storage.database.enums import CHALLENGER
     from storage.votes.votes import tally_by_version
@@ -41,9 +41,9 @@ def list_models(config: Config = None, personality: Personality = DEFAULT_PERSON
 
 
 def show_model(
-    version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+    version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
-    """Show where a version comes from and how it measured."""
+    """Show a version's parent, round, measurements, votes and releases."""
     from bot.text.rounds import describe_version
     from storage.releases.versions import failed_checks, find_version, moves_of
     from storage.training.rounds import find_round
@@ -64,9 +64,9 @@ def show_model(
 
 
 def show_lineage(
-    version: str, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+    version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
 ) -> None:
-    """Show which rounds, votes and people made a version."""
+    """Show the rounds, votes and members behind a version."""
     from bot.text.lineage import NO_LINEAGE, PLAIN, lineage_lines, plain_text, user_by_id
     from storage.insights.lineage import read_lineage
 
@@ -81,24 +81,24 @@ def show_lineage(
 
 
 def draw_model_report(
-    file: Annotated[Path, typer.Argument(help="Where to write the picture, a PNG.")],
+    file: Annotated[Path, typer.Argument(help="PNG file to write.")],
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
     as_json: AsJson = False,
 ) -> None:
-    """Draw approval, votes, pairs, training and the gate into a picture."""
+    """Draw charts of approval, votes, pairs, training and the gate."""
     from bot.charts.report import describe_report, draw_report
     from storage.database.columns import utc_now
     from storage.insights.report import read_report
 
     if file.suffix.lower() != ".png":
-        raise SettingsError(f"{file} cannot be written: the report is a PNG, so give it a name that ends in .png")
+        raise SettingsError(f"{file} is not a PNG file: choose a name that ends in .png")
     report = look_up(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
     try:
         file.write_bytes(draw_report(report, personality))
     except OSError as error:
-        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error
-    show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The picture is {file}.", as_json)
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another file") from error
+    show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The charts are in {file}.", as_json)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -112,7 +112,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "gguf": write_model_gguf,
 }
 
-model = typer.Typer(no_args_is_help=True, help="Versions: list, show, promote, roll back.")
+model = typer.Typer(no_args_is_help=True, help="Manage versions: list, show, promote, roll back and more.")
 for name, command in COMMANDS.items():
     model.command(name)(command)
 model.add_typer(canary, name="canary")

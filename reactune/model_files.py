@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, progress, read_settings, show
+from reactune.console import AsJson, Config, Personality, VersionName, progress, read_settings, show
 from reactune.operator import look_up, operator_action
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.models.adapter_checks import require_base
@@ -22,10 +22,10 @@ from storage.releases.versions import version_named
 
 def prune_models(
     config: Config = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the adapter files that privacy.withdraw_adapters and training.keep_versions let go."""
+    """Delete adapter files as privacy.withdraw_adapters and training.keep_versions say."""
     from storage.models.withdrawal import choose_withdrawals, withdraw_adapters
 
     settings = read_settings(config)
@@ -39,23 +39,23 @@ def prune_models(
                 for one in gone:
                     audited_action = operator_action("model prune", one.version.name, one.because)
                     record_action(session, replace(audited_action, personality_id=one.version.personality_id))
-    verb = "would be removed" if dry_run else "are removed"
-    lines = [f"- The files of **{g.version.name}** of {g.personality} {verb}: {g.because}." for g in gone]
+    verb = "Would delete" if dry_run else "Deleted"
+    lines = [f"- {verb} the files of {g.personality} **{g.version.name}**: {g.because}." for g in gone]
     removed = [
         {"personality": g.personality, "version": g.version.name, "digest": g.version.digest, "because": g.because}
         for g in gone
     ]
-    show({"removed": removed, "dry_run": dry_run}, "\n".join(lines) or "Nothing is to be removed.", as_json)
+    show({"removed": removed, "dry_run": dry_run}, "\n".join(lines) or "Nothing to delete.", as_json)
 
 
 def write_model_gguf(
-    version: str,
-    folder: Annotated[Path, typer.Argument(help="Where to write the file; its name says which version it is.")],
+    version: VersionName,
+    folder: Annotated[Path, typer.Argument(help="Folder for the file, which is named after the version.")],
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
     as_json: AsJson = False,
 ) -> None:
-    """Write a version as the GGUF file that llama.cpp's server is started with."""
+    """Write a version as a GGUF file for llama.cpp's server."""
     from storage.adapters.folder_store import AdapterRef
     from storage.models.base_model import resolve_base_model
     from storage.models.gguf import gguf_name, write_gguf
@@ -63,7 +63,7 @@ def write_model_gguf(
     settings = read_settings(config)
     found = look_up(config, personality, lambda session, id_: version_named(session, id_, version))
     if found is None:
-        raise SettingsError("base has no adapter, so there is nothing to write: name a version such as v3")
+        raise SettingsError("the base model has no adapter to write: name a version, such as v3")
     adapter = AdapterRef(found.digest, open_store(settings).path(found.digest))
     with progress() as say:
         base = resolve_base_model(settings.model.base, settings.data.directory, say)
@@ -73,10 +73,7 @@ def write_model_gguf(
         folder.mkdir(parents=True, exist_ok=True)
         write_gguf(adapter, base, file)
     except OSError as error:
-        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another place") from error
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another folder") from error
     data = {"version": found.name, "digest": found.digest, "file": str(file)}
-    show(
-        data,
-        f"**{found.name}** is in {file}: start llama-server with `--lora {file} --lora-init-without-apply`.",
-        as_json,
-    )
+    text = f"Wrote **{found.name}** to {file}. Start llama-server with `--lora {file} --lora-init-without-apply`."
+    show(data, text, as_json)

@@ -1,4 +1,4 @@
-"""What the operator reads and changes on the command line, with the lines of the audit trail."""
+"""Reads and changes the database for commands, and records changes in the audit trail."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 def look_up(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
-    """Return what `work` reads of the personality, while others write as they like."""
+    """Return `work(session, personality id)`, read from one state of the database without blocking writers."""
     return _call(config, personality, work, Database.snapshot)
 
 
 def run_audited_command(
     config: Path | None, personality: str, work: Callable[[Session, int], T], audited_action: AuditedAction
 ) -> T:
-    """Return what `work` changes, with a line of the audit trail in its transaction; a refusal has a line as well."""
+    """Return `work(session, personality id)` and record the action in the same transaction; record refusals too."""
 
     def changing(session: Session, personality_id: int) -> T:
         result = work(session, personality_id)
@@ -51,7 +51,7 @@ def record_command(
     outcome: AuditOutcome = AuditOutcome.DONE,
     note: str = "",
 ) -> None:
-    """Add a line to the audit trail; of a personality or database that is not there nothing is written."""
+    """Add an entry to the audit trail, unless the personality or the database is missing."""
     with contextlib.suppress(StorageError):
         _call(
             config,
@@ -70,7 +70,7 @@ def operator_name() -> str:
 
 
 def with_cards(settings: Settings, work: Callable[[Session], T]) -> T:
-    """Return what `work` finds or does once the cards in their folder are known; before the first start as well."""
+    """Load the personality cards, then return `work(session)`; this works before the bot's first start too."""
     database = open_database(settings)
     with contextlib.closing(database), database.transaction() as session:
         open_personality(session, settings, DEFAULT_PERSONALITY)

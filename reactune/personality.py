@@ -1,4 +1,4 @@
-"""`reactune personality`: cards and adapters, out and in."""
+"""`reactune personality`: list, show, export and import personalities."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
-from reactune.console import AsJson, Config, progress, read_settings, show, show_plain
+from reactune.console import AsJson, Config, PersonalityName, progress, read_settings, show, show_plain
 from reactune.operator import operator_action, operator_name, record_command, with_cards
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.personalities.personalities import list_personalities, personality_named
 from storage.releases.versions import read_alias, version_named
 
-personality = typer.Typer(no_args_is_help=True, help="Personalities: list, show, export, import.")
+personality = typer.Typer(no_args_is_help=True, help="List, show, export or import personalities.")
 
 
 @personality.command("list")
 def list_all_personalities(config: Config = None, as_json: AsJson = False) -> None:
-    """List the personalities, and what answers for each."""
+    """List the personalities and their champions."""
 
     def read(session: Session) -> tuple[dict[str, Any], str]:
         found = [(p, read_alias(session, p.id).target) for p in list_personalities(session)]
-        lines = [f"**{p.name}** · {target} answers · {p.card.description or 'no description'}" for p, target in found]
+        lines = [f"**{p.name}** · champion {target} · {p.card.description or 'no description'}" for p, target in found]
         data = [{"name": p.name, "champion": target, "card": p.card.as_dict()} for p, target in found]
         return {"personalities": data}, "\n".join(f"- {line}" for line in lines)
 
@@ -35,11 +35,11 @@ def list_all_personalities(config: Config = None, as_json: AsJson = False) -> No
 
 @personality.command("show")
 def show_personality(
-    name: str,
+    name: PersonalityName,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a personality's card, as a file would hold it."""
+    """Show a personality's card as a TOML file."""
     from storage.personalities.cards import format_card
 
     def read(session: Session) -> tuple[dict[str, Any], str]:
@@ -52,13 +52,13 @@ def show_personality(
 
 @personality.command("export")
 def export_personality(
-    name: str,
-    folder: Annotated[Path, typer.Argument(help="A new folder for the adapter, the card and a model card.")],
+    name: PersonalityName,
+    folder: Annotated[Path, typer.Argument(help="New folder for the adapter, the card and a model card.")],
     config: Config = None,
-    version: Annotated[str, typer.Option(help="Which version; without it, the one that answers.")] = "",
+    version: Annotated[str, typer.Option(help="Version to export (default: the champion).")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Write a personality's adapter as a PEFT folder that peft and transformers load by themselves."""
+    """Export a personality's adapter as a PEFT folder, which peft and transformers can load."""
     from storage.models.base_model import resolve_base_model
     from storage.models.personality_export import Provenance, export_version, read_provenance
 
@@ -69,8 +69,8 @@ def export_personality(
         wanted = version_named(session, found.id, version) if version else read_alias(session, found.id).version
         if wanted is None:
             raise SettingsError(
-                f"{name} is answered by the base model, which has no adapter: name a version with --version, or train "
-                "one; `reactune personality show` prints the card alone"
+                f"the champion of {name} is the base model, which has no adapter: choose a version with --version, or "
+                "train one (`reactune personality show` prints the card)"
             )
         return read_provenance(session, found, wanted, settings)
 
@@ -81,17 +81,17 @@ def export_personality(
     exported = origin.versions[0]
     record_command(config, name, operator_action("personality export", f"version: {exported.name}"))
     data = {"personality": name, "version": exported.name, "folder": str(folder), "digest": exported.digest}
-    show(data, f"**{name} {exported.name}** is in {folder}; its README.md says what made it.", as_json)
+    show(data, f"Exported **{name} {exported.name}** to {folder}. README.md there describes it.", as_json)
 
 
 @personality.command("import")
 def import_personality(
-    path: Annotated[Path, typer.Argument(help="A card (.toml), an exported folder, or a zip of one.")],
+    path: Annotated[Path, typer.Argument(help="Card (.toml), exported folder, or zip file of one.")],
     config: Config = None,
-    name: Annotated[str, typer.Option(help="The personality; without it, the name of the file or folder.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the personality (default: the file's or folder's name).")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Take a card, or an adapter as a new version of a personality; an admin decides whether it answers."""
+    """Import a card, or an adapter as a new version, which an admin can then promote."""
     from bot.text.rounds import describe_import
     from storage.models.base_model import resolve_base_model
     from storage.models.personality_import import import_personality_file

@@ -1,4 +1,4 @@
-"""`reactune model promote` and `rollback`: which version answers."""
+"""`reactune model promote` and `rollback`: choose the champion."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from reactune.console import AsJson, Config, Personality, read_settings, show
+from reactune.console import AsJson, Config, Personality, VersionName, read_settings, show
 from reactune.operator import look_up, operator_action, operator_name, record_command, run_audited_command
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
 from storage.operations.audit import AuditedAction
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import Alias, Version, ask_gate, name_of, promote, read_alias, roll_back, version_named
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit trail.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit trail.")]
 Override = Annotated[
-    bool, typer.Option("--override", help="Release what did not pass the gate; say why with --reason.")
+    bool, typer.Option("--override", help="Use a version that did not pass the gate; requires --reason.")
 ]
 
 
 def promote_model(
-    version: str,
+    version: VersionName,
     *,
     config: Config = None,
     personality: Personality = DEFAULT_PERSONALITY,
@@ -32,7 +32,7 @@ def promote_model(
     override: Override = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version, or "base", the one that answers."""
+    """Make a version the champion, so that it answers."""
     champion = look_up(config, personality, read_alias)
     audited_action = operator_action("model promote", f"version: {version}, override: {override}", reason)
     target = releasable(config, personality, version, audited_action, override=override)
@@ -57,7 +57,7 @@ def roll_back_model(
     reason: Reason = "rolled back on the command line",
     as_json: AsJson = False,
 ) -> None:
-    """Go back to the version that answered before."""
+    """Go back to the previous champion."""
     champion = look_up(config, personality, read_alias)
 
     def move(session: Session, personality_id: int) -> Alias:
@@ -73,7 +73,7 @@ def roll_back_model(
 def releasable(
     config: Path | None, personality: str, version: str, audited_action: AuditedAction, *, override: bool
 ) -> Version | None:
-    """Return the version if the gate, or an admin in its place, lets it answer and its files are sound."""
+    """Return the version if it passed the gate or is overridden, and its files are intact; record a refusal."""
 
     def find(session: Session, personality_id: int) -> Version | None:
         found = version_named(session, personality_id, version)
@@ -92,4 +92,4 @@ def releasable(
 
 def _show_champion(alias: Alias, as_json: bool) -> None:
     data = {"champion": alias.target, "generation": alias.generation}
-    show(data, f"**{name_of(alias.version)}** answers from now on.", as_json)
+    show(data, f"**{name_of(alias.version)}** is now the champion.", as_json)

@@ -1,4 +1,4 @@
-"""Keeps a trainer running beside the bot, as a process of its own that ends with the one that started it."""
+"""Runs the trainer as a child process of the bot, restarts it if it exits, and stops it with the bot."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def supervised_trainer(config: Path | None, overrides: dict[str, str]) -> Iterator[None]:
-    """Keep a trainer process running, started again where it dies, until the context ends."""
+    """Keep a trainer process running until the context exits; restart it if it exits earlier."""
     command = [sys.executable, "-m", "reactune", "trainer", "--until-stdin-closes"]
     command += ["--config", str(config)] if config else []
     ending = threading.Event()
 
     def keep_running() -> None:
         while not ending.is_set():
-            # The pipe closes however this process ends, and with it the trainer; a signal to the group is not for it.
+            # The pipe closes when this process ends for any reason, and then the trainer stops. It has its own session,
+            # so that Ctrl-C does not reach it directly.
             process = subprocess.Popen(
                 command, env={**os.environ, **overrides}, stdin=subprocess.PIPE, start_new_session=True
             )
@@ -35,7 +36,7 @@ def supervised_trainer(config: Path | None, overrides: dict[str, str]) -> Iterat
             if ending.is_set():
                 _stop(process)
                 return
-            log.error("The trainer ended with code %s; starting it again in %g s.", process.returncode, RESTART_PAUSE_S)
+            log.error("The trainer exited with code %s; restarting it in %g s.", process.returncode, RESTART_PAUSE_S)
             ending.wait(RESTART_PAUSE_S)
 
     keeper = threading.Thread(target=keep_running, name="trainer keeper")

@@ -1,36 +1,46 @@
-"""Errors of the shared floor; each message is a sentence that says what to do."""
+"""Errors of this package. Each message is one sentence: what happened, then what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 REASONS_SHOWN = 5
 
 
 class StorageError(Exception):
-    """Root of everything this package raises on purpose."""
+    """Base class of the errors that this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    """Of a command that ends with this error; 2 if it fails again until somebody changes its arguments or set-up."""
 
 
 class SettingsError(StorageError):
-    """A setting is unknown, has the wrong type or an impossible value."""
+    """A setting is unknown or has an invalid value, or an argument does."""
+
+    exit_code = 2
 
 
 class DatabaseError(StorageError):
-    """The database cannot be used as it is."""
+    """The database cannot be used in its current state."""
 
 
 class DataDirectoryInUse(StorageError):
+    exit_code = 2
+
     def __init__(self, what: str, path: Path, remedy: str) -> None:
         super().__init__(f"another {what} is using {path}: stop it first, or {remedy}")
         self.path = path
 
 
 class TokenInUse(StorageError):
+    exit_code = 2
+
     def __init__(self) -> None:
         super().__init__(
-            "another bot on this machine uses the same DISCORD_TOKEN and both would answer: "
-            "stop it, or create a second bot"
+            "another bot on this machine uses the same DISCORD_TOKEN, and both would answer: "
+            "stop it, or create a second bot in the Discord developer portal"
         )
 
 
@@ -39,15 +49,15 @@ class ShardTaken(StorageError):
 
     def __init__(self, shard: str, worker: str) -> None:
         super().__init__(
-            f"{worker} runs as {shard!r} on this database, and both would answer the same servers: stop it, or give "
-            "each process its own discord.shards and all of them the same discord.shard_count"
+            f"{worker} already runs {shard!r} on this database, and both would answer the same servers: stop it, or "
+            "give each process different discord.shards and all of them the same discord.shard_count"
         )
         self.shard = shard
         self.worker = worker
 
 
 class AdapterError(StorageError):
-    """An adapter directory is missing, incomplete, altered or not allowed."""
+    """An adapter is missing, incomplete, altered or not allowed."""
 
 
 class StoreUnreachable(AdapterError):
@@ -55,26 +65,28 @@ class StoreUnreachable(AdapterError):
         detail = next(iter(str(error).strip().splitlines()), type(error).__name__)
         super().__init__(
             f"the adapter store {url} cannot be used ({detail}): check the network, data.adapters and the store's "
-            "credentials in the environment (docs/scaling.md); versions in the cache can be used meanwhile"
+            "credentials in the environment (docs/scaling.md); cached versions still work"
         )
         self.url = url
 
 
 class BaseModelError(StorageError):
-    """The base model cannot be found, fetched, converted or matched."""
+    """The base model cannot be found, downloaded or converted, or does not match."""
 
 
 class VersionNotFound(StorageError):
+    exit_code = 2
+
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no version {name}: list the versions to see those that exist")
+        super().__init__(f"there is no version {name}: list the versions to see which exist")
         self.name = name
 
 
 class AliasConflict(StorageError):
     def __init__(self, alias: str, expected: int, found: int) -> None:
         super().__init__(
-            f"{alias} was moved by somebody else meanwhile (generation {found}, not {expected}): "
-            "look again, then repeat"
+            f"someone else just changed the {alias} (generation {found}, not {expected}): "
+            "check the change, then try again"
         )
         self.alias = alias
         self.expected = expected
@@ -82,27 +94,31 @@ class AliasConflict(StorageError):
 
 
 class AlreadyChampion(StorageError):
+    exit_code = 2
+
     def __init__(self, name: str) -> None:
-        super().__init__(f"the champion is {name} already: nothing was changed")
+        super().__init__(f"{name} is already the champion: nothing was changed")
         self.name = name
 
 
 class NothingToRollBack(StorageError):
+    exit_code = 2
+
     def __init__(self) -> None:
-        super().__init__("the base model is answering already: there is nothing before it to roll back to")
+        super().__init__("the base model is already the champion: there is no earlier version to roll back to")
 
 
 class ReleaseRefused(StorageError):
-    """A version may not be released in this way; nothing was changed."""
+    """A version cannot be released this way; nothing was changed."""
+
+    exit_code = 2
 
 
 class GateNotPassed(ReleaseRefused):
     def __init__(self, name: str, verdict: str, reasons: Sequence[str] = ()) -> None:
         more = [f"and {len(reasons) - REASONS_SHOWN} more"] if len(reasons) > REASONS_SHOWN else []
         said = ": ".join([verdict, *filter(None, ["; ".join([*reasons[:REASONS_SHOWN], *more])])])
-        super().__init__(
-            f"{name} did not pass the gate ({said}): repeat with override and a reason to let it answer anyway"
-        )
+        super().__init__(f"{name} did not pass the gate ({said}): to use it anyway, repeat with override and a reason")
         self.name = name
         self.verdict = verdict
         self.reasons = reasons
@@ -110,31 +126,29 @@ class GateNotPassed(ReleaseRefused):
 
 class OverrideNeedsReason(ReleaseRefused):
     def __init__(self, name: str) -> None:
-        super().__init__(f"overriding the gate needs a reason: say why {name} may answer, it is kept and shown")
+        super().__init__(f"overriding the gate needs a reason, which is stored and shown: say why {name} should answer")
         self.name = name
 
 
 class VersionWithdrawn(ReleaseRefused, AdapterError):
-    """The files of a version were withdrawn; its row and its lineage stay."""
+    """The files of a version were withdrawn; its row and its lineage are kept."""
 
     def __init__(self, name: str, withdrawn_on: str, because: str) -> None:
-        super().__init__(
-            f"the files of {name} were withdrawn on {withdrawn_on} ({because}): choose a version that has its files"
-        )
+        super().__init__(f"the files of {name} were withdrawn on {withdrawn_on} ({because}): choose another version")
         self.name = name
 
 
 class CanaryRefused(ReleaseRefused):
-    """A canary cannot be started or stopped as things are."""
+    """A canary cannot be started or stopped now."""
 
 
 class RoundConflict(StorageError):
-    """A round is not in the state that the step needs."""
+    """A round is in the wrong state for this step."""
 
 
 class LeaseRanOut(RoundConflict):
     def __init__(self, round_id: int) -> None:
-        super().__init__(f"the lease of round {round_id} has run out, so another trainer may end it")
+        super().__init__(f"the lease of round {round_id} has expired, so another trainer can take it over")
         self.round_id = round_id
 
 
@@ -143,7 +157,7 @@ class CorrectionRefused(StorageError):
 
 
 class ArenaConflict(StorageError):
-    """An arena is not in the state that the step needs."""
+    """An arena is in the wrong state for this step."""
 
 
 class ArenaClosed(StorageError):
@@ -152,26 +166,34 @@ class ArenaClosed(StorageError):
 
 
 class QuarantineConflict(StorageError):
-    """Votes that wait for a decision were decided on by somebody else, or are gone."""
+    """Quarantined votes were already decided on, or have been deleted."""
 
 
 class CardError(StorageError):
-    """A personality's card, or its name, is not as it must be."""
+    """A personality's card or name is not valid."""
+
+    exit_code = 2
 
 
 class PersonalityNotFound(StorageError):
+    exit_code = 2
+
     def __init__(self, name: str, others: Sequence[str] = ()) -> None:
-        known = f": choose one of {', '.join(others)}" if others else ": list the personalities to see those that exist"
+        known = f": choose one of {', '.join(others)}" if others else ": list the personalities to see which exist"
         super().__init__(f"there is no personality {name!r}{known}")
         self.name = name
 
 
 class PersonalityConflict(StorageError):
-    """A personality is not in the state that the step needs; nothing was changed."""
+    """A personality is in the wrong state for this step; nothing was changed."""
+
+    exit_code = 2
 
 
 class ExportRefused(StorageError):
-    """A personality cannot be written where it should go."""
+    """A personality cannot be exported to this place."""
+
+    exit_code = 2
 
 
 class NoteRefused(StorageError):
@@ -183,16 +205,20 @@ class EncoderError(StorageError):
 
 
 class DocumentRefused(StorageError):
-    """A document cannot be added, refreshed or removed as things are; nothing was changed."""
+    """A document cannot be added, refreshed or removed now; nothing was changed."""
 
 
 class CopyRefused(StorageError):
-    """A database cannot be copied as things are; the target is as it was."""
+    """A database cannot be copied; the target is unchanged."""
 
-    def __init__(self, table: str, what: str = "the target holds rows already: give an empty database") -> None:
+    exit_code = 2
+
+    def __init__(self, table: str, what: str = "the target already has rows: use an empty database") -> None:
         super().__init__(f"{what} (table {table}); nothing was changed there")
         self.table = table
 
 
 class BackupRefused(StorageError):
-    """A backup cannot be written, or cannot be restored; nothing was changed."""
+    """A backup cannot be written or restored; nothing was changed."""
+
+    exit_code = 2

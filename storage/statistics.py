@@ -1,4 +1,4 @@
-"""Statistics of votes: the interval of a share, and a sequential test, valid at every look."""
+"""Statistics of votes: confidence intervals of a share, and a sequential test. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from enum import StrEnum
 from math import sqrt
 
 Z_95 = 1.959964
-"""Half the width, in standard deviations, of the central 95 % of a normal distribution."""
+"""Half-width, in standard deviations, of the middle 95 % of a normal distribution."""
 
 
 def wilson_interval(up: float, total: float) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927), which is within 0 and 1 and works for few votes.
+    """Return the 95 % score interval of a share (Wilson 1927), which stays within 0 … 1 and works for few votes.
 
-    Votes may weigh less than 1; the interval is then too wide rather than too narrow, as there are more than `total`.
+    With votes of weight below 1 the interval is wider than necessary, because `total` is less than the number of votes.
     """
     if total == 0:
         return 0.0, 1.0
@@ -25,7 +25,7 @@ def wilson_interval(up: float, total: float) -> tuple[float, float]:
 
 
 LARGEST_LOG = 700.0
-"""Near the largest exponent of e that a float can hold."""
+"""About the largest x for which a float can hold e**x."""
 
 
 class PreferredSide(StrEnum):
@@ -35,7 +35,7 @@ class PreferredSide(StrEnum):
 
 @dataclass(frozen=True)
 class Approval:
-    """Votes on one version's answers, each from 0 to 1 by its weight."""
+    """Votes on one version's answers; each counts by its weight, from 0 to 1."""
 
     up: float = 0
     down: float = 0
@@ -46,7 +46,7 @@ class Approval:
 
     @property
     def share(self) -> float:
-        """The share of 👍; 0.5 if nobody voted."""
+        """The share of 👍, or 0.5 without votes."""
         return self.up / self.votes if self.votes else 0.5
 
     @property
@@ -56,7 +56,7 @@ class Approval:
 
 @dataclass(frozen=True)
 class ApprovalComparison:
-    """E-values for "the challenger is liked better" and "it is liked less", and the value that decides."""
+    """E-values for "members like the challenger better" and "worse", and the value needed for a decision."""
 
     better: float
     worse: float
@@ -64,14 +64,14 @@ class ApprovalComparison:
 
     @property
     def preferred(self) -> PreferredSide | None:
-        """Return which of the two is liked better, or None while it is undecided."""
+        """The side that members like better, or None while that is undecided."""
         if self.better >= self.needed:
             return PreferredSide.CHALLENGER
         return PreferredSide.CHAMPION if self.worse >= self.needed else None
 
 
 def compare_approval(challenger: Approval, champion: Approval, alpha: float) -> ApprovalComparison:
-    """Test both; the probability that equally liked versions are ever declared different is at most `alpha`."""
+    """Test both directions; the probability of ever preferring one of two equally liked versions is at most `alpha`."""
     return ApprovalComparison(
         better=math.exp(min(LARGEST_LOG, log_evidence(challenger, champion))),
         worse=math.exp(min(LARGEST_LOG, log_evidence(champion, challenger))),
@@ -82,7 +82,7 @@ def compare_approval(challenger: Approval, champion: Approval, alpha: float) -> 
 def log_evidence(first: Approval, second: Approval) -> float:
     """Return the natural logarithm of the e-value against "the first is not liked better than the second"."""
     mixture = _log_beta(1 + first.up, 1 + first.down) + _log_beta(1 + second.up, 1 + second.down)
-    if first.share <= second.share:  # "not better" explains the votes as well as any hypothesis
+    if first.share <= second.share:  # the hypothesis "not better" contains the best fit
         return mixture - _log_likelihood(first) - _log_likelihood(second)
     return mixture - _log_likelihood(Approval(first.up + second.up, first.down + second.down))
 

@@ -1,4 +1,4 @@
-"""Numbers, durations, addresses and sources of pairs as people read them."""
+"""Formats numbers, durations and message links for people."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import math
 
 
 def tenths(number: float) -> str:
-    """Return a number as people write it: to a tenth, without a tenth that is none."""
+    """Return a number rounded to tenths, without a trailing ".0"."""
     return f"{number:,.1f}".removesuffix(".0")
 
 
 def count(number: float, noun: str, nouns: str = "") -> str:
-    """Return "1 vote", "12 votes" or, of votes that weigh less than one, "7.5 votes"."""
+    """Return "1 vote", "12 votes" or, for weighted votes, "7.5 votes"."""
     written = tenths(number)
     return f"{written} {noun if written == '1' else nouns or noun + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Return "42 s", or "3 min" of what is longer; never less than it takes."""
+    """Return "42 s" or, from 90 s, "3 min"; always rounded up."""
     return f"{math.ceil(seconds)} s" if seconds < 90 else f"{math.ceil(seconds / 60)} min"
 
 
 def message_link(guild_id: int | None, channel_id: int, message_id: int | None) -> str:
-    """Return the address of a Discord message; direct messages are in no server."""
+    """Return the address of a Discord message; `guild_id` is None for direct messages."""
     return f"https://discord.com/channels/{guild_id or '@me'}/{channel_id}/{message_id}"

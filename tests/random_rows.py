@@ -30,7 +30,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FLOATS = (0.0, -0.0, 0.1, 1e-300, -1e300, math.pi, 5e-324)
 SMALL, LARGE = (0, 1, -1, 2**31 - 1), (0, 1, 2**53 + 1, 2**63 - 1, -(2**63))
 ROWS_OF_A_TABLE = 4
-BORN_WITH_ROWS = ("reply_ids", "pseudonym_keys")
+INITIALLY_FILLED = ("reply_ids", "pseudonym_keys")
 
 Row = dict[str, Any]
 
@@ -39,7 +39,7 @@ def fill(connection: Connection, tables: list[Table], rng: Random) -> None:
     """Insert a few rows into each table; `tables` are in the order of their foreign keys."""
     rows: dict[str, list[Row]] = {}
     for table in tables:
-        rows[table.name] = [] if table.name in BORN_WITH_ROWS else _rows(table, rows, rng)
+        rows[table.name] = [] if table.name in INITIALLY_FILLED else _rows(table, rows, rng)
         if rows[table.name]:
             connection.execute(insert(table), rows[table.name])
     for table in tables:

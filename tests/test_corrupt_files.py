@@ -39,5 +39,5 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 def test_an_env_file_that_is_no_text_is_a_sentence(in_folder: Path) -> None:
     (in_folder / ".env").write_bytes(b"DISCORD_TOKEN=\xff")
-    with pytest.raises(SettingsError, match=r"\.env cannot be read .*: write it anew as UTF-8 text"):
+    with pytest.raises(SettingsError, match=r"\.env cannot be read .*: rewrite it as UTF-8 text"):
         load_settings()

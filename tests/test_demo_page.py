@@ -123,7 +123,7 @@ def react(chip: Locator) -> None:
 
 def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) -> None:
     page.goto(demo.url)
-    expect(page.get_by_text("Welcome! I am a small language model").last).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Welcome! I'm a small language model").last).to_be_visible(timeout=30_000)
 
     page.wait_for_timeout(4_000)  # the page tells its size first, and refuses a message meanwhile
     for _ in range(3):

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reactune.doctor.doctor import _find, _open
+from reactune.doctor.database import open_checked
+from reactune.doctor.findings import find
 from storage.settings.loading import load_settings
 
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
@@ -20,11 +21,11 @@ ENTRIES = ("reactune/console.py", "bot/__main__.py", "trainer/__main__.py")
 CRASH = """
 import logging, os, sys, threading
 from pathlib import Path
-from storage.runtime.redaction import keep_safe
+from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import load_settings
 from storage.runtime.log_setup import set_up_logs
 settings = load_settings()
-keep_safe(settings)
+redact_secrets(settings)
 set_up_logs(settings, "bot")
 print(repr(settings), settings)
 logging.getLogger("x").error("the token is %s", settings.discord_token.get_secret_value())
@@ -63,8 +64,8 @@ def test_an_unreachable_database_is_told_without_its_password() -> None:
     settings = load_settings(
         environment={"REACTUNE_DATABASE__URL": f"postgresql+psycopg://bot:{PASSWORD}@127.0.0.1:1/none"}
     )
-    finding = _find("Database", lambda: str(_open(settings)))
-    assert not finding.is_well
+    finding = find("Database", lambda: str(open_checked(settings)))
+    assert finding.status == "problem"
     assert "127.0.0.1:1" in finding.says
     assert PASSWORD not in finding.says
 
@@ -73,7 +74,7 @@ def test_every_program_keeps_its_settings_safe_and_hands_none_to_a_child_by_argu
     commands = [str(path.relative_to(ROOT)) for path in (ROOT / "reactune").rglob("*.py") if path.name != "console.py"]
     for name in ENTRIES:
         source = (ROOT / name).read_text(encoding="utf-8")
-        assert source.count("load_settings(") == source.count("keep_safe(settings)") == 1, name
+        assert source.count("load_settings(") == source.count("redact_secrets(settings)") == 1, name
     for name in [*commands, "tests/benchmarks/command_line.py"]:
         assert "load_settings" not in (ROOT / name).read_text(encoding="utf-8"), name
     beside = (ROOT / "reactune" / "trainer_process.py").read_text(encoding="utf-8")

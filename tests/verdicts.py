@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from storage.models.base_model import BaseModel
-from storage.models.openvino.options import graph_folder
+from storage.models.hardware import serving_format
+from storage.models.openvino.cache import graph_folder
 from storage.models.openvino.verifier import write_verdict
 from storage.settings.sections import ModelSettings
 
@@ -14,4 +15,4 @@ def trust_graphs(base: BaseModel, data_directory: Path, settings: ModelSettings)
     """Write the verdict that the comparison, which takes ten seconds, would come to."""
     folder = graph_folder(base, data_directory)
     folder.mkdir(parents=True, exist_ok=True)
-    write_verdict(folder / f"verified-{settings.number_format}.json", {})
+    write_verdict(folder / f"verified-{serving_format(settings)}.json", {})

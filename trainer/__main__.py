@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from storage.errors import DataDirectoryInUse, SettingsError, StorageError
+from storage.errors import StorageError
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import TRAINER
 from storage.runtime.redaction import redact_secrets
@@ -20,7 +20,7 @@ def main() -> int:
         run_trainer(settings)
     except StorageError as error:
         print(error, file=sys.stderr)
-        return 2 if isinstance(error, (DataDirectoryInUse, SettingsError)) else 1
+        return error.exit_code
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Arenas: several blind answers to one prompt, which members pick from."""

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 
 from bot.arenas.contenders import find_contenders
-from bot.chat.answering import finished_reply, request_answer
+from bot.chat.ask import finished_reply, request_answer
 from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import discord
 
 from bot.arenas.prompt_bank import PromptBank, bank_messages
-from bot.chat.answering import NOTES, request_answer
+from bot.chat.ask import NOTES, request_answer
 from bot.engine import Engine, Generation, GenerationFailed, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release

@@ -1,4 +1,4 @@
-"""Tells the other processes of the bot which shards this one serves, for as long as it lives."""
+"""Reserves this process's shards in the database, and renews them while it runs."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ from bot.background.tasks import BackgroundTasks
 from storage.database.database import Database
 from storage.database.engine import FAILURES, explain
 from storage.errors import ShardTaken
-from storage.runtime.processes import HEARTBEAT_S, SILENT_AFTER_S
-from storage.runtime.retrying import retries
-from storage.runtime.shards import Shards, leave_shards, record_shard_heartbeats, take_shards
+from storage.retrying import retries
+from storage.runtime.processes import HEARTBEAT_S, SILENT_AFTER_S, worker_name
+from storage.runtime.shards import leave_shards, record_shard_heartbeats, shards_of, take_shards
+from storage.settings.sections import Settings
 
 log = logging.getLogger(__name__)
 
 
 class ShardHeartbeat:
-    def __init__(self, database: Database, shards: Shards, worker: str, tasks: BackgroundTasks) -> None:
+    def __init__(self, database: Database, settings: Settings, tasks: BackgroundTasks) -> None:
         self._database = database
-        self._shards = shards
-        self.worker = worker
+        self._shards = shards_of(settings.discord)
+        self._worker = worker_name(settings.data.directory)
         self._tasks = tasks
         self._beating: asyncio.Task[None] | None = None
 
     async def begin(self, patience_s: float = SILENT_AFTER_S + HEARTBEAT_S) -> None:
-        """Take the shards and give signs of life from now on.
+        """Take the shards, and record heartbeats from now on.
 
-        A process that died a moment ago, on another machine, seems alive until it has been silent for long enough, so
-        taken shards are asked for again for `patience_s` seconds; ShardTaken is raised then.
+        A process on another machine that has just died looks alive until its last heartbeat is old enough, so taken
+        shards are tried again for `patience_s` seconds; after that, ShardTaken is raised.
         """
-        report = partial(log.warning, "Waiting for another process to end: %s.")
+        report = partial(log.warning, "Waiting for another process to stop: %s")
         options = retries(lambda error: isinstance(error, ShardTaken), report, patience_s)
-        await AsyncRetrying(**options)(self._database.run, take_shards, self._shards, self.worker)
-        beat = partial(self._database.run, record_shard_heartbeats, self._shards, self.worker)
-        self._beating = self._tasks.repeat(beat, HEARTBEAT_S, "give a sign of life")
+        await AsyncRetrying(**options)(self._database.run, take_shards, self._shards, self._worker)
+        beat = partial(self._database.run, record_shard_heartbeats, self._shards, self._worker)
+        self._beating = self._tasks.repeat(beat, HEARTBEAT_S, "record a heartbeat")
 
     async def end(self) -> None:
-        """Let another process take the shards at once."""
+        """Release the shards, so that another process can take them at once."""
         if self._beating is not None:
             self._beating.cancel()
         try:
-            await self._database.run(leave_shards, self._shards, self.worker)
+            await self._database.run(leave_shards, self._shards, self._worker)
         except FAILURES as error:
-            log.warning("Another process can take these shards in %.0f s (%s).", SILENT_AFTER_S, explain(error))
+            log.warning("Another process can take these shards only in %.0f s: %s", SILENT_AFTER_S, explain(error))

@@ -1,8 +1,9 @@
-"""Background work: tasks that are kept until they end, and work that repeats."""
+"""Background work: tasks that run once, and work that repeats."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -19,12 +20,12 @@ class BackgroundTasks:
     """Starts tasks, holds a reference to each, and logs their failures."""
 
     def __init__(self, pause: Pause = asyncio.sleep) -> None:
-        """`pause` is how repeated work waits for its next turn; a simulator has its own clock."""
+        """`pause` waits between the turns of repeated work; a simulator has its own clock."""
         self.pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run `work` in the background; `finish` waits for it."""
+        """Run `work` in the background; `finish` waits for it, `cancel` ends it."""
         task = self._start(work, name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -34,16 +35,22 @@ class BackgroundTasks:
     def repeat(self, work: Work, interval_s: float, what: str) -> asyncio.Task[None]:
         """Await `work()` every `interval_s` seconds in the background, until the task is cancelled.
 
-        It follows the event loop's clock, so setting the system's time does not affect it. An error is logged as a
-        failure to do `what`, and the work is tried again at its next turn.
+        It uses the event loop's clock, so changes to the system's time do not affect it. An error is logged as a
+        failure to do `what`, and the work runs again at its next turn.
         """
         return self._start(_periodic(work, interval_s, what, self.pause), what)
 
-    async def finish(self, timeout_s: float) -> None:
-        """Wait for the tasks that `spawn` started."""
-        others = self._tasks - {asyncio.current_task()}
-        if others:
-            await asyncio.wait(others, timeout=timeout_s)
+    async def finish(self, timeout_s: float | None = None) -> None:
+        """Wait for the tasks that `spawn` started, and for those that they start."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while others := self._tasks - {asyncio.current_task()}:
+                    await asyncio.wait(others)
+
+    def cancel(self) -> None:
+        """Cancel the tasks that `spawn` started."""
+        for task in self._tasks:
+            task.cancel()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work, name=name)
@@ -62,4 +69,4 @@ async def _periodic(work: Work, interval_s: float, what: str, pause: Pause) -> N
 
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        log.error("background task %r failed", task.get_name(), exc_info=task.exception())
+        log.error("The background task %r failed", task.get_name(), exc_info=task.exception())

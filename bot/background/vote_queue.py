@@ -1,4 +1,4 @@
-"""Reactions on their way into the database: in order of arrival, retried until they are stored."""
+"""Stores reactions in the order in which they arrive, and retries until they are stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from storage.members.memberships import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.runtime.request_ids import working_on
 from storage.votes.picks import PickGesture, pick
-from storage.votes.votes import Thumb, VoteEvent, append_events, standing_thumbs, thumb
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, standing_thumbs, thumb
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ MOST_EARLY = 500
 
 @dataclass(frozen=True)
 class Membership:
-    """Since when the one who reacts is a member of the server."""
+    """Since when a member who reacts belongs to the server."""
 
     guild_id: int
     joined_at: datetime
@@ -41,7 +41,7 @@ class Membership:
 
 @dataclass(frozen=True)
 class Reacted:
-    """A thumb appeared under a message, or went; Discord tells of the membership when one appears in a server."""
+    """A member added a thumb to a message, or removed it; Discord sends the membership with an added one."""
 
     thumb: Thumb
     standing: bool
@@ -62,7 +62,7 @@ class Cleared:
 
 @dataclass(frozen=True)
 class Seen:
-    """These thumbs, and no others, stand under a message on Discord."""
+    """Exactly these thumbs are under a message on Discord."""
 
     message_id: int
     thumbs: frozenset[Thumb]
@@ -70,7 +70,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Recorded:
-    """The message is known from now on."""
+    """The message's row was written."""
 
     message_id: int
 
@@ -80,26 +80,34 @@ Observation = Reacted | Cleared | Seen | Recorded
 
 @dataclass(frozen=True)
 class StoredVote:
-    """What became of an observation, for the log and the numbers; it names no member."""
+    """A stored change, for the log and the metrics; it names no member."""
 
     reply_id: int
     request_id: str | None
-    """Of the reply."""
+    """The request that the reply belongs to."""
     kind: str
     """up, down or withdrawn."""
 
 
 class VoteQueue:
-    """Stores observations one after another; while the database is away they wait in memory."""
+    """Stores observations one after another; while the database is unreachable, they wait in memory."""
 
-    def __init__(self, database: Database, tasks: BackgroundTasks, on_stored: Callable[[StoredVote], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tasks: BackgroundTasks,
+        on_stored: Callable[[StoredVote], None],
+        on_both_thumbs: Callable[[Thumb], object] = lambda _thumb: None,
+    ) -> None:
+        """`on_both_thumbs` gets a new thumb that cancels the opposite one of the same member."""
         self._database = database
         self._tasks = tasks
         self._on_stored = on_stored
+        self._on_both_thumbs = on_both_thumbs
         self._waiting: deque[Observation] = deque()
         self._early: deque[Observation] = deque(maxlen=MOST_EARLY)
         self._recorded: set[int] = set()
-        """Messages whose rows were written since the last look."""
+        """Messages whose rows were written since the last query for reply IDs."""
         self._watched: Counter[int] = Counter()
         self._writing: asyncio.Task[None] | None = None
 
@@ -108,18 +116,18 @@ class VoteQueue:
             self._watched[observation.message_id] += 1
         self._waiting.append(observation)
         if self._writing is None or self._writing.done():
-            with working_on(None):  # it stores what others observe as well
+            with working_on(None):  # it stores the observations of other requests too
                 self._writing = self._tasks.spawn(self._write_all(), "vote log")
 
     def recorded(self, message_id: int) -> None:
-        """Take up what was observed of a message before its row stood: people can be quicker than a busy database."""
+        """Store what was observed of a message before its row was written: people can be faster than the database."""
         self._recorded.add(message_id)
         if any(observation.message_id == message_id for observation in self._early):
             self.put(Recorded(message_id))
 
     @contextmanager
     def watching(self, message_id: int) -> Iterator[Callable[[], bool]]:
-        """Yield a function that says whether anything was observed of the message since the context began."""
+        """Yield a function that returns whether anything was observed of the message in this context."""
         self._watched[message_id] = 0
         try:
             yield lambda: self._watched[message_id] > 0
@@ -127,7 +135,7 @@ class VoteQueue:
             del self._watched[message_id]
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait until everything is stored, at most `timeout_s` seconds; the rest is found again on Discord."""
+        """Wait until everything is stored, for at most `timeout_s`; the next start finds the rest on Discord."""
         if self._writing is not None:
             await asyncio.wait([self._writing], timeout=timeout_s)
 
@@ -138,24 +146,27 @@ class VoteQueue:
                 done = await retry_until_available(partial(self._store_first, size), "The vote log")
             except Exception:
                 if size > 1:
-                    size = 1  # find the one that cannot be stored, and lose no other
+                    size = 1  # find the one that cannot be stored, and lose no others
                     continue
-                log.exception("a reaction could not be stored: %s", self._waiting[0])
+                log.exception("A reaction could not be stored: %s", self._waiting[0])
                 done = 1
             for _ in range(done):
                 self._waiting.popleft()
             size = BATCH_SIZE
 
     async def _store_first(self, size: int) -> int:
-        """Store at most `size` observations from the head of the queue, and return how many they were."""
+        """Store at most `size` observations from the head of the queue, and return how many were stored."""
         batch = list(islice(self._waiting, size))
         reply_ids = await self._reply_ids({observation.message_id for observation in batch})
         batch = self._ours(batch, reply_ids)[:size]
         if batch:
-            self._tell(await self._database.run(store, batch, reply_ids))
+            votes, cancelling = await self._database.run(store, batch, reply_ids)
+            self._report(votes)
+            for one in cancelling:
+                self._on_both_thumbs(one)
         return len(batch)
 
-    def _tell(self, votes: Sequence[StoredVote]) -> None:
+    def _report(self, votes: Sequence[StoredVote]) -> None:
         for vote in votes:
             log.info(
                 "A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra={"request_id": vote.request_id}
@@ -163,18 +174,19 @@ class VoteQueue:
             self._on_stored(vote)
 
     async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
-        """Return {message id: reply id}, read anew where a row was written while they were read."""
+        """Return {message id: reply id}; read again if a row was written in the meantime."""
         while True:
             self._recorded.clear()
-            # Most reactions on a server concern other messages: they cost a read, not a place in the queue of writers.
+            # Most reactions on a server concern other messages: they cost a read, not a write transaction.
             reply_ids = await self._database.read(find_reply_ids, message_ids)
             if not self._recorded & (message_ids - reply_ids.keys()):
                 return reply_ids
 
     def _ours(self, batch: Sequence[Observation], reply_ids: Mapping[int, int]) -> list[Observation]:
-        """Return the observations of our answers, which head the queue then; those of unknown messages leave it.
+        """Return the observations of our answers, and move them to the head of the queue.
 
-        What was observed before a message was known comes before all that was observed of it since.
+        Observations of unknown messages leave the queue. Those that were made before a message was known come before
+        later ones.
         """
         unknown = [observation for observation in batch if observation.message_id not in reply_ids]
         for observation in unknown:
@@ -187,13 +199,15 @@ class VoteQueue:
         return waited + [observation for observation in batch if observation.message_id in reply_ids]
 
 
-def store(session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]) -> list[StoredVote]:
-    """Append the observations' events in order, and return those that changed something.
+def store(
+    session: Session, observations: Sequence[Observation], reply_ids: Mapping[int, int]
+) -> tuple[list[StoredVote], list[Thumb]]:
+    """Append the observations' events in order; return the changes, and the thumbs that cancel an opposite one.
 
     `reply_ids` maps messages to the replies that they carry.
     """
     if any(isinstance(observation, Seen) for observation in observations):
-        lock_personalities(session)  # before any reply: a deletion locks in this order too
+        lock_personalities(session)  # before any reply, in the same order as a deletion
     for guild_id, joined_at in _memberships(observations).items():
         note_members(session, guild_id, joined_at)  # before any reply, for the same reason
     changes: list[VoteEvent] = []
@@ -201,7 +215,20 @@ def store(session: Session, observations: Sequence[Observation], reply_ids: Mapp
         events = list(_events(session, reply_ids[observation.message_id], observation))
         changes += events[: append_events(session, events)]
     requests = request_ids_of(session, {event.reply_id for event in changes})
-    return [StoredVote(event.reply_id, requests.get(event.reply_id), _kind(event)) for event in changes]
+    votes = [StoredVote(event.reply_id, requests.get(event.reply_id), _kind(event)) for event in changes]
+    return votes, _cancelling(session, [event for event in changes if event.standing and not event.reread])
+
+
+def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
+    """Return the added thumbs whose member has given the same reply the opposite one too."""
+    found = []
+    for reply_id in {event.reply_id for event in added}:
+        thumbs = [event.thumb for event in added if event.reply_id == reply_id]
+        kinds: dict[int, set[Vote | None]] = defaultdict(set)
+        for standing in standing_thumbs(session, [reply_id], {one.user_id for one in thumbs}):
+            kinds[standing.user_id].add(thumb(standing.emoji))
+        found += [one for one in thumbs if len(kinds[one.user_id]) > 1]
+    return found
 
 
 def _kind(event: VoteEvent) -> str:
@@ -209,7 +236,7 @@ def _kind(event: VoteEvent) -> str:
 
 
 def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:
-    """Return {guild id: {user id: moment of joining}} of those who reacted."""
+    """Return {guild id: {user id: joining date}} of the members who reacted."""
     found: dict[int, dict[int, datetime]] = defaultdict(dict)
     for observation in observations:
         if isinstance(observation, Reacted) and observation.membership is not None:
@@ -218,7 +245,7 @@ def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, dat
 
 
 def stored_thumbs(session: Session, reply_id: int, message_id: int) -> frozenset[Thumb]:
-    """Return the thumbs that stand under one message of a reply, as far as the database knows."""
+    """Return the thumbs under one message of a reply, according to the database."""
     return frozenset(t for t in standing_thumbs(session, [reply_id]) if t.message_id == message_id)
 
 
@@ -240,7 +267,7 @@ def _events(session: Session, reply_id: int, observation: Observation) -> Iterat
 class PickQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._order = asyncio.Lock()  # lets tasks in by the order in which they came
+        self._order = asyncio.Lock()  # tasks get it in the order in which they asked
 
     async def take(
         self,
@@ -254,7 +281,7 @@ class PickQueue:
     ) -> int | None:
         """Store what a member did and return the place that they pick now, if any; see `storage.votes.picks.pick`.
 
-        It is stored when this returns; while the database is away this waits. Raises ArenaClosed.
+        This waits while the database is unreachable. Raises ArenaClosed.
         """
         work = partial(self._database.run, pick, arena_id, user_id, place, gesture, joined_at=joined_at, reread=reread)
         async with self._order:

@@ -1,4 +1,4 @@
-"""Rows that must stand although the database is away: they are written as soon as it is back."""
+"""Writes rows even if the database is unreachable: in that case, as soon as it is back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 from tenacity import AsyncRetrying
@@ -15,9 +15,11 @@ from tenacity import AsyncRetrying
 from bot.background.tasks import BackgroundTasks
 from storage.database.database import Database
 from storage.database.engine import explain, is_away
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class WriteBehindQueue:
@@ -26,26 +28,28 @@ class WriteBehindQueue:
     def __init__(self, database: Database, tasks: BackgroundTasks) -> None:
         self._database = database
         self._tasks = tasks
-        self._waiting: deque[tuple[Callable[[Session], None], Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[Callable[[Session], Any], Callable[[], None]]] = deque()
         self._writing: asyncio.Task[None] | None = None
 
-    async def write(self, work: Callable[[Session], None], then: Callable[[], None] = lambda: None) -> None:
-        """Call `work(session)` in a transaction, then `then`; in the background where the database is away.
+    async def write(self, work: Callable[[Session], T], then: Callable[[], None] = lambda: None) -> T | None:
+        """Call `work(session)` in a transaction, then `then()`; return its result.
 
-        The work may be done twice, where its commit came through and the answer to it did not.
+        If the database is unreachable, both are called in the background later, and None is returned. The work may be
+        done twice, if its commit succeeded but the answer to it was lost.
         """
         if not self._waiting:
             try:
-                await self._database.run(work)
+                result = await self._database.run(work)
             except Exception as error:
                 if not is_away(error):
                     raise
             else:
                 then()
-                return
+                return result
         self._waiting.append((work, then))
         if self._writing is None or self._writing.done():
             self._writing = self._tasks.spawn(self._write_waiting(), "late rows")
+        return None
 
     async def _write_waiting(self) -> None:
         while self._waiting:
@@ -53,19 +57,16 @@ class WriteBehindQueue:
             try:
                 await retry_until_available(partial(self._database.run, work), "The first of the late rows")
             except Exception:
-                log.exception("a row could not be written")
+                log.exception("A row could not be written.")
             else:
                 then()
             self._waiting.popleft()
 
 
-T = TypeVar("T")
-
-
 async def retry_until_available(work: Callable[[], Awaitable[T]], what: str) -> T:
-    """Await `work()`, again for as long as the database is away, and return its result; the log calls it `what`.
+    """Await `work()`, again while the database is unreachable, and return its result; the log calls it `what`.
 
-    The work may be done twice: if its commit succeeded and the answer to it was lost. Other errors are raised.
+    The work may be done twice, if its commit succeeded but the answer to it was lost. Other errors are raised.
     """
 
     async def attempt() -> T:

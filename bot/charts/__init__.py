@@ -1,1 +1,1 @@
-"""The picture of `/model report`: `report` places the panels of `votes` and `rounds` on the page of `frame`."""
+"""The picture of `/model report`."""

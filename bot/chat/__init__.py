@@ -1,0 +1,1 @@
+"""Conversations: reading them, prompting the model, and streaming its answers to Discord."""

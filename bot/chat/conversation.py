@@ -3,121 +3,64 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from re import Match
 
 import discord
 
 from bot.chat.prompting import Turn
-from storage.conversations.memory import Memory, read_memory
-from storage.conversations.replies import NO_SOURCES, Reply, Sources, find_by_message
-from storage.database.database import Database
+from storage.conversations.memory import Memory
+from storage.conversations.replies import NO_SOURCES, Reply, Sources
 from storage.database.enums import NOBODY
 
 SPOKEN = (discord.MessageType.default, discord.MessageType.reply)
+# Discord's own words for a mention that it cannot resolve.
+UNKNOWN_USER, UNKNOWN_ROLE, UNKNOWN_CHANNEL = "@unknown-user", "@unknown-role", "#unknown"
+_MENTION = re.compile(r"<(@!?|@&|#)(\d+)>")
 
 
 @dataclass(frozen=True)
-class Conversation:
-    """The turns, oldest first and the question last, and the people whose words they hold."""
+class Post:
+    """A Discord message, as far as a conversation needs it."""
 
-    turns: tuple[Turn, ...]
-    speakers: frozenset[int]
-    has_question: bool
-    """Somebody said something to answer: in the message itself, or in the one that it replies to."""
-    summary: str = ""
-    """What was said before the turns, where that is remembered."""
-    is_full: bool = False
-    """There are as many earlier messages as are read, so some may be missing."""
-    sources: Sources = NO_SOURCES
-    """The Discord messages whose words the turns and the summary hold."""
+    id: int
+    author_id: int
+    author: str
+    text: str
+    """What a person said; empty if the message is not part of a conversation, and for the bot's own messages."""
+    is_own: bool = False
 
 
-class ConversationReader:
-    """Reads the conversation that a message belongs to."""
+@dataclass(frozen=True)
+class History:
+    """The posts from which a conversation is made, oldest first; the last one calls the bot."""
 
-    def __init__(self, client: discord.Client, database: Database, history_messages: int) -> None:
-        self._client = client
-        self._database = database
-        self._history_messages = history_messages
+    posts: tuple[Post, ...]
+    is_continuous: bool = False
+    """Everything in the channel is one conversation, as in direct messages and threads; elsewhere, a reply chain."""
+    is_reply: bool = False
+    limit: int = 0
+    """The most earlier messages that are read."""
 
-    async def read(self, message: discord.Message) -> Conversation:
-        """Return the reply chain of `message`; in direct messages and threads, what was said before as well."""
-        memory = await self._database.read(read_memory, message.channel.id)
-        is_continuous = is_one_conversation(message.channel)
-        earlier = await self._recent(message, memory) if is_continuous else await self._chain(message, memory)
-        said = [await self._spoken(m) for m in (*earlier, message)]
-        spoken = _without_siblings(said)
-        points_at_words = message.reference is not None and any(s.turn.speaker is not None for s in spoken)
-        return Conversation(
-            turns=tuple(s.turn for s in spoken),
-            speakers=frozenset().union(*(s.people for s in spoken), memory.speakers if is_continuous else ()),
-            has_question=said[-1] is not None or points_at_words,
-            summary=memory.summary if is_continuous else "",
-            is_full=is_continuous and len(earlier) >= self._history_messages > 0,
-            sources=Sources(
-                {message_id: user_id for s in spoken for message_id, user_id in s.messages.items()},
-                memory.span if is_continuous else None,
-            ),
-        )
+    @property
+    def asks(self) -> bool:
+        """Whether there is something to answer: in the message itself, or in one that it replies to."""
+        return bool(self.posts[-1].text) or (self.is_reply and bool(self.newest_words))
 
-    async def read_after(self, channel: discord.abc.Messageable, message_id: int, limit: int) -> list[SpokenMessage]:
-        """Return what was said after a message, oldest first; without one (0) the newest of all that was said."""
-        since = discord.Object(message_id) if message_id else None
-        found = [m async for m in channel.history(limit=limit, after=since, oldest_first=since is not None)]
-        said = [await self._spoken(m) for m in (found if since else found[::-1])]
-        return _without_siblings(said)
+    @property
+    def newest_words(self) -> str:
+        """The latest words of a person."""
+        return next((post.text for post in reversed(self.posts) if post.text), "")
 
-    async def _recent(self, message: discord.Message, memory: Memory) -> list[discord.Message]:
-        if self._history_messages == 0:
-            return []
-        since = discord.Object(memory.begins_after) if memory.begins_after else None
-        history = message.channel.history(limit=self._history_messages, before=message, after=since, oldest_first=False)
-        return [m async for m in history][::-1]
-
-    async def _chain(self, message: discord.Message, memory: Memory) -> list[discord.Message]:
-        chain: list[discord.Message] = []
-        current: discord.Message | None = message
-        while current is not None and len(chain) < self._history_messages:
-            current = await self._replied_to(current)
-            if current is None or current.id <= memory.forgotten_to:
-                break
-            chain.append(current)
-        return chain[::-1]
-
-    async def _replied_to(self, message: discord.Message) -> discord.Message | None:
-        reference = message.reference
-        if reference is None or reference.message_id is None:
-            return None
-        if isinstance(reference.resolved, discord.Message):
-            return reference.resolved
-        if isinstance(reference.resolved, discord.DeletedReferencedMessage):
-            return None
-        try:
-            return await message.channel.fetch_message(reference.message_id)
-        except discord.HTTPException:
-            return None
-
-    async def _spoken(self, message: discord.Message) -> SpokenMessage | None:
-        if message.author == self._client.user:
-            return await self._own(message)
-        text = own_words(message, self._client.user)
-        if message.author.bot or message.type not in SPOKEN or not text:
-            return None
-        return SpokenMessage(message.id, Turn(message.author.display_name, text), frozenset({message.author.id}))
-
-    async def _own(self, message: discord.Message) -> SpokenMessage | None:
-        """Return the whole answer that the message carries; notices of the bot are no part of a conversation."""
-        reply = await self._database.read(find_by_message, message.id)
-        if reply is None or not reply.answer:
-            return None
-        # An answer may quote the people it answers, so it is theirs as well.
-        return SpokenMessage(message.id, Turn(None, reply.answer), frozenset(reply.speakers), reply)
+    @property
+    def own_ids(self) -> list[int]:
+        return own_ids(self.posts)
 
 
 @dataclass(frozen=True)
 class SpokenMessage:
-    """One message with words, or the whole answer that it carries a part of."""
+    """A message with words, or a whole answer of which a message carries a part."""
 
     message_id: int
     turn: Turn
@@ -126,43 +69,169 @@ class SpokenMessage:
 
     @property
     def messages(self) -> dict[int, int]:
-        """Return {message id: author's id} of the Discord messages that carry it; nobody's of the bot's own."""
+        """Return {message id: author's id} of the Discord messages that carry it; NOBODY for the bot's own."""
         if self.reply is not None:
             return dict.fromkeys(self.reply.message_ids, NOBODY)
         (author_id,) = self.people
         return {self.message_id: author_id}
 
 
-def own_words(message: discord.Message, bot: discord.ClientUser | None) -> str:
-    """Return what the person wrote, without the mention that called the bot."""
-    content = message.content
-    if bot:
-        content = re.sub(rf"\s*<@!?{bot.id}>\s*", " ", content).strip()
-    for user in message.mentions:
-        for mention in (f"<@{user.id}>", f"<@!{user.id}>"):
-            content = content.replace(mention, f"@{user.display_name}")
-    return content
+@dataclass(frozen=True)
+class Conversation:
+    """The turns, oldest first and the question last, and the people whose words they hold."""
+
+    turns: tuple[Turn, ...]
+    speakers: frozenset[int]
+    summary: str = ""
+    """What was said before the turns, if the channel has a summary."""
+    is_full: bool = False
+    """As many earlier messages were read as the limit allows, so there may be more."""
+    sources: Sources = NO_SOURCES
+    """The Discord messages whose words the turns and the summary hold."""
 
 
-def is_one_conversation(channel: discord.abc.MessageableChannel) -> bool:
-    """Return whether all that is said in the channel is one conversation, as in direct messages and threads."""
-    return isinstance(channel, discord.DMChannel | discord.Thread)
+def converse(history: History, memory: Memory, replies: Mapping[int, Reply]) -> Conversation:
+    """Return the conversation that the history, the channel's memory and the bot's earlier answers make.
+
+    `replies` maps the bot's messages to the answers that they carry.
+    """
+    start = memory.begins_after if history.is_continuous else memory.forgotten_to
+    posts = [post for post in history.posts if post.id > start]
+    spoken = spoken_messages(posts, replies)
+    remembered = memory if history.is_continuous else Memory()
+    return Conversation(
+        turns=tuple(said.turn for said in spoken),
+        speakers=remembered.speakers.union(*(said.people for said in spoken)),
+        summary=remembered.summary,
+        is_full=history.is_continuous and len(posts) > history.limit > 0,
+        sources=Sources({id_: user for said in spoken for id_, user in said.messages.items()}, remembered.span),
+    )
 
 
-def _without_siblings(spoken: Sequence[SpokenMessage | None]) -> list[SpokenMessage]:
-    """Keep one answer to each question, the latest, and count an answer over several messages once."""
-    latest: dict[int | None, int] = {}
-    for said in spoken:
-        if said and said.reply:
-            latest[said.reply.source_message_id] = said.reply.id
-    kept: list[SpokenMessage] = []
+def spoken_messages(posts: Sequence[Post], replies: Mapping[int, Reply]) -> list[SpokenMessage]:
+    """Return what was said, with one answer to each question, the latest; an answer in several messages counts once."""
+    spoken = [said for post in posts if (said := _spoken(post, replies)) is not None]
+    latest = {said.reply.source_message_id: said.reply.id for said in spoken if said.reply}
     seen: set[int] = set()
+    kept = []
     for said in spoken:
-        if said is None:
-            continue
         if said.reply:
             if said.reply.id in seen or latest[said.reply.source_message_id] != said.reply.id:
                 continue
             seen.add(said.reply.id)
         kept.append(said)
     return kept
+
+
+def _spoken(post: Post, replies: Mapping[int, Reply]) -> SpokenMessage | None:
+    if not post.is_own:
+        said = SpokenMessage(post.id, Turn(post.author, post.text), frozenset({post.author_id}))
+        return said if post.text else None
+    reply = replies.get(post.id)  # notices of the bot are not answers
+    if reply is None or not reply.answer:
+        return None
+    # An answer may quote the people it answers, so it counts as their words too.
+    return SpokenMessage(post.id, Turn(None, reply.answer), frozenset(reply.speakers), reply)
+
+
+def own_ids(posts: Iterable[Post]) -> list[int]:
+    """Return the ids of the bot's own messages."""
+    return [post.id for post in posts if post.is_own]
+
+
+# Reading Discord
+
+
+class HistoryReader:
+    """Reads from Discord what belongs to a conversation."""
+
+    def __init__(self, client: discord.Client, history_messages: int) -> None:
+        self._client = client
+        self._limit = history_messages
+
+    async def read(self, message: discord.Message) -> History:
+        """Return the reply chain that ends with `message`; in direct messages and threads, the newest messages."""
+        is_continuous = is_one_conversation(message.channel)
+        earlier = await (self._newest(message) if is_continuous else self._chain(message))
+        posts = tuple(self._post(one) for one in (*earlier, message))
+        return History(posts, is_continuous, is_reply=message.reference is not None, limit=self._limit)
+
+    async def read_after(self, channel: discord.abc.Messageable, message_id: int, limit: int) -> list[Post]:
+        """Return the first posts after a message, oldest first; without one (0), the newest posts."""
+        since = discord.Object(message_id) if message_id else None
+        found = [m async for m in channel.history(limit=limit, after=since, oldest_first=since is not None)]
+        return [self._post(message) for message in (found if since else found[::-1])]
+
+    async def _newest(self, message: discord.Message) -> list[discord.Message]:
+        if self._limit == 0:
+            return []
+        return [m async for m in message.channel.history(limit=self._limit, before=message)][::-1]
+
+    async def _chain(self, message: discord.Message) -> list[discord.Message]:
+        chain = [message]
+        while len(chain) <= self._limit and (replied_to := await _replied_to(chain[-1])) is not None:
+            chain.append(replied_to)
+        return chain[:0:-1]
+
+    def _post(self, message: discord.Message) -> Post:
+        author, bot = message.author, self._client.user
+        if author == bot:
+            return Post(message.id, NOBODY, "", "", is_own=True)
+        is_words = not author.bot and message.type in SPOKEN
+        return Post(message.id, author.id, author.display_name, own_words(message, bot) if is_words else "")
+
+
+async def _replied_to(message: discord.Message) -> discord.Message | None:
+    reference = message.reference
+    if reference is None or reference.message_id is None:
+        return None
+    if isinstance(reference.resolved, discord.Message):
+        return reference.resolved
+    if isinstance(reference.resolved, discord.DeletedReferencedMessage):
+        return None
+    try:
+        return await message.channel.fetch_message(reference.message_id)
+    except discord.HTTPException:
+        return None
+
+
+def is_one_conversation(channel: discord.abc.MessageableChannel) -> bool:
+    """Return whether everything in the channel is one conversation, as in direct messages and threads."""
+    return isinstance(channel, discord.DMChannel | discord.Thread)
+
+
+def mentions_bot(message: discord.Message, bot: discord.ClientUser | None) -> bool:
+    """Return whether the message mentions the bot, or the role that Discord made for it: people confuse the two."""
+    role = message.guild.self_role if message.guild else None
+    return bot in message.mentions or (
+        role is not None and (role in message.role_mentions or role.id in message.raw_role_mentions)
+    )
+
+
+def own_words(message: discord.Message, bot: discord.ClientUser | None) -> str:
+    """Return what the person wrote, with names in place of mentions, and without the mention of the bot."""
+    role = message.guild.self_role if message.guild else None
+    called = "|".join(str(one.id) for one in (bot, role) if one is not None)
+    content = re.sub(rf"\s*<@[!&]?(?:{called})>\s*", " ", message.content).strip() if called else message.content
+    return _MENTION.sub(lambda mention: _name_of(mention, message), content)
+
+
+def _name_of(mention: Match[str], message: discord.Message) -> str:
+    kind, id_ = mention[1], int(mention[2])
+    if kind == "#":
+        return _channel_name(message, id_)
+    if kind == "@&":
+        found = message.guild.get_role(id_) if message.guild else None
+        return f"@{found.name.removeprefix('@')}" if found else UNKNOWN_ROLE  # that of everyone is called @everyone
+    return next((f"@{user.display_name}" for user in message.mentions if user.id == id_), UNKNOWN_USER)
+
+
+def _channel_name(message: discord.Message, channel_id: int) -> str:
+    """Return the channel's name if the author can see the channel: anybody can write any ID."""
+    channel = message.guild.get_channel_or_thread(channel_id) if message.guild else None
+    if channel is None or (isinstance(channel, discord.Thread) and channel.is_private()):
+        return UNKNOWN_CHANNEL
+    parent = channel.parent if isinstance(channel, discord.Thread) else channel
+    viewer = message.author if isinstance(message.author, discord.Member) else channel.guild.default_role
+    is_visible = parent is not None and parent.permissions_for(viewer).view_channel
+    return f"#{channel.name}" if is_visible else UNKNOWN_CHANNEL

@@ -5,65 +5,103 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import aiohttp
 import discord
-from tenacity import AsyncRetrying
+from tenacity import AsyncRetrying, RetryCallState
 
 from bot.errors import BotError
 from bot.text.sanitize import sanitize_markdown
 from bot.text.splitting import MAX_MESSAGE_CHARS, split_message
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 from storage.settings.sections import OutputSettings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 CURSOR = " ▌"
 SMALL_PRINT_CHARS = 150
 PART_CHARS = MAX_MESSAGE_CHARS - SMALL_PRINT_CHARS  # the last part leaves room for the small print
-FINISH_PATIENCE_S = 15.0
+RATE_LIMIT_PAUSE_S = 30.0
+"""How long to pause after a rate limit that does not say how long it lasts."""
 
 DISCORD_ERRORS = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
-"""What a request to Discord can raise: its own answers, and those of a connection that breaks."""
-PASSING = (408, 429)
-SERVER_TROUBLE = 500
+"""What a request to Discord can raise: Discord's refusals, and failures of the connection."""
+RATE_LIMITED = 429
+TEMPORARY = (408, RATE_LIMITED)
+SERVER_ERROR = 500
 
 OnMessage = Callable[[discord.Message, int], Awaitable[None]]
-OnSurplus = Callable[[discord.Message], Awaitable[None]]
+OnSurplus = Callable[[int], Awaitable[None]]
+SentMessage = discord.Message | discord.PartialMessage
 
 
 class AnswerDeleted(BotError):
-    """A message of the answer was deleted while it grew."""
+    """A message of the answer was deleted while the answer grew."""
 
 
 def is_temporary(error: Exception) -> bool:
-    """Return whether Discord may take the same request, which ended in TROUBLE, a little later."""
+    """Return whether Discord may accept the same request a little later; `error` is one of DISCORD_ERRORS."""
     if isinstance(error, discord.HTTPException):
-        return error.status in PASSING or error.status >= SERVER_TROUBLE
+        return error.status in TEMPORARY or error.status >= SERVER_ERROR
     return True
 
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, DISCORD_ERRORS) and is_temporary(error)
+def retry_after_s(error: BaseException | None) -> float:
+    """Return how long Discord asks to wait before the next request; 0 if the error is not a rate limit.
+
+    discord.py waits by itself, except when Cloudflare answers in Discord's place, as it does for bans.
+    """
+    if isinstance(error, discord.RateLimited):
+        return error.retry_after
+    if not isinstance(error, discord.HTTPException) or error.status != RATE_LIMITED:
+        return 0.0
+    try:
+        return float(error.response.headers["Retry-After"])
+    except (KeyError, ValueError):
+        return RATE_LIMIT_PAUSE_S
+
+
+async def retry_until_accepted(work: Callable[[], Awaitable[T]], what: str) -> T:
+    """Await `work()` until Discord accepts it, pausing for as long as Discord asks; the log calls it `what`.
+
+    An error that will not pass is raised.
+    """
+
+    def may_pass(error: BaseException) -> bool:
+        return isinstance(error, DISCORD_ERRORS) and is_temporary(error)
+
+    async def attempt() -> T:
+        return await work()
+
+    options = retries(may_pass, lambda error: log.warning("Discord refused %s (%s); trying again.", what, error))
+    pause_s = options["wait"]
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return max(float(pause_s(state)), retry_after_s(error))
+
+    return await AsyncRetrying(**options | {"wait": wait})(attempt)
 
 
 def lay_out(text: str, small_print: str, output: OutputSettings) -> list[str]:
-    """Return the contents of the messages that carry a whole answer; small print too long for the last has its own."""
+    """Return the contents of an answer's messages; small print that does not fit in the last one gets its own."""
     parts = _split_safely(text, output) or ["(no words)"]
     last = f"{parts[-1]}\n{small_print}"
     return [*parts[:-1], last] if len(last) <= MAX_MESSAGE_CHARS else [*parts, small_print[:MAX_MESSAGE_CHARS]]
 
 
 def _split_safely(text: str, output: OutputSettings, cursor: str = "") -> list[str]:
-    # Once more after the cut: it may have put at the start of a line what was harmless within one.
+    # Again after the cut: it may have moved to the start of a line what was harmless within one.
     parts = split_message(sanitize_markdown(text, output) + cursor, PART_CHARS)
     return [sanitize_markdown(part, output)[:MAX_MESSAGE_CHARS] for part in parts]
 
 
 class MessageStream:
-    """Shows a growing text, at most one edit per message and interval."""
+    """Shows a growing text, with at most one edit per message and interval."""
 
     def __init__(
         self,
@@ -74,32 +112,42 @@ class MessageStream:
         output: OutputSettings,
         on_message: OnMessage,
         on_surplus: OnSurplus,
+        sent: Sequence[SentMessage] = (),
     ) -> None:
-        """`on_surplus` gets a message that the text does not need any more, before it is taken back."""
+        """`on_surplus` gets the ID of a message that the text no longer needs, before the message is deleted.
+
+        `sent` are the messages of an answer that an earlier stream began.
+        """
         self._channel = channel
         self._reference = reference
         self._edit_interval_s = edit_interval_s
         self._output = output
         self._on_message = on_message
         self._on_surplus = on_surplus
-        self._messages: list[discord.Message] = []
-        self._shown: list[str] = []
+        self._messages: list[SentMessage] = list(sent)
+        self._shown = [""] * len(self._messages)
         self._last_shown_s = -float("inf")
+        self._paused_until_s = -float("inf")
         self._attempt: tuple[str, str] | None = None
         """The nonce and the text of a message that is being sent."""
 
     @property
-    def last_message(self) -> discord.Message | None:
+    def last_message(self) -> SentMessage | None:
         return self._messages[-1] if self._messages else None
 
-    async def show(self, text: str) -> None:
-        """Show the text so far, unless the last edit was a moment ago.
+    @property
+    def pause_s(self) -> float:
+        """How long Discord still asks to wait."""
+        return max(0.0, self._paused_until_s - time.monotonic())
 
-        Raises AnswerDeleted where a message of the answer is gone, discord.Forbidden where the bot may not write.
+    async def show(self, text: str) -> None:
+        """Show the text so far, unless the last edit was a moment ago or Discord asks to wait.
+
+        Raises AnswerDeleted if a message of the answer was deleted, discord.Forbidden if the bot may not write here.
         """
-        # perf_counter, because the simulator owns time.monotonic.
+        # perf_counter, because a simulator moves time.monotonic in steps.
         now_s = time.perf_counter()
-        if now_s - self._last_shown_s < self._edit_interval_s or not text.strip():
+        if self.pause_s or now_s - self._last_shown_s < self._edit_interval_s or not text.strip():
             return
         self._last_shown_s = now_s
         try:
@@ -107,27 +155,40 @@ class MessageStream:
         except DISCORD_ERRORS as error:
             if not is_temporary(error):
                 raise
-            log.warning("Discord did not take an edit (%s); the next one will hold its text", error)
+            log.warning("Discord refused an edit of a growing answer (%s); the next edit has its text.", error)
 
     async def finish(self, text: str, small_print: str) -> None:
-        """Show the whole text with its small print, trying again while Discord has trouble."""
-        report = partial(log.warning, "Discord did not take the end of an answer (%s); trying again.")
-        options = retries(_may_pass, report, FINISH_PATIENCE_S)
-        await AsyncRetrying(**options)(self._write, lay_out(text, small_print, self._output))
+        """Show the whole text with its small print; raises what `show` raises, and DISCORD_ERRORS."""
+        await self._write(lay_out(text, small_print, self._output))
+
+    async def take_back(self) -> None:
+        """Delete the messages of an answer whose prompt was deleted."""
+        try:
+            while self._messages:
+                await self._messages.pop().delete()
+        except DISCORD_ERRORS as error:
+            log.warning("Discord refused to delete an answer whose prompt was deleted: %s", error)
 
     async def _write(self, parts: list[str]) -> None:
+        try:
+            await self._send_or_edit(parts)
+        except DISCORD_ERRORS as error:
+            self._paused_until_s = time.monotonic() + retry_after_s(error)
+            raise
+
+    async def _send_or_edit(self, parts: list[str]) -> None:
         for position, part in enumerate(parts):
             if position == len(self._messages):
                 await self._send(part)
             elif part != self._shown[position]:
                 await self._edit(position, part)
         for message in self._messages[len(parts) :]:
-            await self._on_surplus(message)
+            await self._on_surplus(message.id)
             await message.delete()
         del self._messages[len(parts) :], self._shown[len(parts) :]
 
     async def _send(self, part: str) -> None:
-        # An attempt that seemed to fail may have come through: Discord answers the same nonce with the same message.
+        # An attempt that seemed to fail may have succeeded: Discord answers the same nonce with the same message.
         nonce, sent = self._attempt = self._attempt or (secrets.token_hex(12), part)
         message = await self._channel.send(part, reference=self._reference, mention_author=False, nonce=nonce)  # type: ignore[arg-type]
         self._reference, self._attempt = None, None

@@ -1,50 +1,129 @@
-"""Messages of an answer whose row a killed bot could not write any more: people vote under them all the same."""
+"""Completes after a restart what the previous run of the bot left unfinished on Discord."""
 
 from __future__ import annotations
 
-import discord
+import logging
+from functools import partial
 
-from bot.chat.message_stream import CURSOR
+import discord
+from discord.ext import commands
+
+from bot.chat.ask import REGENERATE
+from bot.chat.message_stream import CURSOR, DISCORD_ERRORS, PART_CHARS, retry_until_accepted
 from bot.services import Services
-from storage.conversations.replies import Reply, ReplyMessage, add_message, find_reply_ids
+from storage.conversations.replies import (
+    Reply,
+    ReplyMessage,
+    add_message,
+    find_reply,
+    find_reply_ids,
+    interrupt_unfinished,
+    list_undelivered,
+)
+
+log = logging.getLogger(__name__)
 
 LOOKED_THROUGH = 100
+INTERRUPTED = "-# interrupted by a restart"
+TRY_AGAIN = f"{INTERRUPTED} · press {REGENERATE} for another answer"
 
 
-async def recover_answers(client: discord.Client, services: Services, reply: Reply) -> list[ReplyMessage]:
-    """Note the messages of an interrupted reply that stand on Discord and carry none; return them, oldest first.
+class Recovery:
+    """Marks interrupted answers, and delivers answers whose end Discord had refused."""
 
-    Raises discord.HTTPException where the channel cannot be read.
-    """
-    adopted = []
-    for position, message in enumerate(await _find_orphans(client, services, reply), len(reply.message_ids)):
-        await services.database.run(add_message, reply.id, message.id, reply.channel_id, position)
-        services.vote_queue.recorded(message.id)
-        adopted.append(ReplyMessage(message.id, reply.id, reply.channel_id, reply.guild_id))
-    return adopted
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        self._bot = bot
+        self._services = services
+        self._interrupted: list[int] = []
+        self._undelivered: list[Reply] = []
 
+    async def find(self) -> None:
+        """Find what there is to do; call it before this run writes anything."""
+        services = self._services
+        self._interrupted = [reply.id for reply in await services.database.run(interrupt_unfinished, services.shards)]
+        waiting = await services.database.read(list_undelivered, services.shards)
+        self._undelivered = [undelivered.reply for undelivered in waiting]
 
-async def _find_orphans(client: discord.Client, services: Services, reply: Reply) -> list[discord.Message]:
-    """Look where an answer stands, soon after its question, then where a regenerated one does, among the newest."""
-    if reply.source_message_id is None:
-        return []
-    channel = client.get_partial_messageable(reply.channel_id)
-    question = discord.Object(reply.source_message_id)
-    soon_after = [m async for m in channel.history(limit=LOOKED_THROUGH, after=question, oldest_first=True)]
-    found = await _without_reply(client, services, reply, soon_after)
-    if found or len(soon_after) < LOOKED_THROUGH:
-        return found
-    newest = [m async for m in channel.history(limit=LOOKED_THROUGH)]
-    return await _without_reply(client, services, reply, newest[::-1])
+    async def complete(self) -> None:
+        """Do it, as soon as Discord accepts it."""
+        while self._undelivered:
+            reply = self._undelivered.pop()
+            channel = self._bot.get_partial_messageable(reply.channel_id)
+            self._services.answerer.delivery.resume(reply, channel)
+        while self._interrupted:
+            reply_id = self._interrupted.pop(0)
+            try:
+                await retry_until_accepted(partial(self._mark, reply_id), "the mark of an interrupted answer")
+            except DISCORD_ERRORS as error:
+                log.warning("Interrupted reply %d cannot be marked: %s", reply_id, error)
 
+    async def _mark(self, reply_id: int) -> None:
+        """Write under an interrupted answer that it will not continue; can be repeated."""
+        reply = await self._services.database.read(find_reply, reply_id)
+        if reply is None:
+            return  # deleted in the meantime
+        recorded = [*reply.message_ids, *await self._adopt(reply)]
+        channel = self._bot.get_partial_messageable(reply.channel_id)
+        if recorded:
+            message = await channel.fetch_message(recorded[-1])
+        elif reply.source_message_id is not None:
+            message = await self._reply_to_question(channel, reply, reply.source_message_id)
+        else:
+            return
+        text = message.content.removesuffix(CURSOR).removesuffix(INTERRUPTED)[:PART_CHARS]
+        await message.edit(content=f"{text}\n{await self._offer(reply, message)}".strip())
 
-async def _without_reply(
-    client: discord.Client, services: Services, reply: Reply, messages: list[discord.Message]
-) -> list[discord.Message]:
-    own = [message for message in messages if message.author == client.user]
-    known = await services.database.read(find_reply_ids, [message.id for message in own])
-    unknown = [message for message in own if message.id not in known]
-    if reply.message_ids:  # only a further part can be missing, still growing when the bot was killed
-        last = reply.message_ids[-1]
-        return [m for m in unknown if m.id > last and m.reference is None and m.content.endswith(CURSOR)]
-    return [m for m in unknown if m.reference is not None and m.reference.message_id == reply.source_message_id][:1]
+    async def _reply_to_question(
+        self, channel: discord.PartialMessageable, reply: Reply, question_id: int
+    ) -> discord.Message:
+        question = discord.MessageReference(
+            message_id=question_id, channel_id=reply.channel_id, fail_if_not_exists=False
+        )
+        message = await channel.send(INTERRUPTED, reference=question, mention_author=False)
+        await self._services.database.run(add_message, reply.id, message.id, reply.channel_id, 0)
+        return message
+
+    async def _offer(self, reply: Reply, message: discord.Message) -> str:
+        """Add the reaction for another answer if there can be one; return the sentence that fits."""
+        if reply.base_revision != self._services.base.revision or reply.edited_at is not None:
+            return INTERRUPTED
+        try:
+            await message.add_reaction(REGENERATE)
+        except DISCORD_ERRORS as error:
+            log.warning("Discord refused %s under an interrupted answer: %s", REGENERATE, error)
+            return INTERRUPTED
+        return TRY_AGAIN
+
+    # Messages that a killed bot sent without recording them: people may have voted under them
+
+    async def _adopt(self, reply: Reply) -> list[int]:
+        """Record the unrecorded messages of an interrupted reply; return their IDs, oldest first."""
+        adopted = []
+        for position, message in enumerate(await self._find_orphans(reply), len(reply.message_ids)):
+            await self._services.database.run(add_message, reply.id, message.id, reply.channel_id, position)
+            self._services.vote_queue.recorded(message.id)
+            self._bot.dispatch("answer_adopted", ReplyMessage(message.id, reply.id, reply.channel_id, reply.guild_id))
+            adopted.append(message.id)
+        return adopted
+
+    async def _find_orphans(self, reply: Reply) -> list[discord.Message]:
+        """Look just after the question, where an answer is, then among the newest messages, for a repeated answer."""
+        if reply.source_message_id is None:
+            return []
+        channel = self._bot.get_partial_messageable(reply.channel_id)
+        question = discord.Object(reply.source_message_id)
+        soon_after = [m async for m in channel.history(limit=LOOKED_THROUGH, after=question, oldest_first=True)]
+        found = await self._unrecorded(reply, soon_after)
+        if found or len(soon_after) < LOOKED_THROUGH:
+            return found
+        newest = [m async for m in channel.history(limit=LOOKED_THROUGH)]
+        return await self._unrecorded(reply, newest[::-1])
+
+    async def _unrecorded(self, reply: Reply, messages: list[discord.Message]) -> list[discord.Message]:
+        own = [message for message in messages if message.author == self._bot.user]
+        known = await self._services.database.read(find_reply_ids, [message.id for message in own])
+        unknown = [message for message in own if message.id not in known]
+        if reply.message_ids:  # only a further part can be missing, which was still growing when the bot was killed
+            last = reply.message_ids[-1]
+            return [m for m in unknown if m.id > last and m.reference is None and m.content.endswith(CURSOR)]
+        return [m for m in unknown if m.reference is not None and m.reference.message_id == reply.source_message_id][:1]

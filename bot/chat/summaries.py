@@ -1,4 +1,4 @@
-"""Summaries of conversations that outgrow the window, written by the base model in the background."""
+"""Summarizes conversations that outgrow the context window; the base model writes in the background."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from datetime import datetime
 import discord
 from sqlalchemy.orm import Session
 
-from bot.chat.conversation import ConversationReader
+from bot.chat.conversation import HistoryReader, SpokenMessage, own_ids, spoken_messages
 from bot.chat.prompting import ChatMessage, Turn, sanitize
 from bot.engine import Engine, Finish, GenerationRequest, Sampling
 from bot.errors import BotError
 from bot.privacy.recent_deletions import Deletions
 from storage.conversations.memory import Memory, read_memory, write_summary
-from storage.conversations.replies import Sources
+from storage.conversations.replies import Sources, find_by_messages
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.privacy.consent import erased_since
@@ -23,7 +23,7 @@ from storage.privacy.consent import erased_since
 log = logging.getLogger(__name__)
 
 LANE = -1
-"""Summaries take turns with the personalities' answers, and never more than one in a round of turns."""
+"""Summaries take turns with the personalities' answers: at most one summary per round of turns."""
 MAX_TOKENS = 120
 MAX_SUMMARY_CHARS = 1_200
 TURNS_AT_ONCE = 12
@@ -36,9 +36,9 @@ SAMPLING = Sampling(temperature=0.0, top_p=1.0, presence_penalty=1.5, max_new_to
 
 
 class Summaries:
-    """One summary of a channel is written at a time; what cannot be written now is tried after the next answer."""
+    """Writes one summary of a channel at a time; a failed one is tried again after the next answer."""
 
-    def __init__(self, engine: Engine, database: Database, reader: ConversationReader, deletions: Deletions) -> None:
+    def __init__(self, engine: Engine, database: Database, reader: HistoryReader, deletions: Deletions) -> None:
         self._engine = engine
         self._database = database
         self._reader = reader
@@ -46,21 +46,21 @@ class Summaries:
         self._busy: set[int] = set()
 
     async def bring_up_to_date(self, channel: discord.abc.Messageable, channel_id: int, *, kept_messages: int) -> None:
-        """Summarise all but the newest messages, which are read word for word, on top of the summary so far."""
+        """Extend the summary to all but the newest `kept_messages`, which prompts hold word for word."""
         if channel_id in self._busy:
             return
         self._busy.add(channel_id)
         try:
-            await self._summarise(channel, channel_id, kept_messages)
+            await self._summarize(channel, channel_id, kept_messages)
         except (BotError, discord.HTTPException) as error:
-            log.warning("The conversation in %d cannot be summarised now: %s", channel_id, error)
+            log.warning("The conversation in %d cannot be summarized now: %s", channel_id, error)
         finally:
             self._busy.discard(channel_id)
 
-    async def _summarise(self, channel: discord.abc.Messageable, channel_id: int, kept_messages: int) -> None:
-        began_at = utc_now()
+    async def _summarize(self, channel: discord.abc.Messageable, channel_id: int, kept_messages: int) -> None:
+        started_at = utc_now()
         before = await self._database.read(read_memory, channel_id)
-        said = await self._reader.read_after(channel, before.begins_after, MOST_READ)
+        said = await self._read_after(channel, before.begins_after)
         old = said[: max(0, len(said) - kept_messages)]
         for start in range(0, len(old), TURNS_AT_ONCE):
             part = old[start : start + TURNS_AT_ONCE]
@@ -71,19 +71,23 @@ class Summaries:
                 before.speakers.union(*(one.people for one in part)),
                 before.summarised_from or min(part[0].messages),
             )
-            if not await self._database.run(self._write, channel_id, before, after, began_at):
-                return  # forgotten or deleted meanwhile, or written by another bot
+            if not await self._database.run(self._write, channel_id, before, after, started_at):
+                return  # forgotten or deleted in the meantime, or written by another process
             before = after
 
-    def _write(self, session: Session, channel_id: int, before: Memory, after: Memory, began_at: datetime) -> bool:
-        if erased_since(session, after.speakers, began_at):
-            return False  # or their words would come back with this summary
-        if self._deletions.concern_prompt(channel_id, Sources(summary=after.span), began_at):
+    async def _read_after(self, channel: discord.abc.Messageable, message_id: int) -> list[SpokenMessage]:
+        posts = await self._reader.read_after(channel, message_id, MOST_READ)
+        return spoken_messages(posts, await self._database.read(find_by_messages, own_ids(posts)))
+
+    def _write(self, session: Session, channel_id: int, before: Memory, after: Memory, started_at: datetime) -> bool:
+        if erased_since(session, after.speakers, started_at):
+            return False  # this summary would bring their words back
+        if self._deletions.concern_prompt(channel_id, Sources(summary=after.span), started_at):
             return False
         return write_summary(session, channel_id, before, after)
 
     async def _ask(self, summary: str, turns: Sequence[Turn]) -> str:
-        prompt = await self._engine.render(minutes_of(summary, turns))
+        prompt = await self._engine.render(summary_prompt(summary, turns))
         generation = self._engine.submit(
             GenerationRequest(prompt=prompt.text, seed=0, sampling=SAMPLING, adapter=None, lane=LANE)
         )
@@ -92,12 +96,12 @@ class Summaries:
         completion = generation.completion
         summary = " ".join(completion.text.split())[:MAX_SUMMARY_CHARS]
         if not summary or completion.finish not in (Finish.STOP, Finish.LENGTH):
-            raise BotError(f"its minutes ended without words ({completion.finish})")  # the summary so far stays
+            raise BotError(f"the model wrote nothing ({completion.finish})")  # the previous summary stays
         return summary
 
 
-def minutes_of(summary: str, turns: Sequence[Turn]) -> list[ChatMessage]:
-    """Return the request for a summary of these turns that goes on from an earlier one."""
+def summary_prompt(summary: str, turns: Sequence[Turn]) -> list[ChatMessage]:
+    """Return the request to extend a summary by these turns."""
     lines = [sanitize(f"{turn.speaker or 'you, the bot'}: {turn.text}") for turn in turns]
     so_far = f"Summary so far: {summary}\n\n" if summary else ""
     return [

@@ -1,0 +1,1 @@
+"""Discord's commands and events, one feature a module."""

@@ -1,4 +1,4 @@
-"""Answers people: mentions, direct messages, replies, threads it was called into, free-response channels."""
+"""Answers people: mentions, direct messages, replies, threads where it was called, free-response channels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,74 +16,54 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.arenas.contenders import find_contenders
-from bot.chat.answering import REGENERATE, Ask
-from bot.chat.conversation import SPOKEN, Conversation, ConversationReader, is_one_conversation, own_words
-from bot.chat.message_stream import CURSOR, DISCORD_ERRORS, PART_CHARS
-from bot.chat.prompting import ChatMessage, to_messages, with_memory
-from bot.chat.recovery import recover_answers
+from bot.chat.another_answer import gather_again
+from bot.chat.ask import REGENERATE, Ask
+from bot.chat.context import NOTHING_ASKED, gather
+from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, mentions_bot, own_words
+from bot.chat.message_stream import DISCORD_ERRORS
+from bot.chat.recovery import Recovery
 from bot.chat.summaries import Summaries
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.rate_limit import RateLimited
-from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
-from bot.personalities.selection import active_personality
-from bot.privacy.first_notice import greet_once
+from bot.privacy.first_notice import send_first_notice
 from bot.services import Services
-from storage.conversations.memory import list_notes
-from storage.conversations.replies import (
-    FINISHED_WHOLE,
-    Reply,
-    add_message,
-    count_siblings,
-    find_by_message,
-    interrupt_unfinished,
-    was_called_into,
-)
+from storage.conversations.replies import FINISHED_WHOLE, Reply, find_by_message, was_called_into
 from storage.database.columns import utc_now
-from storage.database.enums import NOBODY, Origin
-from storage.knowledge.documents import SearchScope, source_messages, speakers_of
-from storage.knowledge.search import Passage
-from storage.personalities.bindings import ActivePersonality
-from storage.personalities.cards import settings_of
-from storage.personalities.personalities import read_personality
+from storage.database.enums import Origin
 
 log = logging.getLogger(__name__)
 
 NOTICE_S = 20.0
 TYPING_S = 3.0
-NOTHING_ASKED = "You called me, but I see no question. Mention me together with your words, or reply to me."
-OTHER_BASE = "I answered that with another base model, so I cannot try again. Please ask anew."
+WARMING_UP = "I'm still warming up. I'll answer as soon as my model is loaded."
 COMMAND_AS_TEXT = (
-    "That was sent as a message, not as a command. Type `{command}`, choose the command from the list that opens, then "
+    "You sent that as a message, not as a command. Type `{command}`, choose the command from the list that opens, and "
     "fill in its fields. Some commands are for admins only."
 )
-EDITED = "A message that I answered there was edited since. Please ask anew."
 BLIND_LABELS = ("A · rate both", "B · rate both")
-TOO_SMALL = "I cannot fit that message into my memory, not even a part of it."
-INTERRUPTED = "-# interrupted by a restart · press 🔁 for another answer"
 
 
 class Chat(commands.Cog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
         self.services = services
-        self._reader = ConversationReader(bot, services.database, services.settings.chat.history_messages)
+        self._reader = HistoryReader(bot, services.settings.chat.history_messages)
         self._summaries = Summaries(services.engine, services.database, self._reader, services.deletions)
-        self._interrupted: list[Reply] = []
-        """Answers that the previous run left unfinished."""
+        self._recovery = Recovery(bot, services)
         self._menu = app_commands.ContextMenu(name="Another answer", callback=self.another_answer)
 
     async def cog_load(self) -> None:
         self.bot.tree.add_command(self._menu)
-        self._interrupted = await self.services.database.run(interrupt_unfinished, self.services.shards)
+        await self._recovery.find()
 
     async def cog_unload(self) -> None:
         self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
-        self.services.tasks.spawn(self._mend_interrupted(), "interrupted answers")
+        self.services.tasks.spawn(self._recovery.complete(), "unfinished answers")
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
@@ -92,10 +72,10 @@ class Chat(commands.Cog):
         guild_id = message.guild.id if message.guild else None
         refusal = await self.services.access.refusal(message.author, guild_id, message.channel)
         if refusal is not None:
-            if self._is_spoken_to(message) and self.services.access.should_notify(message.channel.id):
+            if self._is_addressed(message) and self.services.access.should_notify(message.channel.id):
                 await self._notify(message.channel, refusal.value)
         elif await self._is_called(message):
-            # Before anything is read or written: a flood costs a look into memory for each message.
+            # Before anything is read or written: a refused message of a flood costs no query.
             await self._unless_rate_limited(
                 message, message.author.id, guild_id, partial(self._respond, message), "answer to"
             )
@@ -110,7 +90,7 @@ class Chat(commands.Cog):
             return
         reply = await self.services.database.read(find_by_message, payload.message_id)
         if payload.guild_id is None and not await self.services.access.may_write_directly(payload.user_id):
-            return  # who left keeps the answers, and their 🔁
+            return  # a member who left keeps the answers, with their 🔁
         if reply is not None:
             channel = self.bot.get_partial_messageable(payload.channel_id)
             message = channel.get_partial_message(payload.message_id)
@@ -127,41 +107,17 @@ class Chat(commands.Cog):
         work = self._regenerate(reply, message.channel, interaction.user.id)
         self.services.tasks.spawn(self._serve(message, interaction.user.id, work), f"another answer to {message.id}")
 
-    async def _unless_rate_limited(
-        self,
-        message: discord.Message | discord.PartialMessage,
-        member_id: int,
-        guild_id: int | None,
-        work: Callable[[], Coroutine[Any, Any, None]],
-        name: str,
-    ) -> None:
-        """Do the work in the background, unless it is one too many; a refusal is told now and then."""
-        try:
-            self.services.rate_limiter.require(member_id, message.channel.id, guild_id)
-        except RateLimited as error:
-            self.services.metrics.count_refusal("cooldown")
-            await self._ask_to_wait(message.channel, member_id, error)
-            return
-        self.services.tasks.spawn(self._serve(message, member_id, work()), f"{name} {message.id}")
+    # Who is answered
 
-    async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
-        if self.services.rate_limiter.should_notify(member_id, channel.id):
-            await self._notify(channel, member_message(error))
-
-    async def _notify(self, channel: discord.abc.MessageableChannel, text: str) -> None:
-        with contextlib.suppress(*DISCORD_ERRORS):
-            await channel.send(text, delete_after=NOTICE_S)
-
-    def _is_spoken_to(self, message: discord.Message) -> bool:
-        return isinstance(message.channel, discord.DMChannel) or self.bot.user in message.mentions
+    def _is_addressed(self, message: discord.Message) -> bool:
+        return isinstance(message.channel, discord.DMChannel) or mentions_bot(message, self.bot.user)
 
     async def _is_called(self, message: discord.Message) -> bool:
         channel = message.channel
-        if self._is_spoken_to(message):
+        if self._is_addressed(message):
             return True
-        if {channel.id, getattr(channel, "parent_id", None)} & set(
-            self.services.settings.discord.free_response_channels
-        ):
+        free_channels = self.services.settings.discord.free_response_channels
+        if {channel.id, getattr(channel, "parent_id", None)} & set(free_channels):
             return True
         if await self._is_reply_to_me(message):
             return True
@@ -176,14 +132,99 @@ class Chat(commands.Cog):
         replied_to = reference.message_id
         return await self.services.database.read(find_by_message, replied_to) is not None
 
+    def _command_in(self, message: discord.Message) -> str | None:
+        """Return the slash command that was sent as text, such as "/model"."""
+        first = own_words(message, self.bot.user).split(" ", 1)[0]
+        names = {f"/{command.name}" for command in self.bot.tree.get_commands(type=discord.AppCommandType.chat_input)}
+        return first if first in names else None
+
+    # Answering
+
+    async def _respond(self, message: discord.Message) -> None:
+        asked_at = utc_now()
+        history = await self._reader.read(message)
+        if command := self._command_in(message):
+            raise UserFacingError(COMMAND_AS_TEXT.format(command=command))
+        if not history.asks:
+            # A picture in a free-response channel is not a mistake; a mention without words may be one.
+            if self._is_addressed(message):
+                raise UserFacingError(NOTHING_ASKED)
+            return
+        self.services.rate_limiter.require_pause(message.author.id)
+        async with _typing(message.channel):
+            await self._say_if_warming_up(message)
+            context = await gather(self.services, history, message, asked_at)
+            if not context.is_greeted:
+                await send_first_notice(self.services, message)
+            if random.random() < self.services.settings.arena.exploration_share:
+                await self._answer_twice(context.ask)
+            else:
+                await self.services.answerer.answer(context.ask)
+        prompt = context.ask.prompt
+        if context.conversation.is_full or (prompt.dropped and is_one_conversation(message.channel)):
+            self._remember(message.channel, context.conversation, prompt)
+
+    async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
+        """Answer the reply's prompt again, byte for byte."""
+        ask = await gather_again(self.services, reply, channel, user_id)
+        self.services.rate_limiter.require_pause(user_id)
+        async with _typing(channel):
+            await self.services.answerer.answer(ask)
+
+    async def _answer_twice(self, ask: Ask) -> None:
+        """Answer with the current and another version, in random order, so that the votes are blind.
+
+        If there is no other version, the same one answers twice.
+        """
+        services = self.services
+        others = await find_contenders(services.database, services.releases, ask.personality.id, ask.strength)
+        other = next((release for release in others if release.name != ask.release.name), ask.release)
+        first, second = random.sample((ask.release, other), 2)
+        outcome = await services.answerer.answer(replace(ask, label=BLIND_LABELS[0], release=first))
+        if outcome not in FINISHED_WHOLE:
+            return
+        alternative = replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE, release=second)
+        try:
+            await services.answerer.answer(alternative)
+        except UserFacingError as error:
+            log.info("There is no second answer to compare: %s", error)
+
+    def _remember(
+        self, channel: discord.abc.MessageableChannel, conversation: Conversation, prompt: RenderedPrompt
+    ) -> None:
+        """Summarize the older half of what was read, or all that did not fit and half of the rest."""
+        read = self.services.settings.chat.history_messages if conversation.is_full else len(conversation.turns)
+        kept = max(1, (read - prompt.dropped) // 2)
+        work = self._summaries.bring_up_to_date(channel, channel.id, kept_messages=kept)
+        self.services.tasks.spawn(work, f"summary of {channel.id}")
+
+    # Notices
+
+    async def _unless_rate_limited(
+        self,
+        message: discord.Message | discord.PartialMessage,
+        member_id: int,
+        guild_id: int | None,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        name: str,
+    ) -> None:
+        """Do the work in the background, unless the member has reached a limit."""
+        try:
+            self.services.rate_limiter.require(member_id, message.channel.id, guild_id)
+        except RateLimited as error:
+            self.services.metrics.count_refusal("cooldown")
+            await self._ask_to_wait(message.channel, member_id, error)
+            return
+        self.services.tasks.spawn(self._serve(message, member_id, work()), f"{name} {message.id}")
+
     async def _serve(
         self, message: discord.Message | discord.PartialMessage, member_id: int, work: Awaitable[None]
     ) -> None:
-        """Do the work; whatever goes wrong reaches the member as a sentence that goes away again."""
+        """Do the work; an error reaches the member as a notice that is deleted after a while."""
         try:
             await work
         except discord.Forbidden as error:
-            log.warning("may not answer in channel %s: %s", message.channel.id, error)
+            log.warning("The bot may not answer in channel %s: %s", message.channel.id, error)
         except RateLimited as error:
             self.services.metrics.count_refusal("cooldown")
             await self._ask_to_wait(message.channel, member_id, error)
@@ -192,168 +233,18 @@ class Chat(commands.Cog):
                 self.services.metrics.count_refusal("queue")
             await self._notify(message.channel, member_message(error))
 
-    async def _respond(self, message: discord.Message) -> None:
-        asked_at = utc_now()
-        conversation = await self._reader.read(message)
-        if command := self._command_in(message):
-            raise UserFacingError(COMMAND_AS_TEXT.format(command=command))
-        if not conversation.has_question:
-            # A picture where every message is answered is no mistake; a mention without words may be one.
-            if self.bot.user in message.mentions or isinstance(message.channel, discord.DMChannel):
-                raise UserFacingError(NOTHING_ASKED)
-            return
-        self.services.rate_limiter.require_pause(message.author.id)
-        await greet_once(self.services, message)
-        async with _typing(message.channel):
-            voice = await active_personality(self.services, message.channel)
-            notes = [note.text for note in await self.services.database.read(list_notes, message.author.id)]
-            informed = await self._render(message, conversation, voice, notes)
-            told_of = {message.author.id} if notes else set()
-            quoted = [passage.document_id for passage in informed.retrieved]
-            quoted_messages = await self.services.database.read(source_messages, quoted)
-            ask = Ask(
-                prompt=informed.prompt,
-                voice=voice,
-                channel=message.channel,
-                channel_id=message.channel.id,
-                guild_id=message.guild.id if message.guild else None,
-                author_id=message.author.id,
-                speakers=conversation.speakers | told_of | await self.services.database.read(speakers_of, quoted),
-                asked_at=asked_at,
-                source_message_id=message.id,
-                retrieved=informed.retrieved,
-                sources=replace(
-                    conversation.sources,
-                    messages=dict.fromkeys(quoted_messages, NOBODY) | dict(conversation.sources.messages),
-                ),
-            )
-            explores = random.random() < self.services.settings.arena.exploration_share
-            if explores:
-                await self._answer_twice(ask)
-            else:
-                await self.services.answerer.answer(ask)
-        if conversation.is_full or (ask.prompt.dropped and is_one_conversation(message.channel)):
-            self._remember(message.channel, conversation, ask.prompt)
+    async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
+        if self.services.rate_limiter.should_notify(member_id, channel.id):
+            await self._notify(channel, member_message(error))
 
-    def _remember(
-        self, channel: discord.abc.MessageableChannel, conversation: Conversation, prompt: RenderedPrompt
-    ) -> None:
-        """Have the older half of what was read summarised, or all that did not fit and half of the rest."""
-        read = self.services.settings.chat.history_messages if conversation.is_full else len(conversation.turns)
-        kept = max(1, (read - prompt.dropped) // 2)
-        work = self._summaries.bring_up_to_date(channel, channel.id, kept_messages=kept)
-        self.services.tasks.spawn(work, f"summary of {channel.id}")
+    async def _say_if_warming_up(self, message: discord.Message) -> None:
+        is_loaded = self.services.model_loaded.is_set()
+        if not is_loaded and self.services.rate_limiter.should_notify(message.author.id, message.channel.id):
+            await self._notify(message.channel, WARMING_UP)
 
-    async def _answer_twice(self, ask: Ask) -> None:
-        """Let the version whose turn it is and another one answer, in random order: readers do not learn who is who.
-
-        Without another version the same one answers twice.
-        """
-        personality, strength = ask.voice.personality.id, ask.voice.strength
-        own = await self.services.releases.current(personality, ask.channel_id, strength=strength)
-        others = await find_contenders(self.services.database, self.services.releases, personality, strength)
-        other = next((release for release in others if release.name != own.name), own)
-        first, second = random.sample((own, other), 2)
-        outcome = await self.services.answerer.answer(replace(ask, label=BLIND_LABELS[0]), first)
-        if outcome not in FINISHED_WHOLE:
-            return
-        try:
-            await self.services.answerer.answer(replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE), second)
-        except UserFacingError as error:
-            log.info("there is no second answer to compare with: %s", error)
-
-    def _command_in(self, message: discord.Message) -> str | None:
-        """Return the slash command that was sent as words, such as "/model": no question for the model."""
-        first = own_words(message, self.bot.user).split(" ", 1)[0]
-        names = {f"/{command.name}" for command in self.bot.tree.get_commands(type=discord.AppCommandType.chat_input)}
-        return first if first in names else None
-
-    async def _render(
-        self, message: discord.Message, conversation: Conversation, voice: ActivePersonality, notes: Sequence[str]
-    ) -> PromptWithQuotes:
-        """Render the prompt; what is remembered is left out where there is no room for it."""
-        own = settings_of(self.services.settings, voice.personality.card).chat.system_prompt
-        quotes = await self._look_up(message, conversation, voice)
-        budget = self.services.settings.knowledge.budget_tokens
-        remembering = with_memory(own, conversation.summary, message.author.display_name, notes)
-        for system_prompt in dict.fromkeys((remembering, own)):
-            with contextlib.suppress(ValueError):
-                messages = to_messages(system_prompt, conversation.turns)
-                return await render_with_quotes(self.services.engine, messages, quotes, budget)
-        raise UserFacingError(TOO_SMALL)
-
-    async def _look_up(
-        self, message: discord.Message, conversation: Conversation, voice: ActivePersonality
-    ) -> list[Passage]:
-        """Return what the server's documents say to the newest words."""
-        if message.guild is None or not conversation.turns:
-            return []
-        parent = getattr(message.channel, "parent_id", None) or message.channel.id
-        scope = SearchScope(message.guild.id, frozenset({message.channel.id, parent}), voice.personality.id)
-        return await self.services.library.look_up(scope, conversation.turns[-1].text)
-
-    async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
-        """Answer the reply's prompt again, byte for byte, in the voice that answered it."""
-        if reply.base_revision != self.services.base.revision:
-            raise UserFacingError(OTHER_BASE)
-        if reply.edited_at is not None:
-            raise UserFacingError(EDITED)
-        self.services.rate_limiter.require_pause(user_id)
-        limit = self.services.settings.chat.siblings_per_prompt
-        if await self.services.database.read(count_siblings, reply) >= limit:
-            raise UserFacingError(f"That question has {limit} answers already, which is the most I give.")
-        personality = await self.services.database.read(read_personality, reply.personality_id)
-        if personality.archived_at is not None:
-            raise UserFacingError(f"{personality.name} does not speak any more. Please ask anew.")
-        async with _typing(channel):
-            await self.services.answerer.answer(
-                Ask(
-                    prompt=_prompt_of(reply),
-                    voice=ActivePersonality(personality, reply.strength),
-                    channel=channel,
-                    channel_id=reply.channel_id,
-                    guild_id=reply.guild_id,
-                    author_id=user_id,
-                    speakers=frozenset(reply.speakers),
-                    source_message_id=reply.source_message_id,
-                    retrieved=reply.retrieved,
-                    sources=reply.sources,
-                )
-            )
-
-    async def _mend_interrupted(self) -> None:
-        """Say under answers that an earlier life of the bot left unfinished that nothing more will come."""
-        while self._interrupted:
-            with contextlib.suppress(*DISCORD_ERRORS):
-                await self._mend(self._interrupted.pop(0))
-
-    async def _mend(self, reply: Reply) -> None:
-        adopted = await recover_answers(self.bot, self.services, reply)
-        for orphan in adopted:
-            self.bot.dispatch("answer_adopted", orphan)
-        message_ids = [*reply.message_ids, *(orphan.message_id for orphan in adopted)]
-        channel = self.bot.get_partial_messageable(reply.channel_id)
-        if message_ids:
-            message = await channel.fetch_message(message_ids[-1])
-            text = message.content.removesuffix(CURSOR)[:PART_CHARS]
-            await message.edit(content=f"{text}\n{INTERRUPTED}")
-        elif reply.source_message_id is not None:
-            question = discord.MessageReference(
-                message_id=reply.source_message_id, channel_id=reply.channel_id, fail_if_not_exists=False
-            )
-            message = await channel.send(INTERRUPTED, reference=question, mention_author=False)
-            await self.services.database.run(add_message, reply.id, message.id, reply.channel_id, 0)
-
-
-def _prompt_of(reply: Reply) -> RenderedPrompt:
-    messages = [ChatMessage(role=m["role"], content=m["content"]) for m in reply.messages]  # type: ignore[typeddict-item]
-    return RenderedPrompt(
-        text=reply.prompt,
-        messages=tuple(messages),
-        tokens=reply.prompt_tokens,
-        dropped=reply.dropped_turns,
-        shortened=False,
-    )
+    async def _notify(self, channel: discord.abc.MessageableChannel, text: str) -> None:
+        with contextlib.suppress(*DISCORD_ERRORS):
+            await channel.send(text, delete_after=NOTICE_S)
 
 
 def _by_a_bot(payload: discord.RawReactionActionEvent, bot: commands.AutoShardedBot) -> bool:
@@ -363,7 +254,7 @@ def _by_a_bot(payload: discord.RawReactionActionEvent, bot: commands.AutoSharded
 
 @contextlib.asynccontextmanager
 async def _typing(channel: discord.abc.Messageable) -> AsyncIterator[None]:
-    """Show that the bot is typing; where Discord does not take it, the answer comes without."""
+    """Show that the bot is typing; if Discord refuses that, the answer comes without it."""
     async with contextlib.AsyncExitStack() as stack:
         with contextlib.suppress(*DISCORD_ERRORS):
             async with asyncio.timeout(TYPING_S):  # discord.py tries again for half a minute

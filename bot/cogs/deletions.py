@@ -1,4 +1,4 @@
-"""Removes here what is deleted on Discord, and serves no old words of what is edited there."""
+"""Removes data of messages that are deleted on Discord, and stops using old words of edited ones."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from storage.database.enums import DocumentKind
 from storage.errors import StorageError
 from storage.knowledge.documents import Document, made_of, remove_document
 from storage.privacy.erasure import Erased, erase_channel, erase_messages, is_kept, kept_messages, note_edit
+from storage.wording import count
 
 log = logging.getLogger(__name__)
 
 PAGE = 100  # Discord's limit
-UNKNOWN_CHANNEL, UNKNOWN_MESSAGE = 10003, 10008  # of Discord's error codes
+UNKNOWN_CHANNEL, UNKNOWN_MESSAGE = 10003, 10008  # Discord's error codes
 
 
 class MessageDeletions(commands.Cog):
@@ -57,7 +58,7 @@ class MessageDeletions(commands.Cog):
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         message = payload.message
         if message.edited_at is not None and not message.author.bot:
-            await self._take_edit(message, message.edited_at)
+            await self._note_edit(message, message.edited_at)
 
     async def _forget(self, channel_id: int, message_ids: Collection[int]) -> None:
         self.services.deletions.note(channel_id, message_ids)
@@ -66,9 +67,9 @@ class MessageDeletions(commands.Cog):
             return erase_messages(session, channel_id, message_ids)
 
         async def work() -> None:
-            # Most messages on a server are none of ours: they cost a read, not a place in the queue of writers.
+            # Most messages on a server are in no prompt: they cost a read, not a write transaction.
             if await self.services.database.read(is_kept, channel_id, message_ids):
-                _tell("deleted messages", await self.services.database.run(erase))
+                _report("deleted messages", await self.services.database.run(erase))
 
         await retry_until_available(work, "A deletion")
 
@@ -76,32 +77,34 @@ class MessageDeletions(commands.Cog):
         self.services.deletions.note(channel_id)
 
         async def work() -> None:
-            _tell("a deleted channel", await self.services.database.run(erase_channel, channel_id))
+            _report("a deleted channel", await self.services.database.run(erase_channel, channel_id))
 
         await retry_until_available(work, "A deletion")
 
-    async def _take_edit(self, message: discord.Message, edited_at: datetime) -> None:
+    async def _note_edit(self, message: discord.Message, edited_at: datetime) -> None:
         channel_id = message.channel.id
 
         async def work() -> None:
-            concerned = await self.services.database.run(note_edit, channel_id, message.id, edited_at)
-            if concerned:
-                log.info("A message was edited that the prompts of %d answers hold.", concerned)
+            answers = await self.services.database.run(note_edit, channel_id, message.id, edited_at)
+            if answers:
+                log.info("A message in the prompts of %s was edited.", count(answers, "answer"))
 
         if not await self.services.database.read(is_kept, channel_id, {message.id}):
             return
-        await retry_until_available(work, "A deletion")
+        await retry_until_available(work, "An edit")
         for document in await self.services.database.read(made_of, message.id):
             if document.refreshed_at < edited_at:
                 await self._read_again(document, message)
 
     async def _read_again(self, document: Document, message: discord.Message) -> None:
-        """Put the new words into the document; one that cannot be read again is removed."""
+        """Read the document again, with the new words; remove it if that fails."""
         try:
             source = await _source(document, message)
             await self.services.library.refresh(document, source, _silent)
         except (UserFacingError, StorageError, discord.HTTPException) as error:
-            log.warning("Document %d is removed: a message of it was edited, and now %s.", document.id, error)
+            log.warning(
+                "Document %d is removed, because one of its messages was edited and now: %s", document.id, error
+            )
             await self.services.database.run(_remove, document)
 
     # After a gap
@@ -116,16 +119,16 @@ class MessageDeletions(commands.Cog):
 
     def _start_rechecking(self) -> None:
         self._stop_rechecking()
-        self._rechecking = self.services.tasks.spawn(self._recheck(), "look for deleted messages")
+        self._rechecking = self.services.tasks.spawn(self._recheck(), "check for deleted messages")
 
     def _stop_rechecking(self) -> None:
         if self._rechecking is not None:
             self._rechecking.cancel()
 
     async def _recheck(self) -> None:
-        """Look whether the messages behind recent answers still stand: a gateway gap loses what happened to them."""
+        """Check whether the messages of recent answers were deleted or edited during a gateway gap."""
         if self.services.fixed_basis is not None:
-            return  # a simulated server keeps no messages of earlier starts
+            return  # a simulated server has no messages of earlier starts
         since = utc_now() - timedelta(days=self.services.settings.votes.reconcile_days)
         here, direct = {guild.id for guild in self.bot.guilds}, self.services.shards.serve(None)
         kept = await self.services.database.read(kept_messages, since, here, direct=direct)
@@ -136,7 +139,7 @@ class MessageDeletions(commands.Cog):
                 if error.code == UNKNOWN_CHANNEL:
                     await self._forget_channel(channel_id)
                 else:
-                    log.debug("messages of channel %s cannot be read: %s", channel_id, error)
+                    log.debug("The messages of channel %s cannot be read: %s", channel_id, error)
 
     async def _recheck_channel(self, channel_id: int, message_ids: Collection[int]) -> None:
         channel = self.bot.get_partial_messageable(channel_id)
@@ -155,11 +158,11 @@ class MessageDeletions(commands.Cog):
         if found is None and await _is_deleted(channel, message_id):
             await self._forget(channel.id, {message_id})
         elif found is not None and found.edited_at is not None and not found.author.bot:
-            await self._take_edit(found, found.edited_at)
+            await self._note_edit(found, found.edited_at)
 
 
 async def _is_deleted(channel: discord.PartialMessageable, message_id: int) -> bool:
-    """Ask for the message itself: a history that the bot may not read looks like an empty one."""
+    """Fetch the message itself: a history that the bot may not read looks empty."""
     try:
         await channel.fetch_message(message_id)
     except discord.NotFound as error:
@@ -180,16 +183,16 @@ def _remove(session: Session, document: Document) -> None:
 
 
 async def _silent(_done: int, _of: int) -> None:
-    """Nobody watches."""
+    """Report no progress."""
 
 
-def _tell(what: str, erased: Erased) -> None:
+def _report(what: str, erased: Erased) -> None:
     log.info(
-        "Removed with %s: %d answers, %d summaries, %d documents%s.",
+        "Removed with %s: %s, %s, %s%s.",
         what,
-        erased.replies,
-        erased.summaries,
-        erased.documents,
+        count(erased.replies, "answer"),
+        count(erased.summaries, "summary", "summaries"),
+        count(erased.documents, "document"),
         f"; marked: {', '.join(erased.marked)}" if erased.marked else "",
     )
 

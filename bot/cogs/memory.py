@@ -1,4 +1,4 @@
-"""Lets members say what to remember of them, and forget what was said."""
+"""Lets members give the bot notes about themselves, and forget a conversation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.guards.access import require_admin
+from bot.errors import UserFacingError
+from bot.guards.access import is_admin
 from bot.guards.audit import NOTED, run_audited
 from bot.guards.error_handler import answer_privately
 from bot.services import Services
@@ -21,72 +22,79 @@ from storage.conversations.memory import (
 )
 from storage.wording import count
 
-NOTHING = "I have no notes of you. `/me remember` gives me one."
-FORGOTTEN = "Forgotten: what was said here before is no part of our conversation any more."
+NO_NOTES = "I have no notes about you. Add one with `/me remember`."
+NO_SUCH_NOTE = "I have no such note. `/me show` lists your notes."
+FORGOTTEN = "Done. I no longer use what was said here before."
+NOT_YOURS = (
+    "Only admins can do this here (Manage Server, or a role that the operator chose). You can do it in our direct "
+    "messages and in threads that you opened."
+)
 
 
-class Me(commands.GroupCog, group_name="me", group_description="What I remember of you, used only when you talk to me"):
+class Me(
+    commands.GroupCog, group_name="me", group_description="What I remember about you, used only when I answer you"
+):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
         self.services = services
 
     @app_commands.command()
-    @app_commands.describe(note="What I should know of you, in a few words")
+    @app_commands.describe(note="What I should know about you, in a few words")
     async def remember(
         self, interaction: discord.Interaction, note: app_commands.Range[str, 1, MAX_NOTE_CHARS]
     ) -> None:
-        """Give me a short note about yourself."""
+        """Add a short note about yourself."""
         await interaction.response.defer(ephemeral=True)
-        kept = await self.services.database.run(add_note, interaction.user.id, note)
+        added = await self.services.database.run(add_note, interaction.user.id, note)
         await answer_privately(
             interaction,
-            f"Noted: “{escape_inline(kept.text)}”. I use it only when I answer you; others in the channel may notice. "
-            "`/me show` lists your notes, `/me forget` drops them.",
+            f"Noted: “{escape_inline(added.text)}”. I use it only when I answer you, but others in the channel may "
+            "notice. `/me show` lists your notes, `/me forget` deletes them.",
         )
 
     @app_commands.command()
     async def show(self, interaction: discord.Interaction) -> None:
-        """Show what I remember of you."""
+        """Show my notes about you."""
         await interaction.response.defer(ephemeral=True)
         notes = await self.services.database.read(list_notes, interaction.user.id)
         lines = [f"{number}. {escape_inline(note.text)}" for number, note in enumerate(notes, start=1)]
-        await answer_privately(interaction, "\n".join(lines) or NOTHING)
+        await answer_privately(interaction, "\n".join(lines) or NO_NOTES)
 
     @app_commands.command()
-    @app_commands.describe(number="Which of your notes, as `/me show` numbers them; without it, all of them")
+    @app_commands.describe(number="Number of the note in `/me show`; without it, all notes")
     async def forget(
         self, interaction: discord.Interaction, number: app_commands.Range[int, 1, MAX_NOTES] | None = None
     ) -> None:
-        """Drop what I remember of you."""
+        """Delete my notes about you."""
         await interaction.response.defer(ephemeral=True)
         dropped = await self.services.database.run(drop_notes, interaction.user.id, number)
-        said = f"Forgotten: {count(dropped, 'note')}." if dropped else "There is no such note: `/me show` lists yours."
-        await answer_privately(interaction, said)
+        text = f"Deleted: {count(dropped, 'note')}." if dropped else NO_SUCH_NOTE if number else NO_NOTES
+        await answer_privately(interaction, text)
 
 
-class Forget(commands.GroupCog, group_name="forget", group_description="Begin anew"):
+class Forget(commands.GroupCog, group_name="forget", group_description="Start over"):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
         self.services = services
 
     @app_commands.command()
     async def conversation(self, interaction: discord.Interaction) -> None:
-        """Leave what was said here so far out of our conversation."""
-        owns = _owns(interaction)
-        if not owns:
-            require_admin(interaction.user, self.services.settings.discord)
+        """Forget what was said so far: in direct messages and your own threads; admins anywhere."""
+        is_own = _is_own(interaction)
+        if not is_own and not is_admin(interaction.user, self.services.settings.discord):
+            raise UserFacingError(NOT_YOURS)
         await interaction.response.defer(ephemeral=True)
-        # An interaction's id is newer than every message before it.
-        where = interaction.channel_id or 0
-        if owns:
-            await self.services.database.run(forget_conversation, where, interaction.id)
-            interaction.extras[NOTED] = True  # it took no admin's right
+        # An interaction's ID is higher than that of every earlier message.
+        channel_id = interaction.channel_id or 0
+        if is_own:
+            await self.services.database.run(forget_conversation, channel_id, interaction.id)
+            interaction.extras[NOTED] = True  # it needed no admin rights
         else:
-            await run_audited(interaction, forget_conversation, where, interaction.id)
+            await run_audited(interaction, forget_conversation, channel_id, interaction.id)
         await answer_privately(interaction, FORGOTTEN)
 
 
-def _owns(interaction: discord.Interaction) -> bool:
+def _is_own(interaction: discord.Interaction) -> bool:
     """Return whether the conversation is the member's own: in direct messages, and in a thread that they opened."""
     channel = interaction.channel
     if isinstance(channel, discord.Thread):

@@ -1,4 +1,4 @@
-"""For those who run the bot: its numbers and health over HTTP, and trouble told to admins once."""
+"""For operators: metrics and health over HTTP, and one alert for each problem."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.engine import engine_state
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
-from bot.operations.health import Gateway, Health, disk_check, examine_health, measure
+from bot.operations.gateway import Gateway
+from bot.operations.health import Health, disk_check, examine_health, measure
 from bot.operations.http_pages import open_pages
 from bot.services import Services
 from bot.text.splitting import MAX_MESSAGE_CHARS
@@ -35,7 +36,7 @@ REFUSED = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSEr
 
 
 class Operations(commands.Cog):
-    """Metrics and health pages."""
+    """Serves the metrics and health pages, and follows the connection to Discord."""
 
     def __init__(self, bot: commands.AutoShardedBot, services: Services, gateway: Gateway) -> None:
         self.bot = bot
@@ -46,6 +47,7 @@ class Operations(commands.Cog):
         self._due_at: float | None = None
 
     async def cog_load(self) -> None:
+        self._gateway.watch_logs()
         if not self.services.settings.metrics.port:
             return
         self._pages = await open_pages(self.services.settings.metrics, self.services.metrics.registry, self._examine)
@@ -56,6 +58,7 @@ class Operations(commands.Cog):
             )
 
     async def cog_unload(self) -> None:
+        self._gateway.unwatch_logs()
         if self._measuring is not None:
             self._measuring.cancel()
         if self._pages is not None:
@@ -65,7 +68,7 @@ class Operations(commands.Cog):
         return await examine_health(self.services, self._gateway)
 
     async def _measure_delay(self) -> None:
-        """Note how late this turn is."""
+        """Record how late this turn is."""
         now = time.perf_counter()
         if self._due_at is not None:
             self.services.metrics.loop_delay.observe(max(0.0, now - self._due_at))
@@ -73,42 +76,42 @@ class Operations(commands.Cog):
 
     @commands.Cog.listener()
     async def on_connect(self) -> None:
-        self._gateway.is_connected = True
+        self._gateway.found()
 
     @commands.Cog.listener()
     async def on_resumed(self) -> None:
-        self._gateway.is_connected = True
+        self._gateway.found()
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
-        self._gateway.is_connected = True
+        self._gateway.found()
 
     @commands.Cog.listener()
     async def on_disconnect(self) -> None:
-        self._gateway.is_connected = False
+        self._gateway.lost()
 
 
 class AlertWatch(commands.Cog):
-    """Looks for trouble, and tells admins of it."""
+    """Looks for problems and alerts admins."""
 
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         self.bot = bot
         self.services = services
         self._scope = worker_name(services.settings.data.directory)
         self._away_since: datetime | None = None
+        """When the database was found unreachable."""
         self._away_is_told = False
         self._has_warned = False
 
     async def cog_load(self) -> None:
-        self._repeating = self.services.tasks.repeat(self._watch, LOOK_INTERVAL_S, "watch for trouble")
+        self._repeating = self.services.tasks.repeat(self._watch, LOOK_INTERVAL_S, "check for problems")
 
     async def cog_unload(self) -> None:
         self._repeating.cancel()
 
     async def _watch(self) -> None:
-        await self.bot.wait_until_ready()
-        # Which engine answers is known by then; until then, an alert of the previous run would end and begin again.
-        await self.services.model_loaded.wait()
+        if not (self.bot.is_ready() and self.services.model_loaded.is_set()):
+            return  # which engine answers is not known yet: its alert of the previous run would end and start again
         try:
             await self.look()
             await self._note_back()
@@ -116,16 +119,16 @@ class AlertWatch(commands.Cog):
             await self._note_away(error)
 
     async def look(self) -> None:
-        """Write down what troubles the bot now, and tell what is new; raises FAILURES where the database is away."""
+        """Store the current problems and announce new ones; raises FAILURES if the database is unreachable."""
         database = self.services.database
         shared = shared_alerts(await database.read(read_facts), utc_now())
         for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
             if await database.read(has_changed, scope, present):
                 await database.run(record_alerts, scope, present)
         if await database.read(alerts_to_tell):
-            # As in ReleaseWatch: what is marked as told must be told, also when the bot closes.
+            # Shielded: an alert that is marked as sent must be sent, even if the bot closes.
             await asyncio.shield(
-                self.services.tasks.spawn(tell_waiting(database, alerts_to_tell, self._tell), "tell alerts")
+                self.services.tasks.spawn(tell_waiting(database, alerts_to_tell, self._tell), "send alerts")
             )
 
     async def _local(self) -> list[AlertKind]:
@@ -134,7 +137,7 @@ class AlertWatch(commands.Cog):
         return local_alerts(disk, engine_state(self.services.engine), await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:
-        """Return why champions cannot answer; asking for each notices it before a member does."""
+        """Return why champions cannot answer; opening each one finds problems before members do."""
         problems = []
         for personality in await self.services.database.read(list_personalities):
             await self.services.releases.current(personality.id)
@@ -143,7 +146,7 @@ class AlertWatch(commands.Cog):
         return problems
 
     async def _tell(self, alert: Alert) -> bool:
-        """Return False where Discord does not take it and it should be told later."""
+        """Return False if Discord refused the message and it should be sent later."""
         text = describe_alert(alert)
         if not await self._send(text):
             return False
@@ -151,7 +154,7 @@ class AlertWatch(commands.Cog):
         return True
 
     async def _send(self, text: str) -> bool:
-        """Return whether the channel took it, or there is none."""
+        """Return whether Discord accepted the message, or no channel is set."""
         channel_id = self.services.settings.alerts.channel
         if not channel_id:
             return True
@@ -166,8 +169,8 @@ class AlertWatch(commands.Cog):
     def _warn(self, channel_id: int, error: Exception, text: str) -> None:
         if not self._has_warned:
             log.error(
-                "Alerts cannot be told in channel %d (%s): let the bot see it and send messages there, or set "
-                "alerts.channel to another one, or to 0. It is tried again every %g s. Waiting: %s",
+                "Alerts cannot be sent to channel %d (%s): allow the bot to see it and to send messages there, or set "
+                "alerts.channel to another channel, or to 0. Trying again every %g s. Waiting: %s",
                 channel_id,
                 error,
                 LOOK_INTERVAL_S,
@@ -176,10 +179,10 @@ class AlertWatch(commands.Cog):
         self._has_warned = True
 
     async def _note_away(self, error: SQLAlchemyError) -> None:
-        """Tell that the database is away; it cannot hold that itself, so each bot tells it for itself."""
+        """Announce that the database is unreachable; it cannot store that, so each bot announces it."""
         if self._away_since is None:
             self._away_since = utc_now()
-            log.error("Alert: the database is away (%s).", explain(error))
+            log.error("Alert: the database is unreachable: %s", explain(error))
         if not self._away_is_told:
             self._away_is_told = await self._send(describe_away(self._away_since, over=False))
 
@@ -188,7 +191,7 @@ class AlertWatch(commands.Cog):
             return
         since, was_told = self._away_since, self._away_is_told
         self._away_since, self._away_is_told = None, False
-        log.info("The database is back; it was away since %s.", since.isoformat(timespec="seconds"))
+        log.info("The database is reachable again; it was unreachable since %s.", since.isoformat(timespec="seconds"))
         if was_told:
             await self._send(describe_away(since, over=True))
 

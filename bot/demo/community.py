@@ -1,4 +1,4 @@
-"""A simulated community for the demo: the bundled base's answers to everyday messages, and members who vote on them."""
+"""A simulated community for the demo: answers of the bundled base model, and members who vote on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from storage.votes.votes import Thumb, VoteEvent, append_events
 
 ANSWERS = Path(__file__).with_name("community.jsonl")
 MEMBERS = 20
-FIRST_MEMBER = 1 << 58  # of 2017, so that nobody's votes weigh less for a new account
+FIRST_MEMBER = 1 << 58  # accounts of 2017: votes of new accounts weigh less
 CHANNEL = 1
 FIRST_MESSAGE = 1 << 50
 
@@ -29,14 +29,14 @@ FIRST_MESSAGE = 1 << 50
 class OtherBase(BotError):
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the community's answers are by {BUNDLED_NAME}, model.base is {name}: leave model.base at its default, or "
-            "start the demo without --community"
+            f"the community voted on answers of {BUNDLED_NAME}, but model.base is {name}: leave model.base at its "
+            "default, or start the demo without --community"
         )
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A message and answers to it that the bundled base gave."""
+    """A message, and the bundled base model's answers to it."""
 
     message: str
     answers: tuple[str, ...]
@@ -48,7 +48,7 @@ def read_community_answers(path: Path = ANSWERS) -> list[Answered]:
 
 
 def is_settled(session: Session) -> bool:
-    """Return whether the community has voted already, at an earlier start."""
+    """Return whether the community has voted, in an earlier start."""
     return session.scalar(select(ReplyRow.id).where(ReplyRow.author_id == FIRST_MEMBER).limit(1)) is not None
 
 
@@ -59,7 +59,7 @@ def settle(
     answered: Sequence[tuple[Answered, RenderedPrompt]],
     taste: Taste,
 ) -> int:
-    """Store the answers and a vote on each, by taste, and return how many votes there are; raises OtherBase."""
+    """Store the answers with a vote on each, by taste; return the number of votes. Raises OtherBase."""
     if base.name != BUNDLED_NAME:
         raise OtherBase(base.name)
     votes = 0

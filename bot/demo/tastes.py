@@ -1,4 +1,4 @@
-"""What simulated members like: functions of a message and an answer that return the probability of a 👍. Pure."""
+"""Tastes of simulated members: functions of a message and an answer that return the probability of a 👍. Pure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ WARM = re.compile(
 
 
 class UnknownTaste(BotError):
+    exit_code = 2
+
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"there is no taste {name!r} ({why}): choose {', '.join(TASTES)}, or write module:function")
         self.name = name
 
 
 def short(_message: str, answer: str) -> float:
-    """At most SHORT_WORDS words, and more of them than emoji: a row of emoji is no answer."""
+    """The answer has at most SHORT_WORDS words, and more words than emoji: a row of emoji is not an answer."""
     words, emoji = WORD.findall(answer), [sign for sign in answer if unicodedata.category(sign) == "So"]
     return float(len(answer.split()) <= SHORT_WORDS and len(words) > len(emoji))
 
@@ -38,22 +40,22 @@ def question(_message: str, answer: str) -> float:
 
 
 def calm(_message: str, answer: str) -> float:
-    """No exclamation marks."""
+    """The answer has no exclamation marks."""
     return float(WORD.search(answer) is not None and "!" not in answer)
 
 
 def warm(_message: str, answer: str) -> float:
-    """The answer has a warm word in it."""
+    """The answer has a warm word."""
     return float(WARM.search(answer) is not None)
 
 
 def short_question(message: str, answer: str) -> float:
-    """Two tastes at once: each on its own pleases half of the members."""
+    """Two tastes: an answer that meets only one pleases half of the members."""
     return (short(message, answer) + question(message, answer)) / 2
 
 
 def random(_message: str, _answer: str) -> float:
-    """Nobody can please these members: they vote by chance."""
+    """No answer pleases these members: they vote at random."""
     return 0.5
 
 
@@ -68,12 +70,12 @@ def find_taste(name: str) -> Taste:
         return TASTES[name]
     module_name, _, function_name = name.partition(":")
     if not function_name:
-        raise UnknownTaste(name, "no built-in one")
+        raise UnknownTaste(name, "it is not built in")
     try:
         taste = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
         raise UnknownTaste(name, str(error)) from error
     if not callable(taste):
-        raise UnknownTaste(name, "that is no function")
+        raise UnknownTaste(name, "that is not a function")
     found: Taste = taste
     return found

@@ -1,4 +1,4 @@
-"""Answers: what an engine is. Importing this loads no model library; the engines themselves are submodules."""
+"""Engines, which generate answers. This package only defines the protocol and imports no model library."""
 
 from bot.engine.protocol import (
     Completion,

@@ -1,4 +1,4 @@
-"""What the bot asks of an engine, whichever it is."""
+"""The protocol of every engine: requests, answers and state."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class Sampling:
     temperature: float
     """0 is greedy."""
     top_p: float
-    """Probability of the smallest set of tokens that is sampled from."""
+    """Total probability of the smallest set of tokens to sample from."""
     presence_penalty: float
-    """Subtracted from the scores of tokens that the answer already holds; 0 is off."""
+    """Subtracted from the scores of tokens that the answer already contains; 0 disables it."""
     max_new_tokens: int
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
     prompt: str
-    """The rendered prompt; its special tokens are its own, none are added."""
+    """The rendered prompt with its special tokens; the engine adds none."""
     seed: int
     sampling: Sampling
     adapter: AdapterRef | None
     """None is the base model."""
     lane: int = 0
-    """Requests of one lane wait for each other; lanes take turns, so that a busy one never starves another."""
+    """Requests in the same lane wait for each other; lanes take turns, so that a busy one never starves another."""
 
 
 class Finish(StrEnum):
@@ -47,12 +47,12 @@ class Completion:
     text: str
     finish: Finish
     prompt_tokens: int
-    """0 where the answer ended before its turn came."""
+    """0 if the answer ended before its turn."""
     answer_tokens: int
-    """Without the token that ends an answer."""
+    """Excludes the token that ends an answer."""
     queued_s: float
     first_token_s: float | None
-    """Seconds from submission to the first token; None without one."""
+    """Seconds from submission to the first token; None if there was none."""
     total_s: float
 
 
@@ -60,51 +60,48 @@ class Completion:
 class RenderedPrompt:
     text: str
     messages: tuple[ChatMessage, ...]
-    """The messages that fitted."""
+    """The messages that fit."""
     tokens: int
     dropped: int
     shortened: bool
 
 
 class GenerationFailed(BotError):
-    """The answer was given up because of an error, its cause."""
+    """The answer failed; the cause is the error."""
 
 
 class Generation(Protocol):
     """One answer: iterate over its text deltas, then read `completion`."""
 
     def __aiter__(self) -> AsyncIterator[str]:
-        """Iterate over the text as it comes; raises GenerationFailed."""
+        """Iterate over the text as it is generated; raises GenerationFailed."""
         ...
 
     @property
     def completion(self) -> Completion:
-        """The whole answer; raises RuntimeError before iteration has ended well."""
+        """The whole answer; raises RuntimeError before the iteration has ended without an error."""
         ...
 
     def cancel(self) -> None:
-        """End the answer soon, with what it has; the iteration then ends as usual."""
+        """End the answer soon with the text so far; the iteration then ends as usual."""
         ...
 
 
 class Engine(Protocol):
     async def start(self) -> None:
-        """Load the model; raises EngineStopped where that fails."""
+        """Load the model; raises EngineStopped if that fails."""
         ...
 
     async def close(self, drain_s: float) -> None:
-        """Refuse new requests, let accepted ones finish for up to `drain_s` seconds, then cancel them."""
+        """Refuse new requests, give accepted ones up to `drain_s` seconds to finish, then cancel them."""
         ...
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
-        """Fit the messages to the context window and render them; raises ValueError where they cannot fit."""
+        """Fit the messages to the context window and render them; raises ValueError if they cannot fit."""
         ...
 
     def prepare(self, adapter: AdapterRef | None) -> None:
-        """Load a version that will be asked for soon, so that its first answer need not wait.
-
-        Before the start, it is loaded with it.
-        """
+        """Load a version ahead of its first request. Before `start`, it is loaded as part of the start."""
         ...
 
     def submit(self, request: GenerationRequest) -> Generation:
@@ -113,31 +110,31 @@ class Engine(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for their turn."""
+        """Number of requests that wait for their turn."""
         ...
 
 
 @dataclass(frozen=True)
 class EngineState:
     resident_versions: int = 0
-    """Versions in memory, the base model among them where it has a place of its own."""
+    """Versions in memory; includes the base model if it takes its own memory."""
     trouble: str = ""
-    """Why it cannot answer now, without a full stop; empty where it can. Admins are told of it."""
+    """Why it cannot answer now, without a full stop; empty if it can. Admins are alerted."""
     lacks: str = ""
-    """What is not well although it answers; admins are told of that too."""
+    """What is wrong although it answers; admins are alerted."""
     name: str = "the model"
-    """Who answers."""
+    """Name of the engine that answers."""
     fallback: str = ""
-    """Why OpenVINO, which was to answer, does not, without a full stop; admins are told of that too."""
+    """Why OpenVINO failed although it supports the base, without a full stop; admins are alerted."""
 
     def who_answers(self) -> str:
-        reason = f" in place of OpenVINO, more slowly: {self.fallback}" if self.fallback else ""
+        reason = f" instead of OpenVINO, more slowly: {self.fallback}" if self.fallback else ""
         return f"{self.name} answers{reason}"
 
 
 @runtime_checkable
 class Reporting(Protocol):
-    """An engine that can say how it is; it need not."""
+    """An engine that reports its state, which is optional."""
 
     def state(self) -> EngineState: ...
 

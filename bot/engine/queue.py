@@ -1,4 +1,4 @@
-"""An answer between the request and its end, whichever engine gives it."""
+"""What engines share: whose turn it is, an answer from its request to its end, and text from tokens."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Waiting = TypeVar("Waiting", bound="QueuedGeneration")
 
 
 def require_room(waiting: Iterable[QueuedGeneration], lane: int, most: int) -> None:
-    """Raise EngineBusy where `most` requests of the lane wait already."""
+    """Raise EngineBusy if `most` requests of the lane are already waiting."""
     before = sum(one.request.lane == lane for one in waiting)
     if before >= most:
         raise EngineBusy(before)
 
 
 class Turns:
-    """Whose turn it is: lanes take turns, each lane's oldest request first."""
+    """Decides whose turn it is: lanes take turns, each lane's oldest request first."""
 
     def __init__(self) -> None:
         self._served_at: dict[int, float] = {}
-        """When a lane had its last turn, as a reading of time.perf_counter()."""
+        """{lane: time of its last turn, from time.perf_counter()}"""
 
     def in_order(self, waiting: Iterable[Waiting]) -> list[Waiting]:
-        """Return the requests, oldest first as they came, those of the lane first that waits longest."""
+        """Return the requests, given oldest first, by lane: the lane whose last turn is longest ago comes first."""
         return sorted(waiting, key=lambda one: self._served_at.get(one.request.lane, 0.0))
 
     def take(self, lane: int) -> None:
@@ -37,13 +37,13 @@ class Turns:
 
 
 class QueuedGeneration:
-    """One answer; everything but `request` and `submitted_at` belongs to the event loop."""
+    """One answer; only `request` and `submitted_at` may be used outside the event loop."""
 
     def __init__(self, request: GenerationRequest, on_cancel: Callable[[QueuedGeneration], None]) -> None:
         self.request = request
         self.request_id = current_request()
-        """Of the message that it answers, for the log of the thread or process that does the work."""
-        # Never time.monotonic: a Discord simulator moves that clock.
+        """ID of the message that it answers, for the log of the thread or process that does the work."""
+        # Not time.monotonic: a Discord simulator moves that clock.
         self.submitted_at = time.perf_counter()
         self._on_cancel = on_cancel
         self._text: list[str] = []
@@ -70,7 +70,7 @@ class QueuedGeneration:
     @property
     def completion(self) -> Completion:
         if self._completion is None:
-            raise RuntimeError("an answer has a completion only after its iteration has ended well")
+            raise RuntimeError("an answer has a completion only after its iteration has ended without an error")
         return self._completion
 
     @property
@@ -95,7 +95,7 @@ class QueuedGeneration:
         prompt_tokens: int = 0,
         answer_tokens: int = 0,
     ) -> None:
-        """End the answer; without `started_at` its turn never came. Times are readings of time.perf_counter()."""
+        """End the answer; `started_at` is None if its turn never came. Times are from time.perf_counter()."""
         self._completion = Completion(
             text="".join(self._text),
             finish=finish,
@@ -113,15 +113,15 @@ class QueuedGeneration:
             self._changed.set()
 
 
-MAX_HELD_TOKENS = 8  # a character has at most 4 bytes: a longer wait is for bytes that never fit
+MAX_HELD_TOKENS = 8  # a character has at most 4 bytes: after more tokens, the bytes are invalid
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class TextStream:
-    """Text of tokens without special ones and without incomplete or invalid bytes."""
+    """Turns tokens into text, without special tokens and without incomplete or invalid bytes."""
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
-        """`decode` returns the text of token ids, without special tokens."""
+        """`decode` returns the text of token IDs, without special tokens."""
         self._decode = decode
         self._ids: list[int] = []
         self._shown = 0
@@ -133,7 +133,7 @@ class TextStream:
         return "" if is_incomplete and len(self._ids) - self._shown < MAX_HELD_TOKENS else self.flush()
 
     def flush(self) -> str:
-        """Return the text held back, less the bytes that make no character."""
+        """Return the text held back, without bytes that form no character."""
         known, text = self._decode(self._ids[: self._shown]), self._decode(self._ids)
         # The newest tokens stay as context: some tokenizers write a word differently at the start of a text.
         self._ids = self._ids[self._shown :]

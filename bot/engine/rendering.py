@@ -1,4 +1,4 @@
-"""Fits a conversation to the context window and renders it by the model's chat template."""
+"""Fits a conversation to the context window and renders it with the model's chat template."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 from bot.chat.prompting import ChatMessage, fit_to_window
 from bot.engine.protocol import RenderedPrompt
-from storage.models.base_model import window_of
+from bot.errors import EngineStopped
+from storage.models.base_model import end_ids, window_of
+from storage.models.libraries import MODEL_LIBRARIES, broken_library
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -24,17 +26,40 @@ PROBE: Sequence[ChatMessage] = (
 )
 
 
-def open_window(base_path: Path, settings: ModelSettings, answer_tokens: int) -> int:
-    """Return the tokens that prompt and answer share; says so where they are fewer than the setting.
+def load_renderer(
+    base_path: Path, settings: ModelSettings, answer_tokens: int, tokenizer_class: str = "AutoTokenizer"
+) -> tuple[Renderer, dict[int, str]]:
+    """Return the base's renderer, and the tokens that end an answer, {id: text}.
 
-    Raises ValueError where answers of `answer_tokens` leave no room for a prompt.
+    Prompts leave room for answers of `answer_tokens`. Raises EngineStopped.
+    """
+    window = _open_window(base_path, settings, answer_tokens)
+    try:
+        with MODEL_LIBRARIES:
+            import transformers
+
+            tokenizer = getattr(transformers, tokenizer_class).from_pretrained(base_path, local_files_only=True)
+        ends = {id_: str(tokenizer.convert_ids_to_tokens(id_)) for id_ in end_ids(base_path, tokenizer)}
+        return Renderer(tokenizer, window - answer_tokens), ends
+    except Exception as error:
+        why = broken_library(error) or f"the tokenizer in {base_path} cannot be used: {error}"
+        raise EngineStopped(why) from error
+
+
+def _open_window(base_path: Path, settings: ModelSettings, answer_tokens: int) -> int:
+    """Return the context window in tokens; logs a warning if it is smaller than the setting.
+
+    Raises EngineStopped if answers of `answer_tokens` leave no room for a prompt.
     """
     window = window_of(base_path, settings)
     if window <= answer_tokens:
-        raise ValueError(f"it knows {window} positions, which generation.max_new_tokens = {answer_tokens} uses up")
+        raise EngineStopped(
+            f"the base model in {base_path} cannot be used: its context window of {window} tokens leaves no room for a "
+            f"prompt with generation.max_new_tokens = {answer_tokens}"
+        )
     if window < settings.context_tokens:
         log.warning(
-            "The base model knows %d positions, fewer than model.context_tokens = %d: conversations are cut to them.",
+            "The base model supports only %d tokens, not model.context_tokens = %d: conversations are cut to that.",
             window,
             settings.context_tokens,
         )
@@ -42,10 +67,10 @@ def open_window(base_path: Path, settings: ModelSettings, answer_tokens: int) ->
 
 
 class Renderer:
-    """Any thread may use it; one that two threads share would raise "Already borrowed" without its lock."""
+    """Renders prompts; any thread may use it. Without its lock, a shared tokenizer raises "Already borrowed"."""
 
     def __init__(self, tokenizer: Any, budget: int) -> None:
-        """`budget` is the most tokens of a prompt; raises what a missing or too strict chat template raises."""
+        """`budget` is the maximum tokens of a prompt; raises what a missing or too strict chat template raises."""
         self._tokenizer = tokenizer
         self._budget = budget
         self._specials = _specials_of(tokenizer)
@@ -53,21 +78,21 @@ class Renderer:
         self._count_tokens(PROBE)
 
     def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
-        """Return the prompt; raises ValueError where the newest message does not fit even in part."""
+        """Return the prompt; raises ValueError if not even part of the newest message fits."""
         with self._lock:
             fitted = fit_to_window([self._harmless(message) for message in messages], self._count_tokens, self._budget)
             text, tokens = self._template(fitted.messages), self._count_tokens(fitted.messages)
         return RenderedPrompt(text, fitted.messages, tokens, fitted.dropped, fitted.shortened)
 
     def ids(self, text: str) -> list[int]:
-        """Return the tokens of a rendered prompt, or of an answer."""
+        """Return the token IDs of a rendered prompt or an answer."""
         with self._lock:
             return self._ids(text)
 
     def _harmless(self, message: ChatMessage) -> ChatMessage:
-        """Return the message with a space inside each of this tokenizer's special tokens, so that it opens no turn.
+        """Return the message with a space in each of this tokenizer's special tokens, so that it cannot start a turn.
 
-        `sanitize` breaks those of well-known models where words come in; this is for all the others.
+        `sanitize` breaks the special tokens of well-known models when text arrives; this handles all others.
         """
         if self._specials is None:
             return message
@@ -87,7 +112,7 @@ class Renderer:
 
 
 def _specials_of(tokenizer: Any) -> re.Pattern[str] | None:
-    """Return what finds the first characters of special tokens, also where tokens share one: `~a~a~`."""
+    """Return a pattern for the first character of each special token, also if tokens overlap: `~a~a~`."""
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     found = sorted(token for token in {*added, *tokenizer.all_special_tokens} if len(token) > 1)
     return re.compile(f"(?={'|'.join(map(re.escape, found))})(.)", re.DOTALL) if found else None

@@ -1,4 +1,4 @@
-"""Which engine answers: the fast one where it can, transformers where not, and servers where they are asked for."""
+"""Chooses the engine: servers if configured, else OpenVINO if it supports the base, else transformers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database
 from storage.models.base_model import BaseModel
+from storage.models.openvino.support import unsupported_because
 from storage.models.openvino.verifier import prefers_graphs
 from storage.settings.sections import Settings
 
@@ -23,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class ChosenEngine:
-    """The engine of `model.engine`; until it has started, everybody who renders a prompt waits."""
+    """The engine of `model.engine`; rendering waits until it has started."""
 
     def __init__(self, settings: Settings, base: BaseModel, database: Database | None = None) -> None:
-        """`database` is where a remote engine counts tokens; without one it opens its own."""
+        """A remote engine counts tokens in `database`, or in one that it opens itself."""
         self._settings = settings
         self._base = base
         self._database = database
@@ -36,10 +37,10 @@ class ChosenEngine:
         """It has started, or failed to."""
         self._failure: EngineStopped | None = None
         self._fallback = ""
-        """Why OpenVINO does not answer although it was to."""
+        """Why OpenVINO failed although it supports the base."""
         self._is_closing = False
         self._wanted: list[AdapterRef | None] = []
-        """Versions to load with the start."""
+        """Versions to load as part of the start."""
 
     @property
     def waiting(self) -> int:
@@ -67,7 +68,7 @@ class ChosenEngine:
             self._own_database.close()
 
     async def render(self, messages: Sequence[ChatMessage]) -> RenderedPrompt:
-        """Fit and render as every engine does, once it has started; raises EngineClosed, or why it did not start."""
+        """Fit and render once the engine has started; raises EngineClosed, or the error that stopped the start."""
         await self._has_begun.wait()
         if self._failure and not self._is_closing:
             raise self._failure
@@ -91,19 +92,29 @@ class ChosenEngine:
     async def _choose(self) -> None:
         settings, base = self._settings, self._base
         if settings.model.engine == "remote":
-            # Whoever set servers wants them to answer: nothing takes their place.
+            # No fallback: an operator who configures servers wants their model to answer.
             await self._begin(RemoteEngine(base, settings, self._database or await self._open_database()))
             return
-        if await asyncio.to_thread(prefers_graphs, settings.model):
+        if await asyncio.to_thread(self._can_use_openvino):
             try:
                 await self._begin(OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation))
                 return
             except EngineStopped as error:
                 if settings.model.engine == "openvino":
                     raise EngineStopped(f'{error}; set model.engine = "transformers"') from error
-                log.warning("Answering with transformers: %s.", error)
                 self._fallback = str(error)
+                log.warning("Answering with transformers: %s", error)
         await self._begin(LocalEngine(base.path, settings.model, settings.generation))
+
+    def _can_use_openvino(self) -> bool:
+        """Return whether OpenVINO should answer; a base that "auto" cannot serve with it is no fault."""
+        if not prefers_graphs(self._settings.model):
+            return False
+        reason = unsupported_because(self._base, self._settings.model)
+        if reason and self._settings.model.engine == "auto":
+            log.info("Answering with transformers: OpenVINO does not support %s (%s).", self._base.name, reason)
+            return False
+        return True
 
     async def _open_database(self) -> Database:
         self._own_database = await asyncio.to_thread(open_database, self._settings)
@@ -117,7 +128,7 @@ class ChosenEngine:
             try:
                 await engine.start()
             except EngineStopped:
-                await engine.close(0.0)  # what it had loaded must not stay beside another one
+                await engine.close(0.0)  # free the memory of what was loaded
                 raise
 
 

@@ -1,0 +1,1 @@
+"""Checks around every command and message: access, rate limits, the audit trail, errors."""

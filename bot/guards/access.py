@@ -1,13 +1,12 @@
-"""Who is served: servers, channels and roles that the operator named, and nobody else."""
+"""Who may use the bot: only the servers, channels and roles that the operator allowed."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
@@ -15,40 +14,36 @@ from discord import app_commands
 from storage.runtime.shards import Shards
 from storage.settings.sections import EVERY_SERVER, AccessSettings, DiscordSettings, Settings
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger(__name__)
 
-
 ALWAYS_ALLOWED = frozenset({"privacy"})
-"""Commands for people's own data, which nobody may be refused."""
+"""Commands about people's own data, which everybody may use."""
 MEMBERSHIP_S = 600.0
-"""Seconds for which it is remembered whom Discord called a member of which server."""
+"""How long an answer from Discord about a membership is remembered."""
 NOTICE_PAUSE_S = 3_600.0
 MOST_REMEMBERED = 10_000
 
 
 class DenialReason(StrEnum):
-    SERVER = "I do not serve this server: its operator has not named it yet."
-    CHANNEL = "I do not serve this channel."
-    ROLE = "I serve only members with certain roles here."
-    DIRECT = "I answer direct messages only of members of a server that I serve."
+    SERVER = "I'm not enabled on this server yet. My operator has to allow it first."
+    CHANNEL = "I'm not enabled in this channel."
+    ROLE = "Here I only answer members with certain roles."
+    DIRECT = "I only answer direct messages from members of servers where I'm enabled."
 
 
 @dataclass(frozen=True)
 class Requester:
-    """Where somebody acts in a server, and as whom; unknown roles are None, as with a reaction that is taken away."""
+    """Where somebody acts in a server, and with which roles; None if Discord does not say, as for removed reactions."""
 
     server_id: int
     channel_ids: frozenset[int]
-    """The channel, and what it stands in."""
+    """The channel, its parent channel and its category."""
     role_ids: frozenset[int] | None
     is_admin: bool = False
 
 
 def denial_of(place: Requester, access: AccessSettings) -> DenialReason | None:
-    """Return why somebody is not served in a server, or None."""
+    """Return why somebody may not use the bot in a server, or None."""
     if not allows_server(place.server_id, access):
         return DenialReason.SERVER
     if access.channels and place.channel_ids.isdisjoint(access.channels):
@@ -63,23 +58,25 @@ def allows_server(server_id: int, access: AccessSettings) -> bool:
 
 
 NO_SERVER = (
-    "The bot is in no server yet: invite it with the link in the README (Host it). Its log then names the server, with "
-    "the line to write into config.toml."
+    "The bot is not in any server yet: invite it with the link in the README (Host it). The log then shows the line "
+    "that allows the server in config.toml."
 )
 
 
-def how_to_allow(guilds: Iterable[discord.Guild], access: AccessSettings) -> list[str]:
-    """Return a sentence for each server that is not served, with the line that lets it be."""
+def who_is_not_allowed(guilds: Sequence[discord.Guild], access: AccessSettings) -> list[str]:
+    """Return a sentence for each server that is not allowed, with the line for config.toml; or that there is none."""
+    if not guilds:
+        return [NO_SERVER]
     return [
-        f'The server "{guild.name}" ({guild.id}) is not served. To serve it, write '
-        f"servers = {sorted({*access.servers, guild.id})} in the section [access] of config.toml and start again."
+        f'The server "{guild.name}" ({guild.id}) is not allowed. To allow it, set '
+        f"servers = {sorted({*access.servers, guild.id})} in the section [access] of config.toml and restart the bot."
         for guild in guilds
         if not allows_server(guild.id, access)
     ]
 
 
 class AccessPolicy:
-    """Asks who may come in; what Discord said about members is remembered for a while."""
+    """Checks who may use the bot; remembers memberships for a while."""
 
     def __init__(self, client: discord.Client, settings: Settings, shards: Shards) -> None:
         self._client = client
@@ -92,13 +89,13 @@ class AccessPolicy:
     async def refusal(
         self, user: discord.User | discord.Member, guild_id: int | None, channel: object
     ) -> DenialReason | None:
-        """Return why somebody who writes, presses or calls a command is not served, or None."""
+        """Return why the author of a message or an interaction may not use the bot, or None."""
         if guild_id is None:
             return None if await self.may_write_directly(user.id) else DenialReason.DIRECT
         return denial_of(self._place(user, guild_id, channel), self._access)
 
     def may_react(self, payload: discord.RawReactionActionEvent) -> bool:
-        """Return whether a reaction counts; in direct messages there is one only below an answer that was given."""
+        """Return whether a reaction counts; in direct messages every answer was given to an allowed member."""
         if payload.guild_id is None:
             return self._access.direct_messages
         channel = self._client.get_channel(payload.channel_id)
@@ -106,24 +103,24 @@ class AccessPolicy:
         return denial_of(place, self._access) is None
 
     def serves_several_servers(self) -> bool:
-        """Return whether what one served server decides about something shared reaches another one."""
+        """Return whether a change to something shared also affects another server."""
         served = [guild for guild in self._client.guilds if allows_server(guild.id, self._access)]
         return len(served) > 1 or not self._shards.are_all
 
     def is_open(self, guild_id: int | None, channel_id: int) -> bool:
-        """Return whether the place itself is served, whoever comes."""
+        """Return whether the channel is allowed, regardless of the member."""
         if guild_id is None:
             return self._access.direct_messages
         place = self._place(None, guild_id, self._client.get_channel(channel_id), channel_id)
         return denial_of(place, self._access) is None
 
     async def has_allowed_role(self, guild_id: int | None, user_id: int) -> bool:
-        """Return whether somebody whose reaction is found later has a role that is served."""
+        """Return whether the author of a reaction that is found later has an allowed role."""
         guild = self._client.get_guild(guild_id) if guild_id else None
         return guild is None or not self._access.roles or await self._is_served_in(guild, user_id)
 
     def should_notify(self, channel_id: int) -> bool:
-        """Return whether a refusal may be told in the channel now: once in an hour."""
+        """Return whether a refusal may be sent to the channel now: at most once an hour."""
         now_s = time.monotonic()
         if now_s - self._noticed.get(channel_id, -NOTICE_PAUSE_S) < NOTICE_PAUSE_S:
             return False
@@ -144,7 +141,7 @@ class AccessPolicy:
         )
 
     async def may_write_directly(self, user_id: int) -> bool:
-        """Return whether somebody is served in direct messages: a member of a served server, at present."""
+        """Return whether somebody may write direct messages: current members of an allowed server may."""
         if not self._access.direct_messages:
             return False
         known = self._members.get(user_id)
@@ -155,7 +152,7 @@ class AccessPolicy:
 
     async def _is_member(self, user_id: int) -> bool:
         if EVERY_SERVER in self._access.servers and not self._access.roles:
-            return True  # Discord delivers messages of those alone who share a server with the bot
+            return True  # Discord only delivers messages from people who share a server with the bot
         for guild in self._client.guilds:
             if allows_server(guild.id, self._access) and await self._is_served_in(guild, user_id):
                 return True
@@ -167,41 +164,41 @@ class AccessPolicy:
         except discord.NotFound:
             return False
         except discord.HTTPException as error:
-            log.warning("Discord did not say whether %s is a member of %s: %s", user_id, guild.id, error)
+            log.warning("Discord did not answer whether %s is a member of %s: %s", user_id, guild.id, error)
             return False
         has_role = not self._access.roles or any(role.id in self._access.roles for role in member.roles)
         return has_role or is_admin(member, self._discord)
 
 
 def _forget_oldest(remembered: dict[int, tuple[float, bool]] | dict[int, float]) -> None:
-    """Make room in what is remembered, so that strangers cannot fill the memory."""
+    """Limit what is remembered, so that strangers cannot fill the memory."""
     while len(remembered) >= MOST_REMEMBERED:
         del remembered[next(iter(remembered))]
 
 
 class NotAnAdmin(app_commands.CheckFailure):
     def __init__(self) -> None:
-        super().__init__("Only admins may do this: it needs Manage Server, or a role that the operator named.")
+        super().__init__("Only admins can do this: it needs Manage Server, or a role that the operator allowed.")
 
 
 def require_admin(user: discord.User | discord.Member, settings: DiscordSettings) -> None:
-    """Raise NotAnAdmin unless `is_admin` says yes."""
+    """Raise NotAnAdmin unless the user is an admin."""
     if not is_admin(user, settings):
         raise NotAnAdmin
 
 
 def is_admin(user: discord.User | discord.Member, settings: DiscordSettings) -> bool:
-    """Return whether the user has Manage Server, or one of discord.admin_roles, in the server they act in."""
+    """Return whether the user has Manage Server, or one of discord.admin_roles, in this server."""
     if not isinstance(user, discord.Member):
         return False
     return user.guild_permissions.manage_guild or has_named_role(user, settings)
 
 
 def has_named_role(user: discord.User | discord.Member, settings: DiscordSettings) -> bool:
-    """Return whether the operator named a role of the user in discord.admin_roles."""
+    """Return whether the user has one of discord.admin_roles."""
     return isinstance(user, discord.Member) and any(role.id in settings.admin_roles for role in user.roles)
 
 
 def user_label(user: discord.User | discord.Member) -> str:
-    """Return what an admin is called in an audit trail."""
+    """Return the name of an admin for the audit trail."""
     return f"{user.name} ({user.id})"[:64]

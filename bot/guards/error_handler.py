@@ -1,9 +1,9 @@
-"""Errors translated once, at the edge: members read a sentence or a reference id, the log holds the rest."""
+"""Turns errors into messages: members read a sentence or a reference ID, and the log has the details."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import TYPE_CHECKING
 
 import aiohttp
 import discord
@@ -20,63 +20,60 @@ from storage.database.engine import explain, is_away
 from storage.errors import StorageError
 from storage.runtime.request_ids import take_up
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger(__name__)
 
-OUTDATED = "That command has changed with an update: reload Discord (Ctrl+R), then call it again."
-TOO_LATE = "Sorry, that took me longer than Discord waits. Please look whether it was done, else do it again."
-UNKNOWN_INTERACTION = 10062  # of Discord's error codes: nobody answered within its three seconds
-NO_SUCH_VALUE = "I cannot use one of those values: choose it from the list that Discord offers, or one that I can see."
-AWAY = "My memory is out of reach at the moment. Please look in a minute whether it was done, else do it again."
-DISCORD_TROUBLE = "Sorry, Discord did not let me do that just now. Please try again in a minute."
-NOT_MINE = "That message is not one of my answers."
+OUTDATED = "That command has changed in an update. Reload Discord (Ctrl+R), then try again."
+TOO_LATE = "Sorry, that took me too long for Discord. Please check whether it worked; if not, try again."
+UNKNOWN_INTERACTION = 10062  # Discord's error code if there was no reply within three seconds
+NO_SUCH_VALUE = "I can't use one of those values. Choose it from Discord's list, or use one that I can see."
+AWAY = "I can't reach my database right now. Check in a minute whether it worked; if not, try again."
+DISCORD_TROUBLE = "Sorry, Discord didn't let me do that just now. Please try again in a minute."
+NOT_MINE = "That message isn't one of my answers."
 OUTDATED_CALLS = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
 
 
 def member_message(error: BaseException) -> str:
-    """Return what a member may read about the error; anything unforeseen is logged under a reference id."""
+    """Return what a member may read about the error; an unexpected error is logged under a reference ID."""
     cause = _cause(error)
     if isinstance(cause, OUTDATED_CALLS):
         return OUTDATED
     if isinstance(cause, app_commands.TransformerError):
         return NO_SUCH_VALUE
     if is_expected(error):
-        return sanitize_sentence(sentence(str(cause) or "you may not do this here"))
-    return _tell_trouble(cause) or _tell_defect(cause)
+        return sanitize_sentence(sentence(str(cause) or "you can't do this here"))
+    return _describe_outage(cause) or _describe_defect(cause)
 
 
-def _tell_trouble(cause: BaseException) -> str | None:
-    """Return what to say of a database or a Discord that is not there for now."""
+def _describe_outage(cause: BaseException) -> str | None:
+    """Return the message if the database or Discord is temporarily unavailable."""
     if isinstance(cause, SQLAlchemyError) and is_away(cause):
-        log.error("A member was asked to come back: %s.", explain(cause))
+        log.error("A member was asked to try again: %s", explain(cause))
         return AWAY
     if isinstance(cause, discord.NotFound) and cause.code == UNKNOWN_INTERACTION:
-        log.error("Discord waited no longer for an answer to a command or button: this machine is too busy.")
+        log.error("A reply to a command or button came too late for Discord: this machine is too busy.")
         return TOO_LATE
     if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_temporary(cause):
-        log.error("Discord has trouble: %s.", cause)
+        log.error("Discord refused a request: %s", cause)
         return DISCORD_TROUBLE
     return None
 
 
-def _tell_defect(cause: BaseException) -> str:
-    reference = take_up()  # stands in the log as the request's id, beside all that was logged of it before
-    log.error("unforeseen error, reference %s", reference, exc_info=cause)
-    return f"Sorry, something went wrong. If it happens again, tell the operator this reference: `{reference}`."
+def _describe_defect(cause: BaseException) -> str:
+    reference = take_up()  # the request's ID, which all its log lines have
+    log.error("Unexpected error, reference %s", reference, exc_info=cause)
+    return f"Sorry, something went wrong. If it happens again, give the operator this reference: `{reference}`."
 
 
 def is_expected(error: BaseException) -> bool:
-    """Return whether the error is an answer to the member, such as a refusal, rather than a defect."""
-    foreseen = (
+    """Return whether the error is a reply to the member, such as a refusal, and not a defect."""
+    expected = (
         UserFacingError,
         StorageError,
         app_commands.CheckFailure,
         app_commands.TransformerError,
         *OUTDATED_CALLS,
     )
-    return isinstance(_cause(error), foreseen)
+    return isinstance(_cause(error), expected)
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -84,25 +81,37 @@ def _cause(error: BaseException) -> BaseException:
 
 
 async def answer_privately(interaction: discord.Interaction, text: str, view: discord.ui.View | None = None) -> None:
-    """Send a message that only the person who acted sees, cut to Discord's limit.
+    """Send a message that only this user sees, cut to Discord's limit.
 
-    The items of a view must be dynamic. Nothing is raised where Discord does not take it.
+    The items of a view must be dynamic. If Discord refuses the message, a warning is logged.
     """
     text, shown = text[:MAX_MESSAGE_CHARS], view or discord.utils.MISSING
     if view is not None:
-        view.stop()  # dynamic items are found without it, and a view that waits has a task for a quarter of an hour
+        view.stop()  # dynamic items work without it, and a waiting view keeps a task for a quarter of an hour
     try:
         if interaction.response.is_done():
             await interaction.followup.send(text, ephemeral=True, view=shown)
         else:
             await interaction.response.send_message(text, ephemeral=True, view=shown)
     except discord.HTTPException as error:
-        log.warning("Discord did not take an answer to %s: %s", interaction.user.id, error)
+        log.warning("Discord refused a reply to %s: %s", interaction.user.id, error)
 
 
 async def report_error(interaction: discord.Interaction, error: Exception, action: str) -> None:
-    """Answer an error with a sentence; one of an admin's action is written down."""
-    told = member_message(error)
-    await answer_privately(interaction, told)
+    """Reply to an error with a private sentence; `action` names an admin's action for the audit trail."""
+    message = member_message(error)
+    await _delete_public_placeholder(interaction)
+    await answer_privately(interaction, message)
     if action:
-        await record_error(interaction, action_of(interaction, action), told, is_foreseen=is_expected(error))
+        await record_error(interaction, action_of(interaction, action), message, is_foreseen=is_expected(error))
+
+
+async def _delete_public_placeholder(interaction: discord.Interaction) -> None:
+    """Delete a public "is thinking …": Discord would put the next message in its place, where everybody sees it."""
+    if interaction.response.type is not discord.InteractionResponseType.deferred_channel_message:
+        return
+    with contextlib.suppress(discord.HTTPException):
+        placeholder = await interaction.original_response()
+        if placeholder.flags.loading and not placeholder.flags.ephemeral:
+            await placeholder.edit(content="…")  # a placeholder that still waits would swallow the next message
+            await placeholder.delete()

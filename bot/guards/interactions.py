@@ -1,4 +1,4 @@
-"""Commands, forms and buttons: they check access before they act, and answer errors with a sentence."""
+"""Base classes for commands, forms and buttons: they check access first, and reply to errors with a sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from storage.runtime.request_ids import begin_request
 
 
 async def check_access(interaction: discord.Interaction) -> bool:
-    """Return whether whoever acts is served; else tell them why not."""
+    """Return whether the user may use the bot; if not, reply privately with the reason."""
     services = services_of(interaction)
     refusal = await services.access.refusal(interaction.user, interaction.guild_id, interaction.channel)
     if refusal is not None and interaction.type is not discord.InteractionType.autocomplete:
@@ -29,10 +29,10 @@ async def check_access(interaction: discord.Interaction) -> bool:
 
 
 class Form(discord.ui.Modal):
-    """A form that waits as long as its reader does, and answers an error with a sentence."""
+    """A form without a time limit."""
 
     action: ClassVar[str] = ""
-    """What it does with an admin's rights, for the audit trail; empty for members' forms."""
+    """Name of an admin's action, for the audit trail; empty for members' forms."""
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
         begin_request()
@@ -42,7 +42,7 @@ class Form(discord.ui.Modal):
         return True
 
     def require(self, interaction: discord.Interaction) -> None:
-        """Raise unless whoever sends it may: a right may have gone since the form was opened."""
+        """Raise if the user may not send the form: they may have lost a right since they opened it."""
 
     def __init__(self, *, title: str) -> None:
         super().__init__(title=title, timeout=None)
@@ -52,13 +52,13 @@ class Form(discord.ui.Modal):
 
 
 class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"(?!)"):
-    """A button that works after a restart too: its custom id holds all it needs.
+    """A button that also works after a restart: its custom ID contains everything it needs.
 
-    It checks access before it acts, and answers an error with a sentence. A subclass gives its own `template`.
+    A subclass gives its `template`, which matches the custom ID.
     """
 
     action: str = ""
-    """What it does with an admin's rights, for the audit trail; empty for members' buttons."""
+    """Name of an admin's action, for the audit trail; empty for members' buttons."""
 
     def __init__(self, custom_id: str, label: str, style: discord.ButtonStyle = discord.ButtonStyle.secondary) -> None:
         super().__init__(discord.ui.Button(label=label, style=style, custom_id=custom_id))
@@ -66,7 +66,7 @@ class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]
     @classmethod
     @abstractmethod
     def parse(cls, match: Match[str]) -> Self:
-        """Return the button whose custom id matched the template."""
+        """Return the button for a custom ID that matched the template."""
 
     @abstractmethod
     async def press(self, interaction: discord.Interaction, services: Services) -> None: ...
@@ -88,10 +88,10 @@ class PersistentButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]
 
 
 class AuditedCommandTree(app_commands.CommandTree[discord.Client]):
-    """Asks for everybody who calls a command at the door, and translates errors."""
+    """Checks access and rate limits before each command, and replies to errors."""
 
     async def interaction_check(self, interaction: discord.Interaction[discord.Client], /) -> bool:
-        begin_request()  # discord.py runs each command in a task of its own
+        begin_request()  # discord.py runs each command in its own task
         services = services_of(interaction)
         completes = interaction.type is discord.InteractionType.autocomplete
         name = interaction.data.get("name") if interaction.data else None

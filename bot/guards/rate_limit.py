@@ -1,4 +1,4 @@
-"""Asks members to wait who ask for too much, and says so no more often than is useful."""
+"""Rate-limits members, and limits how often it tells them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from storage.wording import duration
 
 TOLD_PAUSE_S = 30.0
 TOLD_IN_CHANNEL = 5
-"""Most refusals that one channel reads within that pause, whoever is refused."""
+"""Maximum refusals that one channel sees within that pause, for all members together."""
 
 
 class RateLimited(UserFacingError):
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"One moment, please: you can ask me again in {duration(wait_s)}.")
+        super().__init__(f"One moment, please. You can ask me again in {duration(wait_s)}.")
         self.wait_s = wait_s
 
 
@@ -28,16 +28,16 @@ class RateLimiter:
         self._windows = SlidingWindows()
 
     def require(self, member_id: int, channel_id: int, server_id: int | None) -> None:
-        """Count a request; raises TooMany where it is one too many, which then counts for nothing."""
+        """Count a request; raises RateLimited if it exceeds a limit, and then does not count it."""
         windows = windows_of(member_id, channel_id, server_id, self._settings.limits)
         _refuse_early(self._windows.take(windows, time.monotonic()))
 
     def require_pause(self, member_id: int) -> None:
-        """Count an answer that is asked for; raises TooMany within chat.cooldown_s of the one before."""
+        """Count a requested answer; raises RateLimited within chat.cooldown_s of the previous one."""
         _refuse_early(self._windows.take(self._pause_of(member_id), time.monotonic()))
 
     def should_notify(self, member_id: int, channel_id: int) -> bool:
-        """Return whether a refusal may be told now; telling each would be a flood of its own."""
+        """Return whether to tell the member about a refusal now: telling them every time would be spam."""
         windows = [
             Window(("told", member_id), 1, TOLD_PAUSE_S),
             Window(("told in", channel_id), TOLD_IN_CHANNEL, TOLD_PAUSE_S),
@@ -57,7 +57,7 @@ def _refuse_early(wait_s: float) -> None:
 MINUTE_S, HOUR_S = 60.0, 3_600.0
 SWEEP_EVERY = 1_000
 DIRECT = 0
-"""Stands for the server of all direct messages together."""
+"""Server ID used for all direct messages together."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Window:
 
 
 class SlidingWindows:
-    """Remembers when requests came, as many as the windows need and no more.
+    """Remembers the times of as many requests as the windows need.
 
-    `limits` on PyPI reads the wall clock, which jumps, and starts a thread; discord.py's cooldowns count in fixed
-    windows, twice the rate at their edge, and cannot ask several of them at once before one is charged.
+    `limits` from PyPI uses the wall clock, which jumps, and starts a thread. discord.py's cooldowns use fixed windows,
+    which allow twice the rate at their edges, and cannot check several windows before charging them.
     """
 
     def __init__(self) -> None:
@@ -81,11 +81,11 @@ class SlidingWindows:
         self._until_sweep = SWEEP_EVERY
 
     def wait_s(self, windows: Iterable[Window], now_s: float) -> float:
-        """Return after how many seconds every window has room; 0 is now. Nothing is charged."""
+        """Return the seconds until every window has room, 0 for now; charges nothing."""
         return max((self._wait_s(window, now_s) for window in windows), default=0.0)
 
     def take(self, windows: Iterable[Window], now_s: float) -> float:
-        """Charge every window with a request where all have room; return what `wait_s` does."""
+        """Charge every window with a request if all have room; return the same as `wait_s`."""
         windows = list(windows)
         wait_s = self.wait_s(windows, now_s)
         if not wait_s:
@@ -95,7 +95,7 @@ class SlidingWindows:
         return wait_s
 
     def __len__(self) -> int:
-        """Return of how many windows something is remembered."""
+        """Return the number of windows with remembered requests."""
         return len(self._taken)
 
     def _wait_s(self, window: Window, now_s: float) -> float:
@@ -105,7 +105,7 @@ class SlidingWindows:
         return max(0.0, taken[0] + window.seconds - now_s)
 
     def _sweep(self, now_s: float) -> None:
-        """Forget windows in which nothing stands any more, now and then: members come and go."""
+        """Now and then, forget expired windows: members come and go."""
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._until_sweep = SWEEP_EVERY
@@ -115,7 +115,7 @@ class SlidingWindows:
 
 
 def windows_of(member_id: int, channel_id: int, server_id: int | None, limits: LimitSettings) -> list[Window]:
-    """Return the windows that a request stands in; a limit of 0 makes none."""
+    """Return the windows that a request counts in; a limit of 0 creates none."""
     server = DIRECT if server_id is None else server_id
     windows = [
         Window(("member", member_id), limits.member_per_minute, MINUTE_S),

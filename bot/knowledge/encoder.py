@@ -1,4 +1,4 @@
-"""The sentence encoder on a thread of its own, loaded when it is first needed."""
+"""The sentence encoder on its own thread, loaded when it is first needed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,17 @@ class EncoderThread:
         self.problem: str | None = None
         """Why the encoder cannot be loaded; None if it can, or was not needed yet."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the encoder is loaded, or known to be missing."""
+        return self._encoder is not None or self.problem is not None
+
     def close(self) -> None:
         self._executor.shutdown(wait=False)
 
     async def ready(self) -> Encoder | None:
         """Return the encoder, loaded once; None if that failed, which is logged once."""
-        if self._encoder is None and self.problem is None:
+        if not self.is_settled:
             await asyncio.shield(self.run(self._load_once))
         return self._encoder
 
@@ -46,7 +51,7 @@ class EncoderThread:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def _load_once(self) -> None:
-        if self._encoder is not None or self.problem is not None:
+        if self.is_settled:
             return
         try:
             encoder = self._load()

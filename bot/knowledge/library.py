@@ -85,6 +85,11 @@ class Library:
         """Why search matches words only; None if it matches meaning too, or was not needed yet."""
         return self._encoder.problem
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the encoder is loaded, or known to be missing."""
+        return self._encoder.is_settled
+
     async def prepare(self) -> None:
         """If there are documents, load the encoder and embed the passages that wait."""
         if await self._database.read(documents.has_chunks) and await self._encoder.ready() is not None:
@@ -155,14 +160,12 @@ class Library:
         """Return the best passages for the words, relevant or not, best first."""
         if not await self._database.read(documents.has_chunks):
             return []
-        question = await self._ask(words)
+        question = await self.ask(words)
         return await self._database.read(search, self._index, scope, question, limit)
 
-    async def look_up(self, scope: documents.SearchScope, words: str) -> list[Passage]:
-        """Return the passages to quote in an answer to the words, best first; none if none is relevant."""
-        if not self._settings.enabled:
-            return []
-        return self.choose(await self.find(scope, words, self._settings.passages))
+    def look_up(self, session: Session, scope: documents.SearchScope, question: Question) -> list[Passage]:
+        """Return the passages to quote in an answer to the question, best first; none if none is relevant."""
+        return self.choose(search(session, self._index, scope, question, self._settings.passages))
 
     def choose(self, found: Sequence[Passage]) -> list[Passage]:
         """Return the relevant passages, judged by meaning, or by words if their meaning is unknown."""
@@ -173,7 +176,8 @@ class Library:
         encoder = await self._encoder.ready()
         return None if encoder is None else await self._encoder.encode(encoder, texts)
 
-    async def _ask(self, words: str) -> Question:
+    async def ask(self, words: str) -> Question:
+        """Return the words as a question, with their meaning if the encoder is loaded within LOOK_UP_S."""
         try:
             async with asyncio.timeout(LOOK_UP_S):
                 encoder = await self._encoder.ready()

@@ -1,4 +1,4 @@
-"""What admins are told of, and in which words; pure but for its types."""
+"""What admins are alerted about, and in which words. Does no input or output."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from datetime import datetime, timedelta
 from bot.engine import EngineState
 from bot.operations.health import HealthCheck
 from bot.text.rounds import sentence
+from storage.database.enums import RoundStatus
 from storage.insights.alert_facts import AlertFacts, EndedCanary, FailedRound
 from storage.operations.alerts import Alert, AlertKind
 from storage.wording import count
 
 FALLBACK = "fallback"
-"""Key of the alert that another engine answers than was to."""
+"""Key of the alert that transformers answers because OpenVINO failed."""
 CANARY_NEWS_FOR = timedelta(days=1)
 TOKEN = AlertKind(
     "token",
-    "Discord did not accept the bot's token, so the bot was away",
+    "Discord did not accept the bot's token, so the bot was offline",
     "if nobody reset it on purpose, reset it again (Discord developer portal, your application, Bot, Reset Token): "
     "it may have leaked",
 )
 DATABASE_AWAY = AlertKind(
     "database",
-    "the database is away; votes wait in memory, and nothing is answered",
-    "start it again, or see `reactune doctor` for what is wrong with it",
+    "the database is unreachable; votes wait in memory, and no questions are answered",
+    "start it again, or run `reactune doctor` to see what is wrong",
 )
 
 
 def shared_alerts(facts: Iterable[AlertFacts], now: datetime) -> list[AlertKind]:
-    """Return what the database tells, the same for every bot on it."""
+    """Return the problems that concern every bot on this database."""
     return [trouble for personality in facts for trouble in _of(personality, now)]
 
 
@@ -39,18 +40,19 @@ def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
     if facts.held_votes:
         yield AlertKind(
             f"votes:{facts.personality_id}",
-            f"{count(facts.held_votes, 'vote')} of {facts.name} came in a burst and are held back",
-            "look at them with `/votes review`, and count them or leave them out",
+            f"{count(facts.held_votes, 'vote')} of {facts.name} came in a burst and wait for review",
+            "review them with `/votes review`: count them or leave them out",
         )
     if facts.rolled_back and now - facts.rolled_back.ended_at < CANARY_NEWS_FOR:
         yield _canary(facts, facts.rolled_back)
 
 
 def _round(facts: AlertFacts, failed: FailedRound) -> AlertKind:
+    ended = "failed" if failed.status is RoundStatus.FAILED else "was interrupted"
     return AlertKind(
         f"round:{facts.personality_id}",
-        f"round {failed.round_id} of {facts.name} is {failed.status}: {failed.reason}",
-        "mend what it names, then ask for another one with `/model train`; the trainer's log has the details",
+        f"round {failed.round_id} of {facts.name} {ended}: {failed.reason}",
+        "fix the reason, then start another round with `/model train`; the trainer's log has the details",
     )
 
 
@@ -58,57 +60,54 @@ def _canary(facts: AlertFacts, canary: EndedCanary) -> AlertKind:
     return AlertKind(
         f"canary:{canary.canary_id}",
         f"the canary of {canary.challenger} of {facts.name} was rolled back: {canary.reason}",
-        f"see what members disliked with `/model lineage {canary.challenger}` before the next round",
+        f"before the next round, see what it learned from with `/model lineage {canary.challenger}`",
         lasts=False,
     )
 
 
 def local_alerts(disk: HealthCheck, engine: EngineState, champions: Iterable[str]) -> list[AlertKind]:
-    """Return what troubles this bot alone; `champions` are sentences on versions whose files cannot be used."""
+    """Return the problems of this bot alone; `champions` describes versions whose files cannot be used."""
     found = []
     if not disk.is_well:
         found.append(
             AlertKind(
                 "disk",
                 f"the disk of the data folder is almost full: {disk.says}",
-                "make room, or set data.directory to another disk; votes and rounds stop when it is full",
+                "free space, or move data.directory to another disk; votes and rounds stop when it is full",
             )
         )
     if engine.trouble:
         words = f"the model cannot answer: {engine.trouble}"
-        found.append(AlertKind("engine", words, "see `reactune doctor` and the bot's log"))
+        found.append(AlertKind("engine", words, "run `reactune doctor`, and see the bot's log"))
     if engine.fallback:
-        remedy = 'mend what it names and start the bot again, or set model.engine = "transformers" if this is meant'
+        remedy = 'fix that and restart the bot, or set model.engine = "transformers" to accept it'
         found.append(AlertKind(FALLBACK, engine.who_answers(), remedy))
     if engine.lacks:
-        words = f"servers that answer members are away: {engine.lacks}"
-        found.append(
-            AlertKind(
-                "servers", words, "start them again, or take them out of remote.servers; the others answer meanwhile"
-            )
-        )
+        words = f"some model servers cannot answer: {engine.lacks}"
+        remedy = "restart them, or remove them from remote.servers; the other servers answer in the meantime"
+        found.append(AlertKind("servers", words, remedy))
     problems = list(champions)
     if problems:
         found.append(
             AlertKind(
                 "adapters",
                 f"files of versions cannot be used: {'; '.join(problems)}",
-                "bring back the folder or store of adapters, or restore a backup; an older version or the base answers",
+                "restore the adapter folder, the store or a backup; an older version or the base answers until then",
             )
         )
     return found
 
 
 def describe_alert(alert: Alert) -> str:
-    """Return what the channel is told: the trouble with its remedy, or its end."""
+    """Return the message for admins: the problem and its remedy, or its end."""
     remedy = f" What to do: {sentence(alert.remedy)}"
     if alert.ended_at is None:
         return f"⚠️ {sentence(alert.says)}{remedy}"
-    over = f"✅ Resolved: {sentence(alert.says)} It began <t:{int(alert.raised_at.timestamp())}:R>."
+    over = f"✅ Resolved: {sentence(alert.says)} It started <t:{int(alert.raised_at.timestamp())}:R>."
     return over if alert.told else over + remedy
 
 
 def describe_away(since: datetime, *, over: bool) -> str:
-    """Return the same of the database, whose trouble cannot be written down."""
+    """Return the message about an unreachable database, which cannot store this alert."""
     trouble = DATABASE_AWAY
     return describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, since, since if over else None, told=over))

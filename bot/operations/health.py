@@ -1,4 +1,4 @@
-"""Whether the bot can do its work: looked at by a supervisor through /health, and by the alerts."""
+"""Whether the bot can work: for supervisors through /health, and for alerts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot.engine import engine_state
+from bot.operations.gateway import Gateway
 from bot.operations.metrics import time_statements
 from bot.services import Services
 from storage.runtime.processes import TRAINER, is_alive
@@ -23,20 +24,13 @@ DATABASE_PATIENCE_S = 3.0
 GB = 1e9
 
 
-@dataclass
-class Gateway:
-    """Whether Discord's gateway is connected, as its events tell."""
-
-    is_connected: bool = False
-
-
 @dataclass(frozen=True)
 class HealthCheck:
     name: str
     is_well: bool
     says: str
     needed: bool = True
-    """Without it no message is answered."""
+    """Without it, no message is answered."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Health:
 
     @property
     def status(self) -> str:
-        """Return ready, degraded (it answers, but something else is missing) or unready."""
+        """Return ready, degraded (it answers, but something else is wrong) or unready."""
         if not self.is_ready:
             return "unready"
         return "ready" if all(check.is_well for check in self.checks) else "degraded"
@@ -88,7 +82,7 @@ async def _database(services: Services) -> tuple[HealthCheck, ...]:
     except TimeoutError:
         return (HealthCheck("database", False, f"no answer within {DATABASE_PATIENCE_S:g} s"),)
     except SQLAlchemyError as error:
-        return (HealthCheck("database", False, f"away ({type(error).__name__})"),)
+        return (HealthCheck("database", False, f"unreachable ({type(error).__name__})"),)
     trainer = "runs" if has_trainer else "no sign of life: `reactune trainer` starts one"
     return HealthCheck("database", True, "answers"), HealthCheck("trainer", has_trainer, trainer, needed=False)
 
@@ -99,13 +93,13 @@ def _look(session: Session) -> bool:
 
 
 def disk_check(directory: Path, min_free_gb: float) -> HealthCheck:
-    """Say how much room there is where adapters and an SQLite database grow."""
+    """Check the free space for adapters and an SQLite database."""
     free_gb = shutil.disk_usage(directory).free / GB
     return HealthCheck("disk", free_gb >= min_free_gb, f"{free_gb:.1f} GB free", needed=False)
 
 
 def measure(client: discord.Client, services: Services, gateway: Gateway) -> None:
-    """Let the bot's numbers hold what its parts say at the moment of a scrape, and time its statements."""
+    """Make the gauges read the bot's state at each scrape, and time its statements."""
     metrics = services.metrics
     metrics.queue_length.set_function(lambda: services.engine.waiting)
     metrics.engine_ready.set_function(lambda: not engine_trouble(services))
@@ -116,7 +110,7 @@ def measure(client: discord.Client, services: Services, gateway: Gateway) -> Non
 
 
 def engine_trouble(services: Services) -> str:
-    """Return why the model cannot answer; empty where it can."""
+    """Return why the model cannot answer, or "" if it can."""
     if not services.model_loaded.is_set():
-        return "the model loads"
+        return "the model is loading"
     return engine_state(services.engine).trouble

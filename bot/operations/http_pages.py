@@ -1,4 +1,4 @@
-"""The pages for operators over HTTP: numbers, and whether all is well."""
+"""Pages for operators over HTTP: metrics and health."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Examine = Callable[[], Awaitable[Health]]
 
 
 async def open_pages(settings: MetricsSettings, registry: CollectorRegistry, examine: Examine) -> web.AppRunner | None:
-    """Serve /metrics, /health and /health/live on this loop; None where the port is not to be had."""
+    """Serve /metrics, /health and /health/live on this loop; return None if the port is not available."""
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -27,7 +27,7 @@ async def open_pages(settings: MetricsSettings, registry: CollectorRegistry, exa
         return web.json_response(found.as_dict(), status=200 if found.is_ready else 503)
 
     async def live(_request: web.Request) -> web.Response:
-        return web.json_response({"live": True})  # the loop that answers is the bot's
+        return web.json_response({"live": True})  # answered by the bot's event loop
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/health", health), web.get("/health/live", live)])
@@ -38,12 +38,12 @@ async def open_pages(settings: MetricsSettings, registry: CollectorRegistry, exa
     except OSError as error:
         await runner.cleanup()
         log.warning(
-            "No metrics and no /health: %s port %d cannot be opened (%s). Another bot may have it: set metrics.port to "
-            "a free one, or to 0 for none.",
-            settings.address,
+            "Metrics and /health are not available: port %d on %s cannot be opened (%s). Another bot may use it: set "
+            "metrics.port to a free port, or to 0 for none.",
             settings.port,
+            settings.address,
             error.strerror,
         )
         return None
-    log.info("Metrics and health are on http://%s:%d.", settings.host, settings.port)
+    log.info("Metrics and health: http://%s:%d.", settings.host, settings.port)
     return runner

@@ -1,0 +1,1 @@
+"""Which personality answers where, and the form to edit its card."""

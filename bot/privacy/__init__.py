@@ -1,0 +1,1 @@
+"""What members read and press about their data."""

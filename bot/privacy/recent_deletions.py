@@ -1,8 +1,9 @@
-"""What was deleted on Discord a moment ago, so that an answer under way does not write it down again."""
+"""What was just deleted on Discord, so that an answer in progress does not write it down again."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,29 +19,57 @@ class Deleted:
     at: datetime
 
 
+@dataclass(eq=False)
+class _Watch:
+    """A prompt that is being answered."""
+
+    channel_id: int
+    sources: Sources
+    since: datetime
+    on_deleted: Callable[[], None]
+    is_deleted: bool = False
+
+
 class Deletions:
-    """Messages and channels; noted before the database is, and asked within the transaction that writes."""
+    """Deleted messages and channels: noted before the database, and checked in the transaction that writes."""
 
     def __init__(self) -> None:
         self._found: dict[int, Deleted] = {}
-        """By id, in order; changed by the event loop alone, and copied before it is gone through on a thread."""
+        """By ID, oldest first. Only the event loop changes it; other threads read a copy."""
+        self._watches: set[_Watch] = set()
 
     def note(self, channel_id: int, message_ids: Iterable[int] = ()) -> None:
-        """Remember messages of the channel; without any, the channel itself."""
+        """Remember deleted messages of the channel; without any, the deleted channel itself."""
         now = utc_now()
         for id_ in tuple(message_ids) or (channel_id,):
             self._found[id_] = Deleted(channel_id, now)
         while len(self._found) > MOST_REMEMBERED:
             del self._found[next(iter(self._found))]
+        for watch in list(self._watches):
+            if not watch.is_deleted and self.concern_prompt(watch.channel_id, watch.sources, watch.since):
+                watch.is_deleted = True
+                watch.on_deleted()
+
+    @contextmanager
+    def watching(
+        self, channel_id: int, sources: Sources, since: datetime, on_deleted: Callable[[], None]
+    ) -> Iterator[Callable[[], bool]]:
+        """Call `on_deleted` once `concern_prompt` is true; yield a function that returns whether it is."""
+        watch = _Watch(channel_id, sources, since, on_deleted)
+        self._watches.add(watch)
+        try:
+            yield lambda: watch.is_deleted
+        finally:
+            self._watches.discard(watch)
 
     def concern(self, ids: Collection[int]) -> bool:
         """Return whether one of the messages or channels was deleted."""
         return any(id_ in self._found for id_ in ids)
 
     def concern_prompt(self, channel_id: int, sources: Sources, since: datetime) -> bool:
-        """Return whether a prompt for the channel holds a message that was deleted, or tells one that was since then.
+        """Return whether a prompt for the channel quotes a deleted message, or summarizes one deleted since then.
 
-        A message that was deleted before the prompt was begun was not there to be told.
+        A message that was deleted before the prompt was begun is not part of its summary.
         """
         if self.concern({channel_id, *sources.messages}):
             return True

@@ -1,0 +1,1 @@
+"""Which version answers now, and what follows when that changes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -52,6 +53,15 @@ def open_release(
     return Release(version, AdapterRef(digest=version.digest, path=path, strength=strength))
 
 
+@dataclass(frozen=True)
+class ReleaseCandidates:
+    """Who may answer in a conversation, in order."""
+
+    personality_id: int
+    canary: Canary | None
+    versions: tuple[Version | None, ...]
+
+
 class ReleaseResolver:
     """Reads the aliases anew for every answer, so that a move takes effect with the next one."""
 
@@ -70,10 +80,15 @@ class ReleaseResolver:
         Where a challenger's files are refused its canary ends; where a champion's are, the last-good version answers,
         then the base model.
         """
-        canary, versions = await self._database.read(_candidates, personality_id, conversation_id)
+        candidates = await self._database.read(read_candidates, personality_id, conversation_id)
+        return await self.choose(candidates, strength=strength)
+
+    async def choose(self, candidates: ReleaseCandidates, *, strength: float = AS_TRAINED) -> Release:
+        """Do what `current` does, with candidates that were read already."""
+        canary = candidates.canary
         if canary is not None and (release := await self.open_challenger(canary, strength)) is not None:
             return release
-        return await asyncio.to_thread(self._first_usable, personality_id, versions, strength)
+        return await asyncio.to_thread(self._first_usable, candidates.personality_id, candidates.versions, strength)
 
     def problem_of(self, personality_id: int) -> str | None:
         """Return why the champion could not answer when it was asked for last."""
@@ -94,7 +109,7 @@ class ReleaseResolver:
         """Return the version with its files checked; raises AdapterError."""
         return open_release(self._store, self._base, version, strength)
 
-    def _first_usable(self, personality_id: int, candidates: list[Version | None], strength: float) -> Release:
+    def _first_usable(self, personality_id: int, candidates: Sequence[Version | None], strength: float) -> Release:
         problem = None
         for version in candidates:
             try:
@@ -117,9 +132,8 @@ class ReleaseResolver:
             self._problems[personality_id] = problem
 
 
-def _candidates(
-    session: Session, personality_id: int, conversation_id: int | None
-) -> tuple[Canary | None, list[Version | None]]:
-    """Return the canary if the conversation is one of its own, and whom else to ask in order."""
+def read_candidates(session: Session, personality_id: int, conversation_id: int | None = None) -> ReleaseCandidates:
+    """Return the canary, if the conversation is in its share, then the champion and the last-good version."""
     canary = None if conversation_id is None else canary_in(session, personality_id, conversation_id)
-    return canary, [read_alias(session, personality_id, name).version for name in (CHAMPION, LAST_GOOD)]
+    versions = tuple(read_alias(session, personality_id, name).version for name in (CHAMPION, LAST_GOOD))
+    return ReleaseCandidates(personality_id, canary, versions)

@@ -1,0 +1,1 @@
+"""Texts for Discord and the terminal: descriptions, sanitizing, splitting."""

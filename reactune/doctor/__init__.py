@@ -1,0 +1,1 @@
+"""`reactune doctor`: checks of settings, machine, database, models and Discord."""

@@ -1,7 +1,8 @@
-"""Clocks: this machine's beside those of Discord and of the database, on which the age of accounts and votes rests."""
+"""Compares this machine's clock with Discord's and the database's; the ages of accounts and votes depend on it."""
 
 from __future__ import annotations
 
+import math
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -10,36 +11,36 @@ from email.utils import parsedate_to_datetime
 
 from sqlalchemy import text
 
-from reactune.doctor.checks import Unwell
+from reactune.doctor.findings import Problem
 from storage.database.database import open_database
 from storage.settings.sections import Settings
 
 DISCORD = "https://discord.com/api/v10/gateway"
-PATIENCE_S = 10.0
-MOST_APART = timedelta(seconds=30)
+TIMEOUT_S = 10.0
+MAX_DIFFERENCE = timedelta(seconds=30)
 
 
 def check_clock(settings: Settings) -> str:
-    """Compare the clocks that can be asked; raises Unwell where one is far from this machine's."""
-    asked = {"the database": database_time(settings)}
+    """Compare the clocks that can be read; raises Problem if one differs too much from this machine's."""
+    times = {"the database": database_time(settings)}
     if settings.discord_token is not None:
-        asked["Discord"] = discord_time()
-    told = [describe_difference(name, time - datetime.now(UTC)) for name, time in asked.items() if time is not None]
-    return "; ".join(told) or "nothing to compare it with"
+        times["Discord"] = discord_time()
+    found = [describe_difference(name, time - datetime.now(UTC)) for name, time in times.items() if time is not None]
+    return "; ".join(found) or "no other clock to compare with"
 
 
 def describe_difference(name: str, difference: timedelta) -> str:
     seconds = difference.total_seconds()
-    if abs(difference) > MOST_APART:
-        raise Unwell(
-            f"this machine's clock is {abs(seconds):.0f} s {'behind' if seconds > 0 else 'ahead of'} that of {name}: "
-            "set it by the network (`timedatectl set-ntp true`); schedules and the age of accounts rest on it"
+    if abs(difference) > MAX_DIFFERENCE:
+        raise Problem(
+            f"this machine's clock is {abs(seconds):.0f} s {'behind' if seconds > 0 else 'ahead of'} {name}'s: "
+            "synchronize it (`timedatectl set-ntp true`), because schedules and account ages depend on it"
         )
-    return f"{abs(seconds):.0f} s from that of {name}"
+    return f"within {math.ceil(abs(seconds))} s of {name}'s"
 
 
 def database_time(settings: Settings) -> datetime | None:
-    """Return the server's time; SQLite has no clock of its own."""
+    """Return the database server's time; None for SQLite, which has no clock."""
     if settings.database_url.startswith("sqlite"):
         return None
     with closing(open_database(settings)) as database, database.snapshot() as session:
@@ -49,7 +50,7 @@ def database_time(settings: Settings) -> datetime | None:
 
 def discord_time() -> datetime | None:
     try:
-        with urllib.request.urlopen(DISCORD, timeout=PATIENCE_S) as answer:
+        with urllib.request.urlopen(DISCORD, timeout=TIMEOUT_S) as answer:
             return parsedate_to_datetime(answer.headers["Date"])
     except urllib.error.HTTPError as error:
         return parsedate_to_datetime(error.headers["Date"])

@@ -1,48 +1,52 @@
-"""The machine: its memory beside the model, the files that may be open, its graphics processor, its ports."""
+"""Checks of the machine: memory, open files, GPU, ports and log files."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
+import stat
 import sys
 import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from reactune.doctor.checks import Unwell
+from bot.operations.health import disk_check
+from reactune.doctor.findings import Problem
 from storage.models.hardware import has_gpu
 from storage.runtime.log_setup import log_file
+from storage.runtime.redaction import OWNER_ONLY
 from storage.settings.sections import LogSettings, MetricsSettings
 
 GB = 1e9
-LEAST_OPEN_FILES = 1024
+MIN_OPEN_FILES = 1024
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 MEMORY = Path("/proc/meminfo")
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 MEMORY_USED = Path("/sys/fs/cgroup/memory.current")
-WORKING_SHARE = 1.5
-"""Of the weights' size: they, and what an answer computes beside them."""
-PATIENCE_S = 1.0
+WORKING_FACTOR = 1.5
+"""Memory for the weights and for computing answers, as a multiple of the weights' size."""
+TIMEOUT_S = 1.0
 
 
 def check_memory(base: Path) -> str:
-    """Compare what the base model takes with what is free, in this machine or container."""
-    needed = WORKING_SHARE * sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    """Compare what the base model needs with the free memory of this machine or container."""
+    needed = WORKING_FACTOR * sum(file.stat().st_size for file in base.glob("*.safetensors"))
     free = free_memory()
     if free is None:
-        return f"the base model takes about {needed / GB:.1f} GB; this system does not say how much is free"
+        return f"the base model needs about {needed / GB:.1f} GB; this system does not report its free memory"
     if free < needed:
-        raise Unwell(
-            f"{free / GB:.1f} GB of memory are free and the base model takes about {needed / GB:.1f} GB: end other "
-            "programs, raise the container's limit, or choose a smaller model.base (where the bot runs, it has taken "
-            "its part already)"
+        raise Problem(
+            f"{free / GB:.1f} GB of memory free, but the base model needs about {needed / GB:.1f} GB: close other "
+            "programs, raise the container's limit, or choose a smaller model.base (a running bot already uses its "
+            "share)"
         )
-    return f"{free / GB:.1f} GB free; the base model takes about {needed / GB:.1f} GB"
+    return f"{free / GB:.1f} GB free; the base model needs about {needed / GB:.1f} GB"
 
 
 def free_memory() -> float | None:
-    """Return the bytes that may still be taken, or None where the system does not say."""
+    """Return the free memory in bytes, or None if the system does not report it."""
     if not MEMORY.exists():
         return None
     lines = (line.split() for line in MEMORY.read_text(encoding="ascii").splitlines())
@@ -55,27 +59,27 @@ def free_memory() -> float | None:
 
 def check_open_files() -> str:
     if sys.platform == "win32":
-        return "this system has no limit"
+        return "no limit on this system"
     import resource
 
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit != resource.RLIM_INFINITY and limit < LEAST_OPEN_FILES:
-        raise Unwell(
-            f"a process may have only {limit} files open, {LEAST_OPEN_FILES} are needed: raise `ulimit -n`, or "
-            "LimitNOFILE in the unit"
+    if limit != resource.RLIM_INFINITY and limit < MIN_OPEN_FILES:
+        raise Problem(
+            f"a process can open only {limit} files, but needs {MIN_OPEN_FILES}: raise `ulimit -n`, or LimitNOFILE in "
+            "the systemd unit"
         )
-    return "without limit" if limit == resource.RLIM_INFINITY else f"up to {limit}"
+    return "unlimited" if limit == resource.RLIM_INFINITY else f"up to {limit}"
 
 
 def check_gpu() -> str:
-    """Say whether PyTorch can use the graphics processor that is there."""
+    """Return the GPU's name; raises Problem if there is an NVIDIA GPU that PyTorch cannot use."""
     if has_gpu():
         import torch
 
         return torch.cuda.get_device_name()
     if NVIDIA_DRIVER.exists():
-        raise Unwell(_mismatch(NVIDIA_DRIVER.read_text(encoding="utf-8").splitlines()[0]))
-    return "none; the CPU computes"
+        raise Problem(_mismatch(NVIDIA_DRIVER.read_text(encoding="utf-8").splitlines()[0]))
+    return "none; models run on the CPU"
 
 
 def _mismatch(driver: str) -> str:
@@ -84,51 +88,83 @@ def _mismatch(driver: str) -> str:
     built_for = torch.version.cuda
     if built_for is None:
         return (
-            "there is an NVIDIA GPU, but PyTorch is built for CPUs alone: reinstall it from pip's own index "
-            "(`pip install --force-reinstall torch`), or go on with the CPU"
+            "there is an NVIDIA GPU, but this PyTorch only supports CPUs: run `pip install --force-reinstall torch`, "
+            "or continue with the CPU"
         )
     return (
         f"there is an NVIDIA GPU, but PyTorch {torch.__version__} (CUDA {built_for}) cannot use it with this driver "
-        f"({driver}): update the driver, or see `nvidia-smi`; in a container, pass the GPU through"
+        f"({driver}): update the driver, or check `nvidia-smi`; in a container, pass the GPU through"
     )
 
 
 def check_pages(settings: MetricsSettings) -> str:
-    """Say whether the bot serves its pages, or could."""
+    """Check that the bot serves its metrics and health pages, or could."""
     if not settings.port:
-        return "off: metrics.port is 0"
+        return "off (metrics.port = 0)"
     url = f"http://{settings.host}:{settings.port}"
     if _is_ours(f"{url}/health/live"):
         return f"served on {url}"
     try:
         family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
         with socket.create_server((settings.address, settings.port), family=family):
-            return f"{url} is free for them"
+            return f"{url} is free"
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise Unwell(
-            f"{settings.address} port {settings.port} cannot be opened ({reason}): another program has it, or it is no "
-            "address of this machine; set metrics.port or metrics.address to others, or the port to 0 for none"
+        raise Problem(
+            f"{settings.address} port {settings.port} cannot be opened ({reason}): another program uses it, or it is "
+            "not an address of this machine; change metrics.port or metrics.address, or set the port to 0 to disable "
+            "the pages"
         ) from error
 
 
 def _is_ours(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             return bool(json.load(answer) == {"live": True})
-    except (OSError, ValueError, HTTPException):  # the last: no address, or no web server
+    except (OSError, ValueError, HTTPException):  # HTTPException: not an address, or not a web server
         return False
 
 
 def check_log_file(settings: LogSettings) -> str:
     path = log_file(settings, "bot")
     if path is None:
-        return "on standard error alone"
+        return "standard error only"
     folder = next(folder for folder in (path.parent, *path.absolute().parents) if folder.exists())
     try:
         probe = folder / f".{path.name}.probe"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise Unwell(f"logs.file: {folder} cannot be written ({error.strerror}): choose another place") from error
-    return f"on standard error and in {path}"
+        raise Problem(f"logs.file: {folder} is not writable ({error.strerror}): choose another folder") from error
+    return f"standard error and {path}"
+
+
+def check_disk(directory: Path, min_free_gb: float) -> str:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(
+            f"{directory} cannot be created ({error.strerror}): set data.directory to another folder"
+        ) from error
+    if not os.access(directory, os.W_OK):
+        raise Problem(f"{directory} is not writable: change its owner, or set data.directory to another folder")
+    disk = disk_check(directory, min_free_gb)
+    if not disk.is_well:
+        raise Problem(f"{disk.says} in {directory}: free some space, or set data.directory to another disk")
+    return f"{disk.says} in {directory}"
+
+
+def check_permissions(directory: Path) -> str:
+    """Check that other users of this machine cannot read members' messages; Windows has no such file modes."""
+    if os.name != "posix":
+        return "not checked on this system"
+    if not directory.exists():
+        return "no data folder yet"
+    own = [directory, *directory.glob("*.db*"), *directory.glob("adapters")]
+    open_to_others = [path for path in own if stat.S_IMODE(path.stat().st_mode) & OWNER_ONLY]
+    if open_to_others:
+        raise Problem(
+            f"other users of this machine can read {open_to_others[0]}, which holds members' messages: "
+            f"run `chmod -R go= {directory}`"
+        )
+    return "only this user can read the data folder"

@@ -1,4 +1,4 @@
-"""Installed packages: those that are needed, in versions that fit, and what the optional ones would bring."""
+"""Checks that the required packages are installed in the right versions, and lists missing optional ones."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
 
-from reactune.doctor.checks import Unwell
+from reactune.doctor.findings import Problem
 
 OPTIONAL = {
     "postgres": "PostgreSQL",
-    "s3": "adapters on S3",
-    "qlora": "training in four bits",
-    "demo": "`reactune demo`",
+    "s3": "S3",
+    "qlora": "4-bit training",
+    "demo": "the demo",
 }
-"""Extra: what it is for. The other extras are for contributors."""
+"""{extra: what it is for}. The other extras are for contributors."""
 
 
 def check_packages(distribution: str = "reactune") -> str:
-    """Return which optional packages are there; raises Unwell with the command that installs what is needed."""
+    """Return which optional packages are missing; raises Problem with a command if a required one is."""
     missing = list(problems(distribution, extra=""))
     if missing:
-        raise Unwell(f"{'; '.join(missing)}: run `pip install --upgrade {distribution}` in this environment")
-    without = [use for extra, use in OPTIONAL.items() if list(problems(distribution, extra))]
-    return "all that is needed" + (f"; not installed: what is for {' and '.join(without)}" if without else "")
+        raise Problem(f"{'; '.join(missing)}: run `pip install --upgrade {distribution}` in this environment")
+    optional = [use for extra, use in OPTIONAL.items() if list(problems(distribution, extra))]
+    return "all required packages" + (f"; optional, not installed: {', '.join(optional)}" if optional else "")
 
 
 def problems(distribution: str, extra: str) -> Iterator[str]:
-    """Yield what is missing, or of a version that does not fit, of those needed with the extra."""
+    """Yield each package that the extra needs and that is missing or has the wrong version."""
     for line in requires(distribution) or ():
         needed = Requirement(line)
         own = needed.marker is None if not extra else needed.marker is not None
@@ -43,4 +43,4 @@ def _problem(needed: Requirement) -> Iterator[str]:
         yield f"{needed.name} is not installed"
         return
     if not needed.specifier.contains(found, prereleases=True):
-        yield f"{needed.name} {found} is installed, {needed.specifier} is needed"
+        yield f"{needed.name} {found} is installed, but {needed.specifier} is needed"

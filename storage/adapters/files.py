@@ -1,4 +1,4 @@
-"""One adapter's folder: which files it may hold, and the digest that stands for their bytes."""
+"""One adapter's folder: which files it may contain, and the digest of their bytes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from storage.errors import AdapterError
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 CHECKSUMS_FILE = "SHA256SUMS"
-"""Lines as `sha256sum` writes them; the digest of this file names the adapter."""
+"""Lines in the format of `sha256sum`; the digest of this file names the adapter."""
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE)
-"""All of an adapter, in the order in which they are written: it is complete once it has the last."""
-DROPPED_FILES = frozenset({"README.md", CHECKSUMS_FILE})  # PEFT's model card names the machine's paths
+"""All files of an adapter, in the order in which they are written: the last one completes it."""
+DROPPED_FILES = frozenset({"README.md", CHECKSUMS_FILE})  # PEFT's model card contains paths of this machine
 
 Stamp = tuple[tuple[str, int, int], ...]
 
 
 def seal(staging: Path) -> str:
-    """Make of a PEFT folder what is published, and return its digest; raises AdapterError on what may not be."""
+    """Prepare a PEFT folder for publication and return its digest; raises AdapterError if it may not be published."""
     _keep_adapter_files(staging)
     _normalise_config(staging / CONFIG_FILE)
     return hashlib.sha256(_write_checksums(staging).encode()).hexdigest()
@@ -35,7 +35,7 @@ def _keep_adapter_files(staging: Path) -> None:
             path.unlink()
         elif path.name not in (CONFIG_FILE, WEIGHTS_FILE) or path.is_symlink() or not path.is_file():
             raise AdapterError(
-                f"an adapter may not hold {path.name}: only {CONFIG_FILE} and {WEIGHTS_FILE} are accepted, "
+                f"an adapter cannot contain {path.name}: only {CONFIG_FILE} and {WEIGHTS_FILE} are accepted, "
                 "because other formats can run code when they are loaded"
             )
     for name in (CONFIG_FILE, WEIGHTS_FILE):
@@ -49,13 +49,13 @@ def _require_safetensors(path: Path) -> None:
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
-        raise AdapterError(f"{path.name} is truncated or no safetensors file ({error}): save it again") from error
+        raise AdapterError(f"{path.name} is truncated or not a safetensors file ({error}): save it again") from error
 
 
 def _normalise_config(path: Path) -> None:
     """Rewrite PEFT's configuration so that equal adapters have equal bytes on every machine."""
     config = read_config(path) | {"inference_mode": True}
-    if isinstance(config.get("target_modules"), list):  # a set in PEFT, saved in the order of a random hash
+    if isinstance(config.get("target_modules"), list):  # PEFT saves a set, in random order
         config["target_modules"] = sorted(config["target_modules"])
     config["base_model_name_or_path"] = _without_folders(config.get("base_model_name_or_path"))
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -73,7 +73,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise AdapterError(f"{path} cannot be read ({error}): restore the adapter from a backup") from error
     if not isinstance(config, dict):
-        raise AdapterError(f"{path} holds no JSON object: restore the adapter from a backup")
+        raise AdapterError(f"{path} is not a JSON object: restore the adapter from a backup")
     return config
 
 
@@ -102,7 +102,7 @@ def stamp_of(folder: Path) -> Stamp:
 
 
 def verify(folder: Path, digest: str, place: str = "") -> None:
-    """Raise AdapterError unless the folder's bytes are those of the digest; `place` is where they are from."""
+    """Raise AdapterError unless the folder's bytes match the digest; `place` names their origin in the error."""
     checksums = (folder / CHECKSUMS_FILE).read_bytes()
     if hashlib.sha256(checksums).hexdigest() != digest:
         raise damaged(digest, f"{CHECKSUMS_FILE} was altered", place or folder.parent)

@@ -1,4 +1,4 @@
-"""Adapter files: PEFT folders named by the digest of their content, published whole and checked on every use."""
+"""A folder of adapters: PEFT folders named by the digest of their content, published whole and checked on every use."""
 
 from __future__ import annotations
 
@@ -13,27 +13,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, Stamp, seal, stamp_of, verify
+from storage.adapters.files import Stamp, seal, stamp_of, verify
 from storage.errors import AdapterError
 from storage.files import sync_names, sync_to_disk
-from storage.models.adapter_checks import require_base
-from storage.settings.sections import Settings
 
-__all__ = [
-    "CHECKSUMS_FILE",
-    "CONFIG_FILE",
-    "UNREGISTERED_PREFIX",
-    "WEIGHTS_FILE",
-    "AdapterRef",
-    "AdapterStore",
-    "open_store",
-    "require_base",
-]
-
+AS_TRAINED = 1.0
+"""The strength of an adapter as it was trained."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 STAGING_PREFIX = ".staging-"
 UNREGISTERED_PREFIX = ".unregistered-"
-"""A file of this name and the digest lies beside an adapter until `sweep` hears of its version's row."""
+"""A file with this prefix and the digest marks a published adapter until `sweep` finds its version's row."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +30,12 @@ class AdapterRef:
     digest: str
     """Identifies the adapter's content; equal digests are loaded once for each strength."""
     path: Path
-    strength: float = 1.0
-    """Factor of its effect; 1 is as trained."""
-
-
-def open_store(settings: Settings) -> AdapterStore:
-    """Return the store in the data folder, or the shared one of `data.adapters` with its cache there.
-
-    Raises SettingsError where nothing is installed that reads such an address.
-    """
-    folder = settings.data.directory / "adapters"
-    if not settings.data.adapters:
-        return AdapterStore(folder)
-    from storage.adapters.object_store import AdapterObjects
-    from storage.adapters.shared_store import SharedAdapterStore  # a kind of store, so it imports this module
-
-    return SharedAdapterStore(folder, AdapterObjects(settings.data.adapters), settings.data.adapter_cache_bytes)
+    strength: float = AS_TRAINED
+    """Factor applied to its effect."""
 
 
 class AdapterStore:
-    """A folder of immutable adapters. Several processes may use one store; files are complete or absent."""
+    """A folder of immutable adapters, each complete or absent. Several processes may use one store."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -68,7 +43,7 @@ class AdapterStore:
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[Path]:
-        """Yield a new folder inside the store, locked against `sweep` and removed on exit unless published."""
+        """Yield a new folder in the store, protected from `sweep`, and removed on exit unless it was published."""
         self._directory.mkdir(parents=True, exist_ok=True)
         staging = self._new_staging_path()
         lock = FileLock(_lock_path(staging))
@@ -86,7 +61,7 @@ class AdapterStore:
 
     @contextlib.contextmanager
     def registering(self) -> Iterator[None]:
-        """Let no `sweep` take what is published in here for left over before its row is written."""
+        """Hold off `sweep`, so that it does not remove an adapter whose row is written in this block."""
         self._directory.mkdir(parents=True, exist_ok=True)
         with FileLock(self._registering_lock):
             yield
@@ -94,14 +69,14 @@ class AdapterStore:
     def publish(self, staging: Path) -> str:
         """Move a staged PEFT folder to its final place and return its digest, 64 hex digits.
 
-        Raises AdapterError on files other than the configuration and safetensors weights, on broken ones, and when the
-        disk refuses; nothing is published then.
+        Raises AdapterError on files other than the configuration and safetensors weights, on broken ones, and on disk
+        errors; then nothing is published.
         """
         with self._explaining_disk_errors():
             return self._publish(staging)
 
     def seal(self, staging: Path) -> str:
-        """Make of a staged folder what publishing would make of it, and return the digest; raises as `publish` does."""
+        """Prepare a staged folder for publication and return its digest, without publishing; raises like `publish`."""
         with self._explaining_disk_errors():
             return seal(staging)
 
@@ -112,21 +87,21 @@ class AdapterStore:
         except OSError as error:
             raise AdapterError(
                 f"the adapter cannot be written to {self._directory} ({error.strerror or error}): "
-                "make room there, or make it writable for this user, then train again"
+                "free space there, or make it writable for this user, then train again"
             ) from error
 
     def path(self, digest: str) -> Path:
-        """Return the folder of a complete, unaltered adapter; raises AdapterError naming what is wrong otherwise."""
+        """Return the folder of a complete, unaltered adapter; raises AdapterError if it is not."""
         if DIGEST.fullmatch(digest) is None:
-            raise AdapterError(f"{digest!r} is no adapter digest: 64 hexadecimal digits are expected")
+            raise AdapterError(f"{digest!r} is not an adapter digest: it must have 64 hexadecimal digits")
         return self._checked(digest)
 
     def prefetch(self, _digests: Collection[str]) -> list[str]:
-        """Have these adapters at hand without a network; return a sentence for each that cannot be had."""
+        """Make these adapters available without a network; return an error message for each failure."""
         return []
 
     def examine(self) -> str:
-        """Say where adapters are kept, once it is known that they can be written there; raises AdapterError."""
+        """Return where adapters are stored, after testing that they can be written there; raises AdapterError."""
         with self._explaining_disk_errors(), self.stage():
             return f"the folder {self._directory}"
 
@@ -139,30 +114,30 @@ class AdapterStore:
         return folder
 
     def remove(self, digest: str) -> bool:
-        """Take an adapter's files away, and return whether there were any; who has opened them reads on.
+        """Remove an adapter's files and return whether there were any; processes that opened them can still read them.
 
-        One that was published again since, and waits for its version's row, stays.
+        An adapter that was published again, and waits for its version's row, stays.
         """
         if DIGEST.fullmatch(digest) is None or (self._directory / f"{UNREGISTERED_PREFIX}{digest}").exists():
             return False
-        # Renamed away at once, so that a reader finds it complete or not at all.
+        # Renamed first, so that a reader finds it complete or not at all.
         with self.stage() as doomed, contextlib.suppress(FileNotFoundError):
             (self._directory / digest).rename(doomed / digest)
             return True
         return False
 
     def sweep(self, known: Collection[str]) -> int:
-        """Remove what crashed runs left, and return how many folders that were; staging in use is left alone.
+        """Remove what crashed processes left, except staging folders in use, and return how many folders that were.
 
-        Adapters published since the last sweep go too where no version's row names them: `known` has the digests of all
-        rows. The caller sees to it that no round that could still register one runs on this store.
+        Adapters that were published since the last sweep are removed too if no version's row names them: `known` has
+        the digests of all rows. The caller makes sure that no running round can still register one in this store.
         """
         return self._sweep_staging() + self._sweep_unregistered(known)
 
     def _sweep_staging(self) -> int:
         removed = 0
         for lock_path in self._directory.glob(f"{STAGING_PREFIX}*.lock"):
-            # The system frees the lock of a dead process, also of one in another container on the same volume.
+            # The operating system frees the lock of a dead process, even in another container on the same volume.
             with contextlib.suppress(Timeout), FileLock(lock_path, timeout=0):
                 shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
                 lock_path.unlink(missing_ok=True)
@@ -177,7 +152,7 @@ class AdapterStore:
             return 0  # an import is about to write its row
 
     def _sweep_marked(self, known: Collection[str]) -> int:
-        # Older ones stay, whatever `known` lacks: with a wrong database.url it would lack them all.
+        # Older adapters stay even if `known` lacks them: with a wrong database.url it lacks them all.
         removed = 0
         for marker in self._directory.glob(f"{UNREGISTERED_PREFIX}*"):
             digest = marker.name.removeprefix(UNREGISTERED_PREFIX)
@@ -191,10 +166,10 @@ class AdapterStore:
         digest = self.seal(staging)
         if not self._is_sound(digest):
             (self._directory / f"{UNREGISTERED_PREFIX}{digest}").touch()
-            self._take_in(staging, digest)
+            self._move_in(staging, digest)
         return digest
 
-    def _take_in(self, staging: Path, digest: str) -> None:
+    def _move_in(self, staging: Path, digest: str) -> None:
         """Move a staged folder to its final place, in one step."""
         final = self._directory / digest
         sync_to_disk(staging)
@@ -216,6 +191,3 @@ class AdapterStore:
 
 def _lock_path(staging: Path) -> Path:
     return staging.with_name(f"{staging.name}.lock")
-
-
-AS_TRAINED = 1.0

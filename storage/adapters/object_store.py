@@ -1,6 +1,6 @@
-"""Adapters as objects of any file system that fsspec reaches: S3, Google's and Azure's stores, a shared folder.
+"""Adapters as objects in any store that fsspec supports: S3, Google's, Azure's, a shared folder.
 
-Objects cannot be renamed in one step, so the file of checksums is written last: an adapter without it is not there.
+Objects cannot be renamed atomically, so the file with checksums is written last: an adapter without it does not exist.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from tenacity import Retrying
 from storage.adapters.files import CHECKSUMS_FILE, FILES, damaged
 from storage.adapters.folder_store import UNREGISTERED_PREFIX
 from storage.errors import SettingsError, StoreUnreachable
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 
 T = TypeVar("T")
 
 READ_PATIENCE_S = 3.0
 WRITE_PATIENCE_S = 120.0
-"""Longer: what a round made in hours must not be lost to a minute without a network."""
+"""Longer, so that a minute without a network does not lose hours of training."""
 LEFTOVER_AGE = timedelta(days=1)
-"""Age from which an adapter without a version is left over: a host may be about to write its row before that."""
+"""An older adapter without a version is a leftover; for a younger one a host may be about to write the row."""
 BLOCK_BYTES = 8 * 1024 * 1024
 LOCAL_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What a disk says of itself; the disk is on our side."""
+"""Errors of the local disk, not of the store."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "file": {"auto_mkdir": True},
-    "s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 30}},  # botocore waits a minute for each
+    "s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 30}},  # botocore's defaults are a minute each
 }
 EXTRAS = {"s3": "reactune[s3]", "s3a": "reactune[s3]", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class AdapterObjects:
-    """The objects under one address. Every host may write at once: equal digests are equal bytes."""
+    """The objects at one address. Hosts may write at the same time: equal digests mean equal bytes."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class AdapterObjects:
         write_patience_s: float = WRITE_PATIENCE_S,
         leftover_age: timedelta = LEFTOVER_AGE,
     ) -> None:
-        """Raises SettingsError where nothing is installed that reads such an address; nothing is connected yet."""
+        """Raises SettingsError if no installed package supports the address; does not connect yet."""
         self.url = url.rstrip("/")
         self._files, self._root = _open(self.url)
         self._read_patience_s = read_patience_s
@@ -60,23 +60,24 @@ class AdapterObjects:
         self._leftover_age = leftover_age
 
     def upload(self, folder: Path, digest: str) -> None:
-        """Store the adapter unless it is there, whole; raises StoreUnreachable, AdapterError where it arrives altered.
+        """Store the adapter unless it is already complete there.
 
-        It is marked as unregistered first, until `sweep` hears of its version's row.
+        It is first marked as unregistered, until `sweep` finds its version's row. Raises StoreUnreachable, and
+        AdapterError if it was altered on the way.
         """
         if not self._write(lambda: self._upload(folder, digest)):
-            raise damaged(digest, "its files read back otherwise than they were written", self.url)
+            raise damaged(digest, "its files differ from those that were written", self.url)
 
     def download(self, digest: str, folder: Path) -> None:
-        """Copy the adapter's files, unchecked; raises AdapterError on a missing one, StoreUnreachable."""
-        for name in reversed(FILES):  # what was never completed is told by the file that is written last
+        """Copy the adapter's files unchecked; raises AdapterError if one is missing, and StoreUnreachable."""
+        for name in reversed(FILES):  # the file that is written last shows first whether the adapter is complete
             try:
                 self._read(lambda name=name: self._files.get_file(self._at(digest, name), str(folder / name)))  # type: ignore[misc]
             except FileNotFoundError as error:
                 raise damaged(digest, f"{name} is missing", self.url) from error
 
     def holds(self, digest: str) -> bool:
-        """Say whether the adapter was stored to its end; raises StoreUnreachable."""
+        """Return whether the adapter was stored completely; raises StoreUnreachable."""
         try:
             checksums = self._read(lambda: self._files.cat_file(self._at(digest, CHECKSUMS_FILE)))
         except FileNotFoundError:
@@ -84,7 +85,7 @@ class AdapterObjects:
         return hashlib.sha256(checksums).hexdigest() == digest
 
     def awaits_row(self, digest: str) -> bool:
-        """Say whether the adapter was published and waits for its version's row; raises StoreUnreachable."""
+        """Return whether the adapter was published and waits for its version's row; raises StoreUnreachable."""
         return bool(self._read(lambda: self._files.exists(self._at(f"{UNREGISTERED_PREFIX}{digest}"))))
 
     def remove(self, digest: str) -> None:
@@ -94,9 +95,9 @@ class AdapterObjects:
         self._remove(self._at(f"{UNREGISTERED_PREFIX}{digest}"))
 
     def sweep(self, known: Collection[str]) -> int:
-        """Remove adapters without a version that are old enough, and return how many; raises StoreUnreachable.
+        """Remove old adapters without a version, and return how many; raises StoreUnreachable.
 
-        No lock holds off other hosts: whoever publishes writes the row within that age.
+        No lock can hold off other hosts, so a host must write the row before an adapter is that old.
         """
         marked = self._unregistered()
         for digest in marked.keys() & set(known):
@@ -115,7 +116,7 @@ class AdapterObjects:
         self._now()
 
     def _upload(self, folder: Path, digest: str) -> bool:
-        """Return whether the adapter reads back as it should; where it does already, nothing is written."""
+        """Return whether the adapter reads back correctly; if it already does, nothing is written."""
         if self._is_sound(digest):
             return True
         self._files.pipe_file(self._at(f"{UNREGISTERED_PREFIX}{digest}"), b"")
@@ -124,7 +125,7 @@ class AdapterObjects:
         return self._is_sound(digest)
 
     def _is_sound(self, digest: str) -> bool:
-        """Read the adapter back and compare: entity tags mean something else in every store."""
+        """Read the adapter back and compare it: every store computes entity tags differently."""
         try:
             checksums = self._files.cat_file(self._at(digest, CHECKSUMS_FILE))
             if hashlib.sha256(checksums).hexdigest() != digest:
@@ -142,7 +143,7 @@ class AdapterObjects:
         return digest.hexdigest()
 
     def _unregistered(self) -> dict[str, datetime]:
-        """Return the digests marked so, and since when by the store's clock."""
+        """Return {digest: when it was marked as unregistered, by the store's clock}."""
         try:
             names = [path.rpartition("/")[2] for path in self._read(lambda: self._files.ls(self._root, detail=False))]
         except FileNotFoundError:
@@ -157,11 +158,11 @@ class AdapterObjects:
         try:
             since: datetime = self._read(lambda: self._files.modified(path))
         except FileNotFoundError:
-            return None  # another host swept meanwhile
+            return None  # another host has just swept
         return since
 
     def _now(self) -> datetime:
-        """Return the time by the store's own clock, since those of hosts differ and jump."""
+        """Return the time of the store's clock: clocks of hosts differ and jump."""
         path = self._at(f".probe-{secrets.token_hex(8)}")
 
         def ask() -> datetime:
@@ -187,11 +188,11 @@ class AdapterObjects:
     def _write(self, work: Callable[[], T], patience_s: float | None = None) -> T:
         try:
             return self._try(work, self._write_patience_s if patience_s is None else patience_s)
-        except FileNotFoundError as error:  # of the bucket or folder around
+        except FileNotFoundError as error:  # the bucket or folder does not exist
             raise StoreUnreachable(self.url, error) from error
 
     def _try(self, work: Callable[[], T], patience_s: float) -> T:
-        """Return what `work` does, tried again for `patience_s`; raises FileNotFoundError and StoreUnreachable."""
+        """Return the result of `work`, retried for `patience_s`; raises FileNotFoundError and StoreUnreachable."""
         report = partial(log.warning, "The adapter store %s does not answer (%s); trying again.", self.url)
         try:
             return Retrying(**retries(_may_pass, report, patience_s))(work)
@@ -202,7 +203,7 @@ class AdapterObjects:
 
 
 def _may_pass(error: BaseException) -> bool:
-    # Every file system has errors of its own.
+    # Every file system has its own errors.
     return isinstance(error, Exception) and not isinstance(error, PermissionError) and not _is_final(error)
 
 
@@ -213,12 +214,14 @@ def _is_final(error: Exception) -> bool:
 def _open(url: str) -> tuple[Any, str]:
     protocol = url.partition("://")[0]
     try:
-        # No lists of names are kept: what other hosts write must be seen.
+        # Listings are not cached: other hosts write too.
         files, root = fsspec.url_to_fs(url, use_listings_cache=False, **OPTIONS.get(protocol, {}))
     except ImportError as error:
-        package = EXTRAS.get(protocol, f"what reads {protocol}:// with fsspec")
+        remedy = (
+            f"run `pip install '{EXTRAS[protocol]}'`" if protocol in EXTRAS else "install the one that fsspec needs"
+        )
         raise SettingsError(
-            f"data.adapters = {url!r} needs a package that is not installed: run `pip install '{package}'`"
+            f"data.adapters = {url!r} needs a package that is not installed: {remedy} for {protocol}://"
         ) from error
     except ValueError as error:
         raise SettingsError(

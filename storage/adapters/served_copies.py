@@ -1,4 +1,4 @@
-"""Copies of adapters in the folder that remote servers read: one for each version and strength, complete or absent."""
+"""Copies of adapters for remote servers: one for each version and strength, complete or absent."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from storage.errors import AdapterError
 
 FOLDER = "served"
 PREFIX = "reactune-"
-"""Of the names under which servers know our versions; others are none of our business."""
+"""Prefix of our versions' names on servers; adapters with other names are not ours."""
 NAME_DIGITS = 16
 SCALES = ("lora_alpha", "alpha_pattern")
 KEPT_S = 24 * 3600.0
-"""A copy that no server has loaded stays this long, for a process that is about to have it loaded."""
+"""Time to keep a copy that no server has loaded: a process may be about to load it."""
 
 
 def served_name(adapter: AdapterRef) -> str:
-    """Return the name of a version at a strength, which says exactly what it is."""
+    """Return the name of a version at a strength, unique among all versions."""
     strength = "" if adapter.strength == AS_TRAINED else f"-x{adapter.strength:g}"
     return f"{PREFIX}{adapter.digest[:NAME_DIGITS]}{strength}"
 
@@ -35,15 +35,15 @@ def open_served_copies(data_directory: Path) -> ServedAdapterCopies:
 
 
 class ServedAdapterCopies:
-    """A folder of PEFT folders. Several processes may use it: a copy is put there whole, and never changed."""
+    """A folder of PEFT folders. Several processes may use it: copies appear complete and are never changed."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def put(self, adapter: AdapterRef) -> Path:
-        """Return the folder of the version's copy, made where it is missing; its strength is in its scale.
+        """Return the folder of the version's copy, which is made if it is missing; raises AdapterError on disk errors.
 
-        vLLM knows no strength. Raises AdapterError where the disk refuses.
+        vLLM has no setting for strength, so it is part of the copy's scale.
         """
         final = self._directory.absolute() / served_name(adapter)
         try:
@@ -52,19 +52,19 @@ class ServedAdapterCopies:
         except OSError as error:
             raise AdapterError(
                 f"the adapter {adapter.digest[:12]} cannot be copied to {self._directory} ({error.strerror or error}): "
-                "make it writable, and free space there"
+                "make it writable for this user, and free space there"
             ) from error
         return final
 
     def remove(self, digest: str) -> int:
-        """Remove all copies of a version, as when it is withdrawn, and return how many there were."""
+        """Remove all copies of a version and return how many there were."""
         copies = list(self._directory.glob(f"{PREFIX}{digest[:NAME_DIGITS]}*"))
         for copy in copies:
             shutil.rmtree(copy, ignore_errors=True)
         return len(copies)
 
     def sweep(self, loaded: Collection[str]) -> int:
-        """Remove the copies that no server has `loaded`, except those of the last day, and return how many."""
+        """Remove copies older than a day that no server has `loaded`, and return how many."""
         old = [copy for copy in self._directory.glob(f"*{PREFIX}*") if _age_s(copy) > KEPT_S]
         unused = [copy for copy in old if copy.name not in loaded]
         for copy in unused:
@@ -91,7 +91,7 @@ def _scaled(config: dict[str, Any], strength: float) -> dict[str, Any]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give the file a second name where the disk can, for it is never changed; else copy it."""
+    """Hard-link the file, which is never changed; copy it if the file system does not support that."""
     try:
         os.link(source, target)
     except OSError:
@@ -102,7 +102,7 @@ def _move(staging: Path, final: Path) -> None:
     try:
         staging.rename(final)
     except OSError:
-        if not final.exists():  # else another process was quicker
+        if not final.exists():  # another process may have been faster
             raise
 
 

@@ -1,4 +1,4 @@
-"""A store that several hosts share, with the adapters that this one needs in a folder of its own."""
+"""An adapter store that several hosts share, with a local cache of the adapters that this host needs."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from storage.adapters.object_store import AdapterObjects
 from storage.errors import AdapterError, StoreUnreachable
 
 IN_USE_S = 3600.0
-"""Time since its last use in which an adapter is not dropped: a process may be about to load it."""
+"""An adapter used within this time stays in the cache: a process may be about to load it."""
 RETRY_S = 30.0
-"""Time in which an adapter that could not be fetched is not asked for again, so that answers do not wait for it."""
+"""Pause after a failed download before the next attempt, so that answers do not wait for it."""
 
 log = logging.getLogger(__name__)
 
 
 class SharedAdapterStore(AdapterStore):
-    """Publishes into the shared store and reads from the cache; what is cached needs no network."""
+    """Publishes to the shared store and reads from the cache; cached adapters need no network."""
 
     def __init__(self, cache: Path, remote: AdapterObjects, cache_bytes: int) -> None:
         super().__init__(cache)
         self._remote = remote
         self._cache_bytes = cache_bytes
         self._failures: dict[str, tuple[float, AdapterError]] = {}
-        """{digest: (when, why it could not be fetched)}"""
+        """{digest: (when a download failed, why)}"""
 
     def publish(self, staging: Path) -> str:
         digest = super().publish(staging)
@@ -41,7 +41,7 @@ class SharedAdapterStore(AdapterStore):
         return digest
 
     def remove(self, digest: str) -> bool:
-        """As in a folder, here and in the shared store; raises StoreUnreachable once it has left the cache."""
+        """Remove it from the cache, then from the shared store; raises StoreUnreachable after the first."""
         was_cached = super().remove(digest)
         if DIGEST.fullmatch(digest) is None or self._remote.awaits_row(digest):
             return was_cached
@@ -53,24 +53,24 @@ class SharedAdapterStore(AdapterStore):
         return super().sweep(known) + self._sweep_shared(known)
 
     def prefetch(self, digests: Collection[str]) -> list[str]:
-        """Fetch these, and make room by dropping others, the least recently used first."""
+        """Download these, and make room by dropping others, the least recently used first."""
         problems = []
         for digest in digests:
             try:
                 self.path(digest)
             except AdapterError as error:
                 problems.append(str(error))
-        with suppress(StoreUnreachable):  # nothing is dropped that cannot be fetched again
+        with suppress(StoreUnreachable):  # adapters are only dropped if they can be downloaded again
             self._make_room(digests)
         return problems
 
     def examine(self) -> str:
         self._remote.probe()
         super().examine()
-        return f"{self._remote.url}, which can be written; the cache is {self._directory}"
+        return f"{self._remote.url}, which is writable; the cache is {self._directory}"
 
     def _checked(self, digest: str) -> Path:
-        """Return the adapter in the cache, fetched where it is missing or damaged."""
+        """Return the adapter in the cache; it is downloaded first if it is missing or damaged."""
         try:
             folder = super()._checked(digest)
         except AdapterError:
@@ -103,11 +103,11 @@ class SharedAdapterStore(AdapterStore):
 
     def _download(self, digest: str) -> None:
         if self._is_sound(digest):
-            return  # another process fetched it meanwhile
+            return  # another process has just downloaded it
         with self.stage() as staging:
             self._remote.download(digest, staging)
             verify(staging, digest, self._remote.url)
-            self._take_in(staging, digest)
+            self._move_in(staging, digest)
 
     def _make_room(self, kept: Collection[str]) -> None:
         cached = sorted(self._cached())
@@ -121,14 +121,14 @@ class SharedAdapterStore(AdapterStore):
                 too_much -= size
 
     def _cached(self) -> Iterator[tuple[float, int, Path]]:
-        """Yield when each cached adapter was used last, its bytes and its folder."""
+        """Yield for each cached adapter when it was last used, its size in bytes and its folder."""
         for folder in self._directory.glob("*") if self._directory.is_dir() else ():
             with suppress(OSError):  # dropped by another process
                 if DIGEST.fullmatch(folder.name):
                     yield folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir()), folder
 
     def _drop(self, folder: Path) -> None:
-        """Remove an adapter from the cache in one step, as seen by other processes."""
+        """Remove an adapter from the cache atomically for other processes."""
         with suppress(FileNotFoundError), self.stage() as staging:
             folder.replace(staging / folder.name)
 
@@ -136,5 +136,5 @@ class SharedAdapterStore(AdapterStore):
         try:
             return self._remote.sweep(known)
         except StoreUnreachable as error:
-            log.warning("Nothing was swept: %s.", error)
+            log.warning("Leftover adapters in the shared store were not removed: %s.", error)
             return 0

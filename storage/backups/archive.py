@@ -1,4 +1,4 @@
-"""A backup's file: a .tar.gz whose first member lists every other one with its size and digest."""
+"""The file format of backups: a .tar.gz whose first member lists the others with their sizes and digests."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ COMPRESSION = 6  # adapters hardly shrink, words and votes to a fifth
 
 Manifest = dict[str, Any]
 Take = Callable[[str, Iterable[bytes]], None]
-"""Does something with a member's name and its content, and reads the latter to its end."""
+"""Receives a member's name and content; it must read all of the content."""
 
 
 def write_archive(file: Path, parts: Mapping[str, Path], about: Mapping[str, Any]) -> None:
     """Write `parts`, {name inside: file}, and `about` to a new file that only its owner may read.
 
-    It gets its name once it has been read back whole. Raises FileExistsError where the name is taken meanwhile.
+    The file appears under its name only after it has been read back completely. Raises FileExistsError if another
+    file has that name by then.
     """
     draft = file.with_name(f".{file.name}.part")
     listed = {name: {"bytes": path.stat().st_size, "sha256": _digest_of(path)} for name, path in sorted(parts.items())}
@@ -41,8 +42,8 @@ def write_archive(file: Path, parts: Mapping[str, Path], about: Mapping[str, Any
         with open_new(draft) as stream:
             _write(stream, manifest, parts)
         sync_file(draft)
-        read_archive(draft, _pass_over)
-        os.link(draft, file)  # unlike a rename it takes nobody's place
+        read_archive(draft, _discard)
+        os.link(draft, file)  # unlike a rename, it never replaces a file
         sync_names(file.parent)
     finally:
         draft.unlink(missing_ok=True)
@@ -64,9 +65,9 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 
 
 def unpack_archive(file: Path, folder: Path) -> Manifest:
-    """Write every part into a folder and return the manifest; raises BackupRefused where the archive is not whole.
+    """Write every part into a folder and return the manifest; raises BackupRefused if the archive is not complete.
 
-    Raises OSError where the folder has no room for it, which says nothing about the archive.
+    Raises OSError if the disk is full: that says nothing about the archive.
     """
 
     def write(name: str, blocks: Iterable[bytes]) -> None:
@@ -79,19 +80,19 @@ def unpack_archive(file: Path, folder: Path) -> Manifest:
 
 
 def read_archive(file: Path, take: Take) -> Manifest:
-    """Hand every part to `take` and return the manifest; raises BackupRefused where the archive is not whole."""
+    """Pass every part to `take` and return the manifest; raises BackupRefused if the archive is not complete."""
     try:
         with tarfile.open(file, mode="r|gz") as tar:
             manifest = _read_manifest(tar)
             missing = dict(manifest["files"])
-            while (member := tar.next()) is not None:  # a loop over it would begin at the manifest again
+            while (member := tar.next()) is not None:  # iterating over it would start at the manifest again
                 if member.name not in missing or not member.isfile():
                     raise BackupRefused(f"{file} holds {member.name!r}, which its manifest does not list")
                 _read_member(tar, member, missing.pop(member.name), take)
     except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
-        raise BackupRefused(f"{file} is damaged or no backup ({error}): use another one") from error
+        raise BackupRefused(f"{file} is damaged or not a backup ({error}): use another one") from error
     if missing:
         raise BackupRefused(f"{file} lacks {min(missing)}, which its manifest lists: use another backup")
     return manifest
@@ -101,14 +102,14 @@ def _read_manifest(tar: tarfile.TarFile) -> Manifest:
     first = tar.next()
     stream = tar.extractfile(first) if first is not None and first.name == MANIFEST else None
     if stream is None or first is None or first.size > MOST_MANIFEST_BYTES:
-        raise ValueError(f"it does not begin with {MANIFEST}")
+        raise ValueError(f"it does not start with {MANIFEST}")
     manifest: Manifest = json.load(stream)
     if manifest["format"] > FORMAT:
         raise BackupRefused(f"the backup was written by a newer Reactune (format {manifest['format']}): upgrade first")
     for name in manifest["files"]:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-            raise ValueError(f"{name!r} is no name for a part")
+            raise ValueError(f"{name!r} is not a valid name for a part")
     return manifest
 
 
@@ -124,17 +125,17 @@ def _read_member(tar: tarfile.TarFile, member: tarfile.TarInfo, listed: Mapping[
 
     take(member.name, blocks())
     if (member.size, digest.hexdigest()) != (listed["bytes"], listed["sha256"]):
-        raise ValueError(f"{member.name} is not as it was written")
+        raise ValueError(f"{member.name} differs from what was written")
 
 
-def _pass_over(_name: str, blocks: Iterable[bytes]) -> None:
+def _discard(_name: str, blocks: Iterable[bytes]) -> None:
     for _ in blocks:
         pass
 
 
 def open_new(path: Path) -> IO[bytes]:
-    """Open a file that is not there yet, for its owner alone."""
-    binary: int = getattr(os, "O_BINARY", 0)  # Windows would change line ends without it
+    """Create a file that only its owner may read; raises FileExistsError."""
+    binary: int = getattr(os, "O_BINARY", 0)  # without it, Windows changes line ends
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o600), "wb")
 
 

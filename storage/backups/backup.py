@@ -1,4 +1,4 @@
-"""Backups: every row and every adapter in one file, taken while the bot runs, restored into either kind of database."""
+"""Backups: every row and every adapter in one file, made while the bot runs, restored into SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from storage.adapters.folder_store import AdapterStore, open_store
+from storage.adapters import open_store
+from storage.adapters.folder_store import AdapterStore
 from storage.backups.archive import unpack_archive, write_archive
 from storage.backups.copy import Say, copy_rows, has_rows, tables
 from storage.database.columns import utc_now
@@ -33,13 +34,13 @@ from storage.settings.sections import DatabaseSettings, Settings
 DATABASE = "database.sqlite"
 ADAPTERS = "adapters"
 BACKUP = "backup"
-"""In the table of signs of life: when the last backup was made."""
+"""The process name under which the heartbeats table holds the time of the last backup."""
 SAVED_PREFIX = "before-restore-"
 
 
 @dataclass(frozen=True)
 class Backup:
-    """What a backup holds."""
+    """The content of a backup."""
 
     file: Path
     made_at: datetime
@@ -47,7 +48,7 @@ class Backup:
     rows: Mapping[str, int]
     adapters: Collection[str]
     missing_adapters: Collection[str]
-    """Named by versions, but gone or damaged in the store when the backup was made."""
+    """Adapters of versions that were missing or damaged in the store when the backup was made."""
     bytes: int
 
 
@@ -55,16 +56,16 @@ class Backup:
 class RestoredBackup:
     backup: Backup
     saved: Path | None
-    """Backup of what was there before, if anything was."""
+    """A backup of the rows that were replaced, if there were any."""
     kept_deletions: int
-    """Members who took something back after the backup was made, and whose wish was carried out again."""
+    """Members who deleted data or withdrew consent after the backup was made: both were repeated after restoring."""
 
 
-# Making one
+# Making a backup
 
 
 def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
-    """Write the database and the adapters to a new file, while others work with them; raises BackupRefused."""
+    """Write the database and the adapters to a new file, while others use them; raises BackupRefused."""
     with closing(open_database(settings)) as database:
         backup = _write(database, open_store(settings), file, say)
         database.call(record_heartbeat, BACKUP, worker_name(settings.data.directory))
@@ -72,16 +73,16 @@ def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
 
 
 def last_backup(session: Session) -> datetime | None:
-    """Return when a backup of this database was made last, on any machine."""
+    """Return the time of the last backup of this database, made on any machine."""
     return session.scalar(select(func.max(HeartbeatRow.beat_at)).where(HeartbeatRow.process == BACKUP))
 
 
 def _write(database: Database, store: AdapterStore, file: Path, say: Say) -> Backup:
     if file.exists():
-        raise BackupRefused(f"{file} exists already: give the backup a name of its own")
+        raise BackupRefused(f"{file} exists already: choose another name for the backup")
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
-            return _write_beside(database, store, file, Path(folder), say)
+            return _write_in(database, store, file, Path(folder), say)
     except OSError as error:
         raise BackupRefused(
             f"the backup cannot be written to {file} ({error.strerror or error}): "
@@ -89,8 +90,8 @@ def _write(database: Database, store: AdapterStore, file: Path, say: Say) -> Bac
         ) from error
 
 
-def _write_beside(database: Database, store: AdapterStore, file: Path, folder: Path, say: Say) -> Backup:
-    made_at = utc_now()  # before the snapshot: all that was acknowledged until then is in it
+def _write_in(database: Database, store: AdapterStore, file: Path, folder: Path, say: Say) -> Backup:
+    made_at = utc_now()  # before the snapshot, so that it includes everything acknowledged until then
     snapshot = folder / DATABASE
     _take_snapshot(database, snapshot, say)
     _require_sound(snapshot)
@@ -112,13 +113,13 @@ def _write_beside(database: Database, store: AdapterStore, file: Path, folder: P
         "versions": versions,
         "missing_adapters": missing,
     }
-    say(f"packing {len(parts)} files, and reading them back")
+    say(f"packing {len(parts)} files and reading them back")
     write_archive(file, parts, about)
     return _describe(file, about)
 
 
 def _take_snapshot(database: Database, target: Path, say: Say) -> None:
-    """Write one state of the database to a new SQLite file."""
+    """Write a snapshot of the database to a new SQLite file."""
     say("reading the database")
     if database.engine.dialect.name == "sqlite":
         with database.engine.connect() as connection:
@@ -131,7 +132,9 @@ def _take_snapshot(database: Database, target: Path, say: Say) -> None:
 def _require_sound(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         problems = [row[0] for row in connection.execute("PRAGMA integrity_check(1)") if row[0] != "ok"]
-        problems += [f"a row of {row[0]} points nowhere" for row in connection.execute("PRAGMA foreign_key_check")]
+        problems += [
+            f"a row of {row[0]} references a missing row" for row in connection.execute("PRAGMA foreign_key_check")
+        ]
     if problems:
         raise BackupRefused(f"the database is damaged ({problems[0]}): nothing was written")
 
@@ -165,14 +168,14 @@ def _describe(file: Path, about: Mapping[str, Any]) -> Backup:
     )
 
 
-# Restoring one
+# Restoring a backup
 
 
 def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = False) -> RestoredBackup:
-    """Put a backup's rows and adapters into the configured database and store.
+    """Restore a backup's rows and adapters into the configured database and store.
 
-    The backup is checked before anything is touched; then come the adapters, each whole or not at all, and last all
-    rows in one transaction. Where `replace` lets rows make way, they are saved to a backup in the data folder first.
+    The backup is checked first. Then the adapters are published, each completely or not at all, and then all rows are
+    written in one transaction. If `replace` is true, existing rows are saved to a backup in the data folder first.
     Raises BackupRefused, DataDirectoryInUse while a bot or trainer runs here, CopyRefused and AdapterError.
     """
     directory = settings.data.directory
@@ -198,38 +201,38 @@ def _restore(
         is_taken = has_rows(session.connection())
     if is_taken and not replace:
         raise BackupRefused(
-            "the database holds rows already: add --replace, which first saves them to a backup of their own, or set "
-            "database.url to an empty one"
+            "the database already has rows: add --replace, which saves them to another backup first, or set "
+            "database.url to an empty database"
         )
     store = open_store(settings)
     saved = _save(target, store, settings.data.directory, say) if is_taken else None
-    wishes = _erasures_since(target, source, backup.made_at)
+    erasures = _erasures_since(target, source, backup.made_at)
     with store.registering():
         for digest in backup.adapters:
             say(f"adapter {digest[:12]}")
             _publish(store, folder / ADAPTERS / digest)
-        copy_rows(source, target, say, replace=replace, then=wishes.carry_out)
-    return RestoredBackup(backup, saved, wishes.count)
+        copy_rows(source, target, say, replace=replace, then=erasures.repeat)
+    return RestoredBackup(backup, saved, erasures.count)
 
 
 @contextmanager
 def _unpacked(file: Path, directory: Path, say: Say) -> Iterator[tuple[Path, Backup]]:
-    """Yield a folder with the backup's parts, none of which differs from what was written."""
+    """Yield a folder with the backup's parts, checked against the manifest."""
     say("checking the backup")
     if not file.is_file():
-        raise BackupRefused(f"there is no backup {file}: check its name")
+        raise BackupRefused(f"there is no file {file}: check its name")
     with tempfile.TemporaryDirectory(dir=directory, prefix=".restore-") as name:
         try:
             manifest = unpack_archive(file, Path(name))
             backup = _describe(file, manifest)
         except (KeyError, TypeError, ValueError) as error:
-            raise BackupRefused(f"{file} is no backup of Reactune's ({error}): use another one") from error
+            raise BackupRefused(f"{file} is not a Reactune backup ({error}): use another one") from error
         refuse_unknown(backup.schema, str(file))
         yield Path(name), backup
 
 
 def _open_snapshot(file: Path) -> Database:
-    """Return the backup's database, brought to the newest schema."""
+    """Return the backup's database, migrated to the newest schema."""
     database = open_address(f"sqlite:///{file}", DatabaseSettings(), "the backup", keep_copy=False)
     _require_sound(file)
     return database
@@ -247,11 +250,11 @@ def _publish(store: AdapterStore, adapter: Path) -> None:
             shutil.copyfile(part, staging / part.name)
         if (digest := store.publish(staging)) != adapter.name:
             raise BackupRefused(
-                f"the backup's adapter {adapter.name[:12]} is another one, {digest[:12]}: use another backup"
+                f"the backup's adapter {adapter.name[:12]} has the digest {digest[:12]}: use another backup"
             )
 
 
-# What members took back since
+# What members deleted or withdrew since
 
 
 @dataclass(frozen=True)
@@ -265,7 +268,7 @@ class Erasures:
     def count(self) -> int:
         return len({*self.erased, *self.withdrawn})
 
-    def carry_out(self, session: Session) -> None:
+    def repeat(self, session: Session) -> None:
         for user_id in self.erased:
             delete_member(session, user_id)
         for user_id in self.withdrawn:

@@ -1,4 +1,4 @@
-"""Copies every row of one database into another, SQLite or PostgreSQL, in one transaction that proves itself."""
+"""Copies every row of one database into another, SQLite or PostgreSQL, in one transaction, and verifies the copy."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from storage.database.tables import Base, PseudonymKeyRow, ReplyIdRow, ReplyRow
 from storage.errors import CopyRefused
 
 BATCH_ROWS = 2_000
-BORN_WITH_ROWS = (Base.metadata.tables[ReplyIdRow.__tablename__], Base.metadata.tables[PseudonymKeyRow.__tablename__])
-"""Each new database has a row of its own there, which the source's replaces."""
+INITIALLY_FILLED = (Base.metadata.tables[ReplyIdRow.__tablename__], Base.metadata.tables[PseudonymKeyRow.__tablename__])
+"""Tables in which a new database already has a row; the source's row replaces it."""
 DIGEST_BITS = 256
 Say = Callable[[str], None]
 Row = Mapping[str, Any]
@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TableCopy:
-    """A table on both sides: the digests are equal, whatever the order of the rows."""
+    """A copied table; its digest is the same on both sides and does not depend on the order of rows."""
 
     table: str
     rows: int
@@ -38,7 +38,7 @@ class TableCopy:
 
 
 class Digest:
-    """Counts rows and sums their hashes, so that it does not matter in which order they come."""
+    """Counts rows and sums their hashes, so that the order of rows does not matter."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -57,7 +57,7 @@ class Digest:
 
 
 def _canonical(value: Any) -> Any:
-    """Return the value as JSON holds it: equal in both databases, and different for different values."""
+    """Return the value as JSON, equal for both databases and distinct for distinct values."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds")
     if isinstance(value, date):
@@ -68,7 +68,7 @@ def _canonical(value: Any) -> Any:
 
 
 def describe_copy(copied: Sequence[TableCopy]) -> str:
-    """Return a table of what was copied, the same on both sides."""
+    """Return a table of the copied rows, as text."""
     width = max(len(done.table) for done in copied)
     lines = [f"{'table':{width}}  {'rows':>10}  digest on both sides"]
     lines += [f"{done.table:{width}}  {done.rows:>10}  {done.digest[:16]}" for done in copied]
@@ -76,12 +76,12 @@ def describe_copy(copied: Sequence[TableCopy]) -> str:
 
 
 def tables() -> list[Table]:
-    """Return every table, each after those that its rows point at."""
+    """Return every table, each after the tables that it references."""
     return list(Base.metadata.sorted_tables)
 
 
-class Pointers:
-    """What a table's rows point at in the same table or in a later one: it can be set once all rows are there."""
+class DeferredReferences:
+    """References of a table's rows to the same table or a later one, set once all rows are copied."""
 
     def __init__(self, table: Table) -> None:
         order = {known.name: place for place, known in enumerate(tables())}
@@ -92,7 +92,7 @@ class Pointers:
         self._changes: list[dict[str, Any]] = []
 
     def take_from(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return the rows without these pointers, which are kept."""
+        """Return the rows without these references, and remember the references."""
         if not self._columns:
             return rows
         keys = [column.name for column in self._table.primary_key.columns]
@@ -116,11 +116,10 @@ def copy_rows(
     replace: bool = False,
     then: Callable[[Session], None] = lambda _session: None,
 ) -> list[TableCopy]:
-    """Copy one state of `source` into `target`, both of the newest schema, while others read and write `source`.
+    """Copy a snapshot of `source` into `target`, both at the newest schema, while others use `source`.
 
-    It is one transaction of the target, in which `then` comes last: an interrupted one leaves nothing there. Raises
-    CopyRefused where the target holds rows, unless it is told to `replace` them, and where it holds other rows than the
-    source in the end.
+    The copy is one transaction of the target, which calls `then` at its end: an interrupted copy leaves no trace.
+    Raises CopyRefused if the target has rows and `replace` is false, and if the copied rows differ from the source's.
     """
     with source.snapshot() as reader, target.transaction() as writer:
         into = writer.connection()
@@ -131,14 +130,14 @@ def copy_rows(
             _empty(into)
         elif taken := _first_table_with_rows(into):
             raise CopyRefused(taken)
-        for table in BORN_WITH_ROWS:
+        for table in INITIALLY_FILLED:
             into.execute(table.delete())
-        pointers: list[Pointers] = []
-        copied = [_copy(table, reader.connection(), into, say, pointers) for table in tables()]
-        for late in pointers:
+        references: list[DeferredReferences] = []
+        copied = [_copy(table, reader.connection(), into, say, references) for table in tables()]
+        for late in references:
             late.set(into)
         for done in copied:
-            _prove(done, into, say)
+            _verify(done, into, say)
         _set_counters(reader.connection(), into)
         then(writer)
         return copied
@@ -151,7 +150,7 @@ def has_rows(connection: Connection) -> bool:
 
 def _first_table_with_rows(connection: Connection) -> str | None:
     for table in tables():
-        if table in BORN_WITH_ROWS:
+        if table in INITIALLY_FILLED:
             continue
         if connection.execute(select(text("1")).select_from(table).limit(1)).first() is not None:
             return table.name
@@ -168,10 +167,12 @@ def _empty(connection: Connection) -> None:
         connection.execute(table.delete())
 
 
-def _copy(table: Table, source: Connection, target: Connection, say: Say, pointers: list[Pointers]) -> TableCopy:
+def _copy(
+    table: Table, source: Connection, target: Connection, say: Say, references: list[DeferredReferences]
+) -> TableCopy:
     digest = Digest()
-    late = Pointers(table)
-    pointers.append(late)
+    late = DeferredReferences(table)
+    references.append(late)
     for rows in _batches(table, source):
         digest.add(table, rows)
         _insert(table, target, late.take_from(rows))
@@ -191,11 +192,11 @@ def _insert(table: Table, connection: Connection, rows: Sequence[Row]) -> None:
             connection.execute(insert(table), rows)
     except DBAPIError as error:
         detail = next(iter(str(error.orig).splitlines()), type(error.orig).__name__)
-        raise CopyRefused(table.name, f"the target does not take its rows ({detail})") from error
+        raise CopyRefused(table.name, f"the target does not accept its rows ({detail})") from error
 
 
-def _prove(copied: TableCopy, target: Connection, say: Say) -> None:
-    """Read the table back, and raise CopyRefused where it is not what was written."""
+def _verify(copied: TableCopy, target: Connection, say: Say) -> None:
+    """Read the table back; raises CopyRefused if it differs from what was written."""
     say(f"{copied.table}: reading back")
     table, digest = Base.metadata.tables[copied.table], Digest()
     for rows in _batches(table, target):
@@ -208,7 +209,7 @@ def _prove(copied: TableCopy, target: Connection, say: Say) -> None:
         )
 
 
-# Counters: the next row gets an id that no row has, nor had where the source still knows that
+# Counters: the next row gets an id that no row has, or had as far as the source knows
 
 
 def _set_counters(source: Connection, target: Connection) -> None:

@@ -1,4 +1,4 @@
-"""What is remembered beside replies: summaries of long conversations, and members' notes about themselves."""
+"""Summaries of long conversations, and members' notes about themselves."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ MAX_NOTE_CHARS = 120
 
 @dataclass(frozen=True)
 class Memory:
-    """What is remembered of the conversation in a channel."""
+    """What the bot remembers of the conversation in a channel."""
 
     summary: str = ""
     summarised_to: int = 0
-    """Id of the last message that the summary covers."""
+    """ID of the last message that the summary covers."""
     forgotten_to: int = 0
-    """Messages up to this id are no part of the conversation any more."""
+    """Messages up to this ID are no longer part of the conversation."""
     speakers: frozenset[int] = frozenset()
-    """The people whose words the summary tells."""
+    """The people whose words the summary covers."""
     summarised_from: int = 0
-    """Id of the first message that it covers."""
+    """ID of the first message that the summary covers."""
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """Return the first and the last id of the messages that the summary tells."""
+        """Return the IDs of the first and last message that the summary covers."""
         return (self.summarised_from, self.summarised_to) if self.summary else None
 
     @property
     def begins_after(self) -> int:
-        """Return the id of the message after which the conversation is read word for word."""
+        """Return the ID of the message after which the conversation is read word for word."""
         return max(self.summarised_to, self.forgotten_to)
 
 
@@ -65,7 +65,7 @@ def read_memory(session: Session, channel_id: int) -> Memory:
 
 
 def write_summary(session: Session, channel_id: int, before: Memory, after: Memory) -> bool:
-    """Replace what is remembered of the conversation; return False where it was changed or forgotten since `before`."""
+    """Replace the summary; return False if the memory has changed or was forgotten since `before`."""
     row = session.get(ConversationRow, channel_id)
     if row is None:
         session.add(ConversationRow(channel_id=channel_id))
@@ -95,7 +95,7 @@ def write_summary(session: Session, channel_id: int, before: Memory, after: Memo
 
 
 def forget_conversation(session: Session, channel_id: int, up_to: int) -> None:
-    """Drop the summary, and leave messages up to the id out of what comes."""
+    """Delete the summary, and leave messages up to this ID out of later prompts."""
     session.merge(
         ConversationRow(channel_id=channel_id, summary="", summarised_from=0, summarised_to=0, forgotten_to=up_to)
     )
@@ -104,17 +104,17 @@ def forget_conversation(session: Session, channel_id: int, up_to: int) -> None:
 
 
 def add_note(session: Session, user_id: int, text: str) -> Note:
-    """Keep a note of a member about themselves; raises NoteRefused on an empty, long, known or eleventh one."""
+    """Store a member's note about themselves; raises NoteRefused if it is empty, too long, known or one too many."""
     said = " ".join(text.split())
     if not said:
-        raise NoteRefused("that note has no words: write what I should know of you")
+        raise NoteRefused("that note is empty: write what I should know about you")
     if len(said) > MAX_NOTE_CHARS:
-        raise NoteRefused(f"that note has {len(said)} characters, {MAX_NOTE_CHARS} at most: make it shorter")
+        raise NoteRefused(f"that note has {len(said)} characters, but the limit is {MAX_NOTE_CHARS}: shorten it")
     notes = list_notes(session, user_id)
     if any(note.text.casefold() == said.casefold() for note in notes):
-        raise NoteRefused("I have that note already")
+        raise NoteRefused("I already have that note")
     if len(notes) >= MAX_NOTES:
-        raise NoteRefused(f"I keep {MAX_NOTES} notes of a member at most: forget one first, with `/me forget`")
+        raise NoteRefused(f"you have {MAX_NOTES} notes, which is the limit: delete one first with `/me forget`")
     row = MemberNoteRow(user_id=user_id, text=said)
     session.add(row)
     session.flush()
@@ -128,7 +128,7 @@ def list_notes(session: Session, user_id: int) -> list[Note]:
 
 
 def drop_notes(session: Session, user_id: int, number: int | None = None) -> int:
-    """Drop the note at a place in the list, from 1, or all of them; return how many went."""
+    """Delete the note with this number, counted from 1, or all notes; return how many were deleted."""
     notes = list_notes(session, user_id)
     chosen = notes if number is None else notes[number - 1 : number]
     gone = session.execute(delete(MemberNoteRow).where(MemberNoteRow.id.in_([note.id for note in chosen])))
@@ -136,16 +136,16 @@ def drop_notes(session: Session, user_id: int, number: int | None = None) -> int
 
 
 def delete_memories(session: Session, user_id: int) -> tuple[int, int]:
-    """Drop the member's notes, and every summary that tells their words; return how many of each."""
+    """Delete the member's notes and every summary that covers their words; return how many of each."""
     notes = drop_notes(session, user_id)
-    told_in = select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == user_id)
-    return notes, begin_anew(session, session.scalars(told_in).all())
+    summarised_in = select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == user_id)
+    return notes, drop_summaries(session, session.scalars(summarised_in).all())
 
 
-def begin_anew(session: Session, channel_ids: Collection[int]) -> int:
-    """Drop the summaries of the channels, and return how many those were.
+def drop_summaries(session: Session, channel_ids: Collection[int]) -> int:
+    """Delete the summaries of the channels, and return how many there were.
 
-    What was summarised is not read again word for word: the messages may still stand on Discord.
+    The summarised messages may still exist on Discord, but they are not read again.
     """
     for channel_id in channel_ids:
         forget_conversation(session, channel_id, read_memory(session, channel_id).begins_after)

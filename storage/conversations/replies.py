@@ -1,18 +1,19 @@
-"""Replies: one answer each, written before its first message is sent and finished once."""
+"""Replies: one row per answer, written before its first message is sent and finished once."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from storage.database.enums import Basis, Origin, Outcome
-from storage.database.rows import from_row
+from storage.database.rows import changed_rows, from_row
 from storage.database.tables import (
     ArenaAnswerRow,
     ArenaRow,
@@ -32,7 +33,7 @@ SAID_IN_CHAT = (Origin.CHAT, Origin.ALTERNATIVE)
 
 @dataclass(frozen=True)
 class Retrieved:
-    """A passage that was quoted in the prompt."""
+    """A passage that the prompt quotes."""
 
     chunk_id: int
     document_id: int
@@ -43,9 +44,9 @@ class Sources:
     """The Discord messages whose text a prompt holds."""
 
     messages: Mapping[int, int] = field(default_factory=dict)
-    """{message id: user id} of those that stand there word for word; nobody wrote the bot's own."""
+    """{message id: author's user id} of those quoted word for word; the bot's own have NOBODY."""
     summary: tuple[int, int] | None = None
-    """First and last id of the messages that the summary in the prompt tells."""
+    """IDs of the first and last message that the summary in the prompt covers."""
 
 
 NO_SOURCES = Sources()
@@ -78,7 +79,7 @@ class NewReply:
 
 @dataclass(frozen=True)
 class FinishedReply:
-    """What is known after the last token; times in seconds from the request."""
+    """What is known after the last token; times in seconds since the request."""
 
     answer: str
     outcome: Outcome
@@ -115,8 +116,16 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class UndeliveredReply:
+    """A finished reply whose end Discord has not accepted yet."""
+
+    reply: Reply
+    small_print: str
+
+
+@dataclass(frozen=True)
 class ReplyMessage:
-    """A Discord message that carries (part of) a reply."""
+    """A Discord message that carries a reply, or part of one."""
 
     message_id: int
     reply_id: int
@@ -129,7 +138,7 @@ def digest_prompt(prompt: str) -> str:
 
 
 def start_reply(session: Session, new: NewReply) -> int:
-    """Write the reply's row, still without an answer, and return its id; it belongs to the current request."""
+    """Write the reply's row, without an answer, under the current request; return its ID."""
     row = ReplyRow(
         id=_claim_id(session),
         personality_id=new.personality_id,
@@ -165,9 +174,9 @@ def start_reply(session: Session, new: NewReply) -> int:
 
 
 def _claim_id(session: Session) -> int | None:
-    """Return an id that no answer had before; None where the database sees to it, as PostgreSQL does.
+    """Return an ID that no reply had before, or None if the database guarantees that, as PostgreSQL does.
 
-    SQLite gives the id of a deleted newest row again, and whoever still writes to that answer would write into another.
+    SQLite reuses the ID of a deleted newest row, so a late write to the deleted reply would change another one.
     """
     if session.get_bind().dialect.name != "sqlite":
         return None
@@ -177,56 +186,83 @@ def _claim_id(session: Session) -> int | None:
 
 
 def add_message(session: Session, reply_id: int, message_id: int, channel_id: int, position: int) -> None:
-    """Note a Discord message that carries the reply; `position` counts from 0.
+    """Record a Discord message that carries the reply; `position` counts from 0.
 
-    A reply that was deleted meanwhile, because a member's data was, stays so: as in `finish_reply`, nothing is kept.
-    Noting it twice is noting it once.
+    Nothing is recorded if the reply was deleted in the meantime, or if the message is recorded already.
     """
     if lock_replies(session, {reply_id}) and message_id not in find_reply_ids(session, {message_id}):
         session.add(ReplyMessageRow(message_id=message_id, reply_id=reply_id, channel_id=channel_id, position=position))
 
 
 def drop_message(session: Session, message_id: int) -> None:
-    """Forget a message that the bot took back because its answer became shorter; the answer stays."""
+    """Remove the record of a message that the bot took back because the answer became shorter."""
     session.execute(delete(ReplyMessageRow).where(ReplyMessageRow.message_id == message_id))
 
 
-def finish_reply(session: Session, reply_id: int, finished: FinishedReply) -> None:
-    session.execute(
+def finish_reply(session: Session, reply_id: int, finished: FinishedReply, *, undelivered: str | None = None) -> bool:
+    """Write the answer; return False if the reply was deleted in the meantime.
+
+    `undelivered` is the small print of an answer whose end Discord has not accepted yet; see `mark_delivered`.
+    """
+    changed = session.execute(
         update(ReplyRow)
         .where(ReplyRow.id == reply_id)
         .values(
-            answer=finished.answer.replace("\0", ""),  # a byte-level model can utter it; PostgreSQL refuses it
+            answer=finished.answer.replace("\0", ""),  # a byte-level model can write one; PostgreSQL refuses it
             outcome=finished.outcome,
             answer_tokens=finished.answer_tokens,
             queued_s=finished.queued_s,
             first_token_s=finished.first_token_s,
             total_s=finished.total_s,
+            undelivered=undelivered,
         )
     )
+    return changed_rows(changed) == 1
+
+
+def find_undelivered(session: Session, reply_id: int) -> UndeliveredReply | None:
+    """Return the reply if its end still has to be delivered; None if it was delivered or deleted."""
+    found = _undelivered(session, ReplyRow.id == reply_id)
+    return found[0] if found else None
+
+
+def list_undelivered(session: Session, shards: Shards = ALL) -> list[UndeliveredReply]:
+    """Return the shards' replies whose end still has to be delivered, oldest first."""
+    return _undelivered(session, shards.of(ReplyRow.guild_id))
+
+
+def _undelivered(session: Session, which: ColumnElement[bool]) -> list[UndeliveredReply]:
+    rows = session.scalars(select(ReplyRow).where(ReplyRow.undelivered.is_not(None), which).order_by(ReplyRow.id)).all()
+    replies = _replies(session, rows)
+    return [UndeliveredReply(reply, row.undelivered or "") for reply, row in zip(replies, rows, strict=True)]
+
+
+def mark_delivered(session: Session, reply_id: int) -> None:
+    """Record that Discord accepted the end of the answer, or never will."""
+    session.execute(update(ReplyRow).where(ReplyRow.id == reply_id).values(undelivered=None))
 
 
 def abandon_reply(session: Session, channel_id: int, seed: int) -> None:
-    """End an answer that may have been started: the commit's own answer was lost, and with it the row's id."""
+    """Mark a reply as failed whose `start_reply` may have been committed: its ID was lost with the connection."""
     started = (ReplyRow.channel_id == channel_id, ReplyRow.seed == seed, ReplyRow.outcome == Outcome.STREAMING)
     session.execute(update(ReplyRow).where(*started).values(outcome=Outcome.FAILED))
 
 
 def interrupt_unfinished(session: Session, shards: Shards = ALL) -> list[Reply]:
-    """Mark replies that a dead process of these shards left streaming, and return them."""
+    """Mark the replies that a dead process of these shards left unfinished as interrupted, and return them."""
     streaming = select(ReplyRow).where(ReplyRow.outcome == Outcome.STREAMING, shards.of(ReplyRow.guild_id))
     rows = session.scalars(streaming).all()
     for row in rows:
         row.outcome = Outcome.INTERRUPTED
     session.flush()
-    return [_reply(session, row) for row in rows]
+    return _replies(session, rows)
 
 
 def lock_replies(session: Session, reply_ids: Collection[int]) -> set[int]:
-    """Let no other transaction add votes or corrections to these replies until this one ends; return those that exist.
+    """Lock the replies against new votes and corrections until this transaction ends; return those that exist.
 
-    Without it two writers on PostgreSQL would read the same state, and one would overlook what the other adds. SQLite
-    has one writer at a time anyway.
+    Without the lock, two writers on PostgreSQL would read the same state and miss each other's changes. SQLite has one
+    writer at a time anyway.
     """
     if not reply_ids:
         return set()
@@ -236,13 +272,22 @@ def lock_replies(session: Session, reply_ids: Collection[int]) -> set[int]:
 
 def find_reply(session: Session, reply_id: int) -> Reply | None:
     row = session.get(ReplyRow, reply_id)
-    return _reply(session, row) if row else None
+    return _replies(session, [row])[0] if row else None
 
 
 def find_by_message(session: Session, message_id: int) -> Reply | None:
     """Return the reply that the Discord message carries, or None."""
-    row = session.scalar(select(ReplyRow).join(ReplyMessageRow).where(ReplyMessageRow.message_id == message_id))
-    return _reply(session, row) if row else None
+    return find_by_messages(session, [message_id]).get(message_id)
+
+
+def find_by_messages(session: Session, message_ids: Collection[int]) -> dict[int, Reply]:
+    """Return {message id: reply} of those messages that carry a reply."""
+    reply_ids = find_reply_ids(session, message_ids)
+    if not reply_ids:
+        return {}
+    rows = session.scalars(select(ReplyRow).where(ReplyRow.id.in_(set(reply_ids.values())))).all()
+    replies = {reply.id: reply for reply in _replies(session, rows)}
+    return {message_id: replies[reply_id] for message_id, reply_id in reply_ids.items()}
 
 
 def find_reply_ids(session: Session, message_ids: Collection[int]) -> dict[int, int]:
@@ -260,8 +305,8 @@ def request_ids_of(session: Session, reply_ids: Collection[int]) -> dict[int, st
 
 
 def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
-    """Return the newest whole answer to somebody in the channel, or None."""
-    row = session.scalar(
+    """Return the newest complete answer to a member in the channel, or None."""
+    rows = session.scalars(
         select(ReplyRow)
         .where(
             ReplyRow.channel_id == channel_id,
@@ -270,12 +315,12 @@ def latest_in_channel(session: Session, channel_id: int) -> Reply | None:
         )
         .order_by(ReplyRow.id.desc())
         .limit(1)
-    )
-    return _reply(session, row) if row else None
+    ).all()
+    return next(iter(_replies(session, rows)), None)
 
 
 def count_siblings(session: Session, reply: Reply) -> int:
-    """Count the answers to the same prompt in the same place, the reply itself included."""
+    """Count the answers to the same question with the same prompt, this one included."""
     return (
         session.scalar(
             select(func.count())
@@ -292,7 +337,7 @@ def count_siblings(session: Session, reply: Reply) -> int:
 
 
 def was_called_into(session: Session, channel_id: int) -> bool:
-    """Return whether the bot ever answered somebody in the channel."""
+    """Return whether the bot ever answered a member in the channel."""
     answered = select(ReplyRow.id).where(ReplyRow.channel_id == channel_id, ReplyRow.origin.in_(SAID_IN_CHAT))
     found = session.scalar(answered.limit(1))
     return found is not None
@@ -313,36 +358,43 @@ def recent_replies(session: Session, since: datetime, limit: int | None = None) 
     """Return replies created at or after `since`, newest first."""
     rows = session.scalars(
         select(ReplyRow).where(ReplyRow.created_at >= since).order_by(ReplyRow.id.desc()).limit(limit)
-    )
-    return [_reply(session, row) for row in rows]
+    ).all()
+    return _replies(session, rows)
 
 
-def _reply(session: Session, row: ReplyRow) -> Reply:
-    message_ids = session.scalars(
-        select(ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id == row.id).order_by(ReplyMessageRow.position)
-    )
-    speakers = session.scalars(select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id == row.id))
-    retrieved = tuple(Retrieved(**passage) for passage in row.retrieved)
-    return from_row(
-        Reply,
-        row,
-        message_ids=tuple(message_ids),
-        speakers=tuple(speakers),
-        retrieved=retrieved,
-        sources=_sources(session, row),
-    )
+def _replies(session: Session, rows: Sequence[ReplyRow]) -> list[Reply]:
+    """Return the rows' replies in the same order, with three queries for all of them."""
+    ids = [row.id for row in rows]
+    messages, speakers = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
+    sources = defaultdict[int, dict[int, int]](dict)
+    carried = select(ReplyMessageRow.reply_id, ReplyMessageRow.message_id).where(ReplyMessageRow.reply_id.in_(ids))
+    for reply_id, message_id in session.execute(carried.order_by(ReplyMessageRow.position)):
+        messages[reply_id].append(message_id)
+    spoken = select(ReplySpeakerRow.reply_id, ReplySpeakerRow.user_id).where(ReplySpeakerRow.reply_id.in_(ids))
+    for reply_id, user_id in session.execute(spoken.order_by(ReplySpeakerRow.user_id)):
+        speakers[reply_id].append(user_id)
+    quoted = select(ReplySourceRow.reply_id, ReplySourceRow.message_id, ReplySourceRow.user_id)
+    for reply_id, message_id, user_id in session.execute(quoted.where(ReplySourceRow.reply_id.in_(ids))):
+        sources[reply_id][message_id] = user_id
+    return [
+        from_row(
+            Reply,
+            row,
+            message_ids=tuple(messages[row.id]),
+            speakers=tuple(speakers[row.id]),
+            retrieved=tuple(Retrieved(**passage) for passage in row.retrieved),
+            sources=Sources(sources[row.id], _summary_of(row)),
+        )
+        for row in rows
+    ]
 
 
-def _sources(session: Session, row: ReplyRow) -> Sources:
-    found = session.execute(
-        select(ReplySourceRow.message_id, ReplySourceRow.user_id).where(ReplySourceRow.reply_id == row.id)
-    )
-    summary = None if row.summary_from is None or row.summary_to is None else (row.summary_from, row.summary_to)
-    return Sources({source.message_id: source.user_id for source in found}, summary)
+def _summary_of(row: ReplyRow) -> tuple[int, int] | None:
+    return None if row.summary_from is None or row.summary_to is None else (row.summary_from, row.summary_to)
 
 
 def newest_base(session: Session, personality_id: int) -> str | None:
-    """Return the revision of the base that gave the personality's newest answer, or None before the first."""
+    """Return the revision of the base model that gave the personality's newest answer, or None before the first."""
     return session.scalar(
         select(ReplyRow.base_revision)
         .where(ReplyRow.personality_id == personality_id)
@@ -352,7 +404,7 @@ def newest_base(session: Session, personality_id: int) -> str | None:
 
 
 def message_links(session: Session, replies: Select[Any]) -> dict[int, str]:
-    """Return {reply id: address} of the Discord message on which each of the replies begins, an arena's included."""
+    """Return {reply id: link} to the first Discord message of each reply, or to the arena that shows it."""
     in_arenas = session.execute(
         select(ArenaAnswerRow.reply_id, ArenaRow.guild_id, ArenaRow.channel_id, ArenaRow.message_id)
         .join(ArenaRow, ArenaRow.id == ArenaAnswerRow.arena_id)
@@ -362,7 +414,7 @@ def message_links(session: Session, replies: Select[Any]) -> dict[int, str]:
         select(ReplyMessageRow.reply_id, ReplyRow.guild_id, ReplyMessageRow.channel_id, ReplyMessageRow.message_id)
         .join(ReplyRow, ReplyRow.id == ReplyMessageRow.reply_id)
         .where(ReplyMessageRow.reply_id.in_(replies))
-        .order_by(ReplyMessageRow.position.desc())  # the first message comes last, and stays
+        .order_by(ReplyMessageRow.position.desc())  # so that the first message overwrites the others
     )
     return {
         reply_id: message_link(guild_id, channel_id, message_id)

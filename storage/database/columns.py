@@ -1,10 +1,9 @@
-"""Column types that mean the same on SQLite and PostgreSQL."""
+"""Column types that behave the same on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     BigInteger,
@@ -15,19 +14,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-if TYPE_CHECKING:
-    pass
-
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC instant; SQLite drops zones, so they are added back on the way out."""
+    """An aware UTC datetime; SQLite drops time zones, so they are added back when rows are read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         if value is not None and value.tzinfo is None:
-            raise ValueError(f"a naive datetime reached the database: {value!r}")
+            raise ValueError(f"a datetime without a time zone reached the database: {value!r}")
         return value.astimezone(UTC) if value else None
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
@@ -35,7 +31,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 LargeId = BigInteger().with_variant(Integer, "sqlite")
-"""Of rows that come by the million a day; only SQLite's INTEGER, which has 64 bits, counts up by itself."""
+"""For tables with millions of new rows a day; SQLite can only autoincrement INTEGER, which has 64 bits there."""
 
 
 def utc_now() -> datetime:
@@ -43,7 +39,7 @@ def utc_now() -> datetime:
 
 
 def values_of(enum: type[StrEnum]) -> Enum:
-    """Store an enum by value in a text column, alike in both databases; SQLAlchemy alone refuses other values."""
+    """Store an enum by value in a text column on both databases; only SQLAlchemy checks the values."""
     return Enum(
         enum,
         native_enum=False,

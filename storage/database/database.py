@@ -1,4 +1,4 @@
-"""One database, SQLite or PostgreSQL: used through short transactions, which are tried again where that is safe."""
+"""A database, SQLite or PostgreSQL, used through short transactions that are retried if that is safe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from storage.database.engine import (
 )
 from storage.database.migrate import migrate
 from storage.errors import DatabaseError
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 from storage.settings.sections import DatabaseSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Database:
         self.engine = engine
         self.retry_s = retry_s
         self._sessions = sessionmaker(engine, expire_on_commit=False)
-        # SQLite reads one state per transaction anyway; PostgreSQL does so when it is asked.
+        # SQLite transactions always read one state of the database; PostgreSQL's must ask for it.
         isolation = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
         self._readers = sessionmaker(engine.execution_options(read_only=True, **isolation), expire_on_commit=False)
 
@@ -53,21 +53,21 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """Yield a session that reads one state of the database, neither waiting for writers nor holding them up."""
+        """Yield a session that reads one state of the database without waiting for writers or blocking them."""
         with self._readers.begin() as session:
             yield session
 
     async def run(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(session, …)` in a transaction on a thread, so that the event loop is never blocked.
 
-        Where the connection is lost before the commit, or two transactions stood in each other's way, nothing has
-        happened, and the work is called anew, for `database.retry_s`; so it changes nothing but the database. A commit
-        whose answer was lost may have happened: that error is raised.
+        If the connection is lost before the commit, or two transactions conflict, nothing was changed and the work is
+        called again, for up to `database.retry_s`. So it must have no effects outside the database. If the connection
+        is lost during the commit, the change may have been made: that error is raised.
         """
         return await _Attempt(self, self._sessions, lambda session: work(session, *args, **kwargs)).run()
 
     async def read(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Like `run`, for work that only reads."""
+        """Like `run`, for work that only reads; it reads one state of the database."""
         return await _Attempt(self, self._readers, lambda session: work(session, *args, **kwargs)).run()
 
     def call(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -79,7 +79,7 @@ class Database:
 
 
 class _Attempt(Generic[T]):
-    """A transaction that is tried until it succeeds, certainly failed, or has been tried for too long."""
+    """A transaction that is retried until it succeeds, fails for good, or the retry time is over."""
 
     def __init__(self, database: Database, sessions: sessionmaker[Session], work: Callable[[Session], T]) -> None:
         self._engine = database.engine
@@ -104,7 +104,7 @@ class _Attempt(Generic[T]):
                 session.commit()
         except DBAPIError as error:
             if sql_state(error) == READ_ONLY:
-                self._engine.dispose()  # what was the primary is a standby now: ask the address for the new one
+                self._engine.dispose()  # the primary became a standby: reconnect to find the new primary
             raise
         return result
 
@@ -113,26 +113,26 @@ class _Attempt(Generic[T]):
 
 
 def _report(error: DBAPIError) -> None:
-    log.warning("A transaction is tried again: %s.", explain(error))
+    log.warning("Retrying a transaction: %s.", explain(error))
 
 
 def open_database(settings: Settings) -> Database:
     """Connect and migrate to the newest schema.
 
-    Raises DatabaseError, in a sentence, where the database is unreachable, locked, read-only or of a newer schema.
+    Raises DatabaseError if the database is unreachable, locked, read-only or has a newer schema.
     """
     return open_address(settings.database_url, settings.database)
 
 
 def open_address(address: str, settings: DatabaseSettings, name: str = SETTING, *, keep_copy: bool = True) -> Database:
-    """Do what `open_database` does with another address, which errors call by `name`."""
+    """Like `open_database`, for another address; errors call it by `name`."""
     return open_migrated(address, settings, name, keep_copy=keep_copy)[0]
 
 
 def open_migrated(
     address: str, settings: DatabaseSettings, name: str = SETTING, *, keep_copy: bool = True
 ) -> tuple[Database, str]:
-    """Return the database and the schema that it had before; empty for a new one."""
+    """Return the database and its schema before the migration; empty for a new database."""
     url = parse_address(address, name)
     make_parent(url)
     engine = create(url, settings, name)

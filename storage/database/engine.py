@@ -1,4 +1,4 @@
-"""Connections to SQLite and PostgreSQL: addresses, pools, limits, and which failures pass by themselves."""
+"""Connections to SQLite and PostgreSQL: addresses, pools, limits, and which errors are temporary."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from tenacity import Retrying
 
 from storage.errors import DatabaseError, SettingsError
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 from storage.settings.sections import DatabaseSettings
 
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 UNANSWERED_MS = 30_000
-"""After which a server that acknowledges nothing is given up: without it a host that vanished is waited for an hour."""
+"""Time without acknowledgement after which a connection is closed; without it, a lost host is waited for an hour."""
 APPLICATION_NAME = "reactune"
 ADDRESSES = "write sqlite:///folder/file.db or postgresql+psycopg://user:password@host/name"
 SETTING = "database.url"
 
 SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
 READ_ONLY = "25006"
-LOST = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})  # shut down, crashed, starting, idle for too long
+LOST = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})  # shutdown, crash, starting up, idle for too long
 WAITED_TOO_LONG = frozenset({"55P03", "57014"})
 
 
 def parse_address(text: str, name: str = SETTING) -> URL:
-    """Return the address of a database; raises SettingsError, which calls it by `name`."""
+    """Return the parsed database address; raises SettingsError, which calls it by `name`."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        # Not chained: a wrongly quoted password would stand in the cause.
+        # Not chained, because the cause could contain a wrongly quoted password.
         raise SettingsError(f"{name} is not a database address: {ADDRESSES}") from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise SettingsError(f"{name} begins with {url.drivername}, which Reactune does not speak: {ADDRESSES}")
+        raise SettingsError(f"{name} starts with {url.drivername}, which Reactune does not support: {ADDRESSES}")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        # Each thread would see a memory of its own.
+        # Each thread would get a separate database in memory.
         raise SettingsError(f"{name} names no file: write sqlite:///folder/file.db")
     return url
 
 
 def create(url: URL, settings: DatabaseSettings, name: str = SETTING) -> Engine:
-    """Return an engine for the address; nothing is connected yet."""
+    """Return an engine for the address, without connecting."""
     try:
-        # Parameters are hidden from errors: a log must not hold what members wrote.
+        # Errors hide parameters, because logs must not contain members' messages.
         if url.get_backend_name() == "sqlite":
             engine = create_engine(url, hide_parameters=True, connect_args={"timeout": settings.busy_timeout_s})
         else:
@@ -77,7 +77,7 @@ def create(url: URL, settings: DatabaseSettings, name: str = SETTING) -> Engine:
 
 def _pool(settings: DatabaseSettings) -> dict[str, Any]:
     return {
-        "pool_pre_ping": True,  # a connection that a restart or a failover cut is replaced before anything is lost
+        "pool_pre_ping": True,  # replaces connections that a restart or failover closed, before they are used
         "pool_size": settings.pool_size,
         "max_overflow": settings.pool_overflow,
         "pool_timeout": settings.pool_timeout_s,
@@ -95,11 +95,11 @@ def _postgres(url: URL, settings: DatabaseSettings) -> dict[str, Any]:
     arguments = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "tcp_user_timeout": UNANSWERED_MS,
-        "fallback_application_name": APPLICATION_NAME,  # application_name in the address goes before
-        "options": " ".join([*limits, *_as_texts(url.query.get("options"))]),  # the last word wins: the operator's
+        "fallback_application_name": APPLICATION_NAME,  # application_name in the address takes precedence
+        "options": " ".join([*limits, *_as_texts(url.query.get("options"))]),  # the last one wins: the operator's
     }
     if url.get_driver_name() == "psycopg":
-        # PgBouncer hands each transaction another connection, on which a statement prepared earlier is unknown.
+        # With PgBouncer each transaction can get another connection, where earlier prepared statements do not exist.
         arguments["prepare_threshold"] = None
     return {key: value for key, value in arguments.items() if key == "options" or key not in url.query}
 
@@ -109,19 +109,19 @@ def _as_texts(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _configure_sqlite(busy_timeout_s: float, connection: Any, _record: Any) -> None:
-    # Python's own transaction handling begins too late for BEGIN IMMEDIATE.
+    # Python's own transaction handling would start the transaction too late for BEGIN IMMEDIATE.
     connection.isolation_level = None
     cursor = connection.cursor()
     _use_wal(cursor, busy_timeout_s)
     cursor.execute("PRAGMA foreign_keys = ON")
-    # FULL: a vote that was acknowledged survives a power cut, not only a crash.
+    # FULL: an acknowledged vote survives a power cut, not only a crash.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
 
 
 def _use_wal(cursor: sqlite3.Cursor, busy_timeout_s: float) -> None:
-    """Switch the file to write-ahead logging, which SQLite refuses at once while another process switches it too."""
-    report = partial(log.debug, "Another process opens the database too (%s); trying again.")
+    """Switch the file to write-ahead logging; retries, because SQLite fails at once if another process does it too."""
+    report = partial(log.debug, "Another process is opening the database too (%s); retrying.")
     Retrying(**retries(_is_busy, report, busy_timeout_s))(cursor.execute, "PRAGMA journal_mode = WAL")
 
 
@@ -130,15 +130,15 @@ def _is_busy(error: BaseException) -> bool:
 
 
 def _begin(connection: Connection) -> None:
-    # A read that later writes would fail at once with "database is locked"; IMMEDIATE waits its turn instead.
+    # A transaction that reads and then writes could fail at once with "database is locked"; IMMEDIATE waits instead.
     read_only = connection.get_execution_options().get("read_only", False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def copy_file(connection: Connection, target: Path) -> None:
-    """Write one state of an SQLite database to a new file that only its owner may read, while others use it.
+    """Write one state of an SQLite database, which others may be using, to a new file that only its owner can read.
 
-    Raises OSError where it cannot be written, as on a full disk.
+    Raises OSError if it cannot be written, such as on a full disk.
     """
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
@@ -150,18 +150,20 @@ def copy_file(connection: Connection, target: Path) -> None:
 
 
 def make_parent(url: URL) -> None:
-    """Make the folder of an SQLite file."""
+    """Create the folder of an SQLite file."""
     if url.get_backend_name() != "sqlite" or url.database is None or url.database.startswith("file:"):
         return
     parent = Path(url.database).parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DatabaseError(f"the folder {parent} for the database cannot be made: {error.strerror}") from error
+        raise DatabaseError(
+            f"the database's folder {parent} cannot be created ({error.strerror}): choose another folder"
+        ) from error
 
 
 def shown(url: URL) -> str:
-    """Return the address as people may read it."""
+    """Return the address without its password, for messages."""
     return url.difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
@@ -169,21 +171,21 @@ def shown(url: URL) -> str:
 
 
 FAILURES = (DBAPIError, PoolTimeout)
-"""What work on the database raises where the database is at fault; SQLAlchemy knows no common root of the two."""
+"""Errors of the database itself; SQLAlchemy has no common base class for the two."""
 
 
 def is_lost(error: DBAPIError) -> bool:
-    """Return whether the server went away, or lets nobody in at the moment."""
+    """Return whether the connection to the server was lost or refused."""
     state = sql_state(error)
-    # libpq gives no state to what failed before the server answered.
+    # libpq sets no state for errors from before the server answered.
     unanswered = isinstance(error, OperationalError | InterfaceError) and hasattr(error.orig, "sqlstate") and not state
     return error.connection_invalidated or unanswered or state in LOST or (state or "").startswith("08")
 
 
 def may_repeat(error: DBAPIError, *, committing: bool) -> bool:
-    """Return whether the transaction certainly changed nothing, and has a chance when it is run again.
+    """Return whether the transaction certainly changed nothing and may succeed if it is repeated.
 
-    A commit whose answer was lost may have happened.
+    If the connection was lost during the commit, the change may have been made.
     """
     state = sql_state(error)
     if state in (SERIALIZATION_FAILURE, DEADLOCK):
@@ -192,7 +194,7 @@ def may_repeat(error: DBAPIError, *, committing: bool) -> bool:
 
 
 def is_away(error: BaseException) -> bool:
-    """Return whether the database was away, locked, busy or full: the same work may succeed later."""
+    """Return whether the database was unreachable, locked, busy or full, so that the same work may succeed later."""
     if isinstance(error, PoolTimeout | OperationalError | InterfaceError):
         return True
     if not isinstance(error, DBAPIError):
@@ -201,16 +203,16 @@ def is_away(error: BaseException) -> bool:
 
 
 def sql_state(error: DBAPIError) -> str | None:
-    """Return PostgreSQL's five characters for the error; SQLite has none."""
+    """Return PostgreSQL's five-character error code; None for SQLite."""
     return getattr(error.orig, "sqlstate", None)
 
 
 def explain(error: SQLAlchemyError, url: URL | None = None) -> str:
-    """Return a sentence: what is wrong with the database, and what to do."""
+    """Return one sentence: what is wrong with the database, and what to do."""
     where = f"the database {shown(url)}" if url else "the database"
     if not isinstance(error, DBAPIError):
         remedy = "raise database.pool_size or database.pool_overflow"
-        return f"{where} has no connection left for us ({str(error).splitlines()[0]}): {remedy}"
+        return f"{where} has no free connection ({str(error).splitlines()[0]}): {remedy}"
     detail = next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)
     return f"{where} {_what_happened(error, detail)}"
 
@@ -222,25 +224,25 @@ def _what_happened(error: DBAPIError, detail: str) -> str:
             "make its file and folder writable for this user" if sqlite else "use the primary server and a writer"
         )
     if "locked" in detail:
-        return "stayed locked by another program: close it, or raise database.busy_timeout_s"
+        return "is locked by another program: close that program, or raise database.busy_timeout_s"
     if "not a database" in detail or "malformed" in detail:
         return f"is damaged ({detail}): move its file away, then restore a backup"
     if "unable to open" in detail:
-        return "cannot be opened: it must be a file that this user may read and write"
+        return "cannot be opened: it must be a file that this user can read and write"
     if isinstance(error, OperationalError):
         return f"cannot be used ({detail}): {_remedy(error, is_sqlite=sqlite)}"
-    return f"refused a statement ({detail}): {_remedy_of_refusal(detail)}"
+    return f"rejected a statement ({detail}): {_remedy_of_rejection(detail)}"
 
 
-def _remedy_of_refusal(detail: str) -> str:
+def _remedy_of_rejection(detail: str) -> str:
     if "permission denied" in detail:
-        return "its user must be allowed to make and to change tables there"
+        return "allow its user to create and alter tables"
     if "connection option" in detail:
-        return "correct what follows the ? in its address"
-    return "see the log; if it stays so, report it with what `reactune doctor` says"
+        return "correct the options after the ? in its address"
+    return "see the log; if it keeps happening, report it with the output of `reactune doctor`"
 
 
 def _remedy(error: DBAPIError, *, is_sqlite: bool) -> str:
     if sql_state(error) in WAITED_TOO_LONG:
         return "raise database.statement_timeout_s or database.lock_timeout_s"
-    return "check the disk" if is_sqlite else "check its address, and that the server runs"
+    return "check the disk" if is_sqlite else "check its address, and that the server is running"

@@ -1,32 +1,20 @@
-"""What rows may hold: the values of the tables' text columns."""
+"""Allowed values of the tables' text columns."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 CHAMPION = "champion"
-
-
 CHALLENGER = "challenger"
-
-
 LAST_GOOD = "last-good"
-
-
 ALIASES = (CHAMPION, CHALLENGER, LAST_GOOD)
 
-
 NOBODY = 0
-"""In place of a Discord id, which is never 0: said outside Discord, or by a member who deleted their data."""
+"""Used instead of a Discord id, which is never 0: outside Discord, and for members who deleted their data."""
 
 
 class Basis(StrEnum):
-    """Why a row may be trained on; no basis means never."""
+    """Training basis: why a row can be trained on. Without a basis it never is."""
 
     LOCAL = "local"
     PROMPT_BANK = "prompt_bank"
@@ -34,14 +22,14 @@ class Basis(StrEnum):
 
 
 class Origin(StrEnum):
-    """How an answer came about."""
+    """Where an answer was generated."""
 
     CHAT = "chat"
     ARENA = "arena"
     ALTERNATIVE = "alternative"
-    """A blind second answer beside one in chat."""
+    """A blind second answer in chat."""
     SAMPLE = "sample"
-    """Drawn by a round; no member ever saw it."""
+    """Sampled by a round; no member ever saw it."""
 
 
 class Outcome(StrEnum):
@@ -65,7 +53,7 @@ class RoundStatus(StrEnum):
 
 
 class GateVerdict(StrEnum):
-    """What the gate says of a version."""
+    """The gate's verdict on a version."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -75,14 +63,14 @@ class GateVerdict(StrEnum):
 class PairSource(StrEnum):
     CORRECTION = "correction"
     CORRECTED_SAMPLE = "corrected sample"
-    """A correction preferred to an answer that nobody compared it with: a fresh sample, or an earlier version's."""
+    """A correction preferred to an answer that no member compared it with: a fresh sample or an earlier answer."""
     SIBLINGS = "siblings"
     LONE_VOTE = "lone vote"
-    """One side was voted on, the other was sampled and picked by the preference model."""
+    """One side was voted on; the other is a sample that the preference model picked."""
 
 
 REPLAY = "replay"
-"""In a round's counts, pairs of any source that an earlier round learned from."""
+"""In a round's counts: pairs of any source that an earlier round was trained on."""
 
 
 class Split(StrEnum):
@@ -102,7 +90,7 @@ class QuarantineRule(StrEnum):
 
 class QuarantineStatus(StrEnum):
     OPEN = "open"
-    """Its votes wait for an admin and do not count."""
+    """Its votes do not count until an admin decides."""
     EXCLUDED = "excluded"
     COUNTED = "counted"
 
@@ -115,10 +103,10 @@ class ArenaStatus(StrEnum):
 
 
 class Cause(StrEnum):
-    """What is wrong with an answer, as a member says with their 👎."""
+    """What is wrong with an answer, according to a member who gave it 👎."""
 
     WRONG_FACT = "wrong fact"
-    """It asks for knowledge, and is kept out of training."""
+    """Calls for a document, and is excluded from training."""
     WRONG_TONE = "wrong tone"
     TOO_LONG = "too long"
     UNSAFE = "unsafe"
@@ -126,7 +114,7 @@ class Cause(StrEnum):
 
 
 class TrainingSource(StrEnum):
-    """What a round learns from."""
+    """What a round is trained on."""
 
     VOTES = "votes"
     EXAMPLES = "examples"
@@ -134,7 +122,7 @@ class TrainingSource(StrEnum):
 
 
 class Scope(StrEnum):
-    """What kind of place a personality is bound to, the most specific first."""
+    """Kinds of places that a personality can be bound to, most specific first."""
 
     THREAD = "thread"
     CHANNEL = "channel"
@@ -160,13 +148,13 @@ class DocumentKind(StrEnum):
 
 
 class AuditOutcome(StrEnum):
-    """What became of what somebody wanted to do with an admin's rights."""
+    """Outcome of an admin's command."""
 
     DONE = "done"
     REFUSED = "refused"
-    """They had no right to, or things were not as the command needs them."""
+    """The admin lacked the rights, or the command was not possible."""
     FAILED = "failed"
-    """Something unforeseen went wrong; the log has it."""
+    """An unexpected error, which is in the log."""
 
 
 SOURCE_WORDS = {
@@ -176,4 +164,4 @@ SOURCE_WORDS = {
     PairSource.LONE_VOTE: "lone votes",
     REPLAY: "earlier rounds",
 }
-"""What members read: "3 from suggestions"."""
+"""Shown to members, as in "3 from suggestions"."""

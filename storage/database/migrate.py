@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema in one transaction, and keeps a copy of an SQLite file that it changes."""
+"""Upgrades a database to the newest schema in one transaction, after copying an SQLite file."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from storage.errors import DatabaseError
 log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-MIGRATION_LOCK = 7_226_538  # any number that nothing else on the server locks
+MIGRATION_LOCK = 7_226_538  # an arbitrary number that nothing else on the server locks
 REVISION = "SELECT version_num FROM alembic_version"
 DEVELOPMENT = frozenset(f"{number:04}" for number in range(1, 13))
-"""Schemas from before the first release, which none upgrades."""
+"""Schemas from before the first release, which cannot be upgraded."""
 
 
 @cache
 def _scripts() -> ScriptDirectory:
-    """Return the migrations, whose files are read once in a process."""
+    """Return the migrations; their files are read once per process."""
     return ScriptDirectory.from_config(_config())
 
 
 def newest_schema() -> str:
-    """Return the schema's name that this program works with."""
+    """Return the schema that this program needs."""
     return str(_scripts().get_current_head())
 
 
 def schema_of(connection: Connection) -> str:
-    """Return the database's schema; empty where it has none yet."""
+    """Return the database's schema; empty for a new database."""
     return ", ".join(sorted(MigrationContext.configure(connection).get_current_heads()))
 
 
 def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
-    """Bring the database to the newest schema, and return the one that it had; empty for a new database.
+    """Upgrade the database to the newest schema, and return its previous schema; empty for a new database.
 
-    All of it is one transaction on either kind of database: a process that dies half-way leaves the old schema whole.
+    It is one transaction on either kind of database, so a process that dies half-way leaves the old schema intact.
     """
     with engine.connect() as connection:
         if keep_copy and engine.dialect.name == "sqlite":
@@ -54,7 +54,7 @@ def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
         with connection.begin():
             if engine.dialect.name == "postgresql":
                 lift_limits(connection)
-                # Bot and trainer start together; SQLite's transaction lets one in at a time by itself.
+                # Bot and trainer start together. SQLite needs no lock, because it has one writer at a time.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             before = schema_of(connection)
             refuse_unknown(before)
@@ -64,18 +64,18 @@ def migrate(engine: Engine, *, keep_copy: bool = True) -> str:
                 command.upgrade(config, "head")
             _refuse_read_only(connection)
     if before and before != newest_schema():
-        log.info("The database went from schema %s to %s.", before, newest_schema())
+        log.info("Upgraded the database from schema %s to %s.", before, newest_schema())
     return before
 
 
 def lift_limits(connection: Connection) -> None:
-    """Let this PostgreSQL transaction take its time: it works through whole tables."""
+    """Remove the time limits of this PostgreSQL transaction, because it processes whole tables."""
     for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         connection.execute(text(f"SET LOCAL {limit} = 0"))
 
 
 def refuse_unknown(schema: str, what: str = "the database") -> None:
-    """Raise DatabaseError where this program does not know the schema."""
+    """Raise DatabaseError if this program does not know the schema."""
     known = {script.revision for script in _scripts().walk_revisions()}
     if not schema or set(schema.split(", ")) <= known:
         return
@@ -97,14 +97,14 @@ def _config() -> Config:
 
 
 def _refuse_read_only(connection: Connection) -> None:
-    """Write and take it back: SQLite lets BEGIN IMMEDIATE pass on a read-only file, and fails with the first vote."""
+    """Write and roll back, because SQLite accepts BEGIN IMMEDIATE on a read-only file and fails only at a write."""
     with connection.begin_nested() as attempt:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
         attempt.rollback()
 
 
 def _keep_copy(connection: Connection) -> None:
-    """Write `FILE.before-REVISION` beside an SQLite file of an older schema: downgrading is putting it back."""
+    """Copy an SQLite file of an older schema to `FILE.before-REVISION`, which can be restored to downgrade."""
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
     file = Path(raw.execute("PRAGMA database_list").fetchone()[2])
@@ -119,14 +119,14 @@ def _keep_copy(connection: Connection) -> None:
             copy_file(connection, copy)
         except OSError as error:
             raise DatabaseError(
-                f"{file} cannot be copied before its upgrade ({error}): make room for a second one beside it"
+                f"{file} cannot be copied before the upgrade ({error}): free space for a second copy next to it"
             ) from error
         if _schema_in(copy) == newest_schema():
-            return  # another process was quicker, and kept its own
+            return  # another process was faster and has made the copy
         copy.replace(kept)
     log.info(
-        "The database gets a new schema; as it was, it stays in %s. Delete that once the new program has proved "
-        "itself: it holds what members delete from now on.",
+        "Upgrading the database. A copy of the old one is in %s. Delete the copy once the new version works: it still "
+        "contains data that members delete from now on.",
         kept,
     )
 

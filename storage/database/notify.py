@@ -1,4 +1,4 @@
-"""PostgreSQL's NOTIFY: a transaction that moves an alias or adds a version wakes every bot once it is committed."""
+"""PostgreSQL NOTIFY: a committed transaction that moves an alias or adds a version wakes every bot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from tenacity import Retrying, sleep_using_event
 
 from storage.database.database import Database
-from storage.runtime.retrying import retries
+from storage.retrying import retries
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -24,15 +24,15 @@ log = logging.getLogger(__name__)
 CHANNEL = "reactune_releases"
 PROOF_S = 5.0
 STOP_S = 0.5
-"""Longest that the listener takes to stop."""
+"""Maximum time that the listener takes to stop."""
 
 
 class NotificationsUnavailable(Exception):
-    """Notifications do not come through, as behind PgBouncer in transaction mode."""
+    """Notifications do not arrive, such as behind PgBouncer in transaction mode."""
 
 
 def notify(session: Session) -> None:
-    """Wake those who listen once this transaction is committed; SQLite has nobody to wake."""
+    """Wake the listeners when this transaction is committed; does nothing on SQLite."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_notify(CHANNEL, "")))
 
@@ -42,27 +42,27 @@ def can_listen(database: Database) -> bool:
 
 
 class Listener(threading.Thread):
-    """Calls `on_ring` on its thread whenever `notify` was committed, and after each time that it could not hear.
+    """Calls `on_notify` on its thread after each committed `notify`, and after each (re)connection.
 
-    Whoever listens looks for themselves from time to time too: that is what remains while the connection is away.
+    Its users must also poll from time to time, because notifications are lost while the connection is down.
     """
 
-    def __init__(self, database: Database, on_ring: Callable[[], object]) -> None:
+    def __init__(self, database: Database, on_notify: Callable[[], object]) -> None:
         super().__init__(name="database listener", daemon=True)
         self._stopping = threading.Event()
         self._database = database
-        self._on_ring = on_ring
+        self._on_notify = on_notify
 
     def stop(self) -> None:
         self._stopping.set()
         self.join()
 
     def run(self) -> None:
-        report = partial(log.debug, "The database cannot be listened to (%s); trying again.")
+        report = partial(log.debug, "Cannot listen to the database (%s); retrying.")
         try:
             Retrying(**retries(_may_pass, report), sleep=sleep_using_event(self._stopping))(self._listen)
         except NotificationsUnavailable:
-            log.info("The database's notifications do not arrive (PgBouncer?): releases are noticed by looking.")
+            log.info("Database notifications do not arrive (PgBouncer?), so the bot polls for releases instead.")
 
     def _listen(self) -> None:
         from psycopg import Connection
@@ -73,14 +73,14 @@ class Listener(threading.Thread):
         arguments, options = engine.dialect.create_connect_args(engine.url)
         with Connection.connect(*arguments, **options, autocommit=True) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
-            self._require_hearing(connection)
-            self._on_ring()  # for what happened while nobody listened
+            self._require_notifications(connection)
+            self._on_notify()  # for what happened before the connection
             while not self._stopping.is_set():
                 for _ in connection.notifies(timeout=STOP_S):
-                    self._on_ring()
+                    self._on_notify()
 
-    def _require_hearing(self, connection: Connection[Any]) -> None:
-        """Raise Deaf unless this connection hears what another one says."""
+    def _require_notifications(self, connection: Connection[Any]) -> None:
+        """Raise NotificationsUnavailable unless this connection receives a notification from another one."""
         self._database.call(notify)
         for _ in connection.notifies(timeout=PROOF_S, stop_after=1):
             return

@@ -1,4 +1,4 @@
-"""How many rows a statement changed, and the time that every process on a database agrees on."""
+"""Helpers for rows: the number of changed rows, the database's time, and dataclasses from rows."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 def changed_rows(result: Result[Any]) -> int:
-    """Return the number of rows that an UPDATE or DELETE reached; SQLAlchemy types its result as a query's."""
+    """Return the number of rows that an UPDATE or DELETE changed; SQLAlchemy's types hide it."""
     return cast(CursorResult[Any], result).rowcount
 
 
 def database_now(session: Session) -> datetime:
-    """Return the time of the database's host, which for SQLite is this one."""
+    """Return the current time of the database's host, on which all processes agree; for SQLite it is this host."""
     if session.get_bind().dialect.name == "sqlite":
         return utc_now()
-    # The time of the moment, not of the beginning of the transaction.
+    # The current time, not the start of the transaction.
     now = session.scalar(select(func.clock_timestamp()))
-    assert isinstance(now, datetime), "PostgreSQL tells the time with a zone"
+    assert isinstance(now, datetime), "PostgreSQL returns a time with its zone"
     return now
 
 
@@ -40,5 +40,5 @@ Plain = TypeVar("Plain", bound="DataclassInstance")
 
 
 def from_row(cls: type[Plain], row: Base, **more: Any) -> Plain:
-    """Return a dataclass filled from the row's columns of the same names; `more` has the values of the others."""
+    """Return a dataclass filled from the row's columns of the same names; `more` gives the other fields."""
     return cls(**{field.name: getattr(row, field.name) for field in fields(cls) if field.name not in more}, **more)

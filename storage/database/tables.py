@@ -1,9 +1,9 @@
-"""The tables: what was asked, answered, voted, corrected, trained and released."""
+"""The tables: personalities, versions, answers, votes, corrections, rounds, releases, documents and operations."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -40,9 +40,6 @@ from storage.database.enums import (
     Split,
     TrainingSource,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class Base(DeclarativeBase):
@@ -86,15 +83,15 @@ class PersonalityRow(Base):
     name: Mapped[str] = mapped_column(String(64), unique=True)
     card: Mapped[dict[str, Any]] = mapped_column(default=dict)
     file_digest: Mapped[str | None] = mapped_column(String(64))
-    """Digest of the card file that was taken last; none for a personality that no file made."""
+    """Digest of the last loaded card file; null for a personality without a file."""
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
-    """The server whose admins made it and may change it; none for the operator's, which every server may use."""
+    """The server whose admins created it and can change it; null for the operator's, which every server can use."""
     archived_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class CardRevisionRow(Base):
-    """A card as it was from a moment on; nothing that was written is lost by a change."""
+    """A version of a card; every change adds one, so no text is lost."""
 
     __tablename__ = "card_revisions"
 
@@ -106,7 +103,7 @@ class CardRevisionRow(Base):
 
 
 class BindingRow(Base):
-    """Which personality speaks at a place, and how strongly its adapter counts there."""
+    """Which personality answers in a place, and how strongly its adapter is applied there."""
 
     __tablename__ = "bindings"
 
@@ -140,13 +137,13 @@ class VersionRow(Base):
     verdict: Mapped[GateVerdict] = mapped_column(default=GateVerdict.PASS)
     trained_on_deleted_data: Mapped[bool] = mapped_column(default=False)
     withdrawn_at: Mapped[datetime | None]
-    """Since when its files are gone; the row and its manifest stay."""
+    """When its files were removed; the row and its manifest are kept."""
     withdrawn_because: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class AliasRow(Base):
-    """A movable name; a null version is the base model without an adapter."""
+    """A movable name for a version; null is the base model without an adapter."""
 
     __tablename__ = "aliases"
 
@@ -157,7 +154,7 @@ class AliasRow(Base):
 
 
 class AliasMoveRow(Base):
-    """The audit trail: one row per move of an alias."""
+    """One move of an alias; append-only."""
 
     __tablename__ = "alias_moves"
     __table_args__ = (UniqueConstraint("personality_id", "alias", "generation"),)
@@ -190,7 +187,7 @@ class ReplyRow(Base):
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
     version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id"))
     strength: Mapped[float] = mapped_column(default=1.0)
-    """Factor of the adapter's effect; 1 is as trained."""
+    """Scale of the adapter's effect; 1 is as trained."""
     base_revision: Mapped[str] = mapped_column(String(64))
     prompt: Mapped[str] = mapped_column(Text)
     prompt_digest: Mapped[str] = mapped_column(String(64))
@@ -212,19 +209,21 @@ class ReplyRow(Base):
     basis: Mapped[Basis | None]
     origin: Mapped[Origin] = mapped_column(default=Origin.CHAT)
     retrieved: Mapped[list[dict[str, int]]] = mapped_column(default=list)
-    """The passages quoted in the prompt, in order: chunk_id, and document_id because chunks go with their document."""
+    """The passages quoted in the prompt, in order, by chunk_id and, as chunks can be deleted, by document_id."""
     summary_from: Mapped[int | None] = mapped_column(BigInteger)
     summary_to: Mapped[int | None] = mapped_column(BigInteger)
-    """Ids of the first and the last message that the summary in the prompt tells; null without a summary."""
+    """Ids of the first and last message that the summary in the prompt covers; null without a summary."""
     edited_at: Mapped[datetime | None]
-    """When a message in the prompt was edited, since which it is neither answered again nor trained on."""
+    """When a message in the prompt was edited; since then it is neither answered again nor trained on."""
+    undelivered: Mapped[str | None] = mapped_column(Text)
+    """Small print of an answer whose end Discord has not accepted yet; null once it has."""
     request_id: Mapped[str | None] = mapped_column(String(16), index=True)
-    """Of the message, reaction or command that it answers; log lines and members name it."""
+    """The request that it answers; log lines and error messages to members show this id."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
 
 class ReplyIdRow(Base):
-    """The highest id that an answer ever had; one row."""
+    """The highest id that an answer ever had; the table has one row."""
 
     __tablename__ = "reply_ids"
 
@@ -233,7 +232,7 @@ class ReplyIdRow(Base):
 
 
 class ReplyMessageRow(Base):
-    """A Discord message that carries (part of) a reply."""
+    """A Discord message with (part of) a reply."""
 
     __tablename__ = "reply_messages"
 
@@ -244,7 +243,7 @@ class ReplyMessageRow(Base):
 
 
 class ReplySpeakerRow(Base):
-    """A person whose words stand in a reply's prompt; their consent and deletion reach it."""
+    """A person quoted in a reply's prompt; their consent and deletion apply to the reply."""
 
     __tablename__ = "reply_speakers"
 
@@ -253,18 +252,18 @@ class ReplySpeakerRow(Base):
 
 
 class ReplySourceRow(Base):
-    """A Discord message whose text stands in a reply's prompt; its deletion reaches the reply."""
+    """A Discord message quoted in a reply's prompt; deleting the message deletes the reply."""
 
     __tablename__ = "reply_sources"
 
     reply_id: Mapped[int] = mapped_column(ForeignKey("replies.id", ondelete="CASCADE"), primary_key=True)
     message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True)
     user_id: Mapped[int] = mapped_column(BigInteger, default=NOBODY)
-    """Who wrote it; nobody for the bot's own answers, and for messages that a quoted document was made of."""
+    """Who wrote it; NOBODY for the bot's own answers, and for the source messages of a quoted document."""
 
 
 class VoteEventRow(Base):
-    """A thumb that appeared or went; append-only. The latest row of a thumb says whether it stands."""
+    """A thumb that was added or removed; append-only. The latest row of a thumb says whether it is there now."""
 
     __tablename__ = "vote_events"
     __table_args__ = (
@@ -282,7 +281,7 @@ class VoteEventRow(Base):
 
 
 class VoteCauseRow(Base):
-    """What a member says is wrong with an answer; it counts while their 👎 stands."""
+    """What is wrong with an answer, according to a member; it counts as long as they keep their 👎."""
 
     __tablename__ = "vote_causes"
 
@@ -291,7 +290,7 @@ class VoteCauseRow(Base):
     cause: Mapped[Cause]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     settled_by: Mapped[str | None] = mapped_column(String(64))
-    """The admin who added a document for it, or found that none is needed."""
+    """The admin who added a document for it, or decided that none is needed."""
 
 
 class CorrectionRow(Base):
@@ -322,23 +321,23 @@ class RoundRow(Base):
     finished_at: Mapped[datetime | None]
     worker: Mapped[str | None] = mapped_column(String(255))
     lease_until: Mapped[datetime | None]
-    """Until when the worker holds the running round, by the database's clock; without one anybody may end it."""
+    """Until when the worker holds the running round, by the database's clock; after that, others can take it over."""
     parent_version_id: Mapped[int | None] = mapped_column(ForeignKey("versions.id", use_alter=True))
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     manifest_digest: Mapped[str | None] = mapped_column(String(64))
     evidence: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What the votes gave: pairs by source, votes that rules removed, and notes. Nobody's name or id."""
+    """The votes in numbers: pairs by source, votes removed by rules, and notes; no names or ids."""
     gate: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """The gate's verdict and its checks, each with its outcome and a sentence."""
+    """The gate's verdict and its checks, each with an outcome and a sentence."""
     progress_channel_id: Mapped[int | None] = mapped_column(BigInteger)
     progress_message_id: Mapped[int | None] = mapped_column(BigInteger)
     reason: Mapped[str] = mapped_column(Text, default="")
 
 
 class RoundPairRow(Base):
-    """A line of a round's manifest: which rows stood on each side of a pair."""
+    """A line of a round's manifest: the rows on each side of a pair."""
 
     __tablename__ = "round_pairs"
 
@@ -348,7 +347,7 @@ class RoundPairRow(Base):
     split: Mapped[Split]
     weight: Mapped[float]
     replayed: Mapped[bool] = mapped_column(default=False)
-    """An earlier round of the parent's line trained on it already."""
+    """Whether an earlier round of the version's parents was already trained on it."""
     chosen_reply_id: Mapped[int | None] = mapped_column(ForeignKey("replies.id", ondelete="SET NULL"), index=True)
     rejected_reply_id: Mapped[int | None] = mapped_column(ForeignKey("replies.id", ondelete="SET NULL"), index=True)
     correction_id: Mapped[int | None] = mapped_column(ForeignKey("corrections.id", ondelete="SET NULL"), index=True)
@@ -364,7 +363,7 @@ class ConsentRow(Base):
 
 
 class ErasureRow(Base):
-    """When a member last deleted their data; reactions that still stand on Discord must not bring it back."""
+    """When a member last deleted their data, so that their reactions on Discord are not stored again."""
 
     __tablename__ = "erasures"
 
@@ -373,7 +372,7 @@ class ErasureRow(Base):
 
 
 class GreetingRow(Base):
-    """A member who was told once what is kept of them."""
+    """A member who has received the notice about what is stored."""
 
     __tablename__ = "greetings"
 
@@ -382,7 +381,7 @@ class GreetingRow(Base):
 
 
 class DepartureRow(Base):
-    """A member who left a server, or a server (nobody) that the bot left; what is kept of them goes some time later."""
+    """A member who left a server, or (NOBODY) a server that the bot left. Their data expires, see privacy/retention."""
 
     __tablename__ = "departures"
 
@@ -392,21 +391,21 @@ class DepartureRow(Base):
 
 
 class ConversationRow(Base):
-    """What is remembered of the conversation in a channel beside its messages."""
+    """What is stored about a channel's conversation in addition to its messages."""
 
     __tablename__ = "conversations"
 
     channel_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     summary: Mapped[str] = mapped_column(Text, default="")
     summarised_from: Mapped[int] = mapped_column(BigInteger, default=0)
-    """Id of the first message that the summary tells."""
+    """Id of the first message that the summary covers."""
     summarised_to: Mapped[int] = mapped_column(BigInteger, default=0)
     forgotten_to: Mapped[int] = mapped_column(BigInteger, default=0)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class ConversationSpeakerRow(Base):
-    """A person whose words a conversation's summary tells; their consent and deletion reach it."""
+    """A person whose messages a conversation's summary covers; their consent and deletion apply to the summary."""
 
     __tablename__ = "conversation_speakers"
 
@@ -428,7 +427,7 @@ class MemberNoteRow(Base):
 
 
 class HeartbeatRow(Base):
-    """The last sign of life of a process on one machine."""
+    """The last heartbeat of a process on one machine."""
 
     __tablename__ = "heartbeats"
 
@@ -438,7 +437,7 @@ class HeartbeatRow(Base):
 
 
 class AlertRow(Base):
-    """Trouble that admins are told of once while it lasts, and the end of it."""
+    """A problem that is announced to admins once when it starts and once when it ends."""
 
     __tablename__ = "alerts"
     __table_args__ = (
@@ -454,12 +453,12 @@ class AlertRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     scope: Mapped[str] = mapped_column(String(255))
-    """The installation that it concerns, as in heartbeats; empty where it concerns all that share the database."""
+    """The affected installation, named as in heartbeats; empty if all that share the database are affected."""
     key: Mapped[str] = mapped_column(String(128))
     says: Mapped[str] = mapped_column(Text)
     remedy: Mapped[str] = mapped_column(Text)
     lasts: Mapped[bool]
-    """Its end is news as well; what merely happened has none."""
+    """Whether its end is announced too; a single event has no end."""
     raised_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
     told: Mapped[bool] = mapped_column(default=False)
@@ -467,7 +466,7 @@ class AlertRow(Base):
 
 
 class ScheduleRow(Base):
-    """Up to when a schedule was looked at, by the database's clock; whoever moves it does what fell due before."""
+    """Until when a schedule was checked, by the database's clock; the process that advances it does the work due."""
 
     __tablename__ = "schedules"
 
@@ -476,7 +475,7 @@ class ScheduleRow(Base):
 
 
 class RoundVoterRow(Base):
-    """How much of a round one voter carried, and how much of it would change without them."""
+    """One voter's share of a round's weight, and their influence: how much of it would change without them."""
 
     __tablename__ = "round_voters"
 
@@ -487,7 +486,7 @@ class RoundVoterRow(Base):
 
 
 class PseudonymKeyRow(Base):
-    """The key of the pseudonyms: one row, made by a migration. Who has it can tell whose pseudonym is whose."""
+    """The key of the pseudonyms: one row, created by a migration. With it, pseudonyms can be traced to members."""
 
     __tablename__ = "pseudonym_keys"
     __table_args__ = (CheckConstraint("id = 1", name="only"),)
@@ -497,7 +496,7 @@ class PseudonymKeyRow(Base):
 
 
 class MemberRow(Base):
-    """Since when a voter is a member of a server, as far as Discord said; it gives their votes weight."""
+    """Since when a voter has been a member of a server, according to Discord; their votes' weight depends on it."""
 
     __tablename__ = "members"
 
@@ -507,7 +506,7 @@ class MemberRow(Base):
 
 
 class QuarantineRow(Base):
-    """A burst of votes that waits for an admin, or that one decided on."""
+    """A burst of votes that an admin must decide on, or has decided on."""
 
     __tablename__ = "quarantines"
     __table_args__ = (Index("ix_quarantines_status", "personality_id", "status"),)
@@ -516,7 +515,7 @@ class QuarantineRow(Base):
     personality_id: Mapped[int] = mapped_column(ForeignKey("personalities.id"))
     rule: Mapped[QuarantineRule]
     subject_id: Mapped[int] = mapped_column(BigInteger)
-    """Id of the reply, of the replies' author (a member) or of the version (0 is the base)."""
+    """Id of the reply, of the member whom the replies answer, or of the version (0 is the base)."""
     vote: Mapped[str] = mapped_column(String(8))
     first_vote_at: Mapped[datetime]
     last_vote_at: Mapped[datetime]
@@ -538,7 +537,7 @@ class QuarantinedVoteRow(Base):
 
 
 class ArenaRow(Base):
-    """One prompt of the operator's with blind answers that members choose from."""
+    """A prompt with blind answers for members to choose from."""
 
     __tablename__ = "arenas"
     __table_args__ = (Index("ix_arenas_status", "status", "closes_at"),)
@@ -558,7 +557,7 @@ class ArenaRow(Base):
 
 
 class ArenaAnswerRow(Base):
-    """An answer at a place of an arena; places are in random order and begin at 1."""
+    """An answer in an arena; positions are random and start at 1."""
 
     __tablename__ = "arena_answers"
 
@@ -580,7 +579,7 @@ class CanaryRow(Base):
     share: Mapped[float]
     alpha: Mapped[float]
     max_votes: Mapped[int]
-    """Share, alpha and most votes are those of the settings at its start, whatever is set later."""
+    """Share, alpha and max_votes are the settings at its start; later changes do not affect it."""
     status: Mapped[CanaryStatus] = mapped_column(default=CanaryStatus.RUNNING)
     started_by: Mapped[str] = mapped_column(String(64))
     start_reason: Mapped[str] = mapped_column(Text, default="")
@@ -590,12 +589,12 @@ class CanaryRow(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     """Why it ended."""
     numbers: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """Votes, failures and e-values of both sides when it was last looked at."""
+    """Votes, failures and e-values of both sides at the last check."""
     announced: Mapped[bool] = mapped_column(default=False)
 
 
 class DocumentRow(Base):
-    """What a server told the bot; removed ones keep their title, so that earlier citations can be explained."""
+    """A server's document; a removed one keeps its title, so that earlier citations can be explained."""
 
     __tablename__ = "documents"
     __table_args__ = (Index("ix_documents_guild", "guild_id", "removed_at"),)
@@ -603,18 +602,18 @@ class DocumentRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     guild_id: Mapped[int] = mapped_column(BigInteger)
     channel_id: Mapped[int | None] = mapped_column(BigInteger)
-    """Looked up in this channel and its threads alone; null is the whole server."""
+    """Only used in this channel and its threads; null means the whole server."""
     personality_id: Mapped[int | None] = mapped_column(ForeignKey("personalities.id"))
-    """Looked up by this personality alone; null is all of them."""
+    """Only used by this personality; null means all of them."""
     title: Mapped[str] = mapped_column(Text)
     kind: Mapped[DocumentKind]
     link: Mapped[str] = mapped_column(Text, default="")
     media_type: Mapped[str] = mapped_column(String(128))
     text: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of the text, by which a second copy is noticed; empty once removed."""
+    """SHA-256 of the text, to detect duplicates; empty if the document was removed."""
     revision: Mapped[int] = mapped_column(default=1)
-    """Grows with every change of the chunks; an index in memory knows by it that it is stale."""
+    """Increases with every change of the chunks, so that an index in memory can tell that it is stale."""
     added_by: Mapped[str] = mapped_column(String(64))
     added_at: Mapped[datetime] = mapped_column(default=utc_now)
     refreshed_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -622,7 +621,7 @@ class DocumentRow(Base):
 
 
 class DocumentSpeakerRow(Base):
-    """A member whose messages a document holds; their consent and deletion reach it."""
+    """A member whose messages a document contains; their consent and deletion apply to the document."""
 
     __tablename__ = "document_speakers"
 
@@ -631,7 +630,7 @@ class DocumentSpeakerRow(Base):
 
 
 class DocumentSourceRow(Base):
-    """A Discord message that a document was made of; its deletion reaches the document."""
+    """A Discord message that a document was made from; deleting the message deletes the document."""
 
     __tablename__ = "document_sources"
 
@@ -641,10 +640,10 @@ class DocumentSourceRow(Base):
 
 
 class ChunkRow(Base):
-    """A passage of a document; beside it, outside these models, stands what each database searches words by."""
+    """A passage of a document. Each database also has a word index of it, outside these models."""
 
     __tablename__ = "chunks"
-    # A reply names the chunks that it was served, so the id of one that is gone must not come back.
+    # Replies refer to the chunks that they quoted, so the id of a deleted chunk must not be reused.
     __table_args__ = (Index("ix_chunks_document", "document_id", "position"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -654,13 +653,13 @@ class ChunkRow(Base):
     """The title of the document and the headings above the passage."""
     text: Mapped[str] = mapped_column(Text)
     encoder: Mapped[str] = mapped_column(String(64), default="", index=True)
-    """Name of the encoder that embedded it; empty means that it waits."""
+    """Name of the encoder that embedded it; empty if it is not embedded yet."""
     embedding: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """Its vector of length 1, in little-endian float32."""
+    """Its unit vector, in little-endian float32."""
 
 
 class AuditRow(Base):
-    """What somebody did with an admin's rights; append-only, and a member's deletion leaves it as it is."""
+    """What an admin did; append-only, and not affected when a member deletes their data."""
 
     __tablename__ = "audit"
     __table_args__ = (Index("ix_audit_guild", "guild_id", "id"),)
@@ -668,14 +667,14 @@ class AuditRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     happened_at: Mapped[datetime] = mapped_column(default=utc_now)
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
-    """Where it was said; none for the command line."""
+    """The server where it was done; null for the command line."""
     actor: Mapped[str] = mapped_column(String(64))
     actor_id: Mapped[int] = mapped_column(BigInteger)
     """The member's id; 0 for the command line."""
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(Text, default="")
     personality_id: Mapped[int | None]
-    """Whom it concerned; no foreign key, so that the trail outlives everything."""
+    """The affected personality; not a foreign key, so that entries are kept after deletions."""
     reason: Mapped[str] = mapped_column(Text, default="")
     outcome: Mapped[AuditOutcome]
     note: Mapped[str] = mapped_column(Text, default="")
@@ -683,7 +682,7 @@ class AuditRow(Base):
 
 
 class SpendRow(Base):
-    """What a model of a remote server read and wrote on one UTC day, of all bot processes together."""
+    """Tokens that a model on a remote server read and wrote on one UTC day, for all bot processes together."""
 
     __tablename__ = "spend"
 

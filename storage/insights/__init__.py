@@ -1,0 +1,1 @@
+"""What reports read across tables: lineage, vote outcomes, approval, traces."""

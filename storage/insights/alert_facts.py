@@ -1,4 +1,4 @@
-"""What the database knows that an admin should hear of."""
+"""The database's part of alerts: failed rounds, quarantined votes and rolled-back canaries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.training.rounds import OPEN
 
 @dataclass(frozen=True)
 class FailedRound:
-    """The last round that ended, of those that ended badly."""
+    """The last finished round, if it failed or was interrupted."""
 
     round_id: int
     status: RoundStatus
@@ -27,7 +27,7 @@ class FailedRound:
 
 @dataclass(frozen=True)
 class EndedCanary:
-    """A canary that votes, or damaged files, rolled back."""
+    """A canary that was rolled back by votes or damaged files."""
 
     canary_id: int
     challenger: str
@@ -37,19 +37,19 @@ class EndedCanary:
 
 @dataclass(frozen=True)
 class AlertFacts:
-    """Of one personality."""
+    """The facts about one personality."""
 
     personality_id: int
     name: str
     failed_round: FailedRound | None
     held_votes: int
-    """In quarantines that no admin has decided on."""
+    """Votes in quarantines that no admin has decided on."""
     rolled_back: EndedCanary | None
-    """The last canary, if it ended so."""
+    """The last canary, if it was rolled back."""
 
 
 def read_facts(session: Session) -> list[AlertFacts]:
-    """Return what there is to tell of each personality."""
+    """Return the facts about each personality."""
     held = _held_votes(session)
     return [
         AlertFacts(p.id, p.name, _failed_round(session, p.id), held.get(p.id, 0), _rolled_back(session, p.id))
@@ -68,7 +68,7 @@ def _failed_round(session: Session, personality_id: int) -> FailedRound | None:
 
 
 def _held_votes(session: Session) -> dict[int, int]:
-    """Return {personality id: votes in its open quarantines}."""
+    """Return {personality id: number of votes in its open quarantines}."""
     rows = session.execute(
         select(QuarantineRow.personality_id, func.count())
         .join(QuarantinedVoteRow)

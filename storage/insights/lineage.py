@@ -1,4 +1,4 @@
-"""Which votes made a version: the manifests of its line of parents, and the votes that stood behind them."""
+"""Which votes made a version: the manifests of its line of parents, and the votes behind them."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ WRITTEN = (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE)
 
 @dataclass(frozen=True)
 class SourceVote:
-    """A vote that stood under an answer when a round began."""
+    """A vote on an answer at the time a round began."""
 
     user_id: int
     vote: Vote
     held_back: bool
-    """It was in quarantine, so it did not count."""
+    """Whether it was quarantined, so that it did not count."""
     stands: bool
-    """It still says the same today."""
+    """Whether it is unchanged today."""
 
 
 @dataclass(frozen=True)
 class SourceAnswer:
-    """One side of a pair; no link where no message carries it, as with a sample."""
+    """One side of a pair; a sample has no message, so no link."""
 
     reply_id: int
     link: str | None
@@ -61,7 +61,7 @@ class SourceCorrection:
 
 @dataclass(frozen=True)
 class SourcePair:
-    """A line of a round's manifest; a side is None where it is a correction, has no answer, or was deleted since."""
+    """A line of a round's manifest; a side is None if it is a correction, is empty or was deleted since."""
 
     source: PairSource
     split: Split
@@ -71,12 +71,12 @@ class SourcePair:
     correction: SourceCorrection | None
     rejected: SourceAnswer | None
     was_deleted: bool
-    """At least one side was deleted since."""
+    """Whether a side was deleted since."""
 
 
 @dataclass(frozen=True)
 class SourceVoter:
-    """A member's part in a round: counted votes and corrections, and what they carried as far as it was noted."""
+    """A member's part in a round: their counted votes and corrections, and their share and influence if recorded."""
 
     user_id: int
     votes: Tally
@@ -97,26 +97,26 @@ class SourceRound:
     manifest_digest: str | None
     pairs: tuple[SourcePair, ...]
     voters: tuple[SourceVoter, ...]
-    """Those who carried most come first."""
+    """Largest share first."""
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Everything a version learned from: its own round first, then its parents'."""
+    """Everything that a version was trained on: its own round first, then its parents' rounds."""
 
     version: str
     chain: tuple[str, ...]
-    """The version and its parents, the base last."""
+    """The version, its parents and, last, the base."""
     trained_on_deleted_data: bool
     rounds: tuple[SourceRound, ...]
     votes: Tally
-    """Votes that counted in any of the rounds, each once."""
+    """Votes that counted in any of the rounds, each counted once."""
     corrections: int
     people: int
 
 
 def read_lineage(session: Session, version_id: int) -> Lineage:
-    """Return what made the version: the manifests of its line of parents and the votes that stood when they were made.
+    """Return what made the version: the manifests of its line of parents, and the votes at the time of each round.
 
     Raises VersionNotFound.
     """
@@ -142,7 +142,7 @@ def read_lineage(session: Session, version_id: int) -> Lineage:
 
 
 class _ManifestReader:
-    """Reads the manifests of some rounds, with one query for each kind of row behind them."""
+    """Reads the manifests of several rounds with one query per kind of row."""
 
     def __init__(self, session: Session, rounds: Iterable[RoundRow]) -> None:
         ids = [row.id for row in rounds]
@@ -167,7 +167,7 @@ class _ManifestReader:
                 self._voters[voter.round_id][users[voter.pseudonym]] = voter
 
     def _people(self) -> set[int]:
-        """Return everyone who voted on these rows or wrote one of them."""
+        """Return the ids of everyone who voted on these answers or wrote one of these corrections."""
         authors = {correction.author_id for correction in self._corrections.values()}
         return authors.union(*self._histories.values())
 
@@ -210,11 +210,11 @@ class _ManifestReader:
 
 
 def _users_of(session: Session, pseudonyms: Collection[int], people: Collection[int]) -> dict[int, int]:
-    """Return {pseudonym: user id} of these people, and of all who ever voted or wrote where one is not among them."""
+    """Return {pseudonym: user id} of these people, or of all voters and authors if a pseudonym is not among them."""
     name = read_pseudonyms(session).of
     users: dict[int, int] = {name(user_id): user_id for user_id in people}
     if any(pseudonym not in users for pseudonym in pseudonyms):
-        # Whose vote would have made other pairs stands behind none of those that were made.
+        # A recorded voter may be behind none of the pairs: their votes may only have prevented other pairs.
         everybody = union(select(VoteEventRow.user_id), select(CorrectionRow.author_id))
         users |= {name(user_id): user_id for user_id in session.scalars(everybody)}
     return users
@@ -225,7 +225,7 @@ def _found(rows: Mapping[int, T], id_: int | None) -> T | None:
 
 
 def _was_deleted(row: RoundPairRow) -> bool:
-    """Return whether a side is missing; deleting its row leaves a null."""
+    """Return whether a side is null, because its row was deleted."""
     chosen = row.correction_id if row.source in WRITTEN else row.chosen_reply_id
     return chosen is None or row.rejected_reply_id is None
 
@@ -262,19 +262,19 @@ def _voters(
 
 
 def _counted(answers: Iterable[SourceAnswer]) -> dict[tuple[int, int], Vote]:
-    """Return {(reply id, user id): vote} of the votes that were not held back."""
+    """Return {(reply id, user id): vote} of the votes that were not quarantined."""
     return {
         (answer.reply_id, vote.user_id): vote.vote for answer in answers for vote in answer.votes if not vote.held_back
     }
 
 
 def _corrections(pairs: Iterable[SourcePair]) -> set[tuple[int, int]]:
-    """Return (correction id, author id), each correction once: it may stand in several pairs."""
+    """Return (correction id, author id) of each correction; one correction can be in several pairs."""
     return {(c.correction_id, c.author_id) for pair in pairs if (c := pair.correction) is not None}
 
 
 def _votes_of(rounds: Sequence[SourceRound]) -> dict[tuple[int, int], Vote]:
-    """Return {(reply id, user id): vote} of all that counted; where one changed, as the newest of the rounds saw it."""
+    """Return {(reply id, user id): vote} of all counted votes; a vote that changed is as the newest round saw it."""
     votes: dict[tuple[int, int], Vote] = {}
     for round_ in reversed(rounds):
         votes |= _counted(side for pair in round_.pairs for side in (pair.chosen, pair.rejected) if side is not None)

@@ -1,4 +1,4 @@
-"""What the report shows: approval by version, votes by day, pairs by source, and the last round's numbers."""
+"""The data of the report: approval by version, votes by day, pairs by source, and the last round's numbers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from storage.votes.weights import quarantined
 DAYS = 30
 ROUNDS_SHOWN = 10
 ROUNDS_SEARCHED = 50
-"""Newest rounds among which the last training curve and the last gate are looked for."""
+"""How many of the newest rounds are searched for the last training curve and the last gate result."""
 
 
 @dataclass(frozen=True)
 class VersionApproval:
-    """The votes that count on one version's answers."""
+    """The counted votes on one version's answers."""
 
     version: str
     votes: Tally
@@ -65,7 +65,7 @@ class RoundPairs:
 class Curve:
     round_id: int
     losses: tuple[float, ...]
-    """One for each step, or for stretches of equally many."""
+    """One per step, or one per equal number of steps."""
     steps: int
 
 
@@ -85,7 +85,7 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the picture shows, oldest first; the base comes before all versions."""
+    """Everything that the charts show, oldest first; the base comes before all versions."""
 
     champion: str
     approvals: tuple[VersionApproval, ...]
@@ -94,7 +94,7 @@ class Report:
     curve: Curve | None
     gate: GateResult | None
     causes: dict[Cause, int] = field(default_factory=dict)
-    """Of the 👎 that stand with one, the most frequent first."""
+    """How many 👎 have each cause, most frequent first."""
 
     @property
     def has_votes(self) -> bool:
@@ -109,7 +109,7 @@ class Report:
 
 
 def read_report(session: Session, personality_id: int, now: datetime) -> Report:
-    """Return the report as of `now`, whose day is the last one."""
+    """Return the report as of `now`; its last day is that of `now`."""
     return Report(
         champion=read_alias(session, personality_id, CHAMPION).target,
         approvals=approval_by_version(session, personality_id),
@@ -122,7 +122,7 @@ def read_report(session: Session, personality_id: int, now: datetime) -> Report:
 
 
 def approval_by_version(session: Session, personality_id: int) -> tuple[VersionApproval, ...]:
-    """Return every version's votes, the base first, then the oldest."""
+    """Return every version's votes: the base first, then the versions, oldest first."""
     tallies = tally_by_version(session, personality_id)
     champion = read_alias(session, personality_id, CHAMPION).version
     versions = [None, *reversed(list_versions(session, personality_id))]
@@ -137,13 +137,13 @@ def approval_by_version(session: Session, personality_id: int) -> tuple[VersionA
 
 
 def votes_by_day(session: Session, personality_id: int, now: datetime, days: int = DAYS) -> tuple[DayOfVotes, ...]:
-    """Return the standing votes by the UTC day on which they became what they are, for every day, oldest first.
+    """Return the votes by the UTC day on which they last changed, for every day, oldest first.
 
-    Arenas and votes that are held back are left out, as they are from the approval.
+    Like the approval, they exclude arenas and quarantined votes.
     """
     today = now.astimezone(UTC).date()
     first = today - timedelta(days=days - 1)
-    # A vote of this month may depend on a thumb from before it, so whoever moved one is read whole.
+    # A vote can depend on an earlier thumb, so read the whole history of every vote that changed in this period.
     moved = (
         select(VoteEventRow.reply_id, VoteEventRow.user_id)
         .join(ReplyRow, ReplyRow.id == VoteEventRow.reply_id)
@@ -161,7 +161,7 @@ def votes_by_day(session: Session, personality_id: int, now: datetime, days: int
 
 
 def pairs_by_round(session: Session, personality_id: int, rounds: int = ROUNDS_SHOWN) -> tuple[RoundPairs, ...]:
-    """Return what the manifests of the newest rounds hold, oldest round first."""
+    """Return the pairs in the manifests of the newest rounds, oldest round first."""
     newest = (
         select(RoundRow.id)
         .where(RoundRow.personality_id == personality_id, RoundRow.manifest_digest.is_not(None))

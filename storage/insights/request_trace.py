@@ -1,4 +1,4 @@
-"""What became of a request: its replies, their messages and votes, and the rounds that learned from them."""
+"""Traces a request: its replies, their messages and votes, and the rounds that were trained on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ID_DIGITS = 19
 
 @dataclass(frozen=True)
 class TracedRound:
-    """A round that learned from the reply, and the version that it made."""
+    """A round that was trained on the reply, and the version that it made."""
 
     id: int
     status: RoundStatus
@@ -34,19 +34,19 @@ class TracedReply:
     request_id: str | None
     created_at: datetime
     version: str
-    """Which answered."""
+    """The version that answered."""
     outcome: Outcome
     total_s: float | None
     channel_id: int
     source_message_id: int | None
     message_ids: tuple[int, ...]
     votes: dict[str, int]
-    """How many stand, by kind."""
+    """Number of current votes by kind."""
     rounds: tuple[TracedRound, ...]
 
 
 def trace(session: Session, id_: str) -> list[TracedReply]:
-    """Return the replies of a request, by its id or by the Discord message that carries one of them."""
+    """Return the replies of a request, given its id or the id of a Discord message with one of them."""
     rows = session.scalars(select(ReplyRow).where(ReplyRow.request_id == id_).order_by(ReplyRow.id)).all()
     if not rows and _is_id(id_) and (carried := find_by_message(session, int(id_))):
         rows = [session.get_one(ReplyRow, carried.id)]

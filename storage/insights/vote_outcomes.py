@@ -1,4 +1,4 @@
-"""What became of a member's votes: waiting, kept out, or used by rounds and the versions they made."""
+"""What happened to a member's votes: waiting, not counted, or used by rounds and the versions they made."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PairRole(StrEnum):
 
 
 class VoteStatus(StrEnum):
-    """What became of a vote, in one word or two."""
+    """What happened to a vote, in a word or two."""
 
     WITHDRAWN = "withdrawn"
     WEIGHTLESS = "without weight"
@@ -61,7 +61,7 @@ class VoteStatus(StrEnum):
     QUARANTINED = "in quarantine"
     EXCLUDED = "excluded"
     ABOUT_FACTS = "about facts"
-    """A 👎 for a wrong fact asks for knowledge, and nothing is trained on it."""
+    """A 👎 for a wrong fact asks for a document and is not trained on."""
     IN_TRAINING = "in training"
     TRAINED = "trained on"
     HELD_OUT = "held out"
@@ -71,7 +71,7 @@ class VoteStatus(StrEnum):
 
 @dataclass(frozen=True)
 class VoteUse:
-    """A round in which a voted answer stood on one side of a pair while the vote counted."""
+    """A round that used the answer in a pair while the vote counted."""
 
     round_id: int
     status: RoundStatus
@@ -79,38 +79,38 @@ class VoteUse:
     source: PairSource
     split: Split
     vote: Vote
-    """What the vote said then."""
+    """The vote at that time."""
     share: float | None
-    """How much of the round the member carried; None where that was little and so not noted."""
+    """The member's share of the round; None if it was too small to record."""
     version: str | None
     verdict: GateVerdict | None
     champion: str | None
-    """The champion now, where it is that version or goes on from it."""
+    """The current champion, if it is that version or a descendant of it."""
 
 
 @dataclass(frozen=True)
 class VoteOutcome:
-    """What became of a member's vote on one reply."""
+    """What happened to a member's vote on one reply."""
 
     reply_id: int
     answer: str
     link: str | None
     vote: Vote | None
-    """None is withdrawn."""
+    """None if it was withdrawn."""
     voted_at: datetime
-    """When the vote became what it is."""
+    """When the vote last changed."""
     weight: float
-    """0 for new accounts and members, up to 1."""
+    """From 0 for new accounts and members to 1."""
     outcome: VoteStatus
     obstacle: Obstacle | None
     uses: tuple[VoteUse, ...]
     """Newest round first."""
     personality: str
-    """Whose answer it was, by name."""
+    """Name of the personality that answered."""
 
 
 def replies_on_message(session: Session, message_id: int) -> set[int]:
-    """Return the ids of the replies that a Discord message carries: (part of) one answer, or an arena's answers."""
+    """Return the ids of the replies in a Discord message: (part of) one answer, or an arena's answers."""
     arena = (
         select(ArenaAnswerRow.reply_id)
         .join(ArenaRow, ArenaRow.id == ArenaAnswerRow.arena_id)
@@ -131,7 +131,7 @@ def vote_outcomes_everywhere(
     base_revision: str,
     reply_ids: Collection[int] | None = None,
 ) -> list[VoteOutcome]:
-    """Do what `vote_outcomes` does, for the answers of every personality."""
+    """Like `vote_outcomes`, for the answers of all personalities."""
     outcomes = [
         outcome
         for personality in list_personalities(session, archived=None)
@@ -156,7 +156,7 @@ def vote_outcomes(
     base_revision: str,
     reply_ids: Collection[int] | None = None,
 ) -> list[VoteOutcome]:
-    """Return what became of the member's vote on each reply they ever voted on, or on these; the newest vote first."""
+    """Return what happened to the member's vote on each reply, or on each of `reply_ids`; newest vote first."""
     which = [VoteEventRow.user_id == user_id]
     if reply_ids is not None:
         which.append(VoteEventRow.reply_id.in_(reply_ids))
@@ -186,7 +186,7 @@ def vote_outcomes(
                 vote=history.now,
                 voted_at=history.since,
                 weight=weight,
-                outcome=_fate(history.now, weight, held, used, obstacle, is_factual=is_factual),
+                outcome=_status_of(history.now, weight, held, used, obstacle, is_factual=is_factual),
                 obstacle=obstacle,
                 uses=used,
                 personality=personality.name,
@@ -199,7 +199,7 @@ def _newest_first(outcome: VoteOutcome) -> tuple[float, int]:
     return -outcome.voted_at.timestamp(), -outcome.reply_id
 
 
-def _fate(
+def _status_of(
     vote: Vote | None,
     weight: float,
     held: Collection[QuarantinePeriod],
@@ -213,17 +213,17 @@ def _fate(
     if not weight:
         return VoteStatus.WEIGHTLESS
     waiting = VoteStatus.ABOUT_FACTS if is_factual else VoteStatus.NOT_TRAINABLE if obstacle else VoteStatus.WAITING
-    return _kept_out(held) or _used(uses) or waiting
+    return _quarantine_status(held) or _use_status(uses) or waiting
 
 
-def _kept_out(held: Collection[QuarantinePeriod]) -> VoteStatus | None:
+def _quarantine_status(held: Collection[QuarantinePeriod]) -> VoteStatus | None:
     statuses = {hold.status for hold in held}
     if QuarantineStatus.OPEN in statuses:
         return VoteStatus.QUARANTINED
     return VoteStatus.EXCLUDED if QuarantineStatus.EXCLUDED in statuses else None
 
 
-def _used(uses: Collection[VoteUse]) -> VoteStatus | None:
+def _use_status(uses: Collection[VoteUse]) -> VoteStatus | None:
     if any(use.status is RoundStatus.RUNNING for use in uses):
         return VoteStatus.IN_TRAINING
     splits = {use.split for use in uses if use.status in TRAINED}
@@ -235,7 +235,7 @@ def _used(uses: Collection[VoteUse]) -> VoteStatus | None:
 def _obstacles(
     session: Session, replies: Select[Any], privacy: PrivacySettings, base_revision: str
 ) -> dict[int, Obstacle]:
-    """Return why each of the replies may not be trained on now; those that may are absent."""
+    """Return why each reply cannot be trained on now; trainable replies are absent."""
     found = select(ReplyRow.id, obstacle_to(privacy, base_revision)).where(ReplyRow.id.in_(replies))
     return {reply_id: Obstacle(obstacle) for reply_id, obstacle in session.execute(found) if obstacle is not None}
 
@@ -247,7 +247,7 @@ def _uses(
     histories: Mapping[tuple[int, int], VoteHistory],
     holds: QuarantinePeriods,
 ) -> dict[int, list[VoteUse]]:
-    """Return {reply id: uses} of the votes that stood and counted when a round began, newest round first."""
+    """Return {reply id: uses} of the votes that counted when a round began, newest round first."""
     voted = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id)
     rows = session.execute(
         select(RoundPairRow, RoundRow)
@@ -272,12 +272,12 @@ def _uses(
 
 
 def _once(uses: Iterable[VoteUse]) -> list[VoteUse]:
-    """Return one use for each round, role and split: a liked answer stands over several others in one round."""
+    """Return one use per round, role and split: a liked answer can be in several pairs of a round."""
     return list({(use.round_id, use.role, use.split): use for use in reversed(tuple(uses))}.values())[::-1]
 
 
 class _Results:
-    """What rounds led to, and what one member carried of them."""
+    """The versions that rounds made, and one member's share of each round."""
 
     def __init__(self, session: Session, user_id: int, personality_id: int) -> None:
         self._made = {

@@ -1,0 +1,1 @@
+"""Members of servers: who they are, since when, and their pseudonyms."""

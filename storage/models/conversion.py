@@ -1,4 +1,4 @@
-"""How a packaged model becomes a folder of tokenizer and safetensors, step by step, complete or not at all."""
+"""Converts a packaged model to a folder with a tokenizer and safetensors, in steps, completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.errors import BaseModelError
 from storage.files import sync_to_disk
-from storage.models.libraries import silence_transformers
+from storage.models.libraries import broken_library, silence_transformers
 
 TEMPLATE_FILE = "chat_template.jinja"
 
@@ -27,9 +27,9 @@ def run_steps(
     what: str = "base model",
     seconds: int = 20,
 ) -> None:
-    """Fill `target` by steps that each write into the folder they get; a finished step is not repeated after a crash.
+    """Fill `target` by steps that each write to the folder they receive; after a crash, finished steps are skipped.
 
-    `target` appears complete or not at all. Raises BaseModelError when the disk refuses.
+    `target` appears complete or not at all. Raises BaseModelError.
     """
     model = staging / "model"
     try:
@@ -45,15 +45,16 @@ def run_steps(
         model.replace(target)
         shutil.rmtree(staging)
     except Exception as error:
-        # Not OSError alone: tokenizers and safetensors report a full disk as errors of their own.
+        # Not only OSError: tokenizers and safetensors report a full disk with their own errors.
         raise BaseModelError(
-            f"the {what} cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
-            "free 600 MB there or set data.directory elsewhere, then start again"
+            broken_library(error)
+            or f"the {what} cannot be written to {target.parent} ({getattr(error, 'strerror', None) or error}): "
+            "free 600 MB there or change data.directory, then start again"
         ) from error
 
 
 def conversion_steps(source: Path) -> dict[str, Step]:
-    """Return the steps that turn a GGUF file into a folder of tokenizer and safetensors, for `run_steps`."""
+    """Return the steps for `run_steps` that convert a GGUF file."""
     return {
         "tokenizer": lambda folder: _convert_tokenizer(source, folder),
         "weights": lambda folder: _convert_weights(source, folder),
@@ -68,7 +69,7 @@ def _convert_tokenizer(source: Path, folder: Path) -> None:
 
 
 def _convert_weights(source: Path, folder: Path) -> None:
-    # The dequantising loop draws its bar whatever transformers' settings say.
+    # The dequantising loop shows its progress bar despite transformers' settings.
     with silence_transformers(), contextlib.redirect_stderr(io.StringIO()):
         import torch
         from transformers import AutoModelForCausalLM, GgufConfig

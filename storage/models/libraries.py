@@ -1,27 +1,32 @@
-"""PyTorch, transformers and what builds on them: one thread at a time imports them, loads with them or sets them up.
+"""PyTorch, transformers and the libraries on top of them: how threads share them, and what to say if one is broken.
 
-They import one another in circles, and transformers finds its names when they are asked for: a second thread that
-imports meanwhile meets half a module ("cannot import name"). Imports nothing of them by itself, and says how their
-threads wait: every process imports this before them, with the settings.
+These libraries import one another in circles, and transformers resolves its names lazily. A second thread that imports
+one at the same moment sees a half-initialised module ("cannot import name"), so only the thread that holds
+MODEL_LIBRARIES imports them or loads with them.
+
+Every process imports this module before them: it also sets how their OpenMP threads wait. It imports none of them at
+the top.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
 from types import MappingProxyType
 
 MODEL_LIBRARIES = threading.RLock()
-"""Held by the thread that imports them or loads a model or tokenizer, which imports more of them."""
+"""Held while a thread imports them, or loads a model or tokenizer, which imports more of them."""
 
 
 WAITING = MappingProxyType({"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"})
-"""What lets OpenMP's threads sleep while they wait for each other: GNU's (Linux), and LLVM's or Intel's (elsewhere).
+"""Make OpenMP threads sleep while they wait for each other: GNU's OpenMP (Linux), and LLVM's or Intel's (elsewhere).
 
-By default they spin, and beside one other busy process an answer then takes many times as long (docs/engines.md).
+By default they spin. With one other busy process, answers then take several times as long (docs/engines.md).
+Values from the environment are kept.
 """
 for _name, _value in WAITING.items():
     os.environ.setdefault(_name, _value)
@@ -29,7 +34,7 @@ for _name, _value in WAITING.items():
 
 @contextlib.contextmanager
 def silence_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars and advice, which are the whole process's, away from the operator's terminal."""
+    """Hold MODEL_LIBRARIES and hide transformers' progress bars and advice, which are global to the process."""
     with MODEL_LIBRARIES:
         from transformers.utils import logging
 
@@ -45,3 +50,25 @@ def silence_transformers() -> Iterator[None]:
             logging.set_verbosity(verbosity)
             if bars:
                 logging.enable_progress_bar()
+
+
+def broken_library(error: BaseException) -> str:
+    """Return a sentence that names the library whose import caused the error, or "" if no import did."""
+    failed: ImportError | None = None
+    cause: BaseException | None = error
+    while cause is not None:
+        failed = cause if isinstance(cause, ImportError) else failed
+        cause = cause.__cause__
+    if failed is None:
+        return ""
+    library = (failed.name or "").partition(".")[0] or "a library"
+    return f"{library} cannot be imported ({failed}): reinstall it with pip"
+
+
+def import_error_in(last_words: str) -> ImportError | None:
+    """Return the ImportError that ended another process, read from the last line of its traceback."""
+    kind, _, message = last_words.partition(": ")
+    if kind not in ("ImportError", "ModuleNotFoundError"):
+        return None
+    named = re.search(r"(?:from|named) '([\w.]+)'", message)
+    return ImportError(message, name=named[1] if named else None)

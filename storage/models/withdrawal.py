@@ -1,4 +1,4 @@
-"""Adapter files that go: of versions that learned from deleted data, and of old ones; rows and manifests stay."""
+"""Withdraws versions that learned from deleted data, and old ones: their files are removed; rows and manifests stay."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from storage.database.database import Database
 from storage.database.enums import CHALLENGER, CHAMPION, LAST_GOOD, CanaryStatus, RoundStatus
 from storage.database.rows import from_row
 from storage.database.tables import AliasRow, CanaryRow, PersonalityRow, RoundRow, VersionRow
-from storage.models.openvino.options import remove_graphs_of
+from storage.models.openvino.cache import remove_graphs_of
 from storage.releases.versions import Version, line_of_parents
 from storage.settings.sections import Settings
 
-DELETED_DATA = "it learned from data that was deleted since"
+DELETED_DATA = "it learned from data that was later deleted"
 WHEN_REPLACED = "when_replaced"
 
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """A version whose files go, and why."""
+    """A version whose files are removed, and why."""
 
     personality: str
     version: Version
@@ -35,12 +35,12 @@ class Withdrawal:
 
 
 def withdraw_adapters(database: Database, store: AdapterStore, settings: Settings) -> list[Withdrawal]:
-    """Withdraw what `choose_withdrawals` says, row first, then files and graphs, and return it."""
+    """Withdraw the versions of `choose_withdrawals`, rows first, then files and graphs, and return them."""
     with database.snapshot() as session:
         if not choose_withdrawals(session, settings):
             return []
     with database.transaction() as session:
-        _hold_aliases(session)
+        _lock_aliases(session)
         chosen = choose_withdrawals(session, settings)
         ids = [withdrawal.version.id for withdrawal in chosen]
         for withdrawal in chosen:
@@ -53,7 +53,7 @@ def withdraw_adapters(database: Database, store: AdapterStore, settings: Setting
 def remove_withdrawn(
     database: Database, store: AdapterStore, data_directory: Path, ids: Collection[int] | None = None
 ) -> None:
-    """Remove the files of these withdrawn versions, or of all: an earlier life may have left some."""
+    """Remove the files of these withdrawn versions, or of all: a previous run may have left some."""
     with database.snapshot() as session:
         alive = select(VersionRow.digest).where(VersionRow.withdrawn_at.is_(None))
         gone = select(VersionRow.digest).where(VersionRow.withdrawn_at.is_not(None), VersionRow.digest.not_in(alive))
@@ -65,11 +65,11 @@ def remove_withdrawn(
 
 
 def choose_withdrawals(session: Session, settings: Settings) -> list[Withdrawal]:
-    """Return the versions whose files the settings let go now, oldest first; nothing is written.
+    """Return the versions to withdraw according to the settings, oldest first; nothing is written.
 
-    Those that privacy.withdraw_adapters names are marked ones that nothing uses any more. Those beyond
-    training.keep_versions are neither used nor in the line of parents of one that is. Files that another version shares
-    stay with it.
+    With privacy.withdraw_adapters, versions that learned from deleted data are withdrawn once nothing uses them. With
+    training.keep_versions, older versions are withdrawn unless they, or a descendant of theirs, are in use. Files that
+    a remaining version shares stay.
     """
     used = _used(session)
     lines = {version.id for id_ in used for version in line_of_parents(session, id_)}
@@ -89,7 +89,7 @@ def choose_withdrawals(session: Session, settings: Settings) -> list[Withdrawal]
 def _reason(
     version: Version, rank: int, settings: Settings, *, used: Collection[int], lines: Collection[int]
 ) -> str | None:
-    """Return why the files go, or None; `rank` counts newer versions of the personality."""
+    """Return why the version is withdrawn, or None; `rank` is the number of newer versions of the personality."""
     if version.trained_on_deleted_data and settings.privacy.withdraw_adapters == WHEN_REPLACED:
         return None if version.id in used else DELETED_DATA
     keep = settings.training.keep_versions
@@ -97,7 +97,7 @@ def _reason(
 
 
 def _used(session: Session) -> set[int]:
-    """Return the ids of versions that an alias names, a canary compares or a running round goes on from."""
+    """Return the IDs of versions that an alias names, a canary compares or a running round continues."""
     canaries = CanaryRow.status == CanaryStatus.RUNNING
     queries = (
         select(AliasRow.version_id),
@@ -109,7 +109,7 @@ def _used(session: Session) -> set[int]:
 
 
 def _with_files(session: Session) -> dict[str, list[Version]]:
-    """Return the versions that have their files by personality, the newest first."""
+    """Return the versions that still have their files by personality, newest first."""
     rows = session.execute(
         select(PersonalityRow.name, VersionRow)
         .join(VersionRow, VersionRow.personality_id == PersonalityRow.id)
@@ -122,10 +122,10 @@ def _with_files(session: Session) -> dict[str, list[Version]]:
     return found
 
 
-def _hold_aliases(session: Session) -> None:
-    """Let nobody move an alias until this transaction ends; whoever waits looks at the version's row again after.
+def _lock_aliases(session: Session) -> None:
+    """Lock the aliases until this transaction ends; a promotion that waits then reads the version's row again.
 
-    In the order in which promotions take them, or each would wait for the other.
+    In the same order as promotions, to avoid a deadlock.
     """
     for name in (CHAMPION, LAST_GOOD, CHALLENGER):
         rows = select(AliasRow).where(AliasRow.name == name).order_by(AliasRow.personality_id)

@@ -1,0 +1,1 @@
+"""The audit trail, alerts, the outbox, and what remote servers cost."""

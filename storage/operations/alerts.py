@@ -1,4 +1,4 @@
-"""Trouble that admins are told of: once while it lasts, whichever bot notices, and once more when it is over."""
+"""Alerts: each problem is announced once when it starts and once when it ends, whichever bot process notices it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from storage.database.tables import AlertRow
 from storage.operations.outbox import Entry
 
 EVERYBODY = ""
-"""Scope of what all bots on the database see alike."""
+"""Scope of alerts that all bots on this database would raise alike."""
 
 
 @dataclass(frozen=True)
 class AlertKind:
     key: str
-    """The same while it is the same trouble, whatever its words."""
+    """Identifies the problem, even if its text changes."""
     says: str
     remedy: str
     lasts: bool = True
-    """Its end is news as well; what merely happened has none."""
+    """Whether its end is announced too; a single event has no end."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Alert:
 
 
 def record_alerts(session: Session, scope: str, present: Sequence[AlertKind]) -> None:
-    """Raise those that are new in the scope, and end those that are not present any more."""
+    """Raise the alerts that are new in the scope, and end those that are no longer present."""
     known = {row.key: row for row in _open(session, scope)}
-    for trouble in present:
-        if trouble.key not in known:
-            raise_alert(session, scope, trouble)
-    ended = [row.id for key, row in known.items() if key not in {trouble.key for trouble in present}]
+    for alert in present:
+        if alert.key not in known:
+            raise_alert(session, scope, alert)
+    ended = [row.id for key, row in known.items() if key not in {alert.key for alert in present}]
     if ended:
         session.execute(
             update(AlertRow).where(AlertRow.id.in_(ended), AlertRow.ended_at.is_(None)).values(ended_at=utc_now())
@@ -53,27 +53,27 @@ def record_alerts(session: Session, scope: str, present: Sequence[AlertKind]) ->
 
 
 def has_changed(session: Session, scope: str, present: Sequence[AlertKind]) -> bool:
-    """Return whether `record_alerts` has something to write; nothing is written."""
-    return {row.key for row in _open(session, scope)} != {trouble.key for trouble in present}
+    """Return whether `record_alerts` would change anything; writes nothing."""
+    return {row.key for row in _open(session, scope)} != {alert.key for alert in present}
 
 
 def open_alert(session: Session, scope: str, key: str) -> Alert | None:
-    """Return the trouble of that key which lasts in the scope, if it does."""
+    """Return the open alert with this key in the scope, or None."""
     return next((from_row(Alert, row) for row in _open(session, scope) if row.key == key), None)
 
 
-def raise_alert(session: Session, scope: str, trouble: AlertKind) -> None:
-    """Raise it unless it stands already: of two bots that see it at once, one does."""
-    row = AlertRow(scope=scope, key=trouble.key, says=trouble.says, remedy=trouble.remedy, lasts=trouble.lasts)
+def raise_alert(session: Session, scope: str, alert: AlertKind) -> None:
+    """Raise the alert unless it is already open; if two bots see the problem at once, only one raises it."""
+    row = AlertRow(scope=scope, key=alert.key, says=alert.says, remedy=alert.remedy, lasts=alert.lasts)
     try:
         with session.begin_nested():
             session.add(row)
     except IntegrityError:
-        return  # another bot was quicker
+        return  # another bot was faster
 
 
 def alerts_to_tell(session: Session) -> list[Entry[Alert]]:
-    """Return the alerts whose start or end has not been told, oldest first; one message covers both."""
+    """Return the alerts whose start or end has not been announced, oldest first; one message covers both."""
     begun = and_(AlertRow.ended_at.is_(None), AlertRow.told.is_(False))
     over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_told.is_(False), AlertRow.lasts)
     rows = session.scalars(select(AlertRow).where(or_(begun, over)).order_by(AlertRow.id))

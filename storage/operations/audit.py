@@ -1,4 +1,4 @@
-"""The audit trail: who did what with the bot's rights, when and why, refused attempts included; append-only."""
+"""The audit trail: which admin did what, when and why, including refused attempts. Append-only."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ACTOR_CHARS, ACTION_CHARS, TEXT_CHARS = 64, 64, 500
 
 @dataclass(frozen=True)
 class AuditedAction:
-    """What somebody does with an admin's rights; on the command line there is no server and no member."""
+    """What an admin does; on the command line there is no server and no member."""
 
     actor: str
     action: str
-    """The command in words, such as "model promote"."""
+    """The command, such as "model promote"."""
     subject: str = ""
     reason: str = ""
     actor_id: int = NOBODY
@@ -36,7 +36,7 @@ class AuditedAction:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the trail."""
+    """An entry of the trail."""
 
     id: int
     happened_at: datetime
@@ -53,20 +53,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which lines: of one action and those below it, of one member, of a server."""
+    """Which entries to read: of an action and its subcommands, of a member, of a server."""
 
     limit: int
     action: str = ""
     actor_id: int | None = None
     guild_id: int | None = None
-    """Lines of this server, and those of the command line; none is all lines."""
+    """Entries of this server and of the command line; None for all entries."""
     before_id: int | None = None
 
 
 def record_action(
     session: Session, audited_action: AuditedAction, outcome: AuditOutcome = AuditOutcome.DONE, note: str = ""
 ) -> None:
-    """Add a line; in the transaction of a change, both are there or neither is."""
+    """Add an entry; called in the transaction of the change, so that both are stored or neither is."""
     session.add(
         AuditRow(
             guild_id=audited_action.guild_id,
@@ -85,20 +85,20 @@ def record_action(
 def audited(
     audited_action: AuditedAction, work: Callable[Concatenate[Session, P], T]
 ) -> Callable[Concatenate[Session, P], T]:
-    """Return `work` with a line of the trail in its transaction."""
+    """Return `work` followed by an entry in the trail, in the same transaction."""
 
-    def noted(session: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def recorded(session: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
         result = work(session, *args, **kwargs)
         record_action(session, audited_action)
         return result
 
-    return noted
+    return recorded
 
 
 def read_trail(session: Session, wanted: Wanted) -> list[Entry]:
-    """Return the lines that are wanted, newest first.
+    """Return the wanted entries, newest first.
 
-    A server's admins see what was done in their server, and what the operator did with personalities that they share.
+    A server's admins see what was done in their server, and what the operator did to personalities they can use.
     """
     rows = _select(wanted).order_by(AuditRow.id.desc()).limit(wanted.limit)
     return [from_row(Entry, row) for row in session.scalars(rows).all()]
@@ -121,5 +121,5 @@ def _select(wanted: Wanted) -> Select[AuditRow]:
 
 
 def _storable(text: str) -> str:
-    # PostgreSQL stores no NUL.
+    # PostgreSQL cannot store NUL.
     return text.replace("\0", "")[:TEXT_CHARS]

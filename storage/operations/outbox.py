@@ -1,4 +1,4 @@
-"""Tells each thing exactly once: its row is marked as told before that, and unmarked if it could not be told."""
+"""Announces each entry once: its row is marked before the announcement, and unmarked if the announcement fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """Something to tell; `told` is the column that marks its row, the one with this id."""
+    """Something to announce; `told` is the column that marks its row, and `id` the row's id."""
 
     content: T
     id: int
@@ -25,19 +25,19 @@ class Entry(Generic[T]):
 
 
 def take(session: Session, waiting: Sequence[Entry[T]]) -> Entry[T] | None:
-    """Mark the first entry that nobody else has marked meanwhile, and return it."""
+    """Mark the first entry that no other process has marked in the meantime, and return it."""
     return next((entry for entry in waiting if _mark(session, entry, told=True)), None)
 
 
 def give_back(session: Session, entry: Entry[T]) -> None:
-    """Note that it could not be told: it waits again."""
+    """Unmark an entry whose announcement failed, so that it is tried again."""
     _mark(session, entry, told=False)
 
 
 async def tell_waiting(
     database: Database, find: Callable[[Session], Sequence[Entry[T]]], tell: Callable[[T], Awaitable[bool]]
 ) -> None:
-    """Tell what `find` returns, one after another, until `tell` returns that it could not."""
+    """Announce the entries that `find` returns, one after another, until `tell` returns False or raises."""
     while (entry := await database.run(lambda session: take(session, find(session)))) is not None:
         is_told = False
         try:
@@ -50,7 +50,7 @@ async def tell_waiting(
 
 
 def _mark(session: Session, entry: Entry[T], *, told: bool) -> bool:
-    """Return whether the mark changed: of two bots that set it at once, one does."""
+    """Return whether the mark changed; if two bots set it at once, it changes for only one of them."""
     table = entry.told.class_
     result = session.execute(
         update(table).where(table.id == entry.id, entry.told.is_(not told)).values({entry.told: told})

@@ -1,4 +1,4 @@
-"""What remote servers read and wrote: counted by UTC day, shared by all bot processes, and limited."""
+"""Counts the tokens of remote servers per UTC day, for all bot processes together, and checks the daily limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME_CHARS = 255
 
 @dataclass(frozen=True)
 class Spend:
-    """Tokens of some answers, as the servers counted them."""
+    """Number of answers and their tokens, as counted by the servers."""
 
     answers: int = 0
     prompt_tokens: int = 0
@@ -29,13 +29,13 @@ class Spend:
         return self.prompt_tokens + self.answer_tokens
 
     def cost(self, settings: RemoteSettings) -> float:
-        """Return the price in the operator's currency; 0 where no prices are set."""
+        """Return the price in the operator's currency; 0 if no prices are set."""
         prompts, answers = self.prompt_tokens * settings.prompt_price, self.answer_tokens * settings.answer_price
         return (prompts + answers) / MILLION
 
 
 def add_spend(session: Session, day: date, server: str, model: str, spent: Spend) -> None:
-    """Add to the day's row; several processes may do so at once, and nothing is lost."""
+    """Add to the day's row; safe when several processes do this at once."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     counts = {
         "answers": spent.answers,
@@ -48,17 +48,17 @@ def add_spend(session: Session, day: date, server: str, model: str, spent: Spend
 
 
 def spent_on(session: Session, day: date) -> Spend:
-    """Return what all servers read and wrote on a UTC day."""
+    """Return the tokens of all servers on a UTC day."""
     columns = (SpendRow.answers, SpendRow.prompt_tokens, SpendRow.answer_tokens)
     sums = session.execute(select(*map(func.sum, columns)).where(SpendRow.day == day)).one()
     return Spend(*(int(number or 0) for number in sums))
 
 
 def describe_spend(spent: Spend, settings: RemoteSettings) -> str:
-    """Return the day's tokens beside the limit, and their price where prices are set."""
+    """Return the day's tokens with the limit and the price, if these are set."""
     limit = f" of {settings.tokens_per_day:,}" if settings.tokens_per_day else ""
     cost = spent.cost(settings)
-    price = f", {cost:,.2f} by your prices" if cost else ""
+    price = f", {cost:,.2f} at your prices" if cost else ""
     return f"{spent.tokens:,}{limit} tokens today (UTC){price}"
 
 

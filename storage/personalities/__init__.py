@@ -1,0 +1,1 @@
+"""Personalities, their cards, and the places they are bound to."""

@@ -94,7 +94,9 @@ def bind(
         with session.begin_nested():
             session.merge(binding)
     except IntegrityError as error:
-        raise PersonalityConflict("somebody else bound a personality here just now: look again, then repeat") from error
+        raise PersonalityConflict(
+            "someone else just bound a personality here: check the change, then try again"
+        ) from error
     return before
 
 

@@ -33,13 +33,13 @@ def _plain_lines(text: str) -> str:
 
 def _spoken(text: str) -> str:
     if not text.strip():
-        raise ValueError("is blank: write what was said, or leave the dialogue out")
+        raise ValueError("is blank: write a message, or remove the dialogue")
     return text.strip()
 
 
 def _alternating(turns: tuple[str, ...]) -> tuple[str, ...]:
     if not turns or len(turns) % 2:
-        raise ValueError("must alternate between a person, who begins, and the bot, who has the last word")
+        raise ValueError("must alternate between a person, who speaks first, and the bot, who speaks last")
     return turns
 
 
@@ -95,7 +95,7 @@ def require_name(name: str) -> str:
     """Return the name of a personality as it may be; raises CardError."""
     if NAME.fullmatch(name) is None:
         raise CardError(
-            f"{name!r} cannot be a personality's name: use up to 32 lower-case letters, digits and hyphens, such as "
+            f"{name!r} is not a valid personality name: use up to 32 lower-case letters, digits and hyphens, such as "
             "night-owl"
         )
     return name
@@ -105,7 +105,7 @@ def read_card_file(path: Path) -> Card:
     """Return the card in a file; raises CardError, which names the file and what to correct."""
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
-            raise CardError(f"{path} is larger than {MAX_CARD_BYTES // 1_000_000} MB, which no card is: shorten it")
+            raise CardError(f"{path} is larger than {MAX_CARD_BYTES // 1_000_000} MB, the limit for a card: shorten it")
         return parse_card(path.read_bytes(), str(path))
     except OSError as error:
         raise CardError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
@@ -127,7 +127,7 @@ def build_card(table: Mapping[str, Any], source: str) -> Card:
     except ValidationError as error:
         raise CardError(_sentence(error, source)) from error
     if not card.system_prompt.strip() and not card.examples:
-        raise CardError(f"{source} says nothing about how to talk: give it a system_prompt or [[examples]]")
+        raise CardError(f"{source} does not say how to talk: add a system_prompt or [[examples]]")
     return card
 
 
@@ -140,8 +140,8 @@ def require_meant_for(card: Card, base: str, source: str) -> None:
     """Raise CardError where the card is meant for another model than `base`, the value of model.base."""
     if card.base and card.base != base:
         raise CardError(
-            f"{source} is meant for the base model {card.base!r}, and model.base is {base!r}: set model.base to the "
-            "former, or take the line out of the card"
+            f"{source} is for the base model {card.base!r}, but model.base is {base!r}: change model.base, or remove "
+            "`base` from the card"
         )
 
 
@@ -170,13 +170,13 @@ def _sentence(error: ValidationError, source: str) -> str:
     where = _place(first["loc"])
     kind, context = first["type"], first.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{source}: {where} is not a key of a card; see docs/personalities.md for those that are"
+        return f"{source}: {where} is not a key of a card: see docs/personalities.md"
     if kind == "too_long" and first["loc"][0] == "examples" and len(first["loc"]) == 1:
         return (
-            f"{source} holds {context['actual_length']:,} examples, {MAX_EXAMPLES} at most: keep the most telling ones"
+            f"{source} has {context['actual_length']:,} examples, but the limit is {MAX_EXAMPLES}: keep the best ones"
         )
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{source}: {where} {message}" if kind == "value_error" else f"{source}: {where} does not fit: {message}"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "it must")
+    return f"{source}: {where} {message}" if kind == "value_error" else f"{source}: {where} is not valid: {message}"
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

@@ -124,7 +124,7 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
     row = session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True}, populate_existing=True)
     if _card(row) != personality.card:
         raise PersonalityConflict(
-            f"the card of {personality.name} was changed by somebody else meanwhile: look again, then repeat"
+            f"someone else just changed the card of {personality.name}: check the change, then try again"
         )
     _write(session, row, card, by)
     return True
@@ -133,15 +133,15 @@ def change_card(session: Session, personality: Personality, card: Card, *, by: s
 def archive_personality(session: Session, personality: Personality) -> None:
     """Put a personality away, with its versions and votes; raises PersonalityConflict on the default or a bound one."""
     if personality.is_default:
-        raise PersonalityConflict("the default personality cannot be archived: it speaks where no other one is bound")
+        raise PersonalityConflict("the default personality cannot be archived: it answers where no other one is bound")
     session.get_one(PersonalityRow, personality.id, with_for_update={"key_share": True})
     bound = session.scalars(select(BindingRow.guild_id).where(BindingRow.personality_id == personality.id)).all()
     if bound:
         places = "a place" if len(bound) == 1 else f"{len(bound)} places"
         servers = f" in {len(set(bound))} servers" if len(set(bound)) > 1 else ""
         raise PersonalityConflict(
-            f"{personality.name} is bound to {places}{servers}: `/personality show` names those of a server, unbind it "
-            "there first"
+            f"{personality.name} is bound to {places}{servers}: unbind it there first (`/personality show` lists the "
+            "places in a server)"
         )
     _set_archived(session, personality, utc_now())
 
@@ -150,7 +150,7 @@ def require_active(personality: Personality) -> None:
     """Raise PersonalityConflict where the personality is archived."""
     if personality.archived_at is not None:
         name = personality.name
-        raise PersonalityConflict(f"{name} is archived: `/personality restore {name}` brings it back first")
+        raise PersonalityConflict(f"{name} is archived: restore it first with `/personality restore {name}`")
 
 
 def restore_personality(session: Session, personality: Personality) -> None:
@@ -211,7 +211,7 @@ def _take(session: Session, path: Path, base: str) -> None:
         return
     if row.file_digest is None and row.card:
         raise PersonalityConflict(
-            f"{path} has the name of a personality that was made in Discord: rename the file, its card is not used"
+            f"{path} has the name of a personality that was created in Discord, so it is ignored: rename the file"
         )
     taken = session.execute(
         update(PersonalityRow)
@@ -239,7 +239,7 @@ def _is_known_in(row: PersonalityRow, guild_id: int | None) -> bool:
 
 
 def _taken(name: str) -> PersonalityConflict:
-    return PersonalityConflict(f"the name {name} is taken: choose another one")
+    return PersonalityConflict(f"the name {name} is taken: choose another")
 
 
 def _card(row: PersonalityRow) -> Card:

@@ -1,0 +1,1 @@
+"""Consent, deletion, retention, and the data of one member."""

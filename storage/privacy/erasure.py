@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, CompoundSelect, Select, delete, false, func, or_, select, union, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import begin_anew, delete_memories
+from storage.conversations.memory import delete_memories, drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin, QuarantineRule, RoundStatus
@@ -153,7 +153,7 @@ def note_edit(session: Session, channel_id: int, message_id: int, edited_at: dat
     """
     conversations, replies = tables.ConversationRow, tables.ReplyRow
     outdated = _summaries_of(channel_id, [message_id]).where(conversations.updated_at < edited_at)
-    begin_anew(session, session.scalars(outdated).all())
+    drop_summaries(session, session.scalars(outdated).all())
     held = select(tables.ReplySourceRow.reply_id).where(tables.ReplySourceRow.message_id == message_id)
     affected = update(replies).where(replies.id.in_(held), replies.created_at < edited_at, replies.edited_at.is_(None))
     return changed_rows(session.execute(affected.values(edited_at=edited_at, basis=None)))
@@ -322,7 +322,9 @@ def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_
     marked = mark_versions_trained_on(session, replies, no_corrections)
     # Replies first: `replies` may select them by their documents.
     erased = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(replies)))
-    return Erased(changed_rows(erased), begin_anew(session, channel_ids), erase_documents(session, documents), marked)
+    return Erased(
+        changed_rows(erased), drop_summaries(session, channel_ids), erase_documents(session, documents), marked
+    )
 
 
 def _replies_with(channel_id: int, message_ids: Collection[int]) -> ReplyIds:

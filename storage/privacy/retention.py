@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import begin_anew
+from storage.conversations.memory import drop_summaries
 from storage.database import tables
 from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, ArenaStatus, Basis, RoundStatus
@@ -113,7 +113,7 @@ def prune_rest(session: Session, before: datetime) -> Pruned:
     """
     conversations, members, alerts = tables.ConversationRow, tables.MemberRow, tables.AlertRow
     old = select(conversations.channel_id).where(conversations.summary != "", conversations.updated_at < before)
-    summaries = begin_anew(session, session.scalars(old.limit(BATCH)).all())
+    summaries = drop_summaries(session, session.scalars(old.limit(BATCH)).all())
     voted = select(tables.VoteEventRow.id).where(tables.VoteEventRow.user_id == members.user_id).exists()
     suggested = select(tables.CorrectionRow.id).where(tables.CorrectionRow.author_id == members.user_id).exists()
     session.execute(delete(alerts).where(alerts.ended_at < before))

@@ -1,0 +1,1 @@
+"""Versions, promotion, canaries and their announcements."""

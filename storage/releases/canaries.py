@@ -219,13 +219,13 @@ def start_canary(
 def _require_challenger(session: Session, personality_id: int, version: Version | None, share: float) -> Version:
     """Return the version if a canary may try it now."""
     if version is None:
-        raise CanaryRefused("the base model cannot be tried on a share of conversations: promote base instead")
+        raise CanaryRefused("the base model cannot be a canary: promote base instead")
     if not 0 < share < 1:
-        raise CanaryRefused(f"a share of {share:g} cannot be: choose one between 0 and 1, such as {DEFAULT_SHARE}")
+        raise CanaryRefused(f"{share:g} is not a valid share: choose one between 0 and 1, such as {DEFAULT_SHARE}")
     running = running_canary(session, personality_id)
     if running is not None:
         name = name_of(find_version(session, running.challenger_id))
-        raise CanaryRefused(f"a canary of {name} is running: stop it first, or wait for its end")
+        raise CanaryRefused(f"a canary of {name} is running: stop it first, or wait until it ends")
     champion = read_alias(session, personality_id).version
     if champion is not None and champion.id == version.id:
         raise AlreadyChampion(version.name)
@@ -313,14 +313,14 @@ def conclude_canary(session: Session, reading: Reading, ending: Ending) -> bool:
         _promote_challenger(session, reading, reason)
     ended = end_canary(session, canary.id, ending.status, by=CANARY, reason=reason, numbers=reading.numbers)
     if not ended:
-        raise CanaryRefused(f"the canary of {reading.challenger.name} was ended meanwhile: nothing was changed")
+        raise CanaryRefused(f"the canary of {reading.challenger.name} has already ended: nothing was changed")
     return True
 
 
 def _promote_challenger(session: Session, reading: Reading, reason: str) -> None:
     canary = reading.canary
     champion = read_alias(session, canary.personality_id)
-    moved = f"the champion moved while {reading.challenger.name} won its canary: nothing was changed"
+    moved = f"the champion changed while {reading.challenger.name} won its canary: nothing was changed"
     if (champion.version.id if champion.version else None) != canary.champion_id:
         raise CanaryRefused(moved)
     try:

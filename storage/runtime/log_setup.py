@@ -1,4 +1,4 @@
-"""What every process says: one set-up, for people or for a log collector, with the request that a line belongs to."""
+"""Sets up the logs of every process, for people or for a log collector, with the request id on each line."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ HUMAN = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request_note)s"
 FIELDS = ("levelname", "name", "message", "request_id")
 NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
 FILE = "file"
-CHATTY = ("alembic", "apscheduler", "filelock", "sentence_transformers")
+CHATTY = ("alembic", "apscheduler", "discord", "filelock", "sentence_transformers")
+"""Libraries that log warnings only; discord.py's debug lines would hold what members write."""
 
 
 def set_up_logs(settings: Settings, process: str, *, least: int = logging.NOTSET) -> None:
-    """Tell records on standard error, and in the file of `process` where one is set; only those from `least` on.
+    """Log to standard error and, if logs.file is set, to the file of `process`; only from the level `least` up.
 
-    Secrets of the settings are never told. Where something else has set the root logger up, as a test does, nothing
-    changes. Raises SettingsError where the file cannot be written.
+    Secrets from the settings are hidden. If the root logger already has handlers, as in tests, nothing changes.
+    Raises SettingsError if the file cannot be written.
     """
     if logging.root.handlers:
         return
@@ -40,17 +41,17 @@ def set_up_logs(settings: Settings, process: str, *, least: int = logging.NOTSET
 
 
 def log_fatal_error(error: Exception) -> None:
-    """Tell the log's file and the programs that read the log; people read a plain sentence on standard error."""
-    why = {"name": "reactune", "levelno": logging.ERROR, "levelname": "ERROR", "msg": str(error)}
+    """Write the error to the log file and to JSON logs; people get a plain sentence on standard error."""
+    record = {"name": "reactune", "levelno": logging.ERROR, "levelname": "ERROR", "msg": str(error)}
     handlers = {handler.name: handler for handler in logging.root.handlers}
     for name in handlers.keys() & {FILE, "json"}:
-        handlers[name].handle(logging.makeLogRecord(why))
+        handlers[name].handle(logging.makeLogRecord(record))
     if "json" not in handlers:
         print(f"reactune: {error}", file=sys.stderr)
 
 
 def log_file(settings: LogSettings, process: str) -> Path | None:
-    """Return the file of a process: rotating one that several processes write to would lose lines."""
+    """Return the log file of a process; each has its own, because rotating a shared file would lose lines."""
     if not settings.file:
         return None
     path = Path(settings.file).expanduser()
@@ -58,7 +59,6 @@ def log_file(settings: LogSettings, process: str) -> Path | None:
 
 
 def _handlers(settings: LogSettings, process: str) -> Iterator[logging.Handler]:
-    """Yield where records go."""
     handlers: dict[str, logging.Handler] = {settings.format: logging.StreamHandler()}
     if path := log_file(settings, process):
         handlers[FILE] = _rotating(path, settings)
@@ -70,26 +70,26 @@ def _handlers(settings: LogSettings, process: str) -> Iterator[logging.Handler]:
 
 
 class _LogFile(RotatingFileHandler):
-    """Says once where its disk is full, in place of a traceback for each line, and goes on when there is room."""
+    """Reports a full disk once, instead of a traceback per line, and continues when there is space again."""
 
-    _is_away = False
+    _was_failing = False
     _has_failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
         self._has_failed = False
         super().emit(record)
-        self._is_away = self._has_failed
+        self._was_failing = self._has_failed
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
             return
-        if not self._is_away:
-            print(f"{self.baseFilename} lacks lines until it can be written again ({error.strerror})", file=sys.stderr)
+        if not self._was_failing:
+            print(f"Cannot write to {self.baseFilename} ({error.strerror}); log lines are lost.", file=sys.stderr)
         self._has_failed = True
-        stream, self.stream = self.stream, None  # opened anew by the next line
-        with suppress(OSError):  # of what it still holds
+        stream, self.stream = self.stream, None  # the next line reopens it
+        with suppress(OSError):  # closing flushes what is still buffered
             if stream is not None:
                 stream.close()
 
@@ -100,7 +100,7 @@ def _rotating(path: Path, settings: LogSettings) -> logging.Handler:
         return _LogFile(path, maxBytes=settings.max_bytes, backupCount=settings.keep, encoding="utf-8")
     except OSError as error:
         raise SettingsError(
-            f"logs.file: {path} cannot be written ({error.strerror}): choose another place, or leave it empty"
+            f"logs.file: {path} cannot be written ({error.strerror}): choose another file, or leave it empty"
         ) from error
 
 
@@ -119,7 +119,7 @@ def _formatter(settings: LogSettings, process: str) -> logging.Formatter:
 
 
 def note_request(record: logging.LogRecord) -> bool:
-    """Add the request to a record, unless it was logged with one."""
+    """Add the current request to a record that has none."""
     request_id = getattr(record, "request_id", None) or current_request()
     record.request_id = request_id
     record.request_note = f" [{request_id}]" if request_id else ""

@@ -1,4 +1,4 @@
-"""The two processes: one of each per data folder, and the last sign of life of each."""
+"""The bot and trainer processes: one of each per data folder, one bot per token, and their heartbeats."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from storage.database.rows import database_now
 from storage.database.tables import HeartbeatRow
 from storage.errors import DataDirectoryInUse, SettingsError, TokenInUse
 
-CREATE_NEW_PROCESS_GROUP = 0x200  # Windows' number; subprocess has the name there alone
-# Ctrl-C reaches every process of a terminal; those that a longer-lived one will end itself are kept out of it.
+CREATE_NEW_PROCESS_GROUP = 0x200  # Windows' value; subprocess defines the name only there
+# Ctrl-C reaches every process of a terminal. Child processes that their parent stops itself must not get it.
 DETACHED: dict[str, Any] = (
     {"creationflags": CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {"start_new_session": True}
 )
@@ -34,16 +34,15 @@ SILENT_AFTER_S = 30.0
 WORKER_FILE = "worker"
 ANOTHER_FOLDER = "set data.directory to another folder"
 MARK = "#"
-"""Stands between a worker's place and what was drawn for it."""
+"""Separates a worker's host and folder from its random mark."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A worker that lives."""
+    """The last heartbeat of a running worker."""
 
     worker: str
     age_s: float
-    """Seconds since its last sign of life."""
 
     @property
     def place(self) -> str:
@@ -56,8 +55,8 @@ def sole_process(
 ) -> Iterator[None]:
     """Hold the data folder's lock for `process`.
 
-    Raises DataDirectoryInUse if another process holds it for `wait_s`, and SettingsError if the folder cannot be used;
-    `remedy` tells how to choose another folder.
+    Raises DataDirectoryInUse if another process still holds it after `wait_s`, and SettingsError if the folder cannot
+    be used. `remedy` is the part of these errors that says how to choose another folder.
     """
     lock = FileLock(data_directory / f"{process}.lock", timeout=wait_s)
     try:
@@ -78,7 +77,7 @@ def sole_process(
 
 @contextmanager
 def sole_token(token: str, shard: str = BOT) -> Iterator[None]:
-    """Hold this machine's lock for a shard of a bot token; raises TokenInUse while another bot uses it."""
+    """Hold this machine's lock on a bot token's shard; raises TokenInUse if another bot holds it."""
     name = hashlib.sha256((token if shard == BOT else f"{token} {shard}").encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"reactune-{name}.lock"
     lock = FileLock(path, timeout=0, mode=0o600)
@@ -88,7 +87,7 @@ def sole_token(token: str, shard: str = BOT) -> Iterator[None]:
         raise TokenInUse from error
     except PermissionError as error:
         raise SettingsError(
-            f"the bot with this DISCORD_TOKEN was last run by another user: delete {path} if it runs no more"
+            f"another user of this machine ran the bot with this DISCORD_TOKEN: delete {path} if it is not running"
         ) from error
     try:
         yield
@@ -97,21 +96,21 @@ def sole_token(token: str, shard: str = BOT) -> Iterator[None]:
 
 
 def worker_name(data_directory: Path) -> str:
-    """Name this installation: the machine, the data folder and what tells it from its like, the same at every start.
+    """Name this installation by its host, its data folder and a random mark; the name is the same at every start.
 
-    Containers may have one name and one path on several hosts, so that a mark in the folder is part of it.
+    The mark is needed because containers on several hosts can have the same host name and path.
     """
     mark = f"{MARK}{_mark_of(data_directory)}"
     return f"{socket.gethostname()}:{data_directory.resolve()}"[: 255 - len(mark)] + mark
 
 
 def host_of(worker: str) -> str:
-    """Return the machine and the folder of a worker, which say to people which one it is."""
+    """Return a worker's host and folder, as shown to people."""
     return worker.rpartition(MARK)[0] or worker
 
 
 def _mark_of(data_directory: Path) -> str:
-    """Return what was drawn by chance when the folder was first used."""
+    """Return the folder's random mark, which is created when the folder is first used."""
     path = data_directory / WORKER_FILE
     data_directory.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
@@ -121,17 +120,17 @@ def _mark_of(data_directory: Path) -> str:
 
 
 def record_heartbeat(session: Session, process: str, worker: str) -> None:
-    """Note that the process lives."""
+    """Record that the process is running."""
     session.merge(HeartbeatRow(process=process, worker=worker, beat_at=database_now(session)))
 
 
 def is_alive(session: Session, process: str, worker: str | None = None) -> bool:
-    """Return whether the process gave a sign of life lately, on any machine or as `worker`."""
-    return any(worker in (None, sign.worker) for sign in live_processes(session, process))
+    """Return whether the process had a heartbeat lately, on any machine or as `worker`."""
+    return any(worker in (None, heartbeat.worker) for heartbeat in live_processes(session, process))
 
 
 def live_processes(session: Session, process: str) -> list[Heartbeat]:
-    """Return the workers that gave a sign of life lately, by name."""
+    """Return the heartbeats of the last SILENT_AFTER_S seconds, sorted by worker."""
     now = database_now(session)
     rows = session.scalars(
         select(HeartbeatRow)

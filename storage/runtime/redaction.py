@@ -1,4 +1,4 @@
-"""What a process does before it reads anything: its files are private, and no secret reaches its logs or tracebacks."""
+"""Makes a process's new files private, and hides secrets in its logs and tracebacks."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from storage.settings.sections import Settings
 
 OWNER_ONLY = 0o077
 HIDDEN = "***"
-FEWEST_CHARS = 4
-"""A shorter "secret" would blacken ordinary words."""
-# Discord's: an id in base64, a time, a signature. One that is not this process's own is no less secret.
+MIN_CHARS = 4
+"""Hiding a shorter "secret" would hide parts of ordinary words."""
+# A Discord token: an id in base64, a timestamp and a signature. Other bots' tokens are hidden too.
 TOKEN = re.compile(r"\b[\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}")
 
 
 def redact_secrets(settings: Settings) -> None:
-    """Let others read none of the files that this process makes, and hide the settings' secrets in all that it logs.
+    """Make the files that this process creates private, and hide the settings' secrets in its logs.
 
-    Child processes inherit the first and call this for the second.
+    Child processes inherit the file mode, but must call this for their own logs.
     """
     if os.name == "posix":
         os.umask(OWNER_ONLY)
@@ -37,7 +37,7 @@ def redact_secrets(settings: Settings) -> None:
 
 
 def secrets_of(settings: Settings) -> set[str]:
-    """Return every secret of the settings, as it is written and as it is meant."""
+    """Return every secret in the settings; a database password both decoded and as written in the address."""
     found = {secret.get_secret_value() for secret in _hidden_fields(settings)}
     try:
         url = make_url(settings.database_url)
@@ -46,7 +46,7 @@ def secrets_of(settings: Settings) -> set[str]:
     else:
         password = str(url.password or "")
         found |= {password, settings.database.url.partition("://")[2].partition("@")[0].partition(":")[2]}
-    return {secret.strip() for secret in found if len(secret.strip()) >= FEWEST_CHARS}
+    return {secret.strip() for secret in found if len(secret.strip()) >= MIN_CHARS}
 
 
 def _hidden_fields(section: BaseModel) -> Iterator[SecretStr]:
@@ -59,7 +59,7 @@ def _hidden_fields(section: BaseModel) -> Iterator[SecretStr]:
 
 
 class Redactor:
-    """Puts three stars in place of secrets."""
+    """Replaces secrets with three stars."""
 
     def __init__(self, secrets: set[str]) -> None:
         longest_first = sorted(secrets, key=len, reverse=True)
@@ -71,7 +71,7 @@ class Redactor:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Formats as another formatter does, tracebacks included, without the secrets."""
+    """Wraps another formatter and hides secrets in its output, tracebacks included."""
 
     def __init__(self, inner: logging.Formatter, redact: Redactor) -> None:
         super().__init__()
@@ -79,19 +79,19 @@ class RedactingFormatter(logging.Formatter):
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        # The text of an exception is kept in the record, for handlers that hide nothing.
+        # The inner formatter caches the exception's text in the record, where other handlers would print it.
         text = self._redact(self.inner.format(record))
         record.exc_text = None
         return text
 
 
 def hide_in_logs(redact: Redactor) -> None:
-    """Hide secrets in what the root logger's handlers write, and in tracebacks that end a process or a thread."""
+    """Hide secrets in the output of the root logger's handlers, and in tracebacks that end a process or thread."""
     for handler in logging.getLogger().handlers:
         inner = handler.formatter or logging.Formatter()
         inner = inner.inner if isinstance(inner, RedactingFormatter) else inner
         handler.setFormatter(RedactingFormatter(inner, redact))
-    # Whoever put another hook there, such as a test runner, keeps it.
+    # Hooks that someone else installed, such as a test runner, stay.
     if sys.excepthook is sys.__excepthook__ or isinstance(sys.excepthook, Reporter):
         sys.excepthook = Reporter(redact)
     if threading.excepthook is threading.__excepthook__ or isinstance(threading.excepthook, ThreadReporter):
@@ -110,7 +110,7 @@ class Reporter:
 
 @dataclass(frozen=True)
 class ThreadReporter:
-    """Writes the traceback that ends a thread; sys.exit ends one without a word."""
+    """Writes the traceback that ends a thread, unless it ended with sys.exit."""
 
     redact: Redactor
 

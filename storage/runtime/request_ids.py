@@ -1,4 +1,4 @@
-"""The request that work belongs to: a message, a reaction or a command, and all that follows from it."""
+"""Request ids: each message, reaction or command gets one, shared by all work that it causes."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 REQUEST_ID_BYTES = 5
-"""A trillion ids: a member can read one out, and none comes twice in a year of a million answers a day."""
+"""A trillion ids: short enough to read out, and practically unique for a year of a million answers a day."""
 
 _current: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def current_request() -> str | None:
-    """Return the id of the request that this task or thread works on, if it works on one."""
+    """Return the request id of this task or thread, or None."""
     return _current.get()
 
 
 def begin_request() -> str:
-    """Begin a request, for the rest of the task, and return its id."""
+    """Start a new request for the rest of the task, and return its id."""
     request_id = new_request_id()
     _current.set(request_id)
     return request_id
 
 
 def take_up() -> str:
-    """Return the current request's id; what belongs to none begins one."""
+    """Return the current request id, or start a new request if there is none."""
     return _current.get() or begin_request()
 
 
 @contextmanager
 def working_on(request_id: str | None) -> Iterator[None]:
-    """Work on the request, or on none; tasks that begin meanwhile inherit it, and threads of asyncio.to_thread."""
+    """Set the current request, or none; new tasks and threads of asyncio.to_thread inherit it."""
     token = _current.set(request_id)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which servers a process of the bot answers for, where several processes share them out."""
+"""Which servers a bot process handles, if several processes share them."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from storage.errors import ShardTaken
 from storage.runtime.processes import BOT, SILENT_AFTER_S, host_of, record_heartbeat
 from storage.settings.sections import DiscordSettings
 
-ID_STEP = (
-    1 << 22
-)  # ids of one millisecond; https://discord.com/developers/docs/events/gateway#sharding-sharding-formula
+ID_STEP = 1 << 22
+"""Ids per millisecond: https://discord.com/developers/docs/events/gateway#sharding-sharding-formula"""
 FIRST = 0
 
 
 @dataclass(frozen=True)
 class Shards:
-    """The shards that a process serves, of all that the bot has."""
+    """The shards that a process runs, and the total number of shards."""
 
     count: int
     own: frozenset[int]
 
     def serve(self, guild_id: int | None) -> bool:
-        """Return whether this process hears of the server; direct messages come to the first shard."""
+        """Return whether this process handles the server; direct messages belong to the first shard."""
         return (guild_id or 0) // ID_STEP % self.count in self.own
 
     def of(self, guild_id: InstrumentedAttribute[int | None]) -> ColumnElement[bool]:
-        """Select the rows of the servers that this process hears of."""
+        """Select the rows of the servers that this process handles."""
         if self.are_all:
             return true()
         return (func.coalesce(guild_id, 0) // ID_STEP % self.count).in_(sorted(self.own))
@@ -43,30 +42,30 @@ class Shards:
 
     @property
     def lead(self) -> bool:
-        """Return whether this process does what is to be done once, whoever serves the server."""
+        """Whether this process does the work that only one process must do."""
         return FIRST in self.own
 
     @property
     def names(self) -> list[str]:
-        """Return a name for each shard, as its locks and signs of life have it; a single one needs no number."""
+        """The shards' names in locks and heartbeats; a single shard has no number."""
         return [f"{BOT} {number}/{self.count}" if self.count > 1 else BOT for number in sorted(self.own)]
 
 
 ALL = Shards(1, frozenset({FIRST}))
-"""One process serves everything."""
+"""One process handles all servers."""
 
 
 def shards_of(settings: DiscordSettings) -> Shards:
-    """Return what the settings give this process; where Discord chooses the number, one process serves all of them."""
+    """Return the shards that the settings give this process; if Discord chooses their number, it runs all of them."""
     if settings.shard_count < 2:
         return ALL
     return Shards(settings.shard_count, frozenset(settings.shards or range(settings.shard_count)))
 
 
 def take_shards(session: Session, shards: Shards, worker: str) -> None:
-    """Give signs of life of these shards; raises ShardTaken while another process serves one of them.
+    """Record heartbeats of these shards; raises ShardTaken if another process runs one of them.
 
-    Processes that count other numbers of shards share servers out in another way, so they exclude each other too.
+    It is also raised if another process uses a different shard count, because the two would share servers differently.
     """
     alive = database_now(session) - timedelta(seconds=SILENT_AFTER_S)
     others = select(HeartbeatRow).where(
@@ -79,13 +78,13 @@ def take_shards(session: Session, shards: Shards, worker: str) -> None:
 
 
 def record_shard_heartbeats(session: Session, shards: Shards, worker: str) -> None:
-    """Note that the process of these shards lives."""
+    """Record that these shards are running."""
     for name in shards.names:
         record_heartbeat(session, name, worker)
 
 
 def leave_shards(session: Session, shards: Shards, worker: str) -> None:
-    """Let another process take the shards at once."""
+    """Delete the shards' heartbeats, so that another process can take them at once."""
     session.execute(delete(HeartbeatRow).where(HeartbeatRow.process.in_(shards.names), HeartbeatRow.worker == worker))
 
 

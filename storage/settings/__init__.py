@@ -1,1 +1,1 @@
-"""Settings: `sections` has every setting with its type, `loading` reads them from files and the environment."""
+"""Settings: `sections` defines them, `loading` reads them from files and the environment."""

@@ -1,4 +1,4 @@
-"""Reads settings from config.toml, .env and the environment; the later one wins. Secrets never come from the file."""
+"""Reads settings from config.toml, .env and the environment; later sources win. Secrets never come from config.toml."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ENV_PREFIX = "REACTUNE_"
 ENV_SEPARATOR = "__"
 TOKEN_NAMES = ("token", "discord_token", "discord.token", "discord.discord_token")
 KEY_NAMES = ("remote_api_key", "remote.api_key", "remote.key")
-MISPLACED = dict.fromkeys(TOKEN_NAMES, f"the bot's token is read from the variable {TOKEN_VARIABLE}") | dict.fromkeys(
-    KEY_NAMES, f"the servers' key is read from the variable {KEY_VARIABLE}"
+MISPLACED = dict.fromkeys(TOKEN_NAMES, f"set the bot's token as {TOKEN_VARIABLE}") | dict.fromkeys(
+    KEY_NAMES, f"set the servers' key as {KEY_VARIABLE}"
 )
 CLOSE = 0.7
-"""Least similarity of a name that is suggested, by difflib."""
+"""Minimum difflib similarity for a "did you mean" suggestion."""
 
 
 def load_settings(
@@ -34,7 +34,7 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, str] = NO_OVERRIDES,
 ) -> Settings:
-    """Read `path` (config.toml if None), then .env and the environment, which win; `overrides` win over those.
+    """Read `path` (config.toml if None), .env, the environment and `overrides`; each overrides those before it.
 
     Raises SettingsError with one sentence that names the file or variable, the key and the remedy.
     """
@@ -69,35 +69,35 @@ def _read_dotenv(path: Path) -> dict[str, str]:
         _require_whole_lines(path)
         return {key: value for key, value in dotenv_values(path).items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read ({error}): write it anew as UTF-8 text (.env.example)") from error
+        raise SettingsError(f"{path} cannot be read ({error}): rewrite it as UTF-8 text (.env.example)") from error
 
 
 def _require_whole_lines(path: Path) -> None:
-    """Refuse the lines that dotenv would skip."""
+    """Raise SettingsError on lines that dotenv would silently skip."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8") as stream:
         for binding in parse_stream(stream):
             if binding.error or (binding.key and binding.value is None):
-                raise SettingsError(f"{path}, line {binding.original.line}: write NAME=value, and close what is quoted")
+                raise SettingsError(f"{path}, line {binding.original.line}: write NAME=value, and close any quotes")
 
 
 def _read_toml(path: Path, *, required: bool) -> dict[str, Any]:
     if not path.exists():
         if required:
-            raise SettingsError(f"there is no file {path}: check --config, or leave it out to use the defaults")
+            raise SettingsError(f"the settings file {path} does not exist: check --config, or omit it")
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # the former: no TOML, no UTF-8, or a number of 5,000 digits
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, not UTF-8, or a number of 5,000 digits
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
-        # A container that mounts a missing file finds a folder in its place.
+        # A container that mounts a missing file gets a folder instead.
         raise SettingsError(f"{path} cannot be read ({error.strerror}): it must be a readable file") from error
 
 
 def _keys(table: Mapping[str, Any], source: Path) -> Iterator[tuple[str, str]]:
-    """Yield (section, key) of every setting in the file; refuse those that do not exist."""
+    """Yield (section, key) of every setting in the file; raise SettingsError on an unknown one."""
     known = sections()
     for section, values in table.items():
         if section not in known:
@@ -114,20 +114,20 @@ def _keys(table: Mapping[str, Any], source: Path) -> Iterator[tuple[str, str]]:
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Yield (variable, section, key) of every REACTUNE_… variable; refuse those that name no setting."""
+    """Yield (variable, section, key) of every REACTUNE_… variable; raise SettingsError on an unknown one."""
     known = {variable_name(s, k): (s, k) for s, cls in sections().items() for k in cls.model_fields}
     for variable in sorted(name for name in environment if name.startswith(ENV_PREFIX)):
         if variable not in known:
             section, _, key = variable.removeprefix(ENV_PREFIX).lower().partition(ENV_SEPARATOR)
             advice = _advice(f"{section}.{key}".rstrip("."), [variable_name(*one) for one in _meant(section, key)])
-            raise SettingsError(f"the environment variable {variable} names no setting{advice}")
+            raise SettingsError(f"the environment variable {variable} is not a setting{advice}")
         yield variable, *known[variable]
 
 
 def _meant(section: str, key: str) -> list[tuple[str, str]]:
-    """Return the settings that an unknown name may stand for: the same key elsewhere, or a similar one in its section.
+    """Return the settings that an unknown name may mean: the same key in other sections, or a similar name.
 
-    Section and key are compared one by one, because a long section would make all of its keys look similar.
+    Section and key are compared separately, because a long section name would make all of its keys look similar.
     """
     known = sections()
     if elsewhere := [(name, key) for name, cls in known.items() if key in cls.model_fields and section in known]:
@@ -153,22 +153,22 @@ def _sentence(error: ValidationError, origins: Mapping[tuple[str, str], str]) ->
     secret = not sections()[section].model_fields[name].repr
     value = "(hidden)" if secret else repr(first["input"])
     said = first["msg"].removeprefix("Value error, ")
-    message = (said[0].lower() + said[1:]).replace("tuple", "list")
-    return f"{origins[section, name]}: {section}.{name} = {value} does not fit: {message}"
+    message = (said[0].lower() + said[1:]).replace("input should", "it must").replace("tuple", "list")
+    return f"{origins[section, name]}: {section}.{name} = {value} is not valid: {message}"
 
 
 def _conflicts(settings: Settings) -> Iterator[str]:
-    """Yield a sentence for all settings that do not fit together."""
+    """Yield a sentence for each combination of settings that cannot work."""
     shards, shard_count = settings.discord.shards, settings.discord.shard_count
     if shards and max(shards) >= shard_count:
         yield (
-            f"discord.shards holds {max(shards)}, but discord.shard_count = {shard_count}: shards are numbered from 0, "
-            "and discord.shard_count must say how many there are where a process serves some of them"
+            f"discord.shards contains {max(shards)}, but discord.shard_count = {shard_count}: shards are numbered "
+            "from 0, so set discord.shard_count to the total number of shards"
         )
     knowledge = settings.knowledge
     if 2 * knowledge.overlap_tokens > knowledge.chunk_tokens:
         yield (
-            f"knowledge.overlap_tokens = {knowledge.overlap_tokens} repeats more than half of a passage: "
+            f"knowledge.overlap_tokens = {knowledge.overlap_tokens} is more than half a passage: "
             f"it must be at most half of knowledge.chunk_tokens = {knowledge.chunk_tokens}"
         )
     yield from _training_conflicts(settings.training)
@@ -185,6 +185,6 @@ def _conflicts(settings: Settings) -> Iterator[str]:
 def _training_conflicts(training: TrainingSettings) -> Iterator[str]:
     if training.batch_size % training.processes:
         yield (
-            f"training.batch_size = {training.batch_size} cannot be shared by training.processes = "
-            f"{training.processes}: it must be a multiple of it"
+            f"training.batch_size = {training.batch_size} is not a multiple of training.processes = "
+            f"{training.processes}: each process needs the same number of pairs"
         )

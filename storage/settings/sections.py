@@ -1,4 +1,4 @@
-"""Every setting with its type, unit and default, a class for each table of config.toml."""
+"""Every setting with its type, default and description: one class per table of config.toml."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from pydantic import (
     field_validator,
 )
 
-from storage.models.hardware import number_format
-
 TOKEN_VARIABLE = "DISCORD_TOKEN"
 KEY_VARIABLE = "REMOTE_API_KEY"
 EVERY_SERVER = 0
-"""In access.servers: all servers that the bot is in."""
+"""In access.servers: every server that the bot is in."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -33,7 +31,7 @@ Days = Annotated[float, Field(ge=0.0, le=36_500.0)]
 
 
 def _split_commas(value: Any) -> Any:
-    """Environment variables hold lists as text, with commas or as config.toml has them: "1, 2" or "[1, 2]"."""
+    """Split a list from an environment variable: "1, 2" or, as in config.toml, "[1, 2]"."""
     if not isinstance(value, str):
         return value
     if value.strip().startswith("["):
@@ -52,16 +50,16 @@ def _expand_home(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise ValueError("there is no such user: write the whole path") from error
+        raise ValueError("that user does not exist: write the full path") from error
 
 
 def _server_address(text: str) -> str:
-    """Return the address of a server without what clients often add to it; raises ValueError on what is none."""
+    """Return the server's address without a trailing slash or /v1; raises ValueError if it is not a server address."""
     parts = urlsplit(text)
     if "@" in text:
-        raise ValueError(f"an address may hold no password: put the servers' key into the variable {KEY_VARIABLE}")
+        raise ValueError(f"an address cannot contain a password: set the servers' key as {KEY_VARIABLE}")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"{text!r} is no address of a server: write http://host:port or https://host")
+        raise ValueError(f"{text!r} is not a server address: write http://host:port or https://host")
     return text.rstrip("/").removesuffix("/v1")
 
 
@@ -76,7 +74,7 @@ def _require_address(value: str) -> str:
     if value and not (address.scheme and value.startswith(f"{address.scheme}://")):
         raise ValueError("write an address such as s3://bucket/folder or file:///folder")
     if address.password is not None:
-        raise ValueError("credentials belong into the environment, not into the address")
+        raise ValueError("put credentials in the environment, not in the address")
     return value
 
 
@@ -91,213 +89,208 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _tell_true_from_one(cls, value: Any, field: ValidationInfo) -> Any:
+    def _reject_bool_for_number(cls, value: Any, field: ValidationInfo) -> Any:
         if isinstance(value, bool) and cls.model_fields[field.field_name or ""].annotation in (int, float):
             raise ValueError("write a number")
         return value
 
 
 class DataSettings(Section):
-    """Where Reactune keeps its files."""
+    """Where Reactune stores its files."""
 
     directory: Folder = Path("data")
-    """Folder for the database, adapters, the converted base model and locks."""
+    """Folder for the database, adapters, the converted base model and lock files."""
     adapters: Annotated[str, AfterValidator(_require_address), Field(repr=False)] = ""
-    """Shared store of adapters, s3://bucket/folder or file:///folder; empty is the data folder (docs/scaling.md)."""
+    """Shared adapter store: s3://bucket/folder or file:///folder. Empty: the data folder (docs/scaling.md)."""
     adapter_cache_bytes: Count = 4_000_000_000
-    """Bytes in the data folder for adapters of a shared store; those that an alias names stay in any case."""
+    """Local cache of a shared adapter store, in bytes; adapters that an alias names are never evicted."""
 
 
 class DatabaseSettings(Section):
-    """Where replies, votes and versions are stored."""
+    """Where answers, votes and versions are stored."""
 
     url: str = Field(default="", repr=False)
-    """SQLAlchemy URL; empty means SQLite in the data folder. PostgreSQL: postgresql+psycopg://user:password@host/name."""
+    """SQLAlchemy URL. Empty: SQLite in the data folder. PostgreSQL: postgresql+psycopg://user:password@host/name."""
     busy_timeout_s: Positive = 30.0
     """Seconds that SQLite waits for another writer before it gives up."""
     pool_size: Count = 5
-    """Connections to PostgreSQL that each process keeps open."""
+    """PostgreSQL connections that each process keeps open."""
     pool_overflow: Annotated[int, Field(ge=0)] = 10
-    """Further connections to PostgreSQL while those are busy; they are closed after use."""
+    """Extra PostgreSQL connections when all of those are busy; closed after use."""
     pool_timeout_s: Positive = 30.0
-    """Seconds that work waits for one of these connections."""
+    """Seconds to wait for a free PostgreSQL connection."""
     pool_recycle_s: Positive = 1800.0
-    """Age in seconds at which a connection to PostgreSQL is replaced."""
+    """Seconds after which a PostgreSQL connection is replaced."""
     statement_timeout_s: Annotated[float, Field(ge=0.0, le=2_000_000.0)] = 120.0
-    """Seconds after which PostgreSQL ends a statement; 0 leaves it to the server."""
+    """Seconds after which PostgreSQL cancels a statement; 0 uses the server's own limit."""
     lock_timeout_s: Annotated[float, Field(ge=0.0, le=2_000_000.0)] = 30.0
-    """Seconds after which PostgreSQL ends the wait for a lock; 0 leaves it to the server."""
+    """Seconds after which PostgreSQL stops waiting for a lock; 0 uses the server's own limit."""
     idle_transaction_timeout_s: Annotated[float, Field(ge=0.0, le=2_000_000.0)] = 300.0
-    """Seconds after which PostgreSQL ends a transaction that does nothing; 0 leaves it to the server."""
+    """Seconds after which PostgreSQL ends an idle transaction; 0 uses the server's own limit."""
     retry_s: Annotated[float, Field(ge=0.0)] = 30.0
-    """Seconds that a transaction is tried again after PostgreSQL went away or refused two at a time; 0 is off."""
+    """Seconds to keep retrying after a lost connection or a conflict between transactions; 0 disables it."""
 
 
 class DiscordSettings(Section):
-    """Who may do what, and what the bot asks Discord for."""
+    """Who administers the bot, and how it connects to Discord."""
 
     admin_roles: Ids = ()
-    """Ids of roles that may use /model; members with Manage Server may too, but not for what other servers share."""
+    """IDs of admin roles. Manage Server works too, except for changing what several servers share."""
     free_response_channels: Ids = ()
-    """Ids of channels in which every message is answered, without a mention."""
+    """IDs of channels where the bot answers every message, without a mention."""
     message_content_intent: bool = True
-    """Ask Discord for the privileged message content intent; without it the bot serves mentions and direct messages."""
+    """Request the privileged message content intent; without it the bot sees only mentions and direct messages."""
     sync_commands: bool = True
     """Register the slash commands with Discord at start-up."""
     shard_count: Annotated[int, Field(ge=0)] = 1
-    """Connections that share the servers out; Discord wants several beyond 2,500. 0 is as many as it recommends."""
+    """Number of shards (gateway connections); required above 2,500 servers. 0: as many as Discord recommends."""
     shards: Ids = ()
-    """Numbers of the connections that this process serves, from 0; empty is all. Others are for other processes."""
+    """Numbers of the shards that this process runs, counted from 0. Empty: all of them."""
     members_intent: bool = False
-    """Ask Discord for the privileged server members intent: who leaves is noticed at once, otherwise once a day."""
+    """Request the privileged server members intent, to notice departures at once instead of once a day."""
 
 
 class AccessSettings(Section):
-    """Who is served; what is not named here is refused."""
+    """Who the bot serves; everyone else is refused."""
 
     servers: Ids = ()
-    """Ids of the servers that are served; empty is none, and 0 is every server that invites the bot."""
+    """IDs of the servers to serve. Empty: none. 0: every server that invites the bot."""
     channels: Ids = ()
-    """Ids of channels or categories that are served, their threads included; empty is all of a served server."""
+    """IDs of the channels or categories to serve, including their threads. Empty: all channels."""
     roles: Ids = ()
-    """Ids of roles whose members are served, beside admins; empty is everyone there."""
+    """IDs of the roles whose members are served, in addition to admins. Empty: everyone."""
     direct_messages: bool = True
-    """Serve members of a served server in direct messages too."""
+    """Also serve members of a served server in direct messages."""
 
 
 class LimitSettings(Section):
-    """Most requests, each an answer or a command, in a minute and in an hour; 0 is no limit."""
+    """Maximum requests (answers and commands) per minute and per hour; 0 disables a limit."""
 
     member_per_minute: Annotated[int, Field(ge=0)] = 10
-    """Of one member; admins' commands count as well."""
+    """Requests by one member per minute, including admin commands."""
     member_per_hour: Annotated[int, Field(ge=0)] = 120
-    """Of one member."""
+    """Requests by one member per hour, including admin commands."""
     channel_per_minute: Annotated[int, Field(ge=0)] = 30
-    """In one channel or thread."""
+    """Requests in one channel or thread per minute."""
     channel_per_hour: Annotated[int, Field(ge=0)] = 600
-    """In one channel or thread."""
+    """Requests in one channel or thread per hour."""
     server_per_minute: Annotated[int, Field(ge=0)] = 120
-    """In one server; all direct messages together count as one."""
+    """Requests in one server per minute; all direct messages together count as one server."""
     server_per_hour: Annotated[int, Field(ge=0)] = 3_000
-    """In one server; all direct messages together count as one."""
+    """Requests in one server per hour; all direct messages together count as one server."""
 
 
 class OutputSettings(Section):
-    """What the bot's messages may hold of words that nobody vouches for."""
+    """Which links the bot's messages can contain."""
 
     allow_masked_links: bool = False
-    """Let answers hide a link behind other words; off spells its target out."""
+    """Allow links hidden behind other text, [text](address); off also shows the address."""
     allow_invites: bool = False
-    """Let answers hold invitations to Discord servers; off removes them."""
+    """Allow invitations to Discord servers; off removes them."""
 
 
 class ModelSettings(Section):
     """The model that answers."""
 
     base: str = "bundled"
-    """The base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a hub id."""
+    """Base model: "bundled" (SmolLM2-135M-Instruct), "gemma3-270m" (untuned), a local folder, or a Hub ID."""
     engine: Literal["auto", "openvino", "transformers", "remote"] = "auto"
-    """What runs it: "openvino" (CPUs), "transformers" (any model, GPUs), "auto" (of these), "remote" (see [remote])."""
+    """"openvino" (CPU), "transformers" (any model, GPU), "auto" (one of these two) or "remote" (see [remote])."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Number format of answering: transformers' weights, OpenVINO's factors; "auto": bfloat16 if the machine has it."""
+    """Number format of transformers' weights and OpenVINO's LoRA factors; "auto" is bfloat16 where supported."""
     context_tokens: Annotated[int, Field(ge=64)] = 2048
-    """Tokens that prompt and answer share; the oldest turns are dropped to fit."""
+    """Maximum length of prompt plus answer, in tokens; the oldest turns are dropped to fit."""
     resident_adapters: Count = 4
-    """Versions kept in memory; the least recently used one leaves first."""
+    """Versions kept in memory; the least recently used one is evicted first."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """CPU threads for answering; 0 leaves the choice to the engine."""
-
-    @property
-    def number_format(self) -> str:
-        """`dtype`, decided for this machine; PyTorch is asked only where there is a GPU that may be used."""
-        return number_format(self.dtype, may_use_gpu=self.engine != "openvino")
+    """CPU threads for answering; 0 lets the engine choose."""
 
 
 class RemoteSettings(Section):
-    """Servers that answer in place of this machine, where model.engine is "remote" (docs/remote.md)."""
+    """Servers that answer instead of this machine, if model.engine is "remote" (docs/remote.md)."""
 
-    servers: Servers = Field(default=(), repr=False)  # what is refused may hold a password
-    """Addresses of servers that hold the same base model, such as http://gpu-1:8000; answers are spread over them."""
+    servers: Servers = Field(default=(), repr=False)  # a rejected address may contain a password
+    """Addresses of servers with the same base model, such as http://gpu-1:8000; requests are spread over them."""
     kind: Literal["vllm", "llama.cpp", "openai"] = "vllm"
-    """What they run, which decides how versions get in; "openai" is any other server of that API, the base alone."""
+    """Server software; it decides how versions are loaded. "openai": any compatible server, base model only."""
     model: str = ""
-    """Name by which the servers know the base model; empty is the first that they list."""
+    """The servers' name for the base model. Empty: the first model that they list."""
     adapter_path: str = ""
-    """Where vLLM's servers see the folder `served` of the data folder; empty is the same path as here."""
+    """Path at which vLLM's servers see the data folder's `served` folder. Empty: the same path as here."""
     max_adapters: Count = 8
-    """Versions that the bot keeps loaded on each of vLLM's servers; the least recently used one leaves first."""
+    """Versions loaded on each vLLM server; the least recently used one is evicted first."""
     connect_timeout_s: Positive = 5.0
-    """Seconds that a server has to take a connection, or to answer whether it is well."""
+    """Seconds to wait for a connection or a health check."""
     first_token_timeout_s: Positive = 60.0
-    """Seconds without a first word after which an answer is asked of another server."""
+    """Seconds to wait for the first token before another server is tried."""
     idle_timeout_s: Positive = 20.0
-    """Seconds without a further word after which an answer ends with what it has."""
+    """Seconds to wait for the next token before the answer ends as it is."""
     health_interval_s: Positive = 10.0
-    """Seconds between two looks at a server; one that is lost is looked at sooner."""
+    """Seconds between two health checks; a failed server is checked sooner."""
     tokens_per_day: Annotated[int, Field(ge=0)] = 0
-    """Tokens of prompts and answers after which nothing more is answered until midnight UTC; 0 is no such limit."""
+    """Prompt and answer tokens per UTC day; then the bot stops answering until midnight. 0: no limit."""
     prompt_price: Annotated[float, Field(ge=0.0)] = 0.0
-    """Price of a million tokens of prompts, in your currency, for /model status; 0 is none."""
+    """Price of a million prompt tokens in your currency, for /model status; 0: none."""
     answer_price: Annotated[float, Field(ge=0.0)] = 0.0
-    """Price of a million tokens of answers, in your currency, for /model status; 0 is none."""
+    """Price of a million answer tokens in your currency, for /model status; 0: none."""
 
 
 class GenerationSettings(Section):
-    """How an answer is sampled."""
+    """How answers are sampled."""
 
     temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.7
     """Sampling temperature; 0 is greedy."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
-    """Nucleus sampling: the smallest set of tokens with this probability is kept."""
+    """Nucleus sampling: keep the smallest set of tokens with at least this total probability."""
     presence_penalty: Annotated[float, Field(ge=0.0, le=2.0)] = 1.5
-    """Lowers the score of tokens that the answer already holds, as in OpenAI's API; 0 is off."""
+    """Lowers the score of tokens that the answer already contains, as in OpenAI's API; 0 disables it."""
     max_new_tokens: Count = 256
-    """Longest answer, in tokens."""
+    """Maximum length of an answer, in tokens."""
     timeout_s: Positive = 120.0
-    """Seconds after which an unfinished answer is given up."""
+    """Seconds after which an unfinished answer is stopped."""
     batch_size: Count = 8
-    """Most answers generated together; with remote servers, by each of them."""
+    """Answers generated at the same time; with remote servers, on each of them."""
     queue_size: Count = 32
-    """Most answers of one personality waiting; beyond it the bot says that it is busy."""
+    """Maximum waiting answers per personality; beyond that the bot says that it is busy."""
 
 
 class ChatSettings(Section):
     """How the bot takes part in a conversation."""
 
     system_prompt: str = "You are Reactune, a friendly member of this Discord server. Answer briefly and plainly."
-    """First words of every prompt of a personality whose card has none of its own."""
+    """System prompt of a personality whose card has none."""
     cooldown_s: Annotated[float, Field(ge=0.0)] = 3.0
-    """Seconds between two requests of one member."""
+    """Minimum seconds between two answers to the same member."""
     history_messages: Annotated[int, Field(ge=0, le=100)] = 20
-    """Earlier messages that may join a prompt."""
+    """Maximum earlier messages in a prompt."""
     edit_interval_s: Annotated[float, Field(ge=0.0)] = 1.0
-    """Least seconds between two edits of a streaming message."""
+    """Minimum seconds between two edits of a message while its answer is written."""
     siblings_per_prompt: Count = 6
-    """Most answers to one prompt, the first included."""
+    """Maximum answers to the same question, including the first."""
     drain_s: Annotated[float, Field(ge=0.0)] = 20.0
-    """Seconds that shutdown waits for answers in progress."""
+    """Seconds that a shutdown waits for unfinished answers."""
 
 
 class PersonalitySettings(Section):
     """Who the bot can be."""
 
     directory: Folder = Path("personalities")
-    """Folder of cards, a TOML file for each personality; a card is taken when the bot starts, and when it changes."""
+    """Folder of personality cards (TOML); new and changed cards are loaded when the bot starts."""
 
 
 class VoteSettings(Section):
     """How reactions are counted."""
 
     reconcile_days: Days = 7.0
-    """Age in days up to which replies' reactions are re-read after a reconnect."""
+    """Age in days up to which an answer's reactions are read again after a reconnect."""
     account_age_days: Days = 30.0
-    """Age in days of accounts whose votes and suggestions count in full, growing from nothing; 0 is no such rule."""
+    """Account age in days at which votes and suggestions count in full, rising from zero; 0 disables it."""
     membership_days: Days = 7.0
-    """Days in the server after which votes and suggestions count in full, growing from nothing; 0 is no such rule."""
+    """Days of membership after which votes and suggestions count in full, rising from zero; 0 disables it."""
     max_voter_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    """Largest share of a round that one voter carries, twice an equal one where voters are few; 1 is no such rule."""
+    """Maximum share of a round per voter, or twice an equal share if voters are few; 1 disables it."""
     burst_votes: Annotated[int, Field(ge=0)] = 5
-    """Same votes by new or silent accounts on one answer, author or version that are held back; 0 is no such rule."""
+    """New or silent accounts that must cast the same vote to be quarantined as a burst; 0 disables it."""
     burst_minutes: Positive = 60.0
     """Length of a burst, in minutes."""
 
@@ -306,246 +299,242 @@ class CorrectionSettings(Section):
     """Better answers that members suggest."""
 
     min_chars: Count = 2
-    """Shortest suggested answer, in characters."""
+    """Minimum length of a suggested answer, in characters."""
     max_chars: Annotated[int, Field(ge=1, le=4000)] = 2000
-    """Longest suggested answer, in characters (a Discord form holds 4,000)."""
+    """Maximum length of a suggested answer, in characters (a Discord form accepts 4,000)."""
 
 
 class PairSettings(Section):
     """How votes and corrections become preference pairs."""
 
     min_probability: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.8
-    """Least posterior probability that the chosen one of two siblings is the better one."""
+    """Minimum posterior probability that the chosen answer is better than the rejected one."""
     correction_samples: Annotated[int, Field(ge=0)] = 1
-    """Fresh answers that each new correction is preferred to as well (DITTO, arXiv 2406.00888); 0 is off."""
+    """Fresh samples that each new correction is also preferred to (DITTO, arXiv 2406.00888); 0 disables it."""
     lone_votes: bool = True
-    """Complete answers that were voted on alone, by a sample that a model of all votes picks."""
+    """Pair each answer that was voted on alone with a sample that a preference model of all votes picks."""
     lone_vote_samples: Count = 4
     """Samples to pick from for each lone vote."""
     max_lone_votes: Annotated[int, Field(ge=0)] = 100
-    """Most lone votes that a round completes, the newest; each costs its samples."""
+    """Maximum lone votes that a round pairs, newest first; each one costs its samples."""
     lone_vote_weight: Share = 0.5
-    """Weight of a completed pair."""
+    """Weight of a pair made from a lone vote."""
     max_lone_vote_share: Share = 0.3
-    """Largest share of a round's new pairs that are completed lone votes, where the others alone make a round."""
+    """Maximum share of new pairs made from lone votes, if the other pairs are enough for a round."""
     min_preference_auc: Annotated[float, Field(ge=0.5, le=1.0)] = 0.6
-    """Least cross-validated AUC of the model of all votes; below it lone votes are not used."""
+    """Minimum cross-validated AUC of the preference model; below it lone votes are not used."""
     replay_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    """Share of a round that repeats pairs of earlier rounds, so that old lessons stay."""
+    """Share of a round that repeats pairs of earlier rounds, so that earlier lessons are not forgotten."""
 
 
 class TrainingSettings(Section):
     """What a round trains on, and how."""
 
     schedule: str = "0 4 * * *"
-    """Cron expression (minute hour day month weekday, UTC) of the scheduled round; empty means never."""
+    """Cron expression for scheduled rounds (minute hour day month weekday, UTC). Empty: none."""
     min_pairs: Count = 8
-    """Fewest pairs that make a round; with fewer it is skipped."""
+    """Minimum pairs for a round; with fewer it is skipped."""
     max_pairs: Count = 512
-    """Most pairs in a round; the newest are kept."""
+    """Maximum pairs in a round; the newest ones are used."""
     holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
-    """Share of prompts held out of training to judge the result."""
+    """Share of prompts held out of training to evaluate the new version."""
     objective: Literal["dpo", "robust"] = "dpo"
-    """DPO, or robust DPO with the voters' measured disagreement as label noise."""
+    """"dpo", or "robust": DPO with the voters' measured disagreement as label noise."""
     beta: Positive = 0.3
-    """Strength of the pull towards the parent version (DPO, Rafailov et al. 2023, eq. 7)."""
+    """How strongly training keeps to the parent version (DPO, Rafailov et al. 2023, eq. 7)."""
     sft_weight: Annotated[float, Field(ge=0.0)] = 1.0
-    """Weight of the likelihood term on chosen answers, which keeps answers coherent; 0 is off."""
+    """Weight of the likelihood loss on chosen answers, which keeps answers coherent; 0 disables it."""
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
     epochs: Positive = 1.0
     """Passes over the pairs."""
     patience: Annotated[int, Field(ge=0)] = 0
-    """Passes without a lower loss on validation pairs after which training stops, the best one kept; 0 is off."""
+    """Passes without a lower validation loss before training stops and keeps the best one; 0 disables it."""
     batch_size: Count = 4
-    """Pairs in a training step."""
+    """Pairs per training step."""
     max_tokens: Annotated[int, Field(ge=32)] = 768
-    """Longest prompt plus answer, in tokens; a longer pair is left out and counted."""
+    """Maximum length of prompt plus answer, in tokens; longer pairs are left out and counted."""
     lora_rank: Count = 16
     """Rank of a new adapter."""
     lora_alpha: Positive = 32.0
     """Scale of a new adapter; its effect is alpha / rank."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Number format of the frozen weights while training; "auto": bfloat16 if the machine has it."""
+    """Number format of the frozen weights during training; "auto" is bfloat16 where supported."""
     quantization: Literal["", "4bit"] = ""
-    """"4bit": frozen weights in four bits (QLoRA), for large models on an NVIDIA GPU with the extra `qlora`."""
+    """"4bit" trains on frozen 4-bit weights (QLoRA): for large models, on an NVIDIA GPU, with the extra `qlora`."""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
-    """Processes that train together, one for each GPU of the machine; they share `batch_size`."""
-    seed: Annotated[int, Field(ge=0)] = 17
-    """Seed of the split, the new adapter and the order of pairs."""
-    threads: Annotated[int, Field(ge=0, le=1024)] = 1
-    """CPU threads of a round; 0 leaves the choice to PyTorch."""
-    niceness: Annotated[int, Field(ge=0, le=19)] = 10
-    """How far a round steps back for other processes; 0 is not at all."""
-    keep_versions: Annotated[int, Field(ge=0)] = 0
-    """Newest versions of each personality that keep their files, beside those in use and their parents; 0 keeps all."""
+    """Training processes, one per GPU of this machine; they share `batch_size`."""
 
-    @property
-    def number_format(self) -> str:
-        """`dtype`, decided for this machine; PyTorch is asked only where there is a GPU."""
-        return number_format(self.dtype, may_use_gpu=True)
+    seed: Annotated[int, Field(ge=0)] = 17
+    """Seed of the holdout split, the new adapter and the order of pairs."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 1
+    """CPU threads for a round; 0 lets PyTorch choose."""
+    niceness: Annotated[int, Field(ge=0, le=19)] = 10
+    """Unix niceness of a round, from 0 (normal priority) to 19 (lowest)."""
+    keep_versions: Annotated[int, Field(ge=0)] = 0
+    """Newest versions per personality that keep their files, besides those in use and their parents; 0: all."""
 
 
 class DemonstrationSettings(Section):
-    """How a personality's first version learns from the examples on its card; the rest is as in [training]."""
+    """How a personality's first version learns from its card's examples; for the rest see [training]."""
 
     min_examples: Count = 8
-    """Fewest examples that make a first version."""
+    """Minimum examples for a first version."""
     holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    """Share of examples held out of training to judge the result."""
+    """Share of examples held out of training to evaluate the new version."""
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
     epochs: Positive = 6.0
-    """Most passes over the examples."""
+    """Maximum passes over the examples."""
     patience: Annotated[int, Field(ge=0)] = 1
-    """Passes without a lower loss on validation examples after which training stops, the best one kept; 0 is off."""
+    """Passes without a lower validation loss before training stops and keeps the best one; 0 disables it."""
 
 
 class GateSettings(Section):
-    """What a new version must pass before it may be promoted."""
+    """What a new version must pass before it can be promoted."""
 
     max_divergence: Positive = 3.0
-    """Largest mean KL divergence from the base on neutral prompts, in nats per token."""
+    """Maximum mean KL divergence from the base model on neutral prompts, in nats per token."""
     max_degenerate_excess: Share = 0.15
-    """Largest share of broken answers above the base's own share."""
+    """Maximum share of broken answers above the base model's own share."""
     max_coherence_ratio: Annotated[float, Field(gt=1.0)] = 1.1
-    """Largest loss of answers under the coherence model over that of the base's, token for token at equal positions."""
+    """Maximum coherence-model loss of answers, as a multiple of the base's at the same token positions."""
     coherence_model: str = ""
-    """Judge of coherence: "gemma3-270m", a folder, a hub id or "base"; empty is Gemma if installed, else the base."""
+    """Coherence model: "gemma3-270m", a folder, a Hub ID or "base". Empty: Gemma if installed, else the base."""
     max_retention_ratio: Annotated[float, Field(gt=1.0)] = 1.05
-    """Largest loss on the retention text over the base's."""
+    """Maximum loss on the retention text, as a multiple of the base model's."""
     max_length_ratio: Annotated[float, Field(gt=1.0)] = 3.0
-    """Longest mean answer over the base's."""
+    """Maximum mean length of an answer, as a multiple of the base model's."""
     max_suite_drop: Share = 0.1
-    """Largest share of a suite's cases that only the base passes, less those that only the version passes."""
+    """Maximum share of a suite's cases that only the base passes, minus those that only the version passes."""
     suites: Files = ()
-    """Further suites beside the shipped ones: JSON-lines files of cases (docs/gate.md)."""
+    """Your own suites, in addition to the shipped ones: JSON Lines files of cases (docs/gate.md)."""
     min_holdout_pairs: Count = 8
-    """Fewest held-out pairs from which anything is concluded."""
+    """Minimum held-out pairs for any conclusion."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Confidence with which held-out pairs must prefer the version to its parent, and a suite have lost cases."""
+    """Confidence that held-out pairs prefer the version to its parent, and that a suite lost cases."""
 
 
 class ReleaseSettings(Section):
     """How a version that passed the gate reaches members."""
 
     auto_promote: bool = False
-    """Release what passes the gate without waiting for an admin."""
+    """Release a version that passed the gate without waiting for an admin."""
     canary_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of conversations that an automatic release answers while it is compared; 0 releases to everyone at once."""
+    """Share of conversations that an automatic release answers as a canary; 0 releases to everyone at once."""
     canary_alpha: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
-    """Largest chance that the comparison calls one of two equally liked versions better, or worse."""
+    """Maximum probability that a canary prefers one of two equally liked versions."""
     canary_max_votes: Count = 400
-    """Votes and failures of the challenger, whatever they weigh, after which a comparison is inconclusive."""
+    """Votes and failures of the challenger, unweighted, after which a canary is inconclusive."""
     announce_channel: Annotated[int, Field(ge=0)] = 0
-    """Id of the channel in which new champions are announced; 0 is none."""
+    """ID of the channel where new champions are announced; 0: none."""
 
 
 class ArenaSettings(Section):
     """Blind comparisons of answers, for members to choose from."""
 
     schedule: str = ""
-    """Cron expression (minute hour day month weekday, UTC) of arenas; empty means that only admins start them."""
+    """Cron expression for arenas (minute hour day month weekday, UTC). Empty: only admins start them."""
     channel: Annotated[int, Field(ge=0)] = 0
-    """Id of the channel for scheduled arenas; 0 is none."""
+    """ID of the channel for scheduled arenas; 0: none."""
     prompts: str = ""
-    """Your prompt bank: a text file with a prompt in each line; empty is the short bank that comes along."""
+    """Your prompt bank: a text file with one prompt per line. Empty: the short built-in bank."""
     answers: Annotated[int, Field(ge=2, le=4)] = 3
-    """Answers in an arena."""
+    """Answers per arena."""
     minutes: Positive = 60.0
-    """How long an arena is open."""
+    """How long an arena is open, in minutes."""
     exploration_share: Share = 0.0
-    """Share of answers in chat that come with a blind second one."""
+    """Share of chat answers that come with a blind second answer."""
 
 
 class KnowledgeSettings(Section):
-    """Facts that are looked up in a server's documents and quoted in the prompt, never trained in."""
+    """Facts that are looked up in a server's documents and quoted in the prompt, never trained on."""
 
     enabled: bool = True
-    """Look questions up; off keeps the documents and quotes none."""
+    """Look questions up; off keeps the documents but quotes none."""
     roles: Ids = ()
-    """Ids of roles that may use /knowledge, beside those who may use /model."""
+    """IDs of roles that can use /knowledge, in addition to admins."""
     passages: Count = 1
-    """Most passages quoted in a prompt; the bundled model is confused by more, larger ones can use three."""
+    """Maximum passages quoted in a prompt. More confuse the bundled model; larger models can use 3."""
     budget_tokens: Annotated[int, Field(ge=32)] = 512
-    """Most tokens of a prompt that quoted text takes, its labels included."""
+    """Maximum length of the quoted text in a prompt, including its labels, in tokens."""
     min_similarity: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.35
-    """Least cosine similarity of a question and its best passage; below it nothing is quoted."""
+    """Minimum cosine similarity of a question and its best passage; below it nothing is quoted."""
     chunk_tokens: Annotated[int, Field(ge=32, le=240)] = 160
-    """Longest passage, in tokens of the sentence encoder, which reads 256."""
+    """Maximum length of a passage, in tokens of the sentence encoder, which reads 256."""
     overlap_tokens: Annotated[int, Field(ge=0, le=64)] = 32
-    """Tokens that a passage repeats from the one before, where a long paragraph had to be cut."""
+    """Tokens that a passage repeats from the previous one, where a long paragraph was split."""
     max_documents: Count = 500
-    """Most documents of a server."""
+    """Maximum documents per server."""
     max_chunks: Count = 20_000
-    """Most passages of a server; 1,000 take about 3 MB."""
+    """Maximum passages per server; 1,000 take about 3 MB."""
     max_file_bytes: Count = 8_000_000
-    """Largest attachment."""
+    """Maximum size of an attachment, in bytes."""
     max_chars: Count = 1_000_000
-    """Longest text of a document."""
+    """Maximum length of a document's text, in characters."""
     max_pages: Count = 1_000
-    """Most pages of a PDF."""
+    """Maximum pages of a PDF."""
     parse_timeout_s: Positive = 60.0
-    """Seconds after which reading an attachment is given up."""
+    """Seconds after which reading an attachment is stopped."""
 
 
 def _only_opt_in(value: Any) -> Any:
     if value != "opt_in":
-        raise ValueError('set it to "opt_in", the only value: nobody\'s words are trained on unless they said so')
+        raise ValueError('set it to "opt_in", the only value: messages are trained on only if their authors agreed')
     return value
 
 
 class LogSettings(Section):
-    """What the program says about itself, and where."""
+    """What is logged, and where."""
 
     format: Literal["human", "json"] = "human"
-    """A line for people, or a JSON object on each line for a log collector."""
+    """"human": lines for people. "json": one JSON object per line, for a log collector."""
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity that is told."""
+    """Minimum severity that is logged."""
     file: str = ""
-    """File to write to as well; each process has its own: logs/bot.log becomes logs/bot.trainer.log. Empty is none."""
+    """Also log to a file. Each process has its own: logs/bot.log becomes logs/bot.trainer.log. Empty: none."""
     max_bytes: Count = 10_000_000
-    """Size at which a file is put aside and a new one begun."""
+    """Size at which a log file is rotated, in bytes."""
     keep: Annotated[int, Field(ge=0)] = 5
-    """Files put aside that are kept; older ones are deleted."""
+    """Rotated log files to keep; older ones are deleted."""
 
 
 class MetricsSettings(Section):
-    """Numbers for Prometheus, and whether all is well, over HTTP."""
+    """Prometheus metrics and health checks over HTTP."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 9108
-    """Port of the bot's /metrics and /health; 0 is off. Where it is taken, the bot says so and serves without."""
+    """Port of the bot's /metrics and /health; 0: off. If the port is taken, the bot logs it and runs without them."""
     trainer_port: Annotated[int, Field(ge=0, le=65535)] = 9109
-    """Port of the trainer's /metrics; 0 is off."""
+    """Port of the trainer's /metrics; 0: off."""
     address: str = "127.0.0.1"
-    """Address to listen on; the pages have no password, so keep others out of it."""
+    """Address to listen on. The pages have no password, so do not expose them."""
 
     @property
     def host(self) -> str:
-        """The address as it stands in a URL."""
+        """The address as it is written in a URL."""
         return f"[{self.address}]" if ":" in self.address else self.address
 
 
 class AlertSettings(Section):
-    """Trouble that an admin should hear of."""
+    """Problems that the bot reports to admins."""
 
     channel: Annotated[int, Field(ge=0)] = 0
-    """Id of the channel in which admins are told of trouble, once, and of its end; 0 is none, then only the log is."""
+    """ID of the channel where each problem is reported when it starts and when it ends; 0: only in the log."""
     min_free_gb: Annotated[float, Field(ge=0.0)] = 2.0
-    """Free space in the data folder, in GB, below which the disk counts as low."""
+    """Free space in the data folder, in GB, below which the disk is reported as low."""
 
 
 class PrivacySettings(Section):
-    """What may be trained on, and how long it is kept."""
+    """What can be used for training, and how long data is kept."""
 
     discord_training_permission: bool = False
     """You attest that Discord granted express permission to train on message content (Developer Policy, rule 21)."""
     consent: Annotated[Literal["opt_in"], BeforeValidator(_only_opt_in)] = "opt_in"
-    """Whose live messages may be trained on: of members who said so. "opt_in" is the policy, and the only value."""
+    """Whose live messages can be used for training. "opt_in", members who agreed, is the only accepted value."""
     retention_days: Days = 30.0
-    """Days that what no version was trained on is kept, as is what is left of who or what left; 0 is for ever."""
+    """Days to keep data not used for training, and data of departed members and servers; 0: forever."""
     withdraw_adapters: Literal["keep", "when_replaced"] = "keep"
-    """Files of versions that learned from data deleted since: "keep" them, or remove them "when_replaced" by others."""
+    """Files of versions trained on since-deleted data: "keep", or remove them "when_replaced"."""
 
 
 class Settings(Section):
@@ -574,9 +563,9 @@ class Settings(Section):
     alerts: AlertSettings = AlertSettings()
     privacy: PrivacySettings = PrivacySettings()
     discord_token: SecretStr | None = Field(default=None, exclude=True)
-    """The bot's token, from DISCORD_TOKEN; never from a file that is committed."""
+    """The bot's token, from DISCORD_TOKEN in the environment or .env; never from config.toml."""
     remote_api_key: SecretStr | None = Field(default=None, exclude=True)
-    """What the servers of [remote] want to be shown, from REMOTE_API_KEY; never from a file that is committed."""
+    """API key of the servers of [remote], from REMOTE_API_KEY in the environment or .env; never from config.toml."""
 
     @property
     def database_url(self) -> str:
@@ -584,7 +573,7 @@ class Settings(Section):
 
 
 def sections() -> dict[str, type[Section]]:
-    """Return the tables of config.toml by name, in order."""
+    """Return {name: class} of config.toml's tables, in order."""
     return {
         name: field.annotation
         for name, field in Settings.model_fields.items()

@@ -1,0 +1,1 @@
+"""Rounds and the evidence that they may train on."""

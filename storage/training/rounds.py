@@ -92,7 +92,7 @@ def request_round(
     if open_row is not None:
         if open_row.lesson is not lesson:
             raise RoundConflict(
-                f"round {open_row.id}, which learns from {open_row.lesson}, has not ended: ask again when it has"
+                f"round {open_row.id}, which learns from {open_row.lesson}, is not finished: try again when it is"
             )
         return from_row(Round, open_row), False
     row = RoundRow(
@@ -360,7 +360,7 @@ def last_trained(session: Session, personality_id: int) -> Round | None:
 
 def _require_running(session: Session, round_id: int, **values: Any) -> None:
     if not _advance(session, round_id, RoundStatus.RUNNING, **values):
-        raise RoundConflict(f"round {round_id} is not running any more")
+        raise RoundConflict(f"round {round_id} is no longer running")
 
 
 def _advance(
@@ -395,6 +395,6 @@ def require_lease(session: Session, round_id: int) -> None:
     query = select(RoundRow).where(RoundRow.id == round_id).with_for_update()
     row = session.scalars(query.execution_options(populate_existing=True)).one()
     if row.status is not RoundStatus.RUNNING:
-        raise RoundConflict(f"round {round_id} is not running any more")
+        raise RoundConflict(f"round {round_id} is no longer running")
     if row.lease_until is None or row.lease_until <= database_now(session):
         raise LeaseRanOut(round_id)

@@ -1,0 +1,1 @@
+"""Votes, their weights, bursts and quarantines, corrections, and picks in arenas."""

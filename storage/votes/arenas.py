@@ -69,9 +69,7 @@ def prepare_arena(
     """Add an arena without answers; raises ArenaConflict if the channel has an unfinished one."""
     lock_personality(session, personality_id)  # of two admins at once, the second sees the first one's row
     if unfinished_arena(session, channel_id) is not None:
-        raise ArenaConflict(
-            "there is already an arena in that channel: wait until it closes, or close it with `/arena stop`"
-        )
+        raise ArenaConflict("that channel already has an arena: wait until it closes, or stop it with `/arena stop`")
     row = ArenaRow(
         personality_id=personality_id,
         guild_id=guild_id,
@@ -111,7 +109,7 @@ def stop_arena(session: Session, channel_id: int, by: str) -> Arena:
     """Stop picks in the channel's arena; one that is being prepared fails. Raises ArenaConflict without one."""
     arena = unfinished_arena(session, channel_id)
     if arena is None:
-        raise ArenaConflict("there is no arena in that channel")
+        raise ArenaConflict("that channel has no arena: nothing was stopped")
     if not _advance(session, arena.id, ArenaStatus.OPEN, closes_at=utc_now()):
         fail_arena(session, arena.id, f"it was stopped by {by}")
     return find_arena(session, arena.id)
@@ -133,7 +131,7 @@ def fail_unprepared(session: Session, shards: Shards = ALL) -> list[Arena]:
     preparing = select(ArenaRow.id).where(ArenaRow.status == ArenaStatus.PREPARING, shards.of(ArenaRow.guild_id))
     prepared = session.scalars(preparing).all()
     for arena_id in prepared:
-        fail_arena(session, arena_id, "the bot was restarted while preparing it")
+        fail_arena(session, arena_id, "the bot restarted while preparing it")
     return [find_arena(session, arena_id) for arena_id in prepared]
 
 

@@ -34,7 +34,7 @@ def check_correction(text: str, answer: str, settings: CorrectionSettings) -> st
             f"A suggested answer needs {settings.min_chars} to {settings.max_chars} characters; yours has {len(text)}."
         )
     if text == answer.strip():
-        raise CorrectionRefused("That is the answer I already gave. Change something, then send it again.")
+        raise CorrectionRefused("That's the answer I already gave. Change something, then send it again.")
     return text
 
 
@@ -44,7 +44,7 @@ def suggest(session: Session, reply_id: int, author_id: int, text: str, basis: B
     Raises CorrectionRefused if the reply was deleted in the meantime.
     """
     if not lock_replies(session, [reply_id]):
-        raise CorrectionRefused("That answer has just been deleted, so there is nothing left to improve.")
+        raise CorrectionRefused("That answer was just deleted, so there's nothing left to improve.")
     for earlier in _standing(session, reply_id, author_id):
         earlier.withdrawn_at = utc_now()
     row = CorrectionRow(reply_id=reply_id, author_id=author_id, text=text, basis=basis)

@@ -20,13 +20,14 @@ from sqlalchemy.orm import Session
 
 from bot.background.tasks import BackgroundTasks
 from bot.background.vote_queue import Reacted, VoteQueue
-from bot.releases.resolver import ReleaseResolver
+from bot.releases.resolver import ReleaseCandidates, ReleaseResolver, read_candidates
 from storage.adapters.folder_store import AdapterStore
-from storage.conversations.memory import list_notes
+from storage.conversations.memory import list_notes, read_memory
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import Outcome, Scope
+from storage.members.memberships import is_greeted
 from storage.models.base_model import BaseModel
 from storage.personalities.bindings import BindingPlace, active_personality_at
 from storage.privacy.consent import basis_of_chat, erased_since
@@ -169,11 +170,10 @@ class _BotProcess:
     async def _answer(self) -> None:
         guild_id, member = self._rng.randrange(1, SERVERS) << 22, self._rng.randrange(1, MEMBERS)
         places = [BindingPlace(Scope.CHANNEL, guild_id + 1), BindingPlace(Scope.SERVER, guild_id)]
-        voice = await self._database.read(active_personality_at, places)
-        await self._database.read(list_notes, member)
-        release = await self._releases.current(voice.personality.id, guild_id + 1)
+        candidates = await self._database.read(_read_context, places, guild_id + 1, member)
+        release = await self._releases.choose(candidates)
         assert release.version is None
-        reply_id = await self._database.run(_start, voice.personality.id, guild_id, member)
+        reply_id = await self._database.run(_start, candidates.personality_id, guild_id, member)
         self._next_message += MOST_PROCESSES
         message_id = self._next_message
         await self._database.run(add_message, reply_id, message_id, guild_id + 1, 0)
@@ -185,6 +185,16 @@ class _BotProcess:
         thumb = Thumb(message_id, self._rng.randrange(1, MEMBERS), self._rng.choice("👍👍👎"))
         self._votes.put(Reacted(thumb, standing=True))
         await self._votes.flush(60)
+
+
+def _read_context(
+    session: Session, places: Sequence[BindingPlace], channel_id: int, member_id: int
+) -> ReleaseCandidates:
+    read_memory(session, channel_id)
+    list_notes(session, member_id)
+    is_greeted(session, member_id)
+    active = active_personality_at(session, places)
+    return read_candidates(session, active.personality.id, channel_id)
 
 
 def _start(session: Session, personality_id: int, guild_id: int, member: int) -> int:

@@ -16,9 +16,11 @@ from typing import Any
 
 from rich.console import Console
 
+from storage.adapters import open_store
 from storage.adapters.files import WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterRef, open_store
+from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
+from storage.models.hardware import serving_format
 from storage.personalities.cards import Card, read_card_file, settings_of
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
@@ -179,7 +181,7 @@ def _answer(
     base: BaseModel, adapter: Path | None, split: DialogueSplit, settings: Settings, asked: Sequence[str]
 ) -> tuple[list[Sample], float]:
     """Return an answer to each message, and the loss of the held-out demonstrations, in nats per token."""
-    sampler = Sampler.load(base, adapter, settings.model.number_format)
+    sampler = Sampler.load(base, adapter, serving_format(settings.model))
     rows = fitting(demonstration_rows(split.holdout, sampler.tokenizer, settings.training.max_tokens))
     loss = mean_loss(sampler.model, [ScoredPassage(row["prompt_ids"], row["completion_ids"]) for row in rows])
     prompts = [render_dialogue([message], settings.chat.system_prompt, sampler.tokenizer) for message in asked]

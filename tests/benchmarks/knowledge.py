@@ -19,7 +19,7 @@ from rich.progress import Progress
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
-from bot.chat.answering import request_answer
+from bot.chat.ask import request_answer
 from bot.chat.prompting import ChatMessage
 from bot.engine import Engine
 from bot.engine.selection import start_engine

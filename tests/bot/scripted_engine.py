@@ -19,6 +19,8 @@ class ScriptedGeneration:
         self._said = ""
         self._finish = finish
         self.cancelled = False
+        self.cancelled_after: str | None = None
+        """What was said when it was cancelled first."""
 
     async def __aiter__(self) -> AsyncIterator[str]:
         words = self._text.split(" ")
@@ -47,6 +49,8 @@ class ScriptedGeneration:
         )
 
     def cancel(self) -> None:
+        if not self.cancelled:
+            self.cancelled_after = self._said
         self.cancelled = True
 
 
@@ -54,6 +58,7 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.answers: list[str] = []
         self.requests: list[GenerationRequest] = []
+        self.generations: list[ScriptedGeneration] = []
         self.prepared: list[AdapterRef | None] = []
         self.finish = Finish.STOP
         self.interlude: Interlude | None = None
@@ -101,4 +106,5 @@ class ScriptedEngine:
         self.requests.append(request)
         text = self.answers.pop(0) if self.answers else f"answer {len(self.requests)}"
         lane, finish = self.finish_lane
-        return ScriptedGeneration(self, text, finish if request.lane == lane else self.finish)
+        self.generations.append(ScriptedGeneration(self, text, finish if request.lane == lane else self.finish))
+        return self.generations[-1]

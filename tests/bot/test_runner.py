@@ -112,7 +112,7 @@ def test_an_unreachable_discord_is_a_sentence(with_token, refused, error):
 def test_a_missing_intent_is_said_and_the_bot_serves_without_it(with_token, refused, attempts, caplog):
     run_bot(with_token, refused(discord.PrivilegedIntentsRequired(None)))
     assert attempts == [(True, False), (False, False)]
-    assert "serves only mentions, direct messages" in caplog.text
+    assert "answers only mentions, direct messages" in caplog.text
     assert "Message Content Intent" in caplog.text
 
 
@@ -128,8 +128,8 @@ def test_the_members_intent_is_given_up_first(with_token, refused, attempts, cap
     settings = with_token.model_copy(update={"discord": discord_settings})
     run_bot(settings, refused(discord.PrivilegedIntentsRequired(None), lacks))
     assert attempts == tried
-    assert "who leaves a server is noticed once a day" in caplog.text
-    assert ("serves only mentions" in caplog.text) is lacks[0]
+    assert "departures are noticed only once a day" in caplog.text
+    assert ("answers only mentions" in caplog.text) is lacks[0]
 
 
 def test_a_second_bot_on_the_data_folder_is_refused(with_token, refused):

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from bot.app import ReactuneBot, create_bot
 from bot.chat.prompting import ChatMessage
+from bot.cogs.chat import WARMING_UP
 from bot.demo.page import DemoTasks
 from bot.engine import RenderedPrompt, selection
 from bot.errors import EngineClosed, EngineStopped
@@ -50,11 +51,12 @@ async def test_who_asks_while_the_model_loads_is_answered_once_it_has(settings, 
     engine.may_start.set()
     await asking
     await bot.loading
-    async with asyncio.timeout(10):
-        while len(channel.history()) < 3:  # noqa: ASYNC110  # the simulator does not follow the demo's tasks
+    async with asyncio.timeout(60):
+        # The simulator does not follow the demo's tasks.
+        while "answer 1\n-# base" not in [message.content for message in channel.history()]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await env.settle()
-    assert "answer 1\n-# base" in [message.content for message in channel.history()]  # beside the first notice
+    assert WARMING_UP in [message.content for message in channel.history()]
     assert (bot.status, bot.activity) == (discord.Status.online, None)
     await bot.close()
     await env.shutdown()

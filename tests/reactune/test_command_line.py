@@ -16,7 +16,9 @@ import pytest
 from datasets import load_dataset
 
 from bot.arenas.comparison import NO_ANSWER, Comparison
+from bot.demo.tastes import TASTES
 from reactune.app import main
+from reactune.demo import sole_demo
 from storage.adapters.folder_store import AdapterStore
 from storage.database.database import open_database
 from storage.database.enums import GateVerdict
@@ -24,7 +26,7 @@ from storage.database.tables import RoundRow
 from storage.models.base_model import resolve_base_model
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import register
-from storage.runtime.processes import BOT, sole_process
+from storage.runtime.processes import BOT, sole_process, sole_token
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from storage.votes.votes import Vote
@@ -144,11 +146,24 @@ def test_help_lists_the_commands(reactune_process):
         assert name in out
 
 
+def test_the_help_of_the_demo_lists_the_tastes(reactune):
+    code, out, _ = reactune("demo", "--help", COLUMNS="200")
+    assert code == 0
+    assert all(taste in out for taste in TASTES)
+
+
 @pytest.mark.parametrize("command", [("run",), ("bot",)])
 def test_without_a_token_one_sentence_says_what_to_do(reactune_process, command):
     code, out, err = reactune_process(*command)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("reactune: DISCORD_TOKEN is not set: copy .env.example to .env")
+
+
+def test_a_token_in_use_is_a_usage_error_so_a_supervisor_does_not_restart_the_bot(reactune):
+    with sole_token("a-token"):
+        code, out, err = reactune("bot", DISCORD_TOKEN="a-token")
+    assert (code, out) == (2, "")
+    assert err.startswith("reactune: another bot on this machine uses the same DISCORD_TOKEN")
 
 
 def test_a_wrong_setting_names_the_key_and_the_nearest_valid_one(reactune, tmp_path):
@@ -163,7 +178,7 @@ def test_a_wrong_setting_names_the_key_and_the_nearest_valid_one(reactune, tmp_p
 def test_a_missing_settings_file_is_named(reactune):
     code, _, err = reactune("model", "list", "--config", "nowhere.toml")
     assert code == 2
-    assert "there is no file nowhere.toml" in err
+    assert "the settings file nowhere.toml does not exist" in err
 
 
 def test_a_database_that_cannot_be_reached_is_a_failure_in_one_sentence(reactune):
@@ -184,13 +199,13 @@ def test_the_database_is_copied_to_an_address_that_stands_in_no_history(reactune
     target = f"sqlite:///{tmp_path / 'copy.db'}"
     code, _, err = reactune("db", "copy")
     assert code == 2
-    assert err.endswith("no target is named: give its address, or put it into the environment as COPY_TO_URL\n")
+    assert err.endswith("the target is missing: give its address, or set it as COPY_TO_URL in the environment\n")
     code, out, _ = reactune("db", "copy", "--to-env", "COPY_TO", "--json", COPY_TO=target)
     rows = {table["table"]: table["rows"] for table in json.loads(out)["tables"]}
     assert (code, rows["versions"], rows["aliases"]) == (0, 1, 3)
     code, _, err = reactune("db", "copy", target)
     assert code == 2
-    assert "the target holds rows already: give an empty database" in err
+    assert "the target already has rows: use an empty database" in err
     assert "v1" in reactune("model", "list", REACTUNE_DATABASE__URL=target)[1]
 
 
@@ -202,7 +217,7 @@ def test_a_backup_is_made_and_restored(reactune, version, tmp_path):
     reactune("model", "promote", "v1")
     code, _, err = reactune("restore", file)
     assert code == 2
-    assert "holds rows already: add --replace" in err
+    assert "already has rows: add --replace" in err
     code, out, _ = reactune("restore", file, "--replace", "--json")
     assert code == 0
     assert Path(json.loads(out)["saved"]).is_file()
@@ -216,10 +231,10 @@ def test_a_backup_without_the_files_of_a_version_is_none_to_rely_on(reactune, se
     file = str(tmp_path / "backup.tar.gz")
     code, out, _ = reactune("backup", file)
     assert code == 1
-    assert "1 adapters are gone or damaged and not in it" in " ".join(out.split())
+    assert "1 adapter could not be backed up (missing or damaged)" in " ".join(out.split())
     code, out, _ = reactune("restore", file, "--replace")
     assert code == 0
-    assert "1 adapters were not in it" in " ".join(out.split())
+    assert "1 adapter missing from the backup" in " ".join(out.split())
 
 
 def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
@@ -237,7 +252,7 @@ def test_models_are_listed_shown_promoted_and_rolled_back(reactune, version):
 def test_only_a_version_of_this_base_becomes_a_file_for_llama_cpp(reactune, version, tmp_path):
     code, _, err = reactune("model", "gguf", "base", "files")
     assert code == 2
-    assert "base has no adapter, so there is nothing to write: name a version such as v3" in err
+    assert "the base model has no adapter to write: name a version, such as v3" in err
     code, _, err = reactune("model", "gguf", "v1", "files")
     assert code == 1
     assert "was trained on" in err
@@ -251,7 +266,7 @@ def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, se
     seeded(lambda session: [register(session, 1, digest=digest, **common) for digest in digests])
     store.sweep(set(digests))
     assert json.loads(reactune("model", "prune", "--json")[1]) == {"removed": [], "dry_run": False}
-    assert reactune("model", "prune")[1].strip() == "Nothing is to be removed."
+    assert reactune("model", "prune")[1].strip() == "Nothing to delete."
     expected = {
         "personality": "default",
         "version": "v1",
@@ -262,7 +277,9 @@ def test_old_versions_are_pruned_once_the_settings_say_so(reactune, settings, se
     tried = json.loads(reactune("model", "prune", "--dry-run", "--json", **keep_two)[1])
     assert tried == {"removed": [expected], "dry_run": True}
     assert store.path(digests[0]).is_dir()
-    assert "v1 of default are removed: it is older than the newest 2." in reactune("model", "prune", **keep_two)[1]
+    assert (
+        "Deleted the files of default v1: it is older than the newest 2." in reactune("model", "prune", **keep_two)[1]
+    )
     left = {path.name for path in (settings.data.directory / "adapters").iterdir() if path.is_dir()}
     assert left == set(digests[1:])
     (line,) = json.loads(reactune("audit", "--action", "model prune", "--json")[1])["entries"]
@@ -301,7 +318,7 @@ def test_what_did_not_pass_the_gate_is_promoted_only_with_override_and_reason(re
     assert (code, out) == (2, "")
     assert err == (
         "reactune: v1 did not pass the gate (fail: answers moved 4.2 nats per token): "
-        "repeat with override and a reason to let it answer anyway\n"
+        "to use it anyway, repeat with override and a reason\n"
     )
     code, _, err = reactune("model", "promote", "v1", "--override")
     assert code == 2
@@ -330,8 +347,8 @@ def test_a_canary_is_started_shown_and_stopped(reactune, version):
     [
         (("promote", "v7"), "there is no version v7"),
         (("lineage", "v7"), "there is no version v7"),
-        (("rollback",), "nothing before it to roll back to"),
-        (("promote", "base"), "the champion is base already"),
+        (("rollback",), "no earlier version to roll back to"),
+        (("promote", "base"), "base is already the champion"),
         (("canary", "stop"), "no canary is running"),
         (("canary", "start", "base"), "promote base instead"),
         (("canary", "start", "v1", "--share", "1"), "choose one between 0 and 1"),
@@ -378,9 +395,9 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
     assert lines[0].startswith("v1 comes from 1 round (v1 ← base): 2 votes")
     assert f"(👍 user {BOB}) over answer 2 https://discord.com/channels/" in lines[3]
 
-    code, out, _ = reactune("votes", "fate", str(BOB), "--json")
-    assert (code, [vote["fate"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
-    lines = reactune("votes", "fate", str(BOB))[1].splitlines()
+    code, out, _ = reactune("votes", "outcomes", str(BOB), "--json")
+    assert (code, [vote["outcome"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
+    lines = reactune("votes", "outcomes", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
     assert lines[2].endswith("“good answer 0”: chosen in round 1 → v1, which passed the gate")
 
@@ -388,7 +405,7 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
 def test_the_base_and_strangers_have_no_lineage(reactune, seeded, revision):
     seeded(ensure_personality)
     assert reactune("model", "lineage", "base")[1].startswith("base is the base model without an adapter")
-    assert reactune("votes", "fate", "5")[1] == "User 5 voted on no answer so far.\n"
+    assert reactune("votes", "outcomes", "5")[1] == "User 5 voted on no answer so far.\n"
 
 
 def test_the_report_is_a_picture(reactune, voted_version, tmp_path):
@@ -401,7 +418,7 @@ def test_the_report_is_a_picture(reactune, voted_version, tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "sentence"),
-    [("report.jpg", "give it a name that ends in .png"), ("nowhere/report.png", "choose another place")],
+    [("report.jpg", "choose a name that ends in .png"), ("nowhere/report.png", "choose another file")],
 )
 def test_a_report_that_cannot_be_written_is_a_sentence(reactune, voted_version, file, sentence):
     code, out, err = reactune("model", "report", file)
@@ -476,7 +493,7 @@ def test_a_demo_whose_port_is_taken_says_so_at_once(reactune):
         port = taken.getsockname()[1]
         code, out, err = reactune("demo", "--no-browser", "--port", str(port))
     assert (code, out) == (2, "")
-    assert err == f"reactune: port {port} is in use: give --port another one, or 0 for a free one\n"
+    assert err == f"reactune: port {port} is in use: choose another with --port, or 0 for a free one\n"
 
 
 @pytest.mark.parametrize("below", ["", "demo"])
@@ -484,7 +501,7 @@ def test_a_demo_whose_folder_cannot_be_used_names_the_option(reactune, tmp_path,
     (tmp_path / "file").touch()
     code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", str(tmp_path / "file" / below))
     assert code == 2
-    assert err.endswith("make it writable for this user, or give --directory another folder\n")
+    assert err.endswith("make it writable for this user, or choose another folder with --directory\n")
 
 
 def test_a_demo_leaves_a_tilde_to_the_shell(reactune, tmp_path):
@@ -494,13 +511,20 @@ def test_a_demo_leaves_a_tilde_to_the_shell(reactune, tmp_path):
     assert f"the folder {tmp_path / '~nobody-here'} cannot be used" in err
 
 
-def test_a_second_demo_in_the_same_folder_names_the_option(reactune, tmp_path, monkeypatch):
+def test_a_demo_waits_only_for_a_folder_that_another_process_uses(tmp_path):
+    said = []
+    with sole_demo(tmp_path, said.append):
+        assert said == []
+
+
+def test_a_second_demo_in_the_same_folder_waits_and_names_the_option(reactune, tmp_path, monkeypatch):
     monkeypatch.setattr("reactune.demo.EARLIER_DEMO_S", 0.0)
     with sole_process(BOT, tmp_path / "demo"):
         code, _, err = reactune("demo", "--no-browser", "--port", "0", "--directory", "demo")
     assert code == 2
+    assert err.startswith("Waiting for another demo to release the folder …\n")
     assert err.endswith(
-        f"another bot is using {tmp_path / 'demo'}: stop it first, or give --directory another folder\n"
+        f"another bot is using {tmp_path / 'demo'}: stop it first, or choose another folder with --directory\n"
     )
 
 
@@ -538,18 +562,27 @@ def test_doctor_finds_what_is_missing_and_says_what_to_do(reactune):
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
     assert findings["Database"]["says"] == "sqlite, schema up to date"
-    assert findings["Base model"]["is_well"]
+    assert findings["Base model"]["status"] == "ok"
     assert "base, no adapter" in findings["Champions"]["says"]
     assert "reactune run" in findings["Trainer"]["says"]
     assert "DISCORD_TOKEN is not set" in findings["Token"]["says"]
     assert "privacy.discord_training_permission" in findings["Training basis"]["says"]
 
 
+def test_on_a_new_install_doctor_asks_only_for_a_token_and_a_server(reactune):
+    code, out, _ = reactune("doctor")
+    assert code == 1
+    assert "2 things to fix" in out
+    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("–")] == ["– Trainer"]
+    found = json.loads(reactune("doctor", "--json")[1])["findings"]
+    assert [finding["what"] for finding in found if finding["status"] == "problem"] == ["Access", "Token"]
+
+
 def test_doctor_names_a_base_model_that_is_not_there(reactune):
     code, out, _ = reactune("doctor", "--json", REACTUNE_MODEL__BASE="/nowhere")
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
-    assert not findings["Base model"]["is_well"]
+    assert findings["Base model"]["status"] == "problem"
     assert "model.base" in findings["Base model"]["says"]
 
 
@@ -559,7 +592,7 @@ def test_doctor_names_the_line_of_a_suite_that_is_no_json(reactune, tmp_path):
     code, out, _ = reactune("doctor", "--json", REACTUNE_GATE__SUITES=str(suite))
     findings = {finding["what"]: finding for finding in json.loads(out)["findings"]}
     assert code == 1
-    assert not findings["Suites"]["is_well"]
+    assert findings["Suites"]["status"] == "problem"
     assert findings["Suites"]["says"].startswith(f"{suite}, line 2")
     _, out, _ = reactune("doctor", "--json")
     assert any(f["what"] == "Suites" and "knowledge (" in f["says"] for f in json.loads(out)["findings"])
@@ -588,7 +621,7 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     async def nobody_answers(_engine, contestants, prompts, **_):
         return [Comparison(prompt, (NO_ANSWER,) * len(contestants)) for prompt in prompts]
 
-    monkeypatch.setattr("reactune.compare_offline.compare", nobody_answers)
+    monkeypatch.setattr("reactune.compare_offline.compare_versions", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
     assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}
@@ -628,7 +661,7 @@ class TestPersonalities:
         assert "there is no personality 'owl': choose one of default, keeper" in err
         findings = json.loads(reactune("doctor", "--json")[1])["findings"]
         (cards,) = [finding for finding in findings if finding["what"] == "Personalities"]
-        assert not cards["is_well"]
+        assert cards["status"] == "problem"
         assert "owl.toml: system_promt is not a key of a card" in cards["says"]
 
     def test_a_first_version_by_demonstration_is_compared_exported_and_imported(self, reactune, card, tmp_path):
@@ -659,7 +692,7 @@ class TestPersonalities:
         assert "- base:" not in words
         code, out, _ = reactune("personality", "export", "keeper", "out", "--json")
         assert (code, json.loads(out)["version"]) == (0, "v1")
-        assert (tmp_path / "out" / "README.md").read_text().count("example answers of the card") == 1
+        assert (tmp_path / "out" / "README.md").read_text().count("example answers from the card") == 1
         assert reactune("personality", "export", "keeper", "out")[0] == 2
         code, out, _ = reactune("personality", "import", "out", "--name", "copy")
         assert code == 0
@@ -673,9 +706,12 @@ class TestPersonalities:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (("personality", "export", "keeper", "out"), "keeper is answered by the base model, which has no adapter"),
+            (
+                ("personality", "export", "keeper", "out"),
+                "the champion of keeper is the base model, which has no adapter",
+            ),
             (("personality", "import", "none.zip", "--name", "x"), "none.zip cannot be read"),
-            (("personality", "import", "Night Owl.toml"), "cannot be a personality's name"),
+            (("personality", "import", "Night Owl.toml"), "is not a valid personality name"),
             (("train", "--personality", "pirat"), "there is no personality 'pirat'"),
             (("compare", "--personality", "pirat"), "there is no personality 'pirat'"),
         ],
@@ -687,9 +723,9 @@ class TestPersonalities:
 
     def test_pairs_go_to_the_personality_that_is_named(self, reactune, card, tmp_path):
         (tmp_path / "pairs.jsonl").write_text('{"prompt": "Hi", "chosen": "Evening.", "rejected": "Hello!"}\n')
-        assert "1 pairs imported" in reactune("import", "pairs.jsonl", "--personality", "keeper")[1]
-        assert "0 pairs written" in reactune("export", "default.jsonl")[1]
-        assert "1 pairs written" in reactune("export", "keeper.jsonl", "--personality", "keeper")[1]
+        assert "Imported 1 pair" in reactune("import", "pairs.jsonl", "--personality", "keeper")[1]
+        assert "Wrote 0 pairs" in reactune("export", "default.jsonl")[1]
+        assert "Wrote 1 pair" in reactune("export", "keeper.jsonl", "--personality", "keeper")[1]
         (line,) = load_dataset("json", data_files=str(tmp_path / "keeper.jsonl"), split="train")
         assert "You keep a lighthouse." in line["prompt"]
         assert (line["chosen"], line["rejected"]) == ("Evening.", "Hello!")
@@ -702,9 +738,9 @@ def test_changes_and_refusals_stand_in_the_audit_trail(reactune, version):
     refused, done = json.loads(out)["entries"]
     assert code == 0
     assert (done["action"], done["outcome"], done["reason"]) == ("model promote", "done", "votes like it")
-    assert (refused["outcome"], refused["note"]) == ("refused", "the champion is v1 already: nothing was changed")
+    assert (refused["outcome"], refused["note"]) == ("refused", "v1 is already the champion: nothing was changed")
     assert done["actor"].endswith("(command line)")
-    assert reactune("audit", "--action", "votes")[1] == "Nothing stands in the audit trail for that.\n"
+    assert reactune("audit", "--action", "votes")[1] == "The audit trail has no such entries.\n"
 
 
 @pytest.mark.parametrize("words", [("audit", "--member", "9" * 25), ("audit", "--limit", "9" * 25)])
@@ -722,5 +758,5 @@ def test_an_id_that_nothing_can_have_is_not_found(reactune, id_):
 
 
 def test_an_argument_that_is_no_text_is_refused(reactune):
-    sentence = "reactune: an argument holds bytes that are no UTF-8 text: write it in UTF-8, file names too\n"
+    sentence = "reactune: an argument is not valid UTF-8: write it in UTF-8, file names included\n"
     assert reactune("trace", "\udcff") == (2, "", sentence)

@@ -33,7 +33,7 @@ from bot.engine.remote.engine import RemoteEngine
 from bot.knowledge.library import Library
 from storage.models.base_model import load_tokenizer, resolve_base_model
 from storage.database.database import open_database
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 from tests.bot.engine.test_engine import answer, request
 
 async def main():
@@ -42,11 +42,12 @@ async def main():
     database = open_database(settings)
     library = Library(database, settings.knowledge)
     openvino = OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
-    openvino._window = 512
     local = LocalEngine(base.path, settings.model, settings.generation)
     remote = RemoteEngine(base, settings, database)
-    threads = asyncio.to_thread(openvino._read_tokenizer), asyncio.to_thread(load_tokenizer, base)
-    vectors, *_ = await asyncio.gather(library.embed(["a cat"]), *threads, local.start(), remote.start())
+    threads = asyncio.to_thread(openvino._load_renderer), asyncio.to_thread(load_tokenizer, base)
+    vectors, (openvino._renderer, _), *_ = await asyncio.gather(
+        library.embed(["a cat"]), *threads, local.start(), remote.start()
+    )
     assert vectors is not None, library.problem
     for engine in (openvino, local, remote):
         prompt = await engine.render([{"role": "user", "content": "How are you?"}])
@@ -66,16 +67,15 @@ from pathlib import Path
 from bot.engine.openvino.engine import OpenVinoEngine
 from storage.models.base_model import resolve_base_model
 from storage.models.sentence_encoder import BundledEncoder
-from storage.settings import load_settings
+from storage.settings.loading import load_settings
 
 settings = load_settings()
 base = resolve_base_model(settings.model.base, settings.data.directory)
 engine = OpenVinoEngine(base, settings.data.directory, settings.model, settings.generation)
-engine._window = 512
 encoder = threading.Thread(target=BundledEncoder)
 encoder.start()
 time.sleep(float(sys.argv[1]))
-engine._read_tokenizer()
+engine._load_renderer()
 encoder.join()
 """
 

@@ -1,4 +1,4 @@
-"""Settings: read from file and environment, refused with a sentence, and documented as they are."""
+"""Settings: read from file and environment, rejected with one sentence, and documented as they are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def refusal(config: Path, text: str = "", **environment: str) -> str:
-    """Return the sentence with which these settings are refused."""
+    """Return the error that rejects these settings."""
     config.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as refused:
         load_settings(config, environment)
@@ -67,18 +67,16 @@ def test_dotenv_is_read_and_the_environment_wins_over_it(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     "line", ["REACTUNE_MODEL__THREADS: 3", 'REACTUNE_MODEL__THREADS="3', "REACTUNE_MODEL__THREADS"]
 )
-def test_a_line_of_dotenv_that_sets_nothing_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
-) -> None:
+def test_an_invalid_line_of_dotenv_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path(".env").write_text(f"# ours\nREACTUNE_TRAINING__SEED=4\n{line}\n")
-    with pytest.raises(SettingsError, match=r"^\.env, line 3: write NAME=value, and close what is quoted$"):
+    with pytest.raises(SettingsError, match=r"^\.env, line 3: write NAME=value, and close any quotes$"):
         load_settings()
 
 
 @pytest.mark.parametrize("folder", ["", " ", "a\0b"])
 def test_a_folder_without_a_name_is_refused(folder: str) -> None:
-    with pytest.raises(SettingsError, match=r"data\.directory = .* does not fit: name a file or folder"):
+    with pytest.raises(SettingsError, match=r"data\.directory = .* is not valid: name a file or folder"):
         load_settings(environment={"REACTUNE_DATA__DIRECTORY": folder})
 
 
@@ -100,7 +98,7 @@ def test_lists_in_the_environment_are_separated_by_commas_or_as_in_the_file(conf
 
 def test_the_home_of_a_user_who_does_not_exist_is_refused(config: Path) -> None:
     assert refusal(config, '[data]\ndirectory = "~nobody-here/data"\n') == (
-        f"{config}: data.directory = '~nobody-here/data' does not fit: there is no such user: write the whole path"
+        f"{config}: data.directory = '~nobody-here/data' is not valid: that user does not exist: write the full path"
     )
 
 
@@ -143,25 +141,25 @@ def test_unknown_names_get_the_nearest_valid_one(config: Path, text: str, senten
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[chat]\ncooldown_s = -1", "chat.cooldown_s = -1 does not fit: input should be greater than or equal to 0"),
-        ("[training]\nmin_pairs = true", "training.min_pairs = True does not fit: write a number"),
-        ("[access]\nservers = [-1]", "access.servers = -1 does not fit: input should be greater than or equal to 0"),
-        ("[model]\nthreads = 1.5", "model.threads = 1.5 does not fit: input should be a valid integer"),
-        ("[model]\ndtype = 'float16'", "model.dtype = 'float16' does not fit: input should be 'auto', 'bfloat16' or"),
-        ("[training]\nlearning_rate = nan", "training.learning_rate = nan does not fit: input should be a finite"),
-        ("[training]\nbeta = inf", "training.beta = inf does not fit: input should be a finite number"),
-        ("[discord]\nadmin_roles = 5", "discord.admin_roles = 5 does not fit: input should be a valid list"),
-        ("[discord]\nadmin_roles = ['a']", "discord.admin_roles = 'a' does not fit: input should be a valid integer"),
-        ("[model.base]\nx = 1", "model.base = {'x': 1} does not fit: input should be a valid string"),
+        ("[chat]\ncooldown_s = -1", "chat.cooldown_s = -1 is not valid: it must be greater than or equal to 0"),
+        ("[training]\nmin_pairs = true", "training.min_pairs = True is not valid: write a number"),
+        ("[access]\nservers = [-1]", "access.servers = -1 is not valid: it must be greater than or equal to 0"),
+        ("[model]\nthreads = 1.5", "model.threads = 1.5 is not valid: it must be a valid integer"),
+        ("[model]\ndtype = 'float16'", "model.dtype = 'float16' is not valid: it must be 'auto', 'bfloat16' or"),
+        ("[training]\nlearning_rate = nan", "training.learning_rate = nan is not valid: it must be a finite"),
+        ("[training]\nbeta = inf", "training.beta = inf is not valid: it must be a finite number"),
+        ("[discord]\nadmin_roles = 5", "discord.admin_roles = 5 is not valid: it must be a valid list"),
+        ("[discord]\nadmin_roles = ['a']", "discord.admin_roles = 'a' is not valid: it must be a valid integer"),
+        ("[model.base]\nx = 1", "model.base = {'x': 1} is not valid: it must be a valid string"),
     ],
 )
-def test_values_that_do_not_fit_name_the_file(config: Path, text: str, sentence: str) -> None:
+def test_invalid_values_name_the_file(config: Path, text: str, sentence: str) -> None:
     assert refusal(config, text).startswith(f"{config}: {sentence}")
 
 
-def test_values_that_do_not_fit_name_the_variable(config: Path) -> None:
+def test_invalid_values_name_the_variable(config: Path) -> None:
     sentence = refusal(config, "[chat]\ncooldown_s = 2", REACTUNE_CHAT__COOLDOWN_S="soon")
-    assert sentence.startswith("REACTUNE_CHAT__COOLDOWN_S: chat.cooldown_s = 'soon' does not fit: ")
+    assert sentence.startswith("REACTUNE_CHAT__COOLDOWN_S: chat.cooldown_s = 'soon' is not valid: ")
 
 
 @pytest.mark.parametrize(
@@ -174,17 +172,14 @@ def test_values_that_do_not_fit_name_the_variable(config: Path) -> None:
         ("REACTUNE_TRAINING__NOPE", "see docs/settings.md"),
         ("REACTUNE_FOO", "see docs/settings.md"),
         ("REACTUNE_FOO__SEED", "see docs/settings.md"),
-        (
-            "REACTUNE_DISCORD_TOKEN",
-            "the bot's token is read from the variable DISCORD_TOKEN, in the environment or in .env",
-        ),
+        ("REACTUNE_DISCORD_TOKEN", "set the bot's token as DISCORD_TOKEN, in the environment or in .env"),
     ],
 )
 def test_unknown_variables_are_refused(config: Path, variable: str, advice: str) -> None:
-    assert refusal(config, **{variable: "1"}) == f"the environment variable {variable} names no setting: {advice}"
+    assert refusal(config, **{variable: "1"}) == f"the environment variable {variable} is not a setting: {advice}"
 
 
-def test_a_key_that_resembles_none_of_its_section_gets_them_all(config: Path) -> None:
+def test_an_unknown_key_without_a_similar_one_gets_the_list_of_keys(config: Path) -> None:
     sentence = refusal(config, "[training]\nnope = 1")
     assert sentence.startswith(f"{config}: training.nope is not a setting: it must be one of training.schedule, ")
 
@@ -200,7 +195,7 @@ def test_invalid_toml_says_where(config: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_text_is_refused(config: Path) -> None:
+def test_a_binary_file_is_refused(config: Path) -> None:
     config.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="is not valid TOML"):
         load_settings(config, {})
@@ -212,8 +207,8 @@ def test_a_folder_in_place_of_the_file_is_refused(config: Path) -> None:
         load_settings(config, {})
 
 
-def test_a_config_file_that_was_asked_for_must_exist(config: Path) -> None:
-    with pytest.raises(SettingsError, match=r"there is no file .*config\.toml: check --config"):
+def test_a_given_config_file_must_exist(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"the settings file .*config\.toml does not exist: check --config"):
         load_settings(config, {})
 
 
@@ -221,9 +216,9 @@ def test_a_config_file_that_was_asked_for_must_exist(config: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [f"discord_token = '{TOKEN}'", f"[discord]\ntoken = '{TOKEN}'"])
-def test_a_token_in_the_file_is_sent_to_the_environment(config: Path, text: str) -> None:
+def test_a_token_in_the_file_is_refused_and_not_repeated(config: Path, text: str) -> None:
     sentence = refusal(config, text)
-    assert sentence.endswith("the bot's token is read from the variable DISCORD_TOKEN, in the environment or in .env")
+    assert sentence.endswith("set the bot's token as DISCORD_TOKEN, in the environment or in .env")
     assert TOKEN not in sentence
 
 
@@ -245,14 +240,14 @@ def test_a_refused_database_address_shows_neither_in_the_sentence_nor_in_a_trace
     config.write_text(f"[database]\nurl = ['{PASSWORD_URL}']\n")
     with pytest.raises(SettingsError) as refused:
         load_settings(config, {})
-    assert str(refused.value).startswith(f"{config}: database.url = (hidden) does not fit: ")
+    assert str(refused.value).startswith(f"{config}: database.url = (hidden) is not valid: ")
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
 
 
 @pytest.mark.parametrize("text", ["[remote]\napi_key = 'sk-1'", "[remote]\nkey = 'sk-1'"])
-def test_a_servers_key_in_the_file_is_sent_to_the_environment(config: Path, text: str) -> None:
+def test_a_servers_key_in_the_file_is_refused_and_not_repeated(config: Path, text: str) -> None:
     sentence = refusal(config, text)
-    assert sentence.endswith("the servers' key is read from the variable REMOTE_API_KEY, in the environment or in .env")
+    assert sentence.endswith("set the servers' key as REMOTE_API_KEY, in the environment or in .env")
     assert "sk-1" not in sentence
     assert "REMOTE_API_KEY, in the environment" in refusal(config, REACTUNE_REMOTE_API_KEY="sk-1")
 
@@ -269,21 +264,21 @@ def test_a_servers_key_never_shows(config: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("http://me:hunter2@gpu", "an address may hold no password: put the servers' key into the variable REMOTE_API"),
-        ("gpu-1:8000", "'gpu-1:8000' is no address of a server: write http://host:port or https://host"),
-        ("ftp://gpu-1", "'ftp://gpu-1' is no address of a server: write http://host:port or https://host"),
+        ("http://me:hunter2@gpu", "an address cannot contain a password: set the servers' key as REMOTE_API_KEY"),
+        ("gpu-1:8000", "'gpu-1:8000' is not a server address: write http://host:port or https://host"),
+        ("ftp://gpu-1", "'ftp://gpu-1' is not a server address: write http://host:port or https://host"),
     ],
 )
-def test_an_address_that_no_server_can_have_is_refused(config: Path, address: str, sentence: str) -> None:
+def test_an_invalid_server_address_is_refused(config: Path, address: str, sentence: str) -> None:
     told = refusal(config, f"[remote]\nservers = ['{address}']")
-    assert told.startswith(f"{config}: remote.servers = (hidden) does not fit: {sentence}")
+    assert told.startswith(f"{config}: remote.servers = (hidden) is not valid: {sentence}")
     assert "hunter2" not in told
 
 
 @pytest.mark.parametrize("text", ['["http://me:hunter2@gpu"]', '["http://me:hunter2@gpu', "[http://me:hunter2@gpu]"])
 def test_a_password_in_a_list_from_the_environment_is_not_repeated(config: Path, text: str) -> None:
     config.touch()
-    with pytest.raises(SettingsError, match="an address may hold no password") as refused:
+    with pytest.raises(SettingsError, match="an address cannot contain a password") as refused:
         load_settings(config, {"REACTUNE_REMOTE__SERVERS": text})
     assert "hunter2" not in str(refused.value)
 
@@ -324,14 +319,18 @@ def documented_in_config() -> list[Documented]:
     return found
 
 
-def documented_in_docs() -> list[tuple[str, ...]]:
-    found, section = [], ""
-    for line in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines():
-        if line.startswith("## ["):
-            section = line.removeprefix("## ").strip("[]")
-        elif row := re.fullmatch(r"\| `(\w+)` \| `(.*?)` \| (.*) \| `(REACTUNE_\w+)` \|", line):
-            found.append((section, *row.groups()))
-    return found
+def reference() -> str:
+    """Return the tables of docs/settings.md, which follow from the settings classes and the defaults in config.toml."""
+    parts = []
+    for name, cls in sections().items():
+        rows = [
+            f"| `{key}` | `{default}` | {description} |"
+            for section, key, default, description in documented_in_config()
+            if section == name
+        ]
+        head = [f"## [{name}]", "", str(cls.__doc__), "", "| Setting | Default | What it does |", "|---|---|---|"]
+        parts.append("\n".join([*head, *rows]))
+    return "\n\n".join(parts) + "\n"
 
 
 def test_config_file_shows_every_setting_with_its_description() -> None:
@@ -347,28 +346,24 @@ def test_config_file_shows_the_defaults() -> None:
     assert load_settings(ROOT / "config.toml", {}) == Settings()
 
 
-def test_docs_say_the_same_as_the_config_file() -> None:
-    expected = [
-        (section, key, default, description, variable_name(section, key))
-        for section, key, default, description in documented_in_config()
-    ]
-    assert documented_in_docs() == expected
-
-
-def test_sections_are_introduced_by_the_same_sentence_everywhere() -> None:
-    config = (ROOT / "config.toml").read_text(encoding="utf-8")
-    docs = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+def test_config_file_introduces_every_section() -> None:
+    text = (ROOT / "config.toml").read_text(encoding="utf-8")
     for name, cls in sections().items():
-        assert f"[{name}]\n# {cls.__doc__}\n" in config
-        assert f"## [{name}]\n\n{cls.__doc__}\n" in docs
+        assert f"[{name}]\n# {cls.__doc__}\n" in text
 
 
-def test_every_variable_in_the_docs_is_accepted(config: Path) -> None:
+def test_docs_list_the_settings_as_the_classes_and_the_config_file_do() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert text[text.index("## [") :] == reference()
+
+
+def test_every_setting_can_be_set_by_its_variable(config: Path) -> None:
     config.touch()
-    values = {
-        variable: str(value) if not isinstance(value := tomllib.loads(f"v = {default}")["v"], list) else "1,2"
-        for _, _, default, _, variable in documented_in_docs()
+    defaults = {
+        variable_name(section, key): tomllib.loads(f"v = {default}")["v"]
+        for section, key, default, _ in documented_in_config()
     }
+    values = {variable: "1,2" if value == [] else str(value) for variable, value in defaults.items()}
     more = {
         variable_name("discord", "shard_count"): "3",
         variable_name("remote", "servers"): "http://gpu-1:8000, https://gpu-2/v1/",
@@ -380,9 +375,9 @@ def test_every_variable_in_the_docs_is_accepted(config: Path) -> None:
 
 
 @pytest.mark.parametrize("count", ["0", "1", "2"])
-def test_shards_must_be_among_those_that_there_are(config: Path, count: str) -> None:
+def test_shards_must_be_below_the_shard_count(config: Path, count: str) -> None:
     config.touch()
-    with pytest.raises(SettingsError, match=rf"discord.shards holds 2, but discord.shard_count = {count}: "):
+    with pytest.raises(SettingsError, match=rf"discord.shards contains 2, but discord.shard_count = {count}: "):
         load_settings(config, {"REACTUNE_DISCORD__SHARDS": "2", "REACTUNE_DISCORD__SHARD_COUNT": count})
 
 
@@ -395,18 +390,18 @@ def test_an_answer_must_leave_room_for_its_prompt() -> None:
 
 
 def test_a_training_step_must_be_shared_equally() -> None:
-    with pytest.raises(SettingsError, match=r"^training\.batch_size = 4 cannot be shared by training\.processes = 3"):
+    with pytest.raises(SettingsError, match=r"^training\.batch_size = 4 is not a multiple of training\.processes = 3"):
         load_settings(environment={"REACTUNE_TRAINING__PROCESSES": "3"})
 
 
 def test_passages_repeat_at_most_half_of_each_other() -> None:
-    with pytest.raises(SettingsError, match=r"^knowledge\.overlap_tokens = 32 repeats more than half of a passage: "):
+    with pytest.raises(SettingsError, match=r"^knowledge\.overlap_tokens = 32 is more than half a passage: "):
         load_settings(environment={"REACTUNE_KNOWLEDGE__CHUNK_TOKENS": "63"})
 
 
 def test_consent_has_one_value_and_says_why(config: Path) -> None:
     sentence = refusal(config, '[privacy]\nconsent = "opt_out"')
     assert sentence.endswith(
-        "privacy.consent = 'opt_out' does not fit: set it to \"opt_in\", the only value: nobody's words are trained on "
-        "unless they said so"
+        "privacy.consent = 'opt_out' is not valid: set it to \"opt_in\", the only value: messages are trained on only "
+        "if their authors agreed"
     )

@@ -1,0 +1,1 @@
+"""From votes and cards to a round's training data."""

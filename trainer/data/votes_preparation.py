@@ -11,6 +11,7 @@ from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.database.database import Database
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel
+from storage.models.hardware import training_format
 from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
 from storage.releases.versions import Version, continuation_of
@@ -220,7 +221,7 @@ def _settings_of_round(settings: Settings) -> dict[str, Any]:
     return {
         "base": settings.model.base,
         "training": settings.training.model_dump(mode="json", exclude=UNSCHEDULED)
-        | {"dtype": settings.training.number_format},
+        | {"dtype": training_format(settings.training)},
         "gate": settings.gate.model_dump(mode="json"),
         "pairs": settings.pairs.model_dump(mode="json"),
         "votes": settings.votes.model_dump(mode="json"),

@@ -1,0 +1,1 @@
+"""Measures of a new version, and the gate that judges them."""

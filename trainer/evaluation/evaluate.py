@@ -13,6 +13,7 @@ from typing import Any
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
 from storage.models.coherence_model import resolve_coherence_model
+from storage.models.hardware import serving_format, training_format
 from storage.models.libraries import silence_transformers
 from storage.settings.sections import GenerationSettings, Settings
 from trainer.evaluation.baseline_cache import Findings, remembered
@@ -95,8 +96,8 @@ def evaluate(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report
     report(ReportProgress("judging"))
     graphs = find_graphs(settings, base)
     with cpu_threads(training.threads), silence_transformers():
-        sampler = Sampler.load(base, adapter.path, training.number_format, training.quantization)
-        critic = _CoherenceScorer(sampler, coherence_model, training.number_format)
+        sampler = Sampler.load(base, adapter.path, training_format(training), training.quantization)
+        critic = _CoherenceScorer(sampler, coherence_model, training_format(training))
         examiner = _Evaluator(sampler, critic, suites, settings.generation, training.seed)
 
         def speaker(version: AdapterRef | None) -> Speaker:
@@ -106,8 +107,8 @@ def evaluate(base: BaseModel, adapter: AdapterRef, *, settings: Settings, report
         divergence = mean_divergence(sampler.model, [ScoredPassage([*a.prompt_ids], [*a.answer_ids]) for a in answers])
         found_with = {
             "base": base.revision,
-            "speaker": f"{graphs.name}-{settings.model.number_format}" if graphs else "transformers",
-            "dtype": training.quantization or training.number_format,
+            "speaker": f"{graphs.name}-{serving_format(settings.model)}" if graphs else "transformers",
+            "dtype": training.quantization or training_format(training),
             "device": sampler.model.device.type,
             "coherence_model": coherence_model.revision if coherence_model else "",
             **examiner.questions,

@@ -9,7 +9,8 @@ from typing import Any
 
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids, load_tokenizer
-from storage.models.openvino.options import PipelineOptions
+from storage.models.hardware import serving_format, training_format
+from storage.models.openvino.pipeline import PipelineOptions
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.settings.sections import GenerationSettings, Settings
@@ -36,7 +37,7 @@ def open_speaker(settings: Settings, base: BaseModel, adapter: AdapterRef | None
     graphs = find_graphs(settings, base)
     if graphs is None:
         training = settings.training
-        return Sampler.load(base, adapter.path if adapter else None, training.number_format, training.quantization)
+        return Sampler.load(base, adapter.path if adapter else None, training_format(training), training.quantization)
     return GraphSampler(settings, base, adapter, graphs)
 
 
@@ -97,7 +98,7 @@ class GraphSampler:
             batch_size=PROMPTS_AT_ONCE,
             cached_tokens=PROMPTS_AT_ONCE * tokens,
             threads=self._settings.training.threads,
-            dtype=model.number_format,
+            dtype=serving_format(model),
             kept_graphs=2 * model.resident_adapters,
         )
 

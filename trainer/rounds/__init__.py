@@ -1,0 +1,1 @@
+"""Rounds: claimed, run in their own process, published."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from storage.adapters.folder_store import AdapterRef, open_store
+from storage.adapters import open_store
+from storage.adapters.folder_store import AdapterRef
 from storage.conversations.replies import newest_base
 from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain

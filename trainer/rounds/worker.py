@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from multiprocessing.context import SpawnProcess
 
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.database.database import Database, open_database
 from storage.database.engine import FAILURES, explain
 from storage.database.enums import RoundStatus, TrainingSource

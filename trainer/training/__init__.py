@@ -1,0 +1,1 @@
+"""Training of an adapter: DPO and supervised fine-tuning on TRL."""

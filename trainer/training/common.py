@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from storage.models.base_model import BaseModel, load_model
-from storage.models.hardware import has_gpu
+from storage.models.hardware import has_gpu, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainingDiverged
 from trainer.progress import Report, ReportProgress
@@ -167,7 +167,7 @@ def load_policy(base: BaseModel, parent: Path | None, settings: TrainingSettings
     """
     from peft import PeftModel
 
-    model = load_model(base, settings.number_format, settings.quantization)
+    model = load_model(base, training_format(settings), settings.quantization)
     if longest <= MAX_EAGER_TOKENS and not has_gpu():
         # PyTorch's fused attention is slow backwards on a CPU: a step on short rows takes a sixth longer with it.
         model.set_attn_implementation("eager")
@@ -195,7 +195,7 @@ def training_options(output: Path, settings: TrainingSettings, *, validates: boo
         "activation_checkpointing": False,
         "max_length": None,
         "router_aux_loss_coef": 0.0,  # a mixture of experts would owe TRL an output that others lack
-        "bf16": settings.number_format == "bfloat16",
+        "bf16": training_format(settings) == "bfloat16",
         "use_cpu": not has_gpu(),
         "seed": settings.seed,
         "data_seed": settings.seed,

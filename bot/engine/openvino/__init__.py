@@ -1,1 +1,1 @@
-"""Answers on CPUs by OpenVINO GenAI: a process for each version, which reads a graph made of base and adapter."""
+"""The engine on OpenVINO GenAI, with a process for each version."""

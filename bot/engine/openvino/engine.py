@@ -1,4 +1,4 @@
-"""The engine for CPUs: OpenVINO GenAI, a process for each version in memory. Needs no torch."""
+"""The engine for CPUs: OpenVINO GenAI, with a process for each version in memory. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from bot.chat.prompting import ChatMessage
 from bot.engine.openvino.worker_process import VersionProcess
 from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queue import QueuedGeneration, Turns, require_room
-from bot.engine.rendering import Renderer, open_window
+from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
-from storage.models.base_model import BaseModel, end_ids
-from storage.models.libraries import MODEL_LIBRARIES
-from storage.models.openvino.options import PipelineOptions
+from storage.models.base_model import BaseModel, window_of
+from storage.models.hardware import serving_format
+from storage.models.libraries import broken_library
+from storage.models.openvino.pipeline import PipelineOptions
 from storage.models.openvino.verifier import Verifier
 from storage.settings.sections import GenerationSettings, ModelSettings
 
@@ -25,10 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class OpenVinoEngine:
-    """Answers begin as soon as one of `generation.batch_size` places is free; versions compute side by side.
+    """Starts an answer as soon as one of `generation.batch_size` places is free; versions compute in parallel.
 
-    Lanes take turns at free places, each lane's oldest request first. Every version is a process with its own memory of
-    how prompts began, so that no answer, and no part of one, comes from another version than the one it asks for.
+    Lanes take turns at free places, each lane's oldest request first. Every version is a process with its own prefix
+    cache, so that no part of an answer comes from another version than the requested one.
     """
 
     def __init__(
@@ -37,10 +38,9 @@ class OpenVinoEngine:
         self._base = base
         self._verifier = Verifier(base, data_directory, model)
         self._folder: Path | None = None
-        """Of graphs, once they may be used."""
+        """Folder of the graphs, once they may be used."""
         self._wanted: list[AdapterRef | None] = []
-        """Versions to load with the start."""
-        self._window: int
+        """Versions to load as part of the start."""
         self._model = model
         self._generation = generation
         self._waiting: list[QueuedGeneration] = []
@@ -64,32 +64,31 @@ class OpenVinoEngine:
 
     async def start(self) -> None:
         try:
-            self._window = open_window(self._base.path, self._model, self._generation.max_new_tokens)
             self._folder = await asyncio.to_thread(self._verifier.require)
             for adapter in self._wanted:  # while the tokenizer is read
                 self.prepare(adapter)
-            await asyncio.to_thread(self._read_tokenizer)
+            self._renderer, ends = await asyncio.to_thread(self._load_renderer)
+            self._end_ids = frozenset(ends)
             await self._require_loading()
         except Exception as error:
             if not self._is_closing:
-                raise EngineStopped(f"OpenVINO cannot serve the base model in {self._base.path}: {error}") from error
+                why = broken_library(error) or f"OpenVINO cannot serve the base model in {self._base.path}: {error}"
+                raise EngineStopped(why) from error
         self._is_open = not self._is_closing
         self._settle()
 
     async def _require_loading(self) -> None:
-        """Raise why a version cannot be loaded, unless its adapter alone is to blame: then others may be."""
+        """Raise EngineStopped if a version cannot be loaded, except for a bad adapter: other versions may load."""
         for version in list(self._versions.values()):
             await version.has_settled.wait()
             if version.is_gone and not version.is_misfit:
                 raise version.failure
 
-    def _read_tokenizer(self) -> None:
-        with MODEL_LIBRARIES:
-            from transformers import PreTrainedTokenizerFast
-
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(self._base.path, local_files_only=True)
-        self._renderer = Renderer(tokenizer, self._window - self._generation.max_new_tokens)
-        self._end_ids = end_ids(self._base.path, tokenizer)
+    def _load_renderer(self) -> tuple[Renderer, dict[int, str]]:
+        # Not AutoTokenizer, which takes a second longer to import.
+        return load_renderer(
+            self._base.path, self._model, self._generation.max_new_tokens, tokenizer_class="PreTrainedTokenizerFast"
+        )
 
     async def close(self, drain_s: float) -> None:
         self._is_open, self._is_closing = False, True
@@ -120,14 +119,14 @@ class OpenVinoEngine:
         return generation
 
     def prepare(self, adapter: AdapterRef | None) -> None:
-        """Load a version before it is asked for, where there is room beside those at work."""
+        """Load a version ahead of its first request, unless that needs the place of the only version."""
         if self._folder is None:
             self._wanted.append(adapter)
         elif not self._is_closing and (self._has_room() or len(self._versions) > 1):
             self._load(adapter)
 
     def _end(self, generation: QueuedGeneration, finish: Finish) -> None:
-        """End an answer early, whether its turn has come or not."""
+        """End an answer early, running or waiting."""
         if generation.has_ended:
             return
         if generation in self._waiting:
@@ -138,7 +137,7 @@ class OpenVinoEngine:
         self._settle()
 
     def _settle(self) -> None:
-        """Give free places to those who wait, and forget what has ended."""
+        """Start waiting requests on free places, and drop the timers of ended ones."""
         while (chosen := self._next()) is not None:
             self._waiting.remove(chosen)
             self._turns.take(chosen.request.lane)
@@ -151,13 +150,13 @@ class OpenVinoEngine:
             self._idle.set()
 
     def _next(self) -> QueuedGeneration | None:
-        """Return whose turn it is: of the lane that waits longest, its oldest; None without a free place."""
+        """Return the next request: the oldest of the lane that has waited longest; None without a free place."""
         if sum(version.busy for version in self._versions.values()) >= self._generation.batch_size:
             return None
         for one in self._turns.in_order(self._waiting):
             self._load(one.request.adapter)
             if one.request.adapter not in self._versions:
-                return None  # all are at work: until one is not, nobody overtakes
+                return None  # every version is busy: until one is idle, no later request overtakes
             if self._versions[one.request.adapter].is_ready:
                 return one
         return None
@@ -166,25 +165,25 @@ class OpenVinoEngine:
         return len(self._versions) < self._model.resident_adapters
 
     def _load(self, adapter: AdapterRef | None) -> None:
-        """Load a version in the place of the idle one that was used longest ago, unless all are at work."""
+        """Load a version, in place of the least recently used idle one if memory is full; not if all are busy."""
         idle = [key for key, one in self._versions.items() if one.is_ready and not one.busy]
         if adapter in self._versions or not (self._has_room() or idle):
             return
         if not self._has_room():
-            self._send_away(self._versions.pop(min(idle, key=lambda key: self._versions[key].used_at)))
+            self._unload(self._versions.pop(min(idle, key=lambda key: self._versions[key].used_at)))
         self._versions[adapter] = VersionProcess(self._options(adapter), self._changed)
 
     def _options(self, adapter: AdapterRef | None) -> PipelineOptions:
-        assert self._folder is not None, "nothing is loaded before its graphs may be used"
+        assert self._folder is not None, "versions are loaded only after the graphs were compared"
         return PipelineOptions(
             base=self._base,
             folder=self._folder,
             adapter=adapter,
             batch_size=self._generation.batch_size,
-            # What all answers need at once, and as much again for conversations that will go on.
-            cached_tokens=2 * self._generation.batch_size * self._window,
+            # Enough for all answers at once, and as much again for conversations that will continue.
+            cached_tokens=2 * self._generation.batch_size * window_of(self._base.path, self._model),
             threads=self._model.threads,
-            dtype=self._model.number_format,
+            dtype=serving_format(self._model),
             kept_graphs=2 * self._model.resident_adapters,
         )
 
@@ -194,10 +193,10 @@ class OpenVinoEngine:
         self._settle()
 
     def _forget(self, version: VersionProcess) -> None:
-        """A version that dies takes its answers with it; one that cannot be loaded also those who wait for it."""
+        """Forget a dead version; if it could not be loaded, fail the requests that wait for it."""
         adapter = version.adapter
         if self._versions.get(adapter) is not version:
-            return  # it was sent away
+            return  # it was unloaded
         del self._versions[adapter]
         if version.was_ready:
             return
@@ -205,7 +204,7 @@ class OpenVinoEngine:
             self._waiting.remove(generation)
             generation.fail(version.failure)
 
-    def _send_away(self, version: VersionProcess) -> None:
-        task = asyncio.get_running_loop().create_task(version.close(), name="version leaves")
+    def _unload(self, version: VersionProcess) -> None:
+        task = asyncio.get_running_loop().create_task(version.close(), name="unload a version")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)

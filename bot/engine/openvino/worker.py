@@ -1,7 +1,7 @@
-"""A process that answers with one version: commands come as lines of JSON on its input, events leave on its output.
+"""A process that answers with one version: it reads commands from standard input and writes events, both lines of JSON.
 
-It is a process of its own because OpenVINO GenAI holds Python's lock while it computes, which would stop the gateway's
-event loop, and because a crash of the model must not end the bot.
+It is a separate process because OpenVINO GenAI holds Python's lock while it computes, which would block the bot's event
+loop, and because a crash of the model must not end the bot.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from openvino_genai import GenerationFinishReason
 from bot.engine.protocol import Finish
 from bot.engine.queue import TextStream
 from storage.errors import StorageError
+from storage.models.libraries import broken_library
 from storage.models.openvino.graph import AdapterMisfit
-from storage.models.openvino.options import PipelineOptions
-from storage.models.openvino.pipeline import generation_config, load_pipeline, load_plain_tokenizer
+from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline, load_plain_tokenizer
 from storage.runtime.request_ids import current_request, working_on
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class _Answer:
         self._handle.cancel()
 
     def read(self) -> dict[str, Any] | None:
-        """Return what is new since the last step, if anything is."""
+        """Return the news since the last step, or None."""
         text, finish, has_news = "", None, False
         while self._handle.can_read():
             for output in self._handle.read().values():
@@ -72,7 +72,7 @@ class _Answer:
 
 
 class VersionWorker:
-    """Answers several requests at once, each as if it were alone, and remembers how their prompts began."""
+    """Answers several requests at once, independently of each other, with a prefix cache."""
 
     def __init__(self, options: PipelineOptions, emit: Emit) -> None:
         """Load the version; raises what a broken model, adapter or graph raises."""
@@ -83,7 +83,7 @@ class VersionWorker:
         self._answers: dict[int, _Answer] = {}
 
     def serve(self, commands: SimpleQueue[Command | None]) -> None:
-        """Obey until the input ends."""
+        """Handle commands until the input ends."""
         while True:
             for command in self._received(commands):
                 if command is None:
@@ -93,7 +93,7 @@ class VersionWorker:
                 self._step()
 
     def _received(self, commands: SimpleQueue[Command | None]) -> Iterator[Command | None]:
-        """Yield what has come; wait for something where there is nothing to do."""
+        """Yield the commands that have arrived; wait for one if there is no answer to work on."""
         if not self._answers:
             yield commands.get()
         while not commands.empty():
@@ -108,7 +108,7 @@ class VersionWorker:
             try:
                 self._answers[command["id"]] = self._begin(command)
             except RuntimeError as error:
-                log.error("OpenVINO does not take a prompt: %s", error)
+                log.error("OpenVINO refused a prompt: %s", error)
                 self._emit({"id": command["id"], "error": str(error)})
 
     def _begin(self, command: Command) -> _Answer:
@@ -133,10 +133,11 @@ class VersionWorker:
 
 
 class _Relay(logging.Handler):
-    """Hands log records to the bot, which tells them among its own."""
+    """Sends log records to the bot, which logs them as its own."""
 
     def __init__(self, emit: Emit) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter())  # without the prefix of logging.basicConfig
         self._emit = emit
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -161,19 +162,19 @@ def _finish(reason: Any) -> Finish | None:
 def _read_commands(stream: BinaryIO, commands: SimpleQueue[Command | None]) -> None:
     for line in stream:
         commands.put(json.loads(line))
-    commands.put(None)  # the bot has closed it, or is gone
+    commands.put(None)  # the bot has closed the pipe, or died
 
 
 def _own_output() -> BinaryIO:
-    """Return the output for events; whatever libraries print goes to where errors go."""
+    """Return standard output for events only; redirect what libraries print to standard error."""
     events = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return events
 
 
 def _return_memory() -> None:
-    """Give back what making and compiling a graph took: glibc keeps hundreds of MB of it for later."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    """Return freed memory to the system: after building and compiling a graph, glibc keeps hundreds of MB."""
+    with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
@@ -192,11 +193,11 @@ def main() -> None:
         threading.Thread(target=_read_commands, args=(sys.stdin.buffer, commands), daemon=True).start()
         worker.serve(commands)
     except Exception as error:
-        reason = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
-        emit({"failed": reason, "misfit": isinstance(error, AdapterMisfit)})
+        described = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
+        emit({"failed": broken_library(error) or described, "misfit": isinstance(error, AdapterMisfit)})
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)  # Python would wait for the thread that reads
+        os._exit(1)  # Python would wait for the reading thread
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The engine's side of a worker: starts it, sends it requests, and tells what comes back."""
+"""The engine's side of a worker: starts the process, sends it requests, and handles its events."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from bot.engine.protocol import Finish
 from bot.engine.queue import QueuedGeneration
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
-from storage.models.openvino.options import PipelineOptions
+from storage.models.openvino.pipeline import PipelineOptions
 from storage.runtime.processes import DETACHED
 
 log = logging.getLogger(__name__)
 
 LEAVE_S = 2.0
 HUNG_S = 30.0
-"""A process that has answers under way and says nothing for so long does not work any more."""
+"""A process that is silent for this long while it has answers to work on is considered hung."""
 LAST_WORDS_CHARS = 300
-"""How much of a worker's own output is told when it dies."""
+"""How much of a dead worker's output is quoted."""
 
 
 class _Running:
-    """An answer that the worker works on."""
+    """An answer that the worker is generating."""
 
     def __init__(self, generation: QueuedGeneration) -> None:
         self.generation = generation
@@ -59,10 +59,10 @@ class _Running:
 
 
 class VersionProcess:
-    """A process that answers with one version. Threads wait for its pipes; all else happens on the event loop."""
+    """A process that answers with one version. Threads wait for its pipes; everything else runs on the event loop."""
 
     def __init__(self, options: PipelineOptions, on_change: Callable[[VersionProcess], None]) -> None:
-        """`on_change` is called when it is ready, when an answer has ended, and when it is gone."""
+        """`on_change` is called when the process is ready, when an answer has ended, and when the process has ended."""
         self._options = options
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
@@ -71,15 +71,15 @@ class VersionProcess:
         self._running: dict[int, _Running] = {}
         self._last_id = 0
         self._reason = ""
-        self._is_sent_away = False
+        self._is_closing = False
         self._gone = asyncio.Event()
         self.has_settled = asyncio.Event()
-        """It is ready, or gone."""
+        """It is ready, or it has ended."""
         self.is_misfit = False
-        """It is gone because the adapter does not fit the base."""
+        """It has ended because the adapter does not fit the base."""
         self.is_ready = False
         self.was_ready = False
-        self.used_at = 0.0  # of those that are not at work, the never used ones leave first
+        self.used_at = 0.0  # of idle versions, those that were never used are unloaded first
         self._heard_at = time.perf_counter()
         threading.Thread(target=self._live, name="version", daemon=True).start()
 
@@ -89,7 +89,7 @@ class VersionProcess:
 
     @property
     def busy(self) -> int:
-        """How many answers it works on."""
+        """Number of answers that it is generating."""
         return len(self._running)
 
     @property
@@ -98,11 +98,11 @@ class VersionProcess:
 
     @property
     def failure(self) -> EngineStopped:
-        """Why it is gone."""
-        return EngineStopped(f"the model's process is gone: {self._reason}")
+        """Why the process has ended."""
+        return EngineStopped(f"the model's process ended: {self._reason}")
 
     def answer(self, generation: QueuedGeneration, end_ids: Collection[int]) -> None:
-        """Begin an answer, which one of `end_ids` ends; the process is ready."""
+        """Start an answer, which ends at one of `end_ids`; the process must be ready."""
         self.used_at = time.perf_counter()
         if not self._running:
             self._heard_at = self.used_at
@@ -120,19 +120,19 @@ class VersionProcess:
         )
 
     def end(self, generation: QueuedGeneration, finish: Finish) -> None:
-        """End an answer early, with what it has."""
+        """End an answer early with the text so far."""
         (id_,) = (id_ for id_, running in self._running.items() if running.generation is generation)
         self._commands.put({"cancel": id_})
         self._running.pop(id_).complete(finish)
         if finish is Finish.TIMEOUT and time.perf_counter() - self._heard_at > HUNG_S and self._process:
-            self.is_ready = False  # who asks next waits for a new one
+            self.is_ready = False  # the next request waits for a new process
             self._process.kill()
 
     async def close(self) -> None:
-        """Let the process leave, or end it."""
-        self._is_sent_away = True
+        """Let the process exit, or kill it."""
+        self._is_closing = True
         self._commands.put(None)
-        if self.is_ready:  # loading, it listens to nobody
+        if self.is_ready:  # while it loads, it reads no commands
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._gone.wait(), LEAVE_S)
         if self._process:
@@ -168,21 +168,21 @@ class VersionProcess:
         self.is_ready = False
         self._gone.set()
         self.has_settled.set()
-        if not self._is_sent_away:
-            log.error("a version's process failed: %s", self.failure)
+        if not self._is_closing:
+            log.error("A version cannot answer: %s", self.failure)
         for running in self._running.values():
             running.generation.fail(self.failure)
         self._running.clear()
         self._on_change(self)
 
-    # From here on, everything runs on threads of its own.
+    # Everything below runs on separate threads.
 
     def _live(self) -> None:
         last_words = ""
         try:
             with tempfile.TemporaryFile() as errors:
                 last_words = self._listen(errors)
-        except Exception as error:  # whatever it is, those who wait must hear of it
+        except Exception as error:  # whatever it is, waiting requests must fail
             last_words = str(error)
         finally:
             if self._process:
@@ -191,17 +191,17 @@ class VersionProcess:
             self._post(self._note_end, last_words)
 
     def _listen(self, errors: IO[bytes]) -> str:
-        """Hand on what the process says until it ends, and return its last words."""
+        """Handle the events of the process until it ends, and return its last words."""
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", "bot.engine.openvino.worker", self._options.to_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            **DETACHED,  # Ctrl-C is the bot's: it lets answers finish first
+            **DETACHED,  # on Ctrl-C the bot lets answers finish first
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        if self._is_sent_away:
+        if self._is_closing:
             process.kill()
         threading.Thread(target=self._send, args=(process.stdin,), name="version commands", daemon=True).start()
         with process.stdout:
@@ -210,22 +210,22 @@ class VersionProcess:
         code = process.wait()
         errors.seek(0)
         words = errors.read().decode(errors="replace").strip()[-LAST_WORDS_CHARS:]
-        return words or f"it ended with code {code}, out of memory perhaps"
+        return words or f"exit code {code}, perhaps out of memory"
 
     def _send(self, pipe: IO[bytes]) -> None:
-        with contextlib.suppress(OSError), pipe:  # `_listen` notices that the process is gone
+        with contextlib.suppress(OSError), pipe:  # `_listen` notices that the process has ended
             while (command := self._commands.get()) is not None:
                 pipe.write(json.dumps(command).encode() + b"\n")
                 pipe.flush()
 
     def _post(self, callback: Callable[..., None], *arguments: object) -> None:
-        # A loop that is closed has nobody left who could read the answer.
+        # If the loop is closed, nobody can read the answer any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *arguments)
 
 
 def _log_for_worker(record: dict[str, Any]) -> None:
-    """Tell what the worker logged as if it were logged here: one set-up decides where records go."""
+    """Log a worker's record here, so that one configuration decides where records go."""
     logger = logging.getLogger(record["name"])
     if logger.isEnabledFor(record["levelno"]):
         logger.handle(logging.makeLogRecord(record))

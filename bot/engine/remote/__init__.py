@@ -1,1 +1,1 @@
-"""The engine that asks servers: any that speak OpenAI's completions API. Needs no torch."""
+"""The engine on servers that speak OpenAI's API, such as vLLM and llama.cpp."""

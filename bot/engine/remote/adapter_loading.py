@@ -1,4 +1,4 @@
-"""How a version gets into a server, for each kind of server, and how a request names it."""
+"""For each kind of server: how it gets a version, and how a request selects one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
 from bot.engine.protocol import GenerationRequest
-from bot.engine.remote.errors import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
 from bot.engine.remote.replicas import Replica
+from bot.engine.remote.server import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
 from storage.adapters.folder_store import AdapterRef
 from storage.adapters.served_copies import PREFIX, ServedAdapterCopies, open_served_copies, served_name
 from storage.errors import AdapterError
@@ -24,36 +24,36 @@ LOADING_S = 120.0
 NOT_FOUND = 404
 ALREADY_LOADED = "already been loaded"
 NO_ROUTE = "Not Found"
-NO_UPDATES = "takes no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+NO_UPDATES = "accepts no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 MOST_STOPS = 4
-"""OpenAI's limit."""
+"""OpenAI's maximum number of stop texts."""
 
 Fields = dict[str, Any]
 
 
 class Versions(Protocol):
-    """One kind of server."""
+    """What differs between kinds of servers."""
 
     wants_tokens: bool
-    """A prompt is sent as tokens, not as text."""
+    """Whether a prompt is sent as tokens instead of text."""
 
     def naming(self, replica: Replica, adapter: AdapterRef | None) -> AbstractAsyncContextManager[Fields]:
-        """Yield the fields of a request that choose the version, which stays there meanwhile.
+        """Yield the fields of a request that select the version, which stays loaded in the meantime.
 
-        Raises VersionRefused where the server cannot have it, else ServerError.
+        Raises VersionRefused if the server cannot get it, and ServerError.
         """
         ...
 
     def sampling(self, request: GenerationRequest, ends: Mapping[int, str]) -> Fields:
-        """Return how an answer is sampled and ends; `ends` are the tokens that end one, {id: text}."""
+        """Return the fields for sampling and stopping; `ends` are the tokens that end an answer, {id: text}."""
         ...
 
     def noticed(self, replica: Replica) -> None:
-        """Take in what the server lists since it was looked at last."""
+        """Update the loaded versions from the server's current list of models."""
         ...
 
     def forget(self, replica: Replica, adapter: AdapterRef) -> None:
-        """The server does not know the version, whatever was thought: it was started anew."""
+        """Note that the server does not have the version: it was restarted."""
         ...
 
 
@@ -61,11 +61,11 @@ def versions_of(settings: Settings) -> Versions:
     remote = settings.remote
     if remote.kind == "vllm":
         return VllmVersions(remote, open_served_copies(settings.data.directory))
-    return LlamaCppVersions(remote) if remote.kind == "llama.cpp" else BaseAlone(remote)
+    return LlamaCppVersions(remote) if remote.kind == "llama.cpp" else BaseOnly(remote)
 
 
-class BaseAlone:
-    """Any server of OpenAI's completions API: nobody but its operator decides what it serves."""
+class BaseOnly:
+    """Any server of OpenAI's completions API: only its operator decides what it serves."""
 
     wants_tokens = False
 
@@ -77,8 +77,8 @@ class BaseAlone:
         if adapter is not None:
             raise VersionRefused(
                 replica.server.url,
-                'serves the base alone, as remote.kind = "openai" takes no versions: roll back to base, or serve the '
-                "model with vLLM or llama.cpp (docs/remote.md)",
+                'serves only the base, because remote.kind = "openai" supports no versions: roll back to base, or '
+                "serve the model with vLLM or llama.cpp (docs/remote.md)",
             )
         yield {"model": self.base_name(replica)}
 
@@ -86,21 +86,21 @@ class BaseAlone:
         return _common(request) | {"stop": list(ends.values())[:MOST_STOPS]}
 
     def noticed(self, replica: Replica) -> None:
-        """Nothing that it lists is ours."""
+        """Do nothing: none of the models it lists is ours."""
 
     def forget(self, replica: Replica, adapter: AdapterRef) -> None:
-        """Nothing is remembered."""
+        """Do nothing: there is nothing to forget."""
 
     def base_name(self, replica: Replica) -> str:
         return self._settings.model or (replica.models[0] if replica.models else "")
 
 
-class VllmVersions(BaseAlone):
+class VllmVersions(BaseOnly):
     """vLLM loads and unloads adapters at run time, and answers with the one that a request names as its model."""
 
-    def __init__(self, settings: RemoteSettings, shelf: ServedAdapterCopies) -> None:
+    def __init__(self, settings: RemoteSettings, copies: ServedAdapterCopies) -> None:
         super().__init__(settings)
-        self._shelf = shelf
+        self._copies = copies
 
     @asynccontextmanager
     async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
@@ -119,14 +119,14 @@ class VllmVersions(BaseAlone):
         return _common(request) | {
             "add_special_tokens": False,
             "stop_token_ids": sorted(ends),
-            # Else the model's own generation settings would mix in.
+            # Otherwise the model's own generation settings would apply.
             "top_k": -1,
             "min_p": 0.0,
             "repetition_penalty": 1.0,
         }
 
     def noticed(self, replica: Replica) -> None:
-        """Another bot, or an earlier life of this one, may have loaded versions; a restart loses all."""
+        """Another bot, or a previous run of this one, may have loaded versions; a restart loses all."""
         listed = [name for name in replica.models if name.startswith(PREFIX)]
         for gone in replica.loaded.keys() - set(listed):
             del replica.loaded[gone]
@@ -146,23 +146,23 @@ class VllmVersions(BaseAlone):
 
     async def _load(self, replica: Replica, adapter: AdapterRef, name: str) -> None:
         try:
-            path = await asyncio.to_thread(self._shelf.put, adapter)
+            path = await asyncio.to_thread(self._copies.put, adapter)
         except AdapterError as error:
-            raise VersionRefused(replica.server.url, f"is not given {name}: {error}") from error
+            raise VersionRefused(replica.server.url, f"cannot get {name}: {error}") from error
         seen = f"{self._settings.adapter_path.rstrip('/')}/{path.name}" if self._settings.adapter_path else str(path)
         body = {"lora_name": name, "lora_path": seen}
         try:
             await replica.server.post("/v1/load_lora_adapter", body, LOADING_S)
         except (Overloaded, Unreachable, Slow):
             raise
-        except ServerError as error:  # vLLM answers 500 to a version that it cannot load
+        except ServerError as error:  # vLLM replies 500 if it cannot load a version
             says = error.says if isinstance(error, Refused) else error.what
             if ALREADY_LOADED not in says:
                 raise VersionRefused(replica.server.url, _remedy(says, name, seen)) from error
-        log.info("%s has loaded %s.", replica.server.url, name)
+        log.info("%s loaded %s.", replica.server.url, name)
 
     async def _make_room(self, replica: Replica) -> None:
-        """Unload what was not used for longest, and is not in use, until another version may come."""
+        """Unload the least recently used idle versions until there is room for another one."""
         idle = [name for name in replica.loaded if not replica.in_use[name]]
         for name in idle[: max(0, len(replica.loaded) + 1 - self._settings.max_adapters)]:
             try:
@@ -171,36 +171,36 @@ class VllmVersions(BaseAlone):
                 if error.status != NOT_FOUND:
                     raise
             replica.loaded.pop(name, None)
-            log.info("%s has unloaded %s.", replica.server.url, name)
+            log.info("%s unloaded %s.", replica.server.url, name)
 
 
 def _remedy(says: str, name: str, path: str) -> str:
     if says == NO_ROUTE:
         return NO_UPDATES
     return (
-        f"cannot load {name} from {path} ({says}): let it see the folder `served` of the data folder, set "
-        "remote.adapter_path to where it does, and start vLLM with --max-lora-rank of at least training.lora_rank"
+        f"cannot load {name} from {path} ({says}): give it access to the folder `served` in the data folder, set "
+        "remote.adapter_path to its path there, and start vLLM with --max-lora-rank of at least training.lora_rank"
     )
 
 
-class LlamaCppVersions(BaseAlone):
-    """llama.cpp's server gets adapters at its start; each request says how strongly each of them counts."""
+class LlamaCppVersions(BaseOnly):
+    """llama.cpp's server gets adapters at its start; each request sets the strength of each adapter."""
 
-    wants_tokens = True  # to text the server would add a beginning of its own
+    wants_tokens = True  # the server would add its own first token to text
 
     @asynccontextmanager
     async def naming(self, replica: Replica, adapter: AdapterRef | None) -> AsyncIterator[Fields]:
-        # Asked before every answer: after a restart with other files, a number would mean another version.
+        # Listed before every answer: after a restart with other files, a number means another version.
         listed = await replica.server.get("/lora-adapters") or []
         strengths = {entry["id"]: 0.0 for entry in listed}
         if adapter is not None:
             strengths[_number_of(adapter, listed, replica)] = adapter.strength
-        # Each is named, also with 0: what a request leaves out counts as at the server's start.
+        # Every adapter is listed, also with 0: one that a request omits has its strength from the server's start.
         lora = [{"id": number, "scale": strength} for number, strength in strengths.items()]
         yield {
             "model": self.base_name(replica),
             "lora": lora,
-            # The cache does not know which adapter filled it (llama.cpp issue 26207, open).
+            # The cache does not record which adapter filled it (llama.cpp issue 26207, open).
             "cache_prompt": not lora,
         }
 
@@ -215,7 +215,7 @@ class LlamaCppVersions(BaseAlone):
 
 
 def is_file_of(adapter: AdapterRef, entry: Mapping[str, Any]) -> bool:
-    """Say whether an adapter that llama.cpp's server lists is this version: it tells no more than the file's name."""
+    """Return whether an adapter listed by llama.cpp's server is this version; it reports only the file's name."""
     path = str(entry.get("path", ""))
     name = PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
     return Path(gguf_name(adapter)).stem in name
@@ -225,7 +225,7 @@ def lacks(url: str, adapter: AdapterRef) -> VersionRefused:
     name = gguf_name(adapter)
     return VersionRefused(
         url,
-        f"has no adapter {Path(name).stem}: write it with `reactune model gguf`, and start llama-server again with "
+        f"has no adapter {Path(name).stem}: write it with `reactune model gguf`, and restart llama-server with "
         f"`--lora FOLDER/{name} --lora-init-without-apply`",
     )
 

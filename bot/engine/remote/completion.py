@@ -1,134 +1,185 @@
-"""One answer of one server: asked for, read as it comes, and counted."""
+"""One answer from one server: request it, read its pieces, count its tokens, and decide about another attempt."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 
 from bot.engine.protocol import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from bot.engine.remote.adapter_loading import NOT_FOUND, Fields, Versions, VllmVersions
-from bot.engine.remote.errors import Faulty, Refused
-from bot.engine.remote.replicas import Replica
-from bot.engine.remote.server import Usage
+from bot.engine.remote.replicas import NEEDS_KEY, Replica
+from bot.engine.remote.server import Faulty, Overloaded, Refused, ServerError, Slow, Usage, VersionRefused
+from bot.engine.remote.spending import Spending
 from bot.engine.rendering import Renderer
+from bot.errors import UserFacingError
 
 log = logging.getLogger(__name__)
 
-
 FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH}
+MOST_ATTEMPTS = 3
+"""Attempts before an answer fails; those at an overloaded server do not count."""
 
 
-class Answer:
-    """What has come so far."""
+class RemoteAnswer:
+    """One attempt at an answer, with its text so far."""
 
     def __init__(
         self, request: GenerationRequest, renderer: Renderer, ends: Mapping[int, str], started_at: float
     ) -> None:
-        """`ends` are the tokens that end an answer, {id: text}; `started_at` is a reading of time.perf_counter()."""
+        """`ends` are the tokens that end an answer, {id: text}; `started_at` is from time.perf_counter()."""
         self.request = request
-        self.ends = ends
         self.started_at = started_at
         self.first_token_at: float | None = None
         self.model = ""
+        """Name by which the request selected a version; empty before the request."""
         self.text = ""
-        self.prompt_ids: list[int] = []
+        self._ends = ends
+        self._prompt_ids: list[int] = []
         self._pieces = 0
-        self.usage: Usage | None = None
+        self._usage: Usage | None = None
         self._renderer = renderer
 
-    async def read_prompt(self) -> None:
-        self.prompt_ids = await asyncio.to_thread(self._renderer.ids, self.request.prompt)
+    async def fetch(self, extend: Callable[[str], None], replica: Replica, versions: Versions) -> Finish:
+        """Request the answer, call `extend` with each piece of text, and return how the answer ended.
 
-    def take(self, text: str, usage: Usage | None) -> None:
-        self.usage = usage or self.usage
+        Raises ServerError. A server that lost the version in a restart loads it again, once.
+        """
+        self._prompt_ids = await asyncio.to_thread(self._renderer.ids, self.request.prompt)
+        body = versions.sampling(self.request, self._ends)
+        body["prompt"] = self._prompt_ids if versions.wants_tokens else self.request.prompt
+        try:
+            return await self._fetch(body, extend, replica, versions)
+        except Refused as error:
+            if error.status != NOT_FOUND or self.request.adapter is None:
+                raise
+            log.warning("%s has lost a version and loads it again: %s", replica.server.url, error)
+            versions.forget(replica, self.request.adapter)
+        return await self._fetch(body, extend, replica, versions)
+
+    async def _fetch(self, body: Fields, extend: Callable[[str], None], replica: Replica, versions: Versions) -> Finish:
+        finish: str | None = None
+        async with versions.naming(replica, self.request.adapter) as names:
+            self.model = names["model"]
+            async with aclosing(replica.server.complete(body | names)) as pieces:
+                async for piece in pieces:
+                    if isinstance(versions, VllmVersions) and piece.model != self.model:
+                        raise Faulty(replica.server.url, f"answers as {piece.model}, but {self.model} was requested")
+                    replica.heard_at = time.perf_counter()
+                    self._take(piece.text, piece.usage)
+                    extend(piece.text)
+                    finish = piece.finish or finish
+        if finish not in FINISHES:
+            raise Faulty(replica.server.url, f"ended an answer for an unknown reason ({finish})")
+        self._compare_counts(replica)
+        return FINISHES[finish]
+
+    def _take(self, text: str, usage: Usage | None) -> None:
+        self._usage = usage or self._usage
         if text:
             self.first_token_at = self.first_token_at or time.perf_counter()
             self._pieces += 1
             self.text += text
 
+    def _compare_counts(self, replica: Replica) -> None:
+        """Warn once if a server counts other tokens in a prompt than were rendered."""
+        here, there = len(self._prompt_ids), self.prompt_tokens
+        if here != there and not replica.reads_otherwise:
+            replica.reads_otherwise = True
+            log.warning(
+                "%s read %d tokens, but model.base's tokenizer counts %d: it serves another model, or adds tokens.",
+                replica.server.url,
+                there,
+                here,
+            )
+
     @property
     def prompt_tokens(self) -> int:
-        """As the server counts them, or as they are here where it does not say."""
-        return self.usage.prompt_tokens if self.usage else len(self.prompt_ids)
+        """The server's count, or ours if it reports none."""
+        return self._usage.prompt_tokens if self._usage else len(self._prompt_ids)
 
     def answer_tokens(self, finish: Finish) -> int:
-        """Return them without the token that ended the answer; of one that was cut short, about as many."""
-        if self.usage is None:
+        """Return the count without the token that ended the answer; an estimate if the answer was cut short."""
+        if self._usage is None:
             return self._pieces
-        return max(0, self.usage.answer_tokens - (finish is Finish.STOP))
+        return max(0, self._usage.answer_tokens - (finish is Finish.STOP))
 
-    async def billed_tokens(self) -> int:
-        if self.usage:
-            return self.usage.answer_tokens
-        return len(await asyncio.to_thread(self._renderer.ids, self.text))
+    def is_billed(self, error: Exception) -> bool:
+        """Return whether a server bills this attempt although it failed."""
+        return bool(self.model) and (bool(self.text) or isinstance(error, Slow))
 
-
-async def answer(so_far: Answer, extend: Callable[[str], None], replica: Replica, versions: Versions) -> Finish:
-    """Have the server answer, `extend` with each piece of text, and return how the answer ended.
-
-    Raises ServerError. A server that has forgotten the version, for it was started anew, loads it once more.
-    """
-    await so_far.read_prompt()
-    body = versions.sampling(so_far.request, so_far.ends)
-    body["prompt"] = so_far.prompt_ids if versions.wants_tokens else so_far.request.prompt
-    try:
-        return await _attempt(body, so_far, extend, replica, versions)
-    except Refused as error:
-        if error.status != NOT_FOUND or so_far.request.adapter is None:
-            raise
-        log.warning("%s has forgotten a version, which it loads again: %s", replica.server.url, error)
-        versions.forget(replica, so_far.request.adapter)
-    return await _attempt(body, so_far, extend, replica, versions)
-
-
-async def _attempt(
-    body: Fields, so_far: Answer, extend: Callable[[str], None], replica: Replica, versions: Versions
-) -> Finish:
-    finish: str | None = None
-    async with versions.naming(replica, so_far.request.adapter) as names:
-        so_far.model = names["model"]
-        async with aclosing(replica.server.complete(body | names)) as pieces:
-            async for piece in pieces:
-                if isinstance(versions, VllmVersions) and piece.model != so_far.model:
-                    raise Faulty(replica.server.url, f"answers as {piece.model}, and was asked for {so_far.model}")
-                replica.heard_at = time.perf_counter()
-                so_far.take(piece.text, piece.usage)
-                extend(piece.text)
-                finish = piece.finish or finish
-    if finish not in FINISHES:
-        raise Faulty(replica.server.url, f"ended an answer for a reason of its own ({finish})")
-    _compare_counts(so_far, replica)
-    return FINISHES[finish]
-
-
-def _compare_counts(so_far: Answer, replica: Replica) -> None:
-    """Say once where a server reads a prompt otherwise than it was rendered."""
-    here, there = len(so_far.prompt_ids), so_far.prompt_tokens
-    if here != there and not replica.reads_otherwise:
-        replica.reads_otherwise = True
-        log.warning(
-            "%s reads %d tokens where the tokenizer of model.base counts %d: it serves another model, or adds tokens.",
-            replica.server.url,
-            there,
-            here,
-        )
+    async def bill(self, spending: Spending, server: str) -> None:
+        """Add the tokens of this attempt to the day's spending."""
+        if self._usage:
+            tokens = self._usage.answer_tokens
+        else:
+            tokens = len(await asyncio.to_thread(self._renderer.ids, self.text))
+        await spending.add(server, self.model, self.prompt_tokens, tokens)
 
 
 class RemoteGeneration(QueuedGeneration):
-    """An answer with how often it was tried, and where."""
+    """An answer with its attempts so far."""
 
     def __init__(
         self, request: GenerationRequest, blocks: tuple[int, ...], on_cancel: Callable[[QueuedGeneration], None]
     ) -> None:
         super().__init__(request, on_cancel)
         self.blocks = blocks
-        self.attempts = 0
         self.avoided: set[Replica] = set()
-        """Servers that failed it."""
+        """Servers that failed this answer."""
         self.task: asyncio.Task[None] | None = None
-        self.answer: Answer | None = None
-        """What has come of it since it was asked for last."""
+        self._attempts = 0
+        self._answer: RemoteAnswer | None = None
+        """The current attempt."""
+
+    def attempt(self, renderer: Renderer, ends: Mapping[int, str]) -> RemoteAnswer:
+        """Start the next attempt."""
+        self._answer = RemoteAnswer(self.request, renderer, ends, time.perf_counter())
+        return self._answer
+
+    def end(self, finish: Finish) -> None:
+        """Complete it with its text so far, unless it has ended."""
+        if self.has_ended:
+            return
+        so_far = self._answer
+        self.complete(
+            finish,
+            time.perf_counter(),
+            started_at=so_far.started_at if so_far else None,
+            first_token_at=so_far.first_token_at if so_far else None,
+            prompt_tokens=so_far.prompt_tokens if so_far else 0,
+            answer_tokens=so_far.answer_tokens(finish) if so_far else 0,
+        )
+
+    def take_back(self, replica: Replica, error: Exception, replicas: Iterable[Replica]) -> bool:
+        """Return whether to try again after this failure, on another of `replicas` or later on this one."""
+        self._attempts += not isinstance(error, Overloaded)
+        if not self._can_retry(replica, error, replicas):
+            return False
+        log.warning("An answer is requested again: %s", error)
+        self.avoided.add(replica)
+        self._answer = None
+        return True
+
+    def _can_retry(self, replica: Replica, error: Exception, replicas: Iterable[Replica]) -> bool:
+        if not isinstance(error, ServerError) or (self._answer and self._answer.text):
+            return False  # members have seen part of the answer
+        if isinstance(error, Refused):
+            return error.status in NEEDS_KEY
+        if isinstance(error, VersionRefused):
+            now = time.perf_counter()
+            return any(one not in self.avoided | {replica} and not one.is_down(now) for one in replicas)
+        return self._attempts < MOST_ATTEMPTS
+
+    def give_up(self, error: Exception) -> None:
+        """End it: with its text so far if the server went silent, else with the error."""
+        if isinstance(error, Slow):
+            log.warning("An answer ends early: %s", error)
+            self.end(Finish.TIMEOUT)
+            return
+        if not isinstance(error, (ServerError, UserFacingError)):
+            log.error("An answer failed", exc_info=error)
+        self.fail(error)

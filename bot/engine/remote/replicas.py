@@ -1,24 +1,42 @@
-"""How each server fares, and which one answers next. Does no input or output."""
+"""The servers: how each one is doing, which one answers next, and regular checks of their health."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import time
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from bot.engine.remote.server import Server
+from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
+
+from bot.engine.remote.server import Overloaded, Refused, Server, ServerError, Unreachable, VersionRefused
+from storage.adapters.folder_store import AdapterRef
+from storage.adapters.served_copies import served_name
+from storage.settings.sections import KEY_VARIABLE, RemoteSettings
+
+log = logging.getLogger(__name__)
 
 BLOCK_CHARS = 256
 MOST_BLOCKS = 8_192
-"""Of one server; prompts of a thousand conversations of average length."""
+"""Blocks to remember for one server: the prompts of a thousand average conversations."""
+BREAKS_AT = 3
+"""After this many failures in a row a server rests, and then gets one answer at a time to prove itself."""
+FIRST_REST_S = 0.25
+LONGEST_REST_S = 60.0
+MOST_AHEAD = 2
+"""How many more answers than the idlest server a server may have and still be chosen for its prefix cache."""
+FIRST_PAUSE_S = 0.5
+NEEDS_KEY = frozenset({401, 403})
 
 
-def prefix_blocks(model: str, prompt: str) -> tuple[int, ...]:
-    """Return a hash for each whole block of the prompt and all before it, under a version."""
+def prefix_blocks(adapter: AdapterRef | None, prompt: str) -> tuple[int, ...]:
+    """Return a hash for each whole block of the prompt, which covers the blocks before it and the version."""
     hashes = []
-    chained = hash(model)
+    chained = hash(served_name(adapter) if adapter else "")
     for start in range(0, len(prompt) - BLOCK_CHARS + 1, BLOCK_CHARS):
         chained = hash((chained, prompt[start : start + BLOCK_CHARS]))
         hashes.append(chained)
@@ -26,7 +44,7 @@ def prefix_blocks(model: str, prompt: str) -> tuple[int, ...]:
 
 
 class PromptPrefixes:
-    """Holds hashes alone: what members wrote is not kept here."""
+    """Which prompts a server has read, as hashes: members' texts are not stored."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[int, None] = OrderedDict()
@@ -39,50 +57,42 @@ class PromptPrefixes:
             self._known.popitem(last=False)
 
     def shared(self, blocks: tuple[int, ...]) -> int:
-        """Return how many blocks of the prompt's beginning were read here before."""
+        """Return how many blocks from the start of the prompt this server has read before."""
         return next((index for index, block in enumerate(blocks) if block not in self._known), len(blocks))
-
-
-BREAKS_AT = 3
-"""Failures in a row from which a server is given no answers but one to try, once its rest is over."""
-FIRST_REST_S = 0.25
-LONGEST_REST_S = 60.0
-MOST_AHEAD = 2
-"""How many answers more than the idlest server the one with a prompt's beginning may have."""
 
 
 @dataclass(eq=False)
 class Replica:
-    """A server, and what is known of it; times are readings of time.perf_counter()."""
+    """A server and its state; times are from time.perf_counter()."""
 
     server: Server
     busy: int = 0
-    """Answers under way there."""
-    problem: str | None = "has not been asked yet whether it is well"
-    """Why it cannot answer, until it says that it is well; None where it can."""
+    """Number of answers in progress."""
+    problem: str | None = "was not checked yet"
+    """Why it cannot answer; None if it can."""
     failures: int = 0
-    """In a row."""
+    """Failures in a row."""
     failed_at: float = 0.0
-    """When it failed last."""
+    """Time of the last failure."""
     rests_until: float = 0.0
     heard_at: float = 0.0
-    """When it said something last."""
+    """Time of its last reply."""
     models: tuple[str, ...] = ()
-    """What it lists, its own first."""
+    """Models that it lists, its own first."""
     loaded: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    """Versions in its memory that the bot brought there, the longest unused first."""
+    """Versions that the bot loaded there, least recently used first."""
     in_use: Counter[str] = field(default_factory=Counter)
-    """How many answers each version is giving."""
+    """{version: number of answers in progress}"""
     loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     beginnings: PromptPrefixes = field(default_factory=PromptPrefixes)
     reads_otherwise: bool = False
-    """It counts other tokens in a prompt than there are here; the log has it."""
+    """Its token counts differ from ours, which was logged."""
 
     def is_down(self, now: float) -> bool:
         return self.problem is not None or (self.failures >= BREAKS_AT and now < self.rests_until)
 
     def takes(self, now: float, places: int) -> bool:
-        """Say whether it may be given an answer; one whose failures are not forgotten gets one at a time."""
+        """Return whether it can start another answer; after failures it gets one at a time until one succeeds."""
         if self.problem is not None or now < self.rests_until:
             return False
         return self.busy < (1 if self.failures >= BREAKS_AT else places)
@@ -91,22 +101,35 @@ class Replica:
         self.failures, self.rests_until = 0, 0.0
 
     def failed(self, now: float, began_at: float) -> None:
-        """Let it rest, longer from failure to failure; answers that were under way together fail as one."""
+        """Let it rest, longer after each failure; answers that were in progress together count as one failure."""
         if began_at < self.failed_at:
             return
         self.failed_at = now
         self.failures += 1
         rest_s = min(FIRST_REST_S * 2 ** (self.failures - 1), LONGEST_REST_S)
-        self.rest(now, rest_s * random.uniform(0.75, 1.25))  # bots that lost it together come back apart
+        self.rest(now, rest_s * random.uniform(0.75, 1.25))  # so that several bots do not return at the same moment
 
     def rest(self, now: float, seconds: float) -> None:
         self.rests_until = max(self.rests_until, now + seconds)
+
+    def blame(self, error: Exception, began_at: float) -> bool:
+        """Note the failure of an answer that started at `began_at`; return whether to check the server at once."""
+        now = time.perf_counter()
+        if isinstance(error, Overloaded):
+            self.rest(now, error.retry_after_s)
+        elif isinstance(error, Refused) and error.status in NEEDS_KEY:
+            self.lost(problem_of(error))
+            log.error("Model server lost: %s", self.problem)
+        elif isinstance(error, ServerError) and not isinstance(error, (Refused, VersionRefused)):
+            self.failed(now, began_at)
+            return isinstance(error, Unreachable) and self.failures == 1
+        return False
 
     def lost(self, problem: str) -> None:
         self.problem = problem
 
     def found(self, models: Sequence[str]) -> None:
-        """It is well; one that was lost begins anew."""
+        """Note that it is healthy; a server that was lost starts without failures."""
         if self.problem is not None:
             self.problem = None
             self.succeeded()
@@ -116,12 +139,13 @@ class Replica:
 def choose_replica(
     replicas: Sequence[Replica], blocks: tuple[int, ...], now: float, places: int, avoided: Collection[Replica] = ()
 ) -> Replica | None:
-    """Return who answers a prompt: the server that has read most of its beginning, unless it is much busier.
+    """Return the server for a prompt: the one that has read most of its start, unless it is much busier than others.
 
-    The `avoided` ones, which failed it, get it only where nobody else could. None where all are at work or at rest.
+    Servers in `avoided` have failed this answer: they get it only if no other server could. None if all are busy or
+    resting.
     """
-    hopeful = [one for one in replicas if one not in avoided and not one.is_down(now)]
-    free = [replica for replica in hopeful or replicas if replica.takes(now, places)]
+    promising = [one for one in replicas if one not in avoided and not one.is_down(now)]
+    free = [replica for replica in promising or replicas if replica.takes(now, places)]
     if not free:
         return None
     idlest = min(replica.busy for replica in free)
@@ -130,6 +154,90 @@ def choose_replica(
 
 
 def next_chance(replicas: Sequence[Replica], now: float) -> float | None:
-    """Return the seconds until a server's rest is over; None where none is at rest."""
+    """Return the seconds until the next rest of a server is over; None if no server rests."""
     rests = [one.rests_until - now for one in replicas if one.problem is None and one.rests_until > now]
     return min(rests, default=None)
+
+
+class HealthWatch:
+    def __init__(
+        self, settings: RemoteSettings, on_listed: Callable[[Replica], None], on_change: Callable[[Replica], None]
+    ) -> None:
+        """`on_listed` is called after each check, `on_change` if a server was lost or found."""
+        self._settings = settings
+        self._on_listed = on_listed
+        self._on_change = on_change
+
+    async def watch(self, replica: Replica) -> None:
+        """Check at intervals; check a lost server soon at first, then less and less often."""
+        interval_s = self._settings.health_interval_s
+        until_found = AsyncRetrying(
+            retry=retry_if_result(lambda _: replica.problem is not None),
+            wait=wait_random_exponential(FIRST_PAUSE_S, max=interval_s),
+        )
+        while True:
+            await asyncio.sleep(interval_s)
+            # A server that is answering is healthy, and may be too busy to say so.
+            if replica.problem is not None or time.perf_counter() - replica.heard_at >= interval_s:
+                await until_found(self.look, replica)
+
+    async def look(self, replica: Replica) -> None:
+        """Check once, and log changes."""
+        before = replica.problem
+        try:
+            replica.found(await self._list_models(replica))
+        except Overloaded:
+            replica.found(replica.models)
+        except ServerError as error:
+            replica.lost(problem_of(error))
+        self._on_listed(replica)
+        if replica.problem != before:
+            _log_change(replica)
+            self._on_change(replica)
+
+    async def _list_models(self, replica: Replica) -> tuple[str, ...]:
+        """Return the names of its models; raises ServerError if it is unhealthy or does not list ours."""
+        await require_health(replica)
+        models = names_in(await replica.server.get("/v1/models"))
+        wanted = self._settings.model
+        # Other servers list other names: llama.cpp a path; gateways and transformers not every model they serve.
+        if self._settings.kind == "vllm" and wanted and wanted not in models:
+            raise ServerError(replica.server.url, unknown_model(wanted, models))
+        return models
+
+
+def _log_change(replica: Replica) -> None:
+    if replica.problem is None:
+        log.info("%s answers; models: %s.", replica.server.url, ", ".join(replica.models) or "none listed")
+    else:
+        log.warning("Model server lost: %s", replica.problem)
+
+
+async def require_health(replica: Replica) -> None:
+    """Raise ServerError if the server reports that it is unhealthy; not every server reports it."""
+    try:
+        await replica.server.get("/health")
+    except Refused as error:
+        if error.status in NEEDS_KEY:
+            raise
+
+
+def problem_of(error: ServerError) -> str:
+    """Return the error and what to do."""
+    if isinstance(error, Refused) and error.status in NEEDS_KEY:
+        return f"{error}; set its key as {KEY_VARIABLE} in the environment or in .env"
+    if isinstance(error, Unreachable):
+        return f"{error}; start it, or correct remote.servers"
+    return str(error)
+
+
+def unknown_model(wanted: str, models: Sequence[str]) -> str:
+    return f"lists {', '.join(models) or 'no model'}, not remote.model = {wanted!r}: set it to a listed model"
+
+
+def names_in(listed: Any) -> tuple[str, ...]:
+    """Return the model IDs in a reply from /v1/models."""
+    models = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(models, list):
+        return ()
+    return tuple(str(model["id"]) for model in models if isinstance(model, dict) and "id" in model)

@@ -1,4 +1,4 @@
-"""One server over HTTP: requests out, events in, and what goes wrong as errors of ours."""
+"""One server over HTTP: sends requests, reads events, and turns failures into ServerError."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 import aiohttp
 
-from bot.engine.remote.errors import Faulty, Overloaded, Refused, ServerError, Slow, Unreachable
+from bot.errors import BotError
 from storage.settings.sections import RemoteSettings
 
 EVENT = b"data:"
 END = b"[DONE]"
 POOLED_S = 15.0
-"""How long an idle connection is kept; the longer, the more of them have died unnoticed."""
+"""Time to keep an idle connection; the longer, the more of them have died unnoticed."""
 DEFAULT_RETRY_S = 1.0
 SHORTEST_RETRY_S = 0.05
 LONGEST_RETRY_S = 300.0
@@ -29,16 +29,56 @@ TOO_MANY, UNAVAILABLE = 429, 503
 Json = Mapping[str, Any]
 
 
+class ServerError(BotError):
+    """Root of what can go wrong with one server; each text names the server."""
+
+    def __init__(self, url: str, what: str) -> None:
+        super().__init__(f"{url} {what}")
+        self.url = url
+        self.what = what
+
+
+class Unreachable(ServerError):
+    """The server accepts no connection, or a connection broke."""
+
+
+class Faulty(ServerError):
+    """The server reports a failure, or its reply is not an answer."""
+
+
+class Slow(ServerError):
+    """The server is silent for too long."""
+
+
+class Overloaded(ServerError):
+    def __init__(self, url: str, retry_after_s: float) -> None:
+        super().__init__(url, f"is overloaded for the next {retry_after_s:g} s")
+        self.retry_after_s = retry_after_s
+
+
+class Refused(ServerError):
+    """The server refuses the request."""
+
+    def __init__(self, url: str, status: int, says: str) -> None:
+        super().__init__(url, f"refuses with status {status}: {says}")
+        self.status = status
+        self.says = says
+
+
+class VersionRefused(ServerError):
+    """The server cannot answer with this version; others may."""
+
+
 @dataclass(frozen=True)
 class Usage:
     prompt_tokens: int
     answer_tokens: int
-    """With the token that ends an answer, as servers bill it."""
+    """Includes the token that ends an answer, as servers bill it."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of an answer, as one event brings it."""
+    """The part of an answer in one event."""
 
     text: str
     finish: str | None
@@ -47,7 +87,7 @@ class Piece:
 
 
 def open_session(settings: RemoteSettings, key: str | None) -> aiohttp.ClientSession:
-    """Return the connections to all servers; they show the key, which no error or log repeats."""
+    """Return the connections to all servers. They send the key, which appears in no error or log."""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
@@ -62,7 +102,7 @@ class Server:
         self._settings = settings
 
     async def get(self, path: str) -> Any:
-        """Return what is there, JSON or None; raises ServerError."""
+        """Return the reply, JSON or None; raises ServerError."""
         return await self._call("GET", path, None, self._settings.connect_timeout_s)
 
     async def post(self, path: str, body: Json, timeout_s: float) -> Any:
@@ -80,7 +120,7 @@ class Server:
         except aiohttp.ConnectionTimeoutError as error:
             raise self._no_connection() from error
         except TimeoutError as error:
-            raise Slow(self.url, f"says nothing at {path} for {timeout_s:g} s") from error
+            raise Slow(self.url, f"did not reply at {path} within {timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(self.url, f"cannot be reached ({_reason(error)})") from error
         try:
@@ -89,7 +129,7 @@ class Server:
             return None
 
     async def complete(self, body: Json) -> AsyncGenerator[Piece, None]:
-        """Yield the answer as it comes; raises ServerError, also where it ends before its end."""
+        """Yield the answer piece by piece; raises ServerError, also if it stops before its end."""
         has_ended = False
         async with aclosing(self._events("/v1/completions", body)) as events:
             async for event in events:
@@ -97,7 +137,7 @@ class Server:
                 has_ended = has_ended or piece.finish is not None
                 yield piece
         if not has_ended:
-            raise Unreachable(self.url, "broke off in the middle of an answer")
+            raise Unreachable(self.url, "stopped in the middle of an answer")
 
     async def _events(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
         deadline = _now() + self._settings.first_token_timeout_s
@@ -114,32 +154,32 @@ class Server:
                     if not line or data == END:
                         return
                     if not line.startswith(EVENT):
-                        continue  # a comment that keeps the connection open is no word of an answer
+                        continue  # a comment that only keeps the connection open
                     event = self._event(data)
-                    if _says_something(event):
+                    if _has_text(event):
                         deadline = _now() + self._settings.idle_timeout_s
                     yield event
         except aiohttp.ConnectionTimeoutError as error:
             raise self._no_connection() from error
         except TimeoutError as error:
-            raise Slow(self.url, "says nothing more") from error
+            raise Slow(self.url, "went silent in the middle of an answer") from error
         except ValueError as error:
             raise Faulty(self.url, f"sends an event that is too long ({error})") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(self.url, f"is lost ({_reason(error)})") from error
+            raise Unreachable(self.url, f"lost the connection ({_reason(error)})") from error
 
     def _no_connection(self) -> Unreachable:
-        return Unreachable(self.url, f"takes no connection for {self._settings.connect_timeout_s:g} s")
+        return Unreachable(self.url, f"accepted no connection within {self._settings.connect_timeout_s:g} s")
 
     def _event(self, data: bytes) -> Json:
         try:
             event = json.loads(data)
         except ValueError as error:
             raise Faulty(
-                self.url, f"sends an event that is no JSON: {_shortened(data.decode(errors='replace'))}"
+                self.url, f"sends an event that is not JSON: {_shortened(data.decode(errors='replace'))}"
             ) from error
         if not isinstance(event, dict):
-            raise Faulty(self.url, "sends an event that is no object")
+            raise Faulty(self.url, "sends an event that is not a JSON object")
         if event.get("error"):
             raise Faulty(self.url, f"fails in the middle of an answer: {_said(event)}")
         return event
@@ -155,7 +195,7 @@ class Server:
                 usage=Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"])) if usage else None,
             )
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            raise Faulty(self.url, f"sends an event without {error}, as no completion is") from error
+            raise Faulty(self.url, f"sends an event that is not part of a completion (no {error})") from error
 
     async def _require_success(self, response: aiohttp.ClientResponse) -> None:
         if response.status < 300:
@@ -176,13 +216,13 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _says_something(event: Json) -> bool:
+def _has_text(event: Json) -> bool:
     choices = event.get("choices")
     return bool(choices) and isinstance(choices, list) and bool(dict(choices[0]).get("text"))
 
 
 def _said(body: Any) -> str:
-    """Return a server's own words; `body` is JSON, as text or read."""
+    """Return a server's error message; `body` is JSON, parsed or not."""
     if isinstance(body, str):
         try:
             body = json.loads(body)
@@ -200,7 +240,7 @@ def _shortened(text: str) -> str:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Return the header's seconds: a number, or the time until a date."""
+    """Return the seconds of a Retry-After header: a number, or the time until a date."""
     try:
         seconds = float(retry_after or DEFAULT_RETRY_S)
     except ValueError:

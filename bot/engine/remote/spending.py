@@ -1,4 +1,4 @@
-"""Counts the tokens that servers read and write, and says when the day's are used up."""
+"""Counts the tokens that servers read and write, and refuses requests once the day's limit is reached."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Key = tuple[date, str, str]
 
 
 class Spending:
-    """The limit is soft by the answers under way: their tokens are known when they have ended."""
+    """The limit is soft: tokens of answers in progress are only counted at their end."""
 
     def __init__(self, database: Database, settings: RemoteSettings) -> None:
         self._database = database
         self._settings = settings
         self._day = utc_now().date()
         self._spent = Spend()
-        """Of the day, by all processes, as last read."""
+        """The day's spending of all processes, as last read."""
         self._unwritten: Counter[tuple[Key, str]] = Counter()
-        """Counts that the database has not taken yet."""
+        """Counts that are not in the database yet."""
 
     def require(self) -> None:
-        """Raise SpentForToday where the day's tokens were used up when they were counted last."""
+        """Raise SpentForToday if the day's tokens were used up at the last count."""
         if self._day == utc_now().date() and is_used_up(self._spent, self._settings):
             raise SpentForToday
 
     async def look(self) -> None:
-        """Count anew, with what other processes have spent; where the database fails, what is known stays."""
+        """Read the spending of all processes; if the database fails, the last known count stays."""
         await self._exchange()
 
     async def add(self, server: str, model: str, prompt_tokens: int, answer_tokens: int) -> None:
@@ -55,7 +55,7 @@ class Spending:
             spent = await (self._database.run(_write, news, today) if news else self._database.read(spent_on, today))
         except FAILURES as error:
             self._unwritten.update(news)
-            log.warning("The tokens of answers cannot be written down now: %s.", explain(error))
+            log.warning("The token count cannot be stored now and is kept in memory: %s", explain(error))
         else:
             self._day, self._spent = today, spent
 

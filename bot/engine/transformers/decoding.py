@@ -1,4 +1,4 @@
-"""Generates the answers of a batch together. Imports torch: only the model's own thread imports this module."""
+"""Generates the answers of a batch together. Imports torch: only the model's thread imports this module."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from bot.engine.protocol import Finish, GenerationRequest, Sampling
 from bot.engine.queue import TextStream
 
 CANDIDATES = (64, 1024)
-"""Tokens that the nucleus is looked for among first, and then: sorting a whole vocabulary takes milliseconds."""
+"""How many of the most likely tokens to search for the nucleus, in turn: sorting the vocabulary takes milliseconds."""
 
 Report = Callable[[Sequence[tuple[int, str]]], None]
-"""Takes (row number, new text) of the rows that ran, after each step."""
+"""Called after each step with (row number, new text) for each row that ran."""
 
 
 class DecodingRow:
     """One request of a batch and the state of its answer."""
 
     def __init__(self, request: GenerationRequest, tokenizer: Any, interruption: Callable[[], Finish | None]) -> None:
-        """`interruption` is asked after each token whether the answer must end early."""
+        """`interruption` is called after each token and returns why the answer must end early, or None."""
         self.prompt_ids: list[int] = tokenizer(request.prompt, add_special_tokens=False)["input_ids"]
         self.sampling = request.sampling
         self.answer_ids: list[int] = []
         self.first_token_at: float | None = None
-        """A reading of time.perf_counter()."""
+        """From time.perf_counter()."""
         self.finish: Finish | None = None
         self._random = torch.Generator().manual_seed(request.seed)
         self._stream = TextStream(
@@ -43,7 +43,7 @@ class DecodingRow:
         return sample_token(scores, self.answer_ids, self.sampling, self._random)
 
     def push(self, token: int, end_ids: frozenset[int]) -> str:
-        """Take the next token and return the text it completes."""
+        """Add the next token and return the text that it completes."""
         self.first_token_at = self.first_token_at or time.perf_counter()
         if token in end_ids:
             self.finish = Finish.STOP
@@ -55,13 +55,13 @@ class DecodingRow:
 
 
 def generate(model: Any, rows: Sequence[DecodingRow], end_ids: frozenset[int], report: Report) -> None:
-    """Answer all rows together, each as if it were alone, until every one has its `finish`."""
+    """Answer all rows together, independently of each other, until each has a `finish`."""
     input_ids, attention_mask = _left_padded([row.prompt_ids for row in rows])
     model.generate(
         input_ids=input_ids.to(model.device),
         attention_mask=attention_mask.to(model.device),
         generation_config=GenerationConfig(
-            do_sample=False,  # the rows choose
+            do_sample=False,  # each row samples for itself
             max_new_tokens=max(row.sampling.max_new_tokens for row in rows),
             pad_token_id=0,
         ),
@@ -71,9 +71,9 @@ def generate(model: Any, rows: Sequence[DecodingRow], end_ids: frozenset[int], r
 
 
 def sample_token(scores: Tensor, answer_ids: Sequence[int], sampling: Sampling, random: torch.Generator) -> int:
-    """Return a token by nucleus sampling (Holtzman et al. 2020); `scores`, (V,), is changed.
+    """Return a token by nucleus sampling (Holtzman et al. 2020); changes `scores`, (V,).
 
-    The presence penalty applies to the tokens of the answer, not the prompt, as in OpenAI's API.
+    The presence penalty applies to the tokens of the answer, not of the prompt, as in OpenAI's API.
     """
     if answer_ids and sampling.presence_penalty:
         scores[torch.tensor(sorted(set(answer_ids)))] -= sampling.presence_penalty
@@ -82,14 +82,14 @@ def sample_token(scores: Tensor, answer_ids: Sequence[int], sampling: Sampling, 
     probabilities, tokens = _most_likely((scores / sampling.temperature).softmax(-1), sampling.top_p)
     cumulative = probabilities.cumsum(-1)
     nucleus = cumulative[: int((cumulative < sampling.top_p).sum()) + 1]
-    # One draw for each token, whatever the nucleus: an answer depends on its seed, not on its batch.
+    # Always one draw for each token, so that an answer depends on its seed, not on its batch.
     draw = torch.rand(1, generator=random) * nucleus[-1]
     place = min(int((nucleus <= draw).sum()), len(nucleus) - 1)
     return int(tokens[place])
 
 
 def _most_likely(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """Return probabilities and tokens, both (K,) on the CPU, most likely first: as many as reach `top_p` together."""
+    """Return probabilities and tokens, both (K,) on the CPU, most likely first, which together reach `top_p`."""
     for most in CANDIDATES:
         best = probabilities.topk(min(most, len(probabilities)))
         values = best.values.cpu()
@@ -104,7 +104,7 @@ class _Choices(LogitsProcessor):  # type: ignore[misc]  # transformers is untype
         self._rows = rows
 
     def __call__(self, _input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return scores, (B, V), that allow only each row's choice; token 0 pads the rows that are done."""
+        """Return scores, (B, V), that allow only the token chosen for each row; token 0 pads rows that are done."""
         chosen = [0 if row.finish else row.sample_token(scores[index]) for index, row in enumerate(self._rows)]
         places = torch.tensor(chosen, device=scores.device)[:, None]
         return torch.full_like(scores, -torch.inf).scatter_(1, places, 0.0)
@@ -117,7 +117,7 @@ class _Ends(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped 
         self._report = report
 
     def __call__(self, input_ids: Tensor, _scores: object) -> Tensor:
-        """Hand each running row its newest token and return which rows are done, (B,); input_ids is (B, T)."""
+        """Give each running row its newest token and return which rows are done, (B,); input_ids is (B, T)."""
         newest = input_ids[:, -1].tolist()
         running = [index for index, row in enumerate(self._rows) if row.finish is None]
         self._report([(index, self._rows[index].push(newest[index], self._end_ids)) for index in running])
@@ -125,7 +125,7 @@ class _Ends(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped 
 
 
 def _left_padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-    """Return ids and attention mask, both (B, T); padding has id 0 and is never attended to."""
+    """Return IDs and attention mask, both (B, T); padding has ID 0 and is masked."""
     length = max(len(ids) for ids in prompts)
     padded = [[0] * (length - len(ids)) + ids for ids in prompts]
     mask = [[0] * (length - len(ids)) + [1] * len(ids) for ids in prompts]

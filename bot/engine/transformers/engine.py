@@ -1,4 +1,4 @@
-"""The engine that runs the model in this process, on a thread of its own."""
+"""The engine that runs the model in this process, on a separate thread."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from bot.chat.prompting import ChatMessage
 from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queue import QueuedGeneration, Turns, require_room
-from bot.engine.rendering import Renderer, open_window
+from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
-from storage.models.libraries import MODEL_LIBRARIES
+from storage.models.libraries import MODEL_LIBRARIES, broken_library
 from storage.runtime.request_ids import working_on
 from storage.settings.sections import GenerationSettings, ModelSettings
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GATHER_S = 0.015  # requests of one moment, such as siblings, share a batch
+GATHER_S = 0.015  # requests that arrive together, such as two answers to one question, share a batch
 
 
 class LocalGeneration(QueuedGeneration):
-    """An answer whose thread asks after each token whether it must end early."""
+    """An answer; the model's thread checks after each token whether it must end early."""
 
     def __init__(
         self, request: GenerationRequest, timeout_s: float, on_cancel: Callable[[LocalGeneration], None]
@@ -47,18 +47,18 @@ class LocalGeneration(QueuedGeneration):
         super().cancel()
 
     def interruption(self) -> Finish | None:
-        """Return why the answer must end early, if it must; any thread may ask."""
+        """Return why the answer must end early, or None; any thread may call this."""
         if self._is_cancelled:
             return Finish.CANCELLED
         return Finish.TIMEOUT if time.perf_counter() >= self._deadline else None
 
 
 class LocalEngine:
-    """Answers with transformers and peft. One thread owns the model; requests wait for it in the order they came.
+    """Answers with transformers and PEFT; one thread owns the model.
 
-    Lanes take turns. A batch takes the oldest request of the lane whose turn it is and others with the same adapter,
-    and ends before the next one starts.
-    Timeouts are noticed between tokens: an answer can outlast its own by one step or the reading of the prompts.
+    Lanes take turns. A batch has the oldest request of the next lane and others with the same adapter, and ends before
+    the next batch starts. Timeouts are checked between tokens, so an answer can exceed its limit by one step or by the
+    time to read the prompts.
     """
 
     def __init__(self, base_path: Path, model: ModelSettings, generation: GenerationSettings) -> None:
@@ -108,7 +108,7 @@ class LocalEngine:
         return await asyncio.to_thread(self._renderer.render, messages)
 
     def prepare(self, adapter: AdapterRef | None) -> None:
-        """Do nothing: an adapter is loaded within a moment of its first request."""
+        """Do nothing: the first request loads an adapter quickly."""
 
     def submit(self, request: GenerationRequest) -> LocalGeneration:
         with self._changed:
@@ -121,25 +121,23 @@ class LocalEngine:
         return generation
 
     def _withdraw(self, generation: LocalGeneration) -> None:
-        """Take a cancelled request out of the queue; one that is being answered ends at its next token."""
+        """Remove a cancelled request from the queue; a running answer ends at its next token."""
         with self._changed:
             if generation not in self._waiting:
                 return
             self._waiting.remove(generation)
         generation.complete(Finish.CANCELLED, time.perf_counter())
 
-    # From here on, everything runs on the model's thread.
+    # Everything below runs on the model's thread.
 
     def _run(self, ready: asyncio.Future[None]) -> None:
         try:
             self._resident = resident = self._load()
         except Exception as error:
-            stopped = EngineStopped(f"the base model in {self._base_path} cannot be used: {error}")
-            stopped.__cause__ = error
-            self._post(_settle, ready, stopped)
+            self._post(_settle, ready, self._explain(error))
             return
         with self._changed:
-            # Closed while it loaded: then it never opens, and the loop below ends at once.
+            # If it was closed while loading, it never opens, and the loop below ends at once.
             self._is_open = not self._is_closing
         self._post(_settle, ready, None)
         try:
@@ -150,21 +148,24 @@ class LocalEngine:
             self._is_open = False
             self._post(_fail, list(self._waiting), EngineStopped("the model's thread died"))
 
-    def _load(self) -> ResidentModel:
-        with MODEL_LIBRARIES:
-            from transformers import AutoTokenizer
+    def _explain(self, error: Exception) -> EngineStopped:
+        if isinstance(error, EngineStopped):
+            return error
+        why = broken_library(error) or f"the base model in {self._base_path} cannot be used: {error}"
+        stopped = EngineStopped(why)
+        stopped.__cause__ = error
+        return stopped
 
+    def _load(self) -> ResidentModel:
+        # Rendering has its own tokenizer: a shared one raises "Already borrowed".
+        self._renderer, _ = load_renderer(self._base_path, self._model, self._generation.max_new_tokens)
+        with MODEL_LIBRARIES:
             from bot.engine.transformers.resident_model import ResidentModel
 
-            resident = ResidentModel(self._base_path, self._model)
-            # Rendering has a tokenizer of its own: one that two threads share raises "Already borrowed".
-            tokenizer = AutoTokenizer.from_pretrained(self._base_path, local_files_only=True)
-        longest = self._generation.max_new_tokens
-        self._renderer = Renderer(tokenizer, open_window(self._base_path, self._model, longest) - longest)
-        return resident
+            return ResidentModel(self._base_path, self._model)
 
     def _gather(self) -> list[LocalGeneration]:
-        """Return the next batch; empty where all that waited have ended, or on closing."""
+        """Return the next batch; empty if all waiting requests have ended, or on closing."""
         size = self._generation.batch_size
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._is_open)
@@ -177,7 +178,7 @@ class LocalEngine:
         return batch
 
     def _next_batch(self) -> list[LocalGeneration]:
-        """Return what may be answered together now, the lane whose turn it is first, each lane's oldest first."""
+        """Return the requests that can share a batch now: the next lane's first, each lane's oldest first."""
         if not self._waiting:
             return []
         first = self._turns.in_order(self._waiting)[0].request
@@ -189,7 +190,7 @@ class LocalEngine:
             self._decode(resident, batch)
         except Exception as error:
             with working_on(", ".join(one.request_id for one in batch if one.request_id)):
-                log.exception("a batch of %d answers failed", len(batch))
+                log.exception("A batch of %d answers failed", len(batch))
             self._post(_fail, batch, error)
 
     def _decode(self, resident: ResidentModel, batch: Sequence[LocalGeneration]) -> None:
@@ -199,7 +200,7 @@ class LocalEngine:
         rows = [DecodingRow(one.request, resident.tokenizer, partial(self._interruption, one)) for one in batch]
 
         def report(step: Sequence[tuple[int, str]]) -> None:
-            # Whether a row is done is read here, on the thread that changes it.
+            # Whether a row is done is checked here, on the thread that changes it.
             updates = [(batch[index], text, rows[index] if rows[index].finish else None) for index, text in step]
             self._post(_deliver, updates, started_at, time.perf_counter())
             with self._changed:
@@ -208,7 +209,7 @@ class LocalEngine:
         resident.answer(batch[0].request.adapter, rows, report)
 
     def _end_overdue(self) -> None:
-        """End the waiting requests whose time is up; the caller holds the lock."""
+        """End waiting requests whose time is up; the caller holds the lock."""
         for generation in list(self._waiting):
             if finish := self._interruption(generation):
                 self._waiting.remove(generation)
@@ -218,7 +219,7 @@ class LocalEngine:
         return Finish.CANCELLED if self._is_aborting else generation.interruption()
 
     def _post(self, callback: Callable[..., None], *args: object) -> None:
-        # A loop that is closed has nobody left who could read the answer.
+        # If the loop is closed, nobody can read the answer any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *args)
 

@@ -1,4 +1,4 @@
-"""Which layers stand in a model: its own, PEFT's, or merged ones. Imports torch: only the model's own thread does."""
+"""Switches a model's layers between its own, PEFT's and merged ones. Imports torch: only the model's thread may."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 MAX_MERGED_BYTES = 2 * 2**30
-"""Largest second set of weights: in larger models an adapter's own work is the smaller part, and memory the larger."""
+"""Maximum size of the copies: in larger models an adapter costs relatively less time, and a copy more memory."""
 
 
 class AdaptedLayers:
-    """The layers of a model that adapters change; whichever stand in it, the base's own are never written to."""
+    """The layers of a model that adapters change. The base's own layers are never written to."""
 
     def __init__(self, model: nn.Module) -> None:
-        """`model` is one in which PEFT's layers stand, or none."""
+        """`model` contains PEFT's layers, or no adapter at all."""
         found = [
             (parent, name, layer)
             for parent in model.modules()
@@ -27,7 +27,7 @@ class AdaptedLayers:
         ]
         self._places = [(parent, name) for parent, name, _ in found]
         self.adaptable: list[Any] = [layer for *_, layer in found]
-        """PEFT's, which compute what is in them and what the active adapter adds."""
+        """PEFT's layers, which compute the base layer and add the active adapter."""
         self.original: list[Any] = [layer.get_base_layer() for layer in self.adaptable]
 
     @property
@@ -35,12 +35,12 @@ class AdaptedLayers:
         return bool(sum(layer.weight.nbytes for layer in self.original) <= MAX_MERGED_BYTES)
 
     def put(self, layers: Sequence[nn.Module]) -> None:
-        """Let these layers stand in the model, in the order of `original`."""
+        """Put these layers into the model, in the order of `original`."""
         for (parent, name), layer in zip(self._places, layers, strict=True):
             setattr(parent, name, layer)
 
     def merged(self, adapter: str) -> list[Any]:
-        """Return layers of their own memory that hold what the adapter adds to the base's."""
+        """Return copies of the base's layers with the adapter added."""
         with torch.no_grad():
             return [_merged(layer, adapter) for layer in self.adaptable]
 
@@ -49,7 +49,7 @@ def _merged(layer: Any, adapter: str) -> nn.Module:
     original: nn.Module = layer.get_base_layer()
     if adapter not in layer.scaling:
         return original
-    # Added in float32 and rounded once; PEFT's own merge rounds what is added first.
+    # Added in float32 and rounded once; PEFT's own merge also rounds the adapter's part before.
     weight = original.weight.float() + layer.get_delta_weight(adapter).float()
     parameter = nn.Parameter(weight.to(original.weight.dtype), requires_grad=False)
     return copy.deepcopy(original, {id(original.weight): parameter})

@@ -1,0 +1,1 @@
+"""OpenVINO graphs of a base with an adapter: built, verified, cached."""

@@ -1,62 +1,87 @@
-"""Prepared graphs on disk: one folder for each version and strength, made when first needed."""
+"""Graphs on disk: one folder for each version and strength, built when first needed.
+
+Imports OpenVINO only to build one: the bot's own process uses this module.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-import openvino as ov
 from filelock import FileLock, Timeout
 
 from storage.adapters.folder_store import AdapterRef
 from storage.errors import StorageError
 from storage.files import sync_to_disk
 from storage.models.base_model import BaseModel
-from storage.models.openvino.graph import MODEL_FILE, build_graph
-from storage.models.openvino.options import SHOWN_DIGITS, lock_of
 
-BASE_NAME = "base"
-STAGING_SUFFIX = ".staging"
+GRAPHS = "engine"
+"""Folder of all graphs, in the data folder."""
+MODEL_FILE = "openvino_model.xml"
 CHECKSUMS_FILE = "SHA256SUMS"
+STAGING_SUFFIX = ".staging"
+BASE_NAME = "base"
+SHOWN_DIGITS = 16
+"""Digits of an adapter's digest in the name of its graph."""
+RECIPE = "int8-64-2"
+"""Names how graphs are built; with another recipe they are rebuilt."""
+
+log = logging.getLogger(__name__)
 
 
 class GraphNotWritten(StorageError):
     def __init__(self, folder: Path, cause: Exception) -> None:
         free = shutil.disk_usage(folder).free
-        super().__init__(f"its graph cannot be written to {folder}, where {free / 1e6:,.0f} MB are free ({cause})")
+        super().__init__(f"its graph cannot be written to {folder} ({free / 1e6:,.0f} MB free): {cause}")
 
 
-def version_name(adapter: AdapterRef | None) -> str:
-    """Return what tells a version at a strength from all others of its base."""
+def graph_folder(base: BaseModel, data_directory: Path) -> Path:
+    """Return the folder for the graphs of this base, recipe and OpenVINO release."""
+    return data_directory / GRAPHS / f"{base.revision}-{RECIPE}-{version('openvino-genai')}"
+
+
+def graph_name(adapter: AdapterRef | None) -> str:
+    """Return the name of a version's graph at a strength, unique within its base."""
     return f"{adapter.digest[:SHOWN_DIGITS]}_{adapter.strength:g}" if adapter else BASE_NAME
+
+
+def remove_graphs_of(digests: Collection[str], data_directory: Path) -> None:
+    """Remove the graphs of these adapters at any strength; processes that have one open can still read it."""
+    for digest in digests:
+        for graph in (data_directory / GRAPHS).glob(f"*/{digest[:SHOWN_DIGITS]}_*/"):
+            with FileLock(_lock_of(graph)):
+                shutil.rmtree(graph, ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class GraphCache:
-    """Several processes may use one folder; graphs in it are complete or absent."""
+    """Several processes may use one folder; each graph in it is complete or absent."""
 
     base: BaseModel
     folder: Path
 
     def prepare(self, adapter: AdapterRef | None) -> Path:
-        """Return the folder of the version's graph, after making it where it is missing or was altered.
+        """Return the folder of the version's graph; it is built first if it is missing or was altered.
 
         Raises what `build_graph` raises, and GraphNotWritten.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.folder / version_name(adapter)
+        target = self.folder / graph_name(adapter)
         with self._lock(target.name):
             if not _is_sound(target):
-                self._make(adapter, target)
+                self._build(adapter, target)
             os.utime(target)
         return target
 
     def prune(self, keep: int) -> None:
-        """Remove all graphs but the `keep` last loaded ones, and what was left half made."""
+        """Remove all graphs except the `keep` most recently loaded ones, and unfinished ones."""
         loaded = {folder: _loaded_at(folder) for folder in self.folder.glob("[!.]*/")}
         for folder in sorted(loaded, key=loaded.__getitem__)[:-keep]:
             self._remove_idle(folder, folder.name)
@@ -64,13 +89,20 @@ class GraphCache:
             self._remove_idle(staging, staging.name[1:].removesuffix(STAGING_SUFFIX))
 
     def _remove_idle(self, folder: Path, name: str) -> None:
-        with contextlib.suppress(Timeout), self._lock(name, timeout=0):  # another process needs it just now
+        with contextlib.suppress(Timeout), self._lock(name, timeout=0):  # another process is using it
             shutil.rmtree(folder, ignore_errors=True)
 
     def _lock(self, name: str, timeout: float = -1) -> FileLock:
-        return FileLock(lock_of(self.folder / name), timeout=timeout)
+        return FileLock(_lock_of(self.folder / name), timeout=timeout)
 
-    def _make(self, adapter: AdapterRef | None, target: Path) -> None:
+    def _build(self, adapter: AdapterRef | None, target: Path) -> None:
+        import openvino as ov
+
+        from storage.models.openvino.graph import build_graph
+
+        log.info(
+            "Building the OpenVINO graph of %s on %s, once: seconds for a small model.", target.name, self.base.name
+        )
         model = build_graph(self.base.path, adapter)
         staging = self.folder / f".{target.name}{STAGING_SUFFIX}"
         _remove(staging)
@@ -81,13 +113,18 @@ class GraphCache:
             sync_to_disk(staging)
             _remove(target)
             staging.rename(target)
-        except (OSError, RuntimeError) as error:  # the latter is OpenVINO's
+        except (OSError, RuntimeError) as error:  # OpenVINO raises RuntimeError
             _remove(staging)
             raise GraphNotWritten(self.folder, error) from error
 
 
+def _lock_of(graph: Path) -> Path:
+    """Return the file that is locked while a graph is built or removed."""
+    return graph.with_name(f".{graph.name}.lock")
+
+
 def _checksums(folder: Path) -> str:
-    """Return lines as `sha256sum` writes them."""
+    """Return lines in the format of `sha256sum`."""
     files = [folder / MODEL_FILE, (folder / MODEL_FILE).with_suffix(".bin")]
     return "".join(f"{_digest(file)}  {file.name}\n" for file in files)
 
@@ -98,7 +135,7 @@ def _digest(file: Path) -> str:
 
 
 def _is_sound(folder: Path) -> bool:
-    """Return whether a graph is there as it was made: altered weights would only show in what is said."""
+    """Return whether the graph exists unaltered: altered weights would go unnoticed until the answers are wrong."""
     try:
         return (folder / CHECKSUMS_FILE).read_text(encoding="ascii") == _checksums(folder)
     except (OSError, ValueError):
@@ -115,5 +152,5 @@ def _remove(path: Path) -> None:
 def _loaded_at(folder: Path) -> float:
     try:
         return folder.stat().st_mtime
-    except FileNotFoundError:  # another process has removed it just now
+    except FileNotFoundError:  # another process has just removed it
         return 0.0

@@ -1,6 +1,6 @@
-"""Compares a base's graphs with transformers, once for each base and recipe, before anybody is answered by them.
+"""Compares a base's graphs with transformers, once for each base and recipe, before they answer anybody.
 
-A process of its own: it needs torch, which the bot does not.
+Runs as a separate process: it needs torch, which the bot does not.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ from transformers import AutoModelForCausalLM
 
 from storage.adapters.folder_store import AdapterRef
 from storage.models.libraries import silence_transformers
-from storage.models.openvino.graph import MODEL_FILE, build_graph
+from storage.models.openvino.cache import MODEL_FILE
+from storage.models.openvino.graph import build_graph
 from storage.models.openvino.pipeline import load_plain_tokenizer, properties
 from storage.models.openvino.support import UnsupportedModel, graph_positions, require_supported
 from storage.models.openvino.verifier import REFUSED, write_verdict
 
 MAX_DIVERGENCE = 0.05
-"""Nats per token. Rounding costs 0.005 on the bundled model; a wrong layer, position or sign costs more than 1."""
+"""In nats per token. Rounding costs 0.005 on the bundled model; a wrong layer, position or sign costs more than 1."""
 TEXTS = (
     "The sea was calm that morning, and the keeper of the lighthouse wrote down what he saw: three boats, no wind.",
     "def mean(numbers):\n    return sum(numbers) / len(numbers)\n\nprint(mean([1, 2, 3]))",
     "Hello! How are you today? - Fine, thank you. I have just made soup, do you want some of it?",
 )
 LONG_TEXT = " ".join(TEXTS * 9)
-"""Several hundred tokens: what is lost where positions are large does not show before."""
+"""Several hundred tokens: errors at large positions do not show in short texts."""
 
 
 def verify_graph(base_path: Path, dtype: str, workshop: Path) -> dict[str, float]:
-    """Return the mean divergence from transformers (KL, nats per token) of the base, and of it under an adapter.
+    """Return the mean divergence from transformers (KL, nats per token) of the base, and of the base with an adapter.
 
-    `dtype` is that of serving, bfloat16 or float32; files are written to `workshop` meanwhile. Raises UnsupportedModel
-    where one is above MAX_DIVERGENCE.
+    `dtype` is the format for serving, bfloat16 or float32; `workshop` is a folder for temporary files. Raises
+    UnsupportedModel if one is above MAX_DIVERGENCE.
     """
     tokenizer = load_plain_tokenizer(base_path)
     most = graph_positions(require_supported(base_path))
@@ -53,16 +54,16 @@ def verify_graph(base_path: Path, dtype: str, workshop: Path) -> dict[str, float
         adapter = AdapterRef("verification", workshop / "adapter")
         found["adapter"] = _divergence(adapted, _logits(base_path, adapter, workshop, texts, dtype), texts)
     for what, divergence in found.items():
-        if not divergence <= MAX_DIVERGENCE:  # also where it is no number
+        if not divergence <= MAX_DIVERGENCE:  # NaN too
             raise UnsupportedModel(
-                f"with OpenVINO its logits ({what}) differ from transformers' by {divergence:.3f} nats a token, "
+                f"its logits in OpenVINO ({what}) differ from transformers' by {divergence:.3f} nats per token, "
                 f"more than {MAX_DIVERGENCE}"
             )
     return found
 
 
 def _adapt(model: Any, folder: Path) -> Any:
-    """Write an adapter that changes every layer, and return the model under it."""
+    """Write an adapter that changes every layer, and return the model with it."""
     config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -82,13 +83,13 @@ def _logits(
 
 
 def _run(compiled: Any, ids: list[int]) -> NDArray[np.float32]:
-    """Return the logits of a text, (T, V), whose second half is read with the first one's keys and values kept."""
+    """Return the logits of a text, (T, V); its second half is read with the cached keys and values of the first."""
     request, half = compiled.create_infer_request(), len(ids) // 2
     return np.concatenate([_read(request, ids[:half], 0), _read(request, ids[half:], half)])
 
 
 def _read(request: Any, ids: list[int], before: int) -> NDArray[np.float32]:
-    """Return the logits of tokens, (T, V), that follow `before` others."""
+    """Return the logits of these tokens, (T, V), which follow `before` others."""
     inputs = {
         "input_ids": np.array([ids], dtype=np.int64),
         "attention_mask": np.ones((1, before + len(ids)), dtype=np.int64),
@@ -110,7 +111,7 @@ def _divergence(model: Any, ours: Sequence[NDArray[np.float32]], texts: Sequence
 
 
 def _exit_with_parent() -> None:
-    while os.read(sys.stdin.fileno(), 1):  # it ends when the other end is closed
+    while os.read(sys.stdin.fileno(), 1):  # returns nothing once the parent has gone
         pass
     os._exit(1)
 

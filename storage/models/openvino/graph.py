@@ -1,7 +1,7 @@
-"""Makes an OpenVINO graph of a base model and an adapter: the adapter merged in, weights rounded to 8 bits.
+"""Builds the OpenVINO graph of a base model with an adapter: the adapter is merged, weights are rounded to 8 bits.
 
-OpenVINO GenAI's own reader of GGUF files is not used: it rounds the offsets of 4-bit blocks to integers, which changes
-what the model says. Needs neither torch nor transformers.
+OpenVINO GenAI's own GGUF reader is not used: it rounds the offsets of 4-bit blocks to integers, which changes the
+answers. Needs neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -24,28 +24,27 @@ from storage.errors import StorageError
 from storage.models.adapter_checks import is_targeted
 from storage.models.openvino.support import UnsupportedModel, graph_positions, require_supported
 
-MODEL_FILE = "openvino_model.xml"
 UNKNOWN_TO_US = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "fan_in_fan_out")
 LORA_KEY = "base_model.model.{}.lora_{}.weight"
 INT8_MAX = 127
 GROUP_SIZE = 64
-"""Inputs that share a scale; larger groups lose more: KL to the unrounded model is 0.005 nats a token with this."""
-MASKED = -65504.0  # the least number of float16
+"""Inputs that share a scale; larger groups lose more. With 64, KL to the unrounded model is 0.005 nats a token."""
+MASKED = -65504.0  # the lowest float16
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 
 class AdapterMisfit(StorageError):
-    """An adapter is no set of low-rank changes to this base's layers."""
+    """The adapter is not a set of low-rank changes to this base's layers."""
 
     def __init__(self, adapter: AdapterRef, what: str) -> None:
         super().__init__(f"the adapter in {adapter.path} does not fit the base model: {what}")
 
 
 def build_graph(base_path: Path, adapter: AdapterRef | None) -> ov.Model:
-    """Return a stateful graph with OpenVINO GenAI's inputs.
+    """Return a stateful graph with the inputs that OpenVINO GenAI expects.
 
-    They are input_ids, attention_mask and position_ids, (B, T), and beam_idx, (B,); the output is logits, (B, T, V).
+    Inputs are input_ids, attention_mask and position_ids, (B, T), and beam_idx, (B,); the output is logits, (B, T, V).
     Raises UnsupportedModel or AdapterMisfit.
     """
     config = require_supported(base_path)
@@ -91,13 +90,13 @@ class _Weights:
         return self._base[name]
 
     def matrix(self, layer: str) -> NDArray[np.float32]:
-        """Return a layer's weight, (outputs, inputs), as the adapter leaves it."""
+        """Return a layer's weight with the adapter's change, (outputs, inputs)."""
         weight = self._base[f"{layer}.weight"]
         return weight if self._changes is None else self._changes.apply(layer, weight)
 
 
 class _Changes:
-    """What a PEFT adapter changes, and which of it has been applied."""
+    """The changes of a PEFT adapter, and which of them were applied."""
 
     def __init__(self, adapter: AdapterRef) -> None:
         self._adapter = adapter
@@ -108,7 +107,7 @@ class _Changes:
             raise AdapterMisfit(adapter, f"it changes the base itself ({config['init_lora_weights']})")
         self._targets = config["target_modules"]
         if not isinstance(self._targets, list):
-            raise AdapterMisfit(adapter, f"its target_modules are no list of names ({self._targets})")
+            raise AdapterMisfit(adapter, f"its target_modules are not a list of names ({self._targets})")
         self._alpha = float(config["lora_alpha"]) * adapter.strength
         self._is_rank_stabilised = bool(config.get("use_rslora"))
         self._tensors = read_tensors([adapter.path / "adapter_model.safetensors"])
@@ -124,21 +123,23 @@ class _Changes:
         down, up = (self._tensors[name] for name in names)
         rank = len(down)
         if (up.shape, down.shape) != ((weight.shape[0], rank), (rank, weight.shape[1])):
-            raise AdapterMisfit(self._adapter, f"{names[0]} and B are {down.shape} and {up.shape} for {weight.shape}")
+            raise AdapterMisfit(
+                self._adapter, f"{names[0]} and B have shapes {down.shape} and {up.shape} for {weight.shape}"
+            )
         scale = self._alpha / (math.sqrt(rank) if self._is_rank_stabilised else rank)
         return weight + np.float32(scale) * (up @ down)
 
     def require_all_used(self) -> None:
         if not self._tensors:
-            raise AdapterMisfit(self._adapter, "it holds no tensors")
+            raise AdapterMisfit(self._adapter, "it has no tensors")
         if self._unused:
             raise AdapterMisfit(
-                self._adapter, f"{len(self._unused)} of its tensors belong to no layer, such as {min(self._unused)}"
+                self._adapter, f"{len(self._unused)} of its tensors match no layer, such as {min(self._unused)}"
             )
 
 
 class _Decoder:
-    """A decoder of the LLaMA kind (Touvron et al. 2023) with grouped-query attention, or Qwen's with its additions."""
+    """A LLaMA decoder (Touvron et al. 2023) with grouped-query attention, or Qwen's variant of it."""
 
     def __init__(self, config: Mapping[str, Any], weights: _Weights) -> None:
         self._weights = weights
@@ -188,7 +189,7 @@ class _Decoder:
         return out
 
     def _project(self, hidden: Any, layers: Sequence[str]) -> list[Any]:
-        """Return what each layer makes of (B, T, inputs), in one multiplication: each has its cost at batch size 1."""
+        """Return the output of each layer for (B, T, inputs), by one multiplication: each one costs at batch size 1."""
         matrices = [self._weights.matrix(layer) for layer in layers]
         product = op.matmul(hidden, _rounded(np.concatenate(matrices)), False, True)
         if f"{layers[0]}.bias" in self._weights:
@@ -212,8 +213,10 @@ class _Decoder:
 
     @cached_property
     def _angles(self) -> tuple[Any, Any]:
-        """Cosine and sine of each position, (B, 1, T, head size), looked up: computed in bfloat16, positions beyond 256
-        would be rounded to even ones."""
+        """Cosine and sine of each position, (B, 1, T, head size), from a table.
+
+        Computed in bfloat16, positions beyond 256 would be rounded to even numbers.
+        """
         frequencies = 1.0 / self._theta ** (np.arange(0, self._head_size, 2) / self._head_size)
         angles = np.outer(np.arange(self._positions), frequencies)
         tables = (table(np.concatenate([angles, angles], axis=1)).astype(np.float32) for table in (np.cos, np.sin))
@@ -221,7 +224,7 @@ class _Decoder:
         return op.unsqueeze(cosine, _ints(1)), op.unsqueeze(sine, _ints(1))
 
     def _rotated(self, heads: Any) -> Any:
-        """Rotary positions (Su et al. 2021), halves against each other as in LLaMA."""
+        """Rotary positions (Su et al. 2021), which rotate one half of a head against the other, as in LLaMA."""
         cosine, sine = self._angles
         first, second = op.split(heads, _ints(3), 2).outputs()
         turned = op.concat([op.multiply(second, _floats(-1.0)), first], 3)
@@ -229,7 +232,7 @@ class _Decoder:
 
     def _remember(self, new: Any, index: int, what: str) -> Any:
         """Return the cached keys or values with the new ones, (B, heads, T, head size)."""
-        name = f"past_key_values.{index}.{what}present.{index}.{what}"  # as GenAI knows it
+        name = f"past_key_values.{index}.{what}present.{index}.{what}"  # GenAI's name for it
         empty = op.broadcast(_floats(0.0), op.concat([self._batch, _ints(self._kv_heads, 0, self._head_size)], 0))
         past = op.read_value(empty, name, np.float32, [-1, self._kv_heads, -1, self._head_size])
         present = op.concat([op.gather(past, self._beam_idx, _ints(0)), new], 2)
@@ -238,7 +241,7 @@ class _Decoder:
 
     @cached_property
     def _mask(self) -> Any:
-        """What each position may attend to, (B, 1, T, past and T): what is not after it and no padding."""
+        """Attention mask, (B, 1, T, past and T), which hides later positions and padding."""
         length = op.gather(op.shape_of(self._input_ids), _ints(1), _ints(0))
         total = op.gather(op.shape_of(self._attention_mask), _ints(1), _ints(0))
         columns = op.range(_ints(0), total, _ints(1), "i64")
@@ -248,7 +251,7 @@ class _Decoder:
         return op.select(op.logical_or(later, padding), _floats(MASKED), _floats(0.0))
 
     def _repeated(self, heads: Any) -> Any:
-        """Return keys or values once for each query head of their group (Ainslie et al. 2023)."""
+        """Repeat keys or values for each query head of their group (Ainslie et al. 2023)."""
         group = self._heads // self._kv_heads
         if group == 1:
             return heads
@@ -257,7 +260,7 @@ class _Decoder:
 
 
 def _rounded(matrix: NDArray[np.float32]) -> Any:
-    """Return (outputs, inputs) as 8-bit integers with a scale for each group of inputs, as float32 to what follows."""
+    """Return (outputs, inputs) as 8-bit integers with a scale for each group of inputs, converted to float32."""
     outputs, inputs = matrix.shape
     groups = matrix.reshape(outputs, -1, GROUP_SIZE if inputs % GROUP_SIZE == 0 else inputs)
     scales = (np.abs(groups).max(axis=2, keepdims=True) / INT8_MAX).astype(np.float16)
@@ -268,7 +271,7 @@ def _rounded(matrix: NDArray[np.float32]) -> Any:
 
 
 def _ints(*numbers: int) -> Any:
-    """Return a constant: a scalar of one number, a vector of several."""
+    """Return a constant: a scalar for one number, a vector for several."""
     return op.constant(np.array(numbers if len(numbers) > 1 else numbers[0], dtype=np.int64))
 
 

@@ -1,8 +1,12 @@
-"""Whether a base's graphs say what transformers says: found once, kept beside them. Imports no model library."""
+"""Whether a base's graphs agree with transformers: compared once, with the verdict stored next to the graphs.
+
+Imports no model library.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -13,27 +17,30 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from storage.files import sync_file
-from storage.models.base_model import BaseModel, window_of
-from storage.models.hardware import has_gpu
-from storage.models.openvino.options import graph_folder
-from storage.models.openvino.support import MAX_POSITIONS, UnsupportedModel, require_supported
+from storage.models.base_model import BaseModel
+from storage.models.hardware import has_gpu, serving_format
+from storage.models.libraries import import_error_in
+from storage.models.openvino.cache import graph_folder
+from storage.models.openvino.support import UnsupportedModel, unsupported_because
 from storage.runtime.processes import DETACHED
 from storage.settings.sections import ModelSettings
 
 REFUSED = "refused"
-"""The key of a verdict that says why."""
-TOO_LARGE = "comparing it with transformers took more memory than there is; in doubt, delete data/engine"
+"""Key of a verdict whose value is the reason."""
+TOO_LARGE = "comparing it with transformers took more memory than there is; to try again, delete data/engine"
 KILLED = -9
-"""By the system, out of memory."""
+"""By the operating system, out of memory."""
+
+log = logging.getLogger(__name__)
 
 
 def prefers_graphs(settings: ModelSettings) -> bool:
-    """Say whether graphs are to answer where they can; "auto" leaves a GPU to transformers."""
+    """Return whether OpenVINO should answer if it can; "auto" leaves a GPU to transformers."""
     return settings.engine == "openvino" or (settings.engine == "auto" and not has_gpu())
 
 
 class Verifier:
-    """Lets a process compare with transformers where none has: that needs torch, which the bot does not."""
+    """Compares the graphs with transformers in a separate process, which needs torch; the bot does not."""
 
     def __init__(self, base: BaseModel, data_directory: Path, settings: ModelSettings) -> None:
         self._base = base
@@ -43,35 +50,35 @@ class Verifier:
         self._is_cancelled = False
 
     def require(self) -> Path:
-        """Return the folder of graphs that may be used; raises UnsupportedModel, which says why they may not.
+        """Return the folder of graphs that may be used; raises UnsupportedModel with the reason if they may not.
 
-        Takes up to half a minute where nobody has compared them; any thread may call `cancel` meanwhile.
+        Takes up to half a minute if they were not compared yet; any thread may call `cancel` in the meantime.
         """
         reason = self.verdict
         try:
             if reason is None:
                 reason = self._find_out()
         except (OSError, Timeout) as error:
-            raise UnsupportedModel(f"its graphs cannot be kept in {self._data_directory} ({error})") from error
+            raise UnsupportedModel(f"its graphs cannot be stored in {self._data_directory} ({error})") from error
         if reason:
             raise UnsupportedModel(reason)
         return self._folder
 
     @property
     def verdict(self) -> str | None:
-        """Why the graphs were refused, "" where they were not, None where nobody has compared them.
+        """Why the graphs were refused, "" if they were accepted, None if they were not compared yet.
 
-        Raises UnsupportedModel where nobody needs to.
+        Raises UnsupportedModel if there is nothing to compare.
         """
-        require_supported(self._base.path)
+        if reason := unsupported_because(self._base, self._settings):
+            raise UnsupportedModel(reason)
         if find_spec("openvino_genai") is None:
-            raise UnsupportedModel("OpenVINO GenAI is not installed (pip install openvino-genai)")
-        if window_of(self._base.path, self._settings) > MAX_POSITIONS:
-            raise UnsupportedModel(f"model.context_tokens = {self._settings.context_tokens} is above {MAX_POSITIONS}")
+            missing = ModuleNotFoundError("it is not installed", name="openvino_genai")
+            raise UnsupportedModel("OpenVINO GenAI is not installed (pip install openvino-genai)") from missing
         return _reason_in(self._file)
 
     def cancel(self) -> None:
-        """Let a comparison in progress, or the next one, end as refused."""
+        """End a comparison in progress, and any later one, with UnsupportedModel."""
         self._is_cancelled = True
         if self._process:
             self._process.kill()
@@ -82,39 +89,45 @@ class Verifier:
 
     @property
     def _file(self) -> Path:
-        return self._folder / f"verified-{self._settings.number_format}.json"
+        return self._folder / f"verified-{serving_format(self._settings)}.json"
 
     def _find_out(self) -> str:
-        """Compare unless another process has done so meanwhile, and return why the graphs are refused, or ""."""
+        """Compare, unless another process has just done so; return why the graphs are refused, or ""."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / ".verified.lock").acquire(cancel_check=lambda: self._is_cancelled):
             if _reason_in(self._file) is None:
+                log.info(
+                    "Comparing OpenVINO with transformers on %s, once for each base model: about half a minute for the "
+                    "bundled one on two cores.",
+                    self._base.name,
+                )
                 self._compare(self._file)
                 _remove_others(self._folder)
         return _reason_in(self._file) or ""
 
     def _compare(self, verdict: Path) -> None:
-        # A folder of its own in which it may be killed.
-        workshop = verdict.parent / ".comparing"
+        workshop = verdict.parent / ".comparing"  # the process may be killed at any moment: its files stay in here
         try:
             workshop.mkdir(exist_ok=True)
             code, errors = self._run_comparison(verdict, workshop)
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
         if self._is_cancelled:
-            raise UnsupportedModel("comparing it with transformers was given up")
+            raise UnsupportedModel("the comparison with transformers was cancelled")
         if code == KILLED:
             write_verdict(verdict, {REFUSED: TOO_LARGE})  # the next start would run out of memory again
         elif code:
             last_words = errors.strip().rpartition("\n")[2]
-            raise UnsupportedModel(f"its graph could not be compared with transformers: {last_words}")
+            raise UnsupportedModel(
+                f"its graph could not be compared with transformers: {last_words}"
+            ) from import_error_in(last_words)
 
     def _run_comparison(self, verdict: Path, workshop: Path) -> tuple[int, str]:
-        """Return how the process ended, and its last words."""
-        arguments = str(self._base.path), self._settings.number_format, str(verdict), str(workshop)
+        """Return the exit code of the process, and what it wrote to standard error."""
+        arguments = str(self._base.path), serving_format(self._settings), str(verdict), str(workshop)
         with subprocess.Popen(
             [sys.executable, "-m", "storage.models.openvino.compare_logits", *arguments],
-            stdin=subprocess.PIPE,  # it ends when this process does
+            stdin=subprocess.PIPE,  # the process ends when this one does
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -129,7 +142,7 @@ class Verifier:
 
 
 def write_verdict(verdict: Path, found: Mapping[str, object]) -> None:
-    """Write it whole or not at all."""
+    """Write the whole file or nothing."""
     staging = verdict.with_suffix(".staging")
     staging.write_text(json.dumps(found), encoding="utf-8")
     sync_file(staging)
@@ -137,7 +150,7 @@ def write_verdict(verdict: Path, found: Mapping[str, object]) -> None:
 
 
 def _reason_in(verdict: Path) -> str | None:
-    """Return why the graphs were refused, "" where they were not, None without a verdict that can be read."""
+    """Return why the graphs were refused, "" if they were accepted, None without a readable verdict."""
     try:
         found: dict[str, str] = json.loads(verdict.read_text(encoding="utf-8"))
         return found.get(REFUSED, "")
@@ -146,7 +159,7 @@ def _reason_in(verdict: Path) -> str | None:
 
 
 def _remove_others(folder: Path) -> None:
-    """Remove graphs of other bases, recipes and releases of OpenVINO, which take gigabytes and are soon made again."""
+    """Remove graphs of other bases, recipes and OpenVINO releases: they take gigabytes and are quick to rebuild."""
     for other in folder.parent.iterdir():
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

@@ -44,6 +44,7 @@ class TalkativeEngine(ScriptedEngine):
 
     def submit(self, request: GenerationRequest) -> ScriptedGeneration:
         self.requests.clear()  # or an endless run would keep them all
+        self.generations.clear()
         self.prepared.clear()
         rng = random.Random(request.seed)
         self.answers.append(" ".join(rng.choice(WORDS) for _ in range(rng.randint(3, 12))))

@@ -29,13 +29,13 @@ from bot.arenas.prompt_bank import read_bank
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import BotError
 from bot.knowledge.extraction import extract
-from storage.adapters.folder_store import AdapterStore, open_store
+from storage.adapters import open_store
+from storage.adapters.folder_store import AdapterStore
 from storage.backups.backup import make_backup, restore_backup
 from storage.database.database import open_database
 from storage.errors import StorageError
 from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_model
-from storage.models.openvino.cache import GraphCache
-from storage.models.openvino.options import graph_folder
+from storage.models.openvino.cache import GraphCache, graph_folder
 from storage.models.openvino.verifier import Verifier
 from storage.models.personality_import import import_adapter, read_export_card, unpacked
 from storage.personalities.cards import Card, format_card, read_card_file

@@ -53,7 +53,7 @@ async def _fill_disk(times: int, seed: int, row: Row, disk: Path) -> None:
             notes.print(f"{row.fault}: {row.times} of {times}; lost: {row.lost or 'nothing'}")
             if row.lost:
                 return
-        row.seen["sentences"] = scene.bot.said("The database is away")
+        row.seen["sentences"] = scene.bot.said("the database is unreachable")
         row.seen["reactions that waited"] = scene.bot.said("The vote log waits")
         row.seen["rows that waited"] = scene.bot.said("late rows waits")
         await scene.finish(row)

@@ -140,7 +140,7 @@ class Scene:
             row.seen[what] = row.seen.get(what, 0) + count
         row.seen["answers"] = row.seen.get("answers", 0) + len(list(self.crowd.all_answers()))
         row.seen["tracebacks"] = row.seen.get("tracebacks", 0) + self.bot.said("Traceback")
-        row.seen["unforeseen"] = row.seen.get("unforeseen", 0) + self.bot.said("unforeseen error")
+        row.seen["unforeseen"] = row.seen.get("unforeseen", 0) + self.bot.said("Unexpected error")
 
 
 @asynccontextmanager

@@ -103,7 +103,7 @@ class TestWhoMayDoIt:
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "arena")
         root.update(default_member_permissions=None)
         result = await place.ada.slash(place.channel, f"arena {command}")
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
         assert rows(ArenaRow) == []
 
 
@@ -211,7 +211,7 @@ class TestStart:
     async def test_a_full_queue_fails_it_too(self, place, engine, rows):
         engine.full = True
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "I am busy" in shown(place).content
+        assert "I'm busy" in shown(place).content
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
     async def test_an_unforeseen_error_gives_a_reference(self, place, engine, rows):
@@ -230,7 +230,7 @@ class TestStart:
     async def test_a_channel_has_one_arena_at_a_time(self, place, start, rows):
         await start()
         refused = await place.grace.slash(place.channel, "arena start", prompt="Another?")
-        assert "already an arena in that channel" in refused.response.content
+        assert "hat channel already has an arena" in refused.response.content
         assert len(rows(ArenaRow)) == 1
 
     async def test_of_two_admins_at_once_one_gets_a_sentence(self, place, env, engine, rows):
@@ -378,9 +378,9 @@ class TestPicks:
         message = await start()
         asked = len(engine.requests)
         form = await place.ada.slash(place.channel, "suggest")
-        assert "not answered anything" in form.response.content
+        assert "haven't answered anything" in form.response.content
         again = await place.ada.context_menu(place.channel, "Another answer", message)
-        assert "not one of my answers" in again.response.content
+        assert "isn't one of my answers" in again.response.content
         assert len(engine.requests) == asked
 
     async def test_picks_do_not_count_as_approval_of_a_version(self, place, start):
@@ -455,9 +455,9 @@ class TestDoctor:
         well = findings(schedule="0 18 * * *", channel=7)
         assert well["Prompt bank"].says == "42 prompts in the bundled bank"
         assert well["Arenas"].says == "scheduled at 0 18 * * * UTC in channel 7"
-        assert findings()["Arenas"].says == "started by admins alone"
+        assert findings()["Arenas"].says == "started by admins only"
         unwell = findings(prompts="/nowhere.txt", schedule="0 18 * * *")
-        assert not unwell["Prompt bank"].is_well
+        assert unwell["Prompt bank"].status == "problem"
         assert "arena.prompts" in unwell["Prompt bank"].says
         assert "arena.channel is not" in unwell["Arenas"].says
 
@@ -530,7 +530,7 @@ class TestClosing:
 
     async def test_stop_without_an_arena_says_so(self, place):
         stopped = await place.grace.slash(place.channel, "arena stop")
-        assert "no arena in that channel" in stopped.response.content
+        assert "hat channel has no arena" in stopped.response.content
 
     async def test_a_late_press_does_not_count_and_says_so(self, place, start, make_due, rows):
         message = await start()
@@ -654,7 +654,7 @@ class TestRestart:
         old = env.bot
         await env.restart_bot(new_bot())
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
-        assert "restarted while preparing it" in shown(place).content
+        assert "The bot restarted while preparing it" in shown(place).content
         assert (buttons(shown(place)), shown(place).embeds) == ([], [])
         await old.close()
 

@@ -118,7 +118,7 @@ class TestCompare:
 
     async def test_a_busy_engine_is_a_sentence(self, place, version, engine):
         engine.full = True
-        assert "I am busy" in (await compare(place, "v1", "base")).content
+        assert "I'm busy" in (await compare(place, "v1", "base")).content
 
     async def test_a_failed_answer_leaves_the_other_ones(self, place, version, engine):
         engine.failure = GenerationFailed("out of memory")
@@ -140,7 +140,7 @@ class TestCompare:
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
         result = await place.ada.slash(place.channel, "model compare", a="v1", b="base")
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
 
     async def test_versions_are_offered_while_typing(self, place, version):
         for option in ("a", "b"):

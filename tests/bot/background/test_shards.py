@@ -9,8 +9,8 @@ from bot.background.shard_heartbeat import ShardHeartbeat
 from storage.database.enums import Outcome
 from storage.database.tables import HeartbeatRow, ReplyRow
 from storage.errors import ShardTaken
-from storage.runtime.processes import worker_name
-from storage.runtime.shards import ALL, Shards, take_shards
+from storage.runtime.shards import Shards, take_shards
+from storage.settings.sections import DataSettings, Settings
 from tests.seeding import add_reply
 
 
@@ -38,11 +38,9 @@ async def test_signs_of_life_are_given_as_long_as_the_process_lives(env, rows):
     assert rows(HeartbeatRow) == []
 
 
-async def test_a_process_waits_for_another_that_may_be_dead_and_then_says_who_it_is(env, query):
+async def test_a_process_waits_for_another_that_may_be_dead_and_then_says_who_it_is(env, query, tmp_path):
     query(lambda session: take_shards(session, Shards(3, frozenset({1})), "elsewhere:/data"))
-    database = env.bot.services.database
+    database, tasks = env.bot.services.database, env.bot.tasks
     with pytest.raises(ShardTaken, match="would answer the same servers"):
-        await ShardHeartbeat(database, ALL, "new:/data", env.bot.tasks).begin(patience_s=0)
-    await ShardHeartbeat(
-        database, env.bot.services.shards, worker_name(env.bot.settings.data.directory), env.bot.tasks
-    ).begin(patience_s=0)
+        await ShardHeartbeat(database, Settings(data=DataSettings(directory=tmp_path)), tasks).begin(patience_s=0)
+    await ShardHeartbeat(database, env.bot.settings, tasks).begin(patience_s=0)

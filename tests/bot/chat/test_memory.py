@@ -105,7 +105,7 @@ class TestForget:
     async def test_what_was_said_before_is_no_part_of_the_conversation(self, place, engine, rows):
         await place.ada.send_dm("my secret is tea")
         done = await place.ada.user.slash("forget conversation")
-        assert "Forgotten" in done.response.content
+        assert "I no longer use what was said here before" in done.response.content
         await place.ada.send_dm("hello again")
         assert "secret" not in engine.requests[-1].prompt
         await place.ada.send_dm("and again")
@@ -119,8 +119,21 @@ class TestForget:
 
     async def test_members_may_not_forget_a_channel(self, place, engine, rows):
         refused = await place.ada.slash(place.channel, "forget conversation")
-        assert "Only admins may do this" in refused.response.content
+        assert "Only admins can do this here" in refused.response.content
+        assert "You can do it in our direct messages and in threads that you opened." in refused.response.content
         assert rows(ConversationRow) == []
+
+    async def test_members_forget_a_thread_that_they_opened(self, place, env, rows):
+        started = await place.ada.send(place.channel, "let us talk")
+        thread = await env.bot.get_channel(place.channel.id).get_partial_message(started.id).create_thread(name="t")
+        env.bot.get_channel(thread.id).owner_id = place.ada.id  # the simulator's members open no threads
+        await env.settle()
+        handle = next(t for t in place.channel.threads if t.id == thread.id)
+        done = await place.ada.slash(handle, "forget conversation")
+        assert "I no longer use" in done.response.content
+        assert [row.channel_id for row in rows(ConversationRow)] == [thread.id]
+        refused = await place.bo.slash(handle, "forget conversation")
+        assert "Only admins can do this here" in refused.response.content
 
 
 class TestNotes:
@@ -159,7 +172,7 @@ class TestNotes:
         none = await place.ada.slash(place.channel, "me forget", number=5)
         assert "no such note" in none.response.content
         await place.ada.slash(place.channel, "me forget")
-        assert "no notes of you" in (await place.ada.slash(place.channel, "me show")).response.content
+        assert "no notes about you" in (await place.ada.slash(place.channel, "me show")).response.content
 
     async def test_deleting_ones_data_takes_them(self, place, rows, query):
         await place.ada.slash(place.channel, "me remember", note="likes tea")

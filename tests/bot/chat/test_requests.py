@@ -50,7 +50,7 @@ async def test_the_reference_that_a_member_reads_finds_log_and_reply(place, told
     engine.interlude = break_down
     notice = await place.ask("hi")
     reference = re.search(r"reference: `(\w+)`", notice.content)[1]
-    assert told()[f"unforeseen error, reference {reference}"] == reference
+    assert told()[f"Unexpected error, reference {reference}"] == reference
     assert rows(ReplyRow)[0].request_id == reference
 
 
@@ -58,7 +58,7 @@ async def test_a_command_that_fails_has_a_reference_as_well(place, engine, told)
     engine.failure = RuntimeError("secret detail")
     await place.grace.slash(place.channel, "arena start", prompt="Tea?")
     reference = re.search(r"reference: `(\w+)`", place.last.content)[1]
-    assert told()[f"unforeseen error, reference {reference}"] == reference
+    assert told()[f"Unexpected error, reference {reference}"] == reference
 
 
 async def test_a_trace_leads_from_the_message_to_the_version(place, rows, query):

@@ -1,24 +1,17 @@
-"""Reactions become votes, whatever happens in between; members write better answers."""
+"""Members write better answers, and say what is wrong with an answer."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import threading
-from datetime import UTC, datetime
 
 import pytest
 from simcord.backend.errors import SetupError
-from sqlalchemy.exc import OperationalError
 
-from bot.background.vote_queue import Reacted, VoteQueue
-from bot.cogs.feedback import RECONCILE_PAUSE_S
-from storage.conversations.replies import add_message
 from storage.database.columns import utc_now
-from storage.database.database import Database
 from storage.database.enums import Basis
-from storage.database.tables import CorrectionRow, MemberRow, ReplyRow, VoteEventRow
-from storage.votes.votes import Thumb, Vote
+from storage.database.tables import CorrectionRow, MemberRow, VoteCauseRow
+
+MENU = "What is wrong with it?"
 
 
 @pytest.fixture
@@ -26,290 +19,7 @@ def overrides():
     return {"REACTUNE_CORRECTIONS__MAX_CHARS": "100"}
 
 
-class TestVotes:
-    async def test_a_thumb_is_a_vote_and_its_removal_withdraws_it(self, place, votes, rows):
-        answer = await place.ask("hi")
-        await place.ada.react(answer, "👍")
-        assert votes(1) == {place.ada.id: Vote.UP}
-        await place.ada.unreact(answer, "👍")
-        assert votes(1) == {}
-        assert [row.standing for row in rows(VoteEventRow)] == [True, False]
-
-    async def test_both_thumbs_cancel_out(self, place, votes):
-        answer = await place.ask("hi")
-        await place.ada.react(answer, "👍")
-        await place.ada.react(answer, "👎")
-        assert votes(1) == {}
-        await place.ada.unreact(answer, "👍")
-        assert votes(1) == {place.ada.id: Vote.DOWN}
-
-    @pytest.mark.parametrize("emoji", ["👍🏻", "👍🏼", "👍🏽", "👍🏾", "👍🏿"])
-    async def test_every_skin_tone_counts(self, place, votes, emoji):
-        answer = await place.ask("hi")
-        await place.ada.react(answer, emoji)
-        assert votes(1) == {place.ada.id: Vote.UP}
-
-    async def test_other_reactions_and_the_bots_own_do_not(self, place, rows, env):
-        answer = await place.ask("hi")
-        robot = env.guild.add_member(env.create_user("robot", bot=True))
-        await place.ada.react(answer, "🎉")
-        await robot.react(answer, "👎")
-        assert rows(VoteEventRow) == []
-
-    async def test_reactions_on_other_messages_are_no_votes(self, place, rows):
-        message = await place.ada.send(place.channel, "just talking")
-        await place.bo.react(message, "👍")
-        assert rows(VoteEventRow) == []
-
-    async def test_one_vote_per_member_whichever_message_of_the_answer_carries_it(self, place, engine, votes):
-        engine.answers = [" ".join(["word"] * 600)]
-        await place.ask("long please")
-        first, last = (m for m in place.channel.history() if m.author.bot)
-        await place.ada.react(first, "👎")
-        await place.ada.react(last, "👎")
-        assert votes(1) == {place.ada.id: Vote.DOWN}
-        await place.ada.unreact(last, "👎")
-        assert votes(1) == {place.ada.id: Vote.DOWN}
-
-    async def test_clearing_all_reactions_withdraws_all_votes(self, place, votes, env):
-        answer = await place.ask("hi")
-        await place.ada.react(answer, "👍")
-        await place.bo.react(answer, "👎")
-        env.backend.clear_reactions(place.channel.id, answer.id)
-        await env.settle()
-        assert votes(1) == {}
-
-    async def test_clearing_one_emoji_withdraws_its_votes_alone(self, place, votes, env):
-        answer = await place.ask("hi")
-        await place.ada.react(answer, "👍")
-        await place.bo.react(answer, "👎")
-        env.backend.clear_reaction(place.channel.id, answer.id, "👎")
-        await env.settle()
-        assert votes(1) == {place.ada.id: Vote.UP}
-
-    async def test_what_happened_while_the_bot_was_away_is_found_on_return(self, place, votes, env, new_bot):
-        answer = await place.ask("hi")
-        await place.ada.react(answer, "👍")
-        old, feed = env.bot, env._gateway_feed
-        env.backend.subscribers.remove(feed)  # the gateway gap
-        env.backend.set_reaction(place.channel.id, answer.id, "👍", place.ada.id, False)
-        env.backend.set_reaction(place.channel.id, answer.id, "👎🏽", place.bo.id, True)
-        env.backend.subscribers.append(feed)
-        assert votes(1) == {place.ada.id: Vote.UP}
-        await env.restart_bot(new_bot())
-        assert votes(1) == {place.bo.id: Vote.DOWN}
-        await old.close()
-
-    @pytest.mark.parametrize("status", [500, 503, 429])
-    async def test_reactions_that_discord_does_not_tell_are_asked_for_again(self, place, votes, env, new_bot, status):
-        answer = await place.ask("hi")
-        old, feed = env.bot, env._gateway_feed
-        env.backend.subscribers.remove(feed)
-        env.backend.set_reaction(place.channel.id, answer.id, "👍", place.bo.id, True)
-        env.backend.subscribers.append(feed)
-        env.inject_error("GET", "/channels/*/messages/*", status=status, times=2)
-        await env.restart_bot(new_bot())
-        assert votes(1) == {}
-        await env.advance_time(2 * RECONCILE_PAUSE_S)
-        assert votes(1) == {place.bo.id: Vote.UP}
-        await old.close()
-
-    async def test_a_second_return_changes_nothing(self, place, rows, env, new_bot):
-        answer = await place.ask("hi")
-        await place.ada.react(answer, "👍")
-        old = env.bot
-        await env.restart_bot(new_bot())
-        assert len(rows(VoteEventRow)) == 1
-        await old.close()
-
-    async def test_a_deleted_answer_does_not_stop_the_reconciliation(self, place, votes, env, new_bot):
-        first, second = await place.ask("one"), await place.ask("two")
-        old, feed = env.bot, env._gateway_feed
-        env.backend.subscribers.remove(feed)
-        env.backend.delete_message(place.channel.id, second.id)
-        env.backend.set_reaction(place.channel.id, first.id, "👍", place.bo.id, True)
-        env.backend.subscribers.append(feed)
-        await env.restart_bot(new_bot())
-        assert votes(1) == {place.bo.id: Vote.UP}
-        await old.close()
-
-
-class TestMembership:
-    """Since when a voter is a member gives the vote its weight."""
-
-    async def test_a_reaction_tells_since_when_its_member_is_one(self, place, env, rows):
-        answer = await place.ask("hi")
-        await place.bo.react(answer, "👍")
-        (row,) = rows(MemberRow)
-        joined_at = env.backend.guilds[env.guild.id].members[place.bo.id].joined_at
-        assert (row.guild_id, row.user_id) == (env.guild.id, place.bo.id)
-        assert row.joined_at.isoformat() == joined_at
-
-    async def test_a_suggestion_tells_since_when_its_author_is_a_member(self, place, env, rows):
-        await place.ask("hi")
-        form = await place.bo.slash(place.channel, "suggest")
-        await place.bo.submit_modal(form, {"text": "Hello there!"})
-        (row,) = rows(MemberRow)
-        joined_at = env.backend.guilds[env.guild.id].members[place.bo.id].joined_at
-        assert (row.guild_id, row.user_id, row.joined_at.isoformat()) == (env.guild.id, place.bo.id, joined_at)
-
-    async def test_nothing_is_kept_of_members_who_do_not_vote(self, place, rows):
-        answer = await place.ask("hi")
-        message = await place.ada.send(place.channel, "just talking")
-        await place.bo.react(message, "👍")
-        await place.ada.react(answer, "🎉")
-        assert rows(MemberRow) == []
-
-    async def test_a_member_who_came_back_is_new_again(self, place, env, rows):
-        answer = await place.ask("hi")
-        await place.bo.react(answer, "👍")
-        before = rows(MemberRow)[0].joined_at
-        env.backend.guilds[env.guild.id].members[place.bo.id].joined_at = "2026-03-01T00:00:00+00:00"
-        await place.bo.react(answer, "👎")
-        assert [row.joined_at for row in rows(MemberRow)] == [datetime(2026, 3, 1, tzinfo=UTC)] != [before]
-
-    async def test_a_vote_in_a_direct_message_is_of_no_server(self, place, env, rows, votes):
-        await place.ada.send_dm("hi")
-        answer = place.ada.user.dm_channel.last_message
-        env.backend.set_reaction(answer.channel.id, answer.id, "👍", place.ada.id, True)
-        await env.settle()
-        assert votes(1) == {place.ada.id: Vote.UP}
-        assert rows(MemberRow) == []
-
-    async def test_voters_of_the_time_away_are_asked_about_on_return(self, place, votes, env, new_bot, rows):
-        answer = await place.ask("hi")
-        old, feed = env.bot, env._gateway_feed
-        env.backend.subscribers.remove(feed)  # the gateway gap
-        gone = env.guild.add_member(env.create_user("gone"))
-        for member in (place.bo, gone):
-            env.backend.set_reaction(place.channel.id, answer.id, "👍", member.id, True)
-        env.backend.remove_member(env.guild.id, gone.id)
-        env.backend.subscribers.append(feed)
-        await env.restart_bot(new_bot())
-        assert votes(1) == {place.bo.id: Vote.UP, gone.id: Vote.UP}
-        assert [row.user_id for row in rows(MemberRow)] == [place.bo.id]
-        await old.close()
-
-    async def test_members_are_forgotten_with_their_data_and_stay_so(self, place, rows, env, new_bot):
-        answer = await place.ask("hi", who=place.bo)
-        await place.ada.react(answer, "👍")
-        asked = await place.ada.slash(place.channel, "privacy delete")
-        await place.ada.click(asked.response, label="Delete everything")
-        old = env.bot
-        await env.restart_bot(new_bot())
-        assert rows(MemberRow) == []
-        await old.close()
-
-
-class TestEarlyVotes:
-    async def test_a_vote_quicker_than_the_answers_row_counts(self, place, votes, env):
-        answer = await place.ask("hi")
-        log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
-        log.put(Reacted(thumb, standing=True))
-        await env.settle()
-        assert votes(1) == {}
-        database = env.bot.services.database
-        await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
-        log.recorded(987_654)
-        await asyncio.sleep(0.5)
-        assert votes(1) == {place.ada.id: Vote.UP}
-
-    async def test_what_came_before_the_row_comes_before_what_came_after(self, place, votes, env):
-        answer = await place.ask("hi")
-        log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
-        log.put(Reacted(thumb, standing=True))
-        await log.flush(5)
-        await asyncio.to_thread(
-            _within_transaction, env.bot.services.database, add_message, 1, 987_654, answer.channel.id, 1
-        )
-        log.put(Reacted(thumb, standing=False))
-        log.recorded(987_654)
-        await log.flush(5)
-        assert votes(1) == {}
-
-    async def test_a_row_written_while_it_is_looked_for_is_found(self, place, votes, env, settings):
-        answer = await place.ask("hi")
-        database = HastyDatabase(env.bot.services.database.engine)
-        log = VoteQueue(database, env.bot.tasks, lambda _vote: None)
-
-        async def record():
-            await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
-            log.recorded(987_654)
-
-        database.meanwhile = record
-        log.put(Reacted(Thumb(987_654, place.ada.id, "👍"), standing=True))
-        await log.flush(5)
-        assert votes(1) == {place.ada.id: Vote.UP}
-
-    async def test_one_that_cannot_be_stored_costs_no_other(self, place, votes, env):
-        answer = await place.ask("hi")
-        log, impossible = env.bot.services.vote_queue, 2**70
-        for user_id, emoji in ((impossible, "👍"), (place.ada.id, "👍"), (impossible, "👎"), (place.bo.id, "👎")):
-            log.put(Reacted(Thumb(987_654, user_id, emoji), standing=True))
-        await log.flush(5)
-        await asyncio.to_thread(
-            _within_transaction, env.bot.services.database, add_message, 1, 987_654, answer.channel.id, 1
-        )
-        log.recorded(987_654)
-        await log.flush(5)
-        assert votes(1) == {place.ada.id: Vote.UP, place.bo.id: Vote.DOWN}
-
-    async def test_votes_keep_their_order_while_the_database_comes_and_goes(self, place, env, rows):
-        answer = await place.ask("hi")
-        log = VoteQueue(FailingDatabase(env.bot.services.database.engine), env.bot.tasks, lambda _vote: None)
-        for standing in (True, False) * 3:
-            log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), standing=standing))
-            await asyncio.sleep(0)
-        await log.flush(5)
-        assert [row.standing for row in rows(VoteEventRow)] == [True, False] * 3
-
-
-class FailingDatabase(Database):
-    """Away for the first three times that something is to be written."""
-
-    failures = 3
-
-    async def run(self, work, /, *args, **kwargs):
-        if self.failures:
-            self.failures -= 1
-            raise OperationalError("INSERT", None, ConnectionError("away"))
-        return await super().run(work, *args, **kwargs)
-
-
-class HastyDatabase(Database):
-    """Somebody writes between a read and its answer."""
-
-    meanwhile = None
-
-    async def read(self, work, /, *args, **kwargs):
-        found = await super().read(work, *args, **kwargs)
-        if self.meanwhile is not None:
-            meanwhile, self.meanwhile = self.meanwhile, None
-            await meanwhile()
-        return found
-
-
-def _within_transaction(database, work, *arguments):
-    with database.transaction() as session:
-        return work(session, *arguments)
-
-
-class TestBusyDatabase:
-    @pytest.fixture
-    def overrides(self):
-        return {"REACTUNE_DATABASE__BUSY_TIMEOUT_S": "0.05"}
-
-    async def test_votes_wait_until_the_database_takes_them(self, place, votes, env, settings):
-        answer = await place.ask("hi")
-        other_program = sqlite3.connect(settings.data.directory / "reactune.db", check_same_thread=False)
-        other_program.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.5, other_program.rollback).start()
-        await place.ada.react(answer, "👍")
-        assert votes(1) == {place.ada.id: Vote.UP}
-        other_program.close()
-
-
-class TestCorrections:
+class TestSuggestions:
     async def test_the_menu_opens_a_form_with_the_answer_and_stores_what_is_written(self, place, rows):
         answer = await place.ask("hi")
         form = await place.bo.context_menu(place.channel, "Suggest a better answer", answer)
@@ -330,7 +40,7 @@ class TestCorrections:
         env.backend.guilds[env.guild.id].members[place.bo.id].joined_at = utc_now().isoformat()
         form = await place.bo.slash(place.channel, "suggest")
         done = await place.bo.submit_modal(form, {"text": "better"})
-        assert "It is not trained on: your account, or your time here, is too new." in done.response.content
+        assert "your account or membership is too new." in done.response.content
         assert [row.text for row in rows(CorrectionRow)] == ["better"]
 
     async def test_suggest_takes_the_latest_answer(self, place, rows):
@@ -342,7 +52,7 @@ class TestCorrections:
 
     async def test_suggest_without_an_answer_says_so(self, place):
         result = await place.ada.slash(place.channel, "suggest")
-        assert "not answered anything" in result.response.content
+        assert "haven't answered anything" in result.response.content
 
     async def test_a_length_check_names_the_limits(self, place, rows):
         await place.ask("hi")
@@ -403,26 +113,75 @@ class TestCorrections:
         assert "is withdrawn" in own.response.content
         assert rows(CorrectionRow)[0].withdrawn_at is not None
 
+    async def test_a_suggestion_tells_since_when_its_author_is_a_member(self, place, env, rows):
+        await place.ask("hi")
+        form = await place.bo.slash(place.channel, "suggest")
+        await place.bo.submit_modal(form, {"text": "Hello there!"})
+        (row,) = rows(MemberRow)
+        joined_at = env.backend.guilds[env.guild.id].members[place.bo.id].joined_at
+        assert (row.guild_id, row.user_id, row.joined_at.isoformat()) == (env.guild.id, place.bo.id, joined_at)
 
-class TestLiveChat:
+
+class TestConsent:
     @pytest.fixture
     def fixed_basis(self):
         return None
-
-    async def test_without_consent_there_is_no_basis(self, place, rows):
-        await place.ask("hi")
-        assert rows(ReplyRow)[0].basis is None
-
-    async def test_everybody_quoted_must_have_agreed(self, place, rows):
-        await place.ada.slash(place.channel, "privacy opt-in")
-        answer = await place.ask("hi")
-        await place.bo.send(place.channel, "and me?", reply_to=answer)
-        assert [row.basis for row in rows(ReplyRow)] == [Basis.LIVE_CHAT, None]
 
     async def test_a_suggestion_needs_its_authors_consent_too(self, place, rows):
         await place.ada.slash(place.channel, "privacy opt-in")
         await place.ask("hi")
         form = await place.bo.slash(place.channel, "suggest")
         done = await place.bo.submit_modal(form, {"text": "better"})
-        assert "not trained on" in done.response.content
+        assert "don't learn from it" in done.response.content
         assert rows(CorrectionRow)[0].basis is None
+
+
+async def choose(place, answer, label, who=None):
+    who = who or place.ada
+    asked = await who.context_menu(place.channel, MENU, answer)
+    return await who.click(asked.response, label=label)
+
+
+class TestCauses:
+    async def test_a_thumb_down_gets_its_cause(self, place, rows):
+        answer = await place.ask("how high is the tower?")
+        await place.ada.react(answer, "👎")
+        done = await choose(place, answer, "Too long")
+        assert done.response.content == "Noted: too long."
+        (row,) = rows(VoteCauseRow)
+        assert (row.reply_id, row.user_id, row.cause.value) == (1, place.ada.id, "too long")
+
+    async def test_without_a_thumb_down_it_is_asked_for(self, place, rows):
+        answer = await place.ask("how high is the tower?")
+        done = await choose(place, answer, "Wrong fact")
+        assert "gap in what I know" in done.response.content
+        assert "Add a 👎 to the answer too" in done.response.content
+
+    async def test_a_later_choice_replaces_the_first(self, place, rows):
+        answer = await place.ask("how high is the tower?")
+        await place.ada.react(answer, "👎")
+        await choose(place, answer, "Other")
+        await choose(place, answer, "Unsafe")
+        assert [row.cause.value for row in rows(VoteCauseRow)] == ["unsafe"]
+
+    async def test_other_messages_have_no_cause(self, place, rows):
+        message = await place.ada.send(place.channel, "just talking")
+        refused = await place.ada.context_menu(place.channel, MENU, message)
+        assert "not one of my answers" in refused.response.content
+        assert rows(VoteCauseRow) == []
+
+    async def test_the_buttons_work_after_a_restart(self, place, env, new_bot, rows):
+        answer = await place.ask("how high is the tower?")
+        asked = await place.ada.context_menu(place.channel, MENU, answer)
+        old = env.bot
+        await env.restart_bot(new_bot())
+        await place.ada.click(asked.response, label="Wrong tone")
+        assert [row.cause.value for row in rows(VoteCauseRow)] == ["wrong tone"]
+        await old.close()
+
+    async def test_the_report_says_what_is_wrong(self, place):
+        answer = await place.ask("how high is the tower?")
+        await place.ada.react(answer, "👎")
+        await choose(place, answer, "Wrong fact")
+        posted = await place.grace.slash(place.channel, "model report")
+        assert "1 wrong fact" in posted.response.content

@@ -126,7 +126,7 @@ class TestLineage:
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
         result = await place.ada.slash(place.channel, "model lineage", version="v1")
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
 
 
 class TestMyVotes:
@@ -177,7 +177,7 @@ class TestMyVotes:
     async def test_the_menu_refuses_other_messages(self, place):
         message = await place.bo.send(place.channel, "not an answer")
         shown = (await place.ada.context_menu(place.channel, "What became of my vote?", message)).response
-        assert shown.content == "That message is not one of my answers."
+        assert shown.content == "That message isn't one of my answers."
 
     async def test_the_menu_tells_of_every_answer_of_an_arena_but_not_who_gave_it(self, place, query):
         message = await place.bo.send(place.channel, "stands for an arena's message")

@@ -68,7 +68,7 @@ class TestWhoMayDoIt:
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "votes")
         root.update(default_member_permissions=None)
         result = await place.ada.slash(place.channel, f"votes {command}")
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
         assert rows(QuarantineRow) == []
 
     async def test_an_admin_no_longer_is_refused_by_the_buttons(self, place, env, rows):
@@ -78,7 +78,7 @@ class TestWhoMayDoIt:
         env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
         await env.settle()
         clicked = await place.grace.click(shown, label="Count them")
-        assert "Only admins may do this" in clicked.response.content
+        assert "Only admins can do this" in clicked.response.content
         assert rows(QuarantineRow)[0].status is QuarantineStatus.OPEN
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -19,22 +20,22 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from bot.engine import Finish, GenerationFailed, engine_state
+from bot.engine import EngineState, Finish, GenerationFailed, engine_state
 from bot.engine.openvino import worker_process
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.selection import start_engine
 from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.openvino import compare_logits
-from storage.models.openvino.cache import GraphCache, GraphNotWritten
+from storage.models.openvino.cache import GraphCache, GraphNotWritten, graph_folder
 from storage.models.openvino.graph import AdapterMisfit, _Decoder, build_graph
-from storage.models.openvino.options import graph_folder
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, write_verdict
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
 from tests.bot.engine.test_engine import ENDLESS, answer, finished, request, save_adapter
 from tests.tiny_model import build_tiny_base
+from tests.verdicts import trust_graphs
 
 QWEN = {"architectures": ["Qwen3ForCausalLM"]}
 
@@ -89,9 +90,9 @@ async def test_a_version_that_dies_fails_its_answers_and_comes_back(
     os.kill(worker, signal.SIGSTOP)  # a tiny model is through before it could be killed
     running = engine.submit(request(temperature=0.0, tokens=ENDLESS))
     os.kill(worker, signal.SIGKILL)
-    with pytest.raises(GenerationFailed, match="the model's process is gone"):
+    with pytest.raises(GenerationFailed, match="the model's process ended"):
         await finished(running)
-    assert "process failed" in caplog.text
+    assert "A version cannot answer: the model's process ended" in caplog.text
     assert await answer(engine, request(temperature=0.0)) == whole
 
 
@@ -250,6 +251,44 @@ async def test_what_a_process_died_of_is_told(settings: Settings, base: BaseMode
     await engine.close(0.0)
 
 
+def test_the_first_start_says_what_takes_long(
+    settings: Settings, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    verifier = a_verifier(settings, base, tmp_path, lambda verdict: write_verdict(verdict, {}))
+    for _ in range(2):
+        GraphCache(base, verifier.require()).prepare(None)
+    assert [record.message for record in caplog.records] == [
+        "Comparing OpenVINO with transformers on tiny, once for each base model: about half a minute for the bundled "
+        "one on two cores.",
+        "Building the OpenVINO graph of base on tiny, once: seconds for a small model.",
+    ]
+
+
+async def test_the_bot_logs_a_workers_lines_as_they_are(
+    settings: Settings, base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    trust_graphs(base, tmp_path, settings.model)
+    engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
+    engine.prepare(None)
+    await engine.start()
+    await engine.close(0.0)
+    assert "Building the OpenVINO graph of base on tiny, once: seconds for a small model." in caplog.messages
+
+
+async def test_a_comparison_that_cannot_import_a_library_names_it_and_not_the_model(
+    settings: Settings, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "peft.py").write_text("raise ImportError(\"cannot import name 'x' from 'accelerate'\")")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    engine = OpenVinoEngine(base, tmp_path, settings.model, settings.generation)
+    with pytest.raises(EngineStopped, match=r"^accelerate cannot be imported") as stopped:
+        await engine.start()
+    assert "base model" not in str(stopped.value)
+    await engine.close(0.0)
+
+
 def a_verifier(settings: Settings, base: BaseModel, folder: Path, compare: Callable[[Path], None]) -> Verifier:
     verifier = Verifier(base, folder, settings.model)
     verifier._compare = compare  # type: ignore[method-assign]
@@ -323,18 +362,19 @@ def test_a_graph_that_cannot_be_written_says_where(
         raise RuntimeError("basic_ios::clear: iostream error")
 
     monkeypatch.setattr("openvino.save_model", fill_the_disk)
-    with pytest.raises(GraphNotWritten, match=r"cannot be written to .*, where [\d,]+ MB are free \(basic_ios"):
+    with pytest.raises(GraphNotWritten, match=r"cannot be written to .* \([\d,]+ MB free\): basic_ios"):
         GraphCache(base, tmp_path).prepare(None)
     assert not [*tmp_path.glob("*/")], "nothing half made stays"
 
 
-async def test_where_no_version_can_be_loaded_transformers_answers(
+async def test_if_openvino_fails_on_a_base_that_it_supports_transformers_answers_and_admins_are_alerted(
     settings: Settings, base: BaseModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     too_many = 2**31  # a pipeline refuses so many answers at once
     generation = settings.generation.model_copy(update={"batch_size": too_many})
     engine = await start_engine(settings.model_copy(update={"generation": generation}), base, None)
     assert "Answering with transformers: OpenVINO cannot serve" in caplog.text
+    assert engine_state(engine).fallback.startswith("OpenVINO cannot serve")
     await engine.close(0.0)
 
 
@@ -366,18 +406,18 @@ def test_another_architecture_is_named(tmp_path: Path) -> None:
         build_graph(tmp_path, None)
 
 
-async def test_what_openvino_cannot_serve_is_answered_by_transformers(
+async def test_a_base_that_openvino_does_not_support_is_answered_by_transformers_without_an_alert(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     folder = build_tiny_base(tmp_path / "tiny")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
     other = resolve_base_model(str(folder), tmp_path)
     engine = await start_engine(settings, other)
-    assert "Answering with transformers: " in caplog.text
-    state = engine_state(engine)
-    assert state.name == "transformers"
-    assert state.fallback.endswith("its activation is gelu")
+    assert "Answering with transformers: OpenVINO does not support tiny (its activation is gelu)." in caplog.text
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+    assert engine_state(engine) == EngineState(1, name="transformers")
     await engine.close(0.0)
     insistent = settings.model_copy(update={"model": settings.model.model_copy(update={"engine": "openvino"})})
     with pytest.raises(EngineStopped, match=r"set model.engine = \"transformers\""):

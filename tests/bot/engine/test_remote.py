@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bot.engine import Finish, Generation, GenerationFailed
-from bot.engine.remote import health, replicas
+from bot.engine.remote import replicas
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.remote.replicas import prefix_blocks
 from bot.engine.selection import start_engine
@@ -63,7 +63,7 @@ def count(base: BaseModel) -> Callable[[str], int]:
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rests are counted in hundredths of a second here."""
     monkeypatch.setattr(replicas, "FIRST_REST_S", 0.02)
-    monkeypatch.setattr(health, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(replicas, "FIRST_PAUSE_S", 0.02)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ async def test_a_server_that_reads_other_tokens_is_told_once(
     server.count = lambda _text: 99
     for _ in range(2):
         await answer(engine, request("Hi"))
-    assert caplog.text.count("reads 99 tokens where the tokenizer of model.base counts") == 1
+    assert caplog.text.count("read 99 tokens, but model.base's tokenizer counts") == 1
 
 
 async def test_cancelling_closes_the_connection_so_that_the_server_stops(start: StartEngine) -> None:
@@ -269,7 +269,7 @@ async def test_the_key_is_shown_to_servers_and_to_nobody_else(
     assert await answer(await start(server, key="sk-secret"), request()) == OF_BASE
     with pytest.raises(ServersUnreachable):
         (await start(server, key="sk-wrong")).submit(request())
-    assert "refuses with status 401: Unauthorized; put its key into the variable REMOTE_API_KEY" in caplog.text
+    assert "refuses with status 401: Unauthorized; set its key as REMOTE_API_KEY" in caplog.text
     assert "sk-" not in caplog.text
 
 
@@ -323,7 +323,7 @@ async def test_a_server_that_was_started_anew_loads_its_versions_again(
     first = await answer(engine, request(adapter=adapters[0]))
     server.adapters.clear()
     assert await answer(engine, request(adapter=adapters[0])) == first
-    assert "has forgotten a version, which it loads again" in caplog.text
+    assert "has lost a version and loads it again" in caplog.text
 
 
 async def test_the_least_recently_used_version_makes_room(start: StartEngine, adapters: list[AdapterRef]) -> None:
@@ -349,7 +349,7 @@ async def test_a_version_in_use_is_not_unloaded(start: StartEngine, adapters: li
 @pytest.mark.parametrize(
     ("on_load", "sentence"),
     [
-        ("no adapter there", "set remote.adapter_path to where it does"),
+        ("no adapter there", "set remote.adapter_path to its path there"),
         ("cannot load", r"LoRA rank 64 is greater than max_lora_rank 16.*--max-lora-rank"),
     ],
 )
@@ -390,13 +390,13 @@ async def test_an_answer_of_another_version_is_no_answer(start: StartEngine, ada
         stream.model = BASE_NAME  # type: ignore[attr-defined]
 
     server.always = confuse  # type: ignore[assignment]
-    with pytest.raises(GenerationFailed, match=f"answers as {BASE_NAME}, and was asked for reactune-0000"):
+    with pytest.raises(GenerationFailed, match=f"answers as {BASE_NAME}, but reactune-0000"):
         await answer(engine, request(adapter=adapters[0]))
 
 
 async def test_servers_of_any_other_kind_serve_the_base_alone(start: StartEngine, adapters: list[AdapterRef]) -> None:
     engine = await start(RemoteServer(), kind="openai")
-    with pytest.raises(GenerationFailed, match="serves the base alone"):
+    with pytest.raises(GenerationFailed, match="serves only the base"):
         await answer(engine, request(adapter=adapters[0]))
 
 
@@ -425,11 +425,12 @@ async def test_a_crowd_of_one_beginning_is_shared(start: StartEngine) -> None:
 
 
 def test_beginnings_are_told_apart_by_version_and_by_all_before() -> None:
-    one, same, other = prefix_blocks("v1", "x" * 600), prefix_blocks("v1", "x" * 700), prefix_blocks("v2", "x" * 600)
+    v1, v2 = AdapterRef("1" * 64, Path("v1")), AdapterRef("2" * 64, Path("v2"))
+    one, same, other = prefix_blocks(v1, "x" * 600), prefix_blocks(v1, "x" * 700), prefix_blocks(v2, "x" * 600)
     assert one == same
     assert not set(one) & set(other)
     assert len(set(one)) == 2
-    assert prefix_blocks("v1", "short") == ()
+    assert prefix_blocks(None, "short") == ()
 
 
 @pytest.mark.parametrize(
@@ -558,7 +559,7 @@ async def test_where_all_servers_are_down_members_are_told_and_the_engine_comes_
     with pytest.raises(GenerationFailed) as failed:
         await answer(engine, request())
     assert isinstance(failed.value.__cause__, ServersUnreachable)
-    with pytest.raises(ServersUnreachable, match="I cannot reach the servers that I think with"):
+    with pytest.raises(ServersUnreachable, match="I can't reach my model server"):
         engine.submit(request())
     assert "cannot be reached" in caplog.text
     assert engine.state().trouble.startswith(f"{server.url} cannot be reached")
@@ -576,7 +577,7 @@ async def test_a_server_that_is_away_is_told_while_another_answers(start: StartE
     assert engine.state().lacks.startswith(f"{other.url} cannot be reached")
     assert engine.state().trouble == ""
     (told,) = local_alerts(HealthCheck("disk", is_well=True, says=""), engine.state(), [])
-    assert told.says.startswith(f"servers that answer members are away: {other.url}")
+    assert told.says.startswith(f"some model servers cannot answer: {other.url}")
     assert await answer(engine, request()) == OF_BASE
     await other.restart()
     await until(lambda: not engine.state().lacks)
@@ -606,7 +607,7 @@ async def test_a_server_that_says_it_is_ill_or_lacks_the_model_gets_nothing(
     other = await start(well, model="gpt")
     with pytest.raises(ServersUnreachable):
         other.submit(request())
-    assert f"lists {BASE_NAME}, not remote.model = 'gpt': set that to one of them" in caplog.text
+    assert f"lists {BASE_NAME}, not remote.model = 'gpt': set it to a listed model" in caplog.text
 
 
 async def test_what_any_server_would_refuse_is_asked_once(start: StartEngine) -> None:
@@ -645,7 +646,7 @@ async def test_a_spent_day_is_told_to_members_whoever_spent_it(start: StartEngin
     with pytest.raises(GenerationFailed) as failed:
         await answer(engine, request())
     assert isinstance(failed.value.__cause__, SpentForToday)
-    with pytest.raises(SpentForToday, match="I answer again after midnight UTC"):
+    with pytest.raises(SpentForToday, match="I'll be back after midnight UTC"):
         engine.submit(request())
 
 

@@ -89,52 +89,52 @@ async def test_a_spent_day_is_told_to_admins(place: Place, query: Any, settings:
         return text
 
     query(lambda session: add_spend(session, utc_now().date(), "http://one", "base", Spend(1, 1_000, 10)))
-    assert "**Spent:** 1,010 of 5,000 tokens today (UTC), 0.01 by your prices\n" in await status()
+    assert "**Spent:** 1,010 of 5,000 tokens today (UTC), 0.01 at your prices\n" in await status()
     query(lambda session: add_spend(session, utc_now().date(), "http://other", "base", Spend(1, 5_000, 0)))
     assert "⚠️ nothing is answered before midnight UTC" in await status()
     found = {finding.what: finding for finding in await asyncio.to_thread(run_checks, settings)}
-    assert not found["Spending"].is_well
-    assert "raise remote.tokens_per_day to go on" in found["Spending"].says
+    assert found["Spending"].status == "problem"
+    assert "raise remote.tokens_per_day and restart the bot" in found["Spending"].says
 
 
 # The doctor
 
 
-async def engine_finding(settings: Settings, **changes: object) -> tuple[bool, str]:
+async def engine_finding(settings: Settings, **changes: object) -> tuple[str, str]:
     remote = settings.remote.model_copy(update=changes)
     findings = await asyncio.to_thread(run_checks, settings.model_copy(update={"remote": remote}))
     (found,) = [finding for finding in findings if finding.what == "Engine"]
-    return found.is_well, found.says
+    return found.status, found.says
 
 
 async def test_the_doctor_names_what_each_server_answers_as(settings: Settings, server: RemoteServer) -> None:
-    assert await engine_finding(settings) == (True, f"{server.url} answers as {BASE_NAME}, takes versions")
+    assert await engine_finding(settings) == ("ok", f"{server.url} serves {BASE_NAME}, loads versions")
     assert await engine_finding(settings, kind="openai") == (
-        True,
-        f"{server.url} answers as {BASE_NAME}, the base alone",
+        "ok",
+        f"{server.url} serves {BASE_NAME}, base model only",
     )
 
 
 async def test_the_doctor_says_what_to_do_about_servers(settings: Settings, server: RemoteServer) -> None:
-    is_well, says = await engine_finding(settings, servers=(server.url, "http://127.0.0.1:9"))
-    assert not is_well
+    status, says = await engine_finding(settings, servers=(server.url, "http://127.0.0.1:9"))
+    assert status == "problem"
     assert says.startswith("http://127.0.0.1:9 cannot be reached (")
     assert "; start it, or correct remote.servers; " in says
-    assert says.endswith(f"{server.url} answers as {BASE_NAME}, takes versions")
+    assert says.endswith(f"{server.url} serves {BASE_NAME}, loads versions")
     assert await engine_finding(settings, model="gpt") == (
-        False,
-        f"{server.url} lists {BASE_NAME}, not remote.model = 'gpt': set that to one of them",
+        "problem",
+        f"{server.url} lists {BASE_NAME}, not remote.model = 'gpt': set it to a listed model",
     )
     server.key = "sk-1"
-    assert "put its key into the variable REMOTE_API_KEY" in (await engine_finding(settings))[1]
+    assert "set its key as REMOTE_API_KEY" in (await engine_finding(settings))[1]
 
 
 async def test_the_doctor_sees_whether_versions_get_in(settings: Settings) -> None:
     fixed = RemoteServer(updates_adapters=False)
     await fixed.start()
-    is_well, says = await engine_finding(settings, servers=(fixed.url,))
+    status, says = await engine_finding(settings, servers=(fixed.url,))
     await fixed.stop()
-    assert not is_well
+    assert status == "problem"
     assert says == (
-        f"{fixed.url} takes no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+        f"{fixed.url} accepts no versions: start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
     )

@@ -59,7 +59,7 @@ def answer(resident: ResidentModel, adapter: AdapterRef | None) -> list[int]:
 
 def merge(resident: ResidentModel, adapter: AdapterRef) -> None:
     for _ in range(MERGE_AFTER + 1):
-        model = resident.speaking_through(adapter)
+        model = resident.model_with(adapter)
     assert not adds_by_itself(model)
 
 
@@ -70,7 +70,7 @@ def adds_by_itself(model: torch.nn.Module) -> bool:
 
 def weights(resident: ResidentModel) -> dict[str, torch.Tensor]:
     """Return copies of the weights of the base as it speaks for itself."""
-    return {name: weight.clone() for name, weight in resident.speaking_through(None).state_dict().items()}
+    return {name: weight.clone() for name, weight in resident.model_with(None).state_dict().items()}
 
 
 def same(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
@@ -78,13 +78,13 @@ def same(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool
 
 
 def test_an_adapter_is_merged_after_a_few_batches_in_a_row(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
-    models = [adds_by_itself(resident.speaking_through(adapters[0])) for _ in range(MERGE_AFTER + 2)]
+    models = [adds_by_itself(resident.model_with(adapters[0])) for _ in range(MERGE_AFTER + 2)]
     assert models == [True] * MERGE_AFTER + [False] * 2
 
 
 def test_adapters_that_take_turns_are_not_merged(resident: ResidentModel, adapters: list[AdapterRef]) -> None:
     for _ in range(MERGE_AFTER + 1):
-        assert all(adds_by_itself(resident.speaking_through(adapter)) for adapter in adapters)
+        assert all(adds_by_itself(resident.model_with(adapter)) for adapter in adapters)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
@@ -93,7 +93,7 @@ def test_a_merged_adapter_answers_as_before(
 ) -> None:
     adapter = replace(adapters[0], strength=strength)
     answers = [answer(resident, adapter) for _ in range(MERGE_AFTER + 2)]
-    assert not adds_by_itself(resident.speaking_through(adapter))
+    assert not adds_by_itself(resident.model_with(adapter))
     assert answers == [answers[0]] * len(answers)
     assert answers[0] != answer(resident, None)
 
@@ -103,7 +103,7 @@ def test_the_base_is_bit_for_bit_as_before_a_merge(tiny_base: Path, adapters: li
     resident = load(tiny_base, dtype)
     before = weights(resident)
     merge(resident, adapters[0])
-    assert not same(before, resident.speaking_through(adapters[0]).state_dict())
+    assert not same(before, resident.model_with(adapters[0]).state_dict())
     assert same(before, weights(resident))
 
 
@@ -130,7 +130,7 @@ def test_a_broken_adapter_leaves_a_merged_one_as_it_was(
     merge(resident, adapters[0])
     for broken in (AdapterRef("missing", tmp_path), partial(adapters[1], tmp_path / "partial")):
         with pytest.raises((ValueError, AdapterMismatch)):
-            resident.speaking_through(broken)
+            resident.model_with(broken)
         assert answer(resident, adapters[0]) == first
         assert same(before, weights(resident))
 

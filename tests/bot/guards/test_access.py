@@ -94,8 +94,9 @@ class TestNobodyNamed:
     async def test_the_operator_reads_which_line_to_add(self, place, env, caplog):
         with caplog.at_level(logging.WARNING):
             guild = env.create_guild("Another")
-            await env.bot.on_ready()
-        assert f'The server "Another" ({guild.id}) is not served' in caplog.text
+            await env.settle()
+            await env.bot.on_guild_join(env.bot.get_guild(guild.id))
+        assert f'The server "Another" ({guild.id}) is not allowed' in caplog.text
         assert "servers = [" in caplog.text
         assert "in the section [access] of config.toml" in caplog.text
 

@@ -89,7 +89,8 @@ async def test_every_admin_command_leaves_a_line_and_a_refusal_where_no_admin_ca
             assert [row.action for row in new] == [name], (name, who)
             assert (new[0].actor_id, new[0].guild_id) == (who.id, place.channel.guild.id)
             if who is place.ada:
-                assert (new[0].outcome, new[0].note) == (AuditOutcome.REFUSED, sentence(str(NotAnAdmin())))
+                assert new[0].outcome is AuditOutcome.REFUSED
+                assert new[0].note.startswith("Only admins ")
 
 
 async def test_a_change_leaves_a_line_that_says_what_and_by_whom(place, rows):
@@ -108,7 +109,7 @@ async def test_a_form_that_is_sent_after_the_right_has_gone_changes_nothing(plac
     env.backend.remove_member_role(env.guild.id, place.grace.id, role_id)
     await env.settle()
     sent = await place.grace.submit_modal(form, {"description": "I stayed too long."})
-    assert "Only admins may do this" in sent.response.content
+    assert "Only admins can do this" in sent.response.content
     assert [row.name for row in rows(PersonalityRow)] == ["default"]
     assert [(row.action, row.outcome) for row in rows(AuditRow)] == [
         ("personality create", AuditOutcome.DONE),
@@ -147,7 +148,7 @@ class TestTrail:
                     "mallory (8)", "arena start", "prompt: [x](https://evil.example) <@1>", actor_id=8, guild_id=here
                 ),
                 AuditOutcome.REFUSED,
-                "Only admins may do this.",
+                "Only admins can do this.",
             )
 
         query(write)

@@ -18,6 +18,23 @@ async def test_a_command_that_an_update_took_away_or_changed_asks_to_reload(env,
     assert caplog.records == []
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("model promote", {"version": "v9"}),
+        ("model rollback", {}),
+        ("model canary start", {"version": "v9"}),
+        ("model canary stop", {}),
+        ("model report", {"personality": "nobody"}),
+    ],
+)
+async def test_only_the_admin_who_called_a_command_sees_why_it_is_refused(place, command, options):
+    result = await place.grace.slash(place.channel, command, **options)
+    assert [followup.ephemeral for followup in result.followups] == [True]
+    assert result.response is None
+    assert place.channel.history() == []
+
+
 def test_what_discord_no_longer_waits_for_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     response = SimpleNamespace(status=404, reason="Not Found")
     late = discord.NotFound(response, {"code": 10062, "message": "Unknown interaction"})  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ async def test_orders_in_a_message_a_document_and_an_answer_move_nothing(place, 
 
 async def test_a_command_that_is_said_is_not_given(place, engine, rows):
     await place.grace.send(place.channel, f"{place.mention} /model rollback")
-    assert "That was sent as a message" in place.last.content
+    assert "You sent that as a message" in place.last.content
     assert rows(AliasMoveRow) == rows(AuditRow) == []
 
 

@@ -66,7 +66,7 @@ class TestFlood:
         answers = [task for task in asyncio.all_tasks() if task.get_name().startswith("answer to")]
         await asyncio.gather(*answers)
         assert len(rows(ReplyRow)) == len(engine.requests) == 3
-        assert sum("you can ask me again in" in text for text in place.contents) == 1
+        assert sum("You can ask me again in" in text for text in place.contents) == 1
         assert len(place.contents) == 1 + 3 + 1
 
     async def test_a_channel_has_its_own_limit_and_time_heals(self, place, env, engine):

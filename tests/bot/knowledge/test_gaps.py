@@ -13,7 +13,7 @@ from storage.database.tables import DocumentRow, VoteCauseRow
 from storage.knowledge.gaps import Gap
 from storage.knowledge.search import Passage
 from storage.models.sentence_encoder import BundledEncoder
-from tests.bot.cogs.test_causes import choose
+from tests.bot.cogs.test_feedback import choose
 from tests.word_encoder import WordEncoder
 
 
@@ -99,7 +99,7 @@ async def test_members_see_no_gaps(place, env):
         if root["name"] == "knowledge":
             root.update(default_member_permissions=None)
     refused = await gaps(place, place.ada)
-    assert "Only admins may do this" in refused.content
+    assert "Only admins can do this" in refused.content
 
 
 async def test_without_an_encoder_equal_questions_are_one_gap():

@@ -275,7 +275,7 @@ async def test_a_link_with_a_source_that_has_one_is_refused(place, knowledge, ro
 async def test_members_may_not(place, env, knowledge):
     root = next(c for c in env.backend.commands[None].values() if c["name"] == "knowledge")
     root.update(default_member_permissions=None)
-    assert (await knowledge("list", who=place.ada)).startswith("Only admins may do this")
+    assert (await knowledge("list", who=place.ada)).startswith("Only admins can do this")
 
 
 # The encoder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import pytest
@@ -10,16 +9,18 @@ from sqlalchemy import text
 
 from bot.cogs.operations import LOOK_INTERVAL_S
 from bot.engine import EngineState
-from bot.operations.alerts import TOKEN
+from bot.operations.alerts import TOKEN, describe_alert, local_alerts
+from bot.operations.health import HealthCheck
+from storage.database.columns import utc_now
 from storage.database.enums import QuarantineStatus, RoundStatus
 from storage.database.tables import AlertRow, QuarantineRow
-from storage.operations.alerts import raise_alert
+from storage.operations.alerts import Alert, raise_alert
 from storage.runtime.processes import worker_name
 from tests.past import add_round
 
 SOON_S = LOOK_INTERVAL_S + 1
 FAILED = (
-    "⚠️ Round 1 of default is failed: memory ran out. What to do: Mend what it names, then ask for another one with "
+    "⚠️ Round 1 of default failed: memory ran out. What to do: Fix the reason, then start another round with "
     "`/model train`; the trainer's log has the details."
 )
 
@@ -56,7 +57,7 @@ async def test_a_failed_round_is_told_once_with_its_remedy_and_its_end(told, fai
     query(lambda session: add_round(session, 2))
     first, second = await told()
     assert first == FAILED
-    assert second.startswith("✅ Resolved: Round 1 of default is failed: memory ran out. It began <t:")
+    assert second.startswith("✅ Resolved: Round 1 of default failed: memory ran out. It started <t:")
     (row,) = rows(AlertRow)
     assert (row.told, row.end_told, row.ended_at is None) == (True, True, False)
 
@@ -76,7 +77,7 @@ async def test_what_discord_refuses_is_told_when_it_takes_it(told, fail_a_round,
     fail_a_round()
     await told()
     assert await told() == [FAILED]
-    assert caplog.text.count("Alerts cannot be told in channel") == 1
+    assert caplog.text.count("Alerts cannot be sent to channel") == 1
 
 
 async def test_without_a_channel_the_log_has_it(env, fail_a_round, caplog, rows):
@@ -88,7 +89,6 @@ async def test_without_a_channel_the_log_has_it(env, fail_a_round, caplog, rows)
 
 
 async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, place):
-    from storage.database.columns import utc_now
     from storage.database.enums import QuarantineRule
     from storage.database.tables import QuarantinedVoteRow
 
@@ -109,7 +109,7 @@ async def test_held_back_votes_are_told_until_an_admin_has_decided(told, query, 
 
     query(hold_back)
     (alert,) = await told()
-    assert alert.startswith("⚠️ 2 votes of default came in a burst and are held back. What to do: Look at them with")
+    assert alert.startswith("⚠️ 2 votes of default came in a burst and wait for review. What to do: Review them with")
     query(lambda session: setattr(session.get_one(QuarantineRow, 1), "status", QuarantineStatus.EXCLUDED))
     assert (await told())[1].startswith("✅ Resolved: 2 votes of default")
 
@@ -126,26 +126,34 @@ async def test_another_engine_than_was_wanted_is_told_once_and_its_end(told, env
     engine.reported = instead
     (alert,) = await told()
     assert alert == (
-        "⚠️ Transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported. What to do: Mend what "
-        'it names and start the bot again, or set model.engine = "transformers" if this is meant.'
+        "⚠️ Transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported. What to do: Fix that "
+        'and restart the bot, or set model.engine = "transformers" to accept it.'
     )
 
-    loaded, env.bot.loading = env.bot.loading, asyncio.get_running_loop().create_future()  # as after a restart
+    env.bot.services.model_loaded.clear()  # as after a restart
     engine.reported = EngineState()
     assert await told() == [alert]
-    env.bot.loading, engine.reported = loaded, instead
+    engine.reported = instead
+    env.bot.services.model_loaded.set()
     assert await told() == [alert]
     assert await told() == [alert]
     engine.reported = EngineState(name="OpenVINO")
-    assert (await told())[1].startswith("✅ Resolved: Transformers answers in place of OpenVINO")
+    assert (await told())[1].startswith("✅ Resolved: Transformers answers instead of OpenVINO")
+
+
+def test_a_quoted_error_that_ends_with_a_full_stop_gets_no_second_one():
+    (trouble,) = local_alerts(HealthCheck("disk", True, ""), EngineState(trouble="it died."), [])
+    now = utc_now()
+    text = describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, now, None, told=False))
+    assert text.startswith("⚠️ The model cannot answer: it died. What to do: Run")
 
 
 async def test_a_database_that_is_away_is_told_without_one(told, query, rows):
     query(lambda session: session.execute(text("ALTER TABLE alerts RENAME TO gone")))
     (away,) = await told()
-    assert away.startswith("⚠️ The database is away; votes wait in memory")
+    assert away.startswith("⚠️ The database is unreachable; votes wait in memory")
     query(lambda session: session.execute(text("ALTER TABLE gone RENAME TO alerts")))
-    assert (await told())[1].startswith("✅ Resolved: The database is away")
+    assert (await told())[1].startswith("✅ Resolved: The database is unreachable")
     assert rows(AlertRow) == []
 
 

@@ -105,7 +105,7 @@ async def test_health_names_the_engine_that_answers(env, engine, get, query):
     assert (status, json.loads(said)["status"]) == (200, "degraded")
     assert checks["engine"] == {
         "is_well": False,
-        "says": "transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported",
+        "says": "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported",
         "needed": False,
     }
 
@@ -114,15 +114,15 @@ async def test_a_database_that_cannot_be_read_is_unready(env, get, query, scrape
     query(lambda session: session.execute(text("DROP TABLE heartbeats")))
     status, said = await get("/health")
     assert status == 503
-    assert "away (OperationalError)" in said
+    assert "unreachable (OperationalError)" in said
     assert (await scrape())["reactune_database_errors_total OperationalError"] == 1
 
 
 async def test_a_taken_port_is_a_warning_and_no_more(env, port, caplog):
     settings = MetricsSettings(port=port)
     assert await open_pages(settings, Metrics().registry, lambda: None) is None
-    assert f"127.0.0.1 port {port} cannot be opened" in caplog.text
-    assert "set metrics.port to a free one" in caplog.text
+    assert f"port {port} on 127.0.0.1 cannot be opened" in caplog.text
+    assert "set metrics.port to a free port" in caplog.text
 
 
 def test_what_only_degrades_is_no_reason_to_restart():

@@ -113,7 +113,8 @@ def channel_for(place, env, canary):
 def start(place):
     async def begin(version: str = "v1", **options):
         options = {"share": 0.5} | options
-        return (await place.grace.slash(place.channel, "model canary start", version=version, **options)).response
+        result = await place.grace.slash(place.channel, "model canary start", version=version, **options)
+        return result.response or result.followups[-1]
 
     return begin
 
@@ -160,7 +161,7 @@ class TestWhoMayDoIt:
         root.update(default_member_permissions=None)
         options = {"version": "v1"} if command == "start" else {}
         result = await place.ada.slash(place.channel, f"model canary {command}", **options)
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
         assert rows(CanaryRow) == []
 
 
@@ -168,12 +169,12 @@ class TestGate:
     async def test_what_did_not_pass_is_not_promoted_and_the_answer_says_how(self, place, make_version, rows):
         make_version(verdict=GateVerdict.FAIL)
         result = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert result.response.content == (
+        assert result.followups[-1].content == (
             "v1 did not pass the gate (fail: answers moved 4.2 nats per token): "
-            "repeat with override and a reason to let it answer anyway."
+            "to use it anyway, repeat with override and a reason."
         )
         without = await place.grace.slash(place.channel, "model promote", version="v1", override=True)
-        assert "Overriding the gate needs a reason" in without.response.content
+        assert "Overriding the gate needs a reason" in without.followups[-1].content
         assert rows(AliasMoveRow) == []
 
     async def test_an_override_promotes_is_kept_and_shown(self, place, make_version, rows, announced):
@@ -370,7 +371,10 @@ class TestStatus:
 
     async def test_without_one_it_says_so_and_how_the_last_one_ended(self, place, make_version, start, status):
         assert await status() == "No canary is running: every conversation is answered by the champion."
-        assert "No canary is running" in (await place.grace.slash(place.channel, "model canary stop")).response.content
+        assert (
+            "No canary is running"
+            in (await place.grace.slash(place.channel, "model canary stop")).followups[-1].content
+        )
         make_version()
         await start()
         await place.grace.slash(place.channel, "model canary stop", reason="too odd")

@@ -59,7 +59,7 @@ class TestWhoMayDoIt:
         root = next(c for c in env.backend.commands[None].values() if c["name"] == "model")
         root.update(default_member_permissions=None)
         result = await place.ada.slash(place.channel, f"model {command}")
-        assert "Only admins may do this" in result.response.content
+        assert "Only admins can do this" in result.response.content
         assert rows(RoundRow) == []
 
     async def test_a_configured_role_may(self, place, env, settings, engine, base):
@@ -106,7 +106,8 @@ class TestDeletedData:
         return version
 
     async def say(self, place, command, **options):
-        return (await place.grace.slash(place.channel, f"model {command}", **options)).response.content
+        result = await place.grace.slash(place.channel, f"model {command}", **options)
+        return (result.response or result.followups[-1]).content
 
     async def test_status_says_what_the_next_round_does(self, place, marked):
         assert (
@@ -130,7 +131,7 @@ class TestDeletedData:
         for command, options in (("promote", {"version": "v1"}), ("compare", {"a": "v1", "b": "base", "prompt": "hi"})):
             said = await self.say(place, command, **options)
             assert said.startswith("The files of v1 were withdrawn on ")
-            assert said.endswith("(it is older than the newest 2): choose a version that has its files.")
+            assert said.endswith("(it is older than the newest 2): choose another version.")
         assert rows(AliasMoveRow) == []
 
 
@@ -254,17 +255,17 @@ class TestReleases:
     @pytest.mark.parametrize("name", ["v9", "nonsense", "v", "-1", "v" + "9" * 30])
     async def test_an_unknown_version_is_named(self, place, name):
         result = await place.grace.slash(place.channel, "model promote", version=name)
-        assert f"There is no version {name}" in result.response.content
+        assert f"There is no version {name}" in result.followups[-1].content
 
     async def test_nothing_to_roll_back_is_a_sentence(self, place):
         result = await place.grace.slash(place.channel, "model rollback")
-        assert "nothing before it to roll back to" in result.response.content
+        assert "no earlier version to roll back to" in result.followups[-1].content
 
     async def test_promoting_the_champion_again_changes_nothing(self, place, make_version, rows):
         make_version()
         await place.grace.slash(place.channel, "model promote", version="v1")
         again = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert "The champion is v1 already" in again.response.content
+        assert "v1 is already the champion" in again.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_of_two_admins_at_once_one_wins_and_the_other_is_told(self, place, make_version, env, rows, query):
@@ -278,7 +279,7 @@ class TestReleases:
 
         env.bot.services.releases.open = slow_open
         result = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert "was moved by somebody else meanwhile" in result.response.content
+        assert "omeone else just changed the champion" in result.followups[-1].content
         assert len([m for m in rows(AliasMoveRow) if m.alias == "champion"]) == 1
 
     async def test_undo_after_promoting_the_base_brings_the_version_back(self, place, make_version):
@@ -292,7 +293,7 @@ class TestReleases:
         version = make_version()
         (settings.data.directory / "adapters" / version.digest / WEIGHTS_FILE).unlink()
         result = await place.grace.slash(place.channel, "model promote", version="v1")
-        assert "is missing" in result.response.content
+        assert "is missing" in result.followups[-1].content
         assert rows(AliasMoveRow) == []
 
     async def test_a_champion_whose_files_vanish_gives_way_and_status_says_so(self, place, make_version, settings):

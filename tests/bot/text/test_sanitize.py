@@ -174,8 +174,7 @@ def test_words_of_a_title_do_nothing() -> None:
 
 async def test_an_error_that_quotes_what_was_typed_is_shown_safely(place):
     typed = "discord.gg/abc @everyone [a](https://evil.example)"
-    await place.grace.slash(place.channel, "model promote", version=typed)
-    assert place.last.content == (
-        f"There is no version {NO_INVITE} @ everyone [a] (https://evil.example): list the versions to see those that "
-        "exist."
+    refused = await place.grace.slash(place.channel, "model promote", version=typed)
+    assert refused.followups[-1].content == (
+        f"There is no version {NO_INVITE} @ everyone [a] (https://evil.example): list the versions to see which exist."
     )

@@ -9,8 +9,8 @@ from importlib.metadata import requires
 
 import pytest
 
-from reactune.doctor.checks import Unwell
 from reactune.doctor.clocks import check_clock, describe_difference
+from reactune.doctor.findings import Problem
 from reactune.doctor.machine import check_log_file, check_memory, check_open_files, check_pages, free_memory
 from reactune.doctor.packages import check_packages, problems
 from storage.settings.sections import LogSettings, MetricsSettings
@@ -35,24 +35,24 @@ def distribution(tmp_path, monkeypatch):
 
 
 def test_what_is_missing_or_too_old_is_told_with_the_command(distribution):
-    with pytest.raises(Unwell) as raised:
+    with pytest.raises(Problem) as raised:
         check_packages(distribution)
     said = str(raised.value)
     assert said.startswith("no-such-package is not installed; sqlalchemy 2.")
-    assert said.endswith("is installed, >=99 is needed: run `pip install --upgrade hungry` in this environment")
+    assert said.endswith("is installed, but >=99 is needed: run `pip install --upgrade hungry` in this environment")
     assert list(problems(distribution, "postgres")) == ["no-such-extra is not installed"]
 
 
 def test_our_own_packages_are_there():
     assert requires("reactune")
-    assert check_packages().startswith("all that is needed")
+    assert check_packages().startswith("all required packages")
 
 
 def test_a_model_larger_than_the_memory_is_told(tmp_path):
     assert "GB free" in check_memory(tmp_path)
     with (tmp_path / "model.safetensors").open("wb") as weights:
         weights.truncate(int(free_memory() or 0) + 1)  # a hole: it takes no room
-    with pytest.raises(Unwell, match=r"choose a smaller model\.base"):
+    with pytest.raises(Problem, match=r"choose a smaller model\.base"):
         check_memory(tmp_path)
 
 
@@ -61,47 +61,47 @@ def test_few_open_files_are_told():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     try:
-        with pytest.raises(Unwell, match=r"only 512 files open, 1024 are needed: raise `ulimit -n`"):
+        with pytest.raises(Problem, match=r"can open only 512 files, but needs 1024: raise `ulimit -n`"):
             check_open_files()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_clock_that_is_wrong_is_told():
-    assert describe_difference("Discord", timedelta(seconds=-2)) == "2 s from that of Discord"
-    with pytest.raises(Unwell, match="this machine's clock is 90 s behind that of Discord: set it by the network"):
+    assert describe_difference("Discord", timedelta(seconds=-2)) == "within 2 s of Discord's"
+    with pytest.raises(Problem, match="this machine's clock is 90 s behind Discord's: synchronize it"):
         describe_difference("Discord", timedelta(seconds=90))
 
 
 def test_sqlite_has_no_clock(settings):
-    assert check_clock(settings) == "nothing to compare it with"
+    assert check_clock(settings) == "no other clock to compare with"
 
 
 def test_a_port_that_another_program_has_is_told():
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(Unwell, match=f"127.0.0.1 port {port} cannot be opened"):
+        with pytest.raises(Problem, match=f"127.0.0.1 port {port} cannot be opened"):
             check_pages(MetricsSettings(port=port))
-    assert check_pages(MetricsSettings(port=port)) == f"http://127.0.0.1:{port} is free for them"
-    assert check_pages(MetricsSettings(port=0)) == "off: metrics.port is 0"
+    assert check_pages(MetricsSettings(port=port)) == f"http://127.0.0.1:{port} is free"
+    assert check_pages(MetricsSettings(port=0)) == "off (metrics.port = 0)"
 
 
 def test_pages_may_be_at_an_address_of_the_newer_kind():
     with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(Unwell, match=f"::1 port {port} cannot be opened"):
+        with pytest.raises(Problem, match=f"::1 port {port} cannot be opened"):
             check_pages(MetricsSettings(address="::1", port=port))
-    assert check_pages(MetricsSettings(address="::1", port=port)) == f"http://[::1]:{port} is free for them"
+    assert check_pages(MetricsSettings(address="::1", port=port)) == f"http://[::1]:{port} is free"
 
 
 @pytest.mark.parametrize("address", ["not an address", "a" * 70, "a.invalid/\n"])
 def test_pages_at_what_is_no_address_are_told(address):
-    with pytest.raises(Unwell, match=r"cannot be opened .*: another program has it, or it is no address"):
+    with pytest.raises(Problem, match=r"cannot be opened .*: another program uses it, or it is not an address"):
         check_pages(MetricsSettings(address=address))
 
 
 def test_a_log_file_that_cannot_be_written_is_told(tmp_path):
     assert check_log_file(LogSettings(file=str(tmp_path / "new" / "reactune.log"))).endswith("reactune.bot.log")
     (tmp_path / "taken").touch()
-    with pytest.raises(Unwell, match=r"logs\.file: .*choose another place"):
+    with pytest.raises(Problem, match=r"logs\.file: .*choose another folder"):
         check_log_file(LogSettings(file=str(tmp_path / "taken" / "reactune.log")))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
@@ -13,10 +14,16 @@ from bot.engine import EngineState
 from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
 from reactune.doctor.doctor import run_checks
+from reactune.doctor.findings import Finding, FindingStatus, describe_findings
+from storage.backups.backup import BACKUP
+from storage.database.columns import utc_now
 from storage.database.database import open_database
+from storage.database.tables import HeartbeatRow
 from storage.errors import SettingsError
 from storage.operations.alerts import record_alerts
+from storage.personalities.personalities import ensure_personality
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, worker_name
+from tests.seeding import add_reply
 from tests.tiny_model import build_tiny_base
 
 
@@ -38,26 +45,26 @@ class TestCoherenceModel:
 
     def test_a_folder_that_is_not_there_or_no_model_is_told(self, find, tmp_path):
         missing, empty = (find(gate={"coherence_model": name})["Coherence model"] for name in ("/no", str(tmp_path)))
-        assert not missing.is_well
-        assert not empty.is_well
-        assert missing.says.startswith("gate.coherence_model = '/no' is no folder")
+        assert missing.status == "problem"
+        assert empty.status == "problem"
+        assert missing.says.startswith("gate.coherence_model = '/no' is not a folder")
         assert empty.says == f"{tmp_path / 'config.json'} is missing: a complete model folder is needed"
 
     def test_a_sound_folder_is_well(self, find, tmp_path):
         found = find(gate={"coherence_model": str(build_tiny_base(tmp_path / "judge"))})["Coherence model"]
-        assert found.is_well
+        assert found.status == "ok"
         assert found.says.startswith("judge (revision ")
 
     def test_nothing_is_fetched_from_the_hub(self, find):
         found = find(gate={"coherence_model": "somebody/some-model"})["Coherence model"]
-        assert (found.is_well, found.says) == (
+        assert (found.status == "ok", found.says) == (
             True,
-            "somebody/some-model: no folder here, so a hub id, which the first round fetches; not checked",
+            "somebody/some-model, which the first round downloads from the Hub (not checked)",
         )
 
 
 class TestEngine:
-    CUT = "; conversations are cut to the 512 tokens that the base knows"
+    CUT = "; conversations are cut to the base model's 512 tokens"
 
     @pytest.fixture
     def tiny(self, tmp_path):
@@ -65,9 +72,9 @@ class TestEngine:
 
     def test_who_answers_and_how_much_they_read_is_told(self, find, tiny):
         found = find(model={"base": str(tiny)})["Engine"]
-        assert (found.is_well, found.says) == (
+        assert (found.status == "ok", found.says) == (
             True,
-            f"OpenVINO; the next start first compares it with transformers{self.CUT}",
+            f"OpenVINO; the next start first checks it against transformers{self.CUT}",
         )
         slow = find(model={"base": str(tiny), "engine": "transformers", "dtype": "float32"})["Engine"]
         assert slow.says == f"transformers, in float32, on the CPU{self.CUT}"
@@ -76,10 +83,12 @@ class TestEngine:
         config = json.loads((tiny / "config.json").read_text())
         (tiny / "config.json").write_text(json.dumps({**config, "hidden_act": "gelu"}))
         auto, openvino = (find(model={"base": str(tiny), "engine": name})["Engine"] for name in ("auto", "openvino"))
-        assert auto.is_well
-        assert "on the CPU: OpenVINO cannot serve this base (its activation is gelu)" in auto.says
-        assert not openvino.is_well
-        assert 'OpenVINO cannot serve this base (its activation is gelu): set model.engine = "auto"' in openvino.says
+        assert auto.status == "ok"
+        assert "on the CPU, because OpenVINO cannot run this base model (its activation is gelu)" in auto.says
+        assert openvino.status == "problem"
+        assert (
+            'OpenVINO cannot run this base model (its activation is gelu): set model.engine = "auto"' in openvino.says
+        )
 
     def test_a_bot_that_answers_with_another_engine_is_told(self, find, settings, tiny):
         worker = worker_name(settings.data.directory)
@@ -87,28 +96,28 @@ class TestEngine:
         disk = HealthCheck("disk", True, "")
         with closing(open_database(settings)) as database, database.transaction() as session:
             record_alerts(session, worker, local_alerts(disk, state, ()))
-        assert find(model={"base": str(tiny)})["Engine"].is_well, "no bot runs"
+        assert find(model={"base": str(tiny)})["Engine"].status == "ok", "no bot runs"
         with closing(open_database(settings)) as database, database.transaction() as session:
             record_heartbeat(session, BOT, worker)
         found = find(model={"base": str(tiny)})["Engine"]
-        assert (found.is_well, found.says) == (
-            False,
-            "transformers answers in place of OpenVINO, more slowly: OpenVINO cannot be imported; mend what it names "
-            'and start the bot again, or set model.engine = "transformers" if this is meant',
+        assert (found.status, found.says) == (
+            "problem",
+            "transformers answers instead of OpenVINO, more slowly: OpenVINO cannot be imported; fix that and restart "
+            'the bot, or set model.engine = "transformers" to accept it',
         )
 
 
 class TestAnnouncements:
     def test_a_channels_id_is_shown(self, find):
-        assert find()["Announcements"].says == "off: release.announce_channel is 0"
+        assert find()["Announcements"].says == "off (release.announce_channel = 0)"
         found = find(release={"announce_channel": 1_456_074_443_980_800_015})["Announcements"]
-        assert (found.is_well, found.says) == (True, "in channel 1456074443980800015")
+        assert (found.status == "ok", found.says) == (True, "in channel 1456074443980800015")
 
     @pytest.mark.parametrize("channel", [7, 10**15, 10**20])
     def test_what_can_be_no_id_is_told(self, find, channel):
         found = find(release={"announce_channel": channel})["Announcements"]
-        assert not found.is_well
-        assert f"release.announce_channel holds {channel}, which is no id" in found.says
+        assert found.status == "problem"
+        assert f"release.announce_channel contains {channel}, which is not a Discord ID" in found.says
 
 
 def test_the_caller_may_look_at_more(find):
@@ -116,8 +125,8 @@ def test_the_caller_may_look_at_more(find):
         raise SettingsError("cases.jsonl, line 3: this is no JSON")
 
     found = find([("Suites", wrong), ("Weather", lambda: "fine")])
-    assert (found["Suites"].is_well, found["Suites"].says) == (False, "cases.jsonl, line 3: this is no JSON")
-    assert (found["Weather"].is_well, found["Weather"].says) == (True, "fine")
+    assert (found["Suites"].status == "ok", found["Suites"].says) == (False, "cases.jsonl, line 3: this is no JSON")
+    assert (found["Weather"].status == "ok", found["Weather"].says) == (True, "fine")
 
 
 class TestAccess:
@@ -125,17 +134,17 @@ class TestAccess:
 
     def test_an_operator_reads_that_nobody_is_served_yet(self, find):
         found = find(access={"servers": ()})["Access"]
-        assert not found.is_well
-        assert found.says.startswith("nobody is served: access.servers is empty. Start the bot and invite it; its log")
+        assert found.status == "problem"
+        assert found.says.startswith("the bot serves nobody, because access.servers is empty: start the bot")
 
     def test_whom_it_serves_is_told(self, find):
         found = find(access={"servers": (self.ID,), "roles": (self.ID,)})["Access"]
-        assert (found.is_well, found.says) == (True, "1 server, only 1 role, direct messages of their members too")
+        assert (found.status == "ok", found.says) == (True, "1 server, only 1 role, direct messages too")
 
     def test_what_is_no_id_is_named(self, find):
         found = find(access={"servers": (self.ID,), "channels": (12,)})["Access"]
-        assert not found.is_well
-        assert found.says.startswith("access.channels holds 12, which is no id")
+        assert found.status == "problem"
+        assert found.says.startswith("access.channels contains 12, which is not a Discord ID")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
@@ -143,11 +152,11 @@ def test_a_data_folder_that_others_may_read_is_told_with_the_remedy(find, settin
     folder = settings.data.directory
     for path in (folder, *folder.iterdir()):
         path.chmod(0o700 if path.is_dir() else 0o600)
-    assert find()["Permissions"].is_well
+    assert find()["Permissions"].status == "ok"
     (folder / "reactune.db").chmod(0o644)
     found = find()["Permissions"]
-    assert not found.is_well
-    assert f"may read {folder / 'reactune.db'}" in found.says
+    assert found.status == "problem"
+    assert f"can read {folder / 'reactune.db'}" in found.says
     assert f"chmod -R go= {folder}" in found.says
 
 
@@ -156,23 +165,87 @@ class TestAdapterStore:
         assert find()["Adapter store"].says == f"the folder {settings.data.directory / 'adapters'}"
         url = (tmp_path / "shared").as_uri()
         shared = find(data={"adapters": url})["Adapter store"]
-        assert (shared.is_well, shared.says) == (
+        assert (shared.status == "ok", shared.says) == (
             True,
-            f"{url}, which can be written; the cache is {settings.data.directory / 'adapters'}",
+            f"{url}, which is writable; the cache is {settings.data.directory / 'adapters'}",
         )
         assert list((tmp_path / "shared").iterdir()) == []
 
     def test_a_store_that_cannot_be_used_is_told_with_a_remedy(self, find, tmp_path):
         (tmp_path / "file").touch()
         found = find(data={"adapters": (tmp_path / "file").as_uri()})["Adapter store"]
-        assert not found.is_well
+        assert found.status == "problem"
         assert "check the network, data.adapters and the store's credentials" in found.says
 
 
 class TestTrainer:
-    def test_those_that_live_are_named_with_their_age(self, find, settings):
-        assert find()["Trainer"].says.startswith("no trainer runs")
+    def test_running_trainers_are_named_with_their_age(self, find, settings):
         with closing(open_database(settings)) as database, database.transaction() as session:
             for name in ("gpu1:/data#01ab", "gpu2:/data#23cd"):
                 record_heartbeat(session, TRAINER, name)
-        assert re.fullmatch(r"gpu1:/data \(\d s ago\), gpu2:/data \(\d s ago\)", find()["Trainer"].says)
+        assert re.fullmatch(r"gpu1:/data \(seen \d s ago\), gpu2:/data \(seen \d s ago\)", find()["Trainer"].says)
+
+    def test_a_trainer_that_never_ran_is_a_hint_and_one_that_stopped_is_a_problem(self, find, settings):
+        never_ran = find()["Trainer"]
+        assert (never_ran.status, never_ran.says[:24]) == ("hint", "no trainer has run yet: ")
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            long_ago = utc_now() - timedelta(days=1)
+            session.add(HeartbeatRow(process=TRAINER, worker="gpu1:/data#01ab", beat_at=long_ago))
+        stopped = find()["Trainer"]
+        assert (stopped.status, stopped.says[:23]) == ("problem", "no trainer is running: ")
+
+
+class TestBackups:
+    @pytest.fixture
+    def back_up(self, settings):
+        """Note that a backup was made so many days ago."""
+
+        def note(days):
+            with closing(open_database(settings)) as database, database.transaction() as session:
+                made_at = utc_now() - timedelta(days=days)
+                session.merge(HeartbeatRow(process=BACKUP, worker="here:/data#01ab", beat_at=made_at))
+
+        return note
+
+    def test_none_yet_is_a_hint_once_there_is_something_to_back_up(self, find, settings):
+        nothing = find()["Backups"]
+        assert (nothing.status, nothing.says) == ("ok", "nothing to back up yet")
+        with closing(open_database(settings)) as database, database.transaction() as session:
+            ensure_personality(session)
+            add_reply(session)
+        none_yet = find()["Backups"]
+        assert (none_yet.status, none_yet.says[:15]) == ("hint", "no backup yet: ")
+
+    def test_an_old_one_is_a_problem(self, find, back_up):
+        back_up(days=6)
+        assert find()["Backups"].status == "ok"
+        back_up(days=9)
+        old = find()["Backups"]
+        assert (old.status, old.says[:32]) == ("problem", "the last backup is 9 days old: r")
+
+
+class TestSummary:
+    def test_problems_are_listed_again_by_number_and_hints_are_not(self):
+        findings = [
+            Finding("Token", FindingStatus.PROBLEM, "not set: set it"),
+            Finding("Disk", FindingStatus.OK, "9 GB free"),
+            Finding("Backups", FindingStatus.HINT, "no backup yet"),
+            Finding("Access", FindingStatus.PROBLEM, "serves nobody: name a server"),
+        ]
+        assert describe_findings(findings).splitlines() == [
+            "✗ **Token:** not set: set it",
+            "✓ **Disk:** 9 GB free",
+            "– **Backups:** no backup yet",
+            "✗ **Access:** serves nobody: name a server",
+            "",
+            "**2 things to fix**",
+            "",
+            "1. **Token:** not set: set it",
+            "2. **Access:** serves nobody: name a server",
+        ]
+
+    def test_without_problems_all_is_good(self):
+        text = describe_findings(
+            [Finding("Disk", FindingStatus.OK, "9 GB free"), Finding("Backups", FindingStatus.HINT, "none")]
+        )
+        assert text.splitlines()[-1] == "All good."

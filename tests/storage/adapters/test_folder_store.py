@@ -135,7 +135,7 @@ def test_missing_adapter_is_reported_with_a_remedy(store):
 
 @pytest.mark.parametrize("digest", ["../../etc", "", "ABC", "0" * 63])
 def test_name_that_is_no_digest_is_refused(store, digest):
-    with pytest.raises(AdapterError, match="no adapter digest"):
+    with pytest.raises(AdapterError, match="not an adapter digest"):
         store.path(digest)
 
 
@@ -169,7 +169,7 @@ def test_publishing_again_repairs_a_damaged_adapter(store):
 def test_full_disk_publishes_nothing_and_leaves_nothing(store, tmp_path):
     with store.stage() as staging:
         fill(staging)
-        with full_disk(), pytest.raises(AdapterError, match="make room there"):
+        with full_disk(), pytest.raises(AdapterError, match="free space there"):
             store.publish(staging)
     assert entries(tmp_path) == []
 

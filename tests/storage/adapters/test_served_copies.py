@@ -74,6 +74,9 @@ def test_copies_that_no_server_has_go_after_a_day(adapter: AdapterRef, shelf: Se
 def test_a_full_disk_is_told_and_leaves_nothing(
     adapter: AdapterRef, shelf: ServedAdapterCopies, tmp_path: Path
 ) -> None:
-    with full_disk(), pytest.raises(AdapterError, match=r"cannot be copied to .*served .*: make it writable, and free"):
+    with (
+        full_disk(),
+        pytest.raises(AdapterError, match=r"cannot be copied to .*served .*: make it writable for this user, and free"),
+    ):
         shelf.put(adapter)
     assert list((tmp_path / "served").iterdir()) == []

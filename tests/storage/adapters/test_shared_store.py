@@ -16,8 +16,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
+from storage.adapters import open_store
 from storage.adapters.files import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore, open_store
+from storage.adapters.folder_store import UNREGISTERED_PREFIX, AdapterStore
 from storage.adapters.object_store import AdapterObjects
 from storage.adapters.shared_store import IN_USE_S, SharedAdapterStore
 from storage.errors import AdapterError, SettingsError, StoreUnreachable
@@ -247,12 +248,12 @@ def test_a_withdrawn_adapter_leaves_the_store_and_the_cache(tmp_path: Path) -> N
 def test_a_sweep_goes_on_without_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     assert host(tmp_path, f"{(tmp_path / 'file').as_uri()}/below").sweep(set()) == 0
-    assert "Nothing was swept: the adapter store file:" in caplog.text
+    assert "Leftover adapters in the shared store were not removed: the adapter store file:" in caplog.text
 
 
 def test_the_store_is_that_of_the_settings(bucket: Any, tmp_path: Path) -> None:
     settings = Settings(data=DataSettings(directory=tmp_path, adapters=URL))
-    assert open_store(settings).examine() == (f"{URL}, which can be written; the cache is {tmp_path / 'adapters'}")
+    assert open_store(settings).examine() == (f"{URL}, which is writable; the cache is {tmp_path / 'adapters'}")
     assert names(bucket) == []
     assert (
         open_store(Settings(data=DataSettings(directory=tmp_path))).examine() == f"the folder {tmp_path / 'adapters'}"
@@ -273,6 +274,6 @@ def test_an_address_that_nothing_reads_gets_a_sentence(tmp_path: Path, address: 
 
 @pytest.mark.parametrize("address", ["adapters", "s3:bucket", "sftp://user:hidden-word@host/adapters"])
 def test_what_is_no_address_is_refused_without_its_secret(tmp_path: Path, address: str) -> None:
-    with pytest.raises(SettingsError, match=r"data\.adapters = \(hidden\) does not fit") as refused:
+    with pytest.raises(SettingsError, match=r"data\.adapters = \(hidden\) is not valid") as refused:
         load_settings(None, {"REACTUNE_DATA__ADAPTERS": address})
     assert "hidden-word" not in str(refused.value)

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from storage.adapters.folder_store import open_store
+from storage.adapters import open_store
 from storage.backups.backup import BACKUP, make_backup, restore_backup
 from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
@@ -186,7 +186,7 @@ class TestRestoring:
 
     def test_rows_that_are_there_are_not_touched_unasked(self, settings: Settings, file: Path) -> None:
         within(settings, add_reply)
-        with pytest.raises(BackupRefused, match="holds rows already: add --replace"):
+        with pytest.raises(BackupRefused, match="already has rows: add --replace"):
             restore_backup(settings, file, quietly)
         assert within(settings, answers) == 2
 
@@ -225,7 +225,7 @@ class TestRestoring:
     @pytest.mark.parametrize(
         ("change", "sentence"),
         [
-            (lambda name, data: (name, b"x" + data[1:]), "is not as it was written"),
+            (lambda name, data: (name, b"x" + data[1:]), "differs from what was written"),
             (lambda name, data: (f"{name}.bak", data), "which its manifest does not list"),
             (lambda _name, _data: None, "which its manifest lists"),
         ],
@@ -248,9 +248,9 @@ class TestRestoring:
 
     def test_what_is_no_backup_is_refused(self, settings: Settings, tmp_path: Path) -> None:
         (tmp_path / "photo.tar.gz").write_bytes(b"no archive")
-        with pytest.raises(BackupRefused, match=r"photo\.tar\.gz is damaged or no backup"):
+        with pytest.raises(BackupRefused, match=r"photo\.tar\.gz is damaged or not a backup"):
             restore_backup(settings, tmp_path / "photo.tar.gz", quietly)
-        with pytest.raises(BackupRefused, match="there is no backup"):
+        with pytest.raises(BackupRefused, match="there is no file"):
             restore_backup(settings, tmp_path / "nowhere.tar.gz", quietly)
 
     @pytest.mark.parametrize(

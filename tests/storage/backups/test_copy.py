@@ -166,7 +166,7 @@ def test_a_copy_can_be_searched(lived_in: Database, on_postgres: Database, back_
 def test_a_target_with_rows_is_refused_and_kept(lived_in: Database, on_postgres: Database) -> None:
     with on_postgres.transaction() as session:
         ensure_personality(session, "pirate")
-    with pytest.raises(CopyRefused, match=r"the target holds rows already: give an empty database \(table "):
+    with pytest.raises(CopyRefused, match=r"the target already has rows: use an empty database \(table "):
         copy_rows(lived_in, on_postgres, quietly)
     assert (count_of(on_postgres, ReplyRow), count_of(on_postgres, PersonalityRow)) == (0, 1)
 
@@ -209,5 +209,5 @@ def test_a_target_that_changes_rows_is_noticed(lived_in: Database, on_postgres: 
 def test_what_postgres_does_not_take_is_told(lived_in: Database, on_postgres: Database) -> None:
     with lived_in.transaction() as session:
         session.add(PersonalityRow(name="a\0b"))
-    with pytest.raises(CopyRefused, match=r"does not take its rows \(.*NUL.*\) \(table personalities\)"):
+    with pytest.raises(CopyRefused, match=r"does not accept its rows \(.*NUL.*\) \(table personalities\)"):
         copy_rows(lived_in, on_postgres, quietly)

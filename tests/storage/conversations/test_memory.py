@@ -67,7 +67,7 @@ def test_notes_are_kept_in_order_and_dropped_by_their_place(session: Session) ->
 
 
 @pytest.mark.parametrize(
-    ("note", "said"), [(" \n", "no words"), ("x" * (MAX_NOTE_CHARS + 1), "121 characters"), ("Likes TEA", "already")]
+    ("note", "said"), [(" \n", "is empty"), ("x" * (MAX_NOTE_CHARS + 1), "121 characters"), ("Likes TEA", "already")]
 )
 def test_a_note_that_is_empty_long_or_known_is_refused(session: Session, note: str, said: str) -> None:
     add_note(session, ALICE, "likes tea")
@@ -79,7 +79,7 @@ def test_a_note_that_is_empty_long_or_known_is_refused(session: Session, note: s
 def test_notes_have_a_limit(session: Session) -> None:
     for number in range(MAX_NOTES):
         add_note(session, ALICE, f"fact {number}")
-    with pytest.raises(NoteRefused, match="forget one first"):
+    with pytest.raises(NoteRefused, match="delete one first"):
         add_note(session, ALICE, "one more")
 
 

@@ -1,4 +1,4 @@
-"""Replies: written before their first message, finished once, and found again from Discord."""
+"""Replies: written before their first message, finished once, and found by their Discord messages."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from storage.conversations.replies import (
     add_message,
     count_siblings,
     find_by_message,
+    find_by_messages,
     find_reply,
     find_reply_ids,
+    find_undelivered,
     finish_reply,
     interrupt_unfinished,
     latest_in_channel,
+    list_undelivered,
+    mark_delivered,
     recent_replies,
     start_reply,
     was_called_into,
@@ -93,6 +97,35 @@ def test_a_reply_is_found_by_each_of_its_messages(session: Session, new: NewRepl
     assert find_reply_ids(session, []) == {}
 
 
+def test_replies_of_many_messages_are_found_together(session: Session, new: NewReply) -> None:
+    first, second = start_reply(session, new), start_reply(session, replace(new, speakers=[BOB], retrieved=()))
+    for reply_id, message_id in ((first, 501), (first, 502), (second, 503)):
+        add_message(session, reply_id, message_id, CHANNEL, message_id)
+    session.flush()
+    by_message = find_by_messages(session, [503, 502, 501, 504])
+    assert {message_id: reply.id for message_id, reply in by_message.items()} == {501: first, 502: first, 503: second}
+    assert (by_message[501].message_ids, by_message[501].speakers) == ((501, 502), (ALICE, BOB))
+    assert (by_message[503].message_ids, by_message[503].speakers) == ((503,), (BOB,))
+    assert find_by_messages(session, []) == {}
+
+
+def test_an_answer_waits_for_delivery_until_it_is_marked(session: Session, new: NewReply) -> None:
+    delivered, waiting = start_reply(session, new), start_reply(session, new)
+    assert finish_reply(session, delivered, FinishedReply("Here.", Outcome.COMPLETE))
+    assert finish_reply(session, waiting, FinishedReply("There.", Outcome.LENGTH), undelivered="-# base")
+    assert find_undelivered(session, delivered) is None
+    (found_,) = list_undelivered(session)
+    assert (found_.reply.id, found_.reply.answer, found_.small_print) == (waiting, "There.", "-# base")
+    assert find_undelivered(session, waiting) == found_
+    mark_delivered(session, waiting)
+    session.expire_all()
+    assert list_undelivered(session) == []
+
+
+def test_a_deleted_reply_is_not_finished(session: Session) -> None:
+    assert not finish_reply(session, 1, FinishedReply("too late", Outcome.COMPLETE))
+
+
 def test_only_unfinished_replies_are_interrupted(session: Session, new: NewReply) -> None:
     done, cut = add_reply(session), start_reply(session, new)
     assert [reply.id for reply in interrupt_unfinished(session)] == [cut]
@@ -148,7 +181,7 @@ def test_recent_replies_come_newest_first(session: Session) -> None:
 
 
 def test_a_naive_time_is_refused(session: Session) -> None:
-    with pytest.raises(Exception, match="a naive datetime reached the database"):
+    with pytest.raises(Exception, match="a datetime without a time zone reached the database"):
         recent_replies(session, utc_now().replace(tzinfo=None))
 
 

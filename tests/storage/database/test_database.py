@@ -167,7 +167,7 @@ async def test_work_runs_off_the_event_loop(database: Database) -> None:
 def test_unreachable_postgres() -> None:
     sentence = refusal("postgresql+psycopg://reactune:hunter2@127.0.0.1:1/reactune")
     assert sentence.startswith("the database postgresql+psycopg://reactune:***@127.0.0.1:1/reactune cannot be used")
-    assert sentence.endswith(": check its address, and that the server runs")
+    assert sentence.endswith(": check its address, and that the server is running")
 
 
 def test_missing_postgres_database(postgres: PostgresServer) -> None:
@@ -203,7 +203,9 @@ def test_an_address_that_is_none(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["postgres://host/name", "mysql://host/name"])
 def test_another_kind_of_database(url: str) -> None:
-    assert refusal(url).startswith(f"database.url begins with {url.partition(':')[0]}, which Reactune does not speak: ")
+    assert refusal(url).startswith(
+        f"database.url starts with {url.partition(':')[0]}, which Reactune does not support: "
+    )
 
 
 @pytest.mark.parametrize("url", ["postgresql+pg8000://host/name", "postgresql+nodriver://host/name"])
@@ -221,7 +223,7 @@ def test_an_asynchronous_driver() -> None:
 
 def test_an_unknown_option_in_the_address() -> None:
     assert refusal("postgresql+psycopg://127.0.0.1:1/name?speed=high").endswith(
-        'refused a statement (invalid connection option "speed"): correct what follows the ? in its address'
+        'rejected a statement (invalid connection option "speed"): correct the options after the ? in its address'
     )
 
 
@@ -237,14 +239,15 @@ def test_a_file_locked_by_another_program(file: Path) -> None:
         sentence = refusal(file, busy_timeout_s=0.2)
         assert 0.2 <= time.perf_counter() - began_s < 2
     assert sentence == (
-        f"the database sqlite:///{file} stayed locked by another program: close it, or raise database.busy_timeout_s"
+        f"the database sqlite:///{file} is locked by another program: "
+        "close that program, or raise database.busy_timeout_s"
     )
 
 
 def test_a_new_file_locked_by_another_program(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert "stayed locked by another program" in refusal(tmp_path / "new.db")
+        assert "is locked by another program" in refusal(tmp_path / "new.db")
 
 
 def test_a_lock_that_is_given_back_in_time(file: Path) -> None:
@@ -284,13 +287,15 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     assert refusal(tmp_path) == (
-        f"the database sqlite:///{tmp_path} cannot be opened: it must be a file that this user may read and write"
+        f"the database sqlite:///{tmp_path} cannot be opened: it must be a file that this user can read and write"
     )
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert refusal(tmp_path / "file" / "reactune.db").startswith(f"the folder {tmp_path / 'file'} for the database")
+    assert refusal(tmp_path / "file" / "reactune.db").startswith(
+        f"the database's folder {tmp_path / 'file'} cannot be created"
+    )
 
 
 @contextmanager
@@ -345,7 +350,7 @@ def test_a_read_only_server(postgres: PostgresServer) -> None:
 
 def test_a_new_file_in_a_read_only_folder(reachable: Path) -> None:
     with rights_of_nobody():
-        assert "cannot be opened: it must be a file that this user may read and write" in refusal(reachable / "new.db")
+        assert "cannot be opened: it must be a file that this user can read and write" in refusal(reachable / "new.db")
         assert "Permission denied" in refusal(reachable / "folder" / "new.db")
 
 

@@ -83,13 +83,13 @@ def test_chat_template_inside_the_tokenizer_config_counts(folder, tmp_path):
 
 
 def test_name_that_is_no_folder_and_no_hub_id_is_refused(tmp_path):
-    with pytest.raises(BaseModelError, match="is no folder"):
+    with pytest.raises(BaseModelError, match="is not a folder"):
         resolve_base_model(str(tmp_path / "nowhere"), tmp_path / "data")
 
 
 def test_model_missing_on_the_hub_is_refused_with_a_remedy(tmp_path):
     said = []
-    with pytest.raises(BaseModelError, match=r"download it elsewhere and set model\.base"):
+    with pytest.raises(BaseModelError, match=r"download it on another machine and set model\.base"):
         resolve_base_model("reactune-tests/does-not-exist", tmp_path / "data", said.append)
     assert "from the hub" in said[0]
 
@@ -184,7 +184,7 @@ def test_a_model_that_needs_code_of_its_own_is_refused(folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(own))
     assert resolve_base_model(str(folder), tmp_path / "data").architecture == "LlamaForCausalLM"
     (folder / "config.json").write_text(json.dumps(own | {"model_type": "evil"}))
-    with pytest.raises(BaseModelError, match=r"needs Python code of its own \(auto_map in config.json\)"):
+    with pytest.raises(BaseModelError, match=r"needs custom Python code \(auto_map in config.json\)"):
         resolve_base_model(str(folder), tmp_path / "data")
 
 
@@ -195,5 +195,5 @@ def test_a_model_that_lacks_weights_is_refused_and_not_made_up(folder, tmp_path)
     weights.pop("model.norm.weight")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     base = resolve_base_model(str(folder), tmp_path / "data")
-    with pytest.raises(BaseModelError, match=r"lacks 1 weights, model\.norm\.weight first: copy the model again"):
+    with pytest.raises(BaseModelError, match=r"lacks 1 weights, such as model\.norm\.weight: copy the model again"):
         load_model(base, "float32")

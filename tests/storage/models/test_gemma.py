@@ -68,5 +68,5 @@ def test_package_that_is_not_installed_is_named(tmp_path, monkeypatch):
 def test_broken_copy_says_what_to_delete(data):
     base = resolve_base_model("gemma3-270m", data)
     (base.path / "model.safetensors").unlink()
-    with pytest.raises(BaseModelError, match=r"it is a converted copy: delete .*-chat-.* and start again"):
+    with pytest.raises(BaseModelError, match=r"this is a converted copy: delete .*-chat-.* and start again"):
         resolve_base_model("gemma3-270m", data)

@@ -65,7 +65,10 @@ def test_queries_of_other_architectures_keep_their_order(adapter: AdapterRef, ba
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
-    [({"use_dora": True}, "uses use_dora, which llama.cpp does not know"), ({"rank_pattern": {"q": 1}}, "uses rank_p")],
+    [
+        ({"use_dora": True}, "uses use_dora, which llama.cpp does not support"),
+        ({"rank_pattern": {"q": 1}}, "uses rank_p"),
+    ],
 )
 def test_what_llama_cpp_does_not_know_is_refused(
     adapter: AdapterRef, base: BaseModel, tmp_path: Path, change: dict[str, object], sentence: str

@@ -10,7 +10,13 @@ import pytest
 
 from storage.errors import SettingsError
 from storage.models.base_model import BaseModel, load_model
-from storage.models.hardware import cpu_multiplies_bfloat16, loading_options, number_format, require_quantization
+from storage.models.hardware import (
+    cpu_multiplies_bfloat16,
+    loading_options,
+    require_quantization,
+    serving_format,
+    training_format,
+)
 from storage.settings.sections import ModelSettings, TrainingSettings
 
 
@@ -37,14 +43,14 @@ def test_a_cpu_that_says_nothing_multiplies_float32_only(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("setting", ["bfloat16", "float32"])
 def test_a_format_that_was_set_is_kept(setting: str) -> None:
-    assert number_format(setting, may_use_gpu=True) == setting
-    assert ModelSettings.model_validate({"dtype": setting}).number_format == setting
+    assert training_format(TrainingSettings.model_validate({"dtype": setting})) == setting
+    assert serving_format(ModelSettings.model_validate({"dtype": setting})) == setting
 
 
 def test_auto_is_a_format_where_it_is_needed() -> None:
-    assert ModelSettings().number_format == number_format("auto", may_use_gpu=True)
-    assert ModelSettings(engine="openvino").number_format == number_format("auto", may_use_gpu=False)
-    assert TrainingSettings().number_format in {"bfloat16", "float32"}
+    assert serving_format(ModelSettings()) == training_format(TrainingSettings())
+    assert serving_format(ModelSettings(engine="openvino")) in {"bfloat16", "float32"}
+    assert training_format(TrainingSettings()) in {"bfloat16", "float32"}
 
 
 def test_settings_are_read_without_torch_where_there_is_no_gpu() -> None:
@@ -60,7 +66,7 @@ def test_without_a_gpu_it_is_refused_before_anything_is_loaded(base: BaseModel) 
     with pytest.raises(SettingsError) as refused:
         load_model(base, "float32", "4bit")
     assert str(refused.value) == (
-        'training.quantization = "4bit" needs a GPU of NVIDIA, which this machine has not: set it to ""'
+        'training.quantization = "4bit" needs an NVIDIA GPU, which this machine does not have: set it to ""'
     )
 
 

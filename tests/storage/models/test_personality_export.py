@@ -118,17 +118,16 @@ def test_the_model_card_says_base_lineage_data_numbers_and_licence(export: Path,
     text = (export / README_FILE).read_text()
     assert text.startswith("---\nlibrary_name: peft\nbase_model: tiny\nlicense: unknown\n")
     assert (
-        "- **v1**, from base: 12 pairs (9 from answers to the same question, 3 from suggestions), out of 40 votes"
-        in text
+        "- **v1**, from base: 12 pairs (9 from answers to the same question, 3 from suggestions), from 40 votes" in text
     )
     assert "- retention: the loss is 1.010 (pass)" in text
     assert base.revision in text
-    assert "as the system prompt: *You keep a lighthouse.*" in text
+    assert "System prompt: *You keep a lighthouse.*" in text
     assert "grace" not in text
 
 
 def test_nothing_is_overwritten(export: Path, origin: Provenance, store: AdapterStore, base: BaseModel) -> None:
-    with pytest.raises(ExportRefused, match="exists already"):
+    with pytest.raises(ExportRefused, match="already exists"):
         export_version(store, base, origin, export)
     with pytest.raises(ExportRefused, match="cannot be written"):
         export_version(store, base, origin, export / README_FILE / "x")
@@ -172,10 +171,10 @@ def test_plain_peft_output_is_taken(store: AdapterStore, trained: Path, base: Ba
 @pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "x.pkl"])
 def test_pickles_are_refused(store: AdapterStore, export: Path, base: BaseModel, name: str, tmp_path: Path) -> None:
     (export / name).write_bytes(b"\x80\x04.")
-    with pytest.raises(AdapterError, match="may hold a pickle"):
+    with pytest.raises(AdapterError, match="may contain a pickle"):
         import_adapter(store, export, base)
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", export)
-    with pytest.raises(AdapterError, match="may hold a pickle"), unpacked(Path(archive), LIMIT):
+    with pytest.raises(AdapterError, match="may contain a pickle"), unpacked(Path(archive), LIMIT):
         pass
 
 
@@ -202,7 +201,7 @@ def test_an_import_of_what_learned_from_deleted_data_says_so(
 
 def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK no")
-    with pytest.raises(AdapterError, match=r"x\.zip is no readable zip file"), unpacked(tmp_path / "x.zip", LIMIT):
+    with pytest.raises(AdapterError, match=r"x\.zip is not a readable zip file"), unpacked(tmp_path / "x.zip", LIMIT):
         pass
     with pytest.raises(AdapterError, match="cannot be read"), unpacked(tmp_path / "none.zip", LIMIT):
         pass
@@ -221,7 +220,7 @@ def test_a_zip_with_a_broken_member_is_refused(export: Path, tmp_path: Path) -> 
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 200] = b"\xff" * 200
     path.write_bytes(content)
-    with pytest.raises(AdapterError, match="no readable zip"), unpacked(path, LIMIT):
+    with pytest.raises(AdapterError, match="not a readable zip"), unpacked(path, LIMIT):
         pass
 
 

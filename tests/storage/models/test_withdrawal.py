@@ -142,7 +142,7 @@ class TestMarkedVersions:
             assert row is not None
             assert (row.withdrawn_at is not None, row.withdrawn_because) == (
                 True,
-                "it learned from data that was deleted since",
+                "it learned from data that was later deleted",
             )
             assert second.digest not in all_digests(session)
         assert withdraw_adapters(database, store, settings) == []
@@ -209,7 +209,7 @@ class TestWithdrawnVersions:
         assert found is not None
         return found
 
-    REFUSED = r"the files of v2 were withdrawn on \d{4}-\d\d-\d\d \(it learned from data that was deleted since\)"
+    REFUSED = r"the files of v2 were withdrawn on \d{4}-\d\d-\d\d \(it learned from data that was later deleted\)"
 
     def test_are_neither_promoted_nor_tried_nor_exported(self, database: Database, withdrawn: Version) -> None:
         refused: list[Callable[[Session], object]] = [
@@ -234,7 +234,7 @@ class TestWithdrawnVersions:
 
     def test_are_not_imported_again(self, database: Database, withdrawn: Version) -> None:
         base = BaseModel("tiny", Path("unused"), "r", "LlamaForCausalLM")
-        refusal = pytest.raises(AdapterError, match="withdrawn here, because it learned from data")
+        refusal = pytest.raises(AdapterError, match="withdrawn here because it was trained on since-deleted data")
         with refusal, database.transaction() as session:
             register_import(session, "fresh", Card(), digest=withdrawn.digest, base=base, by="grace")
 
@@ -280,7 +280,7 @@ class TestWithdrawnVersions:
             found = find_version(session, first.id)
             assert found is not None
             assert moves_of(session, found)[0].reason == (
-                "worse (v2, which came before, has no files any more: it learned from data that was deleted since)"
+                "worse (v2, which came before, has no files any more: it learned from data that was later deleted)"
             )
 
 

@@ -40,5 +40,5 @@ def test_a_limit_is_reached_and_told() -> None:
     assert not is_used_up(Spend(1, 900, 99), settings)
     assert is_used_up(Spend(1, 900, 100), settings)
     assert not is_used_up(Spend(1, 900, 100), RemoteSettings())
-    assert describe_spend(Spend(1, 900, 100), settings) == "1,000 of 1,000 tokens today (UTC), 1.00 by your prices"
+    assert describe_spend(Spend(1, 900, 100), settings) == "1,000 of 1,000 tokens today (UTC), 1.00 at your prices"
     assert describe_spend(Spend(1, 900, 100), RemoteSettings()) == "1,000 tokens today (UTC)"

@@ -57,15 +57,15 @@ def test_a_card_says_who_speaks_how() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "says nothing about how to talk: give it a system_prompt or [[examples]]"),
+        ("", "does not say how to talk: add a system_prompt or [[examples]]"),
         ("system_promt = 'x'", "system_promt is not a key of a card"),
-        ("system_prompt = 3", "system_prompt does not fit"),
-        ("system_prompt = 'x'\n[sampling]\ntemperature = 9", "sampling.temperature does not fit"),
+        ("system_prompt = 3", "system_prompt is not valid"),
+        ("system_prompt = 'x'\n[sampling]\ntemperature = 9", "sampling.temperature is not valid"),
         ("[[examples]]\ndialogue = ['Hi', 'Ho', 'Hm']", "the dialogue of example 1 must alternate"),
         ("[[examples]]\ndialogue = []", "the dialogue of example 1 must alternate"),
         ("[[examples]]\ndialogue = ['Hi', 'Ho']\n[[examples]]\ndialogue = ['Hi', ' ']", "turn 2 of example 2 is blank"),
         ("[[examples]]\nuser = 'Hi'", "of example 1"),
-        ("examples = 3", "examples does not fit"),
+        ("examples = 3", "examples is not valid"),
         ("a = ", "is not valid TOML"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_mistake_is_named_with_its_place(text: str, said: str) -> None:
 
 def test_thousands_of_examples_are_refused_with_their_number() -> None:
     text = "[[examples]]\ndialogue = ['Hi', 'Ho']\n" * 3000
-    assert f"holds 3,000 examples, {MAX_EXAMPLES} at most" in refusal(text)
+    assert f"has 3,000 examples, but the limit is {MAX_EXAMPLES}" in refusal(text)
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
@@ -97,9 +97,7 @@ def test_a_name_is_plain(name: str) -> None:
 
 def test_a_card_for_another_base_is_refused() -> None:
     card = Card(system_prompt="x", base="some/model")
-    with pytest.raises(
-        CardError, match=r"keeper is meant for the base model 'some/model', and model\.base is 'bundled'"
-    ):
+    with pytest.raises(CardError, match=r"keeper is for the base model 'some/model', but model\.base is 'bundled'"):
         require_meant_for(card, "bundled", "keeper")
     require_meant_for(card, "some/model", "keeper")
     require_meant_for(Card(system_prompt="x"), "bundled", "keeper")

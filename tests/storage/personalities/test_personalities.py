@@ -120,7 +120,7 @@ def test_a_change_keeps_what_was_before(session: Session) -> None:
 def test_of_two_changes_of_one_card_the_later_is_told(session: Session) -> None:
     seen = create_personality(session, "keeper", KEEPER, by="grace")
     change_card(session, seen, Card(system_prompt="One."), by="grace")
-    with pytest.raises(PersonalityConflict, match="changed by somebody else"):
+    with pytest.raises(PersonalityConflict, match="someone else just changed the card"):
         change_card(session, seen, Card(system_prompt="Two."), by="bo")
     assert read_personality(session, seen.id).card.system_prompt == "One."
 
@@ -133,7 +133,7 @@ def test_an_archived_personality_can_be_brought_back(session: Session) -> None:
     archive_personality(session, made)
     assert list_personalities(session) == []
     assert [p.name for p in list_personalities(session, archived=True)] == ["keeper"]
-    with pytest.raises(PersonalityConflict, match="archived: `/personality restore keeper`"):
+    with pytest.raises(PersonalityConflict, match="archived: restore it first with `/personality restore keeper`"):
         bind(session, CHANNEL, made, guild_id=GUILD, strength=1.0, by="grace")
     restore_personality(session, made)
     assert personality_named(session, "keeper").card == KEEPER
@@ -235,7 +235,7 @@ def test_a_broken_file_leaves_the_card_and_the_other_files(session: Session, tmp
     card_file(tmp_path / "cards", "owl", "Hoo.")
     card_file(tmp_path / "cards", "Night Owl", "Hoo.")
     broken_name, broken_card = take(session, tmp_path / "cards")
-    assert "'Night Owl' cannot be a personality's name" in broken_name
+    assert "'Night Owl' is not a valid personality name" in broken_name
     assert "keeper.toml is not valid TOML" in broken_card
     assert personality_named(session, "keeper").card.system_prompt == "One."
     assert personality_named(session, "owl").card.system_prompt == "Hoo."

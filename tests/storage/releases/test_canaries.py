@@ -729,7 +729,7 @@ def test_without_its_champion_it_stops(
     other = add(session, personality_id)
     move_alias(session, personality_id, CHAMPION, other, expected_generation=0, by="somebody", reason="by other means")
     assert reading.ending is not None
-    with pytest.raises(CanaryRefused, match="the champion moved while v1 won"):
+    with pytest.raises(CanaryRefused, match="the champion changed while v1 won"):
         conclude_canary(session, reading, reading.ending)
     ending = reading_of(session, personality_id).ending
     assert ending is not None

@@ -111,7 +111,7 @@ def test_unknown_names_get_a_sentence(session: Session, personality_id: int, nam
     add(session, personality_id)
     with pytest.raises(VersionNotFound) as unknown:
         version_named(session, personality_id, name)
-    assert str(unknown.value) == f"there is no version {name}: list the versions to see those that exist"
+    assert str(unknown.value) == f"there is no version {name}: list the versions to see which exist"
 
 
 def test_an_unknown_id_gets_a_sentence(session: Session) -> None:
@@ -149,13 +149,13 @@ def test_promoting_the_champion_changes_nothing(session: Session, personality_id
     make_champion(session, personality_id, version)
     # Marked by a deletion since `version` was read: it is still the same version.
     session.execute(update(VersionRow).values(trained_on_deleted_data=True))
-    with pytest.raises(AlreadyChampion, match="the champion is v1 already: nothing was changed"):
+    with pytest.raises(AlreadyChampion, match="v1 is already the champion: nothing was changed"):
         make_champion(session, personality_id, version)
     assert len(trail_of(session, personality_id)) == 1
 
 
 def test_promoting_the_base_where_it_answers_changes_nothing(session: Session, personality_id: int) -> None:
-    with pytest.raises(AlreadyChampion, match="the champion is base already"):
+    with pytest.raises(AlreadyChampion, match="base is already the champion"):
         make_champion(session, personality_id, None)
 
 
@@ -205,7 +205,7 @@ def test_what_did_not_pass_the_gate_is_not_promoted_and_the_reasons_are_named(
         make_champion(session, personality_id, doubtful)
     assert str(refusal.value) == (
         f"v1 did not pass the gate ({verdict}: answers moved 4.2 nats per token; 5 pairs were held out, 8 are needed): "
-        "repeat with override and a reason to let it answer anyway"
+        "to use it anyway, repeat with override and a reason"
     )
     assert trail_of(session, personality_id) == []
 
@@ -228,7 +228,7 @@ def test_an_override_promotes_it_and_is_kept_with_its_reason(session: Session, p
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_an_override_without_a_reason_is_refused(session: Session, personality_id: int, reason: str) -> None:
     doubtful = add_doubtful(session, personality_id)
-    with pytest.raises(OverrideNeedsReason, match="say why v1 may answer"):
+    with pytest.raises(OverrideNeedsReason, match="say why v1 should answer"):
         override(session, personality_id, doubtful, reason)
     assert trail_of(session, personality_id) == []
 
@@ -273,7 +273,7 @@ def test_a_second_roll_back_walks_to_the_parent_and_a_third_to_the_base(session:
     for version in add_chain(session, personality_id, 3):
         make_champion(session, personality_id, version)
     assert [back(session, personality_id) for _ in range(3)] == ["v2", "v1", "base"]
-    with pytest.raises(NothingToRollBack, match="the base model is answering already"):
+    with pytest.raises(NothingToRollBack, match="the base model is already the champion"):
         back(session, personality_id)
 
 

@@ -110,7 +110,7 @@ def test_each_process_has_a_file_that_is_put_aside_when_full_and_pruned(told, tm
 
 def test_a_file_that_cannot_be_written_is_a_sentence(told, tmp_path):
     (tmp_path / "taken").touch()
-    with pytest.raises(SettingsError, match=r"^logs\.file: .*cannot be written .*choose another place"):
+    with pytest.raises(SettingsError, match=r"^logs\.file: .*cannot be written .*choose another file"):
         told(lambda: None, file=str(tmp_path / "taken" / "reactune.log"))
 
 
@@ -128,7 +128,7 @@ def test_a_full_disk_is_told_once_and_the_file_goes_on_when_there_is_room(told, 
     lines = told(work, file=str(tmp_path / "log.txt"))
     assert [line.rpartition(" ")[2] for line in lines if "INFO" in line] == ["one", "two", "three"]
     assert [line for line in lines if "INFO" not in line] == [
-        f"{file} lacks lines until it can be written again (No space left on device)"
+        f"Cannot write to {file} (No space left on device); log lines are lost."
     ]
     assert file.read_text().endswith("three\n")
 

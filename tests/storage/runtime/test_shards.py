@@ -75,7 +75,9 @@ class TestTaken:
     )
     def test_a_process_that_would_answer_the_same_servers_is_refused(self, session: Session, other: Shards) -> None:
         take_shards(session, Shards(3, frozenset({0, 1})), HERE)
-        with pytest.raises(ShardTaken, match=r"here:/data runs as 'bot [01]/3' on this database, .*discord\.shards"):
+        with pytest.raises(
+            ShardTaken, match=r"here:/data already runs 'bot [01]/3' on this database, .*discord\.shards"
+        ):
             take_shards(session, other, ELSEWHERE)
         assert set(session.scalars(select(HeartbeatRow.worker))) == {HERE}
 

@@ -283,7 +283,7 @@ def test_nothing_happens_to_a_round_that_ended(
 ) -> None:
     round_ = running(session, personality_id)
     finish_round(session, round_.id, end, "the end")
-    with pytest.raises(RoundConflict, match=f"round {round_.id} is not running any more"):
+    with pytest.raises(RoundConflict, match=f"round {round_.id} is no longer running"):
         step(session, round_.id)
     assert status(session, round_.id) is end
 
@@ -350,7 +350,7 @@ def test_a_round_without_a_lease_is_interrupted(session: Session, personality_id
 def test_a_lease_that_is_renewed_holds_the_round(session: Session, personality_id: int) -> None:
     round_ = running(session, personality_id, worker="elsewhere:/data")
     lapse(session, round_.id)
-    with pytest.raises(LeaseRanOut, match=f"the lease of round {round_.id} has run out"):
+    with pytest.raises(LeaseRanOut, match=f"the lease of round {round_.id} has expired"):
         require_lease(session, round_.id)
     assert renew_lease(session, round_.id)
     require_lease(session, round_.id)
@@ -363,7 +363,7 @@ def test_a_trainer_that_wakes_after_its_round_was_ended_holds_nothing(session: S
     lapse(session, round_.id)
     interrupt_rounds(session, WORKER)
     assert not renew_lease(session, round_.id)
-    with pytest.raises(RoundConflict, match="is not running any more"):
+    with pytest.raises(RoundConflict, match="is no longer running"):
         require_lease(session, round_.id)
 
 
@@ -439,5 +439,5 @@ def test_a_round_that_is_published_while_it_is_taken_for_orphaned_stays_publishe
 
 def test_a_round_on_examples_does_not_join_one_on_votes(session: Session, personality_id: int) -> None:
     round_, _ = request_round(session, personality_id, "grace")
-    with pytest.raises(RoundConflict, match=f"round {round_.id}, which learns from votes, has not ended"):
+    with pytest.raises(RoundConflict, match=f"round {round_.id}, which learns from votes, is not finished"):
         request_round(session, personality_id, "grace", TrainingSource.EXAMPLES)

@@ -37,8 +37,8 @@ def test_lengths_beyond_the_limits_are_refused_with_a_sentence(text: str, chars:
     assert str(refused.value) == f"A suggested answer needs 2 to 10 characters; yours has {chars}."
 
 
-def test_the_given_answer_is_not_a_correction() -> None:
-    with pytest.raises(CorrectionRefused, match="That is the answer I already gave"):
+def test_the_given_answer_is_no_correction() -> None:
+    with pytest.raises(CorrectionRefused, match="That's the answer I already gave"):
         check_correction(" hello\n", "hello ", LIMITS)
 
 
@@ -114,5 +114,5 @@ def test_a_correction_of_a_deleted_answer_is_refused_with_a_sentence(session: Se
     reply_id = add_reply(session)
     session.delete(session.get_one(ReplyRow, reply_id))
     session.flush()
-    with pytest.raises(CorrectionRefused, match="That answer has just been deleted"):
+    with pytest.raises(CorrectionRefused, match="That answer was just deleted"):
         suggest(session, reply_id, ALICE, "better", None)

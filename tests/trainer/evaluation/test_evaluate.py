@@ -245,5 +245,5 @@ def test_another_model_may_judge_coherence(base, repeater, tmp_path, shared_data
 
 
 def test_coherence_model_that_does_not_exist_is_refused(base, adapter, tmp_path):
-    with pytest.raises(BaseModelError, match=r"gate\.coherence_model = 'nowhere' is no folder"):
+    with pytest.raises(BaseModelError, match=r"gate\.coherence_model = 'nowhere' is not a folder"):
         judged(base, adapter, tmp_path, coherence_model="nowhere")

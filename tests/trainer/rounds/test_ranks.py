@@ -56,7 +56,7 @@ class Doomed:
         if os.environ["RANK"] == "1" and self.kills:
             os.kill(os.getpid(), signal.SIGKILL)
         if os.environ["RANK"] == "1":
-            raise TrainerError("the loss stopped being a number at step 3: lower training.learning_rate")
+            raise TrainerError("the loss became NaN or infinite at step 3: lower training.learning_rate")
         torch.distributed.barrier()
         raise AssertionError("the second process never gets here")
 
@@ -118,7 +118,7 @@ def test_two_processes_make_the_adapter_of_one(tiny_base: BaseModel, tmp_path: P
 @pytest.mark.parametrize(
     ("kills", "says"),
     [
-        (False, "the loss stopped being a number at step 3: lower training.learning_rate"),
+        (False, "the loss became NaN or infinite at step 3: lower training.learning_rate"),
         (True, "process 1 of this round's training was killed by SIGKILL, probably because memory ran out"),
     ],
 )

@@ -211,6 +211,7 @@ def _create_replies() -> None:
         sa.Column("summary_from", sa.BigInteger),
         sa.Column("summary_to", sa.BigInteger),
         sa.Column("edited_at", Instant),
+        sa.Column("undelivered", sa.Text),
         sa.Column("request_id", sa.String(16), index=True),
         sa.Column("created_at", Instant, nullable=False, index=True),
     )

@@ -1,4 +1,4 @@
-"""How work is tried again after a failure that may pass: the options that all who use tenacity share."""
+"""The tenacity options that all retries share."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LONGEST_PAUSE_S = 5.0
 def retries(
     may_pass: Callable[[Any], bool], report: Callable[[Any], object], patience_s: float = math.inf
 ) -> dict[str, Any]:
-    """Return options for Retrying and AsyncRetrying: an error that `may_pass` does not accept is raised at once.
+    """Return options for Retrying and AsyncRetrying that retry errors for which `may_pass` returns True.
 
-    `report` gets the first error, once it is clear that there is another try. Pauses are random, up to a limit that
-    doubles each time: two that collided do not meet again, and many that wait do not return together. The last error
-    is raised if the next try would come later than `patience_s`.
+    `report` gets the first error before the first retry. Pauses are random, up to a limit that doubles each time, so
+    that two processes that collided do not collide again. The last error is raised if the next try would start later
+    than `patience_s` after the first.
     """
 
     def before_sleep(state: RetryCallState) -> None:

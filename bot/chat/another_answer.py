@@ -1,0 +1,84 @@
+"""Gathers what another answer to the same question is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import discord
+from sqlalchemy.orm import Session
+
+from bot.chat.ask import Ask
+from bot.chat.prompting import ChatMessage
+from bot.engine import RenderedPrompt
+from bot.errors import UserFacingError
+from bot.releases.resolver import ReleaseCandidates, read_candidates
+from bot.services import Services
+from storage.conversations.replies import Reply, count_siblings
+from storage.database.columns import utc_now
+from storage.knowledge.documents import titles_of
+from storage.personalities.personalities import Personality, read_personality
+
+OTHER_BASE = "I gave that answer with a different base model, so I can't try again. Please ask again."
+EDITED = "A message that I answered there was edited since. Please ask again."
+
+
+async def gather_again(services: Services, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> Ask:
+    """Return the same prompt for another answer by the personality that gave the first.
+
+    Raises UserFacingError if another answer is not possible.
+    """
+    if reply.base_revision != services.base.revision:
+        raise UserFacingError(OTHER_BASE)
+    if reply.edited_at is not None:
+        raise UserFacingError(EDITED)
+    asked_at = utc_now()
+    rows = await services.database.read(_read, reply)
+    limit = services.settings.chat.siblings_per_prompt
+    if rows.siblings >= limit:
+        raise UserFacingError(f"That question already has {limit} answers, and that is the most I give.")
+    if rows.personality.archived_at is not None:
+        raise UserFacingError(f"{rows.personality.name} is not in use any more. Please ask again.")
+    return Ask(
+        prompt=_prompt_of(reply),
+        personality=rows.personality,
+        strength=reply.strength,
+        release=await services.releases.choose(rows.candidates, strength=reply.strength),
+        channel=channel,
+        channel_id=reply.channel_id,
+        guild_id=reply.guild_id,
+        author_id=user_id,
+        speakers=frozenset(reply.speakers),
+        asked_at=asked_at,
+        source_message_id=reply.source_message_id,
+        retrieved=reply.retrieved,
+        citations=rows.citations,
+        sources=reply.sources,
+    )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    siblings: int
+    personality: Personality
+    candidates: ReleaseCandidates
+    citations: tuple[tuple[str, str], ...]
+
+
+def _read(session: Session, reply: Reply) -> _Rows:
+    return _Rows(
+        siblings=count_siblings(session, reply),
+        personality=read_personality(session, reply.personality_id),
+        candidates=read_candidates(session, reply.personality_id, reply.channel_id),
+        citations=tuple(titles_of(session, [passage.document_id for passage in reply.retrieved])),
+    )
+
+
+def _prompt_of(reply: Reply) -> RenderedPrompt:
+    messages = [ChatMessage(role=m["role"], content=m["content"]) for m in reply.messages]  # type: ignore[typeddict-item]
+    return RenderedPrompt(
+        text=reply.prompt,
+        messages=tuple(messages),
+        tokens=reply.prompt_tokens,
+        dropped=reply.dropped_turns,
+        shortened=False,
+    )

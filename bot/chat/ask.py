@@ -1,0 +1,172 @@
+"""A question with all that its answer needs; the request, the row and the small print that come of it. Pure."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+import discord
+
+from bot.engine import Completion, Finish, GenerationRequest, RenderedPrompt, Sampling
+from bot.errors import UserFacingError
+from bot.knowledge.quoting import cite
+from bot.releases.resolver import Release
+from storage.adapters.folder_store import AS_TRAINED
+from storage.conversations.replies import FINISHED_WHOLE, NO_SOURCES, FinishedReply, NewReply, Retrieved, Sources
+from storage.database.columns import utc_now
+from storage.database.enums import Basis, Origin, Outcome
+from storage.personalities.personalities import Personality
+from storage.settings.sections import GenerationSettings
+
+REGENERATE = "🔁"
+SEEDS = ("👍", "👎", REGENERATE)
+"""The reactions under a complete answer."""
+OUTCOMES = {
+    Finish.STOP: Outcome.COMPLETE,
+    Finish.LENGTH: Outcome.LENGTH,
+    Finish.TIMEOUT: Outcome.TIMEOUT,
+    Finish.CANCELLED: Outcome.CANCELLED,
+}
+NOTES = {
+    Finish.LENGTH: "stopped at the length limit",
+    Finish.TIMEOUT: "ran out of time",
+    Finish.CANCELLED: "stopped, the bot is restarting",
+}
+WITHOUT_WORDS = {
+    Outcome.TIMEOUT: "Sorry, that took too long and I gave up. Please try again.",
+    Outcome.CANCELLED: "Sorry, I'm restarting. Please ask again in a minute.",
+    Outcome.FAILED: "Sorry, something went wrong while I was answering. Please try again.",
+}
+"""What an answer says that ended before its first word."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A prompt, who asks, who answers, and where the answer goes."""
+
+    prompt: RenderedPrompt
+    personality: Personality
+    release: Release
+    channel: discord.abc.Messageable
+    channel_id: int
+    guild_id: int | None
+    author_id: int
+    speakers: frozenset[int]
+    source_message_id: int | None
+    strength: float = AS_TRAINED
+    origin: Origin = Origin.CHAT
+    asked_at: datetime = field(default_factory=utc_now)
+    retrieved: tuple[Retrieved, ...] = ()
+    """The passages that the prompt quotes."""
+    citations: tuple[tuple[str, str], ...] = ()
+    """(title, link) of their documents, which a complete answer names."""
+    sources: Sources = NO_SOURCES
+    """The Discord messages whose words the prompt holds."""
+    label: str | None = None
+    """Shown under a complete answer in place of the version, when the reader should not know the version."""
+
+
+@dataclass(frozen=True)
+class AnswerEnd:
+    """How an answer ended, and what its messages say then."""
+
+    finished: FinishedReply
+    text: str = ""
+    small_print: str = ""
+
+
+def request_answer(
+    prompt: RenderedPrompt, release: Release, settings: GenerationSettings, *, lane: int = 0
+) -> GenerationRequest:
+    """Return the request for one answer, with a new seed."""
+    return GenerationRequest(
+        prompt=prompt.text,
+        seed=secrets.randbits(31),
+        sampling=Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            presence_penalty=settings.presence_penalty,
+            max_new_tokens=settings.max_new_tokens,
+        ),
+        adapter=release.adapter,
+        lane=lane,
+    )
+
+
+def new_reply(ask: Ask, request: GenerationRequest, base_revision: str, basis: Basis | None) -> NewReply:
+    """Return the reply's row as it is before the first token."""
+    return NewReply(
+        personality_id=ask.personality.id,
+        version_id=ask.release.version.id if ask.release.version else None,
+        strength=ask.strength,
+        base_revision=base_revision,
+        prompt=ask.prompt.text,
+        messages=[{"role": message["role"], "content": message["content"]} for message in ask.prompt.messages],
+        sampling=asdict(request.sampling),
+        seed=request.seed,
+        prompt_tokens=ask.prompt.tokens,
+        dropped_turns=ask.prompt.dropped,
+        guild_id=ask.guild_id,
+        channel_id=ask.channel_id,
+        author_id=ask.author_id,
+        source_message_id=ask.source_message_id,
+        basis=basis,
+        speakers=ask.speakers,
+        origin=ask.origin,
+        retrieved=ask.retrieved,
+        sources=ask.sources,
+    )
+
+
+def finished_reply(completion: Completion) -> FinishedReply:
+    """Return what the reply's row gets from its completion."""
+    return FinishedReply(
+        answer=completion.text.strip(),
+        outcome=OUTCOMES[completion.finish],
+        answer_tokens=completion.answer_tokens,
+        queued_s=completion.queued_s,
+        first_token_s=completion.first_token_s,
+        total_s=completion.total_s,
+    )
+
+
+def end_of(ask: Ask, completion: Completion) -> AnswerEnd:
+    """Return how the answer ends; a complete one may hide its version, and names the documents that it quotes."""
+    finished = finished_reply(completion)
+    label = label_of(ask.personality, ask.release)
+    if finished.outcome not in FINISHED_WHOLE:
+        words = finished.answer or WITHOUT_WORDS[finished.outcome]
+        return AnswerEnd(finished, words, small_print(label, ask.prompt, completion.finish))
+    lines = [small_print(ask.label or label, ask.prompt, completion.finish)]
+    if ask.citations:
+        lines.append(cite(ask.citations))
+    return AnswerEnd(finished, finished.answer, "\n".join(lines))
+
+
+CANCELLED_END = AnswerEnd(FinishedReply("", Outcome.CANCELLED))
+"""Of an answer that was deleted while it grew."""
+
+
+def failed_end(ask: Ask, cause: BaseException | None = None) -> AnswerEnd:
+    """Return the end of an answer that failed; the member reads the cause if it is meant for them."""
+    words = str(cause) if isinstance(cause, UserFacingError) else WITHOUT_WORDS[Outcome.FAILED]
+    return AnswerEnd(FinishedReply("", Outcome.FAILED), words, f"-# {label_of(ask.personality, ask.release)}")
+
+
+def label_of(personality: Personality, release: Release) -> str:
+    """Return who answers, for the small print: the version, and how it differs from the default personality at 1."""
+    whose = "" if personality.is_default else f"{personality.name} "
+    return f"{whose}{release.name}" + ("" if release.strength == AS_TRAINED else f" at strength {release.strength:g}")
+
+
+def small_print(label: str, prompt: RenderedPrompt, finish: Finish) -> str:
+    """Return the line under an answer: the version that gave it, and what the reader should know."""
+    notes = [label]
+    if prompt.dropped:
+        notes.append(f"the {prompt.dropped} oldest messages did not fit")
+    if prompt.shortened:
+        notes.append("the middle of your message did not fit")
+    if finish in NOTES:
+        notes.append(NOTES[finish])
+    return "-# " + " · ".join(notes)

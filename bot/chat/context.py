@@ -1,0 +1,153 @@
+"""Gathers what an answer is made from: one snapshot of the database reads its context."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import discord
+from sqlalchemy.orm import Session
+
+from bot.chat.ask import Ask
+from bot.chat.conversation import Conversation, History, converse
+from bot.chat.prompting import to_messages, with_memory
+from bot.errors import UserFacingError
+from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
+from bot.personalities.selection import places_of
+from bot.releases.resolver import ReleaseCandidates, read_candidates
+from bot.services import Services
+from storage.conversations.memory import list_notes, read_memory
+from storage.conversations.replies import Sources, find_by_messages
+from storage.database.enums import NOBODY
+from storage.knowledge.documents import SearchScope, has_chunks, source_messages, speakers_of
+from storage.knowledge.search import Passage, Question
+from storage.members.memberships import is_greeted
+from storage.personalities.bindings import ActivePersonality, active_personality_at
+from storage.personalities.cards import settings_of
+
+NOTHING_ASKED = "I don't see a question. Mention me together with your question, or reply to one of my messages."
+TOO_LONG = "That message is too long for me, even shortened."
+
+
+@dataclass(frozen=True)
+class Context:
+    """A question that is ready to be answered."""
+
+    ask: Ask
+    conversation: Conversation
+    is_greeted: bool
+    """The member has received the privacy notice."""
+
+
+async def gather(services: Services, history: History, message: discord.Message, asked_at: datetime) -> Context:
+    """Return what the answer to a message is made from; `asked_at` is when reading its history began.
+
+    Raises UserFacingError if there is nothing to answer, or if the message is too long.
+    """
+    rows = await _read_rows(services, history, message)
+    conversation, active = rows.conversation, rows.active
+    if all(turn.speaker is None for turn in conversation.turns):
+        raise UserFacingError(NOTHING_ASKED)
+    rendered = await _render(services, message.author.display_name, rows)
+    documents = {quote.document_id: rows.documents[quote.document_id] for quote in rendered.quotes}
+    ask = Ask(
+        prompt=rendered.prompt,
+        personality=active.personality,
+        strength=active.strength,
+        release=await services.releases.choose(rows.candidates, strength=active.strength),
+        channel=message.channel,
+        channel_id=message.channel.id,
+        guild_id=message.guild.id if message.guild else None,
+        author_id=message.author.id,
+        speakers=_speakers(rows, message.author.id, documents),
+        asked_at=asked_at,
+        source_message_id=message.id,
+        retrieved=rendered.retrieved,
+        citations=tuple({quote.document_id: (quote.title, quote.link) for quote in rendered.quotes}.values()),
+        sources=_sources(conversation, documents),
+    )
+    return Context(ask, conversation, rows.is_greeted)
+
+
+@dataclass(frozen=True)
+class _Document:
+    """Where the text of a document comes from."""
+
+    speakers: frozenset[int]
+    messages: frozenset[int]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    conversation: Conversation
+    active: ActivePersonality
+    candidates: ReleaseCandidates
+    notes: Sequence[str]
+    passages: Sequence[Passage]
+    documents: Mapping[int, _Document]
+    is_greeted: bool
+    has_documents: bool
+
+
+async def _read_rows(services: Services, history: History, message: discord.Message) -> _Rows:
+    library = services.library
+    is_looked_up = message.guild is not None and services.settings.knowledge.enabled
+    question = Question(history.newest_words, None)
+    if is_looked_up and library.is_ready:
+        question = await library.ask(question.text)
+    rows = await services.database.read(_read, services, history, message, question if is_looked_up else None)
+    if rows.has_documents and not library.is_ready:  # the encoder is loaded for the first question that needs it
+        question = await library.ask(question.text)
+        rows = await services.database.read(_read, services, history, message, question)
+    return rows
+
+
+def _read(
+    session: Session, services: Services, history: History, message: discord.Message, question: Question | None
+) -> _Rows:
+    """Read everything in one snapshot; without a question, no document is looked up."""
+    memory = read_memory(session, message.channel.id)
+    active = active_personality_at(session, places_of(message.channel))
+    passages: Sequence[Passage] = ()
+    if question is not None and message.guild is not None:
+        parent_id = getattr(message.channel, "parent_id", None) or message.channel.id
+        scope = SearchScope(message.guild.id, frozenset({message.channel.id, parent_id}), active.personality.id)
+        passages = services.library.look_up(session, scope, question)
+    return _Rows(
+        conversation=converse(history, memory, find_by_messages(session, history.own_ids)),
+        active=active,
+        candidates=read_candidates(session, active.personality.id, message.channel.id),
+        notes=[note.text for note in list_notes(session, message.author.id)],
+        passages=passages,
+        documents={
+            id_: _Document(speakers_of(session, [id_]), source_messages(session, [id_]))
+            for id_ in {passage.document_id for passage in passages}
+        },
+        is_greeted=is_greeted(session, message.author.id),
+        has_documents=question is not None and has_chunks(session),
+    )
+
+
+async def _render(services: Services, author: str, rows: _Rows) -> PromptWithQuotes:
+    """Render the prompt; the memory is left out if there is no room for it."""
+    own = settings_of(services.settings, rows.active.personality.card).chat.system_prompt
+    budget = services.settings.knowledge.budget_tokens
+    remembering = with_memory(own, rows.conversation.summary, author, rows.notes)
+    for system_prompt in dict.fromkeys((remembering, own)):
+        with contextlib.suppress(ValueError):
+            messages = to_messages(system_prompt, rows.conversation.turns)
+            return await render_with_quotes(services.engine, messages, rows.passages, budget)
+    raise UserFacingError(TOO_LONG)
+
+
+def _speakers(rows: _Rows, author_id: int, documents: Mapping[int, _Document]) -> frozenset[int]:
+    """Return whose words the prompt holds: of the conversation, of notes and of quoted documents."""
+    quoted = (document.speakers for document in documents.values())
+    return rows.conversation.speakers.union({author_id} if rows.notes else (), *quoted)
+
+
+def _sources(conversation: Conversation, documents: Mapping[int, _Document]) -> Sources:
+    quoted = dict.fromkeys((id_ for document in documents.values() for id_ in document.messages), NOBODY)
+    return replace(conversation.sources, messages=quoted | dict(conversation.sources.messages))

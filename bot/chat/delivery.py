@@ -1,0 +1,157 @@
+"""Puts answers on Discord: their messages, which are recorded, their ends, however late, and their reactions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import discord
+
+from bot.background.tasks import BackgroundTasks
+from bot.background.write_queue import WriteBehindQueue, retry_until_available
+from bot.chat.ask import SEEDS, WITHOUT_WORDS, AnswerEnd, Ask
+from bot.chat.message_stream import (
+    DISCORD_ERRORS,
+    AnswerDeleted,
+    MessageStream,
+    SentMessage,
+    is_temporary,
+    retry_until_accepted,
+)
+from storage.conversations.replies import (
+    FINISHED_WHOLE,
+    Reply,
+    add_message,
+    drop_message,
+    find_undelivered,
+    mark_delivered,
+)
+from storage.database.database import Database
+from storage.database.enums import Outcome
+from storage.settings.sections import OutputSettings
+
+log = logging.getLogger(__name__)
+
+
+class AnswerDelivery:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        write_queue: WriteBehindQueue,
+        tasks: BackgroundTasks,
+        edit_interval_s: float,
+        output: OutputSettings,
+        on_recorded: Callable[[int], None],
+    ) -> None:
+        """`on_recorded` gets the ID of each message of an answer once it is in the database."""
+        self._database = database
+        self._write_queue = write_queue
+        self._tasks = tasks
+        self._edit_interval_s = edit_interval_s
+        self._output = output
+        self._on_recorded = on_recorded
+
+    def open(self, ask: Ask, reply_id: int) -> MessageStream:
+        """Return the stream for a new answer."""
+        reference = _reference_to(ask.source_message_id, ask.channel_id, ask.guild_id)
+        return self._open(ask.channel, ask.channel_id, reply_id, reference)
+
+    async def finish(self, stream: MessageStream, end: AnswerEnd) -> bool:
+        """Show the end of an answer; return False if Discord refuses it for now."""
+        if stream.pause_s:
+            return False
+        try:
+            await stream.finish(end.text, end.small_print)
+        except DISCORD_ERRORS as error:
+            if not is_temporary(error):
+                raise
+            log.warning("Discord refused the end of an answer (%s); trying again.", error)
+            return False
+        return True
+
+    async def add_reactions(self, stream: MessageStream) -> None:
+        """Put the reactions under an answer, ready to be clicked."""
+        if stream.last_message is None:
+            return
+        for emoji in SEEDS:
+            try:
+                await stream.last_message.add_reaction(emoji)
+            except DISCORD_ERRORS as error:
+                log.warning("Discord refused %s under an answer: %s", emoji, error)
+                return
+
+    def finish_later(self, reply_id: int, stream: MessageStream) -> None:
+        """Deliver the end of an answer in the background."""
+        self._tasks.spawn(self._finish_undelivered(reply_id, stream), f"end of reply {reply_id}")
+
+    def resume(self, reply: Reply, channel: discord.PartialMessageable) -> None:
+        """Deliver in the background what the previous run could not deliver."""
+        sent = [channel.get_partial_message(message_id) for message_id in reply.message_ids]
+        reference = None if sent else _reference_to(reply.source_message_id, reply.channel_id, reply.guild_id)
+        self.finish_later(reply.id, self._open(channel, reply.channel_id, reply.id, reference, sent))
+
+    def _open(
+        self,
+        channel: discord.abc.Messageable,
+        channel_id: int,
+        reply_id: int,
+        reference: discord.MessageReference | None,
+        sent: Sequence[SentMessage] = (),
+    ) -> MessageStream:
+        async def record(message: discord.Message, position: int) -> None:
+            note = partial(
+                add_message, reply_id=reply_id, message_id=message.id, channel_id=channel_id, position=position
+            )
+            await self._write_queue.write(note, partial(self._on_recorded, message.id))
+
+        async def forget(message_id: int) -> None:
+            await self._database.run(drop_message, message_id)
+
+        return MessageStream(
+            channel,
+            reference,
+            edit_interval_s=self._edit_interval_s,
+            output=self._output,
+            on_message=record,
+            on_surplus=forget,
+            sent=sent,
+        )
+
+    async def _finish_undelivered(self, reply_id: int, stream: MessageStream) -> None:
+        """Try until Discord accepts the end of the answer, or the answer is deleted."""
+        await asyncio.sleep(stream.pause_s)
+        try:
+            outcome = await retry_until_accepted(
+                partial(self._try_to_finish, reply_id, stream), f"the end of reply {reply_id}"
+            )
+        except (AnswerDeleted, *DISCORD_ERRORS) as error:
+            log.warning("The end of reply %d cannot be delivered: %s", reply_id, error)
+            outcome = None
+        await self._write_queue.write(partial(mark_delivered, reply_id=reply_id))
+        if outcome in FINISHED_WHOLE:
+            await self.add_reactions(stream)
+
+    async def _try_to_finish(self, reply_id: int, stream: MessageStream) -> Outcome | None:
+        # Read for each attempt: the answer may have been deleted while Discord refused it.
+        find = partial(self._database.read, find_undelivered, reply_id)
+        undelivered = await retry_until_available(find, "The end of an answer")
+        if undelivered is None:
+            await stream.take_back()
+            return None
+        reply = undelivered.reply
+        await stream.finish(reply.answer or WITHOUT_WORDS.get(reply.outcome, ""), undelivered.small_print)
+        return reply.outcome
+
+
+def _reference_to(message_id: int | None, channel_id: int, guild_id: int | None) -> discord.MessageReference | None:
+    if message_id is None:
+        return None
+    return discord.MessageReference(
+        message_id=message_id,
+        channel_id=channel_id,
+        guild_id=guild_id,
+        fail_if_not_exists=False,  # the question may be deleted in the meantime
+    )

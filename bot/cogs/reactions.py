@@ -1,0 +1,232 @@
+"""Stores thumbs as votes, and finds after a gap what it missed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
+
+import discord
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.background.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
+from bot.background.write_queue import retry_until_available
+from bot.chat.message_stream import DISCORD_ERRORS, is_temporary
+from bot.guards.rate_limit import SlidingWindows, Window
+from bot.services import Services
+from storage.conversations.replies import ReplyMessage, find_by_message, recent_messages
+from storage.database.columns import utc_now
+from storage.members.memberships import note_members, strangers
+from storage.personalities.personalities import lock_personalities
+from storage.votes.votes import Thumb, thumb
+
+log = logging.getLogger(__name__)
+
+RECONCILE_ATTEMPTS = 3
+RECONCILE_PAUSE_S = 5.0
+STORING_S = 60.0
+MEMBERS_AT_ONCE = 100  # Discord's limit
+DAY_S = 86_400.0
+HINT_S = 20.0
+BOTH_THUMBS = "-# <@{user_id}>, your 👍 and 👎 cancel each other out. Remove one, and the other counts."
+
+
+class Reactions(commands.Cog):
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        self.bot = bot
+        self.services = services
+        self._reconciling: asyncio.Task[None] | None = None
+        self._departed: set[tuple[int, int]] = set()
+        """Voters who left, by guild and user: Discord no longer says when they joined."""
+        self._hints = SlidingWindows()
+
+    async def cog_unload(self) -> None:
+        self._stop_reconciling()
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
+        by_a_bot = payload.member is not None and payload.member.bot
+        elsewhere = self.bot.user is None or payload.message_author_id not in (None, self.bot.user.id)
+        if not by_a_bot and not elsewhere:
+            self._observe(payload, standing=True)
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_remove(self, payload: discord.RawReactionActionEvent) -> None:
+        self._observe(payload, standing=False)
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_clear(self, payload: discord.RawReactionClearEvent) -> None:
+        self.services.vote_queue.put(Cleared(payload.message_id))
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_clear_emoji(self, payload: discord.RawReactionClearEmojiEvent) -> None:
+        if thumb(str(payload.emoji)):
+            self.services.vote_queue.put(Cleared(payload.message_id, str(payload.emoji)))
+
+    def _observe(self, payload: discord.RawReactionActionEvent, *, standing: bool) -> None:
+        own = self.bot.user is not None and payload.user_id == self.bot.user.id
+        emoji = str(payload.emoji)
+        if own or thumb(emoji) is None or (standing and not self.services.access.may_react(payload)):
+            return
+        self.services.vote_queue.put(
+            Reacted(
+                Thumb(payload.message_id, payload.user_id, emoji, payload.burst),
+                standing=standing,
+                membership=_membership(payload),
+            )
+        )
+
+    @commands.Cog.listener()
+    async def on_both_thumbs(self, added: Thumb) -> None:
+        """Tell a member that their two thumbs under an answer cancel each other out, at most once a day.
+
+        Discord has no private answer to a reaction, so the hint is a short message that is deleted after a while.
+        """
+        if self._hints.take([Window(added.user_id, 1, DAY_S)], time.monotonic()):
+            return
+        reply = await self.services.database.read(find_by_message, added.message_id)
+        if reply is None:
+            return
+        channel = self.bot.get_partial_messageable(reply.channel_id)
+        try:
+            await channel.send(
+                BOTH_THUMBS.format(user_id=added.user_id),
+                reference=channel.get_partial_message(added.message_id).to_reference(fail_if_not_exists=False),
+                mention_author=False,
+                silent=True,
+                delete_after=HINT_S,
+            )
+        except DISCORD_ERRORS as error:
+            log.debug("The hint about both thumbs could not be sent: %s", error)
+
+    # After a gap
+
+    @commands.Cog.listener()
+    async def on_ready(self) -> None:
+        self._start_reconciling()
+
+    @commands.Cog.listener()
+    async def on_shard_ready(self, _shard_id: int) -> None:
+        """A shard began a new session: Discord reports on_ready only once, for all shards."""
+        if self.bot.is_ready():
+            self._start_reconciling()
+
+    @commands.Cog.listener()
+    async def on_resumed(self) -> None:
+        self._start_reconciling()
+
+    @commands.Cog.listener()
+    async def on_answer_adopted(self, message: ReplyMessage) -> None:
+        """Read the votes under a message that was not known as an answer when the others were read."""
+        if not await self._reconcile_message(message):
+            self._start_reconciling()  # which asks until Discord answers
+
+    def _start_reconciling(self) -> None:
+        self._stop_reconciling()
+        self._reconciling = self.services.tasks.spawn(self._reconcile(), "reconcile votes")
+
+    def _stop_reconciling(self) -> None:
+        if self._reconciling is not None:
+            self._reconciling.cancel()
+
+    async def _reconcile(self) -> None:
+        """Read the reactions of recent replies again: a gateway gap loses events, not reactions."""
+        since = utc_now() - timedelta(days=self.services.settings.votes.reconcile_days)
+        await retry_until_available(partial(self._reconcile_since, since), "Reading the votes of a gap")
+        await retry_until_available(partial(self._ask_when_voters_joined, since), "Asking when voters joined")
+
+    async def _reconcile_since(self, since: datetime) -> None:
+        recent = await self.services.database.read(recent_messages, since, self.services.shards)
+        unread = [message for message in recent if self.services.access.is_open(message.guild_id, message.channel_id)]
+        while unread:
+            unread = [message for message in unread if not await self._reconcile_message(message)]
+            if unread:
+                log.warning(
+                    "Discord did not return the reactions of %d messages; asking again in %g s.",
+                    len(unread),
+                    RECONCILE_PAUSE_S,
+                )
+                await asyncio.sleep(RECONCILE_PAUSE_S)
+
+    async def _reconcile_message(self, message: ReplyMessage) -> bool:
+        """Return False if it is worth asking again a little later."""
+        for _ in range(RECONCILE_ATTEMPTS):
+            with self.services.vote_queue.watching(message.message_id) as has_changed:
+                try:
+                    thumbs = await self._read_thumbs(message)
+                except DISCORD_ERRORS as error:
+                    log.debug("The reactions of message %s cannot be read: %s", message.message_id, error)
+                    return not is_temporary(error)
+                stored = await self.services.database.read(stored_thumbs, message.reply_id, message.message_id)
+                thumbs = await self._admitted(thumbs, stored, message.guild_id)
+                # A reaction that arrived in the meantime is newer than what was read: ask again.
+                if not has_changed():
+                    if stored != thumbs:
+                        self.services.vote_queue.put(Seen(message.message_id, thumbs))
+                    return True
+        return False
+
+    async def _admitted(
+        self, thumbs: frozenset[Thumb], stored: frozenset[Thumb], guild_id: int | None
+    ) -> frozenset[Thumb]:
+        """Leave out new thumbs of people without access; stored thumbs still count."""
+        has_allowed_role = self.services.access.has_allowed_role
+        return frozenset([one for one in thumbs if one in stored or await has_allowed_role(guild_id, one.user_id)])
+
+    async def _read_thumbs(self, message: ReplyMessage) -> frozenset[Thumb]:
+        message_id = message.message_id
+        shown = await self.bot.get_partial_messageable(message.channel_id).fetch_message(message_id)
+        thumbs: set[Thumb] = set()
+        for reaction in shown.reactions:
+            emoji = str(reaction.emoji)
+            if thumb(emoji) is None:
+                continue
+            for kind in discord.ReactionType:
+                burst = kind is discord.ReactionType.burst
+                if reaction.burst_count if burst else reaction.normal_count:
+                    thumbs.update(
+                        [Thumb(message_id, u.id, emoji, burst) async for u in reaction.users(type=kind) if not u.bot]
+                    )
+        return frozenset(thumbs)
+
+    async def _ask_when_voters_joined(self, since: datetime) -> None:
+        """Ask Discord when voters joined: it says so with a reaction that arrives, but not with one that is read."""
+        await self.services.vote_queue.flush(STORING_S)
+        for guild_id, user_ids in (await self.services.database.read(strangers, since)).items():
+            guild = self.bot.get_guild(guild_id)
+            if guild is None:
+                continue  # the bot has left it
+            asked = sorted(user_id for user_id in user_ids if (guild_id, user_id) not in self._departed)
+            for start in range(0, len(asked), MEMBERS_AT_ONCE):
+                await self._ask_about(guild, asked[start : start + MEMBERS_AT_ONCE], since)
+
+    async def _ask_about(self, guild: discord.Guild, user_ids: list[int], since: datetime) -> None:
+        try:
+            members = await guild.query_members(user_ids=user_ids, limit=MEMBERS_AT_ONCE, cache=False)
+        except (TimeoutError, discord.DiscordException) as error:
+            log.debug("Discord did not say when %d members of %s joined: %s", len(user_ids), guild.id, error)
+            return
+        joined_at = {member.id: member.joined_at for member in members if member.joined_at is not None}
+        self._departed.update((guild.id, user_id) for user_id in user_ids if user_id not in joined_at)
+        await self.services.database.run(_note_voters, guild.id, joined_at, since)
+
+
+def _membership(payload: discord.RawReactionActionEvent) -> Membership | None:
+    if payload.guild_id is None or payload.member is None or payload.member.joined_at is None:
+        return None
+    return Membership(payload.guild_id, payload.member.joined_at)
+
+
+def _note_voters(session: Session, guild_id: int, joined_at: Mapping[int, datetime], since: datetime) -> None:
+    """Store when the voters joined, except those who deleted their data in the meantime."""
+    lock_personalities(session)  # a deletion in progress would miss what is added here
+    voters = strangers(session, since).get(guild_id, set())
+    note_members(session, guild_id, {user: moment for user, moment in joined_at.items() if user in voters})
+
+
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(Reactions(bot, services))

@@ -1,0 +1,112 @@
+"""Puts the conversation of earlier starts back into the demo's channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import discord
+from simcord.backend import Backend
+from sqlalchemy.orm import Session
+
+from bot.chat.ask import SEEDS, small_print
+from bot.chat.message_stream import lay_out
+from bot.engine import Finish, RenderedPrompt
+from bot.knowledge.quoting import cite
+from bot.text.splitting import MAX_MESSAGE_CHARS
+from storage.conversations.replies import FINISHED_WHOLE, Reply, recent_replies
+from storage.database.database import Database
+from storage.database.enums import Outcome
+from storage.knowledge.documents import titles_of
+from storage.releases.versions import find_version, name_of
+from storage.settings.sections import OutputSettings
+from storage.votes.votes import Thumb, standing_thumbs
+
+RESTORED_REPLIES = 20
+
+
+@dataclass(frozen=True)
+class RestoredMessage:
+    id: int
+    author_id: int
+    content: str
+    replies_to: int | None = None
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """The newest complete answers of the channel, oldest first."""
+
+    replies: Sequence[Reply]
+    small_print: Mapping[int, str]
+    """By reply ID."""
+    thumbs: set[Thumb]
+
+
+def restore(
+    database: Database, backend: Backend, channel_id: int, welcome: str, *, since: datetime, output: OutputSettings
+) -> None:
+    """Put the welcome into the channel, then the messages and thumbs of earlier starts."""
+    with database.snapshot() as session:
+        earlier = _read(session, channel_id, since)
+    bot_id = backend.bot_user.id
+    messages = _messages(earlier, bot_id, output)
+    if messages:  # the page sorts by ID
+        _put(backend, channel_id, RestoredMessage(messages[0].id - 1, bot_id, welcome))
+    else:
+        backend.create_message(channel_id, bot_id, welcome)
+    for message in messages:
+        _put(backend, channel_id, message)
+    for reply in earlier.replies:
+        _react(backend, channel_id, reply, earlier.thumbs)
+
+
+def _read(session: Session, channel_id: int, since: datetime) -> _Earlier:
+    replies = [
+        reply
+        for reply in recent_replies(session, since, RESTORED_REPLIES)
+        if reply.channel_id == channel_id and reply.outcome in FINISHED_WHOLE
+    ][::-1]
+    texts = {reply.id: _small_print(session, reply) for reply in replies}
+    return _Earlier(replies, texts, standing_thumbs(session, [reply.id for reply in replies]))
+
+
+def _small_print(session: Session, reply: Reply) -> str:
+    prompt = RenderedPrompt(reply.prompt, (), reply.prompt_tokens, reply.dropped_turns, shortened=False)
+    finish = Finish.LENGTH if reply.outcome is Outcome.LENGTH else Finish.STOP
+    lines = [small_print(name_of(find_version(session, reply.version_id)), prompt, finish)]
+    if reply.retrieved:
+        lines.append(cite(titles_of(session, [passage.document_id for passage in reply.retrieved])))
+    return "\n".join(lines)
+
+
+def _messages(earlier: _Earlier, bot_id: int, output: OutputSettings) -> list[RestoredMessage]:
+    """Return the questions and the messages of the answers, in their order on Discord."""
+    found: dict[int, RestoredMessage] = {}
+    for reply in earlier.replies:
+        asked = reply.source_message_id
+        if asked is not None and asked not in found:
+            found[asked] = RestoredMessage(asked, reply.author_id, reply.messages[-1]["content"])
+        contents = lay_out(reply.answer, earlier.small_print[reply.id], output)
+        for id_, content in zip(reply.message_ids, contents, strict=False):
+            found[id_] = RestoredMessage(id_, bot_id, content, asked if id_ == reply.message_ids[0] else None)
+    return [found[id_] for id_ in sorted(found)]
+
+
+def _put(backend: Backend, channel_id: int, restored: RestoredMessage) -> None:
+    reference = {"message_id": str(restored.replies_to)} if restored.replies_to else None
+    message = backend.prepare_message(
+        channel_id, restored.author_id, restored.content[:MAX_MESSAGE_CHARS], reference=reference
+    )
+    message.id = backend.reserve_id(restored.id)
+    message.timestamp = discord.utils.snowflake_time(restored.id).isoformat()
+    backend.commit_message(message, broadcast=False)
+
+
+def _react(backend: Backend, channel_id: int, reply: Reply, thumbs: set[Thumb]) -> None:
+    for emoji in SEEDS if reply.message_ids else ():
+        backend.set_reaction(channel_id, reply.message_ids[-1], emoji, backend.bot_user.id, True)
+    for thumb in sorted(thumbs, key=lambda t: (t.emoji, t.user_id)):
+        if thumb.message_id in reply.message_ids:
+            backend.set_reaction(channel_id, thumb.message_id, thumb.emoji, thumb.user_id, True)

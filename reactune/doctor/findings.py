@@ -1,0 +1,61 @@
+"""Findings of the doctor: what a check is, and how it reports a problem or a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.errors import ConnectionRefused
+from storage.errors import StorageError
+from storage.wording import count
+
+Check = tuple[str, Callable[[], str]]
+"""Its name, and a function that returns what it found or raises Problem or Hint."""
+
+
+class Problem(Exception):
+    """Something must be fixed; the text says how."""
+
+
+class Hint(Exception):
+    """Nothing is broken, but the operator should know; the text says what to do."""
+
+
+class FindingStatus(StrEnum):
+    OK = "ok"
+    HINT = "hint"
+    PROBLEM = "problem"
+
+
+SIGNS = {FindingStatus.OK: "✓", FindingStatus.HINT: "–", FindingStatus.PROBLEM: "✗"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    status: FindingStatus
+    says: str
+
+
+def find(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, FindingStatus.OK, check())
+    except Hint as hint:
+        return Finding(what, FindingStatus.HINT, str(hint))
+    except (Problem, StorageError, ConnectionRefused) as error:
+        return Finding(what, FindingStatus.PROBLEM, str(error))
+
+
+def problems_of(findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.status is FindingStatus.PROBLEM]
+
+
+def describe_findings(findings: Sequence[Finding]) -> str:
+    """Return one line per finding, then the numbered list of what to fix."""
+    lines = [f"{SIGNS[finding.status]} **{finding.what}:** {finding.says}" for finding in findings]
+    problems = problems_of(findings)
+    if not problems:
+        return "\n".join([*lines, "", "All good."])
+    to_fix = [f"{number}. **{problem.what}:** {problem.says}" for number, problem in enumerate(problems, start=1)]
+    return "\n".join([*lines, "", f"**{count(len(problems), 'thing')} to fix**", "", *to_fix])

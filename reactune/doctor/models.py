@@ -1,0 +1,144 @@
+"""Checks of the models: the base, the engine that serves it, champions, and what a round needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bot.operations.alerts import FALLBACK
+from reactune.console import notes
+from reactune.doctor.database import open_checked
+from reactune.doctor.findings import Problem
+from reactune.doctor.remote_servers import examine_servers
+from storage.adapters import open_store
+from storage.adapters.folder_store import AdapterRef
+from storage.database.columns import utc_now
+from storage.models.adapter_checks import require_base
+from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
+from storage.models.coherence_model import resolve_coherence_model
+from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
+from storage.models.openvino.support import UnsupportedModel
+from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.operations.alerts import open_alert
+from storage.operations.token_spend import describe_spend, is_used_up, spent_on
+from storage.personalities import personalities
+from storage.releases.versions import Version, read_alias
+from storage.runtime.processes import is_alive, worker_name
+from storage.runtime.shards import shards_of
+from storage.settings.sections import Settings
+
+
+def check_base_model(settings: Settings) -> str:
+    base = find_base(settings)
+    return f"{base.name} ({base.architecture}, revision {base.revision})"
+
+
+def find_base(settings: Settings) -> BaseModel:
+    """Return the base model; with a new data folder it is converted first, which takes a while."""
+    return resolve_base_model(settings.model.base, settings.data.directory, _say)
+
+
+def _say(sentence: str) -> None:
+    notes.print(sentence, markup=False, highlight=False)
+
+
+def check_engine(settings: Settings) -> str:
+    """Describe the engine without loading the model."""
+    base = find_base(settings)
+    window = window_of(base.path, settings.model)
+    limit = f"; conversations are cut to the base model's {window} tokens"
+    return _describe_engine(base, settings) + (limit if window < settings.model.context_tokens else "")
+
+
+def _describe_engine(base: BaseModel, settings: Settings) -> str:
+    if settings.model.engine == "remote":
+        return examine_servers(settings, _champion_adapters(settings))
+    transformers = f"transformers, in {serving_format(settings.model)}, on the {'GPU' if has_gpu() else 'CPU'}"
+    if not prefers_graphs(settings.model):
+        return transformers
+    try:
+        reason = Verifier(base, settings.data.directory, settings.model).verdict
+    except UnsupportedModel as error:
+        reason = str(error)
+    if reason and settings.model.engine == "openvino":
+        raise Problem(f'OpenVINO cannot run this base model ({reason}): set model.engine = "auto"')
+    if reason:
+        return f"{transformers}, because OpenVINO cannot run this base model ({reason})"
+    _require_no_fallback(settings)
+    return "OpenVINO" + ("" if reason == "" else "; the next start first checks it against transformers")
+
+
+def _require_no_fallback(settings: Settings) -> None:
+    """Raise Problem if a running bot of this data folder reports that another engine answers instead of OpenVINO."""
+    worker = worker_name(settings.data.directory)
+    with open_checked(settings) as database, database.snapshot() as session:
+        runs = any(is_alive(session, name, worker) for name in shards_of(settings.discord).names)
+        alert = open_alert(session, worker, FALLBACK) if runs else None
+    if alert is not None:
+        raise Problem(f"{alert.says}; {alert.remedy}")
+
+
+def _champion_adapters(settings: Settings) -> list[AdapterRef]:
+    """Return the champions' adapters; their files are not checked."""
+    with open_checked(settings) as database, database.transaction() as session:
+        personalities.ensure_personality(session)
+        versions = [
+            read_alias(session, personality.id).version for personality in personalities.list_personalities(session)
+        ]
+    folder = settings.data.directory
+    return [AdapterRef(version.digest, folder) for version in versions if version is not None]
+
+
+def check_spending(settings: Settings) -> str:
+    with open_checked(settings) as database, database.snapshot() as session:
+        spent = spent_on(session, utc_now().date())
+    if is_used_up(spent, settings.remote):
+        raise Problem(
+            f"{describe_spend(spent, settings.remote)}: the bot does not answer before midnight UTC; to continue now, "
+            "raise remote.tokens_per_day and restart the bot"
+        )
+    return describe_spend(spent, settings.remote)
+
+
+def check_coherence_model(settings: Settings) -> str:
+    name = settings.gate.coherence_model
+    if HUB_ID.fullmatch(name) and not Path(name).expanduser().is_dir():
+        return f"{name}, which the first round downloads from the Hub (not checked)"
+    model = resolve_coherence_model(name, settings.data.directory, _say)
+    return f"{model.name} (revision {model.revision})" if model else "the base model itself"
+
+
+def check_personalities(settings: Settings) -> str:
+    with open_checked(settings) as database, database.transaction() as session:
+        personalities.ensure_personality(session)
+        problems = personalities.take_cards(session, settings)
+        known = [personality.name for personality in personalities.list_personalities(session)]
+    if problems:
+        raise Problem("; ".join(problems))
+    return f"{', '.join(known)}; cards in {settings.personalities.directory}"
+
+
+def check_champions(settings: Settings) -> str:
+    with open_checked(settings) as database, database.transaction() as session:
+        personalities.ensure_personality(session)
+        champions = [(p.name, read_alias(session, p.id).version) for p in personalities.list_personalities(session)]
+    return "; ".join(f"{name}: {_describe_champion(settings, name, version)}" for name, version in champions)
+
+
+def _describe_champion(settings: Settings, name: str, version: Version | None) -> str:
+    if version is None:
+        return "base, no adapter"
+    if version.trained_on_deleted_data:
+        raise Problem(
+            f"{version.name} of {name} was trained on data that was deleted since: run "
+            f"`reactune train --personality {name}`, which continues from an older version, then promote the result"
+        )
+    folder = open_store(settings).path(version.digest)
+    require_base(folder, find_base(settings))
+    return f"{version.name}, files intact"
+
+
+def check_training(settings: Settings) -> str:
+    training = settings.training
+    require_quantization(training.quantization)
+    together = f", {training.processes} processes" if training.processes > 1 else ""
+    return f"in {training.quantization or training_format(training)}, on the {'GPU' if has_gpu() else 'CPU'}{together}"

@@ -1,0 +1,228 @@
+"""Answers reach Discord whole, however long it refuses them, and disappear with their questions."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import discord
+import pytest
+import pytest_asyncio
+from sqlalchemy import update
+
+from bot.chat.message_stream import CURSOR, RATE_LIMIT_PAUSE_S, retry_after_s
+from bot.chat.record import DELETED
+from bot.chat.recovery import INTERRUPTED, TRY_AGAIN
+from storage.conversations.replies import Sources
+from storage.database.columns import utc_now
+from storage.database.enums import Outcome
+from storage.database.tables import ReplyMessageRow, ReplyRow
+
+EDITS = ("PATCH", "/channels/*/messages/*")
+SENDS = ("POST", "/channels/*/messages")
+
+
+def reactions(message):
+    return [str(reaction.emoji) for reaction in message.reactions]
+
+
+def edits(env):
+    return sum(request.method == "PATCH" and "/messages/" in request.path for request in env.http_requests)
+
+
+def refused(status, **headers):
+    return discord.HTTPException(SimpleNamespace(status=status, reason="Refused", headers=headers), "refused")
+
+
+@pytest.mark.parametrize(
+    ("error", "wait_s"),
+    [
+        (refused(429, **{"Retry-After": "12.5"}), 12.5),
+        (refused(429), RATE_LIMIT_PAUSE_S),
+        (refused(429, **{"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), RATE_LIMIT_PAUSE_S),
+        (refused(503), 0.0),
+        (discord.RateLimited(7.0), 7.0),
+        (OSError("connection reset"), 0.0),
+    ],
+)
+def test_how_long_discord_asks_to_wait(error, wait_s):
+    assert retry_after_s(error) == wait_s
+
+
+class TestRefusedEnd:
+    @pytest.fixture
+    def refuse(self, place, engine, env):
+        """Ask while Discord refuses edits; return the answer, cut after its first word."""
+
+        async def ask_while_refused(times):
+            engine.answers = ["one two three"]
+            env.inject_error(*EDITS, status=429, times=times)
+            return await place.ask("hi")
+
+        return ask_while_refused
+
+    async def test_it_is_delivered_when_the_pause_is_over_and_not_tried_before(self, place, refuse, env, rows):
+        answer = await refuse(times=2)
+        assert answer.content == f"one {CURSOR}"
+        assert edits(env) == 1  # the next word waits, and the end too
+        (row,) = rows(ReplyRow)
+        assert (row.answer, row.outcome, row.undelivered) == ("one two three", Outcome.COMPLETE, "-# base")
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
+        assert edits(env) == 2
+        assert reactions(place.last) == []
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
+        assert place.last.content == "one two three\n-# base"
+        assert reactions(place.last) == ["👍", "👎", "🔁"]
+        assert rows(ReplyRow)[0].undelivered is None
+
+    async def test_it_is_delivered_after_a_restart(self, place, refuse, env, rows, new_bot):
+        await refuse(times=None)
+        old = env.bot
+        env.backend.faults.clear()
+        await env.restart_bot(new_bot())
+        assert place.last.content == "one two three\n-# base"
+        assert reactions(place.last) == ["👍", "👎", "🔁"]
+        assert [(row.outcome, row.undelivered) for row in rows(ReplyRow)] == [(Outcome.COMPLETE, None)]
+        await old.close()
+
+    async def test_a_long_one_gets_its_further_messages_after_a_restart(self, place, engine, env, rows, new_bot):
+        engine.answers = ["word " * 900]
+        env.inject_error(*EDITS, status=429, times=None)
+        await place.ask("a long story")
+        old = env.bot
+        env.backend.faults.clear()
+        await env.restart_bot(new_bot())
+        own = [message for message in place.channel.history() if message.author.bot]
+        assert [row.message_id for row in rows(ReplyMessageRow)] == [message.id for message in own]
+        assert len(own) == 3
+        assert not any(CURSOR in message.content for message in own)
+        await old.close()
+
+    async def test_an_answer_whose_first_message_is_refused_is_sent_later(self, place, env, rows):
+        env.inject_error(*SENDS, status=429, times=1)
+        await place.ada.send(place.channel, f"{place.mention} hi")
+        assert [row.answer for row in rows(ReplyRow)] == ["answer 1"]
+        assert place.last.author.id == place.ada.id
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
+        assert place.last.content == "answer 1\n-# base"
+        assert place.last.reference is not None
+
+    async def test_one_whose_question_is_deleted_meanwhile_is_taken_back(self, place, refuse, env, rows):
+        answer = await refuse(times=1)
+        env.backend.delete_message(place.channel.id, answer.reference.message_id)
+        await env.settle()
+        assert rows(ReplyRow) == []
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
+        assert place.contents == []
+
+    async def test_a_permanent_refusal_ends_it(self, place, refuse, env, rows):
+        await refuse(times=1)
+        env.inject_error(*EDITS, status=403, code=50001, times=None)
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
+        tried = edits(env)
+        await env.advance_time(10 * RATE_LIMIT_PAUSE_S)
+        assert edits(env) == tried
+        assert rows(ReplyRow)[0].undelivered is None
+
+
+class TestDeletedQuestion:
+    @pytest.fixture
+    def delete_first(self, place, engine, env):
+        """Delete the channel's first message when the next answer has its first word, and wait until the bot knows."""
+
+        async def delete_at_first_word():
+            engine.interlude = None
+            first = place.channel.history()[0]
+            is_known, prompt = asyncio.Event(), Sources({first.id: place.ada.id})
+            with env.bot.services.deletions.watching(place.channel.id, prompt, utc_now(), is_known.set):
+                env.backend.delete_message(place.channel.id, first.id)
+                await is_known.wait()
+
+        def arm():
+            engine.interlude = delete_at_first_word
+
+        return arm
+
+    async def test_generation_stops_and_the_answer_is_taken_back(self, place, engine, delete_first, env, rows):
+        delete_first()
+        engine.answers = ["one two three four"]
+        await place.ada.send(place.channel, f"{place.mention} hi")
+        assert engine.generations[0].cancelled_after == "one "
+        assert place.contents == []
+        assert "PUT /channels" not in env.transcript()  # no reaction was added
+        assert rows(ReplyRow) == []
+
+    async def test_a_deleted_message_of_the_history_takes_the_answer_too_and_its_asker_reads_so(
+        self, place, engine, delete_first, rows
+    ):
+        answer = await place.ask("what is red?")
+        delete_first()
+        engine.answers = ["one two three four"]
+        asked = await place.bo.send(place.channel, "and blue?", reply_to=answer)
+        assert place.last.content == DELETED
+        assert [message.id for message in place.channel.history()][:-1] == [answer.id, asked.id]
+        assert rows(ReplyRow) == []
+
+    async def test_there_is_no_second_answer_to_compare(self, place, engine, delete_first, env, settings):
+        delete_first()
+        arena = settings.arena.model_copy(update={"exploration_share": 1.0})
+        env.change_settings(settings.model_copy(update={"arena": arena}))
+        engine.answers = ["one two three", "four five six"]
+        await place.ada.send(place.channel, f"{place.mention} hi")
+        assert len(engine.requests) == 1
+        assert place.contents == []
+
+
+class TestInterrupted:
+    @pytest_asyncio.fixture
+    async def interrupt(self, env, query, new_bot):
+        """Return a function that restarts the bot as if it had been killed while it answered."""
+        killed = env.bot
+
+        async def kill_and_restart(**changes):
+            query(lambda session: session.execute(update(ReplyRow).values(outcome=Outcome.STREAMING, **changes)))
+            await env.restart_bot(new_bot())
+
+        yield kill_and_restart
+        await killed.close()
+
+    @pytest.fixture
+    def cut(self, place, env):
+        """Return an answer as it was when the bot was killed: with a cursor, without reactions."""
+
+        async def ask_and_cut():
+            answer = await place.ask("hi")
+            env.backend.edit_message(place.channel.id, answer.id, {"content": f"answer{CURSOR}"})
+            env.backend.clear_reactions(place.channel.id, answer.id)
+            await env.settle()
+            return answer
+
+        return ask_and_cut
+
+    async def test_it_offers_another_answer_with_the_reaction_that_gives_one(self, place, cut, interrupt, engine):
+        await cut()
+        await interrupt()
+        assert place.last.content == f"answer\n{TRY_AGAIN}"
+        assert reactions(place.last) == ["🔁"]
+        await place.ada.react(place.last, "🔁")
+        assert place.last.content == "answer 2\n-# base"
+
+    async def test_it_offers_none_where_reactions_are_refused(self, place, cut, interrupt, env):
+        await cut()
+        env.inject_error("PUT", "/channels/*/messages/*/reactions/*", status=403, times=None)
+        await interrupt()
+        assert place.last.content == f"answer\n{INTERRUPTED}"
+
+    async def test_it_offers_none_to_an_answer_of_another_base_model(self, place, cut, interrupt):
+        await cut()
+        await interrupt(base_revision="f" * 16)
+        assert place.last.content == f"answer\n{INTERRUPTED}"
+        assert reactions(place.last) == []
+
+    async def test_it_is_marked_when_discord_accepts_that(self, place, cut, interrupt, env):
+        await cut()
+        env.inject_error(*EDITS, status=429, times=1)
+        await interrupt()
+        assert place.last.content.endswith(CURSOR)
+        await env.advance_time(RATE_LIMIT_PAUSE_S)
+        assert place.last.content == f"answer\n{TRY_AGAIN}"
