@@ -40,8 +40,8 @@ COGS = (
     "bot.cogs.arena",
     "bot.cogs.audit",
     "bot.cogs.chat",
+    "bot.cogs.data_lifecycle",
     "bot.cogs.deletions",
-    "bot.cogs.departures",
     "bot.cogs.feedback",
     "bot.cogs.my_votes",
     "bot.cogs.knowledge",
@@ -53,7 +53,6 @@ COGS = (
     "bot.cogs.privacy",
     "bot.cogs.reactions",
     "bot.cogs.canaries",
-    "bot.cogs.retention",
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})

@@ -1,26 +1,33 @@
-"""Draws the answers of an arena from the engine: different words, from different versions where there are several."""
+"""Draws the answers of an arena: different texts, from different versions if there are several."""
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from bot.arenas.contenders import find_contenders
 from bot.chat.ask import finished_reply, request_answer
 from bot.engine import Completion, Engine, GenerationFailed, GenerationRequest, RenderedPrompt
 from bot.errors import EngineStopped, UserFacingError
 from bot.releases.resolver import Release
-from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
+from bot.services import Services
+from storage.conversations import replies
+from storage.database.enums import NOBODY, Basis, Origin
+from storage.personalities.cards import tuned
+from storage.personalities.personalities import Personality
 from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 4
-"""How often each place of an arena is sampled until its answer differs from the others."""
+"""How often each position is sampled until its answer differs from the others."""
 FEWEST_ANSWERS = 2
 
 Report = Callable[[int], Awaitable[None]]
+"""Gets how many answers there are so far."""
 
 
 class ArenaFailed(UserFacingError):
@@ -31,67 +38,109 @@ class ArenaFailed(UserFacingError):
 class DrawnAnswer:
     release: Release
     request: GenerationRequest
-    finished: FinishedReply
+    finished: replies.FinishedReply
 
 
-def share_places(contenders: Sequence[Release], places: int) -> list[Release]:
-    """Return who answers at each place: the contenders in order, the champion first, then the champion again."""
-    chosen = list(contenders[:places])
-    return chosen + [contenders[0]] * (places - len(chosen))
+async def answer_arena(
+    services: Services, personality: Personality, prompt: RenderedPrompt, number: int, report: Report
+) -> list[DrawnAnswer]:
+    """Return up to `number` answers in random order; raises as `draw_answers` does."""
+    contenders = await find_contenders(services.database, services.releases, personality.id)
+    releases = assign_positions(contenders, number)
+    generation = tuned(services.settings.generation, personality.card)
+    drawn = await draw_answers(services.engine, prompt, releases, generation, report, lane=personality.id)
+    return random.sample(drawn, len(drawn))
+
+
+def assign_positions(contenders: Sequence[Release], number: int) -> list[Release]:
+    """Return the release of each position: every contender once, in order; the champion fills what is left."""
+    chosen = list(contenders[:number])
+    return chosen + [contenders[0]] * (number - len(chosen))
 
 
 async def draw_answers(
     engine: Engine,
     prompt: RenderedPrompt,
-    places: Sequence[Release],
+    releases: Sequence[Release],
     generation: GenerationSettings,
     report: Report,
     *,
     lane: int = 0,
 ) -> list[DrawnAnswer]:
-    """Return whole answers in different words, the champion's first; `report` gets how many there are so far.
+    """Return whole answers that all differ, the champion's first.
 
-    A place whose answer is empty or said already is sampled again, and dropped in the end. Raises ArenaFailed where
-    the champion's is, where fewer than two are left, or where the engine fails or takes too long; EngineBusy and
-    EngineClosed as the engine does.
+    An empty or repeated answer is sampled again, and dropped after the last attempt. Raises ArenaFailed if the
+    champion's is dropped, if fewer than two are left, or if the engine fails or times out; EngineBusy and EngineClosed
+    as the engine does.
     """
     drawn: dict[int, DrawnAnswer] = {}
     for _ in range(ATTEMPTS):
         requests = {
-            place: request_answer(prompt, release, generation, lane=lane)
-            for place, release in enumerate(places)
-            if place not in drawn
+            position: request_answer(prompt, release, generation, lane=lane)
+            for position, release in enumerate(releases)
+            if position not in drawn
         }
         async with aclosing(_complete(engine, requests)) as completions:
-            async for place, completion in completions:
+            async for position, completion in completions:
                 finished = finished_reply(completion)
-                if finished.outcome not in FINISHED_WHOLE:
-                    raise ArenaFailed("the model took too long, or was stopped: try again later")
+                if finished.outcome not in replies.FINISHED_WHOLE:
+                    raise ArenaFailed("the model timed out or was stopped: try again later")
                 if finished.answer not in {"", *(other.finished.answer for other in drawn.values())}:
-                    drawn[place] = DrawnAnswer(places[place], requests[place], finished)
+                    drawn[position] = DrawnAnswer(releases[position], requests[position], finished)
                     await report(len(drawn))
     if 0 not in drawn:
-        raise ArenaFailed(f"no words came from the champion, {places[0].name}: try another prompt")
+        raise ArenaFailed(f"the champion ({releases[0].name}) gave an empty answer: try another prompt")
     if len(drawn) < FEWEST_ANSWERS:
         raise ArenaFailed("all answers are the same: raise generation.temperature, or try another prompt")
-    return [drawn[place] for place in sorted(drawn)]
+    return [drawn[position] for position in sorted(drawn)]
 
 
 async def _complete(
     engine: Engine, requests: Mapping[int, GenerationRequest]
 ) -> AsyncGenerator[tuple[int, Completion]]:
-    """Submit the requests together and yield each completion with its place, in order of places."""
+    """Submit all requests at once, and yield each completion with its position, in order of positions."""
     generations = {}
     try:
-        for place, request in requests.items():
-            generations[place] = engine.submit(request)
-        for place, generation in generations.items():
+        for position, request in requests.items():
+            generations[position] = engine.submit(request)
+        for position, generation in generations.items():
             async for _ in generation:
                 pass
-            yield place, generation.completion
+            yield position, generation.completion
     except (GenerationFailed, EngineStopped) as error:
-        log.exception("an answer for an arena failed")
-        raise ArenaFailed("the model could not answer: the operator's log says why") from error
+        log.exception("An answer for an arena failed.")
+        raise ArenaFailed("the model failed: the operator finds the reason in the log") from error
     finally:
         for generation in generations.values():
             generation.cancel()
+
+
+def reply_row(
+    services: Services,
+    personality: Personality,
+    prompt: RenderedPrompt,
+    answer: DrawnAnswer,
+    *,
+    guild_id: int,
+    channel_id: int,
+) -> replies.NewReply:
+    """Return an arena's answer as a reply to the prompt bank, in which no member spoke."""
+    version = answer.release.version
+    return replies.NewReply(
+        personality_id=personality.id,
+        version_id=version.id if version else None,
+        base_revision=services.base.revision,
+        prompt=prompt.text,
+        messages=[{"role": m["role"], "content": m["content"]} for m in prompt.messages],
+        sampling=asdict(answer.request.sampling),
+        seed=answer.request.seed,
+        prompt_tokens=prompt.tokens,
+        dropped_turns=prompt.dropped,
+        guild_id=guild_id,
+        channel_id=channel_id,
+        author_id=NOBODY,
+        source_message_id=None,
+        basis=Basis.PROMPT_BANK,
+        speakers=(),
+        origin=Origin.ARENA,
+    )

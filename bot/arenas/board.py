@@ -16,7 +16,7 @@ from storage.settings.sections import OutputSettings
 from storage.votes.arenas import Arena, ArenaAnswer
 from storage.wording import count, message_link
 
-ROOM_CHARS = 5_200  # all embeds of a message hold 6,000 characters, the titles and bars included
+ROOM_CHARS = 5_200  # the embeds of a message may hold 6,000 characters, titles and bars included
 LONGEST_ANSWER_CHARS = 4_000  # Discord's limit for one embed is 4,096
 ELLIPSIS = " …"
 QUOTED_CHARS = 60
@@ -32,38 +32,38 @@ class Board:
     embeds: list[discord.Embed]
 
 
-def preparing(ready: int, places: int) -> str:
-    return f"Preparing an arena … {ready} of {places} answers ready"
+def preparing(ready: int, answers: int) -> str:
+    return f"Preparing an arena … {ready} of {answers} answers ready"
 
 
-def failed(reason: str) -> str:
-    return f"There is no arena here. {sentence(reason)}"
+def cancelled(reason: str) -> str:
+    return f"This arena was cancelled. {sentence(reason)}"
 
 
 def describe_pick(picked: int | None) -> str:
     if picked is None:
         return WITHDRAWN
-    return f"You picked {picked}. Press another number to change, or {picked} again to take it back."
+    return f"You picked {picked}. Press another number to change your pick, or {picked} again to withdraw it."
 
 
 def describe_start(arena: Arena) -> str:
     if arena.status is ArenaStatus.FAILED:
-        return failed(arena.reason)
+        return cancelled(arena.reason)
     link = message_link(arena.guild_id, arena.channel_id, arena.message_id)
-    return f"The arena is being prepared: {link}. `/arena stop` closes it early."
+    return f"The arena is being prepared: {link}\nTo close it early, use `/arena stop`."
 
 
 def describe_stop(arena: Arena) -> str:
     if arena.status is ArenaStatus.OPEN:
-        return "The arena takes no more votes. Its results are shown as soon as Discord takes them."
-    return CLOSED if arena.status is ArenaStatus.CLOSED else failed(arena.reason)
+        return "Voting is closed. I'll post the results as soon as Discord accepts them."
+    return CLOSED if arena.status is ArenaStatus.CLOSED else cancelled(arena.reason)
 
 
 def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> Board:
-    """Return the open arena: the answers by their numbers, without versions and counts."""
+    """Return the open arena: numbered answers, without versions and votes."""
     content = (
         f"**Which answer is best?** Press its number. Closes {relative(arena.closes_at)}.\n"
-        "-# Who gave which answer, and how many picked it, is shown when it closes.\n"
+        "-# Versions and results are shown when it closes.\n"
         f">>> {sanitize_markdown(arena.prompt, output)}"
     )
     embeds = [
@@ -74,7 +74,7 @@ def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSett
 
 
 def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> Board:
-    """Return the closed arena: who gave which answer, and how many picked it."""
+    """Return the closed arena: the version and the votes of each answer."""
     winners = best_of(answers)
     texts = _shown(answers, output)
     embeds = [_result(answer, text, answers, winners) for answer, text in zip(answers, texts, strict=True)]
@@ -82,37 +82,40 @@ def results_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSe
 
 
 def outcome(answers: Sequence[ArenaAnswer]) -> str:
-    """Say in a sentence who won."""
+    """Return in a sentence who won, without Markdown: the log has it too."""
     winners = best_of(answers)
     if not winners:
         return "Nobody voted."
-    voters = sum(answer.picks for answer in answers)
-    if len(winners) > 1:
-        tied = ", ".join(f"{answer.position} ({answer.version})" for answer in winners)
-        return f"A tie between {tied}: {winners[0].picks} of {voters} votes each."
-    (winner,) = winners
-    return f"Answer {winner.position} by **{winner.version}** won with {winner.picks} of {count(voters, 'vote')}."
+    votes = count(sum(answer.picks for answer in answers), "vote")
+    names = [f"{answer.position} ({answer.version})" for answer in winners]
+    if len(names) > 1:
+        tied = f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"Answers {tied} tied with {winners[0].picks} of {votes} each."
+    return f"Answer {names[0]} won with {winners[0].picks} of {votes}."
 
 
 def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
-    """Return the answers with the most picks; none where nobody voted."""
+    """Return the answers with the most picks; none if nobody voted."""
     most = max((answer.picks for answer in answers), default=0)
     return [answer for answer in answers if answer.picks == most and most]
 
 
 def describe_arena(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
-    """Return a line for admins; of an open arena it tells how many voted, not for what."""
+    """Return a line for admins; of an open arena it has the number of votes, but not what they are for."""
     quoted = arena.prompt if len(arena.prompt) <= QUOTED_CHARS else arena.prompt[: QUOTED_CHARS - 2] + ELLIPSIS
     return f"<#{arena.channel_id}> · {escape_inline(quoted)} · {_state(arena, answers)}"
 
 
 def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
     if arena.status is ArenaStatus.PREPARING:
-        return "is being prepared"
+        return "being prepared"
     if arena.status is ArenaStatus.OPEN:
-        voters = sum(answer.picks for answer in answers)
-        return f"closes {relative(arena.closes_at)} · {count(voters, 'vote')} so far"
-    return f"failed: {arena.reason}" if arena.status is ArenaStatus.FAILED else outcome(answers)
+        votes = count(sum(answer.picks for answer in answers), "vote")
+        return f"closes {relative(arena.closes_at)} · {votes} so far"
+    if arena.status is ArenaStatus.FAILED:
+        return f"cancelled: {arena.reason}"
+    closed = f"closed {relative(arena.closed_at)} · " if arena.closed_at else ""
+    return closed + outcome(answers)
 
 
 def relative(moment: datetime) -> str:
@@ -124,13 +127,13 @@ def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:
 
 
 def fit_fairly(texts: Sequence[str]) -> list[str]:
-    """Return the texts, the longest of them cut to one length, so that together they fit into a message."""
+    """Return the texts, the longest cut to the same length, so that all of them fit into one message."""
     longest = min(share_room([len(text) for text in texts], ROOM_CHARS), LONGEST_ANSWER_CHARS)
     return [text if len(text) <= longest else _cut(text, longest) for text in texts]
 
 
 def share_room(lengths: Sequence[int], room: int) -> int:
-    """Return the length that no text may exceed, as large as it can be for all of them to fit into `room`."""
+    """Return the largest length to which all texts can be cut so that together they fit into `room`."""
     for position, length in enumerate(sorted(lengths)):
         share = room // (len(lengths) - position)
         if length > share:

@@ -1,4 +1,4 @@
-"""The same prompts answered by several contestants, side by side; nothing of it is stored."""
+"""Answers of several versions to the same prompts, side by side; none of them is stored."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ PROMPTS = 3
 EMBED_CHARS, FIELD_CHARS, PROMPT_CHARS = 6_000, 1_024, 300  # the first two are Discord's
 SHORTENED = " … (shortened)"
 SMALL_PRINT = "Same prompt, seed and sampling for both. These answers are not stored, voted on or trained on."
-NO_ANSWER = "*no answer: the operator's log says why*"
+NO_ANSWER = "*no answer: the operator finds the reason in the log*"
 
 Report = Callable[[int, int], Awaitable[None]]
+"""Gets how many answers there are, and of how many."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who is asked: a version, or the base, told this system prompt; an empty one is none."""
+    """A version, or the base, with its system prompt."""
 
     name: str
     system_prompt: str
+    """May be empty."""
     release: Release
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A prompt, and what each contestant said, in their order."""
-
     prompt: str
     answers: tuple[str, ...]
+    """One of each contestant, in their order."""
 
 
 def choose_prompts(bank: PromptBank, count: int = PROMPTS) -> list[str]:
-    """Return prompts from all over the bank, always the same ones."""
+    """Return prompts spread evenly over the bank, always the same ones."""
     step = max(1, len(bank.prompts) // count)
     return [prompt.text for prompt in bank.prompts[::step][:count]]
 
@@ -60,9 +61,9 @@ async def compare_versions(
     generation: GenerationSettings,
     report: Report,
 ) -> list[Comparison]:
-    """Ask every contestant every prompt at once; `report` gets how many answers there are, of how many.
+    """Return every contestant's answer to every prompt; all are generated at once.
 
-    Raises UserFacingError on a prompt that does not fit, EngineBusy and EngineClosed as the engine does.
+    Raises UserFacingError if a prompt is too long, EngineBusy and EngineClosed as the engine does.
     """
     rendered = [[await _render(engine, one.system_prompt, prompt) for one in contestants] for prompt in prompts]
     generations = _submit(engine, [one.release for one in contestants], rendered, generation)
@@ -85,7 +86,7 @@ async def _render(engine: Engine, system_prompt: str, prompt: str) -> RenderedPr
     try:
         return await engine.render(bank_messages(system_prompt, prompt))
     except ValueError as error:
-        raise UserFacingError("That prompt does not fit into the model's memory: try a shorter one.") from error
+        raise UserFacingError("That prompt is too long for the model's context. Please try a shorter one.") from error
 
 
 def _submit(
@@ -94,12 +95,12 @@ def _submit(
     prompts: Sequence[Sequence[RenderedPrompt]],
     settings: GenerationSettings,
 ) -> list[Generation]:
-    """Submit all or nothing, prompt by prompt, each as every contestant is told it."""
+    """Submit all or none; `prompts` holds, for each prompt, its rendering for each contestant."""
     generations: list[Generation] = []
     try:
-        for told in prompts:
+        for rendered in prompts:
             seed = secrets.randbits(31)
-            for prompt, release in zip(told, releases, strict=True):
+            for prompt, release in zip(rendered, releases, strict=True):
                 generations.append(engine.submit(replace(request_answer(prompt, release, settings), seed=seed)))
     except BaseException:
         for generation in generations:
@@ -113,10 +114,10 @@ async def _listen(generation: Generation) -> str:
         async for _ in generation:
             pass
     except (GenerationFailed, EngineStopped) as error:
-        log.error("An answer to compare failed: %s.", error)
+        log.error("An answer for a comparison failed: %s.", error)
         return NO_ANSWER
     completion = generation.completion
-    text = completion.text.strip() or "*no words*"
+    text = completion.text.strip() or "*empty answer*"
     note = NOTES.get(completion.finish)
     return f"{text} *({note})*" if note else text
 
@@ -124,7 +125,7 @@ async def _listen(generation: Generation) -> str:
 def lay_side_by_side(
     contestants: Sequence[Contestant], comparisons: Sequence[Comparison], output: OutputSettings
 ) -> discord.Embed:
-    """Return a row for each prompt with a column for each contestant; a phone shows the columns below each other."""
+    """Return an embed with a row per prompt and a column per contestant, which a phone shows below each other."""
     names = [contestant.name for contestant in contestants]
     embed = discord.Embed(title=" and ".join(names))
     embed.set_footer(text=SMALL_PRINT)
@@ -133,7 +134,7 @@ def lay_side_by_side(
     room = EMBED_CHARS - len(embed) - labels - sum(map(len, prompts))
     limit = min(FIELD_CHARS, room // (len(names) * len(comparisons)))
     for i, (prompt, comparison) in enumerate(zip(prompts, comparisons, strict=True), start=1):
-        embed.add_field(name=f"Prompt {i}", value=prompt, inline=False)  # it also ends the row above
+        embed.add_field(name=f"Prompt {i}", value=prompt, inline=False)  # also ends the row above
         for name, answer in zip(names, comparison.answers, strict=True):
             embed.add_field(name=name, value=_cut(sanitize_markdown(answer, output), limit))
     return embed

@@ -1,4 +1,4 @@
-"""The versions whose answers are worth comparing."""
+"""Finds the versions whose answers are worth comparing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _versions(session: Session, personality_id: int) -> list[Version | None]:
     champion, challenger, last_good = (
         read_alias(session, personality_id, name).version for name in (CHAMPION, CHALLENGER, LAST_GOOD)
     )
-    # Without a canary the challenger points at the base, whose turn is last.
+    # Without a canary the challenger points at the base, which comes last.
     ordered = [champion, *filter(None, [challenger, last_good]), None]
     return list({name_of(version): version for version in ordered}.values())
 
@@ -40,5 +40,5 @@ def _open_usable(releases: ReleaseResolver, versions: list[Version | None], stre
         try:
             usable.append(releases.open(version, strength))
         except AdapterError as error:
-            log.warning("%s is left out of a comparison: %s", name_of(version), error)
+            log.warning("Left %s out of a comparison: %s", name_of(version), error)
     return usable

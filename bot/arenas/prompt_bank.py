@@ -1,7 +1,8 @@
-"""The operator's own prompts for arenas: a text file with a prompt in each line."""
+"""The operator's prompts for arenas: a text file with one prompt per line."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Mapping, Sequence
@@ -10,20 +11,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.chat.prompting import ChatMessage, sanitize
+from bot.engine import RenderedPrompt
+from bot.errors import UserFacingError
+from bot.services import Services
+from bot.text.rounds import sentence
 from storage.errors import SettingsError
+from storage.personalities.cards import settings_of
+from storage.personalities.personalities import Personality
+from storage.votes.arenas import last_used
+from storage.wording import count
 
 log = logging.getLogger(__name__)
 
 MAX_PROMPT_CHARS = 1_000
 SHIPPED = Path(__file__).with_name("prompts.txt")
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
+EMPTY = "That prompt is empty."
+TOO_LONG = "That prompt is too long for the model's context. Please shorten it."
+NO_PROMPT_FITS = (
+    "Every prompt in the bank is too long for the model's context: shorten them, or raise model.context_tokens."
+)
 
 
 @dataclass(frozen=True)
 class BankPrompt:
-    """A prompt, and the line of the file that holds it."""
-
     line: int
+    """Its line in the file, from 1."""
     text: str
 
 
@@ -35,20 +48,19 @@ class PromptBank:
     oversized_lines: tuple[int, ...]
 
     def describe(self) -> str:
-        """Say in a line how many prompts there are, and which lines are left out."""
-        notes = [f"{len(self.prompts)} prompts in {self.source}"]
+        """Return in a line how many prompts there are, and which lines were skipped."""
+        notes = [f"{count(len(self.prompts), 'prompt')} in {self.source}"]
         if self.repeated_lines:
-            notes.append(f"repeated and dropped: {_lines(self.repeated_lines)}")
+            notes.append(f"skipped as duplicates: {_lines(self.repeated_lines)}")
         if self.oversized_lines:
-            notes.append(f"longer than {MAX_PROMPT_CHARS:,} characters and skipped: {_lines(self.oversized_lines)}")
+            notes.append(f"skipped as longer than {MAX_PROMPT_CHARS:,} characters: {_lines(self.oversized_lines)}")
         return "; ".join(notes)
 
 
 def read_bank(setting: str) -> PromptBank:
-    """Return the prompts of arena.prompts, or the shipped ones where it is empty.
+    """Return the prompts of the file arena.prompts, or the bundled ones if the setting is empty.
 
-    Lines that are left out are logged. Raises SettingsError, which names the setting, where the file cannot be read or
-    holds no prompt.
+    Skipped lines are logged. Raises SettingsError if the file cannot be read or has no prompts.
     """
     path = Path(setting).expanduser() if setting else SHIPPED
     try:
@@ -61,16 +73,16 @@ def read_bank(setting: str) -> PromptBank:
         raise SettingsError(
             f"arena.prompts: {path} cannot be read ({error.strerror}): correct the path, or leave the setting empty"
         ) from error
-    bank = parse_bank(text, str(path) if setting else "the bank that comes along")
+    bank = parse_bank(text, str(path) if setting else "the bundled bank")
     if not bank.prompts:
-        raise SettingsError(f"arena.prompts: {path} holds no prompt: write one in each line")
+        raise SettingsError(f"arena.prompts: {path} has no prompts: write one per line")
     if bank.repeated_lines or bank.oversized_lines:
         log.warning("Prompt bank: %s.", bank.describe())
     return bank
 
 
 def parse_bank(text: str, source: str) -> PromptBank:
-    """Return the prompts of a file's text; blank lines and those that begin with # are passed over."""
+    """Return the prompts of a file's text, without blank lines and comments, which start with #."""
     prompts: dict[str, BankPrompt] = {}
     repeated, oversized = [], []
     for line, raw in enumerate(text.split("\n"), start=1):
@@ -89,20 +101,67 @@ def parse_bank(text: str, source: str) -> PromptBank:
 def order_by_use(
     prompts: Sequence[BankPrompt], last_used: Mapping[str, datetime], rng: random.Random
 ) -> list[BankPrompt]:
-    """Return the prompts in the order to take them: those never asked in random order, then by how long ago."""
+    """Return the prompts in the order to use them: unused ones in random order, then the least recently used."""
     shuffled = rng.sample(prompts, len(prompts))
     return sorted(shuffled, key=lambda prompt: last_used.get(prompt.text, LONG_AGO))
 
 
 def bank_messages(system_prompt: str, prompt: str) -> list[ChatMessage]:
-    """Return the chat messages of a prompt that no member said: chat's own, without a name to talk with."""
+    """Return the chat messages of a prompt that no member wrote: like chat's own, but without a member's name."""
     question: ChatMessage = {"role": "user", "content": sanitize(prompt)}
     system: ChatMessage = {"role": "system", "content": system_prompt}
     return [system, question] if system_prompt.strip() else [question]
 
 
+async def choose_arena_prompt(
+    services: Services, typed: str | None, personality: Personality
+) -> tuple[str, RenderedPrompt]:
+    """Return the typed prompt, or else the bank's next one that fits; raises UserFacingError or SettingsError."""
+    if typed is None:
+        return await _next_prompt(services, personality)
+    prompt = sanitize(typed).strip()
+    if not prompt:
+        raise UserFacingError(EMPTY)
+    rendered = await _render(services, prompt, personality)
+    if rendered is None:
+        raise UserFacingError(TOO_LONG)
+    return prompt, rendered
+
+
+async def describe_bank(services: Services, personality: Personality) -> str:
+    """Return a line for admins about the bank, or what is wrong with it."""
+    try:
+        bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
+    except SettingsError as error:
+        return f"⚠️ {sentence(str(error))}"
+    used = await services.database.read(last_used, personality.id)
+    unused = sum(prompt.text not in used for prompt in bank.prompts)
+    return f"**Prompt bank:** {bank.describe()}; {unused} not used yet"
+
+
+async def _next_prompt(services: Services, personality: Personality) -> tuple[str, RenderedPrompt]:
+    bank = await asyncio.to_thread(read_bank, services.settings.arena.prompts)
+    used = await services.database.read(last_used, personality.id)
+    for candidate in order_by_use(bank.prompts, used, random.Random()):
+        rendered = await _render(services, candidate.text, personality)
+        if rendered is not None:
+            return candidate.text, rendered
+        log.warning("Skipped line %d of %s: it is too long for the context.", candidate.line, bank.source)
+    raise UserFacingError(NO_PROMPT_FITS)
+
+
+async def _render(services: Services, prompt: str, personality: Personality) -> RenderedPrompt | None:
+    """Render the prompt as chat renders a message; None if not all of it fits."""
+    system_prompt = settings_of(services.settings, personality.card).chat.system_prompt
+    try:
+        rendered = await services.engine.render(bank_messages(system_prompt, prompt))
+    except ValueError:
+        return None
+    return None if rendered.shortened else rendered
+
+
 def _key(prompt: str) -> str:
-    """Return what two lines share that ask the same."""
+    """Return what duplicates have in common."""
     return " ".join(prompt.split()).casefold()
 
 

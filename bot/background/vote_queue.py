@@ -21,7 +21,7 @@ from storage.database.database import Database
 from storage.members.memberships import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.runtime.request_ids import working_on
-from storage.votes.arenas import PickGesture, pick
+from storage.votes.picks import PickGesture, pick
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, standing_thumbs, thumb
 
 log = logging.getLogger(__name__)
@@ -279,7 +279,7 @@ class PickQueue:
         joined_at: datetime | None = None,
         reread: bool = False,
     ) -> int | None:
-        """Store a member's gesture, and return the place that they pick now, if any; see `storage.votes.arenas.pick`.
+        """Store what a member did and return the place that they pick now, if any; see `storage.votes.picks.pick`.
 
         This waits while the database is unreachable. Raises ArenaClosed.
         """

@@ -14,7 +14,7 @@ from bot.chat.ask import Ask
 from bot.chat.conversation import Conversation, History, converse
 from bot.chat.prompting import to_messages, with_memory
 from bot.errors import UserFacingError
-from bot.knowledge.retrieval import PromptWithQuotes, render_with_quotes
+from bot.knowledge.quoting import PromptWithQuotes, render_with_quotes
 from bot.personalities.selection import places_of
 from bot.releases.resolver import ReleaseCandidates, read_candidates
 from bot.services import Services

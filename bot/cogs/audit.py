@@ -1,4 +1,4 @@
-"""Shows admins who did what with the bot's rights, when and why."""
+"""`/audit`: what admins did with the bot, when and why."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from storage.operations.audit import Entry, Wanted, read_trail
 SHOWN = 10
 MOST_SHOWN = 25
 ACTION_CHARS = 40
-NOTHING = "Nothing stands in the audit trail for that."
+NOTHING = "No entries in the audit trail match."
+NO_ROOM = "-# … and {left} more that don't fit: use a smaller limit"
 SIGNS = {AuditOutcome.DONE: "✅", AuditOutcome.REFUSED: "⛔", AuditOutcome.FAILED: "⚠️"}
 
 
@@ -44,7 +45,9 @@ class AuditTrail(commands.Cog):
     @app_commands.guild_only()
     @app_commands.default_permissions(manage_guild=True)
     @app_commands.describe(
-        limit="How many lines", action="A command such as model promote, or model for all of them", member="Whose"
+        limit="How many entries to show",
+        action="A command such as model promote, or model for all of its commands",
+        member="Only what this member did",
     )
     async def audit(
         self,
@@ -53,7 +56,7 @@ class AuditTrail(commands.Cog):
         action: app_commands.Range[str, 1, ACTION_CHARS] | None = None,
         member: discord.User | None = None,
     ) -> None:
-        """Show what admins did here, when and why, newest first."""
+        """Show what admins did here, newest first."""
         await interaction.response.defer(ephemeral=True)
         wanted = Wanted(
             limit,
@@ -70,17 +73,17 @@ class AuditTrail(commands.Cog):
 
 
 async def show_audit_page(interaction: discord.Interaction, services: Services, wanted: Wanted) -> None:
-    """Answer a deferred interaction with the newest lines that are wanted, and a button for older ones."""
+    """Answer a deferred interaction with the newest matching entries, and a button for older ones."""
     entries = await services.database.read(read_trail, wanted)
     view = discord.ui.View(timeout=None)
     if len(entries) == wanted.limit:
         view.add_item(OlderButton(wanted, entries[-1].id))
     lines = [describe_entry(entry) for entry in entries] or [NOTHING]
-    await interaction.edit_original_response(content=fit_lines(lines, "-# … and {left} more: ask for fewer"), view=view)
+    await interaction.edit_original_response(content=fit_lines(lines, NO_ROOM), view=view)
 
 
 def describe_entry(entry: Entry) -> str:
-    """Return a line for Discord: when, what, by whom, on what, why, and what became of it."""
+    """Return an entry in a line: outcome, time, action, admin, subject, reason and note."""
     parts = [
         f"{SIGNS[entry.outcome]} <t:{int(entry.happened_at.timestamp())}:f> **{entry.action}** by {entry.actor}",
         escape_inline(entry.subject),
@@ -91,7 +94,7 @@ def describe_entry(entry: Entry) -> str:
 
 
 def _plain(action: str) -> str:
-    """Return the action without what a button's id cannot hold."""
+    """Return the action without characters that a button's id cannot hold."""
     return " ".join("".join(char for char in action.lower() if char.isalnum() or char in " -").split())
 
 
@@ -115,8 +118,8 @@ class OlderButton(
     async def press(self, interaction: discord.Interaction, services: Services) -> None:
         require_admin(interaction.user, services.settings.discord)
         await interaction.response.defer()
-        # The server is the one in which the button is pressed, whatever the id says.
         wanted = self.wanted
+        # The server comes from the interaction, not from the button, so no server can read another one's entries.
         page = Wanted(wanted.limit, wanted.action, wanted.actor_id, interaction.guild_id, self.before_id)
         await show_audit_page(interaction, services, page)
 

@@ -1,4 +1,4 @@
-"""Cuts a document into passages: by its headings and paragraphs first, then by tokens, with overlap."""
+"""Cuts a document into passages: at headings and paragraphs first, then by tokens, with overlap."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from storage.knowledge.documents import NewChunk
 
 PATH = " › "
 MAX_HEADING_SHARE = 0.5
-"""Of a passage; longer paths of headings lose their beginning."""
+"""Share of a passage that headings may take; longer paths of headings lose their start."""
 
 CountTokens = Callable[[str], int]
 """Counts the tokens of a text; a space between two words must end a token."""
 
-# Each keeps the whitespace that follows, so that the parts joined are the text again.
+# Each keeps the whitespace that follows, so that the joined parts are the text again.
 _CUTS = (
     re.compile(r".*?(?:\n+|$)", re.DOTALL),
     re.compile(r".*?(?:[.!?…。！？]+[\"'”’)\]*_]*(?:\s+|$)|$)", re.DOTALL),
@@ -25,11 +25,11 @@ _CUTS = (
 
 @dataclass(frozen=True)
 class Block:
-    """A paragraph, a list, a table or code as written; or a heading."""
+    """A paragraph, list, table, code block or heading, as written."""
 
     text: str
     level: int = 0
-    """1 to 6 for headings, 1 the highest; 0 for all else."""
+    """1 to 6 for headings, 1 is the highest; 0 for everything else."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class _Piece:
     text: str
     tokens: int
     continues: bool
-    """Its paragraph began in the piece before."""
+    """Its paragraph started in the previous piece."""
 
 
 def cut_into_chunks(
     title: str, blocks: Sequence[Block], count_tokens: CountTokens, *, chunk_tokens: int, overlap_tokens: int
 ) -> list[NewChunk]:
-    """Return the passages in order, each of at most `chunk_tokens` with the title and headings it stands under.
+    """Return the passages in order, each of at most `chunk_tokens`, its title and headings included.
 
-    A passage never spans two sections. One that continues a paragraph repeats the last `overlap_tokens` of the passage
-    before.
+    A passage never spans two sections. If it continues a paragraph, it repeats the last `overlap_tokens` of the
+    previous passage.
     """
     chunks = []
     for section in _sections(title, blocks):
@@ -66,13 +66,13 @@ def cut_into_chunks(
 def _sections(title: str, blocks: Sequence[Block]) -> Iterator[_Section]:
     path: list[Block] = []
     body: list[str] = []
-    for block in (*blocks, Block("", level=1)):  # the last one ends the last section
+    for block in (*blocks, Block("", level=1)):  # closes the last section
         if not block.level:
             body.append(block.text)
             continue
         deeper = path and block.level > path[-1].level
         if path and not body and not deeper:
-            body.append(path[-1].text)  # a heading with nothing below it is all there is to find
+            body.append(path[-1].text)  # a heading without text is all that can be found
         if body:
             yield _Section(PATH.join([title, *(above.text for above in path)]), tuple(body))
         body = []
@@ -80,7 +80,7 @@ def _sections(title: str, blocks: Sequence[Block]) -> Iterator[_Section]:
 
 
 def _fit_heading(heading: str, count_tokens: CountTokens, room: int) -> str:
-    """Return as much of the end of the heading as fits, by words."""
+    """Return as many of the last words of the heading as fit."""
     words = heading.split()
     while len(words) > 1 and count_tokens(" ".join(words)) > room:
         words = words[1:]
@@ -88,7 +88,7 @@ def _fit_heading(heading: str, count_tokens: CountTokens, room: int) -> str:
 
 
 def _pack(blocks: Sequence[str], count_tokens: CountTokens, room: int, overlap: int) -> Iterator[str]:
-    """Yield texts of at most `room` tokens that hold the blocks in order."""
+    """Yield the blocks in order, as texts of at most `room` tokens."""
     packed, used = "", 0
     for block in blocks:
         for piece in _cut_block(block, count_tokens, room - overlap):
@@ -128,7 +128,7 @@ def _split(text: str, count_tokens: CountTokens, room: int) -> Iterator[str]:
 
 
 def _tail(text: str, count_tokens: CountTokens, overlap: int) -> str:
-    """Return the last words of the text that fit into `overlap` tokens, as they stand."""
+    """Return the last words of the text, unchanged, that fit into `overlap` tokens."""
     kept, used = "", 0
     for word in reversed(_CUTS[-1].findall(text)):
         used += count_tokens(word)

@@ -1,4 +1,4 @@
-"""Reads the text out of an attachment, in a process of its own: what it holds may be damaged, or made to do harm."""
+"""Extracts the text of an attachment in a separate process, because the file may be damaged or malicious."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from storage.settings.sections import KnowledgeSettings
 MEMORY_BYTES = 2_000_000_000
 MAX_UNPACKED_BYTES = 200_000_000
 MAX_ZIP_ENTRIES = 5_000
-# A damaged or hostile file must not find the bot's token.
+# A malicious file must not find the bot's token in the environment.
 INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "SYSTEMROOT")
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # OLE: .doc, and .docx with a password
 PARAGRAPH = re.compile(r"\n\s*\n")
@@ -58,23 +58,25 @@ SUFFIXES = {
 
 
 class Unreadable(UserFacingError):
-    """The attachment cannot be read; the text says why and what to do."""
+    """The attachment cannot be read; the message says why and what to do."""
 
 
 class TooLong(Exception):
-    """There is more text than is allowed."""
+    """The file has more text than knowledge.max_chars."""
 
 
 def media_type_of(filename: str) -> MediaType:
-    """Return what the name says that the file is; raises Unreadable for anything that cannot be read."""
+    """Return the file's type by its name; raises Unreadable for unsupported types."""
     found = SUFFIXES.get(PurePath(filename).suffix.lower())
     if found is None:
-        raise Unreadable(f"{filename} is none of {', '.join(SUFFIXES)}: save it as one of these, or paste its text")
+        raise Unreadable(
+            f"{filename} is not a supported file type ({', '.join(SUFFIXES)}): convert it, or paste its text"
+        )
     return found
 
 
 async def extract(content: bytes, filename: str, settings: KnowledgeSettings) -> list[Block]:
-    """Return the blocks of a file; raises Unreadable in a sentence, whatever is in it."""
+    """Return the blocks of a file; raises Unreadable for any content that cannot be read."""
     media_type = media_type_of(filename)
     if len(content) > settings.max_file_bytes:
         raise Unreadable(too_large(filename, len(content), settings))
@@ -84,13 +86,13 @@ async def extract(content: bytes, filename: str, settings: KnowledgeSettings) ->
 def too_large(filename: str, size_bytes: int, settings: KnowledgeSettings) -> str:
     limit = settings.max_file_bytes / 1e6
     return (
-        f"{filename} has {size_bytes / 1e6:.1f} MB, and knowledge.max_file_bytes allows {limit:.1f}: "
+        f"{filename} is {size_bytes / 1e6:.1f} MB; the limit (knowledge.max_file_bytes) is {limit:.1f} MB: "
         "split it, or save it without pictures"
     )
 
 
 def parse_markdown(text: str) -> list[Block]:
-    """Return the blocks of a Markdown text, each as it is written; lists and code stay whole."""
+    """Return the blocks of a Markdown text, as written; lists and code are one block each."""
     from markdown_it import MarkdownIt
 
     text = _clean(text)
@@ -123,28 +125,28 @@ def _extract_apart(content: bytes, filename: str, media_type: MediaType, setting
         )
     except subprocess.TimeoutExpired as error:
         raise Unreadable(
-            f"{filename} took longer than {settings.parse_timeout_s:g} s to read: save it in a simpler form, as .txt"
+            f"{filename} took longer than {settings.parse_timeout_s:g} s to read: save it as plain text (.txt)"
         ) from error
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:
-        raise Unreadable(f"{filename} took too much memory, or broke the reader: save it as .txt or .md") from error
+        raise Unreadable(f"{filename} needed too much memory or crashed the reader: save it as .txt or .md") from error
     if "problem" in answer:
         raise Unreadable(f"{filename} {answer['problem']}")
     return [Block(text, level) for level, text in answer["blocks"]]
 
 
 def _clean(text: str) -> str:
-    """Return the text with \\n alone between lines, and without NUL, which PostgreSQL refuses, or lone surrogates."""
+    """Return the text with \\n between lines, without NUL, which PostgreSQL rejects, and without lone surrogates."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     return lines.encode("utf-8", "ignore").decode("utf-8")
 
 
-# From here on, everything runs in the reader's process.
+# The rest runs in the separate process.
 
 
 def main() -> None:
-    """Read a file from standard input and write its blocks, or what is wrong with it, as JSON."""
+    """Read a file from standard input, and write its blocks or a problem as JSON."""
     media_type, max_chars, max_pages = MediaType(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     _limit_memory()
     answer: dict[str, Any]
@@ -156,17 +158,17 @@ def main() -> None:
     except Unreadable as error:
         answer = {"problem": str(error)}
     except TooLong:
-        answer = {"problem": f"holds more than {max_chars:,} characters, which knowledge.max_chars allows: split it"}
+        answer = {"problem": f"has more than {max_chars:,} characters, the limit (knowledge.max_chars): split it"}
     except MemoryError:
-        answer = {"problem": "unpacks to more than the reader may hold: save it as .txt or .md"}
+        answer = {"problem": "needs too much memory when unpacked: save it as .txt or .md"}
     except Exception:
-        # The parsers raise whatever they like on damaged files.
-        answer = {"problem": "is damaged, or not what its name says: open it, and save it again"}
+        # On damaged files the parsers raise all kinds of errors.
+        answer = {"problem": "is damaged or not what its name says: open it and save it again"}
     sys.stdout.write(json.dumps(answer))
 
 
 def _limit_memory() -> None:
-    with contextlib.suppress(ImportError, OSError, ValueError):  # not on Windows, nor against a stricter limit
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not on Windows, and not above a stricter limit
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -174,12 +176,12 @@ def _limit_memory() -> None:
 
 def _empty(media_type: MediaType) -> str:
     if media_type is MediaType.PDF:
-        return "holds no text, as scanned pages do not: run text recognition (OCR) over it first"
-    return "holds no text"
+        return "has no text, perhaps because its pages are scans: run text recognition (OCR) first"
+    return "has no text"
 
 
 def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
-    """Yield the blocks that hold something; raises TooLong."""
+    """Yield the blocks that are not blank; raises TooLong."""
     chars = 0
     for block in blocks:
         text = _clean(block.text).strip("\n")
@@ -207,7 +209,7 @@ def _decode(content: bytes) -> str:
     try:
         return _clean(content.decode(encoding))
     except UnicodeDecodeError as error:
-        raise Unreadable(f"is no UTF-8 text (byte {error.start}): save it as UTF-8") from error
+        raise Unreadable(f"is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
 
 
 def _read_pdf(content: bytes, max_pages: int) -> Iterator[Block]:
@@ -217,7 +219,7 @@ def _read_pdf(content: bytes, max_pages: int) -> Iterator[Block]:
     if reader.is_encrypted:
         raise Unreadable("is encrypted: save it without a password")
     if len(reader.pages) > max_pages:
-        raise Unreadable(f"has {len(reader.pages):,} pages, and knowledge.max_pages allows {max_pages:,}: split it")
+        raise Unreadable(f"has {len(reader.pages):,} pages; the limit (knowledge.max_pages) is {max_pages:,}: split it")
     for number, page in enumerate(reader.pages, start=1):
         if text := page.extract_text().strip():
             yield Block(f"page {number}", level=1)
@@ -241,13 +243,13 @@ def _read_html(content: bytes) -> Iterator[Block]:
 
 
 def _owner(string: Any) -> Any:
-    """Return the element whose text this is: the innermost that begins a line of its own."""
+    """Return the innermost element around the string that starts a new line."""
     return next((parent for parent in string.parents if parent.name in HTML_BLOCKS), None)
 
 
 def _read_docx(content: bytes) -> Iterator[Block]:
     if content.startswith(OLD_OFFICE):
-        raise Unreadable("is encrypted, or an old .doc: save it as .docx without a password")
+        raise Unreadable("is encrypted or an old .doc file: save it as .docx without a password")
     _refuse_bomb(content)
     from docx import Document
     from docx.table import Table
@@ -261,7 +263,7 @@ def _read_docx(content: bytes) -> Iterator[Block]:
 
 def _row_texts(rows: Iterable[Any]) -> Iterator[str]:
     for row in rows:
-        # A merged cell comes once for each column that it spans.
+        # A merged cell appears once per column that it spans.
         yield " | ".join(text for text, _ in groupby(cell.text.strip() for cell in row.cells))
 
 
@@ -271,11 +273,11 @@ def _level(style: str | None) -> int:
 
 
 def _refuse_bomb(content: bytes) -> None:
-    """Raise Unreadable for an archive that unpacks to too much; zipfile holds entries to the sizes that they state."""
+    """Raise Unreadable for an archive that unpacks to too much; zipfile enforces the sizes that entries declare."""
     entries: Sequence[zipfile.ZipInfo] = zipfile.ZipFile(io.BytesIO(content)).infolist()
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > MAX_UNPACKED_BYTES or len(entries) > MAX_ZIP_ENTRIES:
-        raise Unreadable(f"unpacks to {unpacked / 1e6:,.0f} MB, which is no document: save it anew, without pictures")
+        raise Unreadable(f"unpacks to {unpacked / 1e6:,.0f} MB, which is too much: save it again without pictures")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads what an admin wants the bot to know: typed text, a file, a message, or the pinned messages of a channel."""
+"""Reads documents from their sources: typed text, a file, a message, or the pinned messages of a channel."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from storage.settings.sections import KnowledgeSettings
 
 LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
-NO_LINK = "That is no link to a message: choose Copy Message Link in the message's menu."
-ELSEWHERE = "That message is in another server, whose words stay there."
-NOT_FOUND = "I cannot find that message: it was deleted, or I may not read its channel."
-NOT_YOURS = "You may not read that channel yourself."
-NO_WORDS = "That message has no words of its own. Give its file to `/knowledge add` instead."
-NO_PINS = "Nothing with words is pinned there."
+NO_LINK = "That is not a message link. Choose Copy Message Link in the message's menu."
+ELSEWHERE = "That message is in another server. I only add messages of this one."
+NOT_FOUND = "I can't find that message: it was deleted, or I can't read its channel."
+NOT_YOURS = "You can't read that channel yourself."
+NO_WORDS = "That message has no text. If it has a file, add the file instead."
+NO_PINS = "No message with text is pinned there."
 
 Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
@@ -44,13 +44,13 @@ def from_text(text: str) -> Source:
 
 
 async def from_link(link: str, reader: discord.Member) -> tuple[Source, str]:
-    """Return the message that the link points at, and a title for it; raises UserFacingError."""
+    """Return the linked message, and a title for it; raises UserFacingError."""
     message = await _fetch(link, reader)
     return from_message(message), f"Message in #{message.channel}"
 
 
 def from_message(message: discord.Message) -> Source:
-    """Return what a message says; raises UserFacingError."""
+    """Return the text of a message; raises UserFacingError if it has none."""
     blocks = parse_markdown(message.content)
     if not blocks:
         raise UserFacingError(NO_WORDS)
@@ -60,18 +60,18 @@ def from_message(message: discord.Message) -> Source:
 
 
 async def from_pins(channel: Channel, reader: discord.Member) -> Source:
-    """Return the pinned messages of the channel, each under its author and day; raises UserFacingError."""
+    """Return the pinned messages of a channel that the reader can see; raises UserFacingError."""
     if not isinstance(channel, PinsChannel) or not _may_read(channel, reader):
         raise UserFacingError(NOT_YOURS)
     return await read_pins(channel)
 
 
 async def read_pins(channel: PinsChannel) -> Source:
-    """Return the pinned messages of the channel for whoever may read them; raises UserFacingError."""
+    """Return the pinned messages of a channel, each below its author and date; raises UserFacingError."""
     try:
         pinned = [message async for message in channel.pins()]
     except discord.HTTPException as error:
-        raise UserFacingError(f"I may not read the pinned messages of #{channel}.") from error
+        raise UserFacingError(f"I can't read the pinned messages of #{channel}.") from error
     blocks = [block for message in reversed(pinned) for block in _under_its_author(message)]
     if not blocks:
         raise UserFacingError(NO_PINS)

@@ -1,63 +1,122 @@
-"""A personality's card as the text of a form, and back; pure."""
+"""The form for a personality's card, and its fields as text."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+import discord
+from sqlalchemy.orm import Session
+
+from bot.guards.access import require_admin, user_label
+from bot.guards.audit import action_of, run_audited_as
+from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import Form
+from bot.personalities.texts import describe_change, describe_created, format_sampling
+from bot.services import Services
 from storage.errors import CardError
-from storage.personalities.cards import Card, CardSampling, Example, build_card
+from storage.personalities.cards import MAX_DESCRIPTION_CHARS, MAX_GREETING_CHARS, Card, Example, build_card
+from storage.personalities.personalities import Personality, change_card, create_personality
+
+log = logging.getLogger(__name__)
 
 FIELD_CHARS = 4000  # Discord's limit
+SAMPLING_CHARS = 200
 PERSON = ">"
-EXAMPLES_HELP = (
-    "A blank line between dialogues. Lines that begin with > are a person's, the others the bot's, for example:\n"
-    "> How is the sea?\nFlat. For now."
-)
-SAMPLING_HELP = "temperature = 0.7, top_p = 0.9, presence_penalty = 1.5, max_new_tokens = 200; empty is as set up"
+# Discord allows 100 characters for each of these.
+PROMPT_HELP = "Starts every conversation. If empty, the prompt in the settings is used."
+GREETING_HELP = "Posted in a channel or thread when the personality is bound there."
+SAMPLING_HELP = "Such as temperature = 0.7, top_p = 0.9, max_new_tokens = 200. If empty, the settings apply."
+EXAMPLES_HELP = "Blank lines separate dialogues. A person's lines start with >, the other lines are the bot's."
 
 _ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
+class CardForm(Form):
+    """Creates a personality or changes its card; examples that do not fit into the form are kept."""
+
+    action = "personality card"
+
+    def require(self, interaction: discord.Interaction) -> None:
+        require_admin(interaction.user, self._services.settings.discord)
+
+    def __init__(self, services: Services, name: str, before: Personality | None) -> None:
+        super().__init__(title=f"{'Edit' if before else 'Create'} {name}")
+        self._services = services
+        self._name = name
+        self._before = before
+        self._inputs: dict[str, discord.ui.TextInput[CardForm]] = {}
+        card = before.card if before else Card()
+        self._ask("description", "Description", card.description, MAX_DESCRIPTION_CHARS, "One sentence, for lists.")
+        self._ask("system_prompt", "System prompt", card.system_prompt, FIELD_CHARS, PROMPT_HELP, long=True)
+        self._ask("greeting", "Greeting", card.greeting, MAX_GREETING_CHARS, GREETING_HELP, long=True)
+        self._ask("sampling", "Sampling", format_sampling(card.sampling), SAMPLING_CHARS, SAMPLING_HELP)
+        examples = format_examples(card.examples)
+        if examples is not None:
+            self._ask("examples", "Example dialogues", examples, FIELD_CHARS, EXAMPLES_HELP, long=True)
+
+    def _ask(self, key: str, label: str, text: str, limit: int, help_text: str, *, long: bool = False) -> None:
+        style = discord.TextStyle.paragraph if long else discord.TextStyle.short
+        field: discord.ui.TextInput[CardForm] = discord.ui.TextInput(
+            style=style, default=text or None, max_length=limit, required=False, custom_id=key
+        )
+        self._inputs[key] = field
+        self.add_item(discord.ui.Label(text=label, description=help_text, component=field))
+
+    async def on_submit(self, interaction: discord.Interaction) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        before = self._before
+        card = card_from_form(
+            {key: field.value for key, field in self._inputs.items()}, before.card if before else Card()
+        )
+        by, guild_id = user_label(interaction.user), interaction.guild_id
+
+        def write(session: Session) -> str:
+            if before is None:
+                create_personality(session, self._name, card, by=by, guild_id=guild_id)
+                return describe_created(self._name)
+            return describe_change(before.name, changed=change_card(session, before, card, by=by))
+
+        outcome = await run_audited_as(interaction, action_of(interaction, self.action, self._name), write)
+        log.info("%s wrote the card of %s.", by, self._name)
+        await answer_privately(interaction, outcome)
+
+
 def format_examples(examples: Iterable[Example]) -> str | None:
-    """Return the dialogues as a form shows them; None where it cannot hold them and give them back unchanged."""
+    """Return the dialogues as the form shows them; None if the form could not return them unchanged."""
     dialogues = [list(example.dialogue) for example in examples]
     text = "\n\n".join(map(_format_dialogue, dialogues))
     return text if len(text) <= FIELD_CHARS and _parse(text) == dialogues else None
 
 
 def parse_examples(text: str) -> list[list[str]]:
-    """Return the dialogues, each a list of turns; raises CardError on one that the bot begins."""
+    """Return the dialogues, each a list of turns; raises CardError if the bot starts one."""
     dialogues = _parse(text)
     for number, block in enumerate(_blocks(text), start=1):
         if not block.startswith(PERSON):
             raise CardError(
-                f"dialogue {number} begins with the bot: a person begins, on a line that starts with {PERSON}"
+                f"dialogue {number} starts with the bot: start it with a person's line, which begins with {PERSON}"
             )
     return dialogues
 
 
-def format_sampling(sampling: CardSampling) -> str:
-    own = sampling.model_dump(exclude_none=True)
-    return ", ".join(f"{name} = {value}" for name, value in own.items())
-
-
 def parse_sampling(text: str) -> dict[str, float]:
-    """Return the numbers by name; raises CardError on what is no assignment."""
+    """Return the numbers by name; raises CardError on anything but assignments."""
     found = {}
     for part in filter(None, (part.strip() for part in re.split(r"[,;\n]", text))):
         match = _ASSIGNMENT.fullmatch(part)
         if match is None:
-            raise CardError(f"the sampling {part!r} is no number with a name: write it as in temperature = 0.7")
+            raise CardError(f"the sampling {part!r} is not valid: write a name and a number, such as temperature = 0.7")
         found[match["name"]] = float(match["number"])
     return found
 
 
 def card_from_form(fields: Mapping[str, str], before: Card) -> Card:
-    """Return the card that the form says; what it has no field for is that of `before`. Raises CardError."""
+    """Return the card in the form; what has no field is kept from `before`. Raises CardError."""
     table: dict[str, Any] = before.as_dict()
     for name in ("description", "system_prompt", "greeting"):
         table[name] = fields[name].strip()

@@ -1,4 +1,4 @@
-"""Who speaks at a place on Discord, and whose versions a command is about."""
+"""Which personality answers in a channel, and which one a command is about."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from storage.personalities.bindings import ActivePersonality, BindingPlace, acti
 from storage.personalities.personalities import Personality, list_personalities, personality_named
 
 CHOICES = 25  # Discord's limit
-WHOSE = "Whose; without it, of the personality that speaks here"
+WHOSE = "A personality; without it, the one that answers here"
 
 
 def places_of(channel: object) -> list[BindingPlace]:
-    """Return the nested places of a channel that personalities are bound to, the most specific first.
+    """Return the places, most specific first, whose bindings decide about a channel.
 
-    Direct messages are none, and of a channel that the bot cannot see nothing is known.
+    There are none for direct messages, nor for a channel that the bot cannot see.
     """
     if isinstance(channel, discord.Thread):
         return [
@@ -40,14 +40,14 @@ def _around(channel: discord.abc.GuildChannel | discord.Thread) -> list[BindingP
 
 
 async def active_personality(services: Services, channel: object) -> ActivePersonality:
-    """Return who speaks in the channel now."""
+    """Return the personality that answers in the channel now."""
     return await services.database.read(active_personality_at, places_of(channel))
 
 
 async def chosen_personality(services: Services, interaction: discord.Interaction, name: str | None) -> Personality:
-    """Return the personality of that name, or the one that speaks where the command is given.
+    """Return the named personality, or the one that answers in the command's channel.
 
-    Raises PersonalityNotFound on a name that the server does not know.
+    Raises PersonalityNotFound if the server has no personality of that name.
     """
     if name is None:
         return (await active_personality(services, interaction.channel)).personality
@@ -57,24 +57,38 @@ async def chosen_personality(services: Services, interaction: discord.Interactio
 async def administered_personality(
     services: Services, interaction: discord.Interaction, name: str | None
 ) -> Personality:
-    """Return `chosen_personality`; raises UserFacingError unless the admin may decide which version of it answers."""
+    """Like `chosen_personality`, but raises UserFacingError unless the admin may administer it."""
     whose = await chosen_personality(services, interaction, name)
     if not may_administer(services, interaction.user, whose):
         raise UserFacingError(
-            f"{whose.name} answers in other servers too, so Manage Server here is not enough: it needs a role that the "
-            "operator named in discord.admin_roles, or `reactune model` on the command line."
+            f"{whose.name} answers in other servers too, so Manage Server here is not enough: you need a role that the "
+            "operator listed in discord.admin_roles. The operator can also use `reactune model`."
         )
     return whose
 
 
 def may_administer(services: Services, user: discord.User | discord.Member, whose: Personality) -> bool:
-    """Return whether an admin's decision concerns their own server alone, or the operator named them."""
+    """Return whether the personality is used only in the admin's server, or the operator listed their role."""
     shared = whose.guild_id is None and services.access.serves_several_servers()
     return not shared or has_named_role(user, services.settings.discord)
 
 
+def require_own(services: Services, interaction: discord.Interaction, personality: Personality) -> None:
+    """Raise UserFacingError unless the server may change the personality.
+
+    It may change its own; the operator's only if the bot serves no other server, which would be affected.
+    """
+    if personality.guild_id is None and services.access.serves_several_servers():
+        raise UserFacingError(
+            f"{personality.name} belongs to the operator and is used in other servers too, so only its file can change "
+            "it. For a copy, use `/personality export`, then `/personality import` with another name."
+        )
+    if personality.guild_id not in (None, interaction.guild_id):
+        raise UserFacingError(f"{personality.name} belongs to another server.")
+
+
 async def offer_personalities(interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:
-    """Return the personalities to choose from while somebody types."""
+    """Return the personalities that match what an admin has typed so far."""
     services = services_of(interaction)
     if not is_admin(interaction.user, services.settings.discord):
         return []
@@ -83,9 +97,9 @@ async def offer_personalities(interaction: discord.Interaction, current: str) ->
 
 
 def offer(names: list[str], current: str) -> list[app_commands.Choice[str]]:
-    """Return the names that hold what was typed so far, unless it is one of them.
+    """Return the names that contain the typed text; none if it is a complete name.
 
-    With a choice on offer, Enter would take it instead of sending the command.
+    While Discord offers a choice, Enter picks it instead of sending the command.
     """
     typed = current.lower()
     if typed in names:
@@ -94,5 +108,5 @@ def offer(names: list[str], current: str) -> list[app_commands.Choice[str]]:
 
 
 def signed(personality: Personality, text: str) -> str:
-    """Return the text under the personality's name, which its commands need; nothing is added for the default one."""
+    """Return the text with the personality's name above it, unless it is the default one."""
     return text if personality.is_default else f"-# personality **{personality.name}**\n{text}"

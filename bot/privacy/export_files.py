@@ -1,4 +1,4 @@
-"""A member's export as files that Discord takes: readable where it fits, compressed or in parts where not."""
+"""A member's export as files that Discord accepts: plain JSON if it fits, else compressed, else in parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "reactune-data"
 
 
 def pack(export: dict[str, Any], limit_bytes: int) -> list[tuple[str, bytes]]:
-    """Return (name, content) of each file: JSON, else compressed JSON, else parts that are each a whole document."""
+    """Return (name, content) of each file; each part of several is a complete JSON document."""
     plain = _encode(export)
     if len(plain) <= limit_bytes:
         return [(f"{NAME}.json", plain)]
@@ -24,7 +24,7 @@ def pack(export: dict[str, Any], limit_bytes: int) -> list[tuple[str, bytes]]:
 
 
 def _split(export: dict[str, Any], limit_bytes: int) -> list[dict[str, Any]]:
-    """Halve the longest list until every part fits; a single row that does not is sent as it is."""
+    """Halve the longest list until every part fits; a single row that is too long is sent as it is."""
     longest = max((key for key, rows in export.items() if isinstance(rows, list)), key=lambda key: len(export[key]))
     rows = export[longest]
     if len(_compress(export)) + len('"part": 1000, "parts": 1000') <= limit_bytes or len(rows) < 2:

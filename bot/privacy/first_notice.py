@@ -6,7 +6,7 @@ import logging
 
 import discord
 
-from bot.cogs.privacy import PrivacyAction, buttons
+from bot.privacy.buttons import PrivacyAction, buttons
 from bot.privacy.texts import first_notice
 from bot.services import Services
 from storage.members.memberships import greet, take_back_greeting

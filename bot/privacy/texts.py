@@ -1,108 +1,155 @@
-"""What members and operators read about what is kept."""
+"""What members and operators read about stored data."""
 
 from __future__ import annotations
 
-from storage.privacy.consent import Deletion, describe_bases
+from storage.privacy.erasure import Deletion
 from storage.privacy.member_data import MemberDataSummary
 from storage.privacy.report import PrivacyReport
 from storage.settings.sections import PrivacySettings
-from storage.wording import count, tenths
+from storage.wording import count
 
-NOTHING = "I keep nothing of you."
+NOTHING = "I store nothing about you."
 HOW_TO = (
-    "`/privacy export` gives you all of it, `/privacy delete` removes it, `/privacy opt-in` and `opt-out` say whether "
-    "your words may be trained on."
+    "Use `/privacy export` to get all of it, `/privacy delete` to delete it, and `/privacy opt-in` or `opt-out` to "
+    "decide whether it may be used for training."
+)
+OUTSIDE_DISCORD = (
+    "This is a demo on your own computer, not Discord, so everything said here may be used for training. On Discord, "
+    "only messages of members who opted in may be."
 )
 
 
-def describe_holdings(holdings: MemberDataSummary, settings: PrivacySettings) -> str:
-    """Return what is kept of a member in numbers, since when, and how long."""
-    named = {
-        "answer with your words": holdings.answers,
-        "answer that you voted on": holdings.votes,
-        "cause of a 👎": holdings.causes,
-        "suggestion": holdings.suggestions,
-        "note about you": holdings.notes,
-        "document made of your messages": holdings.documents,
-        "summary of a conversation": holdings.summaries,
-        "date of joining a server": holdings.memberships,
-    }
-    found = [count(number, noun, _plural(noun)) for noun, number in named.items() if number]
-    if not found:
-        return f"{NOTHING} {describe_retention(settings)}\n{HOW_TO}"
-    since = f" The oldest is from <t:{int(holdings.oldest.timestamp())}:D>." if holdings.oldest else ""
-    return f"I keep of you: {', '.join(found)}.{since} {describe_retention(settings)}\n{HOW_TO}"
-
-
-def _plural(noun: str) -> str:
-    first, space, rest = noun.partition(" ")
-    many = first.removesuffix("y") + "ies" if first.endswith("y") else f"{first}s"
-    return f"{many}{space}{rest}"
+def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, on_discord: bool) -> str:
+    """Return what is stored about a member, since when and for how long, and what may be trained on."""
+    kept = [
+        *_count_answers(data.answers, data.votes),
+        *_counts(
+            (data.causes, "reason for a 👎", "reasons for a 👎"),
+            (data.suggestions, "suggested answer", ""),
+            (data.notes, "note", ""),
+            (data.summaries, "conversation summary", "conversation summaries"),
+            (data.documents, "document with your messages", "documents with your messages"),
+            (data.memberships, "server join date", ""),
+        ),
+    ]
+    stored = f"I store about you: {', '.join(kept)}." if kept else NOTHING
+    oldest = f" The oldest entry is from <t:{int(data.oldest.timestamp())}:D>." if data.oldest else ""
+    if not on_discord:
+        return f"{stored}{oldest} Nothing is deleted automatically here.\n{HOW_TO}\n{OUTSIDE_DISCORD}"
+    return f"{stored}{oldest} {describe_retention(settings)}\n{HOW_TO}\n{describe_training(data, settings)}"
 
 
 def describe_retention(settings: PrivacySettings) -> str:
-    """Say in a sentence how long answers are kept."""
     if not settings.retention_days:
-        return "Answers are kept until you delete them."
-    days = f"{tenths(settings.retention_days)} days"
-    return f"Answers that no version was trained on go after {days}, and what is left of you {days} after you leave."
-
-
-def describe_training(holdings: MemberDataSummary, settings: PrivacySettings) -> str:
-    """Say what may be trained on, and why."""
-    since = holdings.consents_since
-    choice = (
-        f"You **allow** training on your messages since <t:{int(since.timestamp())}:D>: answers count where everybody "
-        "quoted allows it."
-        if since
-        else "You do **not** allow training on your messages, so no answer to them is trained on."
-    )
-    return f"{describe_bases(settings)}\n{choice}"
-
-
-def describe_deletion(gone: Deletion) -> str:
-    """Say what was deleted, which versions had learned from it, and what becomes of those."""
-    deleted = (
-        f"Deleted: {count(gone.replies, 'answer')} with your words, {count(gone.votes, 'vote event')}, "
-        f"{count(gone.corrections, 'suggestion')}, {count(gone.notes, 'note')} about you, "
-        f"{count(gone.summaries, 'summary', 'summaries')} of conversations, "
-        f"{count(gone.documents, 'document')} made of your messages."
-    )
-    if not gone.marked:
-        return f"{deleted} No version was trained on them."
+        return "It is kept until you delete it."
+    days = count(settings.retention_days, "day")
     return (
-        f"{deleted} Trained on them: {', '.join(gone.marked)}. They are marked, admins see it, and the next round "
-        "rebuilds without them."
+        f"Answers that no version was trained on are deleted after {days}, and the rest of your data {days} after you "
+        "leave the server."
     )
+
+
+def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
+    """Return the member's choice and what it means here."""
+    if data.consents_since:
+        choice = f"You **opted in** on <t:{int(data.consents_since.timestamp())}:D>."
+    else:
+        choice = "You have **not** opted in."
+    if settings.discord_training_permission:
+        return f"{choice} An answer may be used for training if everyone whose messages are in its prompt opted in."
+    return (
+        f"{choice} Messages on Discord are not used for training here: Discord forbids it without its permission, "
+        "which the operator does not have."
+    )
+
+
+def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool) -> str:
+    if not is_new:
+        return "You had already opted in, so nothing changed." + _unless(on_discord)
+    if not on_discord:
+        return f"You're opted in, but that changes nothing here. {OUTSIDE_DISCORD}"
+    if settings.discord_training_permission:
+        return (
+            "You're opted in: from now on, answers to your messages may be used for training. To take that back, use "
+            "`/privacy opt-out`."
+        )
+    return (
+        "You're opted in. Nothing changes yet: messages on Discord are not used for training here. If the operator "
+        "gets Discord's permission, yours may be."
+    )
+
+
+def describe_opt_out(*, had_opted_in: bool, on_discord: bool) -> str:
+    if not had_opted_in:
+        return "You hadn't opted in, so nothing changed." + _unless(on_discord)
+    if not on_discord:
+        return f"You're opted out, but that changes nothing here. {OUTSIDE_DISCORD}"
+    return "You're opted out. Future training won't use answers to your messages, not even earlier ones."
+
+
+def _unless(on_discord: bool) -> str:
+    return "" if on_discord else f" {OUTSIDE_DISCORD}"
+
+
+def describe_deletion(deleted: Deletion) -> str:
+    """Return what was deleted, which versions were trained on it, and what happens to those."""
+    gone = [
+        *_count_answers(deleted.replies, deleted.votes),
+        *_counts(
+            (deleted.corrections, "suggested answer", ""),
+            (deleted.notes, "note", ""),
+            (deleted.summaries, "conversation summary", "conversation summaries"),
+            (deleted.documents, "document with your messages", "documents with your messages"),
+        ),
+    ]
+    if not gone:
+        return "Done. There were no messages, votes or notes of yours."
+    said = f"Deleted: {', '.join(gone)}."
+    if not deleted.marked:
+        return f"{said} No version was trained on them."
+    return (
+        f"{said} Trained on them: {', '.join(deleted.marked)}. Admins can see that, and the next round trains without "
+        "your data."
+    )
+
+
+def _count_answers(answers: int, voted_on: int) -> list[str]:
+    based = _counts((answers, "answer based on your messages", "answers based on your messages"))
+    return [*based, *([f"your votes on {count(voted_on, 'answer')}"] if voted_on else [])]
+
+
+def _counts(*numbers: tuple[int, str, str]) -> list[str]:
+    """Return each (number, noun, plural) as words, without zeros."""
+    return [count(number, noun, nouns) for number, noun, nouns in numbers if number]
 
 
 def first_notice(settings: PrivacySettings) -> str:
-    """Return the one short notice for a member who talks to the bot for the first time."""
-    kept = "I keep what you ask me, my answers and your 👍 👎"
-    how_long = f" for {tenths(settings.retention_days)} days" if settings.retention_days else ""
-    trained = (
-        "I learn from your words only if you allow it, and keep what I learned from."
+    """Return the short notice below the first answer to a member."""
+    how_long = f" for {count(settings.retention_days, 'day')}" if settings.retention_days else ""
+    training = (
+        "I learn from them only if you allow it; what a version learned from is kept longer."
         if settings.discord_training_permission
-        else "Your words are not trained on."
+        else "They are not used for training."
     )
-    return f"-# Hello! {kept}{how_long}. {trained}"
+    return f"-# Hello! I store your messages to me, my answers and your 👍 👎{how_long}. {training}"
 
 
 def report_lines(report: PrivacyReport) -> list[str]:
-    """Return the operator's report, a line for each thing."""
-    permission = "attested" if report.discord_training_permission else "not attested, so live chat is not trained on"
-    kept = f"{tenths(report.retention_days)} days" if report.retention_days else "for ever"
-    lines = [
-        f"Discord's permission to train on messages: {permission}.",
-        f"Answers that no version was trained on are kept {kept}; {report.past_retention:,} are past that.",
-    ]
+    """Return the operator's report, one fact per line."""
+    permission = "yes" if report.discord_training_permission else "no, so live chat is not trained on"
+    lines = [f"Discord's permission to train on messages: {permission}."]
+    if report.retention_days:
+        days, past = count(report.retention_days, "day"), count(report.past_retention, "answer")
+        lines.append(f"Answers that no version was trained on are deleted after {days}; {past} to delete now.")
+    else:
+        lines.append("Nothing is deleted by age.")
     for basis, ages in report.answers.items():
         counted = ", ".join(f"{number:,} {age}" for age, number in ages.items())
-        lines.append(f"Answers, basis {basis}: {sum(ages.values()):,} ({counted}).")
+        lines.append(f"Answers with training basis {basis}: {sum(ages.values()):,} ({counted}).")
     lines += [f"Rows in {table}: {number:,}." for table, number in report.rows.items() if number]
     lines += [
-        f"Members who allow training: {report.consents:,}; who deleted their data: {report.erasures:,}.",
-        f"Members and servers that left and whose data is still kept: {report.departures:,}.",
-        f"Versions trained on data that was deleted since: {', '.join(report.marked_versions) or 'none'}.",
+        f"Members who opted in: {report.consents:,}; members who deleted their data: {report.erasures:,}.",
+        f"Departed members and servers whose data is still stored: {report.departures:,}.",
+        f"Versions trained on data that was deleted later: {', '.join(report.marked_versions) or 'none'}.",
     ]
     return lines

@@ -1,4 +1,4 @@
-"""Answers to commands that may be longer than a message: as much as fits, and the whole of it in a file."""
+"""Answers to commands that can be longer than a message: what fits is shown, the whole text is attached."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import discord
 
 from bot.text.splitting import MAX_MESSAGE_CHARS
 
-IN_THE_FILE = "-# … {left} more lines: the attached file has all of them."
-CUT = "\n… the rest does not fit into a file on Discord"
+IN_THE_FILE = "-# … {left} more: the attached file has everything."
+CUT = "\n… the rest is too long for a file on Discord"
 
 
 def fit_lines(lines: Sequence[str], last: str, limit: int = MAX_MESSAGE_CHARS) -> str:
-    """Return the lines where they fit; else as many whole ones as fit above `last`, which says how many are `{left}`.
+    """Return the lines if they fit; else as many whole lines as fit above `last`, where `{left}` is the number left.
 
-    A first line that does not fit is cut.
+    If even the first line does not fit, it is cut.
     """
     text = "\n".join(lines)
     if len(text) <= limit:
@@ -33,7 +33,7 @@ def fit_lines(lines: Sequence[str], last: str, limit: int = MAX_MESSAGE_CHARS) -
 async def answer_in_full(
     interaction: discord.Interaction, lines: Sequence[str], whole_text: str, filename: str
 ) -> None:
-    """Answer a deferred command privately: the lines that fit, and the whole text as a file where some do not."""
+    """Answer a deferred command privately: the lines that fit, and the whole text as a file if some do not."""
     shown = fit_lines(lines, IN_THE_FILE)
     file = discord.utils.MISSING
     if shown != "\n".join(lines):

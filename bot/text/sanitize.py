@@ -1,6 +1,6 @@
-"""Makes words that nobody vouches for safe to show on Discord: a model's, a document's, a member's.
+"""Makes untrusted text safe to show on Discord: of a model, a document or a member.
 
-Nothing here tells code from prose as one client does: clients differ, and what one shows as code another may link.
+It does not rely on how a client separates code from prose: clients differ, and one may link what another shows as code.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from storage.settings.sections import OutputSettings
 
 NO_INVITE = "(invite removed)"
 
-# England, Scotland and Wales are a black flag with hidden letters; any other run of such letters is a hidden message.
+# The flags of England, Scotland and Wales contain hidden letters; any other run of these letters is a hidden message.
 _HIDDEN_IN_FLAGS = re.compile(r"(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f)")
-# Marks of direction, blank letters, tags and variation selectors beyond those of emoji.
+# Direction marks, blank letters, tags, and variation selectors that emoji do not use.
 _HIDDEN = re.compile(
     "[\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-# Scripts and emoji need joiners, but only between two visible characters.
+# Some scripts and emoji need joiners, but only between two visible characters.
 _LOOSE_JOINERS = re.compile(r"(?<!\S)[\u200c\u200d]+|[\u200c\u200d]+(?=[\s\u200c\u200d]|$)")
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
@@ -47,31 +47,31 @@ _BLOCK = re.compile(r"^```[\w+#.-]*\n.*?(?:^```[ \t]*$|\Z)", re.MULTILINE | re.D
 
 
 def sanitize_markdown(text: str, settings: OutputSettings) -> str:
-    """Return the text without hidden characters, mentions and invites, its links spelled out, its lines of one size.
+    """Return the text without hidden characters, mentions, invites, masked links, headings and small print.
 
-    Idempotent. Plain words stay as they are, and so does code, unless it holds a link, a mention or small print.
+    Idempotent. Plain text is unchanged, and so is code, unless it has a link, a mention or small print.
     """
-    return _settled(text, lambda one: _clean(one, settings))
+    return _until_stable(text, lambda one: _clean(one, settings))
 
 
 def sanitize_reason(text: str) -> str:
-    """Return what an admin of some server gave as a reason, for people of any server."""
+    """Return an admin's reason so that it can be shown in any server."""
     return sanitize_markdown(text, OutputSettings())
 
 
 def sanitize_sentence(text: str) -> str:
-    """Return a sentence of the bot's own that may quote untrusted words; a channel in it stays a link."""
+    """Return one of the bot's sentences that may quote untrusted text; channels in it are still links."""
     return "".join(part if _CHANNEL.fullmatch(part) else sanitize_reason(part) for part in _CHANNEL.split(text))
 
 
 def escape_inline(text: str) -> str:
-    """Return untrusted words, such as a title or a note, on one line that shows as it was written, without Markdown."""
-    words = _settled(text, lambda one: _without_mentions(_without_invites(" ".join(_without_hidden(one).split()))))
+    """Return untrusted text, such as a title or a note, on one line that is shown as written, without Markdown."""
+    words = _until_stable(text, lambda one: _without_mentions(_without_invites(" ".join(_without_hidden(one).split()))))
     return re.sub(r"(?<!\\)-#", r"\-#", escape_markdown(_LINK.sub("] ", words), ignore_links=False))
 
 
-def _settled(text: str, clean: Callable[[str], str]) -> str:
-    """Return what cleaning leaves as it is: what it takes away may have stood between two halves."""
+def _until_stable(text: str, clean: Callable[[str], str]) -> str:
+    """Clean until nothing changes: removing one thing can join the two halves of another."""
     before = None
     while text != before:
         before, text = text, clean(text)
@@ -99,7 +99,7 @@ def _clean_prose(text: str, settings: OutputSettings) -> str:
 
 
 def _clean_code(text: str, settings: OutputSettings) -> str:
-    # `handlers[i](x)` is code and stays; a link is none, whatever stands around it.
+    # `handlers[i](x)` stays, because it is code; a link is not.
     return text if settings.allow_masked_links else _LINK_IN_CODE.sub("] ", text)
 
 
@@ -118,10 +118,14 @@ def _without_mentions(text: str) -> str:
 def _without_invites(text: str) -> str:
     if _DISCORD_NAME.search(text):
         text = _INVITE.sub(NO_INVITE, text)
-    return text if text.isascii() and "%" not in text else re.sub(r"\S+", lambda word: _read(word[0]), text)
+    return (
+        text
+        if text.isascii() and "%" not in text
+        else re.sub(r"\S+", lambda word: _without_encoded_invite(word[0]), text)
+    )
 
 
-def _read(word: str) -> str:
-    """Return the word, or a notice in its place where browsers read an invite into it."""
+def _without_encoded_invite(word: str) -> str:
+    """Return the word, or a notice if browsers would read it as an invite."""
     read = unicodedata.normalize("NFKC", unquote(word)).replace("\u3002", ".")
     return NO_INVITE if _INVITE.search(read) else word

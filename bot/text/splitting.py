@@ -1,4 +1,4 @@
-"""Cuts an answer into Discord messages."""
+"""Splits an answer into Discord messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 
 MAX_MESSAGE_CHARS = 2_000  # Discord's limit; it counts code points, as len() does
-MIN_LIMIT_CHARS = 64  # leaves room for a reopened and closed code block
+MIN_LIMIT_CHARS = 64  # has room for a reopened and closed code block
 LONGEST_GRAPHEME_CHARS = 32
 
 _CLOSING = "\n```"
@@ -22,17 +22,17 @@ _BOUNDARIES = (
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return the text, cut to `limit` characters with a sign that more follows."""
+    """Return the text, cut to `limit` characters; an ellipsis marks the cut."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def split_message(text: str, limit: int = MAX_MESSAGE_CHARS) -> list[str]:
-    """Return `text` as parts of 1 to `limit` characters, none of them blank; blank text gives no part.
+    """Return `text` as parts of 1 to `limit` characters, none of them blank; blank text has no parts.
 
-    A code block that is cut, or never closed, is closed in its part and reopened with its language in the next.
-    While a text grows at its end, the number of parts never falls and all parts but the last stay as they
-    are, so a streaming answer edits only its last message. Whitespace at a cut is lost, all other text is kept.
-    Raises ValueError for a limit below MIN_LIMIT_CHARS.
+    A code block that is split, or never closed, is closed in its part and reopened with its language in the next.
+    While a text grows at its end, parts are only added and only the last one changes, so a streaming answer edits only
+    its last message. Whitespace at a cut is lost, all other text is kept. Raises ValueError for a limit below
+    MIN_LIMIT_CHARS.
     """
     if limit < MIN_LIMIT_CHARS:
         raise ValueError(f"a limit of {limit} characters leaves no room for a code block")
@@ -43,7 +43,7 @@ def split_message(text: str, limit: int = MAX_MESSAGE_CHARS) -> list[str]:
         body, rest = rest[:cut], rest[cut:]
         reopening = _reopening(body, prefix)
         if reopening:
-            # Only the cut's own whitespace goes: the indentation of the next line is code.
+            # Removes only the whitespace of the cut: the indentation of the next line is code.
             parts.append(prefix + (body[:-1] if body[-1].isspace() else body) + _CLOSING)
         else:
             parts.append(prefix + body.rstrip())
@@ -53,10 +53,10 @@ def split_message(text: str, limit: int = MAX_MESSAGE_CHARS) -> list[str]:
 
 
 def _cut(rest: str, prefix: str, limit: int) -> int:
-    """Return how many characters of `rest` the next part takes.
+    """Return the number of characters of `rest` in the next part.
 
-    A cut depends only on the characters up to one beyond the part's room, never on how much follows: this
-    keeps finished parts unchanged while the text grows.
+    It depends only on the characters up to one beyond the limit, never on how many follow, so finished parts do not
+    change while the text grows.
     """
     room = limit - len(prefix)
     if prefix or _FENCE.search(rest, 0, room):
@@ -75,7 +75,7 @@ def _boundaries(window: str) -> Iterator[int]:
 
 
 def _leaves_whole_blocks(window: str, cut: int, prefix: str) -> bool:
-    """Tell whether no code block is left without a line of code on either side of the cut."""
+    """Return whether a code block that is cut has a line of code on both sides."""
     body = window[:cut]
     if not _reopening(body, prefix):
         return True
@@ -95,7 +95,7 @@ def _reopening(body: str, prefix: str) -> str:
 
 
 def _hard_cut(window: str) -> int:
-    """Return the last cut that splits neither a grapheme nor a fence; a longer run of either is cut anyway."""
+    """Return the last cut that does not split a grapheme or a fence; a very long one is split anyway."""
     room = len(window) - 1
     lowest = max(room - LONGEST_GRAPHEME_CHARS, room // 2)
     return next((cut for cut in range(room, lowest, -1) if not _joined(window, cut)), room)
@@ -112,7 +112,7 @@ def _joined(window: str, cut: int) -> bool:
 
 
 def _extends(char: str) -> bool:
-    """Approximate Grapheme_Extend: Unicode Standard Annex 29, without the Hangul rules of decomposed text."""
+    """Approximate Grapheme_Extend of Unicode Standard Annex 29, without its rules for decomposed Hangul."""
     is_mark = unicodedata.category(char).startswith("M")
     return is_mark or char == "\u200d" or "\U0001f3fb" <= char <= "\U0001f3ff" or "\U000e0020" <= char <= "\U000e007f"
 

@@ -26,7 +26,8 @@ from storage.database.engine import copy_file
 from storage.database.migrate import newest_schema, refuse_unknown
 from storage.database.tables import ConsentRow, ErasureRow, HeartbeatRow, VersionRow
 from storage.errors import AdapterError, BackupRefused
-from storage.privacy.consent import delete_member, withdraw_consent
+from storage.privacy.consent import withdraw_consent
+from storage.privacy.erasure import delete_member
 from storage.runtime.processes import BOT, TRAINER, record_heartbeat, sole_process, worker_name
 from storage.settings.sections import DatabaseSettings, Settings
 

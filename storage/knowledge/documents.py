@@ -1,4 +1,4 @@
-"""What a server told the bot: documents, and the chunks in which they are looked up."""
+"""A server's documents, and the chunks that search finds."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from storage.database.tables import ChunkRow, DocumentRow, DocumentSourceRow, Do
 from storage.errors import DocumentRefused
 from storage.knowledge.vectors import mirror_vectors
 from storage.settings.sections import KnowledgeSettings
+from storage.wording import count
 
-REMOVED_MEANWHILE = "that document was just removed: list the documents to see which are left"
+JUST_REMOVED = "that document was just removed: `/knowledge list` shows the others"
 
 
 @dataclass(frozen=True)
 class SearchScope:
-    """Where somebody asks: documents of other servers, channels and personalities are none of theirs."""
+    """Where a question is asked; documents of other servers, channels and personalities are not searched."""
 
     guild_id: int
     channel_ids: frozenset[int]
-    """The channel, and the one that a thread belongs to."""
+    """The channel, and a thread's parent channel."""
     personality_id: int
 
 
@@ -56,7 +57,7 @@ class NewDocument:
     speakers: Collection[int]
     added_by: str
     sources: Mapping[int, int] = field(default_factory=dict)
-    """{message id: channel id} of the Discord messages that it was made of."""
+    """{message id: channel id} of the Discord messages that it was made from."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,21 @@ class Document:
     chars: int
     chunks: int
     waiting: int
-    """Chunks that the encoder has still to read; until then they are found by their words alone."""
+    """Chunks that are not embedded yet; until then search only matches their words."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A chunk that waits for the encoder."""
+    """A chunk that is not embedded yet."""
 
     id: int
     chunk: NewChunk
 
 
 def add_document(session: Session, new: NewDocument, settings: KnowledgeSettings) -> int:
-    """Write the document and its chunks, still without embeddings, and return its id.
+    """Store the document and its chunks, without embeddings, and return its id.
 
-    Raises DocumentRefused where the server has it already, or too much.
+    Raises DocumentRefused if the server already has it, or has reached a limit.
     """
     digest = _digest(new.text)
     _refuse_duplicate(session, new, digest)
@@ -123,11 +124,11 @@ def refresh_document(
     sources: Mapping[int, int] = MappingProxyType({}),
     settings: KnowledgeSettings,
 ) -> bool:
-    """Put newer text in place of the document's, and return whether it differs.
+    """Replace the document's text, and return whether it differs.
 
-    Raises DocumentRefused where the document is gone, or the server would have too much.
+    Raises DocumentRefused if the document was removed, or the server would exceed a limit.
     """
-    row = _hold(session, document_id)
+    row = _lock(session, document_id)
     row.refreshed_at = utc_now()
     if row.digest == _digest(text):
         return False
@@ -140,9 +141,9 @@ def refresh_document(
 
 
 def remove_document(session: Session, guild_id: int, document_id: int) -> Document:
-    """Delete the document's text at once and return what it was; its title stays for earlier citations.
+    """Delete the document's text and return the document; its title is kept for earlier citations.
 
-    Raises DocumentRefused where the server has no such document.
+    Raises DocumentRefused if the server has no such document.
     """
     document = find_document(session, guild_id, document_id)
     _erase(session, [document.id])
@@ -150,12 +151,12 @@ def remove_document(session: Session, guild_id: int, document_id: int) -> Docume
 
 
 def remove_words_of(session: Session, user_id: int) -> int:
-    """Remove the documents that hold messages of the member, and return how many those were."""
+    """Remove the documents that hold messages of the member; return how many."""
     return erase_documents(session, select(DocumentSpeakerRow.document_id).where(DocumentSpeakerRow.user_id == user_id))
 
 
 def erase_documents(session: Session, document_ids: Select[int]) -> int:
-    """Delete the text of those documents that have one, and return how many those were."""
+    """Delete the text of those documents that are not removed; return how many."""
     ids = select(DocumentRow.id).where(DocumentRow.id.in_(document_ids), DocumentRow.removed_at.is_(None))
     found = list(session.scalars(ids))
     _erase(session, found)
@@ -163,25 +164,25 @@ def erase_documents(session: Session, document_ids: Select[int]) -> int:
 
 
 def has_chunks(session: Session) -> bool:
-    """Return whether any server has something to look up."""
+    """Return whether any server has documents to search."""
     return session.scalar(select(ChunkRow.id).limit(1)) is not None
 
 
 def find_document(session: Session, guild_id: int, document_id: int) -> Document:
-    """Return a document of the server that is not removed; raises DocumentRefused where there is none."""
+    """Return a document of the server that is not removed; raises DocumentRefused if there is none."""
     found = _read(session, DocumentRow.id == document_id, DocumentRow.guild_id == guild_id)
     if not found:
-        raise DocumentRefused(f"there is no document {document_id}: list the documents to see which exist")
+        raise DocumentRefused(f"there is no document {document_id}: `/knowledge list` shows all")
     return found[0]
 
 
 def list_documents(session: Session, guild_id: int) -> list[Document]:
-    """Return the server's documents, oldest first, without those that were removed."""
+    """Return the server's documents that are not removed, oldest first."""
     return _read(session, DocumentRow.guild_id == guild_id)
 
 
 def made_of(session: Session, message_id: int) -> list[Document]:
-    """Return the documents that hold the Discord message, of every server."""
+    """Return the documents, of any server, that hold the Discord message."""
     return _read(
         session,
         DocumentRow.id.in_(select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id == message_id)),
@@ -199,23 +200,23 @@ def speakers_of(session: Session, document_ids: Collection[int]) -> frozenset[in
 
 
 def source_messages(session: Session, document_ids: Collection[int]) -> frozenset[int]:
-    """Return the ids of the Discord messages that the documents were made of."""
+    """Return the ids of the Discord messages that the documents were made from."""
     query = select(DocumentSourceRow.message_id).where(DocumentSourceRow.document_id.in_(document_ids))
     return frozenset(session.scalars(query))
 
 
 def titles_of(session: Session, document_ids: Sequence[int]) -> list[tuple[str, str]]:
-    """Return (title, link) of each document in the order given, removed ones included."""
+    """Return (title, link) of each document in the given order, removed ones included."""
     query = select(DocumentRow.id, DocumentRow.title, DocumentRow.link).where(DocumentRow.id.in_(document_ids))
     found = {row.id: (row.title, row.link) for row in session.execute(query)}
     return [found[id_] for id_ in dict.fromkeys(document_ids) if id_ in found]
 
 
-# Embedding, which may be interrupted at any time and goes on where it was
+# Embedding, which can be interrupted and continued at any time
 
 
 def count_waiting(session: Session, encoder: str, document_id: int | None = None) -> int:
-    """Count the chunks that this encoder has not read, of one document or of all."""
+    """Count the chunks that this encoder has not embedded, of one document or of all."""
     query = select(func.count()).select_from(ChunkRow).where(ChunkRow.encoder != encoder)
     if document_id is not None:
         query = query.where(ChunkRow.document_id == document_id)
@@ -223,7 +224,7 @@ def count_waiting(session: Session, encoder: str, document_id: int | None = None
 
 
 def waiting_chunks(session: Session, encoder: str, limit: int, document_id: int | None = None) -> list[Waiting]:
-    """Return the first chunks that this encoder has not read, of one document or of all."""
+    """Return the first chunks that this encoder has not embedded, of one document or of all."""
     query = select(ChunkRow.id, ChunkRow.heading, ChunkRow.text).where(ChunkRow.encoder != encoder)
     if document_id is not None:
         query = query.where(ChunkRow.document_id == document_id)
@@ -232,9 +233,9 @@ def waiting_chunks(session: Session, encoder: str, limit: int, document_id: int 
 
 
 def store_embeddings(session: Session, encoder: str, embeddings: Mapping[int, bytes]) -> None:
-    """Store the vectors by chunk id; chunks that were removed meanwhile stay so."""
-    concerned = select(ChunkRow.document_id).where(ChunkRow.id.in_(list(embeddings)))
-    session.execute(update(DocumentRow).where(DocumentRow.id.in_(concerned)).values(revision=DocumentRow.revision + 1))
+    """Store the vectors by chunk id; chunks that were removed in the meantime are skipped."""
+    affected = select(ChunkRow.document_id).where(ChunkRow.id.in_(list(embeddings)))
+    session.execute(update(DocumentRow).where(DocumentRow.id.in_(affected)).values(revision=DocumentRow.revision + 1))
     for chunk_id, embedding in embeddings.items():
         session.execute(update(ChunkRow).where(ChunkRow.id == chunk_id).values(encoder=encoder, embedding=embedding))
     mirror_vectors(session, embeddings)
@@ -262,21 +263,21 @@ def _refuse_excess(
     documents = session.scalar(select(func.count()).select_from(ids.subquery())) or 0
     if documents + more_documents > settings.max_documents:
         raise DocumentRefused(
-            f"this server has {documents} documents, the limit (knowledge.max_documents): remove one first"
+            f"this server has {count(documents, 'document')}, the limit (knowledge.max_documents): remove one first"
         )
-    there = session.scalar(select(func.count()).select_from(ChunkRow).where(ChunkRow.document_id.in_(ids))) or 0
-    if there + chunks > settings.max_chunks:
+    stored = session.scalar(select(func.count()).select_from(ChunkRow).where(ChunkRow.document_id.in_(ids))) or 0
+    if stored + chunks > settings.max_chunks:
         raise DocumentRefused(
-            f"the text has {chunks:,} passages and this server already has {there:,} of {settings.max_chunks:,} "
-            "(knowledge.max_chunks): remove documents, or add a shorter one"
+            f"the text has {count(chunks, 'passage')} and this server already has {stored:,}; the limit "
+            f"(knowledge.max_chunks) is {settings.max_chunks:,}: remove documents, or add a shorter text"
         )
 
 
-def _hold(session: Session, document_id: int) -> DocumentRow:
-    """Return the row, which nobody else changes until the transaction ends; raises DocumentRefused if it is gone."""
+def _lock(session: Session, document_id: int) -> DocumentRow:
+    """Lock and return the row; raises DocumentRefused if the document was removed."""
     row = session.get(DocumentRow, document_id, with_for_update=True)
     if row is None or row.removed_at is not None:
-        raise DocumentRefused(REMOVED_MEANWHILE)
+        raise DocumentRefused(JUST_REMOVED)
     return row
 
 
@@ -314,7 +315,7 @@ def _erase(session: Session, document_ids: Sequence[int]) -> None:
 
 
 def _read(session: Session, *conditions: ColumnElement[bool]) -> list[Document]:
-    # Without the texts, which may be long.
+    # Without the texts, which can be long.
     columns = [column for column in DocumentRow.__table__.columns if column.name != "text"]
     rows = session.execute(
         select(

@@ -1,4 +1,4 @@
-"""Gaps in a server's knowledge: answers that members call wrong in their facts, until an admin settles them."""
+"""Gaps in a server's knowledge: answers with wrong facts, reported by members, until an admin settles them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from storage.votes.votes import Vote, votes_on
 
 UNSETTLED = (VoteCauseRow.cause == Cause.WRONG_FACT, VoteCauseRow.settled_by.is_(None))
 MOST_READ = 200
-"""Gaps grouped at once; older ones come up as these are settled."""
+"""The newest gaps; older ones appear as these are settled."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One answer whose facts are called wrong."""
+    """One answer that members reported."""
 
     reply_id: int
     channel_id: int
     messages: list[dict[str, str]]
-    """What was asked, as chat messages."""
+    """The question, as chat messages."""
     answer: str
     members: int
-    """Whose 👎 for a wrong fact stands."""
+    """With a 👎 for a wrong fact that they did not withdraw."""
     document_ids: tuple[int, ...]
     """Documents that the answer quoted."""
     link: str | None
@@ -37,7 +37,7 @@ class Gap:
 
 
 def open_gaps(session: Session, guild_id: int) -> list[Gap]:
-    """Return the server's newest gaps that nobody has settled, the newest first."""
+    """Return the server's unsettled gaps, newest first."""
     rows = session.scalars(
         select(ReplyRow)
         .where(
@@ -53,21 +53,19 @@ def open_gaps(session: Session, guild_id: int) -> list[Gap]:
 
 
 def settle_gaps(session: Session, reply_ids: Collection[int], by: str) -> None:
-    """Note that the gaps need nothing more: a document was added, or none is needed."""
+    """Settle the gaps: a document was added, or none is needed."""
     session.execute(update(VoteCauseRow).where(VoteCauseRow.reply_id.in_(reply_ids), *UNSETTLED).values(settled_by=by))
 
 
 def _gap(session: Session, row: ReplyRow, link: str | None) -> Gap:
-    called_wrong = session.scalars(
-        select(VoteCauseRow.user_id).where(VoteCauseRow.reply_id == row.id, *UNSETTLED)
-    ).all()
+    reporters = session.scalars(select(VoteCauseRow.user_id).where(VoteCauseRow.reply_id == row.id, *UNSETTLED)).all()
     votes = votes_on(session, row.id)
     return Gap(
         reply_id=row.id,
         channel_id=row.channel_id,
         messages=row.messages,
         answer=row.answer,
-        members=sum(votes.get(user) is Vote.DOWN for user in called_wrong),
+        members=sum(votes.get(user) is Vote.DOWN for user in reporters),
         document_ids=tuple(passage["document_id"] for passage in row.retrieved),
         link=link,
         asked_at=row.created_at,

@@ -1,4 +1,4 @@
-"""Looks a question up in documents: by words, by meaning, and by both ranks together."""
+"""Searches documents for a question: by words, by meaning, and by both rankings combined."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RRF_K = 20
-"""How little the first ranks count more than the next ones. Cormack, Clarke and Büttcher 2009 fused lists of 1,000
-with 60; where lists are this short, a chunk that both name far down would win over the first of one."""
+"""The larger, the less the first ranks stand out. Cormack, Clarke and Büttcher 2009 fused lists of 1,000 with 60; with
+lists as short as these, a chunk that is low in both would then beat the first of one."""
 WORDS_WEIGHT = 0.3
-"""What a rank by words counts beside one by meaning: members rarely ask in the words of a document."""
+"""Weight of a rank by words; by meaning it is 1. Members rarely ask in the words of a document."""
 CANDIDATES = 50
-"""Chunks that each of the two searches hands on."""
+"""Chunks that each of the two searches returns."""
 MAX_WORDS = 32
-"""Words of a question that are searched, its first ones; more make the query slow and no better."""
+"""Only the first words of a question are searched; more make the query slower but not better."""
 
 FEWEST_WORDS = 2
 LEAST_COVERAGE = 0.6
-"""Of a question's words, where no encoder tells what it means."""
+"""Of a question's words, if its meaning is not known."""
 LEEWAY = 0.1
-"""How much less similar than knowledge.min_similarity a passage may be that stands beside a similar one."""
+"""How far below knowledge.min_similarity a passage may be if another one reaches it."""
 MOST_HITS = 1_000
-"""Chunks that may hold a word for it to be searched."""
+"""A word in more chunks than this is not searched."""
 
 _WORD = re.compile(r"\w+")
 _COMMONEST = """
@@ -50,7 +50,7 @@ STOP_WORDS = frozenset(_COMMONEST.split())
 
 @dataclass(frozen=True)
 class Question:
-    """What somebody asks, as words and, where an encoder is there, as a vector of length 1, (D,)."""
+    """A question as words and, with an encoder, as a vector of length 1, (D,)."""
 
     text: str
     embedding: NDArray[Any] | None
@@ -68,13 +68,13 @@ class Passage:
     heading: str
     text: str
     score: float
-    """Reciprocal ranks, summed."""
+    """The sum of its reciprocal ranks."""
     similarity: float | None
-    """Cosine of question and passage; None where no encoder has read both, or the passage is far down."""
+    """Cosine of question and passage; None if one is not embedded, or the passage is not among the nearest."""
     matches: int
-    """How many of the question's words, but for the commonest, the passage holds."""
+    """How many of the question's words the passage has, without the commonest words."""
     coverage: float
-    """Which share of them that is."""
+    """The share of them that it has."""
 
 
 def search(session: Session, index: VectorIndex, scope: SearchScope, question: Question, limit: int) -> list[Passage]:
@@ -88,10 +88,10 @@ def search(session: Session, index: VectorIndex, scope: SearchScope, question: Q
 
 
 def relevant(passages: Sequence[Passage], min_similarity: float) -> list[Passage]:
-    """Return the passages to quote: where one is near enough, it and those that are nearly so; else none.
+    """Return the passages to quote: if one is similar enough, that one and the nearly similar ones; else none.
 
-    Whether a message is about the documents at all shows in the best passage, and the right one may stand beside it.
-    Where nothing is known by its meaning, because no encoder has read it yet or there is none, words decide.
+    The best passage shows whether a message is about the documents at all, and the right one may be second.
+    If no similarity is known, because nothing is embedded yet or there is no encoder, words decide.
     """
     near = [(passage, passage.similarity) for passage in passages if passage.similarity is not None]
     if not near:
@@ -102,7 +102,7 @@ def relevant(passages: Sequence[Passage], min_similarity: float) -> list[Passage
 
 
 def documents_in(session: Session, scope: SearchScope) -> list[int]:
-    """Return the ids of the documents that may be looked up where somebody asks."""
+    """Return the ids of the documents in scope."""
     query = select(DocumentRow.id).where(
         DocumentRow.guild_id == scope.guild_id,
         DocumentRow.removed_at.is_(None),
@@ -124,26 +124,26 @@ def find_near(
 
 
 def find_words(session: Session, document_ids: Collection[int], text_: str) -> list[int]:
-    """Return the ids of the chunks that hold some of the words, best first; rare words count more."""
+    """Return the ids of the chunks with some of the words, best first; rare words count more."""
     words = content_words(text_)
     if not words or not document_ids:
         return []
     is_postgres = session.get_bind().dialect.name == "postgresql"
     count, find = (_count_in_postgres, _find_in_postgres) if is_postgres else (_count_in_sqlite, _find_in_sqlite)
     hits = count(session, words)
-    # What stands everywhere says little, and ranking everything that holds it takes longest.
-    telling = {word: number for word, number in hits.items() if 0 < number <= MOST_HITS}
-    return find(session, document_ids, telling) if telling else []
+    # A word in most chunks says little, and ranking all of them takes longest.
+    selective = {word: number for word, number in hits.items() if 0 < number <= MOST_HITS}
+    return find(session, document_ids, selective) if selective else []
 
 
 def content_words(text_: str) -> list[str]:
-    """Return the different words of a text in order, in lower case, without the commonest English ones."""
+    """Return the distinct words of a text in order, in lower case, without the commonest English ones."""
     words = dict.fromkeys(_WORD.findall(text_.lower()))
     return [word for word in words if word not in STOP_WORDS][:MAX_WORDS]
 
 
 def fuse(*rankings: tuple[float, Sequence[int]]) -> dict[int, float]:
-    """Return the sum of weight / (RRF_K + rank) of everything that is ranked; ranks begin at 1."""
+    """Return the sum of weight / (RRF_K + rank) for each ranked item; ranks start at 1."""
     scores: dict[int, float] = defaultdict(float)
     for weight, ranking in rankings:
         for rank, item in enumerate(ranking, start=1):
@@ -152,7 +152,7 @@ def fuse(*rankings: tuple[float, Sequence[int]]) -> dict[int, float]:
 
 
 def _count_in_sqlite(session: Session, words: Sequence[str]) -> dict[str, int]:
-    """Return how many chunks hold each word, counted up to one more than MOST_HITS."""
+    """Return how many chunks have each word, counted up to MOST_HITS + 1."""
     rows = "SELECT 1 FROM chunk_words WHERE chunk_words MATCH :word LIMIT :limit"
 
     def count(word: str) -> int:
@@ -180,7 +180,7 @@ def _find_in_sqlite(session: Session, document_ids: Collection[int], hits: Mappi
 
 
 def _count_in_postgres(session: Session, words: Sequence[str]) -> dict[str, int]:
-    # One statement for all: one each took half of a search's time.
+    # One statement for all words: one for each took half of a search's time.
     hits = "SELECT 1 FROM chunks WHERE words @@ to_tsquery('english', word) LIMIT :limit"
     rows = session.execute(
         text(
@@ -193,7 +193,7 @@ def _count_in_postgres(session: Session, words: Sequence[str]) -> dict[str, int]
 
 
 def _find_in_postgres(session: Session, document_ids: Collection[int], hits: Mapping[str, int]) -> list[int]:
-    # PostgreSQL's own rank knows nothing of rare words, so each word is ranked alone and weighed by how rare it is.
+    # PostgreSQL's rank ignores how rare a word is, so each word is ranked alone and weighted by its rarity.
     ranks = " + ".join(f"ts_rank(words, to_tsquery('english', :word_{i}), 1) * :weight_{i}" for i in range(len(hits)))
     values: dict[str, Any] = {"any": " | ".join(hits), "documents": list(document_ids), "limit": CANDIDATES}
     for i, (word, number) in enumerate(hits.items()):
@@ -235,12 +235,12 @@ def _passages(
 
 
 def coverage(question: str, passage: str) -> float:
-    """Return the share of the question's words that stand in the passage, from 0 to 1."""
+    """Return the share of the question's words that the passage has, from 0 to 1."""
     wanted = content_words(question)
     return len(shared_words(question, passage)) / len(wanted) if wanted else 0.0
 
 
 def shared_words(question: str, passage: str) -> set[str]:
-    """Return the question's words, but for the commonest, that the passage holds; in the plural or not."""
+    """Return the question's words that the passage has, singular or plural, without the commonest words."""
     held = {word.removesuffix("s") for word in _WORD.findall(passage.lower())}
     return {word for word in content_words(question) if word.removesuffix("s") in held}

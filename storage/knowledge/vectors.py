@@ -1,4 +1,4 @@
-"""Nearest chunks by the cosine of their embeddings: pgvector where PostgreSQL has it, else a matrix in memory."""
+"""Nearest chunks by the cosine of their embeddings, with pgvector on PostgreSQL, else with a matrix in memory."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RESIDENT_SERVERS = 8
-"""Matrices kept in memory; 10,000 chunks take 15 MB."""
+"""Servers whose matrices are kept in memory; 10,000 chunks take 15 MB."""
 EF_SEARCH = 200
-"""Candidates that the HNSW graph keeps while it is walked (Malkov and Yashunin 2018)."""
+"""Candidates kept while searching the HNSW graph (Malkov and Yashunin 2018)."""
 BUILD_MEMORY = "512MB"
-"""For building the graph, which is many times slower where it does not fit."""
+"""For building the graph, which is many times slower if it does not fit."""
 FILL_BATCH = 5_000
 
 Stamp = tuple[str, tuple[tuple[int, int], ...]]
-"""The encoder, and (id, revision) of every document: what a matrix was made of."""
+"""What a matrix was made from: the encoder, and (id, revision) of every document."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Matrix:
 
 
 class VectorIndex:
-    """Finds nearest chunks; safe to share between threads."""
+    """Finds the nearest chunks; thread-safe."""
 
     def __init__(self) -> None:
         self._matrices: OrderedDict[int, Matrix] = OrderedDict()
@@ -70,7 +70,7 @@ class VectorIndex:
         encoder: str,
         limit: int,
     ) -> list[Near]:
-        """Return the nearest chunks of the documents that this encoder has read, best first; query is (D,)."""
+        """Return the nearest chunks of the documents that this encoder has embedded, best first; query is (D,)."""
         if not document_ids:
             return []
         if has_pgvector(session):
@@ -79,8 +79,8 @@ class VectorIndex:
             return _nearest_in(self._matrix(session, guild_id, encoder), document_ids, query, limit)
 
     def _one_thread(self) -> AbstractContextManager[Any]:
-        """Keep BLAS on one core: where others are busy, waiting for a second thread takes ten times the product."""
-        import numpy as np  # noqa: F401 (the controller knows the libraries that are loaded)
+        """Limit BLAS to one thread: on busy cores, waiting for a second one takes ten times as long as the product."""
+        import numpy as np  # noqa: F401 (the controller finds the libraries that are loaded)
 
         self._threads = self._threads or ThreadpoolController()
         limited: AbstractContextManager[Any] = self._threads.limit(limits=1, user_api="blas")
@@ -141,24 +141,24 @@ def _nearest_in(matrix: Matrix, document_ids: Collection[int], query: NDArray[An
 
 @cache
 def _chunk_vectors() -> TableClause:
-    """Return pgvector's copy of the embeddings, whose dimensions are those of the encoder."""
-    from pgvector.sqlalchemy import VECTOR  # comes with the extra `postgres`, as the driver does
+    """Return pgvector's copy of the embeddings, with the encoder's dimensions."""
+    from pgvector.sqlalchemy import VECTOR  # in the extra `postgres`, like the driver
 
     columns = (column("chunk_id", Integer), column("document_id", Integer), column("embedding", VECTOR))
     return table("chunk_vectors", *columns)
 
 
 def has_pgvector(session: Session) -> bool:
-    """Return whether chunks are searched by pgvector in this database."""
+    """Return whether this database searches chunks with pgvector."""
     if session.get_bind().dialect.name != "postgresql":
         return False
     return session.scalar(text("SELECT to_regclass('chunk_vectors') IS NOT NULL")) is True
 
 
 def prepare_vectors(session: Session, dimensions: int, encoder: str) -> bool:
-    """Make pgvector's table and its index where PostgreSQL allows it, and fill them; return whether it is there.
+    """Create and fill pgvector's table and index if PostgreSQL allows it; return whether they exist.
 
-    Without the extension, or the right to create it, nothing is changed and the matrix in memory serves.
+    Without the extension, or the right to create it, nothing is changed and the matrix in memory is used.
     """
     if session.get_bind().dialect.name != "postgresql":
         return False
@@ -189,7 +189,7 @@ def _create(session: Session, dimensions: int) -> bool:
             session.execute(text("CREATE INDEX ix_chunk_vectors_document ON chunk_vectors (document_id)"))
     except DBAPIError as error:
         detail = next(iter(str(error.orig).splitlines()), "")
-        log.warning("PostgreSQL has no pgvector for us (%s): documents are searched in the bot's memory.", detail)
+        log.warning("PostgreSQL cannot use pgvector (%s): documents are searched in the bot's memory.", detail)
         return False
     return True
 
@@ -202,7 +202,7 @@ def _fill(session: Session, encoder: str) -> None:
 
 
 def mirror_vectors(session: Session, embeddings: Mapping[int, bytes]) -> None:
-    """Copy new embeddings, by chunk id, to where pgvector finds them; other databases need no copy."""
+    """Copy new embeddings, by chunk id, into pgvector's table; does nothing on other databases."""
     import numpy as np
 
     if not embeddings or not has_pgvector(session):
@@ -223,7 +223,7 @@ def _nearest_in_postgres(
 ) -> list[Near]:
     session.execute(text(f"SET LOCAL hnsw.ef_search = {EF_SEARCH:d}"))
     session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
-    # A plan for any list of documents would not walk the graph: it cannot know that the list holds most of them.
+    # A generic plan would not use the graph: it cannot know that the list has most of the documents.
     session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
     vectors = _chunk_vectors()
     distance = vectors.c.embedding.cosine_distance(query)

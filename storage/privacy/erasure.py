@@ -1,227 +1,357 @@
-"""Removes what is no longer to be kept here: deleted messages and channels, and servers and members that left."""
+"""Deletes stored data: of deleted messages and channels, of departed servers and members, of a member who asks.
+
+Versions that were trained on deleted data are marked, and rounds that are training on it are ended.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, delete, false, or_, select, union, update
+from sqlalchemy import ColumnElement, CompoundSelect, Select, delete, false, func, or_, select, union, update
 from sqlalchemy.orm import Session
 
-from storage.conversations.memory import drop_summaries
-from storage.database.enums import NOBODY, Origin
+from storage.conversations.memory import delete_memories, drop_summaries
+from storage.database import tables
+from storage.database.columns import utc_now
+from storage.database.enums import NOBODY, Origin, QuarantineRule, RoundStatus
 from storage.database.rows import changed_rows
-from storage.database.tables import (
-    ArenaRow,
-    BindingRow,
-    ConversationRow,
-    ConversationSpeakerRow,
-    CorrectionRow,
-    DocumentRow,
-    DocumentSourceRow,
-    DocumentSpeakerRow,
-    MemberRow,
-    QuarantinedVoteRow,
-    ReplyMessageRow,
-    ReplyRow,
-    ReplySourceRow,
-    ReplySpeakerRow,
-    VoteCauseRow,
-    VoteEventRow,
-)
-from storage.knowledge.documents import erase_documents
-from storage.personalities.personalities import lock_personalities
-from storage.privacy.consent import delete_member
-from storage.privacy.marked_versions import ReplyIds, lock_erasures, mark_versions_trained_on
+from storage.knowledge.documents import erase_documents, remove_words_of
+from storage.members.pseudonyms import read_pseudonyms
+from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
 
-NONE = select(CorrectionRow.id).where(false())
+ERASURE_LOCK = 7_226_539  # an arbitrary number that nothing else on the server locks
+DELETED_DATA = "a member deleted data that this round was training on, so nothing is published: request a new round"
+
+ReplyIds = Select[int] | CompoundSelect[int]
 
 
 @dataclass(frozen=True)
 class Erased:
-    """What went, and the names of the versions that had learned from it."""
-
     replies: int = 0
     summaries: int = 0
-    """Of conversations, which are begun anew."""
+    """Of conversations, which start again without them."""
     documents: int = 0
     marked: tuple[str, ...] = ()
+    """Names of the versions that were trained on the data."""
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What a member's deletion removed."""
+
+    replies: int
+    votes: int
+    """Answers that they voted on, withdrawn votes included."""
+    corrections: int
+    notes: int
+    summaries: int
+    """Of conversations, which start again without them."""
+    documents: int
+    """With messages of theirs."""
+    marked: tuple[str, ...] = ()
+    """Names of the versions that were trained on the data."""
+
+
+# What members ask for
+
+
+def delete_member(session: Session, user_id: int) -> Deletion:
+    """Delete a member's messages, votes and consent, and mark the versions that were trained on them.
+
+    Answers to others that they only requested again are kept, without their name.
+    """
+    _lock(session)
+    reply_ids = select(tables.ReplySpeakerRow.reply_id).where(tables.ReplySpeakerRow.user_id == user_id)
+    correction_ids = select(tables.CorrectionRow.id).where(tables.CorrectionRow.author_id == user_id)
+    voted_ids = select(tables.VoteEventRow.reply_id).where(tables.VoteEventRow.user_id == user_id)
+    marked = mark_versions_trained_on(session, reply_ids.union(voted_ids), correction_ids)
+    session.merge(tables.ErasureRow(user_id=user_id, erased_at=utc_now()))
+    votes = session.scalar(select(func.count()).select_from(voted_ids.distinct().subquery())) or 0
+    session.execute(delete(tables.VoteEventRow).where(tables.VoteEventRow.user_id == user_id))
+    documents = remove_words_of(session, user_id)
+    corrections = session.execute(delete(tables.CorrectionRow).where(tables.CorrectionRow.author_id == user_id))
+    for table in (
+        tables.ConsentRow,
+        tables.MemberRow,
+        tables.QuarantinedVoteRow,
+        tables.VoteCauseRow,
+        tables.GreetingRow,
+        tables.DepartureRow,
+    ):
+        session.execute(delete(table).where(table.user_id == user_id))
+    pseudonym = read_pseudonyms(session).of(user_id)
+    session.execute(delete(tables.RoundVoterRow).where(tables.RoundVoterRow.pseudonym == pseudonym))
+    session.execute(
+        update(tables.QuarantineRow)
+        .where(tables.QuarantineRow.rule == QuarantineRule.AUTHOR, tables.QuarantineRow.subject_id == user_id)
+        .values(subject_id=NOBODY)
+    )
+    replies = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(reply_ids)))
+    session.execute(update(tables.ReplyRow).where(tables.ReplyRow.author_id == user_id).values(author_id=NOBODY))
+    notes, summaries = delete_memories(session, user_id)
+    return Deletion(
+        replies=changed_rows(replies),
+        votes=votes,
+        corrections=changed_rows(corrections),
+        notes=notes,
+        summaries=summaries,
+        documents=documents,
+        marked=marked,
+    )
+
+
+# What is deleted or edited on Discord
 
 
 def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> bool:
-    """Return whether the text of one of the Discord messages is kept in any form."""
+    """Return whether the text of one of the Discord messages is stored in any form."""
+    sources = tables.DocumentSourceRow
     kept: tuple[ReplyIds, ...] = (
-        _holding(channel_id, message_ids),
+        _replies_with(channel_id, message_ids),
         _summaries_of(channel_id, message_ids),
-        select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id.in_(message_ids)),
+        select(sources.document_id).where(sources.message_id.in_(message_ids)),
     )
     return any(session.scalar(query.limit(1)) is not None for query in kept)
 
 
 def erase_messages(session: Session, channel_id: int, message_ids: Collection[int]) -> Erased:
-    """Remove the text of Discord messages that were deleted, wherever it stands, and mark what learned from it.
+    """Delete the text of deleted Discord messages wherever it is stored, and mark the versions trained on it.
 
-    An answer goes with any of its own messages, and with any message that its prompt holds.
+    An answer is deleted with any of its own messages, and with any message in its prompt.
     """
-    _hold(session)
-    documents = select(DocumentSourceRow.document_id).where(DocumentSourceRow.message_id.in_(message_ids))
+    _lock(session)
+    sources = tables.DocumentSourceRow
+    documents = select(sources.document_id).where(sources.message_id.in_(message_ids))
     summaries = session.scalars(_summaries_of(channel_id, message_ids)).all()
-    return _erase(session, _holding(channel_id, message_ids), documents, summaries)
+    return _erase(session, _replies_with(channel_id, message_ids), documents, summaries)
 
 
 def erase_channel(session: Session, channel_id: int) -> Erased:
-    """Remove the text of a channel or thread that was deleted, but for arenas, which hold no member's words."""
-    _hold(session)
-    documents = select(DocumentSourceRow.document_id).where(DocumentSourceRow.channel_id == channel_id)
-    quoted = select(DocumentSourceRow.message_id).where(DocumentSourceRow.channel_id == channel_id)
+    """Delete the text of a deleted channel or thread, except arenas, which hold no member's messages."""
+    _lock(session)
+    sources = tables.DocumentSourceRow
+    documents = select(sources.document_id).where(sources.channel_id == channel_id)
+    quoted = select(sources.message_id).where(sources.channel_id == channel_id)
     replies = union(
-        select(ReplyRow.id).where(ReplyRow.channel_id == channel_id, ReplyRow.origin != Origin.ARENA),
-        select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id.in_(quoted)),
+        select(tables.ReplyRow.id).where(
+            tables.ReplyRow.channel_id == channel_id, tables.ReplyRow.origin != Origin.ARENA
+        ),
+        select(tables.ReplySourceRow.reply_id).where(tables.ReplySourceRow.message_id.in_(quoted)),
     )
-    told = select(ConversationRow.channel_id).where(ConversationRow.channel_id == channel_id)
-    return _erase(session, replies, documents, session.scalars(told).all())
+    conversations = select(tables.ConversationRow.channel_id).where(tables.ConversationRow.channel_id == channel_id)
+    return _erase(session, replies, documents, session.scalars(conversations).all())
 
 
 def note_edit(session: Session, channel_id: int, message_id: int, edited_at: datetime) -> int:
-    """Note that a message says something else since then, and return how many earlier answers held the old words.
+    """Note that a message was edited, and return how many earlier answers had the old text in their prompts.
 
-    They stay to be seen and voted on, but are neither given again nor trained on. A summary that tells the old words is
-    begun anew; documents are read again by the bot, which can.
+    Members still see those answers and vote on them, but they are not trained on, and 🔁 does not repeat their prompts.
+    A summary of the old text is deleted. The bot itself reads documents again.
     """
-    told = _summaries_of(channel_id, [message_id]).where(ConversationRow.updated_at < edited_at)
-    drop_summaries(session, session.scalars(told).all())
-    held = select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id == message_id)
-    concerned = update(ReplyRow).where(
-        ReplyRow.id.in_(held), ReplyRow.created_at < edited_at, ReplyRow.edited_at.is_(None)
+    conversations, replies = tables.ConversationRow, tables.ReplyRow
+    outdated = _summaries_of(channel_id, [message_id]).where(conversations.updated_at < edited_at)
+    drop_summaries(session, session.scalars(outdated).all())
+    held = select(tables.ReplySourceRow.reply_id).where(tables.ReplySourceRow.message_id == message_id)
+    affected = update(replies).where(replies.id.in_(held), replies.created_at < edited_at, replies.edited_at.is_(None))
+    return changed_rows(session.execute(affected.values(edited_at=edited_at, basis=None)))
+
+
+def kept_messages(
+    session: Session, since: datetime, guild_ids: Collection[int], *, direct: bool
+) -> dict[int, set[int]]:
+    """Return {channel id: message ids} of the messages behind the servers' answers since then, and their documents.
+
+    `direct` adds those of direct messages: a process without the bot's direct messages cannot check them.
+    """
+    found: dict[int, set[int]] = defaultdict(set)
+    replies, asked, sources = tables.ReplyRow, tables.ReplySourceRow, tables.DocumentSourceRow
+    here = replies.guild_id.in_(guild_ids)
+    recent = (replies.created_at >= since) & (or_(replies.guild_id.is_(None), here) if direct else here)
+    own = select(tables.ReplyMessageRow.channel_id, tables.ReplyMessageRow.message_id).join(replies).where(recent)
+    quoted = select(sources.message_id)  # their channel may differ from the answer's
+    in_prompts = (
+        select(replies.channel_id, asked.message_id).join(replies).where(recent, asked.message_id.not_in(quoted))
     )
-    return changed_rows(session.execute(concerned.values(edited_at=edited_at, basis=None)))
+    in_documents = (
+        select(sources.channel_id, sources.message_id)
+        .join(tables.DocumentRow)
+        .where(tables.DocumentRow.guild_id.in_(guild_ids))
+    )
+    for query in (own, in_prompts, in_documents):
+        for channel_id, message_id in session.execute(query):
+            found[channel_id].add(message_id)
+    return dict(found)
+
+
+# What is left behind
 
 
 def erase_guild(session: Session, guild_id: int) -> Erased:
-    """Remove everything of a server, but for its personalities, whose versions stay."""
-    _hold(session)
-    replies = select(ReplyRow.id).where(ReplyRow.guild_id == guild_id)
-    channels = session.scalars(_told_in(guild_id)).all()
-    documents = select(DocumentRow.id).where(DocumentRow.guild_id == guild_id)
+    """Delete everything of a server, except its personalities and their versions."""
+    _lock(session)
+    replies = select(tables.ReplyRow.id).where(tables.ReplyRow.guild_id == guild_id)
+    channels = session.scalars(_conversations_in(guild_id)).all()
+    documents = select(tables.DocumentRow.id).where(tables.DocumentRow.guild_id == guild_id)
     erased = _erase(session, replies, documents, channels)
-    for table in (MemberRow, DocumentRow, BindingRow, ArenaRow):
+    for table in (tables.MemberRow, tables.DocumentRow, tables.BindingRow, tables.ArenaRow):
         session.execute(delete(table).where(table.guild_id == guild_id))
     return erased
 
 
 def erase_member_in(session: Session, guild_id: int, user_id: int) -> Erased:
-    """Remove a member's data in one server; where nothing of them is left in another, all that is kept of them."""
-    _hold(session)
-    here = select(ReplyRow.id).where(ReplyRow.guild_id == guild_id)
-    replies = select(ReplySpeakerRow.reply_id).where(
-        ReplySpeakerRow.user_id == user_id, ReplySpeakerRow.reply_id.in_(here)
-    )
-    voted = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id, VoteEventRow.reply_id.in_(here))
-    written = select(CorrectionRow.id).where(CorrectionRow.author_id == user_id, CorrectionRow.reply_id.in_(here))
-    summaries = select(ConversationSpeakerRow.channel_id).where(
-        ConversationSpeakerRow.user_id == user_id, ConversationSpeakerRow.channel_id.in_(_told_in(guild_id))
-    )
-    told = session.scalars(summaries).all()
-    documents = select(DocumentSpeakerRow.document_id).where(
-        DocumentSpeakerRow.user_id == user_id,
-        DocumentSpeakerRow.document_id.in_(select(DocumentRow.id).where(DocumentRow.guild_id == guild_id)),
-    )
-    marked = mark_versions_trained_on(session, replies.union(voted), written)
-    session.execute(delete(CorrectionRow).where(CorrectionRow.id.in_(written)))
-    for table in (VoteEventRow, VoteCauseRow, QuarantinedVoteRow):
+    """Delete a member's data in one server; if no other server has any, delete all that is stored about them."""
+    _lock(session)
+    replies, spoke = tables.ReplyRow, tables.ReplySpeakerRow
+    voted, suggested, members = tables.VoteEventRow, tables.CorrectionRow, tables.MemberRow
+    here = select(replies.id).where(replies.guild_id == guild_id)
+    spoken_ids = select(spoke.reply_id).where(spoke.user_id == user_id, spoke.reply_id.in_(here))
+    voted_ids = select(voted.reply_id).where(voted.user_id == user_id, voted.reply_id.in_(here))
+    correction_ids = select(suggested.id).where(suggested.author_id == user_id, suggested.reply_id.in_(here))
+    summaries = session.scalars(_summaries_with(user_id, guild_id)).all()
+    marked = mark_versions_trained_on(session, spoken_ids.union(voted_ids), correction_ids)
+    session.execute(delete(suggested).where(suggested.id.in_(correction_ids)))
+    for table in (voted, tables.VoteCauseRow, tables.QuarantinedVoteRow):
         session.execute(delete(table).where(table.user_id == user_id, table.reply_id.in_(here)))
-    session.execute(delete(MemberRow).where(MemberRow.guild_id == guild_id, MemberRow.user_id == user_id))
-    erased = _erase(session, replies, documents, told)
+    session.execute(delete(members).where(members.guild_id == guild_id, members.user_id == user_id))
+    erased = _erase(session, spoken_ids, _documents_with(user_id, guild_id), summaries)
     session.execute(
-        update(ReplyRow).where(ReplyRow.guild_id == guild_id, ReplyRow.author_id == user_id).values(author_id=NOBODY)
+        update(replies).where(replies.guild_id == guild_id, replies.author_id == user_id).values(author_id=NOBODY)
     )
     if not _is_known(session, user_id):
         delete_member(session, user_id)
     return Erased(erased.replies, erased.summaries, erased.documents, marked)
 
 
-def _is_known(session: Session, user_id: int) -> bool:
-    signs = (
-        select(ReplySpeakerRow.user_id).where(ReplySpeakerRow.user_id == user_id),
-        select(VoteEventRow.user_id).where(VoteEventRow.user_id == user_id),
-        select(CorrectionRow.author_id).where(CorrectionRow.author_id == user_id),
-        select(MemberRow.user_id).where(MemberRow.user_id == user_id),
+def _summaries_with(user_id: int, guild_id: int) -> Select[int]:
+    """Select the channels of the server whose conversation the member took part in."""
+    speakers = tables.ConversationSpeakerRow
+    return select(speakers.channel_id).where(
+        speakers.user_id == user_id, speakers.channel_id.in_(_conversations_in(guild_id))
     )
-    return any(session.scalar(sign.limit(1)) is not None for sign in signs)
 
 
-def _hold(session: Session) -> None:
-    lock_erasures(session)  # what is written from the messages now is written before, or never
-    lock_personalities(session)  # or a round that is being planned would learn from what goes
+def _documents_with(user_id: int, guild_id: int) -> Select[int]:
+    """Select the documents of the server that hold messages of the member."""
+    speakers, documents = tables.DocumentSpeakerRow, tables.DocumentRow
+    here = select(documents.id).where(documents.guild_id == guild_id)
+    return select(speakers.document_id).where(speakers.user_id == user_id, speakers.document_id.in_(here))
+
+
+def _is_known(session: Session, user_id: int) -> bool:
+    columns = (
+        tables.ReplySpeakerRow.user_id,
+        tables.VoteEventRow.user_id,
+        tables.CorrectionRow.author_id,
+        tables.MemberRow.user_id,
+    )
+    return any(session.scalar(select(column).where(column == user_id).limit(1)) is not None for column in columns)
+
+
+# Marking
+
+
+def lock_erasures(session: Session, *, shared: bool = False) -> None:
+    """Block erasures until this transaction ends, and unless `shared`, also transactions that hold the shared lock.
+
+    Only PostgreSQL needs it: SQLite has one writer at a time.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        session.execute(select(lock(ERASURE_LOCK)))
+
+
+def mark_versions_trained_on(session: Session, reply_ids: ReplyIds, correction_ids: Select[int]) -> tuple[str, ...]:
+    """Mark the versions trained on the rows, and their descendants, end running rounds, and return the names.
+
+    The caller has locked every personality; otherwise a round that is being planned would escape.
+    """
+    pairs, rounds, versions = tables.RoundPairRow, tables.RoundRow, tables.VersionRow
+    round_ids = select(pairs.round_id).where(
+        or_(
+            pairs.chosen_reply_id.in_(reply_ids),
+            pairs.rejected_reply_id.in_(reply_ids),
+            pairs.correction_id.in_(correction_ids),
+        )
+    )
+    trained = select(versions.id).where(versions.round_id.in_(round_ids)).cte("trained", recursive=True)
+    # A version starts from its parent's weights, so it inherits what the parent learned.
+    trained = trained.union(select(versions.id).join(trained, versions.parent_id == trained.c.id))
+    concerned = or_(versions.id.in_(select(trained.c.id)), _is_copy_of(select(trained.c.id)))
+    names = names_of(session, concerned)
+    session.execute(update(versions).where(concerned).values(trained_on_deleted_data=True))
+    session.execute(
+        update(rounds)
+        .where(rounds.id.in_(round_ids), rounds.status == RoundStatus.RUNNING)
+        .values(status=RoundStatus.INTERRUPTED, reason=DELETED_DATA, finished_at=utc_now())
+    )
+    return names
+
+
+def names_of(session: Session, concerned: ColumnElement[bool]) -> tuple[str, ...]:
+    """Return the names of versions: "v3", or "keeper v3" if it is not of the default personality."""
+    versions, personalities = tables.VersionRow, tables.PersonalityRow
+    rows = session.execute(
+        select(personalities.name, versions.number)
+        .join(personalities, personalities.id == versions.personality_id)
+        .where(concerned)
+        .order_by(personalities.id, versions.number)
+    )
+    return tuple(f"v{number}" if name == DEFAULT_PERSONALITY else f"{name} v{number}" for name, number in rows)
+
+
+def _is_copy_of(version_ids: Select[int]) -> ColumnElement[bool]:
+    """Select versions that were imported with the same adapter, so that no round made them."""
+    versions = tables.VersionRow
+    digests = select(versions.digest).where(versions.id.in_(version_ids))
+    return versions.round_id.is_(None) & versions.digest.in_(digests)
+
+
+# Selecting and deleting
+
+
+def _lock(session: Session) -> None:
+    lock_erasures(session)  # an answer that uses the data is written before, or never
+    lock_personalities(session)  # a round that is being planned cannot train on it
 
 
 def _erase(session: Session, replies: ReplyIds, documents: Select[int], channel_ids: Collection[int]) -> Erased:
-    marked = mark_versions_trained_on(session, replies, NONE)
-    gone = session.execute(delete(ReplyRow).where(ReplyRow.id.in_(replies)))  # first: documents may say which
-    return Erased(changed_rows(gone), drop_summaries(session, channel_ids), erase_documents(session, documents), marked)
+    no_corrections = select(tables.CorrectionRow.id).where(false())
+    marked = mark_versions_trained_on(session, replies, no_corrections)
+    # Replies first: `replies` may select them by their documents.
+    erased = session.execute(delete(tables.ReplyRow).where(tables.ReplyRow.id.in_(replies)))
+    return Erased(
+        changed_rows(erased), drop_summaries(session, channel_ids), erase_documents(session, documents), marked
+    )
 
 
-def _holding(channel_id: int, message_ids: Collection[int]) -> ReplyIds:
-    """Select the answers that the messages carry, or whose prompts hold or tell them.
+def _replies_with(channel_id: int, message_ids: Collection[int]) -> ReplyIds:
+    """Select the answers that consist of the messages, or whose prompts hold or summarize them.
 
-    A union, each part of which has an index: most messages that are deleted on a server are none of ours.
+    Each part of the union has an index: most messages that are deleted on a server are not stored at all.
     """
-    told: list[ColumnElement[bool]] = [
-        and_(ReplyRow.channel_id == channel_id, ReplyRow.summary_to >= id_, ReplyRow.summary_from <= id_)
-        for id_ in message_ids
-    ]
+    replies, parts, sources = tables.ReplyRow, tables.ReplyMessageRow, tables.ReplySourceRow
+    summarized = [(replies.summary_from <= id_) & (replies.summary_to >= id_) for id_ in message_ids]
     return union(
-        select(ReplyMessageRow.reply_id).where(ReplyMessageRow.message_id.in_(message_ids)),
-        select(ReplySourceRow.reply_id).where(ReplySourceRow.message_id.in_(message_ids)),
-        select(ReplyRow.id).where(or_(false(), *told)),
+        select(parts.reply_id).where(parts.message_id.in_(message_ids)),
+        select(sources.reply_id).where(sources.message_id.in_(message_ids)),
+        select(replies.id).where(replies.channel_id == channel_id, or_(false(), *summarized)),
     )
 
 
 def _summaries_of(channel_id: int, message_ids: Collection[int]) -> Select[int]:
-    """Select the channel where its summary tells one of the messages."""
-    told: list[ColumnElement[bool]] = [
-        and_(ConversationRow.summarised_from <= id_, ConversationRow.summarised_to >= id_) for id_ in message_ids
-    ]
-    return select(ConversationRow.channel_id).where(
-        ConversationRow.channel_id == channel_id, ConversationRow.summary != "", or_(false(), *told)
+    """Select the channel if its summary covers one of the messages."""
+    conversations = tables.ConversationRow
+    covered = [(conversations.summarised_from <= id_) & (conversations.summarised_to >= id_) for id_ in message_ids]
+    return select(conversations.channel_id).where(
+        conversations.channel_id == channel_id, conversations.summary != "", or_(false(), *covered)
     )
 
 
-def _told_in(guild_id: int) -> Select[int]:
+def _conversations_in(guild_id: int) -> Select[int]:
     """Select the channels of a server whose conversation is remembered."""
-    channels = select(ReplyRow.channel_id).where(ReplyRow.guild_id == guild_id)
-    return select(ConversationRow.channel_id).where(ConversationRow.channel_id.in_(channels))
-
-
-def kept_messages(
-    session: Session, since: datetime, guild_ids: Collection[int], *, direct: bool
-) -> dict[int, set[int]]:
-    """Return {channel id: message ids} behind answers since that moment, and behind every document.
-
-    Of the servers, and of direct messages where `direct`: who is in no server does not see what became of its messages.
-    """
-    found: dict[int, set[int]] = defaultdict(set)
-    here = ReplyRow.guild_id.in_(guild_ids)
-    recent = and_(ReplyRow.created_at >= since, or_(ReplyRow.guild_id.is_(None), here) if direct else here)
-    own = select(ReplyMessageRow.channel_id, ReplyMessageRow.message_id).join(ReplyRow).where(recent)
-    quoted = select(DocumentSourceRow.message_id)  # their channel may be another one than the answer's
-    asked = (
-        select(ReplyRow.channel_id, ReplySourceRow.message_id)
-        .join(ReplyRow)
-        .where(recent, ReplySourceRow.message_id.not_in(quoted))
-    )
-    of_documents = (
-        select(DocumentSourceRow.channel_id, DocumentSourceRow.message_id)
-        .join(DocumentRow)
-        .where(DocumentRow.guild_id.in_(guild_ids))
-    )
-    for query in (own, asked, of_documents):
-        _gather(found, (tuple(row) for row in session.execute(query)))
-    return dict(found)
-
-
-def _gather(found: dict[int, set[int]], rows: Iterable[tuple[int, ...]]) -> None:
-    for channel_id, message_id in rows:
-        found[channel_id].add(message_id)
+    conversations = tables.ConversationRow
+    channels = select(tables.ReplyRow.channel_id).where(tables.ReplyRow.guild_id == guild_id)
+    return select(conversations.channel_id).where(conversations.channel_id.in_(channels))

@@ -1,4 +1,4 @@
-"""A member's data: how much there is, and all of it as a file."""
+"""A member's data: a summary in numbers, and the whole of it for an export."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ from storage.wording import message_link
 @dataclass(frozen=True)
 class MemberDataSummary:
     answers: int
-    """Whose prompts hold their words."""
+    """With words of theirs in the prompt."""
     votes: int
-    """Answers that they voted on, also where the vote was taken back."""
+    """Answers that they voted on, withdrawn votes included."""
     causes: int
     suggestions: int
     """Withdrawn ones included."""
     notes: int
     documents: int
-    """Made of their messages."""
+    """With messages of theirs."""
     summaries: int
     """Of conversations that they took part in."""
     memberships: int
     oldest: datetime | None
     consents_since: datetime | None
     departures: int
-    """Servers that they left and in which something is still kept."""
+    """Servers that they left and that still hold data of theirs."""
 
 
 def summarize_member_data(session: Session, user_id: int) -> MemberDataSummary:
-    """Count what is kept of the member, wherever they wrote it."""
+    """Count what is stored about the member, in all servers and in direct messages."""
     answers = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
     votes = select(VoteEventRow.reply_id).where(VoteEventRow.user_id == user_id).distinct()
     documents = (
@@ -100,21 +100,21 @@ def _count(session: Session, rows: Select[int]) -> int:
 
 FORMAT = "reactune-member"
 FORMAT_VERSION = 1
-OF_SHARED_PROMPTS = (
-    "Answers whose prompt holds only your words stand here in full. Where others spoke too, only the addresses of your "
-    "own messages are given, because the prompt is theirs as well; an answer stands here where it was for you."
+ABOUT = (
+    "Answers are complete if their prompt has only your messages. If others took part, the prompt is theirs as well: "
+    "you get links to your own messages, and the answer if it was for you."
 )
 
 
 def export_member(session: Session, user_id: int) -> dict[str, Any]:
-    """Return everything about the member; moments are in ISO 8601, ids are text because they outgrow JavaScript."""
+    """Return everything about the member; times are in ISO 8601, ids are text because JavaScript would round them."""
     pseudonym = read_pseudonyms(session).of(user_id)
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "made_at": _moment(utc_now()),
         "member": str(user_id),
-        "about": OF_SHARED_PROMPTS,
+        "about": ABOUT,
         "consent": _dates(session, user_id),
         "answers": list(_answers(session, user_id)),
         "votes": list(_votes(session, user_id)),
@@ -152,7 +152,7 @@ def _dates(session: Session, user_id: int) -> dict[str, str | None]:
 
 
 def _answers(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
-    """Yield the answers whose prompts hold their words, and those that they asked for again."""
+    """Yield the answers with words of theirs in the prompt, and those that they requested again."""
     spoken = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == user_id)
     rows = session.scalars(
         select(ReplyRow).where(ReplyRow.id.in_(spoken) | (ReplyRow.author_id == user_id)).order_by(ReplyRow.id)
@@ -213,7 +213,7 @@ def _suggestions(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
 
 
 def _documents(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
-    """Yield documents made of their messages; the text of one that others wrote too is theirs as well."""
+    """Yield the documents with messages of theirs; without the text if it has messages of others too."""
     made = select(DocumentSpeakerRow.document_id).where(DocumentSpeakerRow.user_id == user_id)
     rows = select(DocumentRow).where(DocumentRow.id.in_(made), DocumentRow.removed_at.is_(None))
     for row in session.scalars(rows).all():
@@ -229,8 +229,8 @@ def _documents(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
 
 
 def _summaries(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
-    told = select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == user_id)
-    for row in session.scalars(select(ConversationRow).where(ConversationRow.channel_id.in_(told))).all():
+    channels = select(ConversationSpeakerRow.channel_id).where(ConversationSpeakerRow.user_id == user_id)
+    for row in session.scalars(select(ConversationRow).where(ConversationRow.channel_id.in_(channels))).all():
         people = select(ConversationSpeakerRow.user_id).where(ConversationSpeakerRow.channel_id == row.channel_id)
         is_own = set(session.scalars(people)) == {user_id}
         yield {

@@ -1,4 +1,4 @@
-"""Bursts: many same votes in a short time by accounts that are new, or that never talk with the bot. Pure."""
+"""Bursts: many equal votes in a short time by accounts that are new or never talk with the bot. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from storage.votes.votes import Vote
 
 NARROWEST_FIRST = (QuarantineRule.REPLY, QuarantineRule.AUTHOR, QuarantineRule.VERSION)
 VERSION_FACTOR = 2
-"""How many times as many accounts make a burst on a whole version: all of its answers are under one roof."""
+"""A burst on a whole version needs this many times as many accounts, because it has many answers."""
 
 
 @dataclass(frozen=True)
 class SuspectVote:
-    """A standing vote by an account that was new when it voted (`is_new`), or that never talked with the bot."""
+    """A vote by an account that was new at that time (`is_new`), or that never talked with the bot."""
 
     reply_id: int
     user_id: int
@@ -30,12 +30,12 @@ class SuspectVote:
     """0 is the base model."""
     is_new: bool
     held_under: QuarantineRule | None = None
-    """The rule of the quarantine that holds it already: it is evidence for further votes under that rule alone."""
+    """The rule of the vote's quarantine, if any: only under that rule is it evidence against other votes."""
 
 
 @dataclass(frozen=True)
 class Burst:
-    """Votes that belong together, in the order in which they were given."""
+    """Votes that belong together, oldest first."""
 
     rule: QuarantineRule
     subject_id: int
@@ -44,11 +44,11 @@ class Burst:
 
 
 def find_bursts(votes: Iterable[SuspectVote], settings: VoteSettings) -> list[Burst]:
-    """Return the bursts: at least votes.burst_votes accounts that say the same within votes.burst_minutes.
+    """Return the bursts: at least votes.burst_votes accounts that vote the same within votes.burst_minutes.
 
-    Accounts are counted, not votes: one member who reads up on a channel and likes much of it is no burst. The
-    narrowest rule wins, so that a vote is in one burst only. On a whole version the votes of strangers meet by chance,
-    so there only new accounts count, and it takes `VERSION_FACTOR` times as many.
+    Accounts are counted, not votes: one member who reads old answers and likes many of them is not a burst. The
+    narrowest rule wins, so each vote is in at most one burst. Votes on a whole version often coincide by chance, so
+    there only new accounts count, and `VERSION_FACTOR` times as many are needed.
     """
     if settings.burst_votes == 0:
         return []
@@ -75,7 +75,7 @@ def _bursts_under(rule: QuarantineRule, votes: Sequence[SuspectVote], settings: 
 
 
 def _subject(rule: QuarantineRule, vote: SuspectVote) -> int | None:
-    """Return what the vote has in common with others under the rule, or None where the rule passes over it."""
+    """Return the id that the vote shares with others under the rule, or None if the rule does not apply to it."""
     if vote.held_under not in (None, rule):
         return None
     if rule is QuarantineRule.REPLY:
@@ -86,10 +86,7 @@ def _subject(rule: QuarantineRule, vote: SuspectVote) -> int | None:
 
 
 def _runs(votes: Sequence[SuspectVote], accounts: int, within_s: float) -> list[Sequence[SuspectVote]]:
-    """Return the stretches in which `accounts` different users voted within a time; those that overlap are one.
-
-    `votes` are in the order of time.
-    """
+    """Return runs of the time-sorted votes in which `accounts` users voted within the time; overlaps are joined."""
     edges: list[list[int]] = []
     voters: Counter[int] = Counter()
     start = 0

@@ -1,4 +1,4 @@
-"""Why members dislike answers: the cause that they give with a 👎, and what it keeps out of training."""
+"""Causes of a 👎: why members dislike answers. A wrong fact keeps the vote out of training."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from storage.votes.votes import Vote, votes_on
 
 
 def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> bool | None:
-    """Note what is wrong with an answer in a member's eyes, in place of what they said before.
+    """Store the cause that a member gives, in place of their earlier one.
 
-    Return whether their 👎 stands under it, without which the cause counts for nothing; None where the answer is gone.
+    Return whether their 👎 is under the answer, without which the cause does not count; None if the answer is deleted.
     """
     if not lock_replies(session, {reply_id}):
         return None
@@ -26,7 +26,7 @@ def give_cause(session: Session, reply_id: int, user_id: int, cause: Cause) -> b
 
 
 def given_causes(session: Session, personality_id: int) -> dict[tuple[int, int], Cause]:
-    """Return the cause by reply and user, whatever the vote says now."""
+    """Return the cause by reply and user, whether or not they still have a 👎 there."""
     rows = session.execute(
         select(VoteCauseRow.reply_id, VoteCauseRow.user_id, VoteCauseRow.cause)
         .join(ReplyRow)
@@ -36,7 +36,7 @@ def given_causes(session: Session, personality_id: int) -> dict[tuple[int, int],
 
 
 def count_causes(session: Session, personality_id: int) -> dict[Cause, int]:
-    """Count the 👎 that stand with a cause, the most frequent first."""
+    """Count the 👎 with a cause, most frequent cause first; withdrawn votes do not count."""
     causes = given_causes(session, personality_id)
     votes = {reply_id: votes_on(session, reply_id) for reply_id in {reply_id for reply_id, _ in causes}}
     found = Counter(cause for (reply_id, user_id), cause in causes.items() if votes[reply_id].get(user_id) is Vote.DOWN)
@@ -44,9 +44,9 @@ def count_causes(session: Session, personality_id: int) -> dict[Cause, int]:
 
 
 def wrong_facts(session: Session, personality_id: int) -> set[tuple[int, int]]:
-    """Return reply and user of each answer that a member calls wrong in its facts.
+    """Return (reply id, user id) of each report of wrong facts.
 
-    A 👎 for that asks for knowledge, not for another behaviour: training on it would teach facts that go stale.
+    Such a 👎 asks for knowledge, not for another behaviour: training on it would teach facts that become outdated.
     """
     causes = given_causes(session, personality_id)
     return {key for key, cause in causes.items() if cause is Cause.WRONG_FACT}

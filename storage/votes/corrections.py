@@ -1,4 +1,4 @@
-"""Corrections: the better answer a member wrote; one stands per member and reply."""
+"""Corrections: better answers that members suggest; only a member's latest one per reply is valid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Correction:
 
 
 def check_correction(text: str, answer: str, settings: CorrectionSettings) -> str:
-    """Return the text as it will be stored; raises CorrectionRefused with a sentence for its author."""
+    """Return the text as it will be stored; raises CorrectionRefused, whose message is for the author."""
     text = text.replace("\0", "").strip()
     if not settings.min_chars <= len(text) <= settings.max_chars:
         raise CorrectionRefused(
@@ -39,9 +39,9 @@ def check_correction(text: str, answer: str, settings: CorrectionSettings) -> st
 
 
 def suggest(session: Session, reply_id: int, author_id: int, text: str, basis: Basis | None) -> int:
-    """Store a checked correction in place of the author's earlier one, and return its id.
+    """Store a checked correction, withdraw the author's earlier one, and return the id.
 
-    Raises CorrectionRefused where the reply was deleted meanwhile.
+    Raises CorrectionRefused if the reply was deleted in the meantime.
     """
     if not lock_replies(session, [reply_id]):
         raise CorrectionRefused("That answer was just deleted, so there's nothing left to improve.")
@@ -54,7 +54,7 @@ def suggest(session: Session, reply_id: int, author_id: int, text: str, basis: B
 
 
 def withdraw(session: Session, correction_id: int, author_id: int) -> bool:
-    """Withdraw the author's own correction; False where it is not theirs or withdrawn already."""
+    """Withdraw the author's own correction; return False if it is not theirs or already withdrawn."""
     row = session.get(CorrectionRow, correction_id)
     if row is None or row.author_id != author_id or row.withdrawn_at is not None:
         return False
@@ -63,13 +63,13 @@ def withdraw(session: Session, correction_id: int, author_id: int) -> bool:
 
 
 def standing_correction(session: Session, reply_id: int, author_id: int) -> Correction | None:
-    """Return the author's correction of the reply that stands, or None."""
+    """Return the author's valid correction of the reply, or None."""
     rows = _standing(session, reply_id, author_id)
     return _correction(rows[-1]) if rows else None
 
 
 def latest_correction_in_channel(session: Session, channel_id: int, author_id: int) -> Correction | None:
-    """Return the author's newest standing correction in the channel, or None."""
+    """Return the author's newest valid correction in the channel, or None."""
     row = session.scalar(
         select(CorrectionRow)
         .join(ReplyRow)

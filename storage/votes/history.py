@@ -1,4 +1,4 @@
-"""Votes as they were: what a member's thumbs under a reply said at some moment, and whether it counted."""
+"""The history of votes: how a member voted on a reply at some moment, and whether the vote counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.votes.votes import Vote, thumb
 
 @dataclass(frozen=True)
 class ThumbEvent:
-    """A thumb that appeared (`standing`) or went; with its message, a thumb is one reaction of one member."""
+    """A thumb that was added (`standing`) or removed; message, emoji and burst identify a member's reaction."""
 
     message_id: int
     emoji: str
@@ -29,7 +29,7 @@ class ThumbEvent:
 
 @dataclass(frozen=True)
 class VoteHistory:
-    """All that one member did with their thumbs under one reply, in the order of arrival."""
+    """All events of one member's thumbs under one reply, in the order of arrival."""
 
     events: tuple[ThumbEvent, ...]
 
@@ -39,7 +39,7 @@ class VoteHistory:
 
     @property
     def since(self) -> datetime:
-        """The moment since which the vote says what it says now."""
+        """The moment since which the vote is what it is now."""
         turns = self._turns()
         since = turns[0][0]
         for (_, before), (moment, said) in pairwise(turns):
@@ -49,16 +49,16 @@ class VoteHistory:
 
     @property
     def last_set_at(self) -> datetime:
-        """When the member last set a thumb there, which is when their vote is weighed."""
+        """When the member last added a thumb, which is the moment that decides about the vote's weight."""
         return max(event.created_at for event in self.events if event.standing)
 
     def before(self, moment: datetime) -> Vote | None:
-        """Return the vote that stood just before `moment`."""
+        """Return the vote just before `moment`."""
         earlier = VoteHistory(tuple(event for event in self.events if event.created_at < moment))
         return earlier.now
 
     def _turns(self) -> list[tuple[datetime, Vote | None]]:
-        """Return what the thumbs said together after each event; both of them say nothing."""
+        """Return the vote after each event; both thumbs together are no vote."""
         standing: set[tuple[int, str, bool]] = set()
         turns = []
         for event in self.events:
@@ -71,14 +71,14 @@ class VoteHistory:
 
 @dataclass(frozen=True)
 class QuarantinePeriod:
-    """A quarantine that a vote is or was in."""
+    """A quarantine of a vote, current or past."""
 
     status: QuarantineStatus
     opened_at: datetime
     decided_at: datetime | None
 
     def covers(self, round_: RoundRow) -> bool:
-        """Return whether the vote was kept out of the round; a round may open the quarantine itself."""
+        """Return whether it kept the vote out of the round; a round may open the quarantine itself."""
         opened_in_time = round_.finished_at is None or self.opened_at <= round_.finished_at
         counts_since = self.decided_at if self.status is QuarantineStatus.COUNTED else None
         return opened_in_time and (counts_since is None or counts_since > beginning(round_))

@@ -29,15 +29,15 @@ class Vote(StrEnum):
 THUMBS = {"👍": Vote.UP, "👎": Vote.DOWN}
 
 
-@lru_cache(maxsize=64)  # a read of all votes asks a million times about a dozen emoji
+@lru_cache(maxsize=64)  # reading all votes calls it a million times with a dozen emoji
 def thumb(emoji: str) -> Vote | None:
-    """Return what the emoji says, in any skin tone, or None where it is no thumb."""
+    """Return the vote of a thumb in any skin tone, or None for other emoji."""
     return THUMBS.get(emoji.rstrip(SKIN_TONES + VARIATION_SELECTOR))
 
 
 @dataclass(frozen=True)
 class Thumb:
-    """One reaction that one user can set: its identity in Discord."""
+    """One reaction of one user, as Discord identifies it."""
 
     message_id: int
     user_id: int
@@ -47,13 +47,13 @@ class Thumb:
 
 @dataclass(frozen=True)
 class VoteEvent:
-    """A thumb appeared (`standing`) or went."""
+    """A thumb was added (`standing`) or removed."""
 
     reply_id: int
     thumb: Thumb
     standing: bool
     reread: bool = False
-    """Found when the reactions were read again, so that nobody knows when it happened."""
+    """Found when the reactions were read again, so its time is unknown."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Tally:
 
 
 def append_events(session: Session, events: Iterable[VoteEvent]) -> int:
-    """Store those events that change something, in order, and return how many did.
+    """Store the events that change something, in order, and return how many did.
 
-    Passed over are events of a reply that was deleted meanwhile, and reread thumbs that may be older than the deletion
-    of their owner's data: they still stand on Discord, and must not come back.
+    Skipped are events of a deleted reply, and reread thumbs that may be older than the deletion of their owner's data:
+    they are still on Discord, but must not be stored again.
     """
     events = list(events)
     if any(event.reread for event in events):
-        lock_personalities(session)  # a deletion under way would overlook the thumbs that are added here
+        lock_personalities(session)  # a deletion at the same time would miss the thumbs that are added here
     erased = _erased(session, events)
     replies = lock_replies(session, {event.reply_id for event in events})
     standing = standing_thumbs(session, replies, {event.thumb.user_id for event in events})
@@ -113,7 +113,7 @@ def _values(event: VoteEvent) -> dict[str, object]:
 
 
 def standing_thumbs(session: Session, reply_ids: Collection[int], user_ids: Collection[int] = ()) -> set[Thumb]:
-    """Return the thumbs that stand under the replies now, of these users or of everyone."""
+    """Return the thumbs that are under the replies now, of these users or of everyone."""
     if not reply_ids:
         return set()
     query = _standing(VoteEventRow.message_id, VoteEventRow.user_id, VoteEventRow.emoji, VoteEventRow.burst).where(
@@ -125,7 +125,7 @@ def standing_thumbs(session: Session, reply_ids: Collection[int], user_ids: Coll
 
 
 def current_votes(session: Session, personality_id: int | None = None) -> dict[int, dict[int, Vote]]:
-    """Return {reply id: {user id: vote}} of every vote that stands; withdrawn ones are absent."""
+    """Return {reply id: {user id: vote}} of all votes that were not withdrawn."""
     query = _standing(VoteEventRow.reply_id, VoteEventRow.user_id, VoteEventRow.emoji)
     if personality_id is not None:
         replies = select(ReplyRow.id).where(ReplyRow.personality_id == personality_id)
@@ -145,16 +145,18 @@ def tally(votes: Collection[Vote]) -> Tally:
 
 
 def tally_by_version(session: Session, personality_id: int) -> dict[int | None, Tally]:
-    """Return the votes that count on each version's answers, each as one; None is the base model.
+    """Return the votes on each version's answers, unweighted and without quarantined ones; None is the base model.
 
-    Arenas are left out: a pick among several answers is no approval. So are answers at another strength than trained.
+    Arenas do not count, because a pick among several answers is not approval. Nor do answers at another strength than
+    trained.
     """
     votes = _counting_votes()
     answers = (ReplyRow.personality_id, ReplyRow.version_id, ReplyRow.origin, ReplyRow.strength)
     tallies = (
         select(*answers, func.sum(votes.c.up), func.sum(votes.c.down))
         .select_from(votes)
-        .outerjoin(ReplyRow, ReplyRow.id == votes.c.reply_id)  # a plain join makes SQLite begin at the replies: slower
+        # With an inner join SQLite would start at the replies, which is slower.
+        .outerjoin(ReplyRow, ReplyRow.id == votes.c.reply_id)
         .group_by(*answers)
     )
     found: dict[int | None, Tally] = defaultdict(Tally)
@@ -167,7 +169,7 @@ def tally_by_version(session: Session, personality_id: int) -> dict[int | None, 
 
 
 def _counting_votes() -> Subquery:
-    """Select `reply_id`, `user_id`, `up` and `down` (1 and 0, or 0 and 1) of each standing vote not held back."""
+    """Select `reply_id`, `user_id`, `up` and `down` (1 and 0, or 0 and 1) of each current vote out of quarantine."""
     up, down = (case((standing_count(said) > 0, 1), else_=0) for said in Vote)
     standing = (
         select(VoteEventRow.reply_id, VoteEventRow.user_id, up.label("up"), down.label("down"))
@@ -179,9 +181,9 @@ def _counting_votes() -> Subquery:
 
 
 def not_quarantined(votes: Subquery) -> Select[Any]:
-    """Select those of the votes, which have a `reply_id` and a `user_id`, that no quarantine holds back."""
+    """Select the votes that are not in quarantine; they need the columns `reply_id` and `user_id`."""
     held = quarantined_votes().distinct().subquery()
-    # Not NOT IN or NOT EXISTS: for a million events SQLite needs minutes and twice the time.
+    # An outer join: on a million events, NOT IN takes SQLite minutes, and NOT EXISTS twice as long.
     return (
         select(votes)
         .outerjoin(held, (held.c.reply_id == votes.c.reply_id) & (held.c.user_id == votes.c.user_id))
@@ -190,7 +192,7 @@ def not_quarantined(votes: Subquery) -> Select[Any]:
 
 
 def quarantined_votes() -> Select[int, int]:
-    """Select reply and user of the votes in a quarantine that is open or whose votes an admin left out."""
+    """Select reply and user of the votes in a quarantine that is open or that an admin left out."""
     return (
         select(QuarantinedVoteRow.reply_id, QuarantinedVoteRow.user_id)
         .join(QuarantineRow)
@@ -199,26 +201,26 @@ def quarantined_votes() -> Select[int, int]:
 
 
 def standing_count(said: Vote) -> ColumnElement[int]:
-    """Count a user's standing thumbs under a reply that say it.
+    """Count a user's current thumbs of that kind under a reply.
 
-    `append_events` stores changes alone, so each thumb comes and goes by turns. That saves a second grouping, which
-    takes SQLite a second for a million events.
+    `append_events` stores only changes, so additions and removals of a thumb alternate and can be summed. That saves a
+    second grouping, which takes SQLite a second for a million events.
     """
     change = case((VoteEventRow.standing, 1), else_=-1)
     return func.sum(case((VoteEventRow.emoji.in_(_spellings(said)), change), else_=0))
 
 
 def _spellings(said: Vote) -> list[str]:
-    """Return the emoji that say it, in every skin tone, with and without a variation selector."""
+    """Return the vote's emoji in every skin tone, with and without a variation selector."""
     (plain_thumb,) = (emoji for emoji, vote in THUMBS.items() if vote is said)
     return [plain_thumb + tone + selector for tone in ("", *SKIN_TONES) for selector in ("", VARIATION_SELECTOR)]
 
 
-@cache  # building the statement costs as much as running it for one reply
+@cache  # building the statement takes as long as running it for one reply
 def _standing(*columns: InstrumentedAttribute[Any]) -> Select[Any]:
-    """Select one row per thumb whose latest event says that it stands; ids grow in the order of arrival."""
-    appeared = func.max(VoteEventRow.id).filter(VoteEventRow.standing)
-    went = func.max(VoteEventRow.id).filter(~VoteEventRow.standing)
+    """Select one row per thumb whose latest event is an addition; ids grow in the order of arrival."""
+    added = func.max(VoteEventRow.id).filter(VoteEventRow.standing)
+    removed = func.max(VoteEventRow.id).filter(~VoteEventRow.standing)
     return (
         select(*columns)
         .group_by(
@@ -228,7 +230,7 @@ def _standing(*columns: InstrumentedAttribute[Any]) -> Select[Any]:
             VoteEventRow.emoji,
             VoteEventRow.burst,
         )
-        .having(appeared > func.coalesce(went, 0))
+        .having(added > func.coalesce(removed, 0))
     )
 
 

@@ -1,7 +1,4 @@
-"""How much a vote or a suggestion counts: nothing from a new account or member, growing to one.
-
-Nothing while a vote is held back.
-"""
+"""How much a vote or suggestion counts: from 0 for a new account or member up to 1, and 0 in quarantine."""
 
 from __future__ import annotations
 
@@ -27,14 +24,14 @@ DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0
 ROWS_AT_ONCE = 1_000
 LEAST_WEIGHT = 0.1
-"""What weighs less counts nothing: hundreds of such votes or suggestions would make up by number what they lack."""
+"""Lighter votes and suggestions do not count at all; otherwise hundreds of them would add up."""
 ACCOUNT_AGE, MEMBERSHIP, QUARANTINE = "account age", "membership", "quarantine"
 WRONG_FACT = "wrong fact"
 
 
 @dataclass(frozen=True)
 class WeightedVote:
-    """A vote that counts, with its weight above 0 and up to 1."""
+    """A vote with its weight, above 0 and up to 1."""
 
     voter: Pseudonym
     vote: Vote
@@ -43,17 +40,17 @@ class WeightedVote:
 
 @dataclass(frozen=True)
 class WeightedVotes:
-    """The votes of a personality that count, by reply and ordered by voter, and what the rules took from the others."""
+    """The votes of a personality that count, by reply and sorted by voter, and what the rules removed."""
 
     by_reply: dict[int, tuple[WeightedVote, ...]]
     total: int
-    """Standing votes before any rule."""
+    """Current votes before any rule."""
     removed: dict[str, float]
-    """How many votes' worth each rule removed; with the weights of the ballots they make the total."""
+    """The weight that each rule removed; with the weights of the votes they add up to the total."""
 
 
 class StandingVote(NamedTuple):
-    """A standing vote, the moment its member last set a thumb there, and the weights of account and membership."""
+    """A current vote, when its member last added a thumb there, and the weights of account age and membership."""
 
     reply_id: int
     user_id: int
@@ -68,17 +65,17 @@ class StandingVote(NamedTuple):
 
 
 def account_creation(user_id: int) -> datetime:
-    """Return when Discord made the account: an id holds the milliseconds since 2015 in its upper bits."""
+    """Return when the account was created: an id has the milliseconds since 2015 in its upper bits."""
     return DISCORD_EPOCH + timedelta(milliseconds=user_id >> 22)
 
 
 def weights_of(
     given_at: datetime, created_at: datetime, joined_at: datetime | None, settings: VoteSettings
 ) -> tuple[float, float]:
-    """Return what the account's age and the membership weigh, 0 to 1 each, for something given at that moment.
+    """Return the weights of account age and membership at that moment, 0 to 1 each.
 
-    Together they weigh their product; the lighter one is nothing where that is below the least. `joined_at` is None
-    outside Discord, where only the account's age counts.
+    The total weight is their product; if it is below the least weight, the lighter of the two is 0. `joined_at` is None
+    outside Discord, where only account age counts.
     """
     account = _ramp(given_at - created_at, settings.account_age_days)
     membership = 1.0 if joined_at is None else _ramp(given_at - joined_at, settings.membership_days)
@@ -88,17 +85,17 @@ def weights_of(
 
 
 def _ramp(age: timedelta, full_days: float) -> float:
-    """Grow from 0 to 1 in `full_days`; 0 days are no such rule."""
+    """Grow from 0 to 1 in `full_days`; 0 days turn the rule off."""
     if full_days == 0 or age.days >= full_days:
         return 1.0
     return min(1.0, max(0.0, age.total_seconds() / DAY_S / full_days))
 
 
 def read_weighted_votes(session: Session, personality_id: int, settings: VoteSettings) -> WeightedVotes:
-    """Return the standing votes that count, on answers of chat and arena alike.
+    """Return the current votes that count, on answers in chat and in arenas.
 
-    Votes in a quarantine that is open or whose votes an admin left out count nothing, whatever they say since; nor does
-    a 👎 for a wrong fact, which asks for knowledge.
+    Votes in a quarantine that is open or that an admin left out do not count, even if they changed since; nor does a 👎
+    for a wrong fact, which asks for knowledge.
     """
     held, factual = quarantined(session, personality_id), wrong_facts(session, personality_id)
     pseudonyms = read_pseudonyms(session)
@@ -118,13 +115,13 @@ def read_weighted_votes(session: Session, personality_id: int, settings: VoteSet
             removed[ACCOUNT_AGE] += 1.0 - vote.account
             removed[MEMBERSHIP] += vote.account * (1.0 - vote.membership)
         if weight > 0.0:
-            by_reply[vote.reply_id].append(_ballot(pseudonyms.of(vote.user_id), vote.vote, weight))
+            by_reply[vote.reply_id].append(_weighted(pseudonyms.of(vote.user_id), vote.vote, weight))
     ordered = {reply_id: tuple(sorted(found, key=attrgetter("voter"))) for reply_id, found in by_reply.items()}
     return WeightedVotes(ordered, total, removed)
 
 
-@lru_cache(maxsize=65_536)  # most ballots of a member are alike
-def _ballot(voter: Pseudonym, vote: Vote, weight: float) -> WeightedVote:
+@lru_cache(maxsize=65_536)  # most votes of a member are equal
+def _weighted(voter: Pseudonym, vote: Vote, weight: float) -> WeightedVote:
     return WeightedVote(voter, vote, weight)
 
 
@@ -135,16 +132,17 @@ def quarantined(session: Session, personality_id: int) -> set[tuple[int, int]]:
 
 
 class VoteWeights:
-    """Weighs votes and corrections by account age and membership at the moment they were given.
+    """Weighs votes and corrections by account age and membership at the time they were given.
 
-    `members` are all who gave them; without them, everyone's membership is read.
+    `members` are their authors; without it, everyone's membership is read.
     """
 
     def __init__(self, session: Session, settings: VoteSettings, members: Collection[Member] | None = None) -> None:
         self._session = session
         self._settings = settings
         self._members = members
-        # A million votes come from thousands of accounts. The cache goes with the scales: a trainer must keep no ids.
+        # A million votes come from thousands of accounts. The cache is part of this object, because a trainer must not
+        # keep ids.
         self._account_creation = lru_cache(maxsize=65_536)(account_creation)
 
     @cached_property
@@ -152,11 +150,11 @@ class VoteWeights:
         return Memberships(self._session, self._members)
 
     def weigh(self, reply_id: int, home: int | None, user_id: int, vote: Vote, voted_at: datetime) -> StandingVote:
-        """Return the vote with its weights; `voted_at` is when its member last set a thumb under the reply."""
+        """Return the vote with its weights; `voted_at` is when its member last added a thumb under the reply."""
         return StandingVote(reply_id, user_id, vote, voted_at, *self.weights(home, user_id, voted_at))
 
     def weights(self, home: int | None, user_id: int, given_at: datetime) -> tuple[float, float]:
-        """Return what the account's age and the membership weigh, 0 to 1 each, at that moment; `home` as `home_of`."""
+        """Return the weights of account age and membership at that moment, 0 to 1 each; `home` is as in `home_of`."""
         joined_at = None
         if home is not None and self._settings.membership_days:
             joined_at = self._memberships.since(home, user_id, given_at)
@@ -164,22 +162,22 @@ class VoteWeights:
 
 
 def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[StandingVote]:
-    """Yield every standing vote on the personality's answers; weights are those of the moment it was given.
+    """Yield every current vote on the personality's answers, weighed at the time it was given.
 
-    A vote that was found when reactions were read again dates from that moment, so it may be older than it seems.
+    A vote that was found when reactions were read again gets the time of the reading, so it may be older.
     """
     replies = select(ReplyRow.id, ReplyRow.guild_id, ReplyRow.basis).where(ReplyRow.personality_id == personality_id)
     homes = {reply_id: home_of(guild_id, basis) for reply_id, guild_id, basis in session.execute(replies)}
-    scales = VoteWeights(session, settings)
+    weights = VoteWeights(session, settings)
     for reply_id, user_id, is_up, voted_at in session.execute(
         _standing_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
     ):
         if reply_id in homes:
-            yield scales.weigh(reply_id, homes[reply_id], user_id, Vote.UP if is_up else Vote.DOWN, voted_at)
+            yield weights.weigh(reply_id, homes[reply_id], user_id, Vote.UP if is_up else Vote.DOWN, voted_at)
 
 
 def _standing_votes() -> Select[int, int, bool, datetime]:
-    """Select reply, user, whether the vote is up, and when the user last set a thumb there; both thumbs cancel."""
+    """Select reply, user, whether the vote is 👍, and when the user last added a thumb; both thumbs cancel."""
     up, down = (standing_count(vote) > 0 for vote in Vote)
     return (
         select(

@@ -25,8 +25,7 @@ from bot.engine import Engine
 from bot.engine.selection import start_engine
 from bot.knowledge.chunking import cut_into_chunks
 from bot.knowledge.extraction import parse_markdown
-from bot.knowledge.quoting import MARGIN
-from bot.knowledge.retrieval import render_with_quotes
+from bot.knowledge.quoting import MARGIN, render_with_quotes
 from bot.releases.resolver import BASE_RELEASE
 from storage.database.columns import utc_now
 from storage.database.database import Database, open_database

@@ -1,4 +1,4 @@
-"""How sure a share of 👍 is."""
+"""Intervals of the share of 👍, and the sequential test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_known_values() -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
-def test_it_holds_the_share_and_keeps_to_shares(up: int, down: int) -> None:
+def test_it_contains_the_share_and_stays_within_0_and_1(up: int, down: int) -> None:
     low, high = wilson_interval(up, up + down)
     assert 0.0 <= low <= high <= 1.0
     if up + down:
@@ -87,11 +87,11 @@ def test_each_direction_needs_half_of_alpha() -> None:
         (Approval(100_000, 0), Approval(0, 100_000), PreferredSide.CHALLENGER),
     ],
 )
-def test_who_is_preferred(challenger: Approval, champion: Approval, preferred: PreferredSide | None) -> None:
+def test_the_preferred_side(challenger: Approval, champion: Approval, preferred: PreferredSide | None) -> None:
     assert compare_approval(challenger, champion, ALPHA).preferred is preferred
 
 
-# Whatever the counts
+# Any counts
 
 
 @given(approvals, approvals)
@@ -101,7 +101,7 @@ def test_the_two_directions_mirror_each_other(one: Approval, other: Approval) ->
 
 
 @given(approvals, approvals)
-def test_thumbs_turned_round_turn_the_answer_round(one: Approval, other: Approval) -> None:
+def test_swapped_thumbs_swap_the_result(one: Approval, other: Approval) -> None:
     turned = log_evidence(Approval(other.down, other.up), Approval(one.down, one.up))
     assert turned == pytest.approx(log_evidence(one, other), abs=1e-6)
 
@@ -169,11 +169,11 @@ def chance(up: int, votes: int, p: float) -> float:
     return math.comb(votes, up) * p**up * (1 - p) ** (votes - up)
 
 
-# Looked at after every vote
+# Tested after every vote
 
 
 def log_evidences(up: Counts, down: Counts, other_up: Counts, other_down: Counts) -> npt.NDArray[np.float64]:
-    """Return `log_evidence` of many counts at once, written in another way."""
+    """Return `log_evidence` of many counts at once, computed differently."""
 
     def fit(successes: Counts, failures: Counts) -> npt.NDArray[np.float64]:
         votes = successes + failures
@@ -203,7 +203,7 @@ def by_age(up: npt.NDArray[np.bool_]) -> Counts:
 
 
 def by_what_was_said_before(up: npt.NDArray[np.bool_]) -> Counts:
-    """Old members come while things go well, new ones while they do not."""
+    """Old members vote when the share is high, new ones when it is low."""
     balance = np.cumsum(np.where(up, 1, -1), axis=1)
     return np.where(np.roll(balance, 1, axis=1) > 0, 1.0, 0.2)
 
@@ -225,7 +225,7 @@ def decisions(challenger: float, champion: float, *, share: float, weigh: Weight
 
 
 def decided_first(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return which runs reach the one decision, and not the other before."""
+    """Return which runs reach one decision without reaching the other before."""
 
     def look(decided: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         return np.where(decided.any(axis=1), decided.argmax(axis=1), LOOKS)
@@ -236,9 +236,7 @@ def decided_first(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> n
 @pytest.mark.parametrize("approval", [0.5, 0.9])
 @pytest.mark.parametrize("share", [0.5, 0.1])
 @pytest.mark.parametrize("weigh", [in_full, by_age, by_what_was_said_before])
-def test_equally_liked_versions_are_told_apart_no_more_often_than_alpha(
-    approval: float, share: float, weigh: Weights
-) -> None:
+def test_equally_liked_versions_differ_at_most_as_often_as_alpha(approval: float, share: float, weigh: Weights) -> None:
     better, worse = decisions(approval, approval, share=share, weigh=weigh)
     assert better + worse <= ALPHA
 

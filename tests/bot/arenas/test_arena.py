@@ -1,8 +1,9 @@
-"""Members pick the best of several blind answers; admins start and stop, the clock does too."""
+"""Members pick the best of several blind answers; admins or a schedule start arenas."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import threading
 from dataclasses import replace
@@ -14,7 +15,7 @@ import simcord
 
 from bot.app import create_bot
 from bot.arenas.host import ArenaPlan
-from bot.cogs.arena import scope_of_channel
+from bot.arenas.picks import number_of
 from bot.engine import Finish, GenerationFailed
 from reactune.doctor.doctor import run_checks
 from storage.adapters.folder_store import AdapterStore
@@ -23,10 +24,11 @@ from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaAnswerRow, ArenaRow, MemberRow, ReplyRow, ReplySpeakerRow, VoteEventRow
 from storage.errors import SettingsError
 from storage.members.memberships import greet
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.releases.versions import read_alias, register
-from storage.votes.arenas import PickGesture, stop_arena
+from storage.votes.arenas import stop_arena
+from storage.votes.picks import PickGesture
 from storage.votes.votes import Vote
 from tests.storage.adapters.test_folder_store import publish
 
@@ -79,7 +81,7 @@ def start(place):
 
 @pytest.fixture
 def make_due(query):
-    """Let the time of every open arena come."""
+    """Make every open arena due."""
     return lambda: query(lambda session: session.query(ArenaRow).update({"closes_at": utc_now()}))
 
 
@@ -141,12 +143,12 @@ class TestStart:
         await start()
         assert {row.version_id for row in rows(ReplyRow)} == {champion.id, first.id, None}
 
-    async def test_with_two_places_the_champion_meets_the_last_good_version(self, start, rows, release):
+    async def test_with_two_answers_the_champion_meets_the_last_good_version(self, start, rows, release):
         first, champion = release(1.0), release(2.0)
         await start(answers=2)
         assert {row.version_id for row in rows(ReplyRow)} == {champion.id, first.id}
 
-    async def test_the_champion_answers_again_where_versions_are_few(self, start, rows, release):
+    async def test_the_champion_answers_again_if_there_are_few_versions(self, start, rows, release):
         champion = release(1.0)
         await start(answers=4)
         assert sorted(row.version_id or 0 for row in rows(ReplyRow)) == [0, champion.id, champion.id, champion.id]
@@ -159,7 +161,7 @@ class TestStart:
         assert damaged.id not in {row.version_id for row in rows(ReplyRow)}
         assert [row.version_id for row in rows(ReplyRow)].count(champion.id) == 2
 
-    async def test_places_are_in_random_order(self, place, start, engine):
+    async def test_answers_are_in_random_order(self, place, start, engine):
         firsts = set()
         for _ in range(12):
             engine.answers = ["tea", "coffee", "both"]
@@ -174,7 +176,7 @@ class TestStart:
         assert {row.answer for row in rows(ReplyRow)} == {"tea", "coffee"}
         assert len(engine.requests) == 3 + 3
 
-    async def test_fewer_than_two_different_answers_are_no_arena(self, place, engine, rows):
+    async def test_fewer_than_two_different_answers_cancel_the_arena(self, place, engine, rows):
         engine.answers = ["tea"] * 20
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
         assert "All answers are the same" in shown(place).content
@@ -187,23 +189,23 @@ class TestStart:
         await start()
         assert {row.answer for row in rows(ReplyRow)} == {"tea", "coffee", "both"}
 
-    async def test_a_champion_without_words_is_no_arena(self, place, engine, rows):
+    async def test_an_empty_answer_of_the_champion_cancels_the_arena(self, place, engine, rows):
         engine.answers = ["", "tea", "coffee", *[""] * 3]
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "No words came from the champion, base" in shown(place).content
+        assert "The champion (base) gave an empty answer" in shown(place).content
         assert rows(ReplyRow) == []
 
     async def test_an_answer_that_takes_too_long_fails_it_without_another_wait(self, place, engine, rows):
         engine.finish = Finish.TIMEOUT
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "The model took too long" in shown(place).content
+        assert "The model timed out" in shown(place).content
         assert len(engine.requests) == 3
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
     async def test_a_failing_engine_fails_the_arena_with_a_sentence(self, place, engine, rows):
         engine.failure = GenerationFailed("out of memory")
         await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "The model could not answer" in shown(place).content
+        assert "The model failed" in shown(place).content
         assert "memory" not in shown(place).content
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
@@ -267,7 +269,7 @@ class TestStart:
     async def test_a_refusal_by_discord_fails_the_arena(self, place, env, rows):
         env.inject_error("POST", f"/channels/{place.channel.id}/messages", status=403, code=50013, message="no")
         result = await place.grace.slash(place.channel, "arena start", prompt="Tea?")
-        assert "I may not write in its channel" in result.response.content
+        assert "I can no longer post in its channel" in result.response.content
         assert rows(ArenaRow)[0].status is ArenaStatus.FAILED
 
 
@@ -285,12 +287,12 @@ class TestPrompts:
     async def test_a_prompt_that_does_not_fit_is_refused(self, place, engine, rows):
         engine.window = 40
         result = await place.grace.slash(place.channel, "arena start", prompt="word " * 100)
-        assert "does not fit into the model's context" in result.response.content
+        assert "too long for the model's context" in result.response.content
         assert rows(ArenaRow) == []
 
-    async def test_a_prompt_without_words_is_refused(self, place, rows):
+    async def test_an_empty_prompt_is_refused(self, place, rows):
         result = await place.grace.slash(place.channel, "arena start", prompt="   ")
-        assert "no words" in result.response.content
+        assert "That prompt is empty" in result.response.content
 
 
 class TestOwnBank:
@@ -310,9 +312,9 @@ class TestOwnBank:
             await place.grace.slash(place.channel, "arena start")
             await place.grace.slash(place.channel, "arena stop")
         assert {row.prompt for row in rows(ArenaRow)} == {"Short?"}
-        assert any("Line 1 of" in record.getMessage() for record in caplog.records)
+        assert any("Skipped line 1 of" in record.getMessage() for record in caplog.records)
 
-    async def test_a_bank_that_is_gone_gives_a_sentence_that_names_the_setting(self, place, bank, rows):
+    async def test_a_missing_bank_is_reported_with_its_setting(self, place, bank, rows):
         bank.unlink()
         for command in ("start", "status"):
             result = await place.grace.slash(place.channel, f"arena {command}")
@@ -340,7 +342,7 @@ class TestPicks:
         )
         assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
 
-    async def test_since_when_the_voter_is_a_member_is_noted_as_with_any_vote(self, place, start, rows):
+    async def test_the_join_date_of_a_voter_is_stored(self, place, start, rows):
         message = await start()
         await place.ada.click(message, label="2")
         await place.bo.react(message, "1️⃣")
@@ -368,12 +370,12 @@ class TestPicks:
             [e.to_dict() for e in message.embeds],
         )
 
-    async def test_thumbs_under_the_message_are_no_votes(self, place, start, rows):
+    async def test_thumbs_under_the_message_are_not_votes(self, place, start, rows):
         message = await start()
         await place.ada.react(message, "👍")
         assert rows(VoteEventRow) == []
 
-    async def test_it_is_no_conversation(self, place, start, engine):
+    async def test_it_is_not_part_of_the_conversation(self, place, start, engine):
         message = await start()
         asked = len(engine.requests)
         form = await place.ada.slash(place.channel, "suggest")
@@ -407,13 +409,13 @@ class TestBusyDatabase:
 
 class TestNumberReactions:
     @pytest.mark.parametrize(
-        ("emoji", "place"),
+        ("emoji", "number"),
         [("1️⃣", 1), ("4️⃣", 4), ("2\u20e3", 2), ("5️⃣", None), ("0️⃣", None), ("#️⃣", None), ("👍", None), ("1", None)],
     )
-    def test_one_to_four_name_a_place(self, emoji, place):
-        assert scope_of_channel(emoji) == place
+    def test_only_one_to_four_are_numbers(self, emoji, number):
+        assert number_of(emoji) == number
 
-    async def test_a_number_is_a_pick_and_is_taken_away_so_that_it_stays_blind(self, place, start, votes, rows, env):
+    async def test_a_number_is_a_pick_and_is_removed_to_keep_votes_blind(self, place, start, votes, rows, env):
         message = await start()
         await place.ada.react(message, "2️⃣")
         assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
@@ -421,7 +423,7 @@ class TestNumberReactions:
         await place.ada.react(message, "2️⃣")
         assert votes_by_place(rows, votes)[2] == {place.ada.id: Vote.UP}
 
-    async def test_bots_and_places_that_are_not_there_do_not_count(self, place, start, env, rows):
+    async def test_bots_and_numbers_without_an_answer_do_not_count(self, place, start, env, rows):
         message = await start()
         robot = env.guild.add_member(env.create_user("robot", bot=True))
         await robot.react(message, "1️⃣")
@@ -452,7 +454,7 @@ class TestDoctor:
             return {finding.what: finding for finding in found}
 
         well = findings(schedule="0 18 * * *", channel=7)
-        assert well["Prompt bank"].says == "42 prompts in the bank that comes along"
+        assert well["Prompt bank"].says == "42 prompts in the bundled bank"
         assert well["Arenas"].says == "scheduled at 0 18 * * * UTC in channel 7"
         assert findings()["Arenas"].says == "started by admins only"
         unwell = findings(prompts="/nowhere.txt", schedule="0 18 * * *")
@@ -462,7 +464,7 @@ class TestDoctor:
 
 
 class TestWithoutManageMessages:
-    """The bot may not take reactions away: one that stands is the pick, and its removal takes it back."""
+    """The bot cannot remove reactions, so a reaction is the pick, and its removal withdraws it."""
 
     @pytest.fixture
     def place(self, place, env):
@@ -470,7 +472,7 @@ class TestWithoutManageMessages:
         channel = env.guild.create_text_channel("kept", overwrites={env.guild.default_role: kept})
         return replace(place, channel=channel)
 
-    async def test_removing_the_number_takes_the_pick_back(self, place, start, votes, rows):
+    async def test_removing_the_number_withdraws_the_pick(self, place, start, votes, rows):
         message = await start()
         await place.ada.react(message, "2️⃣")
         assert [str(reaction.emoji) for reaction in shown(place).reactions] == ["2️⃣"]
@@ -494,8 +496,9 @@ class TestWithoutManageMessages:
 
 class TestClosing:
     async def test_when_its_time_has_come_versions_counts_and_the_winner_are_shown(
-        self, place, start, env, make_due, rows, release
+        self, place, start, env, make_due, rows, release, caplog
     ):
+        caplog.set_level("INFO", "bot.arenas.host")
         release(1.0)
         message = await start(answers=2)
         await place.ada.click(message, label="2")
@@ -504,8 +507,10 @@ class TestClosing:
         await env.advance_time(TICK_S)
         closed = shown(place)
         assert closed.id == message.id
-        assert "Answer 2 by **" in closed.content
+        assert "Answer 2 (" in closed.content
         assert "won with 2 of 2 votes" in closed.content
+        (logged,) = [record.getMessage() for record in caplog.records if "is closed" in record.getMessage()]
+        assert re.fullmatch(r"Arena 1 is closed\. Answer 2 \((v1|base)\) won with 2 of 2 votes\.", logged)
         assert buttons(closed) == []
         assert {embed.title.removesuffix(" 🏆")[4:] for embed in closed.embeds} == {"v1", "base"}
         assert [embed.footer.text[-7:] for embed in closed.embeds] == ["0 votes", "2 votes"]
@@ -528,14 +533,14 @@ class TestClosing:
         stopped = await place.grace.slash(place.channel, "arena stop")
         assert "hat channel has no arena" in stopped.response.content
 
-    async def test_a_late_press_is_told_so_and_counts_no_more(self, place, start, make_due, rows):
+    async def test_a_late_press_does_not_count_and_says_so(self, place, start, make_due, rows):
         message = await start()
         make_due()
         late = await place.ada.click(message, label="1")
         assert late.response.content == "This arena is closed."
         assert rows(VoteEventRow) == []
 
-    async def test_a_late_number_is_taken_away_and_counts_no_more(self, place, start, make_due, rows):
+    async def test_a_late_number_does_not_count_and_is_removed(self, place, start, make_due, rows):
         message = await start()
         make_due()
         await place.ada.react(message, "1️⃣")
@@ -551,7 +556,7 @@ class TestClosing:
 
 
 class TestFaults:
-    async def test_its_message_deleted_fails_it_and_the_votes_stand(self, place, start, env, votes, rows):
+    async def test_deleting_its_message_cancels_it_and_keeps_the_votes(self, place, start, env, votes, rows):
         message = await start()
         await place.ada.click(message, label="1")
         env.backend.delete_message(place.channel.id, message.id)
@@ -561,7 +566,7 @@ class TestFaults:
         assert votes_by_place(rows, votes)[1] == {place.ada.id: Vote.UP}
         await start("Another?")
 
-    async def test_its_message_deleted_while_the_bot_was_away_fails_it_on_return(
+    async def test_deleting_its_message_while_the_bot_is_offline_cancels_it_later(
         self, place, start, env, rows, new_bot
     ):
         message = await start()
@@ -574,7 +579,7 @@ class TestFaults:
         assert (row.status, row.reason) == (ArenaStatus.FAILED, "its message or channel was deleted")
         await old.close()
 
-    async def test_its_channel_deleted_fails_it(self, place, env, rows):
+    async def test_deleting_its_channel_cancels_it(self, place, env, rows):
         other = env.guild.create_text_channel("other")
         await place.grace.slash(place.channel, "arena start", prompt="Tea?", channel=other)
         env.backend.delete_channel(other.id)
@@ -620,7 +625,7 @@ class TestRestart:
         assert "won with 1 of 1 vote" in shown(place).content
         await old.close()
 
-    async def test_one_that_is_overdue_closes_at_once_with_the_reactions_that_were_missed(
+    async def test_an_overdue_one_closes_at_once_with_missed_reactions(
         self, place, start, env, make_due, rows, new_bot
     ):
         message = await start()
@@ -631,7 +636,7 @@ class TestRestart:
         make_due()
         await env.restart_bot(new_bot())
         await env.settle()
-        assert "Answer 3 by **base** won with 1 of 1 vote" in shown(place).content
+        assert "Answer 3 (base) won with 1 of 1 vote" in shown(place).content
         assert rows(ArenaRow)[0].status is ArenaStatus.CLOSED
         await old.close()
 
@@ -672,22 +677,22 @@ class TestRestart:
 
 
 class TestStatus:
-    async def test_it_tells_of_arenas_the_bank_and_the_schedule_but_no_counts_by_answer(self, place, start):
+    async def test_it_shows_arenas_the_bank_and_the_schedule_but_no_votes_by_answer(self, place, start):
         message = await start()
         await place.ada.click(message, label="1")
         text = (await place.grace.slash(place.channel, "arena status")).response.content
         assert "Tea or coffee? · closes <t:" in text
         assert "1 vote so far" in text
-        assert "42 prompts in the bank that comes along; 42 not asked yet" in text
+        assert "42 prompts in the bundled bank; 42 not used yet" in text
         assert "**Schedule:** none" in text
 
     async def test_before_the_first_one(self, place):
         text = (await place.grace.slash(place.channel, "arena status")).response.content
-        assert text.startswith("There was no arena yet.")
+        assert text.startswith("No arenas yet. Start one with `/arena start`.")
 
 
 class TestSchedule:
-    """A bot with a schedule takes the place of the one without."""
+    """A bot with a schedule replaces the one without."""
 
     @pytest.fixture
     def scheduled(self, settings, engine, base):
@@ -720,16 +725,16 @@ class TestSchedule:
         assert buttons(shown(place)) == ["1", "2", "3"]
         await old.close()
 
-    async def test_a_channel_that_is_gone_is_logged_by_its_setting(self, place, env, scheduled, rows, caplog):
+    async def test_a_missing_channel_is_logged_with_its_setting(self, place, env, scheduled, rows, caplog):
         old = env.bot
         await env.restart_bot(scheduled(123))
-        await env.bot.get_cog("Arenas")._start_scheduled()
+        await env.bot.get_cog("Arenas")._schedule.start_arena()
         assert any("arena.channel = 123" in record.getMessage() for record in caplog.records)
         assert rows(ArenaRow) == []
         await old.close()
 
     @pytest.mark.parametrize(("schedule", "channel"), [("daily", 7), ("0 4 * * *", 0)])
-    async def test_a_schedule_that_cannot_be_kept_is_refused_at_the_start(self, place, scheduled, schedule, channel):
+    async def test_an_invalid_schedule_is_refused_at_the_start(self, place, scheduled, schedule, channel):
         async with scheduled(channel, schedule) as bot:
             with pytest.raises(SettingsError, match=r"arena\.(schedule|channel)"):
                 await bot.setup_hook()
@@ -798,13 +803,13 @@ class TestExploration:
         assert place.last.content == "answer 3\n-# base"
         assert [row.origin for row in rows(ReplyRow)] == [Origin.CHAT, Origin.ALTERNATIVE, Origin.CHAT]
 
-    async def test_where_the_first_answer_fails_there_is_no_second(self, place, engine, rows):
+    async def test_if_the_first_answer_fails_there_is_no_second(self, place, engine, rows):
         engine.finish = Finish.TIMEOUT
         answer = await place.ask("hi")
         assert answer.content.endswith("-# base · ran out of time")
         assert len(rows(ReplyRow)) == 1
 
-    async def test_where_the_second_cannot_come_the_first_stands(self, place, engine, env):
+    async def test_if_the_second_answer_fails_the_first_is_kept(self, place, engine, env):
         async def fill() -> None:
             engine.full = True
 

@@ -1,4 +1,4 @@
-"""What an arena shows: nothing of who and how many while it is open, everything once it is closed."""
+"""What an arena shows: no versions and no votes while it is open, both once it is closed."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def test_an_open_arena_shows_prompt_answers_and_when_it_closes_but_no_version_an
 
 def test_a_closed_arena_shows_versions_counts_bars_and_the_winner() -> None:
     board = results_board(arena(), answers(1, 3, 0), OutputSettings())
-    assert board.content == (
-        "**This arena is closed.** Answer 2 by **base** won with 3 of 4 votes.\n>>> Tea or coffee?"
-    )
+    assert board.content == ("**This arena is closed.** Answer 2 (base) won with 3 of 4 votes.\n>>> Tea or coffee?")
     assert [embed.title for embed in board.embeds] == ["1 · v2", "2 · base 🏆", "3 · v1"]
     assert [embed.footer.text for embed in board.embeds] == [
         "███░░░░░░░░░ 1 vote",
@@ -64,11 +62,12 @@ def test_a_closed_arena_shows_versions_counts_bars_and_the_winner() -> None:
     ("picks", "says"),
     [
         ((0, 0), "Nobody voted."),
-        ((1, 0), "Answer 1 by **v2** won with 1 of 1 vote."),
-        ((2, 2, 1), "A tie between 1 (v2), 2 (base): 2 of 5 votes each."),
+        ((1, 0), "Answer 1 (v2) won with 1 of 1 vote."),
+        ((2, 2, 1), "Answers 1 (v2) and 2 (base) tied with 2 of 5 votes each."),
+        ((1, 1, 1), "Answers 1 (v2), 2 (base) and 3 (v1) tied with 1 of 3 votes each."),
     ],
 )
-def test_the_outcome_in_a_sentence(picks: tuple[int, ...], says: str) -> None:
+def test_the_outcome_is_a_sentence_without_markdown(picks: tuple[int, ...], says: str) -> None:
     assert outcome(answers(*picks)) == says
 
 
@@ -77,10 +76,10 @@ def test_admins_see_how_many_voted_in_an_open_arena_but_not_for_what() -> None:
     assert "<#3>" in line
     assert "7 votes so far" in line
     assert "x" * 61 not in line
-    assert "failed: no luck" in describe_arena(arena(ArenaStatus.FAILED, reason="no luck"), [])
+    assert "cancelled: no luck" in describe_arena(arena(ArenaStatus.FAILED, reason="no luck"), [])
 
 
-def test_a_short_answer_stays_whole_beside_long_ones_which_are_cut_alike() -> None:
+def test_a_short_answer_is_kept_whole_and_long_ones_are_cut_equally() -> None:
     texts = fit_fairly(["short", "word " * 1_000, "word " * 2_000])
     assert texts[0] == "short"
     assert all(text.endswith("word …") for text in texts[1:])
@@ -108,7 +107,7 @@ def test_room_is_shared_fairly(lengths: list[int]) -> None:
 
 
 @given(st.lists(st.text(min_size=1, max_size=50).filter(str.strip), min_size=2, max_size=4), st.integers(1, 200))
-def test_texts_are_cut_only_for_want_of_room(texts: list[str], times: int) -> None:
+def test_texts_are_only_cut_if_they_do_not_fit(texts: list[str], times: int) -> None:
     long = [text * times for text in texts]
     fitted = fit_fairly(long)
     assert sum(map(len, fitted)) <= ROOM_CHARS

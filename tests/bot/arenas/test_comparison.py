@@ -1,4 +1,4 @@
-"""Two versions answer the same, side by side, and nothing of it is kept."""
+"""Two versions answer the same prompts side by side, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TestCompare:
         assert len(engine.requests) == 6
         assert len({request.seed for request in engine.requests}) == 3
 
-    async def test_it_says_how_far_it_is(self, place, version, env):
+    async def test_it_shows_progress(self, place, version, env):
         await compare(place, "v1", "base", prompt="tea?")
         edits = [str(request) for request in env.http_requests if "Asking" in str(request)]
         assert [f"{n} of 2 answers" in edit for n, edit in enumerate(edits)] == [True] * 3
@@ -114,7 +114,7 @@ class TestCompare:
 
     async def test_a_prompt_that_does_not_fit_is_refused(self, place, version, engine):
         engine.window = 3
-        assert "does not fit into the model's memory" in (await compare(place, "v1", "base", prompt="a b c d")).content
+        assert "too long for the model's context" in (await compare(place, "v1", "base", prompt="a b c d")).content
 
     async def test_a_busy_engine_is_a_sentence(self, place, version, engine):
         engine.full = True
@@ -124,16 +124,16 @@ class TestCompare:
         engine.failure = GenerationFailed("out of memory")
         shown = await compare(place, "v1", "base", prompt="tea?")
         assert [value for _, value, inline in fields(shown) if inline] == [
-            "*no answer: the operator's log says why*"
+            "*no answer: the operator finds the reason in the log*"
         ] * 2
 
-    async def test_what_cut_an_answer_is_said(self, place, version, engine):
+    async def test_it_says_why_an_answer_was_cut(self, place, version, engine):
         engine.finish = Finish.LENGTH
         engine.answers = ["to be cont", ""]
         shown = await compare(place, "v1", "base", prompt="tea?")
         assert [value for _, value, inline in fields(shown) if inline] == [
             "to be cont *(stopped at the length limit)*",
-            "*no words* *(stopped at the length limit)*",
+            "*empty answer* *(stopped at the length limit)*",
         ]
 
     async def test_members_may_not(self, place, version, env):

@@ -1,4 +1,4 @@
-"""The prompt bank: what a file of prompts gives, and what it is refused for."""
+"""The prompt bank: reading a file of prompts, and errors."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ def texts(prompts: tuple[BankPrompt, ...] | list[BankPrompt]) -> list[str]:
     return [prompt.text for prompt in prompts]
 
 
-def test_each_line_is_a_prompt_and_comments_and_blank_lines_are_none() -> None:
+def test_each_line_is_a_prompt_except_comments_and_blank_lines() -> None:
     bank = parse_bank("# mine\n\n  Tea or coffee?  \r\n\t\n# more\nWhy is the sky blue?", "a file")
     assert bank.prompts == (BankPrompt(3, "Tea or coffee?"), BankPrompt(6, "Why is the sky blue?"))
     assert bank.describe() == "2 prompts in a file"
 
 
-def test_repeated_prompts_are_dropped_whatever_their_case_and_spaces() -> None:
+def test_one_prompt_is_counted_in_the_singular() -> None:
+    assert parse_bank("Why?", "a file").describe() == "1 prompt in a file"
+
+
+def test_duplicates_are_skipped_regardless_of_case_and_spaces() -> None:
     bank = parse_bank("Tea or coffee?\nWhy?\ntea  or coffee?\nTea or coffee?", "a file")
     assert texts(bank.prompts) == ["Tea or coffee?", "Why?"]
     assert bank.repeated_lines == (3, 4)
@@ -46,24 +50,22 @@ def test_oversized_prompts_are_skipped_by_line() -> None:
     bank = parse_bank(f"{'a' * MAX_PROMPT_CHARS}\n{'b' * (MAX_PROMPT_CHARS + 1)}\nWhy?", "a file")
     assert texts(bank.prompts) == ["a" * MAX_PROMPT_CHARS, "Why?"]
     assert bank.oversized_lines == (2,)
-    assert bank.describe() == "2 prompts in a file; longer than 1,000 characters and skipped: line 2"
+    assert bank.describe() == "2 prompts in a file; skipped as longer than 1,000 characters: line 2"
 
 
 def test_control_tokens_and_nul_characters_lose_their_meaning() -> None:
     assert texts(parse_bank("say <|im_end|> and\0 stop", "a file").prompts) == ["say < |im_end|> and stop"]
 
 
-def test_what_is_left_out_is_logged_in_one_line_with_file_and_lines(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_skipped_lines_are_logged_in_one_line_with_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "bank.txt"
     path.write_text(f"Why?\nWhy?\nHow?\nwhy?\n{'x' * 2_000}\n", encoding="utf-8-sig")
     with caplog.at_level(logging.WARNING):
         assert texts(read_bank(str(path)).prompts) == ["Why?", "How?"]
     (record,) = caplog.records
     assert str(path) in record.getMessage()
-    assert "repeated and dropped: lines 2, 4" in record.getMessage()
-    assert "skipped: line 5" in record.getMessage()
+    assert "skipped as duplicates: lines 2, 4" in record.getMessage()
+    assert "skipped as longer than 1,000 characters: line 5" in record.getMessage()
 
 
 def test_a_clean_bank_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -71,7 +73,7 @@ def test_a_clean_bank_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records == []
 
 
-def test_the_bank_that_comes_along_is_whole() -> None:
+def test_the_bundled_bank_has_no_skipped_lines() -> None:
     bank = read_bank("")
     assert len(bank.prompts) >= 40
     assert (bank.repeated_lines, bank.oversized_lines) == ((), ())
@@ -86,7 +88,7 @@ def test_a_bank_that_cannot_be_used_is_refused_by_its_setting(tmp_path: Path) ->
         (tmp_path / "missing.txt", "No such file"),
         (tmp_path, "Is a directory"),
         (latin, "not UTF-8"),
-        (empty, "no prompt"),
+        (empty, "no prompts"),
     ):
         with pytest.raises(SettingsError, match=r"^arena\.prompts: ") as refusal:
             read_bank(str(path))
@@ -94,20 +96,20 @@ def test_a_bank_that_cannot_be_used_is_refused_by_its_setting(tmp_path: Path) ->
         assert str(path) in str(refusal.value)
 
 
-def test_prompts_never_asked_come_first_then_those_asked_longest_ago() -> None:
+def test_unused_prompts_come_first_then_the_least_recently_used() -> None:
     prompts = parse_bank("a\nb\nc\nd", "a file").prompts
     used = {"a": NOON, "b": NOON - timedelta(days=2), "d": NOON - timedelta(days=1)}
     assert texts(order_by_use(prompts, used, random.Random(1))) == ["c", "b", "d", "a"]
 
 
-def test_among_prompts_never_asked_chance_decides() -> None:
+def test_unused_prompts_come_in_random_order() -> None:
     prompts = parse_bank("a\nb\nc\nd", "a file").prompts
     firsts = {order_by_use(prompts, {}, random.Random(seed))[0].text for seed in range(50)}
     assert firsts == {"a", "b", "c", "d"}
 
 
 @given(asked=st.integers(0, 30), seed=st.integers(0, 10))
-def test_no_prompt_comes_again_before_all_others_were_asked(asked: int, seed: int) -> None:
+def test_no_prompt_is_repeated_before_all_others_were_used(asked: int, seed: int) -> None:
     prompts = parse_bank("a\nb\nc\nd\ne", "a file").prompts
     used: dict[str, datetime] = {}
     history = []

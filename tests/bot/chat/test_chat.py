@@ -17,7 +17,7 @@ from bot.cogs.chat import WARMING_UP
 from bot.engine import Finish, GenerationFailed
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow, ReplySpeakerRow
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.votes.votes import Vote
 
 

@@ -7,7 +7,7 @@ import pytest
 from bot.chat.prompting import with_memory
 from bot.engine import Finish
 from storage.database.tables import ConversationRow, ConversationSpeakerRow, MemberNoteRow, ReplySpeakerRow
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ class TestLineage:
         (file,) = shown.attachments
         assert file.filename == "lineage-v1.txt"
         lines = (await file.read()).decode().splitlines()
-        assert last == f"-# … {len(lines) - len(kept)} more lines: the attached file has all of them."
+        assert last == f"-# … {len(lines) - len(kept)} more: the attached file has everything."
         assert len([line for line in lines if " over " in line]) == 79
         assert "**" not in "".join(lines)
         assert f"https://discord.com/channels/@me/11/1000001 (👍 user {place.ada.id})" in lines[3]

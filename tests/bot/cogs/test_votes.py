@@ -1,4 +1,4 @@
-"""Admins decide about bursts of votes; until then those votes count for nothing."""
+"""Admins decide on bursts of votes; until then those votes do not count."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_RULES = VoteSettings(account_age_days=0, membership_days=0)
 
 @pytest.fixture
 def overrides():
-    """Two accounts make a burst; age is no matter, silence is."""
+    """Two accounts make a burst; their age does not matter, their silence does."""
     return {
         "REACTUNE_VOTES__BURST_VOTES": "2",
         "REACTUNE_VOTES__ACCOUNT_AGE_DAYS": "0",
@@ -87,7 +87,7 @@ class TestReview:
         answer = await place.ask("hi", who=place.ada)
         await place.ada.react(answer, "👍")
         shown = await review(place)
-        assert shown.content == "No votes wait for a decision."
+        assert shown.content == "No votes are waiting for a decision."
 
     async def test_it_shows_what_happened_to_the_admin_alone(self, place, counted):
         answer = await burst(place)
@@ -96,25 +96,27 @@ class TestReview:
         assert result.ephemeral
         assert f"2 👍 on [one answer]({answer.jump_url})" in text
         assert "by 2 accounts within a minute" in text
-        assert f"<@{place.ada.id}>: account of <t:" in text
-        assert "never talked with me" in text
+        assert f"<@{place.ada.id}>: account created <t:" in text
+        assert "has never talked with me" in text
         assert counted() == {}
 
     async def test_members_who_talk_are_not_held_back(self, place, counted, rows):
         await place.ask("one", who=place.ada)
         await place.ask("two", who=place.bo)
         await burst(place)
-        assert (await review(place)).content == "No votes wait for a decision."
+        assert (await review(place)).content == "No votes are waiting for a decision."
         assert rows(QuarantineRow) == []
         assert counted() == {3: [place.ada.id, place.bo.id]}
 
-    async def test_counting_them_makes_them_count_and_keeps_who_and_why(self, place, counted, rows):
+    async def test_counting_them_makes_them_count_and_keeps_who_and_why(self, place, counted, rows, caplog):
+        caplog.set_level("INFO", "bot.cogs.votes")
         await burst(place, "👎")
         done = await decide(place, await review(place), "Count them", "two friends\nof mine")
         assert "**Counted:** 2 👎 on [one answer]" in done.content
         assert "two friends of mine" in done.content
-        assert done.content.endswith("No votes wait for a decision.")
+        assert done.content.endswith("No votes are waiting for a decision.")
         assert not done.components
+        assert f"grace ({place.grace.id}) decided that 2 votes in quarantine (1) are counted." in caplog.messages
         row = rows(QuarantineRow)[0]
         assert (row.status, row.decided_by, row.reason) == (
             QuarantineStatus.COUNTED,
@@ -129,17 +131,17 @@ class TestReview:
         assert "**Left out:** 2 👍 on [one answer]" in done.content
         assert rows(QuarantineRow)[0].status is QuarantineStatus.EXCLUDED
         assert counted() == {}
-        assert (await review(place)).content == "No votes wait for a decision."
+        assert (await review(place)).content == "No votes are waiting for a decision."
 
     async def test_several_are_shown_one_after_another(self, place, rows):
         await burst(place)
         await burst(place, "👎")
         first = await review(place)
         assert "2 👍 on" in first.content
-        assert "(1 of 2 bursts that wait)" in first.content
+        assert "(burst 1 of 2)" in first.content
         second = (await place.grace.click(first, label="Next")).response
         assert "2 👎 on" in second.content
-        assert "(2 of 2 bursts that wait)" in second.content
+        assert "(burst 2 of 2)" in second.content
         around = (await place.grace.click(second, label="Next")).response
         assert "2 👍 on" in around.content
         rest = await decide(place, around, "Count them")
@@ -147,17 +149,17 @@ class TestReview:
         assert "**2 👎 on" in rest.content
         assert [row.status for row in rows(QuarantineRow)] == [QuarantineStatus.COUNTED, QuarantineStatus.OPEN]
 
-    async def test_all_that_wait_are_decided_at_once(self, place, rows, counted):
+    async def test_all_waiting_votes_are_decided_at_once(self, place, rows, counted):
         for _ in range(3):
             await burst(place)
         shown = await review(place)
         done = await decide(place, shown, "Count all of them", "an event")
         assert done.content.count("**Counted:** 2 👍") == 3
-        assert done.content.endswith("No votes wait for a decision.")
+        assert done.content.endswith("No votes are waiting for a decision.")
         assert {(row.status, row.reason) for row in rows(QuarantineRow)} == {(QuarantineStatus.COUNTED, "an event")}
         assert len(counted()) == 3
 
-    async def test_what_came_after_an_admin_looked_is_not_decided_unseen(self, place, rows):
+    async def test_bursts_that_an_admin_did_not_see_stay_undecided(self, place, rows):
         for _ in range(2):
             await burst(place)
         shown = await review(place)
@@ -167,14 +169,14 @@ class TestReview:
         assert "**2 👎 on" in rest.content
         assert [row.status for row in rows(QuarantineRow)] == [QuarantineStatus.EXCLUDED] * 2 + [QuarantineStatus.OPEN]
 
-    async def test_votes_that_joined_after_an_admin_looked_are_not_decided_unseen(self, place, env, rows):
+    async def test_votes_that_an_admin_did_not_see_stay_undecided(self, place, env, rows):
         answer = await burst(place)
         shown = await review(place)
         late = env.guild.add_member(env.create_user("late"))
         await late.react(answer, "👍")
         await review(place)
         said = await decide(place, shown, "Count them")
-        assert "More votes were quarantined in the meantime: nothing was changed, please check again" in said.content
+        assert "More votes were added since you looked: nothing was changed, look again" in said.content
         assert "**3 👍 on" in said.content
         assert [row.status for row in rows(QuarantineRow)] == [QuarantineStatus.OPEN]
         await decide(place, said, "Count them")
@@ -185,13 +187,13 @@ class TestReview:
             answer = await place.ask("hi", who=place.grace)
             await member.react(answer, "👍")
         shown = await review(place)
-        assert f"2 👍 on the answers to <@{place.grace.id}> ([1](https://discord.com/channels/" in shown.content
+        assert f"2 👍 on answers to <@{place.grace.id}> ([1](https://discord.com/channels/" in shown.content
 
-    async def test_votes_taken_back_are_named(self, place):
+    async def test_withdrawn_votes_are_mentioned(self, place):
         answer = await burst(place)
         await review(place)
         await place.ada.unreact(answer, "👍")
-        assert "Taken back since: 1." in (await review(place)).content
+        assert "1 has been withdrawn since." in (await review(place)).content
 
     async def test_the_buttons_work_after_a_restart(self, place, env, new_bot, rows):
         await burst(place)
@@ -218,13 +220,13 @@ class TestReview:
         asked = await place.grace.slash(place.channel, "privacy delete")
         await place.grace.click(asked.response, label="Delete everything")
         done = await decide(place, shown, "Count them")
-        assert done.content.endswith("No votes wait for a decision.")
+        assert done.content.endswith("No votes are waiting for a decision.")
 
 
 class TestHistory:
     async def test_before_the_first_decision_it_says_so(self, place):
         result = await place.grace.slash(place.channel, "votes history")
-        assert "Nobody has decided" in result.response.content
+        assert result.response.content == "No decisions on votes yet."
 
     async def test_it_lists_who_decided_what_and_why(self, place):
         for label, reason in (("Count them", "friends"), ("Leave them out", "a raid")):
@@ -233,9 +235,9 @@ class TestHistory:
         result = await place.grace.slash(place.channel, "votes history")
         latest, before = result.response.content.splitlines()
         assert latest.startswith("- **Left out:** 2 👍 on [one answer](")
-        assert f"grace ({place.grace.id}), <t:" in latest
-        assert latest.endswith(": a raid")
-        assert before.endswith(": friends")
+        assert f"decided by grace ({place.grace.id}), <t:" in latest
+        assert latest.endswith(" · “a raid”")
+        assert before.endswith(" · “friends”")
 
     async def test_more_than_a_message_holds_is_cut_at_a_line(self, place, query):
         for number in range(10):
@@ -245,4 +247,4 @@ class TestHistory:
         *lines, end = result.response.content.splitlines()
         assert 4 < len(lines) < 10
         assert end == "…"
-        assert all(line.endswith("x" * 190) for line in lines)
+        assert all(line.endswith("x" * 190 + "”") for line in lines)

@@ -85,7 +85,7 @@ class TestNobodyNamed:
         refused = await place.grace.slash(place.channel, "model status")
         assert refused.response.content == DenialReason.SERVER.value
         shown = await place.ada.slash(place.channel, "privacy show")
-        assert "I keep nothing of you" in shown.response.content
+        assert "I store nothing about you" in shown.response.content
 
     async def test_direct_messages_of_strangers_are_refused(self, place, engine):
         await place.ada.send_dm("hi")

@@ -175,7 +175,7 @@ class TestTrail:
         assert shown.count("\n") == 0
         assert "mallory" in shown
         shown = (await place.grace.slash(place.channel, "audit", action="model roll")).response.content
-        assert shown == "Nothing stands in the audit trail for that."
+        assert shown == "No entries in the audit trail match."
 
     @pytest.mark.usefixtures("open_to_all")
     async def test_members_see_nothing(self, place):

@@ -1,4 +1,4 @@
-"""Passages keep to sections and to their size, and no word is lost."""
+"""Passages respect sections and sizes, and no word is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cut(*blocks: Block, chunk_tokens: int = 12, overlap_tokens: int = 3) -> list
     return [(chunk.heading, chunk.text) for chunk in chunks]
 
 
-def test_headings_stand_above_their_passages() -> None:
+def test_passages_have_their_headings() -> None:
     assert cut(
         Block("Welcome."),
         Block("Fees", 1),
@@ -38,7 +38,7 @@ def test_headings_stand_above_their_passages() -> None:
     ]
 
 
-def test_paragraphs_of_a_section_share_a_passage_where_they_fit() -> None:
+def test_paragraphs_of_a_section_share_a_passage_if_they_fit() -> None:
     assert cut(Block("One two three."), Block("Four five.")) == [("Club", "One two three.\n\nFour five.")]
     assert cut(Block("1 2 3 4 5 6 7"), Block("8 9 10 11 12")) == [("Club", "1 2 3 4 5 6 7"), ("Club", "8 9 10 11 12")]
 
@@ -64,7 +64,7 @@ def test_a_heading_without_text_can_be_found_itself() -> None:
     ]
 
 
-def test_a_path_of_headings_that_is_too_long_loses_its_beginning() -> None:
+def test_a_long_path_of_headings_loses_its_start() -> None:
     heading, text = cut(Block("a very long heading of nine words in all", 1), Block("Text."))[0]
     assert (heading, text) == ("heading of nine words in all", "Text.")
 

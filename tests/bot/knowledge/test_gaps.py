@@ -1,4 +1,4 @@
-"""Wrong facts reach the admins grouped by what was asked, and a document closes the gap in one step."""
+"""Admins see reported wrong facts grouped by question, and add the missing document in one step."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ async def gaps(place, who=None):
 
 
 async def test_a_wrong_answer_becomes_a_document_and_the_next_answer_cites_it(place, engine, rows):
-    """Asked and answered wrongly, called wrong, mended by an admin, asked again and answered from the document."""
+    """A wrong answer is reported, an admin adds a document, and the same question is answered from it."""
     engine.answers = ["The pool opens at noon."]
     await answer_wrongly(place, "when does the pool open?")
     page = await gaps(place)
-    assert "**1 member** called these answers wrong in their facts:" in page.content
+    assert "**1 member** reported wrong facts in this answer:" in page.content
     assert "“when does the pool open?”" in page.content
     assert "→ The pool opens at noon." in page.content
-    assert "it quoted no document" in page.content
+    assert "It quoted no document." in page.content
     form = await place.grace.click(page, label="Add a document")
     done = await place.grace.submit_modal(form, {"title": "Opening hours", "text": "The pool opens at nine."})
     assert "Added: **1** · Opening hours" in done.response.content
-    assert "No answer is called wrong in its facts" in done.response.content
+    assert "No open reports of wrong facts." in done.response.content
     assert [row.title for row in rows(DocumentRow)] == ["Opening hours"]
     assert rows(VoteCauseRow)[0].settled_by.startswith("grace")
     engine.answers = ["At nine."]
@@ -55,13 +55,13 @@ async def test_a_wrong_answer_becomes_a_document_and_the_next_answer_cites_it(pl
     assert "> The pool opens at nine." in engine.requests[-1].prompt
 
 
-async def test_questions_that_ask_the_same_are_one_gap_and_the_most_noticed_comes_first(place):
+async def test_questions_with_the_same_meaning_are_one_gap_and_the_most_reported_comes_first(place):
     await answer_wrongly(place, "who feeds the cats?")
     await answer_wrongly(place, "when do cars park?", place.ada, place.bo)
     await answer_wrongly(place, "who feeds the kitten?")
     page = await gaps(place)
     first = page.content
-    assert "(1 of 2 gaps)" in first
+    assert "(gap 1 of 2)" in first
     second = (await place.grace.click(page, label="Next")).response.content
     assert {("who feeds the cats?" in text, "who feeds the kitten?" in text) for text in (first, second)} == {
         (True, True),
@@ -72,21 +72,21 @@ async def test_questions_that_ask_the_same_are_one_gap_and_the_most_noticed_come
 async def test_a_gap_that_needs_no_document_is_settled_and_stays_out(place, rows):
     await answer_wrongly(place, "how high is the tower?")
     page = await gaps(place)
-    done = (await place.grace.click(page, label="Needs none")).response
+    done = (await place.grace.click(page, label="No document needed")).response
     assert "Settled without a document: “how high is the tower?”" in done.content
-    assert (await gaps(place)).content.startswith("No answer is called wrong")
+    assert (await gaps(place)).content == "No open reports of wrong facts."
     assert rows(DocumentRow) == []
 
 
-async def test_a_gap_that_another_admin_settled_is_told(place):
+async def test_an_admin_reads_that_another_one_settled_the_gap(place):
     await answer_wrongly(place, "how high is the tower?")
     first, second = await gaps(place), await gaps(place)
-    await place.grace.click(first, label="Needs none")
+    await place.grace.click(first, label="No document needed")
     late = await place.grace.click(second, label="Add a document")
-    assert "settled already" in late.response.content
+    assert "already settled" in late.response.content
 
 
-async def test_what_cannot_be_added_leaves_the_gap_open(place, rows):
+async def test_a_refused_document_leaves_the_gap_open(place, rows):
     await answer_wrongly(place, "how high is the tower?")
     form = await place.grace.click(await gaps(place), label="Add a document")
     refused = await place.grace.submit_modal(form, {"title": "Tower", "text": "  \n "})
@@ -102,7 +102,7 @@ async def test_members_see_no_gaps(place, env):
     assert "Only admins can do this" in refused.content
 
 
-async def test_without_an_encoder_equal_questions_make_a_gap():
+async def test_without_an_encoder_equal_questions_are_one_gap():
     groups = group_gaps([gap(3, "Why?"), gap(2, "why?"), gap(1, "How?")], None)
     assert [[one.reply_id for one in group.gaps] for group in groups] == [[3, 2], [1]]
 
@@ -120,7 +120,7 @@ def test_the_bundled_encoder_groups_paraphrases():
     assert sorted(sorted(one.reply_id for one in group.gaps) for group in groups) == [[1, 2, 4], [3, 5]]
 
 
-def test_a_question_is_told_without_what_was_quoted_below_it():
+def test_a_question_is_shown_without_the_quotes_below_it():
     quoted = Passage(1, 1, "Rules", "", "Hours", "At nine.", score=1.0, similarity=None, matches=0, coverage=0.0)
     asked = add_quotes([{"role": "user", "content": "ada: when?\nplease"}], [quoted])
     assert question_of(gap(1, asked[0]["content"])) == "ada: when? please"
@@ -131,5 +131,5 @@ def gap(reply_id: int, asked: str) -> Gap:
     return Gap(reply_id, 11, messages, "no idea", 1, (), None, datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def test_one_gap_is_a_group_of_its_own():
+def test_one_gap_is_one_group():
     assert [len(group.gaps) for group in group_gaps([gap(1, "Why?")], np.ones((1, 3)))] == [1]

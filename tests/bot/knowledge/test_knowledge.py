@@ -1,4 +1,4 @@
-"""Admins tell the bot what to look up; answers quote it, name it, and take no orders from it."""
+"""Admins add documents; answers quote and cite them, and follow no instructions in them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def file(name: str, content: bytes) -> tuple[str, bytes]:
 # Answers
 
 
-async def test_an_answer_quotes_the_document_and_names_it(place, engine, knowledge, rows):
+async def test_an_answer_quotes_the_document_and_cites_it(place, engine, knowledge, rows):
     added = await knowledge("add", text=RULES, title="House rules", link="https://example.org/rules")
     assert added.startswith("Added: **1** · [House rules](<https://example.org/rules>) · 1 passage · server-wide")
     answer = await place.ask(QUESTION)
@@ -65,7 +65,7 @@ async def test_an_answer_quotes_the_document_and_names_it(place, engine, knowled
     assert "> The pool opens at nine." in reply.messages[-1]["content"]
 
 
-async def test_another_answer_names_its_sources_too(place, knowledge, rows):
+async def test_another_answer_cites_its_sources_too(place, knowledge, rows):
     await knowledge("add", text=RULES, title="House rules")
     answer = await place.ask(QUESTION)
     await place.bo.react(answer, "🔁")
@@ -93,7 +93,7 @@ async def test_direct_messages_quote_no_server(place, engine, knowledge):
     assert "quoted" not in engine.requests[0].prompt
 
 
-async def test_a_document_of_a_channel_is_quoted_there_alone(place, env, engine, knowledge):
+async def test_a_document_of_a_channel_is_quoted_only_there(place, env, engine, knowledge):
     staff = env.guild.create_text_channel("staff")
     await knowledge("add", text=RULES, title="Staff rules", channel=staff)
     await place.ask(QUESTION)
@@ -143,13 +143,13 @@ async def test_the_question_is_never_cut_for_a_quote_but_old_messages_make_room(
 
 
 @pytest.mark.parametrize("overrides", [{"REACTUNE_KNOWLEDGE__ENABLED": "false"}])
-async def test_looking_up_can_be_turned_off(place, engine, knowledge):
+async def test_search_can_be_turned_off(place, engine, knowledge):
     await knowledge("add", text=RULES, title="House rules")
     await place.ask(QUESTION)
     assert "quoted" not in engine.requests[0].prompt
 
 
-async def test_long_sources_stand_in_a_message_of_their_own(place, engine, knowledge, rows):
+async def test_long_sources_get_their_own_message(place, engine, knowledge, rows):
     await knowledge("add", text=RULES, title="x" * 80, link=f"https://example.org/{'y' * 400}")
     engine.answers = ["word " * 370]
     answer = await place.ask(QUESTION)
@@ -169,10 +169,10 @@ async def test_files_are_read(place, knowledge, rows):
     ("name", "content", "sentence"),
     [
         ("a.pdf", b"nonsense", "a.pdf is damaged"),
-        ("scan.pdf", pdf(""), "scan.pdf holds no text, as scanned pages do not"),
+        ("scan.pdf", pdf(""), "scan.pdf has no text, perhaps because its pages are scans"),
         ("bomb.docx", zipped(word__document=bytes(300_000_000)), "bomb.docx unpacks to 300 MB"),
-        ("big.txt", bytes(8_000_001), "big.txt has 8.0 MB"),
-        ("a.exe", b"MZ", "a.exe is none of .txt"),
+        ("big.txt", bytes(8_000_001), "big.txt is 8.0 MB"),
+        ("a.exe", b"MZ", "a.exe is not a supported file type (.txt, "),
     ],
 )
 async def test_bad_files_are_refused_in_a_sentence(knowledge, rows, name, content, sentence):
@@ -202,11 +202,11 @@ async def test_a_member_who_deletes_their_data_takes_the_document_along(place, e
 @pytest.mark.parametrize(
     ("link", "sentence"),
     [
-        ("hello", "That is no link to a message"),
+        ("hello", "That is not a message link"),
         ("https://discord.com/channels/1/2/3", "That message is in another server"),
     ],
 )
-async def test_links_to_nowhere_are_refused(knowledge, link, sentence):
+async def test_bad_links_are_refused(knowledge, link, sentence):
     assert (await knowledge("add", message=link)).startswith(sentence)
 
 
@@ -216,32 +216,32 @@ async def test_pinned_messages_are_read_and_read_again(place, env, knowledge, en
     assert "Pinned in #general" in await knowledge("add", pins=place.channel)
     await place.ask(QUESTION)
     assert "> The pool opens at nine." in engine.requests[0].prompt
-    assert "Nothing has changed" in await knowledge("refresh", document=1)
+    assert await knowledge("refresh", document=1) == "**Pinned in #general** has not changed."
 
 
 async def test_a_typed_text_is_refreshed_from_a_file(knowledge, rows):
     await knowledge("add", text=RULES, title="House rules")
     assert "was typed in or uploaded" in await knowledge("refresh", document=1)
     answer = await knowledge("refresh", document=1, file=file("new.txt", b"The pool opens at ten."))
-    assert answer.startswith("Read again: **1** · House rules")
+    assert answer.startswith("Updated: **1** · House rules")
     assert [row.text for row in rows(ChunkRow)] == ["The pool opens at ten."]
 
 
 async def test_documents_are_listed_shown_searched_and_removed(place, knowledge, rows):
-    assert await knowledge("list") == "This server has no documents yet. `/knowledge add` adds one."
+    assert await knowledge("list") == "This server has no documents yet. Add one with `/knowledge add`."
     await knowledge("add", text=RULES, title="House rules")
     assert (await knowledge("list")).startswith("**1** · House rules · 1 passage")
     assert RULES in await knowledge("show", document=1)
     found = await knowledge("search", question=QUESTION)
     assert "House rules · similarity 0." in found
-    assert "**quoted**" in found
-    assert await knowledge("remove", document=1) == "Removed **House rules**. No answer quotes it from now on."
+    assert "**would be quoted**" in found
+    assert await knowledge("remove", document=1) == "Removed **House rules**. New answers won't quote it."
     assert "There is no document 1" in await knowledge("show", document=1)
-    assert await knowledge("search", question=QUESTION) == "Nothing is found for that."
+    assert await knowledge("search", question=QUESTION) == "I found nothing about that."
     assert (rows(ChunkRow), rows(DocumentRow)[0].text) == ([], "")
 
 
-async def test_a_document_removed_while_it_is_used_is_still_named(place, env, engine, knowledge):
+async def test_a_document_removed_while_it_is_used_is_still_cited(place, env, engine, knowledge):
     await knowledge("add", text=RULES, title="House rules")
 
     async def remove():
@@ -253,23 +253,22 @@ async def test_a_document_removed_while_it_is_used_is_still_named(place, env, en
     assert place.last.content == "answer 1\n-# base\n-# sources: House rules"
 
 
-async def test_the_same_text_twice_is_a_sentence(knowledge):
+async def test_the_same_text_twice_is_refused(knowledge):
     await knowledge("add", text=RULES, title="House rules")
-    assert "That text is already stored as document 1 (House rules)" in await knowledge(
-        "add", text=RULES, title="Again"
-    )
+    again = await knowledge("add", text=RULES, title="Again")
+    assert again == "That text is already stored as document 1 (House rules)."
 
 
 async def test_one_source_at_a_time(knowledge, place):
-    assert (await knowledge("add", text=RULES, pins=place.channel)).startswith("Give me one thing at a time")
+    assert (await knowledge("add", text=RULES, pins=place.channel)).startswith("Give me only one source")
 
 
 @pytest.mark.parametrize("source", ["message", "pins"])
-async def test_a_link_beside_a_source_that_has_its_own_is_refused(place, knowledge, rows, source):
+async def test_a_link_with_a_source_that_has_one_is_refused(place, knowledge, rows, source):
     said = await place.bo.send(place.channel, RULES)
     given = {"message": said.jump_url, "pins": place.channel}[source]
     answer = await knowledge("add", **{source: given}, link="https://example.org/rules")
-    assert answer == "Leave `link` out: answers link to that message or channel itself."
+    assert answer == "Leave out `link`: answers already link to that message or channel."
     assert rows(DocumentRow) == []
 
 
@@ -283,10 +282,10 @@ async def test_members_may_not(place, env, knowledge):
 
 
 @pytest.mark.parametrize("load_encoder", [no_encoder])
-async def test_without_the_encoder_words_alone_find(place, engine, knowledge, load_encoder):
+async def test_without_the_encoder_search_matches_words_only(place, engine, knowledge, load_encoder):
     added = await knowledge("add", text=RULES, title="House rules")
-    assert "1 not read yet" in added
-    assert "found by its words alone: the sentence encoder is not installed: run `pip install" in added
+    assert "1 passage (1 not indexed yet)" in added
+    assert "search matches words only, not meaning (the sentence encoder is not installed: run `pip install" in added
     await place.ask(QUESTION)
     assert "> The pool opens" in engine.requests[0].prompt
     await place.ask("do you like pool tables and beer in the evening")
@@ -298,7 +297,8 @@ async def test_the_encoder_is_loaded_once_the_model_is(place, env, settings, bas
 
     class SlowEngine(ScriptedEngine):
         async def start(self) -> None:
-            await asyncio.sleep(0.1)
+            for _ in range(100):  # a load that takes a while
+                await asyncio.sleep(0)
             loaded.append("model")
 
     def load():
@@ -310,7 +310,7 @@ async def test_the_encoder_is_loaded_once_the_model_is(place, env, settings, bas
     assert loaded == ["model", "encoder"]
 
 
-async def test_another_encoder_reads_everything_anew_after_a_restart(
+async def test_another_encoder_embeds_everything_again_after_a_restart(
     place, env, engine, settings, base, knowledge, rows
 ):
     await knowledge("add", text=RULES, title="House rules")

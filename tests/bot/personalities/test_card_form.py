@@ -1,4 +1,4 @@
-"""Cards as the text of a form: what is written comes back, and mistakes are named."""
+"""Cards as the text of a form: the text is read back unchanged, and mistakes are named."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.personalities.card_form import card_from_form, format_examples, format_sampling, parse_examples, parse_sampling
+from bot.personalities.card_form import (
+    EXAMPLES_HELP,
+    GREETING_HELP,
+    PROMPT_HELP,
+    SAMPLING_HELP,
+    card_from_form,
+    format_examples,
+    parse_examples,
+    parse_sampling,
+)
+from bot.personalities.texts import format_sampling
 from storage.errors import CardError
 from storage.personalities.cards import Card, CardSampling, Example
 
@@ -34,7 +44,7 @@ def test_what_a_form_shows_comes_back_unchanged(some: list[Example]) -> None:
 
 
 @pytest.mark.parametrize("answer", ["> quoted", "one\n\ntwo", "long " * 400])
-def test_dialogues_that_a_form_cannot_hold_are_not_shown(answer: str) -> None:
+def test_dialogues_that_do_not_fit_into_the_form_are_not_shown(answer: str) -> None:
     assert format_examples([Example(dialogue=("Hi", answer))] * 3) is None
 
 
@@ -59,17 +69,22 @@ def test_sampling_is_a_list_of_numbers_with_names() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"sampling": "hot"}, "the sampling 'hot' is no number with a name"),
-        ({"sampling": "temperature = ."}, "is no number with a name"),
-        ({"sampling": "max_new_tokens = 1.5"}, "the card: sampling.max_new_tokens is not valid"),
-        ({"sampling": "temperature = 9"}, "the card: sampling.temperature is not valid"),
+        ({"sampling": "hot"}, "the sampling 'hot' is not valid"),
+        ({"sampling": "temperature = ."}, "the sampling 'temperature = .' is not valid"),
+        ({"sampling": "max_new_tokens = 1.5"}, "the card: sampling.max_new_tokens does not fit"),
+        ({"sampling": "temperature = 9"}, "the card: sampling.temperature does not fit"),
         ({"sampling": "heat = 1"}, "the card: sampling.heat is not a key of a card"),
         ({"examples": "> Hi"}, "the card: the dialogue of example 1 must alternate"),
-        ({"examples": "> Hi\nHo\n\nHi\n> Ho"}, "dialogue 2 begins with the bot"),
-        ({"system_prompt": " "}, "the card does not say how to talk"),
+        ({"examples": "> Hi\nHo\n\nHi\n> Ho"}, "dialogue 2 starts with the bot"),
+        ({"system_prompt": " "}, "the card says nothing about how to talk"),
     ],
 )
 def test_a_mistake_in_a_form_is_named(fields: dict[str, str], said: str) -> None:
     with pytest.raises(CardError) as refused:
         card_from_form(FIELDS | fields, Card())
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("help_text", [EXAMPLES_HELP, GREETING_HELP, PROMPT_HELP, SAMPLING_HELP])
+def test_discord_accepts_the_help_texts(help_text: str) -> None:
+    assert len(help_text) <= 100

@@ -1,4 +1,4 @@
-"""Personalities in Discord: made in a form, bound to places, edited by two at once, put away and brought back."""
+"""Personalities in Discord: created and edited in a form, bound to places, archived and restored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEEPER = Card(system_prompt="You keep a lighthouse.", greeting="Evening.")
 
 @pytest.fixture
 def make(query):
-    """Write a personality past Discord."""
+    """Create a personality directly in the database."""
     return lambda name="keeper", card=KEEPER, **more: query(
         lambda session: create_personality(session, name, card, by="test", **more)
     )
@@ -42,7 +42,7 @@ class TestCreate:
         form = await place.grace.slash(place.channel, "personality create", name="keeper")
         assert form.modal is not None
         done = await place.grace.submit_modal(form, FIELDS)
-        assert "**keeper** is made" in done.response.content
+        assert "Created **keeper**" in done.response.content
         (row,) = [row for row in rows(PersonalityRow) if row.name == "keeper"]
         assert row.guild_id == env.guild.id
         assert Card.model_validate(row.card).examples == (Example(dialogue=("How is the sea?", "Flat. For now.")),)
@@ -55,7 +55,7 @@ class TestCreate:
         assert "The name default is taken" in done.response.content
         assert len(rows(PersonalityRow)) == 1
 
-    async def test_a_name_that_cannot_be_opens_no_form(self, place, rows):
+    async def test_an_invalid_name_opens_no_form(self, place, rows):
         refused = await place.grace.slash(place.channel, "personality create", name="Night Owl")
         assert refused.modal is None
         assert "is not a valid personality name" in refused.response.content
@@ -84,7 +84,7 @@ class TestEdit:
         await place.ask("hi")
         assert engine.requests[-1].prompt.startswith("<system>You keep two lighthouses.")
 
-    async def test_of_two_admins_the_later_is_told(self, place, make, query):
+    async def test_the_later_of_two_admins_changes_nothing(self, place, make, query):
         make(card=KEEPER)
         forms = [await place.grace.slash(place.channel, "personality edit", personality="keeper") for _ in range(2)]
         await place.grace.submit_modal(forms[0], FIELDS | {"system_prompt": "One."})
@@ -92,7 +92,7 @@ class TestEdit:
         assert "omeone else just changed the card of keeper" in late.response.content
         assert query(lambda session: personality_named(session, "keeper").card.system_prompt) == "One."
 
-    async def test_examples_that_a_form_cannot_hold_stay(self, place, make, query):
+    async def test_examples_that_do_not_fit_into_the_form_are_kept(self, place, make, query):
         many = Card(system_prompt="x", examples=(Example(dialogue=("Hi", "long " * 200)),) * 10)
         make(card=many)
         form = await place.grace.slash(place.channel, "personality edit", personality="keeper")
@@ -107,17 +107,17 @@ class TestEdit:
 
 
 class TestServers:
-    """The operator's personalities speak in every server, so an admin of one must not change them for all."""
+    """The operator's personalities are used in every server, so an admin of one must not change them for all."""
 
     @pytest.fixture
     def elsewhere(self, env):
         env.create_guild("Elsewhere")
 
     @pytest.mark.parametrize("command", ["edit", "archive"])
-    async def test_what_is_the_operators_is_changed_in_its_file_alone(self, place, make, elsewhere, rows, command):
+    async def test_the_operators_personality_is_only_changed_in_its_file(self, place, make, elsewhere, rows, command):
         make()
         refused = await place.grace.slash(place.channel, f"personality {command}", personality="keeper")
-        assert "Keeper is the operator's and speaks in other servers too" in refused.response.content
+        assert "Keeper belongs to the operator and is used in other servers too" in refused.response.content
         assert len(rows(CardRevisionRow)) == 1
 
     @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ class TestServers:
             ("model canary stop", {}),
         ],
     )
-    async def test_which_version_answers_everywhere_is_no_single_servers_to_say(
+    async def test_a_single_server_cannot_decide_which_version_answers_everywhere(
         self, place, elsewhere, rows, command, options
     ):
         refused = await place.grace.slash(place.channel, command, **options)
@@ -155,14 +155,14 @@ class TestServers:
         make()
         file = ("keeper.toml", b"system_prompt = 'Insult everybody.'")
         refused = await place.grace.slash(place.channel, "personality import", file=file)
-        assert "operator's" in refused.response.content
+        assert "belongs to the operator" in refused.response.content
         assert query(lambda session: personality_named(session, "keeper").card) == KEEPER
 
     async def test_a_server_changes_its_own(self, place, make, elsewhere, env):
         make(guild_id=env.guild.id)
         form = await place.grace.slash(place.channel, "personality edit", personality="keeper")
         done = await place.grace.submit_modal(form, FIELDS)
-        assert "is changed" in done.response.content
+        assert done.response.content.startswith("Changed the card of **keeper**.")
 
     async def test_a_server_that_the_bot_leaves_keeps_no_binding(self, place, make, env, rows):
         made = make()
@@ -175,7 +175,7 @@ class TestServers:
 class TestBind:
     async def test_the_next_answer_is_the_personalitys(self, place, make, engine, rows):
         made = make(card=Card(system_prompt="You keep a lighthouse.", sampling={"temperature": 0.2}))
-        assert "**keeper** speaks in" in await bind(place, "keeper")
+        assert "**keeper** answers in" in await bind(place, "keeper")
         answer = await place.ask("hi")
         assert answer.content.endswith("-# keeper base")
         (request,) = engine.requests
@@ -197,13 +197,13 @@ class TestBind:
         await place.ask("hi")
         assert engine.requests[-1].prompt.startswith("<system>Keeper.")
         done = await place.grace.slash(place.channel, "personality unbind")
-        assert "**keeper** is not bound" in done.response.content
+        assert "Unbound **keeper** in" in done.response.content
         await place.ask("hi")
         assert engine.requests[-1].prompt.startswith("<system>Owl.")
         again = await place.grace.slash(place.channel, "personality unbind")
-        assert "Nothing is bound" in again.response.content
+        assert "No personality is bound" in again.response.content
 
-    async def test_a_thread_has_the_voice_of_its_channel_until_it_has_its_own(self, place, env, make, engine):
+    async def test_a_thread_has_the_personality_of_its_channel_until_it_has_its_own(self, place, env, make, engine):
         make("keeper", Card(system_prompt="Keeper."))
         make("owl", Card(system_prompt="Owl."))
         await bind(place, "keeper")
@@ -253,7 +253,7 @@ class TestBind:
         assert "personality **keeper**" in here.response.content
         assert "**Champion:** v1" in here.response.content
 
-    async def test_it_stands_after_a_restart(self, place, make, env, new_bot, engine):
+    async def test_a_binding_survives_a_restart(self, place, make, env, new_bot, engine):
         make()
         await bind(place, "keeper")
         old = env.bot
@@ -288,19 +288,20 @@ class TestList:
         make("far", guild_id=1)
         await bind(place, "keeper", strength=0.5)
         text = (await place.grace.slash(place.channel, "personality list")).response.content
-        assert "**default** · base answers · 0 examples · speaks where nothing else is bound" in text
-        assert f"**keeper** · base answers · 0 examples · speaks in <#{place.channel.id}> at strength 0.5" in text
+        assert "**default** · version base · 0 examples · answers wherever no other is bound" in text
+        assert f"**keeper** · version base · 0 examples · bound in <#{place.channel.id}> at strength 0.5" in text
         assert "far" not in text
 
     async def test_show_has_the_card(self, place, make):
         make(card=Card(system_prompt="You keep a lighthouse.", examples=(Example(dialogue=("Hi", "Evening.")),)))
         text = (await place.grace.slash(place.channel, "personality show", personality="keeper")).response.content
+        assert "Not bound to any channel." in text
         assert "**System prompt:** You keep a lighthouse." in text
         assert "> Hi\nEvening." in text
 
 
 class TestArchive:
-    async def test_a_bound_one_is_refused_then_put_away_and_brought_back(self, place, make, rows):
+    async def test_a_bound_one_is_refused_then_archived_and_restored(self, place, make, rows):
         make()
         await bind(place, "keeper")
         refused = await place.grace.slash(place.channel, "personality archive", personality="keeper")
@@ -312,7 +313,7 @@ class TestArchive:
         assert "archived" in await bind(place, "keeper")
         assert rows(BindingRow) == []
         await place.grace.slash(place.channel, "personality restore", personality="keeper")
-        assert "speaks in" in await bind(place, "keeper")
+        assert "**keeper** answers in" in await bind(place, "keeper")
 
 
 class TestFiles:
@@ -324,7 +325,7 @@ class TestFiles:
         (folder / "owl.toml").write_text("system_promt = 'x'")
         return {}
 
-    async def test_cards_in_the_folder_are_taken_at_the_start_and_a_broken_one_is_told(self, place, rows, caplog):
+    async def test_cards_in_the_folder_are_read_at_the_start_and_a_broken_one_is_logged(self, place, rows, caplog):
         assert [row.name for row in rows(PersonalityRow)] == ["default", "keeper"]
         told = [record.getMessage() for record in caplog.get_records("setup") if record.levelname == "ERROR"]
         assert len(told) == 1
@@ -344,7 +345,7 @@ class TestFiles:
         assert "**copy** was created" in done.response.content
         assert query(lambda session: personality_named(session, "copy").card) == KEEPER
 
-    async def test_a_file_that_is_no_card_is_refused(self, place, rows):
+    async def test_an_invalid_card_is_refused(self, place, rows):
         bad = ("bad.toml", b"system_promt = 'x'")
         done = await place.grace.slash(place.channel, "personality import", file=bad)
         assert "bad.toml: system_promt is not a key of a card" in done.response.content

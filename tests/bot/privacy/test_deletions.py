@@ -1,4 +1,4 @@
-"""What is deleted on Discord is deleted here, and old words of what is edited there are not served."""
+"""Messages deleted on Discord are deleted here, and the old text of edited ones is no longer used."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def ids(found):
 
 
 class TestDeletions:
-    async def test_a_deleted_question_takes_its_answer_and_the_votes_on_it(self, place, rows):
+    async def test_a_deleted_question_deletes_its_answer_and_votes(self, place, rows):
         asked = await question_of(place, "my secret is tea")
         await place.bo.react(place.last, "👍")
         await place.ask("something else")
@@ -63,7 +63,7 @@ class TestDeletions:
         await place.ada.delete(asked)
         assert ids(rows(ReplyRow)) == [3]
 
-    async def test_a_deleted_answer_goes_too_whichever_of_its_messages_it_was(self, place, engine, rows):
+    async def test_deleting_any_message_of_an_answer_deletes_it(self, place, engine, rows):
         engine.answers = [" ".join(["word"] * 600)]
         await place.ask("long please")
         first, _ = (m for m in place.channel.history() if m.author.bot and "Hello" not in m.content)
@@ -88,7 +88,7 @@ class TestDeletions:
         assert votes(1) == {place.bo.id: Vote.UP}
 
     async def test_a_message_that_the_bot_takes_back_itself_deletes_nothing(self, place, engine, rows):
-        """A part that a growing answer needed for its cursor alone."""
+        """A message that a growing answer only needed for its cursor."""
         engine.answers = ["w" * 1849]
         await place.ask("hi")
         assert "DELETE /channels" in place.env.transcript()
@@ -191,7 +191,7 @@ class TestDocuments:
 
     @pytest.fixture
     async def rules(self, place):
-        """A message that the server looks things up in, quoted in an answer of another channel."""
+        """A message in a document, quoted in an answer in another channel."""
         said = await place.bo.send(place.channel, "The pool opens at nine.")
         await place.grace.slash(place.channel, "knowledge add", message=said.jump_url)
         other = place.channel.guild.create_text_channel("other")

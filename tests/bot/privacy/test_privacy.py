@@ -1,4 +1,4 @@
-"""Members see, take along and delete what is kept of them; the first message brings one notice."""
+"""Members see, export and delete what is stored about them; their first message brings one notice."""
 
 from __future__ import annotations
 
@@ -20,11 +20,26 @@ async def delete_all(who, channel, label="Delete everything"):
     return clicked.response.content
 
 
+async def answer_to(place, command):
+    return (await place.ada.slash(place.channel, f"privacy {command}")).response.content
+
+
 class TestPrivacyOutsideDiscord:
     @pytest.mark.parametrize("command", ["show", "opt-in", "opt-out"])
-    async def test_it_says_that_everything_said_here_may_be_trained_on(self, place, command):
-        result = await place.ada.slash(place.channel, f"privacy {command}")
-        assert "everything said here may be trained on" in result.response.content
+    async def test_it_says_that_everything_said_here_may_be_used_for_training(self, place, command):
+        assert "everything said here may be used for training" in await answer_to(place, command)
+
+    async def test_opting_in_and_out_say_what_was_noted(self, place):
+        assert (await answer_to(place, "opt-in")).startswith("You're opted in, but that changes nothing here.")
+        assert (await answer_to(place, "opt-out")).startswith("You're opted out, but that changes nothing here.")
+
+    async def test_show_promises_no_deletion_by_age(self, place):
+        assert "Nothing is deleted automatically here." in await answer_to(place, "show")
+
+    async def test_an_export_comes_in_the_answer(self, place):
+        done = await place.ada.slash(place.channel, "privacy export")
+        assert done.response.content == "Here is everything I store about you."
+        assert [file.filename for file in done.response.attachments] == ["reactune-data.json"]
 
 
 class TestPrivacy:
@@ -32,20 +47,25 @@ class TestPrivacy:
     def fixed_basis(self):
         return None
 
-    async def test_allowing_promises_no_more_than_the_operator_opened(self, place):
-        result = await place.ada.slash(place.channel, "privacy opt-in")
-        assert "Nothing said in Discord is trained on at present" in result.response.content
+    async def test_opting_in_promises_no_more_than_the_operator_opened(self, place):
+        assert "Nothing changes yet" in await answer_to(place, "opt-in")
+
+    async def test_opting_in_or_out_twice_says_that_nothing_changed(self, place, rows):
+        assert "You hadn't opted in, so nothing changed." in await answer_to(place, "opt-out")
+        await answer_to(place, "opt-in")
+        (consent,) = rows(ConsentRow)
+        assert "You had already opted in, so nothing changed." in await answer_to(place, "opt-in")
+        assert [row.given_at for row in rows(ConsentRow)] == [consent.given_at]
+        assert (await answer_to(place, "opt-out")).startswith("You're opted out.")
 
     async def test_show_says_what_is_open_and_what_one_chose(self, place):
-        before = await place.ada.slash(place.channel, "privacy show")
-        assert "do **not** allow" in before.response.content
-        assert "privacy.discord_training_permission = false" in before.response.content
-        await place.ada.slash(place.channel, "privacy opt-in")
-        after = await place.ada.slash(place.channel, "privacy show")
-        assert "**allow** training" in after.response.content
-        await place.ada.slash(place.channel, "privacy opt-out")
-        again = await place.ada.slash(place.channel, "privacy show")
-        assert "do **not** allow" in again.response.content
+        before = await answer_to(place, "show")
+        assert "You have **not** opted in" in before
+        assert "not used for training" in before
+        await answer_to(place, "opt-in")
+        assert "You **opted in** on <t:" in await answer_to(place, "show")
+        await answer_to(place, "opt-out")
+        assert "You have **not** opted in" in await answer_to(place, "show")
 
     async def test_deleted_votes_do_not_come_back_with_a_restart_and_new_ones_count(self, place, votes, env, new_bot):
         answer = await place.ask("hi", who=place.bo)
@@ -63,12 +83,13 @@ class TestPrivacy:
     async def test_delete_asks_first(self, place, rows):
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
-        assert await delete_all(place.ada, place.channel, label="Keep it") == "Nothing was deleted."
+        assert await delete_all(place.ada, place.channel, label="Keep my data") == "Nothing was deleted."
         assert len(rows(ReplyRow)) == 1
         done = await delete_all(place.ada, place.channel)
-        assert "1 answer with your words, 1 vote event" in done
+        assert done.startswith("Deleted: 1 answer based on your messages, your votes on 1 answer.")
         assert "No version was trained on them." in done
         assert rows(ReplyRow) == rows(VoteEventRow) == []
+        assert await delete_all(place.ada, place.channel) == "Done. There were no messages, votes or notes of yours."
 
     async def test_two_delete_at_once_each_their_own(self, place, rows, env, new_bot):
         await place.ask("hi")
@@ -82,17 +103,19 @@ class TestPrivacy:
         assert rows(ReplyRow) == []
         await old.close()
 
-    async def test_show_counts_what_is_kept_and_says_how_long(self, place):
-        nothing = await place.bo.slash(place.channel, "privacy show")
-        assert (
-            "I keep nothing of you. Answers that no version was trained on go after 30 days" in nothing.response.content
-        )
+    async def test_show_counts_what_is_stored_and_says_how_long(self, place):
+        nothing = (await place.bo.slash(place.channel, "privacy show")).response.content
+        assert nothing.startswith("I store nothing about you. Answers that no version was trained on are deleted after")
+        assert "after 30 days, and the rest of your data 30 days after you leave the server." in nothing
         answer = await place.ask("hi")
         await place.ada.react(answer, "👍")
         await place.ada.slash(place.channel, "me remember", note="likes tea")
         said = (await place.ada.slash(place.channel, "privacy show")).response.content
-        assert "I keep of you: 1 answer with your words, 1 answer that you voted on, 1 note about you" in said
-        assert "The oldest is from <t:" in said
+        assert (
+            "I store about you: 1 answer based on your messages, your votes on 1 answer, 1 note, 1 server join date."
+            in said
+        )
+        assert "The oldest entry is from <t:" in said
 
 
 class TestExport:
@@ -104,7 +127,7 @@ class TestExport:
         (file,) = message.attachments
         return json.loads(await file.read())
 
-    async def test_everything_comes_in_a_direct_message(self, place, rows):
+    async def test_everything_is_sent_in_a_direct_message(self, place, rows):
         answer = await place.ask("my secret is tea")
         await place.ada.react(answer, "👎")
         asked = await place.ada.context_menu(place.channel, "What is wrong with it?", answer)
@@ -114,7 +137,7 @@ class TestExport:
         await place.ada.slash(place.channel, "me remember", note="likes tea")
         await place.ada.slash(place.channel, "privacy opt-in")
         done = await place.ada.slash(place.channel, "privacy export")
-        assert "in our direct messages" in done.response.content
+        assert "as a direct message" in done.response.content
         told = await self.exported(place.ada.user.dm_channel.last_message)
         assert (told["format"], told["format_version"], told["member"]) == ("reactune-member", 1, str(place.ada.id))
         (kept,) = told["answers"]
@@ -138,12 +161,12 @@ class TestExport:
         assert shared["answer"] == "answer 2"  # it was given to them
         assert len(shared["your_messages"]) == 1
 
-    async def test_closed_direct_messages_bring_it_privately(self, place, env):
+    async def test_with_direct_messages_closed_it_comes_in_the_private_answer(self, place, env):
         route = f"/channels/{place.ada.user.dm_channel.id}/messages"
         env.inject_error("POST", route, status=403, code=50007, message="Cannot send messages to this user")
         done = await place.ada.slash(place.channel, "privacy export")
         answers = [message for message in done.followups if message.attachments] or [done.response]
-        assert "Your direct messages are closed to me" in answers[-1].content
+        assert "I can't send you direct messages" in answers[-1].content
         assert json.loads(await answers[-1].attachments[0].read())["member"] == str(place.ada.id)
 
 
@@ -166,19 +189,19 @@ class TestFirstContact:
         return None
 
     def notices(self, place):
-        return [message for message in place.channel.history() if "Hello! I keep" in message.content]
+        return [message for message in place.channel.history() if "Hello! I store" in message.content]
 
     async def test_the_first_message_brings_one_notice_with_a_button(self, place, rows, env, new_bot):
         await place.ask("hi")
         (notice,) = self.notices(place)
-        assert "Your words are not trained on." in notice.content
-        assert [button.label for button in notice.components[0].children] == ["What is kept"]
+        assert "They are not used for training." in notice.content
+        assert [button.label for button in notice.components[0].children] == ["What's stored"]
         old = env.bot
         await env.restart_bot(new_bot())
         await place.ask("hi again")
         assert len(self.notices(place)) == 1
-        shown = await place.ada.click(notice, label="What is kept")
-        assert "I keep of you: 2 answers with your words" in shown.response.content
+        shown = await place.ada.click(notice, label="What's stored")
+        assert "I store about you: 2 answers based on your messages" in shown.response.content
         await place.ask("hi", who=place.bo)
         assert len(self.notices(place)) == 2
         assert {row.user_id for row in rows(GreetingRow)} == {place.ada.id, place.bo.id}
@@ -208,10 +231,10 @@ class TestWithPermission:
     def overrides(self):
         return {"REACTUNE_PRIVACY__DISCORD_TRAINING_PERMISSION": "true"}
 
-    async def test_the_notice_has_a_button_that_allows_training(self, place, rows):
+    async def test_the_notice_has_a_button_that_opts_in(self, place, rows):
         await place.ask("hi")
         done = await place.ada.click(place.channel.history()[1], label="Allow training")
-        assert "may be trained on from now on" in done.response.content
+        assert "from now on, answers to your messages may be used for training" in done.response.content
         assert [row.user_id for row in rows(ConsentRow)] == [place.ada.id]
         await place.ask("hi again")
         assert [row.basis for row in rows(ReplyRow)] == [None, Basis.LIVE_CHAT]

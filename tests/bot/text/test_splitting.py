@@ -23,7 +23,7 @@ LIMITS = st.integers(MIN_LIMIT_CHARS, 160)
 
 
 def visible(text: str) -> str:
-    """The text without fences, their languages and whitespace, which a cut may add or take."""
+    """The text without fences, their languages and whitespace, which a cut may add or remove."""
     return re.sub(r"\s", "", re.sub(r"```(py\n|c\+\+\n)?", "", text))
 
 

@@ -23,7 +23,7 @@ from storage.database.database import open_database
 from storage.database.tables import HeartbeatRow, ReplyRow, VoteEventRow
 from storage.errors import BackupRefused, DatabaseError, DataDirectoryInUse
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.runtime.processes import BOT, last_heartbeat, sole_process, worker_name
 from storage.settings.sections import DatabaseSettings, DataSettings, Settings

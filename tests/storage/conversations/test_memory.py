@@ -21,7 +21,7 @@ from storage.conversations.memory import (
     write_summary,
 )
 from storage.errors import NoteRefused
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from tests.seeding import ALICE, BOB, CHANNEL
 
 FIRST = Memory("They plan a picnic.", 50, 0, frozenset({ALICE, BOB}))

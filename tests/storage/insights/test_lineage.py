@@ -17,7 +17,8 @@ from storage.insights.vote_outcomes import VoteStatus, replies_on_message, vote_
 from storage.insights.vote_uses import PairRole
 from storage.members.memberships import note_members
 from storage.personalities.personalities import read_personality
-from storage.privacy.consent import delete_member, give_consent, withdraw_consent
+from storage.privacy.consent import give_consent, withdraw_consent
+from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
 from storage.training.evidence import count_evidence

@@ -1,4 +1,4 @@
-"""Documents are kept, found by words and by meaning in their scope alone, and gone at once when they are removed."""
+"""Documents are found by words and by meaning, only in their scope, and no longer once they are removed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from storage.knowledge.documents import (
 from storage.knowledge.search import Question, coverage, fuse, search
 from storage.knowledge.vectors import Matrix, VectorIndex, _nearest_in, has_pgvector, prepare_vectors
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.settings.sections import KnowledgeSettings
 from tests.seeding import ALICE
 from tests.word_encoder import DIMENSIONS, WordEncoder
@@ -82,7 +82,7 @@ def ask(
     guild_id: int = GUILD,
     channels: Collection[int] = (GENERAL,),
 ) -> list[str]:
-    """Return the texts that are found, best first."""
+    """Return the texts found, best first."""
     scope = SearchScope(guild_id, frozenset(channels), ensure_personality(session))
     question = Question(words, encoder.encode([words])[0], encoder.name) if encoder else Question(words, None)
     return [passage.text for passage in search(session, index or VectorIndex(), scope, question, limit=5)]
@@ -103,7 +103,7 @@ def test_a_word_in_the_heading_counts_more(session: Session) -> None:
 
 
 @pytest.mark.parametrize("words", ["", "the of and", "???", '" OR NEAR(', "a:b AND c*", "🙂", "' & | ! <-> x"])
-def test_odd_questions_are_no_queries(session: Session, words: str) -> None:
+def test_odd_questions_are_not_query_syntax(session: Session, words: str) -> None:
     add(session, "Dogs are welcome.")
     assert ask(session, words) == []
 
@@ -163,7 +163,7 @@ def test_scope_holds_for_meaning_as_well(session: Session) -> None:
 # Kept in step
 
 
-def test_a_removed_document_is_gone_but_for_its_title(session: Session) -> None:
+def test_a_removed_document_keeps_only_its_title(session: Session) -> None:
     encoder, index = WordEncoder(), VectorIndex()
     id_ = add(session, "Dogs are welcome.", title="House rules")
     embed(session, encoder)
@@ -174,7 +174,7 @@ def test_a_removed_document_is_gone_but_for_its_title(session: Session) -> None:
     assert session.get_one(DocumentRow, id_).text == ""
     assert titles_of(session, [id_]) == [("House rules", "")]
     assert list_documents(session, GUILD) == []
-    with pytest.raises(DocumentRefused, match=f"there is no document {id_}: list the documents"):
+    with pytest.raises(DocumentRefused, match=f"there is no document {id_}: `/knowledge list` shows all"):
         remove_document(session, GUILD, id_)
 
 
@@ -200,14 +200,14 @@ def test_a_refreshed_document_answers_with_its_new_text(session: Session) -> Non
     assert not refresh_document(session, id_, text_, [], speakers=(), settings=SETTINGS)
 
 
-def test_a_document_that_was_removed_meanwhile_is_not_refreshed(session: Session) -> None:
+def test_a_document_that_was_just_removed_is_not_refreshed(session: Session) -> None:
     id_ = add(session, "Dogs are welcome.")
     remove_document(session, GUILD, id_)
     with pytest.raises(DocumentRefused, match="was just removed"):
         refresh_document(session, id_, "new", [NewChunk("", "new")], speakers=(), settings=SETTINGS)
 
 
-def test_embeddings_of_a_document_that_was_removed_meanwhile_are_dropped(session: Session) -> None:
+def test_embeddings_of_a_document_that_was_just_removed_are_dropped(session: Session) -> None:
     encoder = WordEncoder()
     id_ = add(session, "Dogs are welcome.")
     waiting = waiting_chunks(session, encoder.name, 10)
@@ -216,7 +216,7 @@ def test_embeddings_of_a_document_that_was_removed_meanwhile_are_dropped(session
     assert ask(session, "dogs", encoder) == []
 
 
-def test_embedding_goes_on_where_it_stopped_and_begins_anew_with_another_encoder(session: Session) -> None:
+def test_embedding_continues_and_starts_again_with_another_encoder(session: Session) -> None:
     old, new = WordEncoder("words 1"), WordEncoder("words 2")
     add(session, "one cat", "two dogs", "three birds")
     assert embed(session, old, limit=2) == 2
@@ -248,13 +248,13 @@ def test_the_same_text_is_taken_once_in_a_scope(session: Session) -> None:
     add(session, "Dogs are welcome.", guild_id=OTHER_GUILD)
 
 
-def test_a_server_has_limits_of_its_own(session: Session) -> None:
+def test_limits_are_per_server(session: Session) -> None:
     few = SETTINGS.model_copy(update={"max_documents": 1, "max_chunks": 2})
-    with pytest.raises(DocumentRefused, match=r"has 3 passages and this server already has 0 of 2"):
+    with pytest.raises(DocumentRefused, match=r"has 3 passages and this server already has 0; the limit"):
         add(session, "a", "b", "c", settings=few)
     add(session, "a", settings=few)
     add(session, "a", guild_id=OTHER_GUILD, settings=few)
-    with pytest.raises(DocumentRefused, match=r"this server has 1 documents, the limit \(knowledge\.max_documents\)"):
+    with pytest.raises(DocumentRefused, match=r"this server has 1 document, the limit \(knowledge\.max_documents\)"):
         add(session, "b", settings=few)
 
 
@@ -286,7 +286,7 @@ def test_the_nearest_of_many_chunks_are_those_of_a_plain_sort() -> None:
 # pgvector
 
 
-def test_pgvector_takes_over_where_it_can_and_finds_the_same(database: Database) -> None:
+def test_pgvector_is_used_if_possible_and_finds_the_same(database: Database) -> None:
     encoder = WordEncoder()
     with database.transaction() as session:
         add(session, "A kitten sleeps", "Bread and butter", "An automobile")
@@ -302,7 +302,7 @@ def test_pgvector_takes_over_where_it_can_and_finds_the_same(database: Database)
         assert prepare_vectors(session, DIMENSIONS, encoder.name) is is_postgres
 
 
-def test_without_the_right_to_make_the_extension_memory_serves(database: Database) -> None:
+def test_without_the_right_to_create_the_extension_memory_is_used(database: Database) -> None:
     if database.engine.dialect.name == "sqlite":
         pytest.skip("SQLite has no extension to make")
     encoder = WordEncoder()
@@ -320,7 +320,7 @@ def test_without_the_right_to_make_the_extension_memory_serves(database: Databas
         session.execute(text("DROP ROLE guest"))
 
 
-def test_another_encoder_empties_what_pgvector_holds(database: Database) -> None:
+def test_another_encoder_replaces_the_vectors_in_pgvector(database: Database) -> None:
     old, new = WordEncoder("words 1"), WordEncoder("words 2")
     with database.transaction() as session:
         add(session, "A kitten sleeps")

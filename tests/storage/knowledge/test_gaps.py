@@ -1,4 +1,4 @@
-"""Answers called wrong in their facts wait for an admin, in the server where they were given."""
+"""Answers with reported wrong facts wait for an admin of their server."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_gaps_are_the_wrong_facts_of_the_server_newest_first(session: Session) -
 
 
 @pytest.mark.usefixtures("personality_id")
-def test_a_thumb_that_is_taken_back_takes_its_gap_back(session: Session) -> None:
+def test_a_withdrawn_thumb_closes_its_gap(session: Session) -> None:
     reply_id = wrong(session, ALICE)
     vote(session, reply_id, ALICE, Vote.DOWN, standing=False)
     assert open_gaps(session, GUILD) == []
 
 
 @pytest.mark.usefixtures("personality_id")
-def test_a_settled_gap_opens_again_where_another_member_meets_it(session: Session) -> None:
+def test_a_settled_gap_opens_again_when_another_member_reports_it(session: Session) -> None:
     reply_id = wrong(session, ALICE)
     settle_gaps(session, [reply_id], "grace")
     assert open_gaps(session, GUILD) == []

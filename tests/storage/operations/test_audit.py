@@ -6,7 +6,7 @@ from storage.database.enums import AuditOutcome
 from storage.operations.audit import AuditedAction, Wanted, read_trail, record_action
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 
 HERE, THERE = 11, 12
 

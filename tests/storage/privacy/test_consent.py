@@ -1,4 +1,4 @@
-"""Privacy: nobody's words are trained on without a basis, and a deletion reaches everything made of them."""
+"""Nobody's messages are trained on without a basis, and a deletion reaches everything made from them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,15 @@ from storage.database.tables import (
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import (
-    Deletion,
     basis_of_chat,
     consenting,
-    delete_member,
     describe_bases,
     give_consent,
     open_bases,
     read_agreement,
     withdraw_consent,
 )
+from storage.privacy.erasure import Deletion, delete_member
 from storage.releases.versions import Version, list_versions, register
 from storage.settings.sections import PrivacySettings
 from storage.training.rounds import (
@@ -55,7 +54,7 @@ from storage.training.rounds import (
 )
 from storage.training.samples import DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
-from storage.votes.quarantines import decide_quarantine
+from storage.votes.decisions import decide_quarantine
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_votes, votes_on
 from tests.random_rows import fill
 from tests.seeding import (
@@ -168,7 +167,7 @@ def test_deleting_a_member_removes_their_words_votes_corrections_and_consent(ses
     give_consent(session, BOB)
 
     assert delete_member(session, ALICE) == Deletion(
-        replies=2, votes=3, corrections=1, notes=0, summaries=0, documents=0, versions=0
+        replies=2, votes=3, corrections=1, notes=0, summaries=0, documents=0
     )
 
     session.expire_all()
@@ -187,7 +186,7 @@ class Full(Random):
         return most
 
 
-def test_no_table_names_a_member_any_more_but_for_the_deletion_itself_and_the_audit_trail(session: Session) -> None:
+def test_after_a_deletion_only_its_record_and_the_audit_trail_name_the_member(session: Session) -> None:
     """A new column with a member's id fails here until a deletion reaches it."""
     fill(session.connection(), list(Base.metadata.sorted_tables), Full(0))
     member = 1  # the first id that rows of members have
@@ -196,7 +195,7 @@ def test_no_table_names_a_member_any_more_but_for_the_deletion_itself_and_the_au
         if not column.primary_key:
             session.execute(update(column.table).values({column.name: member}))
     assert naming(session, columns, member) == {str(column) for column in columns}
-    # As the bot writes them: who wrote a message of a prompt is among its speakers, removed documents have none.
+    # As the bot writes them: authors of messages in a prompt are among its speakers; removed documents have none.
     spoken = select(ReplySpeakerRow.reply_id).where(ReplySpeakerRow.user_id == member).scalar_subquery()
     session.execute(update(ReplySourceRow).values(reply_id=spoken))
     session.execute(update(DocumentRow).values(removed_at=None))
@@ -211,13 +210,13 @@ def naming(session: Session, columns: Iterable[Column[Any]], member: int) -> set
 
 def test_deleting_a_stranger_changes_nothing(session: Session) -> None:
     add_reply(session)
-    assert delete_member(session, CAROL) == Deletion(0, 0, 0, 0, 0, 0, 0)
+    assert delete_member(session, CAROL) == Deletion(0, 0, 0, 0, 0, 0)
     assert count(session, ReplyRow) == 1
 
 
 @pytest.mark.parametrize("link", ["chosen", "rejected", "vote", "withdrawn vote", "correction", "correction of"])
 def test_versions_trained_on_a_member_are_marked(session: Session, link: str) -> None:
-    """Whatever ties the member to a pair: their words, their vote or their correction."""
+    """By any link between the member and a pair: their messages, their vote or their correction."""
     touched = add_reply(session, speakers=[ALICE] if link in ("chosen", "rejected", "correction of") else [BOB])
     good, bad = add_reply(session, speakers=[BOB]), add_reply(session, speakers=[BOB])
     if link.endswith("vote"):
@@ -232,13 +231,13 @@ def test_versions_trained_on_a_member_are_marked(session: Session, link: str) ->
     }.get(link, (touched, bad, None))
     train_on(session, [(good, bad, None)])
     train_on(session, [(good, bad, None), pair])
-    assert delete_member(session, ALICE).versions == 1
+    assert delete_member(session, ALICE).marked == ("v2",)
     session.expire_all()
     assert marked(session) == {"v2"}
 
 
 def test_versions_that_continue_a_marked_one_are_marked_too(session: Session) -> None:
-    """A version goes on from its parent's weights, and a sibling does not."""
+    """A version starts from its parent's weights, not from a sibling's."""
     hers = add_reply(session, speakers=[ALICE])
     good, bad = add_reply(session, speakers=[BOB]), add_reply(session, speakers=[BOB])
     first = train_on(session, [(good, bad, None)])
@@ -246,13 +245,13 @@ def test_versions_that_continue_a_marked_one_are_marked_too(session: Session) ->
     third = train_on(session, [(good, bad, None)], parent=second)
     train_on(session, [(good, bad, None)], parent=third)
     train_on(session, [(good, bad, None)], parent=first)
-    assert delete_member(session, ALICE).versions == 3
+    assert delete_member(session, ALICE).marked == ("v2", "v3", "v4")
     session.expire_all()
     assert marked(session) == {"v2", "v3", "v4"}
 
 
-def test_an_answer_that_stays_forgets_who_asked_for_it_again(session: Session) -> None:
-    """Whoever presses 🔁 is the author of an answer to somebody else's words."""
+def test_a_kept_answer_forgets_who_requested_it_again(session: Session) -> None:
+    """A member who presses 🔁 is the author of an answer to another member's messages."""
     asked_again = add_reply(session, speakers=[BOB], author_id=ALICE)
     others = add_reply(session, speakers=[BOB], author_id=CAROL)
     assert delete_member(session, ALICE).replies == 0
@@ -262,7 +261,7 @@ def test_an_answer_that_stays_forgets_who_asked_for_it_again(session: Session) -
     assert session.scalars(authors).all() == [NOBODY, CAROL]
 
 
-def test_manifests_forget_the_rows_that_are_gone(session: Session) -> None:
+def test_manifests_forget_deleted_rows(session: Session) -> None:
     hers, good = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
     correction = add_correction(session, good, "better", author_id=ALICE)
     version = train_on(session, [(good, hers, None), (None, good, correction)])
@@ -278,7 +277,7 @@ def test_a_mark_stays(session: Session) -> None:
     hers, bad = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
     train_on(session, [(hers, bad, None)])
     delete_member(session, ALICE)
-    assert delete_member(session, ALICE).versions == 0
+    assert delete_member(session, ALICE).marked == ()
     session.expire_all()
     assert marked(session) == {"v1"}
     assert count(session, VersionRow) == 1
@@ -307,11 +306,11 @@ def test_a_round_that_is_learning_from_the_data_is_ended(session: Session) -> No
     assert "a member deleted data" in ended.reason
 
 
-# What was taken back since a round read what it may learn from
+# Agreements
 
 
 def open_quarantine(session: Session, reply_ids: Iterable[int]) -> int:
-    """Hold BOB's likes of the replies back, and return the quarantine's id."""
+    """Quarantine BOB's likes of the replies, and return the quarantine's id."""
     row = QuarantineRow(
         personality_id=ensure_personality(session),
         rule=QuarantineRule.VERSION,
@@ -396,7 +395,7 @@ def test_a_quarantine_that_grows_ends_an_agreement_and_one_that_counts_does_not(
     assert grown.stands(read_agreement(session, personality_id))
 
 
-def test_another_personality_is_no_matter_of_an_agreement(session: Session, replies: list[int]) -> None:
+def test_an_agreement_ignores_other_personalities(session: Session, replies: list[int]) -> None:
     other = ensure_personality(session, "other")
     agreed = read_agreement(session, other)
     withdraw(session, 1, CAROL)
@@ -482,7 +481,7 @@ def test_samples_drawn_during_a_deletion_do_not_bring_words_back(database: Datab
         assert session.scalars(select(ReplyRow.id)).all() == []
 
 
-def test_messages_of_an_answer_that_goes_meanwhile_are_not_kept(database: Database) -> None:
+def test_messages_of_an_answer_that_was_just_deleted_are_not_stored(database: Database) -> None:
     with database.transaction() as session:
         hers, his = add_reply(session, speakers=[ALICE]), add_reply(session, speakers=[BOB])
     race(database, deletion_of(ALICE), lambda session: add_message(session, hers, 501, CHANNEL, 1))
@@ -491,7 +490,7 @@ def test_messages_of_an_answer_that_goes_meanwhile_are_not_kept(database: Databa
         assert count(session, ReplyRow) == count(session, ReplyMessageRow) == 0
 
 
-# Reactions that still stand on Discord after a deletion
+# Reactions that are still on Discord after a deletion
 
 
 def stand(reply_id: int, user_id: int, *, reread: bool, emoji: str = "👍") -> VoteEvent:

@@ -1,4 +1,4 @@
-"""What is deleted on Discord, or left, goes from here, and marks the versions that had learned from it."""
+"""Data deleted on Discord or left behind is deleted, and marks the versions that were trained on it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,16 @@ from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatu
 from storage.database.tables import DepartureRow, GreetingRow, MemberRow, ReplyRow, VoteEventRow
 from storage.members.memberships import greet, note_members, take_back_greeting
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import consenting, delete_member, give_consent, read_agreement
-from storage.privacy.erasure import erase_channel, erase_guild, erase_member_in, erase_messages, is_kept, note_edit
+from storage.privacy.consent import consenting, give_consent, read_agreement
+from storage.privacy.erasure import (
+    delete_member,
+    erase_channel,
+    erase_guild,
+    erase_member_in,
+    erase_messages,
+    is_kept,
+    note_edit,
+)
 from storage.privacy.retention import (
     Departure,
     cancel_departures,
@@ -80,7 +88,7 @@ def kept(session: Session) -> set[int]:
 # Messages
 
 
-def test_an_answer_goes_with_every_message_behind_it(session: Session) -> None:
+def test_an_answer_is_deleted_with_every_message_behind_it(session: Session) -> None:
     asked = add_answer(session, Sources({QUESTION: ALICE}))
     as_history = add_answer(session, Sources({QUESTION: ALICE, LATER: BOB}))
     told = add_answer(session, Sources({LATER + 9: BOB}, summary=(QUESTION - 5, QUESTION + 5)))
@@ -94,21 +102,21 @@ def test_an_answer_goes_with_every_message_behind_it(session: Session) -> None:
     assert not is_kept(session, CHANNEL, {QUESTION})
 
 
-def test_the_id_of_an_answer_that_went_never_comes_back(session: Session) -> None:
-    """Somebody may still be writing the answer that went."""
+def test_the_id_of_a_deleted_answer_is_never_reused(session: Session) -> None:
+    """The deleted answer may still be in progress."""
     add_answer(session)
     newest = add_answer(session, Sources({QUESTION: ALICE}))
     erase_messages(session, CHANNEL, {QUESTION})
     assert add_answer(session) > newest
 
 
-def test_an_answer_goes_with_the_message_that_carries_it(session: Session) -> None:
+def test_an_answer_is_deleted_with_its_own_message(session: Session) -> None:
     gone, stays = add_reply(session), add_reply(session)
     assert erase_messages(session, CHANNEL, {message_of(gone), 42}).replies == 1
     assert kept(session) == {stays}
 
 
-def test_samples_of_a_prompt_go_with_it(session: Session) -> None:
+def test_samples_of_a_prompt_are_deleted_with_it(session: Session) -> None:
     asked = add_answer(session, Sources({QUESTION: ALICE}, summary=(1, 9)))
     record_samples(session, [DrawnSample(asked, "drawn", is_cut=False)], version_id=None, sampling={}, seed=1)
     sample = find_reply(session, asked + 1)
@@ -152,7 +160,7 @@ def summarise(session: Session, channel_id: int, first: int, last: int, *speaker
     assert write_summary(session, channel_id, Memory(), after)
 
 
-def test_a_summary_that_tells_it_is_begun_anew(session: Session) -> None:
+def test_a_summary_of_it_is_deleted(session: Session) -> None:
     summarise(session, CHANNEL, 100, 200, ALICE)
     assert erase_messages(session, CHANNEL, {99, 201}).summaries == 0
     assert erase_messages(session, CHANNEL, {150}).summaries == 1
@@ -160,7 +168,7 @@ def test_a_summary_that_tells_it_is_begun_anew(session: Session) -> None:
     assert read_memory(session, CHANNEL) == Memory(forgotten_to=200)
 
 
-def test_an_edit_keeps_the_answer_and_trains_on_it_no_more(session: Session) -> None:
+def test_an_edit_keeps_the_answer_but_excludes_it_from_training(session: Session) -> None:
     before = add_answer(session, Sources({QUESTION: ALICE}))
     summarise(session, CHANNEL, QUESTION, LATER, ALICE)
     edited_at = utc_now() + timedelta(seconds=1)
@@ -173,14 +181,14 @@ def test_an_edit_keeps_the_answer_and_trains_on_it_no_more(session: Session) -> 
     assert read_memory(session, CHANNEL).summary == ""
 
 
-def test_what_was_answered_after_an_edit_is_no_matter_of_it(session: Session) -> None:
+def test_answers_after_an_edit_are_not_affected(session: Session) -> None:
     add_answer(session, Sources({QUESTION: ALICE}))
     summarise(session, CHANNEL, QUESTION, LATER, ALICE)
     assert note_edit(session, CHANNEL, QUESTION, utc_now() - timedelta(minutes=1)) == 0
     assert read_memory(session, CHANNEL).summary == "they spoke"
 
 
-def test_a_channel_goes_but_for_its_arenas(session: Session) -> None:
+def test_a_channel_is_deleted_except_its_arenas(session: Session) -> None:
     add_answer(session)
     arena = add_answer(session, origin=Origin.ARENA)
     elsewhere = add_answer(session, channel_id=CHANNEL + 1)
@@ -192,7 +200,7 @@ def test_a_channel_goes_but_for_its_arenas(session: Session) -> None:
 # Departures
 
 
-def test_a_server_goes_and_others_stay(session: Session) -> None:
+def test_a_server_is_deleted_and_others_are_kept(session: Session) -> None:
     add_answer(session)
     elsewhere = add_answer(session, guild_id=ELSEWHERE, channel_id=CHANNEL + 1)
     summarise(session, CHANNEL, 1, 2, ALICE)
@@ -204,7 +212,7 @@ def test_a_server_goes_and_others_stay(session: Session) -> None:
     assert session.scalar(select(func.count()).select_from(MemberRow)) == 0
 
 
-def test_a_member_goes_from_one_server_alone(session: Session) -> None:
+def test_a_member_is_deleted_from_one_server_only(session: Session) -> None:
     hers = add_answer(session)
     shared = add_answer(session, speakers=(BOB, ALICE))
     his = add_answer(session, speakers=(BOB,))
@@ -226,7 +234,7 @@ def test_a_member_goes_from_one_server_alone(session: Session) -> None:
     assert consenting(session, [ALICE]) == {ALICE}
 
 
-def test_of_a_member_who_is_nowhere_else_everything_goes(session: Session) -> None:
+def test_everything_of_a_member_without_another_server_is_deleted(session: Session) -> None:
     add_answer(session)
     add_note(session, ALICE, "likes tea")
     give_consent(session, ALICE)
@@ -239,7 +247,7 @@ def test_a_departure_waits_and_a_return_cancels_it(session: Session) -> None:
     add_answer(session)
     assert known_guilds(session) == {HOME}
     assert known_members(session, HOME) == {ALICE}
-    assert not note_departure(session, HOME, CAROL)  # nothing is kept of her
+    assert not note_departure(session, HOME, CAROL)  # nothing is stored about her
     assert not note_departure(session, ELSEWHERE)
     assert note_departure(session, HOME, ALICE)
     assert not note_departure(session, HOME, ALICE)
@@ -265,7 +273,7 @@ def test_a_departure_is_completed_once_and_not_after_a_return(session: Session) 
     assert complete_departure(session, of_server) is None
 
 
-def test_data_that_goes_with_who_left_ends_an_agreement(session: Session) -> None:
+def test_deleting_a_departed_members_data_ends_an_agreement(session: Session) -> None:
     add_answer(session, speakers=(BOB,))
     vote(session, 1, ALICE, Vote.UP)
     note_departure(session, HOME, ALICE)
@@ -277,7 +285,7 @@ def test_data_that_goes_with_who_left_ends_an_agreement(session: Session) -> Non
     assert not agreed.stands(read_agreement(session, ensure_personality(session)))
 
 
-def test_deleting_ones_data_takes_departures_and_the_greeting(session: Session) -> None:
+def test_deleting_ones_data_deletes_departures_and_the_greeting(session: Session) -> None:
     add_answer(session)
     note_departure(session, HOME, ALICE)
     assert greet(session, ALICE)

@@ -1,4 +1,4 @@
-"""What no version learned from goes after its days; what one names never does."""
+"""Data that no version was trained on is deleted after the retention time; other data never is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from storage.database.tables import AlertRow, ArenaAnswerRow, ArenaRow, Conversa
 from storage.members.memberships import note_members
 from storage.operations.alerts import EVERYBODY, AlertKind, record_alerts
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member, give_consent
+from storage.privacy.consent import give_consent
+from storage.privacy.erasure import delete_member
 from storage.privacy.member_data import export_member, summarize_member_data
 from storage.privacy.report import report_privacy
 from storage.privacy.retention import (
@@ -42,7 +43,7 @@ KEPT_DAYS = PrivacySettings().retention_days
 
 
 class Old(NamedTuple):
-    """An answer, and what may speak for keeping it."""
+    """An answer, and possible reasons to keep it."""
 
     days: float
     basis: Basis | None
@@ -96,7 +97,7 @@ def put(session: Session, old: Old) -> int:
 
 
 def name(session: Session, reply_id: int, correction: int, old: Old) -> None:
-    """Let a round of that status name the answer in its manifest."""
+    """Add a round of that status with the answer in its manifest."""
     pair = ManifestPair(
         PairSource.SIBLINGS,
         Split.TRAIN,
@@ -125,7 +126,7 @@ def prune_all(session: Session) -> Pruned:
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answers=st.lists(ANSWERS, max_size=5))
-def test_all_that_is_old_goes_but_for_what_a_version_names(session: Session, answers: list[Old]) -> None:
+def test_old_data_is_deleted_except_what_a_version_was_trained_on(session: Session, answers: list[Old]) -> None:
     undo = session.begin_nested()
     ids = [put(session, old) for old in answers]
     gone = {id_ for id_, old in zip(ids, answers, strict=True) if old.goes}
@@ -145,7 +146,7 @@ def test_the_version_of_a_round_keeps_its_answers_whatever_became_of_the_round(s
     assert prune_all(session) == Pruned()
 
 
-def test_what_was_named_since_it_was_looked_for_stays(session: Session) -> None:
+def test_answers_that_a_round_listed_in_the_meantime_are_kept(session: Session) -> None:
     hers, other = add_reply(session, basis=None), add_reply(session, basis=None)
     for reply_id in (hers, other):
         age(session, reply_id, 100)
@@ -156,11 +157,11 @@ def test_what_was_named_since_it_was_looked_for_stays(session: Session) -> None:
     assert session.scalars(select(ReplyRow.id)).all() == [hers]
 
 
-def test_nothing_goes_where_all_is_kept() -> None:
+def test_without_a_retention_limit_nothing_is_deleted() -> None:
     assert keeps_until(PrivacySettings(retention_days=0)) is None
 
 
-def test_summaries_go_that_nobody_went_on_with_and_dates_of_those_who_left_no_vote(session: Session) -> None:
+def test_old_summaries_and_join_dates_without_votes_are_deleted(session: Session) -> None:
     for channel_id in (CHANNEL, CHANNEL + 1):
         write_summary(session, channel_id, Memory(), Memory("they spoke", 9, 0, frozenset({ALICE}), 1))
     session.execute(
@@ -179,7 +180,7 @@ def test_summaries_go_that_nobody_went_on_with_and_dates_of_those_who_left_no_vo
     assert [row.user_id for row in session.scalars(select(MemberRow))] == [BOB]
 
 
-def test_alerts_that_have_been_over_for_long_go(session: Session) -> None:
+def test_alerts_that_ended_long_ago_are_deleted(session: Session) -> None:
     record_alerts(session, EVERYBODY, [AlertKind(key, key, "mend it") for key in ("old", "over", "lasting")])
     record_alerts(session, EVERYBODY, [AlertKind("lasting", "lasting", "mend it")])
     long_ago = utc_now() - timedelta(days=31)
@@ -189,7 +190,7 @@ def test_alerts_that_have_been_over_for_long_go(session: Session) -> None:
     assert sorted(session.scalars(select(AlertRow.key))) == ["lasting", "over"]
 
 
-# What is kept, in numbers and in full
+# Stored data, in numbers and in full
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def filled(session: Session) -> Session:
     return session
 
 
-def test_what_is_kept_of_a_member_is_counted(filled: Session) -> None:
+def test_stored_data_of_a_member_is_counted(filled: Session) -> None:
     found = summarize_member_data(filled, ALICE)
     assert (found.answers, found.votes, found.suggestions, found.notes, found.documents) == (2, 1, 1, 1, 0)
     assert found.oldest is not None

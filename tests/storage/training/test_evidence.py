@@ -13,7 +13,8 @@ from storage.database.enums import Basis, Origin, Outcome, QuarantineStatus
 from storage.database.tables import QuarantineRow
 from storage.members.memberships import note_members
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member, give_consent, withdraw_consent
+from storage.privacy.consent import give_consent, withdraw_consent
+from storage.privacy.erasure import delete_member
 from storage.settings.sections import PrivacySettings, VoteSettings
 from storage.training.evidence import Evidence, RatedReply, count_evidence, read_corrections, read_replies
 from storage.votes.corrections import withdraw

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import find_reply, latest_in_channel
 from storage.database.enums import NOBODY, Basis, Origin, Outcome
 from storage.database.tables import ReplyMessageRow, ReplyRow
-from storage.privacy.consent import delete_member, give_consent, withdraw_consent
+from storage.privacy.consent import give_consent, withdraw_consent
+from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.settings.sections import PrivacySettings
 from storage.training.evidence import RatedReply, read_replies

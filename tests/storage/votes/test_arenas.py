@@ -1,4 +1,4 @@
-"""Arenas: one per channel, open once, closed once; the votes on their answers are those of the members' last picks."""
+"""Arenas: one per channel, opened and closed once; the members' last picks are the votes on the answers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from storage.database.database import Database
 from storage.database.enums import NOBODY, ArenaStatus, Basis, Origin, Outcome
 from storage.database.tables import ArenaRow, MemberRow, ReplyRow, VoteEventRow
 from storage.errors import ArenaClosed, ArenaConflict
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.votes import arenas
-from storage.votes.arenas import SCHEDULE, Arena, PickGesture, pick
+from storage.votes.arenas import SCHEDULE, Arena
+from storage.votes.picks import PickGesture, pick
 from storage.votes.votes import Tally, Vote, tally_by_version, votes_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL
 from tests.storage.together import together
@@ -110,7 +111,7 @@ def test_its_answers_are_replies_without_a_member(session: Session, personality_
     assert len({row.prompt_digest for row in rows}) == 1
 
 
-def test_an_arena_is_no_conversation(session: Session, personality_id: int) -> None:
+def test_an_arena_is_not_a_conversation(session: Session, personality_id: int) -> None:
     opened(session, personality_id)
     assert latest_in_channel(session, CHANNEL) is None
     assert not was_called_into(session, CHANNEL)
@@ -141,7 +142,7 @@ def test_of_admins_who_start_one_at_once_one_wins(database: Database, personalit
     assert sorted(outcomes) == ["conflict", "conflict", "conflict", "started"]
 
 
-def test_an_arena_that_was_stopped_while_prepared_is_not_opened(session: Session, personality_id: int) -> None:
+def test_an_arena_that_was_stopped_during_preparation_is_not_opened(session: Session, personality_id: int) -> None:
     arena = prepare(session, personality_id)
     assert arenas.stop_arena(session, CHANNEL, "grace").status is ArenaStatus.FAILED
     with pytest.raises(ArenaConflict, match="was stopped"):
@@ -190,10 +191,10 @@ def test_it_is_due_when_its_time_has_come(session: Session, personality_id: int)
     assert [due.id for due in arenas.open_arenas(session)] == [arena.id]
 
 
-# What the bank and the schedule ask
+# For the bank and the schedule
 
 
-def test_prompts_and_the_clocks_arenas_are_remembered(session: Session, personality_id: int) -> None:
+def test_used_prompts_and_scheduled_arenas_are_remembered(session: Session, personality_id: int) -> None:
     assert arenas.last_scheduled(session) is None
     long_ago = datetime(2026, 1, 2, tzinfo=UTC)
     first = prepare(session, personality_id, by=SCHEDULE)
@@ -278,7 +279,7 @@ def test_reactions_that_were_missed_count_in_an_overdue_arena_and_later_presses_
     assert counts(session, arena.id) == [1, 0, 0]
 
 
-def test_picks_are_no_approval_of_a_version(session: Session, personality_id: int) -> None:
+def test_picks_do_not_count_as_approval(session: Session, personality_id: int) -> None:
     version = register(
         session,
         personality_id,

@@ -1,4 +1,4 @@
-"""What members say is wrong with an answer: counted while their 👎 stands, and what is about facts kept out."""
+"""Causes of a 👎 count while the 👎 is there; wrong facts are not trained on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from storage.insights.report import read_report
 from storage.insights.vote_outcomes import VoteStatus, vote_outcomes
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import read_personality
-from storage.privacy.consent import delete_member, read_agreement
+from storage.privacy.consent import read_agreement
+from storage.privacy.erasure import delete_member
 from storage.settings.sections import Settings, VoteSettings
 from storage.votes.causes import count_causes, give_cause, wrong_facts
 from storage.votes.votes import Vote
@@ -32,11 +33,11 @@ def test_a_cause_counts_while_the_thumb_stands(session: Session, personality_id:
     assert count_causes(session, personality_id) == {}
 
 
-def test_an_answer_that_is_gone_takes_no_cause(session: Session, personality_id: int) -> None:
+def test_a_deleted_answer_takes_no_cause(session: Session, personality_id: int) -> None:
     assert give_cause(session, 999, BOB, Cause.OTHER) is None
 
 
-def test_a_wrong_fact_is_no_vote_to_train_on_but_other_causes_are(session: Session, personality_id: int) -> None:
+def test_a_wrong_fact_is_not_trained_on_but_other_causes_are(session: Session, personality_id: int) -> None:
     wrong, long = add_reply(session), add_reply(session)
     for reply_id in (wrong, long):
         for user in (BOB, CAROL):
@@ -51,7 +52,7 @@ def test_a_wrong_fact_is_no_vote_to_train_on_but_other_causes_are(session: Sessi
     assert (ballots.total, ballots.removed[WRONG_FACT], ballots.removed[QUARANTINE]) == (4, 1.0, 0.0)
 
 
-def test_a_thumb_up_after_all_counts_again(session: Session, personality_id: int) -> None:
+def test_a_thumb_up_after_a_cause_counts(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     vote(session, reply_id, BOB, Vote.DOWN)
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
@@ -67,11 +68,11 @@ def test_a_member_reads_what_became_of_it(session: Session, personality_id: int)
     give_cause(session, reply_id, BOB, Cause.WRONG_FACT)
     settings = Settings(votes=WEIGHTLESS_RULES)
     whose = read_personality(session, personality_id)
-    (found,) = vote_outcomes(session, BOB, personality=whose, settings=settings, base_revision=BASE_REVISION)
-    assert found.outcome is VoteStatus.ABOUT_FACTS
+    (of_bob,) = vote_outcomes(session, BOB, personality=whose, settings=settings, base_revision=BASE_REVISION)
+    assert of_bob.outcome is VoteStatus.ABOUT_FACTS
 
 
-def test_a_round_that_is_planned_meanwhile_is_planned_anew(session: Session, personality_id: int) -> None:
+def test_a_round_planned_before_the_cause_is_planned_again(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     vote(session, reply_id, BOB, Vote.DOWN)
     before = read_agreement(session, personality_id)

@@ -1,4 +1,4 @@
-"""Corrections: checked, one per member and reply, and withdrawn by nobody but their author."""
+"""Corrections: checked, one per member and reply, and only withdrawn by their author."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_latest_correction_in_a_channel_is_the_authors_own(session: Session)
     assert latest_correction_in_channel(session, CHANNEL, ALICE) is None
 
 
-def test_of_corrections_sent_at_once_one_stands(database: Database) -> None:
+def test_of_corrections_sent_at_once_one_is_valid(database: Database) -> None:
     with database.transaction() as session:
         reply_id = add_reply(session)
 

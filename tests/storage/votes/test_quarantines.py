@@ -1,4 +1,4 @@
-"""Bursts of votes by new or silent accounts wait for an admin; everybody else's votes never do."""
+"""Bursts of votes by new or silent accounts wait for an admin; other votes never do."""
 
 from __future__ import annotations
 
@@ -22,20 +22,12 @@ from storage.errors import QuarantineConflict
 from storage.members.memberships import note_members
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.settings.sections import VoteSettings
 from storage.votes.bursts import Burst, SuspectVote, find_bursts
-from storage.votes.quarantines import (
-    Quarantine,
-    decide_quarantine,
-    hold_back_bursts,
-    new_bursts,
-    open_quarantines,
-    quarantine_votes,
-    recent_decisions,
-    voters_in,
-)
+from storage.votes.decisions import Quarantine, decide_quarantine, open_quarantines, recent_decisions, voters_in
+from storage.votes.quarantines import hold_back_bursts, new_bursts, quarantine_votes
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.postgres import PostgresServer
@@ -81,15 +73,15 @@ def test_enough_same_votes_in_time_on_one_reply_are_a_burst() -> None:
     ],
     ids=["too few", "too slow", "not of one mind", "none"],
 )
-def test_less_is_no_burst(votes: list[SuspectVote]) -> None:
+def test_fewer_votes_are_not_a_burst(votes: list[SuspectVote]) -> None:
     assert found(votes) == []
 
 
-def test_no_votes_make_no_such_rule() -> None:
+def test_zero_votes_turn_the_rule_off() -> None:
     assert found([suspect(user) for user in range(50)], VoteSettings(burst_votes=0)) == []
 
 
-def test_who_joins_before_the_burst_has_ended_belongs_to_it() -> None:
+def test_a_vote_before_the_end_of_a_burst_belongs_to_it() -> None:
     votes = [suspect(user, at) for user, at in ((1, 0), (2, 5), (3, 10), (4, 15), (5, 26), (6, 40))]
     assert found(votes) == [(REPLY, 1, [1, 2, 3, 4])]
 
@@ -107,7 +99,7 @@ def test_answers_to_nobody_have_no_author_in_common() -> None:
     assert found([suspect(user, reply_id=user, author_id=NOBODY) for user in (1, 2, 3)]) == []
 
 
-def test_one_account_that_likes_much_is_no_burst() -> None:
+def test_one_account_with_many_likes_is_not_a_burst() -> None:
     assert found([suspect(1, reply_id=reply_id) for reply_id in range(20)]) == []
 
 
@@ -175,7 +167,7 @@ def subjects(burst: Burst) -> set[int]:
 
 @given(votes=st.lists(suspects, max_size=40))
 def test_what_is_held_already_finds_nothing_new(votes: list[SuspectVote]) -> None:
-    """So that looking twice, or after a decision, changes nothing."""
+    """So that checking twice, or after a decision, changes nothing."""
     votes = list(set(votes))
     rules = {vote: burst.rule for burst in find_bursts(votes, THREE_IN_TEN_MINUTES) for vote in burst.votes}
     held = [replace(vote, held_under=rules.get(vote)) for vote in votes]
@@ -194,7 +186,7 @@ def quarantine_bursts(session: Session, personality_id: int, settings: VoteSetti
 def quarantines(
     session: Session, personality_id: int, settings: VoteSettings = THREE_IN_TEN_MINUTES
 ) -> list[tuple[Any, ...]]:
-    """Look for bursts and return (rule, subject, voters) of what is held back anew or more."""
+    """Quarantine bursts, and return (rule, subject, voters) of new and grown ones."""
     return [described(q) for q in quarantine_bursts(session, personality_id, settings)]
 
 
@@ -203,7 +195,7 @@ def described(quarantine: Quarantine) -> tuple[Any, ...]:
 
 
 def let_vote(session: Session, users: Sequence[int], reply_id: int, value: Vote = Vote.UP, at: datetime = NOON) -> None:
-    """Let the users vote, a second after another."""
+    """Let the users vote, one second apart."""
     for second, user in enumerate(users):
         vote_at(session, reply_id, user, value, at + timedelta(seconds=second))
 
@@ -220,7 +212,7 @@ def test_a_burst_by_silent_accounts_is_held_back_and_described(session: Session,
 
 
 def test_members_who_talk_with_the_bot_are_never_held_back(session: Session, personality_id: int) -> None:
-    """Not even where the bot came yesterday, and some of them spoke first after they had voted."""
+    """Even if the bot joined yesterday, and some of them talked only after they voted."""
     first = add_reply(session)
     let_vote(session, LURKERS[:6], first)
     for user in LURKERS[:3]:
@@ -254,7 +246,7 @@ def test_old_silent_members_may_vote_in_an_arena(session: Session, personality_i
     assert quarantines(session, personality_id) == [(REPLY, reply_id, new)]
 
 
-def test_votes_that_were_withdrawn_are_no_burst(session: Session, personality_id: int) -> None:
+def test_withdrawn_votes_are_not_a_burst(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     vote_at(session, reply_id, LURKERS[0], Vote.UP, standing=False)
@@ -279,7 +271,7 @@ def test_a_burst_on_a_member_and_on_a_version(session: Session, personality_id: 
         let_vote(session, [user], add_reply(session, author_id=700 + number, version_id=version.id))
     assert quarantines(session, personality_id) == [(AUTHOR, BOB, [501, 502, 503]), (VERSION, version.id, new)]
     author, whole = open_quarantines(session, [personality_id])
-    assert (author.vote, author.subject, whole.subject) == (Vote.DOWN, "one member's answers", "the answers of v1")
+    assert (author.vote, author.subject, whole.subject) == (Vote.DOWN, "answers to one member", "answers of v1")
 
 
 def test_personalities_are_kept_apart(session: Session, personality_id: int) -> None:
@@ -291,7 +283,7 @@ def test_personalities_are_kept_apart(session: Session, personality_id: int) -> 
     assert open_quarantines(session, [personality_id]) == []
 
 
-# Looking again
+# Checking again
 
 
 def test_looking_again_changes_nothing(session: Session, personality_id: int) -> None:
@@ -302,7 +294,7 @@ def test_looking_again_changes_nothing(session: Session, personality_id: int) ->
     assert session.scalar(select(func.count()).select_from(QuarantinedVoteRow)) == 3
 
 
-def test_who_joins_an_open_burst_is_added_to_it(session: Session, personality_id: int) -> None:
+def test_latecomers_are_added_to_an_open_burst(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     quarantines(session, personality_id)
@@ -327,7 +319,7 @@ def test_counted_votes_count_and_are_never_held_back_again(session: Session, per
     assert len(read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply[reply_id]) == 5
 
 
-def test_counted_votes_that_turn_all_at_once_are_a_burst_of_their_own(session: Session, personality_id: int) -> None:
+def test_counted_votes_that_all_change_at_once_are_a_new_burst(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     quarantines(session, personality_id)
@@ -339,7 +331,7 @@ def test_counted_votes_that_turn_all_at_once_are_a_burst_of_their_own(session: S
     assert read_weighted_votes(session, personality_id, THREE_IN_TEN_MINUTES).by_reply == {}
 
 
-def test_who_joins_a_burst_that_was_left_out_waits_for_a_decision_too(session: Session, personality_id: int) -> None:
+def test_latecomers_to_an_excluded_burst_wait_for_a_decision_too(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     quarantines(session, personality_id)
@@ -349,7 +341,7 @@ def test_who_joins_a_burst_that_was_left_out_waits_for_a_decision_too(session: S
     assert quarantines(session, personality_id) == []
 
 
-def test_what_went_between_finding_and_holding_back_is_passed_over(database: Database, personality_id: int) -> None:
+def test_votes_withdrawn_before_they_are_quarantined_are_skipped(database: Database, personality_id: int) -> None:
     with database.transaction() as session:
         kept, gone = add_reply(session), add_reply(session, author_id=BOB)
         let_vote(session, LURKERS[:4], kept)
@@ -372,11 +364,11 @@ def test_a_vote_waits_for_one_burst_at_most(database: Database, personality_id: 
     commits: list[Connection] = []
     event.listen(database.engine, "commit", commits.append)
     assert hold_back_bursts(database, personality_id, THREE_IN_TEN_MINUTES)
-    assert len(commits) == 3  # what is read, and each burst
+    assert len(commits) == 3  # one to read, and one per burst
     assert not hold_back_bursts(database, personality_id, THREE_IN_TEN_MINUTES)
 
 
-def test_two_that_look_at_once_hold_every_vote_back_once(database: Database, personality_id: int) -> None:
+def test_two_checks_at_once_quarantine_every_vote_once(database: Database, personality_id: int) -> None:
     with database.transaction() as session:
         reply_id = add_reply(session)
         let_vote(session, LURKERS[:3], reply_id)
@@ -412,9 +404,9 @@ def test_the_second_decision_is_refused_in_a_sentence(session: Session, personal
     with pytest.raises(QuarantineConflict, match=r"these votes were already counted by grace \(1\)"):
         decide_quarantine(session, decided.id, QuarantineStatus.EXCLUDED, "bob (2)", "")
     assert session.get_one(QuarantineRow, decided.id).status is QuarantineStatus.COUNTED
-    with pytest.raises(QuarantineConflict, match="have been deleted"):
+    with pytest.raises(QuarantineConflict, match="no longer exist"):
         decide_quarantine(session, 999, QuarantineStatus.EXCLUDED, "bob (2)", "")
-    with pytest.raises(ValueError, match="must count the votes or exclude them"):
+    with pytest.raises(ValueError, match="must count votes or leave them out"):
         decide_quarantine(session, decided.id, QuarantineStatus.OPEN, "bob (2)", "")
 
 
@@ -450,7 +442,7 @@ def test_the_latest_decisions_come_first(session: Session, personality_id: int) 
     assert [q.id for q in recent_decisions(session, [personality_id], limit=1)] == [first.id]
 
 
-def test_votes_that_are_all_gone_wait_for_nobody(session: Session, personality_id: int) -> None:
+def test_a_burst_of_withdrawn_votes_needs_no_decision(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     let_vote(session, LURKERS[:3], reply_id)
     quarantines(session, personality_id)
@@ -462,7 +454,7 @@ def test_votes_that_are_all_gone_wait_for_nobody(session: Session, personality_i
     assert open_quarantines(session, [personality_id]) == []
 
 
-def test_voters_are_told_apart_by_account_membership_and_words(session: Session, personality_id: int) -> None:
+def test_voters_are_described_by_account_membership_and_messages(session: Session, personality_id: int) -> None:
     new = account_made(NOON - days(2))
     reply_id = add_reply_in(session, speakers=(new,))
     note_members(session, GUILD, {new: NOON - days(1), 501: NOON - days(90)})
@@ -473,14 +465,14 @@ def test_voters_are_told_apart_by_account_membership_and_words(session: Session,
     assert told == [(new, NOON - days(1), True), (502, None, False), (501, NOON - days(90), False)]
 
 
-def test_of_a_member_who_deleted_their_data_no_id_is_left(session: Session, personality_id: int) -> None:
+def test_no_id_is_left_of_a_member_who_deleted_their_data(session: Session, personality_id: int) -> None:
     for user in LURKERS[:3]:
         let_vote(session, [user], add_reply(session, author_id=BOB))
     quarantines(session, personality_id)
     for member in (BOB, LURKERS[0]):
         delete_member(session, member)
     (held,) = open_quarantines(session, [personality_id])
-    assert (held.subject_id, held.subject) == (NOBODY, "the answers to somebody who deleted their data")
+    assert (held.subject_id, held.subject) == (NOBODY, "answers to a member who deleted their data")
     assert held.voters == (502, 503)
 
 
@@ -512,7 +504,7 @@ actions = st.lists(
         st.integers(0, 9),  # who votes; the upper half are new accounts
         st.integers(0, 2),  # on which answer
         st.sampled_from(Vote),
-        st.booleans(),  # set or taken away
+        st.booleans(),  # added or removed
         st.integers(0, 30),  # in which minute
         st.sampled_from([None, None, None, *QuarantineStatus]),  # looked at afterwards, and decided
     ),

@@ -1,4 +1,4 @@
-"""Votes: what stands on Discord is what counts, in whatever order and however often it was heard."""
+"""Votes: the reactions on Discord count, in whatever order and however often their events arrive."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def set_thumb(reply_id: int, user_id: int, emoji: str, *, message: int = 0, burs
 
 
 def take(event: VoteEvent) -> VoteEvent:
-    """Return the event in which the thumb goes again."""
+    """Return the event that removes the thumb."""
     return VoteEvent(event.reply_id, event.thumb, standing=False)
 
 
@@ -97,7 +97,7 @@ def test_a_thumb_is_a_vote(database: Database, reply_id: int, emoji: str, vote: 
     assert votes_of(database, reply_id) == {ALICE: vote}
 
 
-def test_a_thumb_that_went_is_no_vote(database: Database, reply_id: int) -> None:
+def test_a_removed_thumb_is_not_a_vote(database: Database, reply_id: int) -> None:
     up = set_thumb(reply_id, ALICE, "👍")
     append(database, up)
     append(database, take(up))
@@ -133,7 +133,7 @@ def test_thumbs_on_two_messages_of_one_reply_are_one_vote(database: Database, re
 # The log
 
 
-def test_what_is_heard_twice_is_stored_once(database: Database, reply_id: int) -> None:
+def test_an_event_that_arrives_twice_is_stored_once(database: Database, reply_id: int) -> None:
     up = set_thumb(reply_id, ALICE, "👍")
     assert append(database, up, up) == 1
     assert append(database, up) == 0
@@ -153,7 +153,7 @@ def test_no_events_are_no_work(database: Database) -> None:
     assert append(database) == 0
 
 
-def test_a_vote_on_a_deleted_reply_is_passed_over_and_holds_up_no_other(database: Database, reply_id: int) -> None:
+def test_a_vote_on_a_deleted_reply_is_skipped_and_blocks_no_other(database: Database, reply_id: int) -> None:
     with database.transaction() as session:
         gone = add_reply(session)
         session.delete(session.get_one(ReplyRow, gone))
@@ -214,7 +214,7 @@ def test_tally_by_version(database: Database, personality_id: int) -> None:
         (QuarantineStatus.COUNTED, Tally(2, 1)),
     ],
 )
-def test_votes_that_are_held_back_are_in_no_tally(
+def test_quarantined_votes_are_in_no_tally(
     database: Database, personality_id: int, reply_id: int, status: QuarantineStatus, tally: Tally
 ) -> None:
     append(database, *(set_thumb(reply_id, *said) for said in ((ALICE, "👍"), (BOB, "👍"), (CAROL, "👎"))))
@@ -225,7 +225,7 @@ def test_votes_that_are_held_back_are_in_no_tally(
         assert votes.tally_by_version(session, personality_id) == {None: tally}
 
 
-def test_votes_that_cancel_or_went_are_in_no_tally(database: Database, personality_id: int, reply_id: int) -> None:
+def test_cancelled_and_withdrawn_votes_are_in_no_tally(database: Database, personality_id: int, reply_id: int) -> None:
     up, dark, down = (set_thumb(reply_id, ALICE, emoji) for emoji in ("👍", "👍🏿", "👎🏽"))
     super_ = set_thumb(reply_id, ALICE, "👎", message=1, burst=True)
 
@@ -258,7 +258,7 @@ def test_standing_thumbs_of_some_users(database: Database, reply_id: int) -> Non
 
 
 def expected_votes(standing: set[Thumb]) -> dict[int, Vote]:
-    """Work out each user's vote from the thumbs that stand, by the rule in the design."""
+    """Return each user's vote by the rule in the design, from their current thumbs."""
     result = {}
     for user in {t.user_id for t in standing}:
         up = any(t.emoji in UPS for t in standing if t.user_id == user)
@@ -279,7 +279,7 @@ thumbs = st.builds(
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def shared_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """One database for all examples of a property; each adds replies of its own."""
+    """One database for all examples of a property; each adds its own replies."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('votes') / 'reactune.db'}"
     else:
@@ -306,7 +306,7 @@ def undone(database: Database) -> Iterator[Session]:
 def test_votes_depend_only_on_which_reactions_stand(
     shared_database: Database, heard: list[tuple[Thumb, bool]], cuts: set[int], repeats: set[int]
 ) -> None:
-    """Whatever the transactions (`cuts`) and whatever is heard twice (`repeats`)."""
+    """With any transactions (`cuts`) and any repeated events (`repeats`)."""
     standing: set[Thumb] = set()
     for thumb_, stands in heard:
         (standing.add if stands else standing.discard)(thumb_)
@@ -356,7 +356,7 @@ def test_eight_writers_lose_nothing(database: Database) -> None:
         assert count_events(session) == 8 * 6
 
 
-def test_writers_that_hear_the_same_thumb_store_it_once(database: Database, reply_id: int) -> None:
+def test_writers_of_the_same_thumb_store_it_once(database: Database, reply_id: int) -> None:
     stored = [0] * 8
 
     def write(writer: int) -> None:

@@ -1,4 +1,4 @@
-"""The weight of a vote: nothing from a new account or member, one from an old one, nothing while it is held back."""
+"""The weight of a vote: 0 from a new account or member, 1 from an old one, 0 in quarantine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from storage.database.tables import (
 )
 from storage.members.memberships import note_members, read_talkers, strangers
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.settings.sections import VoteSettings
 from storage.votes.votes import Vote
 from storage.votes.weights import (
@@ -57,7 +57,7 @@ def weight_of_vote(voted_at: datetime, made_at: datetime, joined_at: datetime | 
 
 
 def account_made(moment: datetime, number: int = 0) -> int:
-    """Return the id of the `number`-th account that Discord made at that moment."""
+    """Return the id of the `number`-th account created at that moment."""
     return (round((moment - datetime(2015, 1, 1, tzinfo=UTC)).total_seconds() * 1000) << 22) + number
 
 
@@ -71,7 +71,7 @@ def add_reply_in(session: Session, guild_id: int | None = GUILD, at: datetime = 
 def vote_at(
     session: Session, reply_id: int, user_id: int, value: Vote, at: datetime = NOON, *, standing: bool = True
 ) -> None:
-    """Let a user set or take away a thumb at that moment."""
+    """Let a user add or remove a thumb at that moment."""
     vote(session, reply_id, user_id, value, standing=standing)
     last = select(func.max(VoteEventRow.id)).scalar_subquery()
     session.execute(update(VoteEventRow).where(VoteEventRow.id == last).values(created_at=at))
@@ -97,7 +97,7 @@ def quarantine(session: Session, personality_id: int, status: QuarantineStatus, 
 # One vote
 
 
-def test_an_id_tells_when_its_account_was_made() -> None:
+def test_an_id_says_when_its_account_was_created() -> None:
     # The example of Discord's documentation.
     assert account_creation(175928847299117063) == datetime(2016, 4, 30, 11, 18, 25, 796000, tzinfo=UTC)
 
@@ -112,7 +112,7 @@ def test_an_id_tells_when_its_account_was_made() -> None:
         (30, 3.5, 0.5),
         (15, 3.5, 0.25),
         (3.1, 7, 3.1 / 30),
-        (2.9, 7, 0.0),  # too little to be worth a place in a round
+        (2.9, 7, 0.0),  # below the least weight
         (9, 2.2, 0.0),
         (30, 7, 1.0),
         (4000, 2000, 1.0),
@@ -130,7 +130,7 @@ def test_outside_discord_only_the_accounts_age_counts() -> None:
     assert weight_of_vote(NOON, NOON - days(15), None, MONTH_AND_WEEK) == pytest.approx(0.5)
 
 
-def test_nought_days_are_no_rule() -> None:
+def test_zero_days_turn_the_rule_off() -> None:
     new = NOON + days(1)
     assert weight_of_vote(NOON, new, new, NO_RULES) == 1.0
     assert weight_of_vote(NOON, new, NOON, VoteSettings(account_age_days=0, membership_days=7)) == 0.0
@@ -158,7 +158,7 @@ def test_an_older_account_or_membership_never_weighs_less(
     assert weight_of_vote(voted_at, made_at, joined_at - days(older), settings) >= weight
 
 
-# Ballots
+# Weighted votes
 
 
 def ballots_by_user(session: Session, ballots: WeightedVotes, *users: int) -> dict[int, dict[int, tuple[Vote, float]]]:
@@ -170,7 +170,7 @@ def ballots_by_user(session: Session, ballots: WeightedVotes, *users: int) -> di
     }
 
 
-def test_ballots_stand_by_reply_and_name_nobody(session: Session, personality_id: int) -> None:
+def test_weighted_votes_are_by_reply_and_name_nobody(session: Session, personality_id: int) -> None:
     first, second, unrated = add_reply(session), add_reply(session), add_reply(session)
     for reply_id, user, value in (
         (first, CAROL, Vote.DOWN),
@@ -225,7 +225,7 @@ def test_a_vote_dates_from_when_its_thumb_was_last_set(session: Session, persona
 
 
 def test_the_weight_of_a_vote_does_not_grow_while_it_waits(session: Session, personality_id: int) -> None:
-    """Accounts made for a raid would otherwise come of age."""
+    """Otherwise accounts created for a raid would only have to wait."""
     reply_id, old = add_reply(session), datetime(2020, 1, 1, tzinfo=UTC)
     vote_at(session, reply_id, account_made(old), Vote.UP, old)
     assert read_weighted_votes(session, personality_id, MONTH_AND_WEEK).by_reply == {}
@@ -260,7 +260,7 @@ def test_in_direct_messages_membership_began_with_the_first_that_is_known(
 
 
 @pytest.mark.parametrize("sign", ["a suggestion", "a vote that was withdrawn", "a question", "words in a prompt"])
-def test_who_never_told_is_a_member_since_their_first_sign_of_life(
+def test_a_member_without_a_join_date_counts_from_their_first_activity(
     session: Session, personality_id: int, sign: str
 ) -> None:
     first = NOON - days(3.5)
@@ -289,7 +289,7 @@ def test_a_member_who_came_back_is_new_again_but_votes_of_before_keep_their_weig
     assert [weight(session, personality_id, r, BOB) for r in reply_ids] == [0.0, 1.0, 0.0]
 
 
-def test_the_latest_joining_is_kept_however_often_it_is_heard(session: Session) -> None:
+def test_the_latest_join_date_is_kept(session: Session) -> None:
     for moment in (NOON, NOON - days(5), NOON, NOON + days(1), NOON):
         note_members(session, GUILD, {ALICE: moment, BOB: NOON})
     note_members(session, GUILD, {})
@@ -297,7 +297,7 @@ def test_the_latest_joining_is_kept_however_often_it_is_heard(session: Session) 
     assert [tuple(row) for row in rows] == [(ALICE, NOON + days(1)), (BOB, NOON)]
 
 
-def test_writers_that_hear_of_the_same_members_disturb_nobody(database: Database) -> None:
+def test_writers_of_the_same_join_dates_do_not_conflict(database: Database) -> None:
     def write(writer: int) -> None:
         for user in range(5):
             with database.transaction() as session:
@@ -308,7 +308,7 @@ def test_writers_that_hear_of_the_same_members_disturb_nobody(database: Database
         assert set(session.scalars(select(MemberRow.joined_at).where(MemberRow.user_id < 1_000))) == {NOON + days(7)}
 
 
-def test_strangers_are_voters_of_late_whose_joining_is_unknown(session: Session) -> None:
+def test_strangers_are_recent_voters_without_a_join_date(session: Session) -> None:
     old, late = add_reply_in(session, at=NOON - days(9)), add_reply_in(session)
     alone = add_reply_in(session, guild_id=None)
     for reply_id, user in ((old, ALICE), (late, BOB), (late, CAROL), (alone, ALICE)):
@@ -343,7 +343,7 @@ def test_a_vote_in_quarantine_counts_when_an_admin_says_so(
     assert [ballot.voter for ballot in by_reply[other]] == pseudonyms_of(session, BOB)
 
 
-def test_a_vote_that_was_held_back_stays_so_when_it_turns(session: Session, personality_id: int) -> None:
+def test_a_quarantined_vote_stays_quarantined_when_it_changes(session: Session, personality_id: int) -> None:
     reply_id = add_reply(session)
     vote(session, reply_id, BOB, Vote.UP)
     quarantine(session, personality_id, QuarantineStatus.EXCLUDED, (reply_id, BOB))

@@ -17,7 +17,8 @@ from storage.database.tables import ReplyRow
 from storage.errors import RoundConflict
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
-from storage.privacy.consent import delete_member, give_consent, withdraw_consent
+from storage.privacy.consent import give_consent, withdraw_consent
+from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.releases.versions import register
 from storage.settings.sections import DatabaseSettings, Settings
@@ -33,7 +34,8 @@ from storage.training.rounds import (
     require_round,
 )
 from storage.votes.corrections import withdraw
-from storage.votes.quarantines import decide_quarantine, new_bursts, open_quarantines, quarantine_votes
+from storage.votes.decisions import decide_quarantine, open_quarantines
+from storage.votes.quarantines import new_bursts, quarantine_votes
 from storage.votes.votes import Vote
 from tests.seeding import (
     ALICE,

@@ -14,7 +14,7 @@ from storage.database.enums import PairSource, RoundStatus, Split, TrainingSourc
 from storage.models.base_model import BaseModel
 from storage.personalities.cards import Card, Example
 from storage.personalities.personalities import change_card, ensure_personality, read_personality
-from storage.privacy.consent import delete_member
+from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, continuation_of, list_versions, read_alias, register
 from storage.settings.sections import Settings
@@ -109,7 +109,7 @@ def test_the_next_round_goes_on_from_the_nearest_sound_version_and_learns_the_re
         learn(session, [d], second)
         assert planned(session, plain, tiny_base)[:2] == ("v3", {e})
     with database.transaction() as session:
-        assert delete_member(session, BOB).versions == 2
+        assert delete_member(session, BOB).marked == ("v2", "v3")
     with database.snapshot() as session:
         parent, pairs, notes = planned(session, plain, tiny_base)
     assert (parent, pairs) == ("v1", {c, d, e})
@@ -174,7 +174,7 @@ def test_a_rebuilt_version_is_sound_and_says_what_it_replaces(
     with database.transaction() as session:
         [first] = list_versions(session, 1)
         promote(session, 1, first, expected_generation=0, by="admin", reason="nice", override=True)
-        assert delete_member(session, CAROL).versions == 1
+        assert delete_member(session, CAROL).marked == ("v1",)
     ended = run()
     with database.snapshot() as session:
         second, first = list_versions(session, 1)

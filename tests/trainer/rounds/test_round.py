@@ -23,7 +23,8 @@ from storage.database.tables import ReplyRow, RoundRow
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.personalities.cards import Card
 from storage.personalities.personalities import create_personality, ensure_personality, list_personalities
-from storage.privacy.consent import delete_member, give_consent, withdraw_consent
+from storage.privacy.consent import give_consent, withdraw_consent
+from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.releases.versions import Version, list_versions, read_alias
 from storage.settings.sections import Settings

@@ -1,4 +1,4 @@
-"""Who leaves a server has days until their data goes, and is forgotten earlier by nobody."""
+"""Data is deleted when its time is up: of old answers, and of members and servers that left."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ async def restart(env, new_bot):
 
 
 class TestServers:
-    async def test_a_server_that_the_bot_leaves_has_its_days_counted_and_then_goes(
-        self, place, env, new_bot, rows, query
+    async def test_data_of_a_server_that_removed_the_bot_is_deleted_after_the_retention_time(
+        self, place, env, new_bot, rows, query, caplog
     ):
+        caplog.set_level("INFO", "bot.cogs.data_lifecycle")
         await place.ask("hi")
         guild_id = place.channel.guild.id
         env.backend.remove_guild(guild_id)
@@ -48,8 +49,10 @@ class TestServers:
         long_ago(query, DepartureRow, "left_at")
         await restart(env, new_bot)
         assert rows(ReplyRow) == rows(DepartureRow) == []
+        assert "Deleted the data of a departed server: 1 answer." in caplog.text
+        assert "and the data of 1 departed member or server." in caplog.text
 
-    async def test_one_that_removed_it_while_it_was_away_is_noticed_at_the_start(self, place, env, new_bot, rows):
+    async def test_a_removal_while_the_bot_was_offline_is_noticed_at_the_start(self, place, env, new_bot, rows):
         await place.ask("hi")
         guild_id = place.channel.guild.id
         env.backend.subscribers.remove(env._gateway_feed)
@@ -57,7 +60,7 @@ class TestServers:
         await restart(env, new_bot)
         assert gone(rows) == [(guild_id, NOBODY)]
 
-    async def test_one_that_it_is_in_again_keeps_its_data(self, place, env, new_bot, rows, query):
+    async def test_a_server_that_added_the_bot_again_keeps_its_data(self, place, env, new_bot, rows, query):
         await place.ask("hi")
         query(lambda session: session.add(DepartureRow(guild_id=place.channel.guild.id, user_id=NOBODY)))
         await restart(env, new_bot)
@@ -65,7 +68,7 @@ class TestServers:
 
 
 class TestMembersWithoutTheIntent:
-    async def test_who_left_is_noticed_when_discord_is_asked(self, place, env, new_bot, rows, query):
+    async def test_a_departed_member_is_noticed_when_discord_is_asked(self, place, env, new_bot, rows, query):
         answer = await place.ask("hi")
         await place.bo.react(answer, "👍")
         place.channel.guild.remove_member(place.ada)
@@ -77,7 +80,7 @@ class TestMembersWithoutTheIntent:
         await restart(env, new_bot)
         assert rows(ReplyRow) == rows(VoteEventRow) == rows(DepartureRow) == []
 
-    async def test_who_came_back_is_kept(self, place, env, new_bot, rows, query):
+    async def test_a_member_who_came_back_keeps_their_data(self, place, env, new_bot, rows, query):
         await place.ask("hi")
         query(lambda session: session.add(DepartureRow(guild_id=place.channel.guild.id, user_id=place.ada.id)))
         await restart(env, new_bot)
@@ -89,7 +92,7 @@ class TestMembersWithTheIntent:
     def overrides(self):
         return {"REACTUNE_DISCORD__MEMBERS_INTENT": "true"}
 
-    async def test_who_leaves_is_noticed_at_once_and_so_is_their_return(self, place, env, rows):
+    async def test_a_departure_and_a_return_are_noticed_at_once(self, place, env, rows):
         await place.ask("hi")
         guild = place.channel.guild
         guild.remove_member(place.ada)
@@ -101,32 +104,32 @@ class TestMembersWithTheIntent:
 
 
 class TestRetention:
-    async def test_old_answers_go_at_the_start_and_are_told_in_a_sentence(
+    async def test_old_answers_are_deleted_at_the_start_and_logged_in_one_sentence(
         self, place, env, new_bot, rows, query, caplog
     ):
         answer = await place.ask("hi")
         await place.bo.react(answer, "👍")
         long_ago(query, ReplyRow, "created_at")
         await place.ask("stays")
-        caplog.set_level("INFO", "bot.cogs.retention")
+        caplog.set_level("INFO", "bot.cogs.data_lifecycle")
         await restart(env, new_bot)
         assert [row.id for row in rows(ReplyRow)] == [2]
         assert rows(VoteEventRow) == []
-        assert "gone now: 1 answer, 1 vote event, 0 suggestions, 0 summaries" in caplog.text
+        assert "deleted 1 answer, 1 vote event, 0 suggestions, 0 summaries, " in caplog.text
 
-    async def test_a_summary_that_nobody_went_on_with_goes(self, place, env, new_bot, rows, query):
+    async def test_an_old_summary_is_deleted(self, place, env, new_bot, rows, query):
         query(lambda session: session.add(ConversationRow(channel_id=1, summary="they spoke", summarised_to=9)))
         long_ago(query, ConversationRow, "updated_at")
         await restart(env, new_bot)
         assert [row.summary for row in rows(ConversationRow)] == [""]
 
 
-class TestKeepingForEver:
+class TestNoRetentionLimit:
     @pytest.fixture
     def overrides(self):
         return {"REACTUNE_PRIVACY__RETENTION_DAYS": "0"}
 
-    async def test_nothing_goes(self, place, env, new_bot, rows, query):
+    async def test_nothing_is_deleted(self, place, env, new_bot, rows, query):
         await place.ask("hi")
         long_ago(query, ReplyRow, "created_at")
         await restart(env, new_bot)
@@ -138,7 +141,7 @@ class TestSeveralProcesses:
     def overrides(self):
         return {"REACTUNE_DISCORD__SHARD_COUNT": "3", "REACTUNE_DISCORD__SHARDS": "2"}
 
-    async def test_each_asks_for_its_own_servers_and_the_first_prunes(self, env, new_bot, rows, query):
+    async def test_each_process_checks_its_own_servers_and_the_first_one_prunes(self, env, new_bot, rows, query):
         own, others = (3_000 * 3 + 2) << 22, (3_000 * 3 + 1) << 22
         for guild_id in (own, others):
             query(lambda session, guild_id=guild_id: add_reply(session, guild_id=guild_id))

@@ -1,0 +1,162 @@
+"""Deletes stored data when its time is up, and starts that time for members and servers that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+
+import discord
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.services import Services
+from storage.privacy import retention
+from storage.wording import count
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 24 * 3600.0
+PAUSE_S = 0.05
+"""Between two transactions, so that members' votes are stored first."""
+MEMBERS_AT_ONCE = 100  # Discord's limit
+MISSING_ACCESS = 50001  # Discord's error code
+
+
+class DataLifecycle(commands.Cog):
+    """Outside Discord nobody leaves and nothing is deleted by age.
+
+    Without the members intent, Discord does not report who leaves, so once a day the bot also asks.
+    """
+
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        self.bot = bot
+        self.services = services
+        self._repeating: list[asyncio.Task[None]] = []
+
+    async def cog_load(self) -> None:
+        if self.services.fixed_basis is None:
+            repeat = self.services.tasks.repeat
+            self._repeating = [
+                repeat(self._find_departures, INTERVAL_S, "look up who left"),
+                repeat(self._prune, INTERVAL_S, "delete data whose retention time is over"),
+            ]
+
+    async def cog_unload(self) -> None:
+        for task in self._repeating:
+            task.cancel()
+
+    # Who left
+
+    @commands.Cog.listener()
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        if await self.services.database.run(retention.note_departure, guild.id):
+            log.info(
+                "The bot was removed from server %d: its data will be deleted unless the bot is added again.", guild.id
+            )
+
+    @commands.Cog.listener()
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        await self.services.database.run(retention.cancel_departures, guild.id)
+
+    @commands.Cog.listener()
+    async def on_raw_member_remove(self, payload: discord.RawMemberRemoveEvent) -> None:
+        await self.services.database.run(retention.note_departure, payload.guild_id, payload.user.id)
+
+    @commands.Cog.listener()
+    async def on_member_join(self, member: discord.Member) -> None:
+        await self.services.database.run(retention.cancel_departures, member.guild.id, {member.id})
+
+    async def _find_departures(self) -> None:
+        await self.bot.wait_until_ready()
+        try:
+            await self._check_guilds()
+        except (discord.DiscordException, TimeoutError) as error:
+            log.warning("Could not ask Discord who left (%s); trying again tomorrow.", error)
+
+    async def _check_guilds(self) -> None:
+        for guild_id in sorted(await self.services.database.read(retention.known_guilds)):
+            guild = self.bot.get_guild(guild_id)
+            if guild is not None:
+                await self.services.database.run(retention.cancel_departures, guild_id)
+                if not guild.unavailable:
+                    await self._check_members(guild)
+            elif self.services.shards.serve(guild_id) and await self._has_left(guild_id):
+                await self.services.database.run(retention.note_departure, guild_id)
+
+    async def _has_left(self, guild_id: int) -> bool:
+        """Ask Discord: a server that is missing from the cache may only not have loaded yet."""
+        try:
+            await self.bot.fetch_guild(guild_id, with_counts=False)
+        except discord.NotFound:
+            return True
+        except discord.Forbidden as error:
+            return error.code == MISSING_ACCESS
+        return False
+
+    async def _check_members(self, guild: discord.Guild) -> None:
+        stored = sorted(await self.services.database.read(_members_to_check, guild.id))
+        for start in range(0, len(stored), MEMBERS_AT_ONCE):
+            batch = stored[start : start + MEMBERS_AT_ONCE]
+            found = await guild.query_members(user_ids=batch, limit=MEMBERS_AT_ONCE, cache=False)
+            present = {member.id for member in found}
+            await self.services.database.run(_note_members, guild.id, present, set(batch) - present)
+
+    # What is old
+
+    async def _prune(self) -> None:
+        before = retention.keeps_until(self.services.settings.privacy)
+        if before is None or not self.services.shards.lead:
+            return
+        departed = await self._complete_departures(before)
+        pruned = await self._prune_replies(before) + await self._prune_rest(before)
+        log.info(
+            "Retention clean-up deleted %s, %s, %s, %s, %s, and the data of %s.",
+            count(pruned.replies, "answer"),
+            count(pruned.votes, "vote event"),
+            count(pruned.corrections, "suggestion"),
+            count(pruned.summaries, "summary", "summaries"),
+            count(pruned.memberships, "join date"),
+            count(departed, "departed member or server", "departed members and servers"),
+        )
+
+    async def _prune_replies(self, before: datetime) -> retention.Pruned:
+        total = retention.Pruned()
+        while due := await self.services.database.read(retention.past_replies, before):
+            total += await self.services.database.run(retention.prune_replies, before, due)
+            await asyncio.sleep(PAUSE_S)
+        return total
+
+    async def _prune_rest(self, before: datetime) -> retention.Pruned:
+        total = retention.Pruned()
+        while pruned := await self.services.database.run(retention.prune_rest, before):
+            total += pruned
+            await asyncio.sleep(PAUSE_S)
+        return total
+
+    async def _complete_departures(self, before: datetime) -> int:
+        """Delete the data of members and servers that left before that moment; return how many there were."""
+        completed = 0
+        for departure in await self.services.database.read(retention.departed_before, before):
+            erased = await self.services.database.run(retention.complete_departure, departure)
+            if erased is not None:
+                completed += 1
+                who = "server" if departure.is_of_server else "member"
+                marked = f"; versions marked: {', '.join(erased.marked)}" if erased.marked else ""
+                log.info("Deleted the data of a departed %s: %s%s.", who, count(erased.replies, "answer"), marked)
+            await asyncio.sleep(PAUSE_S)
+        return completed
+
+
+def _members_to_check(session: Session, guild_id: int) -> set[int]:
+    return retention.known_members(session, guild_id) | retention.departed_from(session, guild_id)
+
+
+def _note_members(session: Session, guild_id: int, present: set[int], gone: set[int]) -> None:
+    retention.cancel_departures(session, guild_id, present)
+    for user_id in sorted(gone):
+        retention.note_departure(session, guild_id, user_id)
+
+
+async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    await bot.add_cog(DataLifecycle(bot, services))

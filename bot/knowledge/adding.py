@@ -1,0 +1,164 @@
+"""Adds documents that admins give in a command or a form, and describes documents and passages."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import discord
+
+from bot.errors import UserFacingError
+from bot.guards.access import require_admin, user_label
+from bot.guards.interactions import Form
+from bot.knowledge import sources
+from bot.knowledge.library import Placement, Source
+from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
+from bot.personalities.card_form import FIELD_CHARS
+from bot.services import Services
+from bot.text.sanitize import escape_inline
+from bot.text.splitting import shorten
+from storage.knowledge.documents import Document, find_document
+from storage.knowledge.search import Passage
+from storage.settings.sections import KnowledgeSettings, Settings
+from storage.wording import count
+
+log = logging.getLogger(__name__)
+
+PROGRESS_PAUSE_S = 2.0
+EXCERPT_CHARS = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentRequest:
+    """A document to add, from one of the first four fields."""
+
+    text: str | None = None
+    file: discord.Attachment | None = None
+    message: str | None = None
+    pins: sources.Channel | None = None
+    title: str | None = None
+    link: str | None = None
+
+    @property
+    def sources(self) -> int:
+        return sum(source is not None for source in (self.text, self.file, self.message, self.pins))
+
+
+class ReportIndexing:
+    """Shows the progress of embedding in a deferred answer, with a pause between two updates."""
+
+    def __init__(self, say: Callable[[str], Awaitable[object]], pause_s: float = PROGRESS_PAUSE_S) -> None:
+        self._say = say
+        self._pause_s = pause_s
+        self._said_s = time.perf_counter()
+
+    async def __call__(self, done: int, total: int) -> None:
+        now_s = time.perf_counter()
+        if done < total and now_s - self._said_s >= self._pause_s:
+            self._said_s = now_s
+            await self._say(f"Indexing: {done} of {total} passages …")
+
+
+def report_in(interaction: discord.Interaction) -> ReportIndexing:
+    return ReportIndexing(lambda text: interaction.edit_original_response(content=text))
+
+
+def require_curator(user: discord.User | discord.Member, settings: Settings) -> None:
+    """Raise NotAnAdmin unless the user is an admin or has one of knowledge.roles."""
+    if not any(role.id in settings.knowledge.roles for role in getattr(user, "roles", ())):
+        require_admin(user, settings.discord)
+
+
+class DocumentForm(Form):
+    """Asks for a title and a text of several lines."""
+
+    def __init__(self, services: Services, *, title: str | None, label: str, help_text: str) -> None:
+        super().__init__(title="Add a document")
+        self._services = services
+        self.name: discord.ui.TextInput[DocumentForm] = discord.ui.TextInput(
+            max_length=MAX_TITLE_CHARS, default=title[:MAX_TITLE_CHARS] if title else None, custom_id="title"
+        )
+        self.text: discord.ui.TextInput[DocumentForm] = discord.ui.TextInput(
+            style=discord.TextStyle.paragraph, max_length=FIELD_CHARS, custom_id="text"
+        )
+        self.add_item(discord.ui.Label(text="Title", component=self.name))
+        self.add_item(discord.ui.Label(text=label, description=help_text, component=self.text))
+
+    def require(self, interaction: discord.Interaction) -> None:
+        require_curator(interaction.user, self._services.settings)
+
+
+async def store_document(
+    interaction: discord.Interaction,
+    services: Services,
+    request: DocumentRequest,
+    channel_id: int | None = None,
+    personality_id: int | None = None,
+) -> str:
+    """Read, store and embed the document, with progress in the deferred answer; return a line that describes it."""
+    assert isinstance(interaction.user, discord.Member)  # guild_only
+    source, title = await _read(request, interaction.user, services.settings.knowledge)
+    place = Placement(
+        guild_id=interaction.user.guild.id,
+        channel_id=channel_id,
+        personality_id=personality_id,
+        title=" ".join((request.title or title).split())[:MAX_TITLE_CHARS],
+        added_by=user_label(interaction.user),
+    )
+    document = await services.library.add(source, place, report_in(interaction))
+    log.info("%s added document %d (%s).", user_label(interaction.user), document.id, document.title)
+    return await describe_stored(services, document)
+
+
+async def _read(request: DocumentRequest, reader: discord.Member, settings: KnowledgeSettings) -> tuple[Source, str]:
+    """Return the source, and a title in case none was given."""
+    if request.file is not None:
+        source, title = await sources.from_file(request.file, settings), request.file.filename
+    elif request.message is not None:
+        return await sources.from_link(request.message, reader)
+    elif request.pins is not None:
+        return await sources.from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
+    else:
+        text = request.text or ""
+        source, title = sources.from_text(text), text.strip().partition("\n")[0]
+    return Source(source.kind, source.blocks, source.media_type, _web_link(request.link)), title
+
+
+def _web_link(link: str | None) -> str:
+    if link is not None and not link.startswith(("https://", "http://")):
+        raise UserFacingError("A link must start with https:// or http://.")
+    return (link or "").strip()
+
+
+async def describe_stored(services: Services, document: Document) -> str:
+    """Return the document as it is stored now, with a warning if its meaning is not searched."""
+    now = await services.database.read(find_document, document.guild_id, document.id)
+    return "\n".join([describe_document(now), *warn_about_search(services)])
+
+
+def warn_about_search(services: Services) -> list[str]:
+    """Return a line of small print if search matches words only."""
+    problem = services.library.problem
+    return [f"-# For now, search matches words only, not meaning ({problem})."] if problem else []
+
+
+def describe_document(document: Document) -> str:
+    """Return a document in a line: number, title, size, where it is used, who added it and when it was updated."""
+    waiting = f" ({document.waiting} not indexed yet)" if document.waiting else ""
+    where = f"in <#{document.channel_id}>" if document.channel_id else "server-wide"
+    personality = ", for one personality" if document.personality_id else ""
+    return (
+        f"**{document.id}** · {cite_one(document.title, document.link)} · "
+        f"{count(document.chunks, 'passage')}{waiting} · {where}{personality} · added by {document.added_by} · "
+        f"updated <t:{int(document.refreshed_at.timestamp())}:d>"
+    )
+
+
+def describe_passage(passage: Passage, *, is_quoted: bool) -> str:
+    """Return a passage's document, how similar it is, whether it would be quoted, and its first words."""
+    near = "matched by words" if passage.similarity is None else f"similarity {passage.similarity:.2f}"
+    quoted = "would be quoted" if is_quoted else "would not be quoted"
+    excerpt = shorten(" ".join(passage.text.split()), EXCERPT_CHARS)
+    return f"- {cite_one(passage.title, passage.link)} · {near} · **{quoted}**\n  {escape_inline(excerpt)}"

@@ -1,0 +1,179 @@
+"""Admins' decisions on quarantined votes: count them, or leave them out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session
+
+from storage.database.columns import utc_now
+from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
+from storage.database.rows import changed_rows, from_row
+from storage.database.tables import MemberRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VersionRow
+from storage.errors import QuarantineConflict
+from storage.members.memberships import read_talkers
+from storage.personalities.personalities import lock_personalities, read_personality
+from storage.votes.votes import Vote, votes_on
+from storage.votes.weights import account_creation
+
+DECISIONS = {QuarantineStatus.COUNTED: "counted", QuarantineStatus.EXCLUDED: "left out"}
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """A burst of votes, and the decision on it."""
+
+    id: int
+    rule: QuarantineRule
+    subject_id: int
+    subject: str
+    """What was voted on, without names of members."""
+    vote: Vote
+    votes: int
+    """Votes in quarantine, withdrawn ones included."""
+    standing: int
+    """Votes that were not withdrawn."""
+    voters: tuple[int, ...]
+    first_vote_at: datetime
+    last_vote_at: datetime
+    status: QuarantineStatus
+    opened_at: datetime
+    decided_by: str | None
+    decided_at: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Voter:
+    """What is known about a member who voted in a burst."""
+
+    user_id: int
+    account_created_at: datetime
+    joined_at: datetime | None
+    """None if unknown."""
+    has_talked: bool
+
+
+def decide_quarantines(
+    session: Session,
+    quarantine_ids: Collection[int],
+    status: QuarantineStatus,
+    *,
+    votes: int,
+    by: str,
+    reason: str,
+) -> list[Quarantine]:
+    """Decide each quarantine with `decide_quarantine`; `votes` is how many votes the admin saw in them.
+
+    Raises QuarantineConflict if votes were added since, and as `decide_quarantine` does.
+    """
+    lock_personalities(session)  # so that no vote is added now
+    held = select(func.count()).where(QuarantinedVoteRow.quarantine_id.in_(quarantine_ids))
+    if (session.scalar(held) or 0) > votes:
+        raise QuarantineConflict("more votes were added since you looked: nothing was changed, look again")
+    return [decide_quarantine(session, id_, status, by, reason) for id_ in quarantine_ids]
+
+
+def decide_quarantine(
+    session: Session, quarantine_id: int, status: QuarantineStatus, by: str, reason: str
+) -> Quarantine:
+    """Count the votes of an open quarantine, or leave them out; store who decided, when and why.
+
+    Raises QuarantineConflict if it was already decided, or does not exist.
+    """
+    if status is QuarantineStatus.OPEN:
+        raise ValueError("a decision must count votes or leave them out")
+    decided = session.execute(
+        update(QuarantineRow)
+        .where(QuarantineRow.id == quarantine_id, QuarantineRow.status == QuarantineStatus.OPEN)
+        .values(status=status, decided_by=by, decided_at=utc_now(), reason=reason)
+    )
+    row = session.get(QuarantineRow, quarantine_id, populate_existing=True)
+    if row is None:
+        raise QuarantineConflict("these votes no longer exist: look again")
+    if not changed_rows(decided):
+        raise QuarantineConflict(
+            f"these votes were already {DECISIONS[row.status]} by {row.decided_by}: nothing was changed"
+        )
+    return _quarantine(session, row)
+
+
+# Reading
+
+
+def open_quarantines(session: Session, personality_ids: Collection[int]) -> list[Quarantine]:
+    """Return the quarantines that wait for a decision, oldest first, without those whose votes were all withdrawn."""
+    found = _read(
+        session, QuarantineRow.personality_id.in_(personality_ids), QuarantineRow.status == QuarantineStatus.OPEN
+    )
+    return [quarantine for quarantine in found if quarantine.standing]
+
+
+def recent_decisions(session: Session, personality_ids: Collection[int], limit: int = 10) -> list[Quarantine]:
+    """Return the decided quarantines, latest decision first."""
+    rows = session.scalars(
+        select(QuarantineRow)
+        .where(QuarantineRow.personality_id.in_(personality_ids), QuarantineRow.decided_at.is_not(None))
+        .order_by(QuarantineRow.decided_at.desc(), QuarantineRow.id.desc())
+        .limit(limit)
+    ).all()
+    return [_quarantine(session, row) for row in rows]
+
+
+def voters_in(session: Session, quarantine: Quarantine) -> list[Voter]:
+    """Return what is known about each member with votes in the quarantine, newest accounts first."""
+    joined_at = _joined_at(session, quarantine)
+    talkers = read_talkers(session)
+    voters = [Voter(u, account_creation(u), joined_at.get(u), u in talkers) for u in quarantine.voters]
+    return sorted(voters, key=lambda voter: (voter.account_created_at, voter.user_id), reverse=True)
+
+
+def _joined_at(session: Session, quarantine: Quarantine) -> dict[int, datetime]:
+    rows = session.execute(
+        select(QuarantinedVoteRow.user_id, func.max(MemberRow.joined_at))
+        .join(ReplyRow, ReplyRow.id == QuarantinedVoteRow.reply_id)
+        .join(
+            MemberRow,
+            (MemberRow.guild_id == ReplyRow.guild_id) & (MemberRow.user_id == QuarantinedVoteRow.user_id),
+        )
+        .where(QuarantinedVoteRow.quarantine_id == quarantine.id)
+        .group_by(QuarantinedVoteRow.user_id)
+    )
+    return dict(rows.all())
+
+
+def _read(session: Session, *which: ColumnElement[bool]) -> list[Quarantine]:
+    rows = session.scalars(select(QuarantineRow).where(*which).order_by(QuarantineRow.id)).all()
+    return [_quarantine(session, row) for row in rows]
+
+
+def _quarantine(session: Session, row: QuarantineRow) -> Quarantine:
+    votes = session.execute(
+        select(QuarantinedVoteRow.reply_id, QuarantinedVoteRow.user_id).where(
+            QuarantinedVoteRow.quarantine_id == row.id
+        )
+    ).all()
+    said = Vote(row.vote)
+    now = {reply_id: votes_on(session, reply_id) for reply_id in {reply_id for reply_id, _ in votes}}
+    return from_row(
+        Quarantine,
+        row,
+        subject=_subject(session, row),
+        vote=said,
+        votes=len(votes),
+        standing=sum(now[reply_id].get(user_id) is said for reply_id, user_id in votes),
+        voters=tuple(sorted({user_id for _, user_id in votes})),
+    )
+
+
+def _subject(session: Session, row: QuarantineRow) -> str:
+    if row.rule is QuarantineRule.REPLY:
+        return "one answer"
+    if row.rule is QuarantineRule.AUTHOR:
+        return "answers to a member who deleted their data" if row.subject_id == NOBODY else "answers to one member"
+    version, whose = session.get(VersionRow, row.subject_id), read_personality(session, row.personality_id)
+    answers = f"answers of v{version.number}" if version else "answers of the base model"
+    return answers if whose.is_default else f"{answers} as {whose.name}"
