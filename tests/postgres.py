@@ -33,7 +33,8 @@ class PostgresServer:
 
     def create(self, database: str, template: str = "template1") -> str:
         """Create a database and return its SQLAlchemy address."""
-        self.execute(f"CREATE DATABASE {database} TEMPLATE {template}")
+        # The other strategy, PostgreSQL's default, writes every page to the log as well: eight times the work.
+        self.execute(f"CREATE DATABASE {database} TEMPLATE {template} STRATEGY FILE_COPY")
         return self.address_of(database)
 
     def drop(self, database: str) -> None:

@@ -27,6 +27,8 @@ class Stream:
     def __init__(self, request: web.Request, model: str, count: Callable[[str], int]) -> None:
         self.model = model
         self.sent = 0
+        self.may_continue: asyncio.Event | None = None
+        """If given, what follows the first word waits for it."""
         self._request = request
         self._count = count
         self._response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -74,7 +76,6 @@ class RemoteServer:
         self.on_load: str | None = None
         """The name of the reply to any adapter, in place of loading it."""
         self.is_healthy = True
-        self.pace_s = 0.0
         self.count: Callable[[str], int] = len
         self.url = ""
         self._runner: web.AppRunner | None = None
@@ -87,7 +88,7 @@ class RemoteServer:
         if self.updates_adapters:
             app.router.add_post("/v1/load_lora_adapter", self._load)
             app.router.add_post("/v1/unload_lora_adapter", self._unload)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.01)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.01, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
@@ -178,7 +179,8 @@ class RemoteServer:
         is_cut = len(words) == body["max_tokens"]
         for word in words:
             await stream.word(word)
-            await asyncio.sleep(self.pace_s)
+            if stream.may_continue:
+                await stream.may_continue.wait()
         await stream.word("", "length" if is_cut else "stop")
         stream.sent -= is_cut
         await stream.end(body["prompt"])
@@ -203,6 +205,15 @@ def filled(recorded: Any, /, **values: str) -> Any:
 
 
 # Faults
+
+
+def waits_for(event: asyncio.Event) -> Fault:
+    """The answer continues after its first word once the event is set."""
+
+    async def wait(_server: RemoteServer, _request: web.Request, stream: Stream) -> None:
+        stream.may_continue = event
+
+    return wait
 
 
 def fails_with(status: int, *, retry_after: str | None = None) -> Fault:

@@ -103,7 +103,7 @@ class LoadedBot(ReactuneBot):
 
 async def test_from_a_message_to_a_promoted_version_and_back(settings: Settings, trainer: None) -> None:
     bot = LoadedBot(settings, engine=None, base=None, fixed_basis=Basis.LOCAL)
-    env = Env(bot, settle_timeout=120)
+    env = Env(bot)
     guild = env.create_guild("Server")
     channel = guild.create_text_channel("general")
     ada = guild.add_member(env.create_user("ada"))

@@ -19,13 +19,13 @@ SENTENCES = [
 ]
 
 
-def build_tiny_base(directory: Path) -> Path:
+def build_tiny_base(directory: Path, positions: int = 512) -> Path:
     """Write a Llama-like chat model (2 layers, width 32, ChatML template, eos `<|im_end|>`) into `directory`.
 
     The same files come out every time; returns `directory`.
     """
     tokenizer = _save_tokenizer(directory)
-    _save_model(directory, tokenizer)
+    _save_model(directory, tokenizer, positions)
     return directory
 
 
@@ -51,7 +51,7 @@ def _save_tokenizer(directory: Path):  # type: ignore[no-untyped-def]
     return tokenizer
 
 
-def _save_model(directory: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+def _save_model(directory: Path, tokenizer, positions: int) -> None:  # type: ignore[no-untyped-def]
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -62,7 +62,7 @@ def _save_model(directory: Path, tokenizer) -> None:  # type: ignore[no-untyped-
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=positions,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

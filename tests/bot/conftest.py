@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import discord
 import pytest
 import pytest_asyncio
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from bot.app import ReactuneBot, create_bot
@@ -85,7 +87,7 @@ def new_bot(
 
 @pytest_asyncio.fixture
 async def env(new_bot: Callable[[], ReactuneBot]) -> AsyncIterator[Env]:
-    running = Env(new_bot(), settle_timeout=10)
+    running = Env(new_bot())
     await running.start()
     yield running
     await running.bot.close()
@@ -166,3 +168,18 @@ def query(settings: Settings, env: Env) -> Callable[[Callable[[Session], Any]], 
 def votes(query: Callable[[Callable[[Session], Any]], Any]) -> Callable[[int], dict[int, Vote]]:
     """Return {user id: vote} of a reply."""
     return lambda reply_id: query(lambda session: votes_on(session, reply_id))
+
+
+@pytest.fixture
+def lock_database(settings: Settings, env: Env) -> Iterator[Callable[[], None]]:
+    """Lock the database as another program does, until the bot has met the lock once."""
+    path = settings.data.directory / "reactune.db"
+    with closing(sqlite3.connect(path, timeout=60.0, check_same_thread=False)) as other_program:
+
+        def lock() -> None:
+            engine = env.bot.services.database.engine
+            event.listen(engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout = 1"))
+            event.listen(engine, "handle_error", lambda _context: other_program.rollback())
+            other_program.execute("BEGIN IMMEDIATE")
+
+        yield lock

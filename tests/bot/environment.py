@@ -10,15 +10,27 @@ import simcord
 from bot.app import ReactuneBot
 from storage.settings.sections import Settings
 
+HANG_S = 120.0
+"""After which the bot is given up."""
+LONG_S = 5.0
+"""Pauses from here on pass in `advance_time` alone, shorter ones as on any clock."""
+
 
 class Env(simcord.Env):
-    """Lets the bot's periodic work wait for `advance_time` alone: what a test does is over without it."""
+    """No test depends on how fast the machine is: long pauses and periodic work wait for `advance_time` alone."""
 
     def __init__(self, bot: ReactuneBot, **options: Any) -> None:
-        super().__init__(self._slowed(bot), **options)
+        super().__init__(self._slowed(bot), settle_timeout=HANG_S, **options)
 
     async def restart_bot(self, bot: ReactuneBot) -> None:
         await super().restart_bot(self._slowed(bot))
+
+    def _schedule_timer(self, record: Any, *options: Any) -> None:
+        if record.when - self._virtual_time < LONG_S:
+            super()._schedule_timer(record, *options)
+
+    async def _settle_internal(self, *, timeout: float | None = None, **options: Any) -> None:  # noqa: ASYNC109  (simcord's signature)
+        await super()._settle_internal(**options)  # a start has five seconds otherwise
 
     def change_settings(self, settings: Settings) -> None:
         """Give the running bot other settings, as editing config.toml and restarting it would."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import sqlite3
-import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -392,19 +389,12 @@ class TestPicks:
 
 
 class TestBusyDatabase:
-    @pytest.fixture
-    def overrides(self):
-        return {"REACTUNE_DATABASE__BUSY_TIMEOUT_S": "0.05"}
-
-    async def test_a_press_is_answered_once_it_is_stored(self, place, start, settings, rows):
+    async def test_a_press_is_answered_once_it_is_stored(self, place, start, lock_database, rows):
         message = await start()
-        other_program = sqlite3.connect(settings.data.directory / "reactune.db", check_same_thread=False)
-        other_program.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.5, other_program.rollback).start()
+        lock_database()
         pressed = await place.ada.click(message, label="1")
         assert "You picked 1" in pressed.response.content
         assert len(rows(VoteEventRow)) == 3
-        other_program.close()
 
 
 class TestNumberReactions:

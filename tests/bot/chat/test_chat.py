@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sqlite3
-import threading
-from contextlib import contextmanager
-
 import discord
 import pytest
 from sqlalchemy import delete, update
@@ -444,35 +439,13 @@ class TestKilled:
         assert [row.message_id for row in rows(ReplyMessageRow)] == [place.last.id]
 
 
-@contextmanager
-def calling_on(text, act):
-    """Call `act()` when something with this text is logged."""
-
-    class Caller(logging.Handler):
-        def emit(self, record):
-            if text in record.getMessage():
-                act()
-
-    handler = Caller()
-    logging.getLogger().addHandler(handler)
-    yield
-    logging.getLogger().removeHandler(handler)
-
-
 class TestDatabaseAway:
-    @pytest.fixture
-    def overrides(self):
-        return {"REACTUNE_DATABASE__BUSY_TIMEOUT_S": "0.1"}
-
     async def test_rows_are_written_when_it_is_back_and_their_votes_too(
-        self, place, engine, env, rows, votes, settings
+        self, place, engine, rows, votes, lock_database
     ):
-        other_program = sqlite3.connect(settings.data.directory / "reactune.db", check_same_thread=False)
-
         async def go_away():
             engine.interlude = None
-            other_program.execute("BEGIN IMMEDIATE")
-            threading.Timer(0.6, other_program.rollback).start()
+            lock_database()
 
         engine.answers, engine.interlude = ["hello there"], go_away
         answer = await place.ask("hi")
@@ -480,13 +453,9 @@ class TestDatabaseAway:
         assert answer.content == "hello there\n-# base"
         assert [(row.answer, row.outcome) for row in rows(ReplyRow)] == [("hello there", Outcome.COMPLETE)]
         assert votes(1) == {place.bo.id: Vote.UP}
-        other_program.close()
 
-    async def test_a_member_reads_that_it_is_away(self, place, rows, settings):
-        other_program = sqlite3.connect(settings.data.directory / "reactune.db")
-        other_program.execute("BEGIN IMMEDIATE")
-        with calling_on("late rows waits", other_program.rollback):
-            await place.ada.send(place.channel, f"{place.mention} hi")
+    async def test_a_member_reads_that_it_is_away(self, place, rows, lock_database):
+        lock_database()
+        await place.ada.send(place.channel, f"{place.mention} hi")
         assert "I can't reach my database right now" in place.last.content
-        other_program.close()
         assert rows(ReplyRow) == []

@@ -167,7 +167,7 @@ class TestCauses:
     async def test_other_messages_have_no_cause(self, place, rows):
         message = await place.ada.send(place.channel, "just talking")
         refused = await place.ada.context_menu(place.channel, MENU, message)
-        assert "not one of my answers" in refused.response.content
+        assert "That message isn't one of my answers." in refused.response.content
         assert rows(VoteCauseRow) == []
 
     async def test_the_buttons_work_after_a_restart(self, place, env, new_bot, rows):

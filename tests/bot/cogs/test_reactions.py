@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -196,20 +194,20 @@ class TestEarlyVotes:
         database = env.bot.services.database
         await asyncio.to_thread(_within_transaction, database, add_message, 1, 987_654, answer.channel.id, 1)
         log.recorded(987_654)
-        await asyncio.sleep(0.5)
+        await log.flush(60)
         assert votes(1) == {place.ada.id: Vote.UP}
 
     async def test_what_came_before_the_row_comes_before_what_came_after(self, place, votes, env):
         answer = await place.ask("hi")
         log, thumb = env.bot.services.vote_queue, Thumb(987_654, place.ada.id, "👍")
         log.put(Reacted(thumb, standing=True))
-        await log.flush(5)
+        await log.flush(60)
         await asyncio.to_thread(
             _within_transaction, env.bot.services.database, add_message, 1, 987_654, answer.channel.id, 1
         )
         log.put(Reacted(thumb, standing=False))
         log.recorded(987_654)
-        await log.flush(5)
+        await log.flush(60)
         assert votes(1) == {}
 
     async def test_a_row_written_while_it_is_looked_for_is_found(self, place, votes, env, settings):
@@ -223,7 +221,7 @@ class TestEarlyVotes:
 
         database.meanwhile = record
         log.put(Reacted(Thumb(987_654, place.ada.id, "👍"), standing=True))
-        await log.flush(5)
+        await log.flush(60)
         assert votes(1) == {place.ada.id: Vote.UP}
 
     async def test_one_that_cannot_be_stored_costs_no_other(self, place, votes, env):
@@ -231,12 +229,12 @@ class TestEarlyVotes:
         log, impossible = env.bot.services.vote_queue, 2**70
         for user_id, emoji in ((impossible, "👍"), (place.ada.id, "👍"), (impossible, "👎"), (place.bo.id, "👎")):
             log.put(Reacted(Thumb(987_654, user_id, emoji), standing=True))
-        await log.flush(5)
+        await log.flush(60)
         await asyncio.to_thread(
             _within_transaction, env.bot.services.database, add_message, 1, 987_654, answer.channel.id, 1
         )
         log.recorded(987_654)
-        await log.flush(5)
+        await log.flush(60)
         assert votes(1) == {place.ada.id: Vote.UP, place.bo.id: Vote.DOWN}
 
     async def test_votes_keep_their_order_while_the_database_comes_and_goes(self, place, env, rows):
@@ -245,7 +243,7 @@ class TestEarlyVotes:
         for standing in (True, False) * 3:
             log.put(Reacted(Thumb(answer.id, place.ada.id, "👍"), standing=standing))
             await asyncio.sleep(0)
-        await log.flush(5)
+        await log.flush(60)
         assert [row.standing for row in rows(VoteEventRow)] == [True, False] * 3
 
 
@@ -280,18 +278,11 @@ def _within_transaction(database, work, *arguments):
 
 
 class TestBusyDatabase:
-    @pytest.fixture
-    def overrides(self):
-        return {"REACTUNE_DATABASE__BUSY_TIMEOUT_S": "0.05"}
-
-    async def test_votes_wait_until_the_database_takes_them(self, place, votes, env, settings):
+    async def test_votes_wait_until_the_database_takes_them(self, place, votes, lock_database):
         answer = await place.ask("hi")
-        other_program = sqlite3.connect(settings.data.directory / "reactune.db", check_same_thread=False)
-        other_program.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.5, other_program.rollback).start()
+        lock_database()
         await place.ada.react(answer, "👍")
         assert votes(1) == {place.ada.id: Vote.UP}
-        other_program.close()
 
 
 class TestLiveChat:

@@ -12,16 +12,21 @@ import pytest
 
 from bot.chat.prompting import ChatMessage
 from bot.engine import Completion, Engine, Finish, Generation, GenerationFailed, GenerationRequest, Sampling
+from bot.engine.openvino import worker_process
 from bot.engine.openvino.engine import OpenVinoEngine
+from bot.engine.transformers import engine as transformers_engine
 from bot.engine.transformers.engine import LocalEngine
 from bot.errors import EngineBusy, EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.settings.sections import GenerationSettings, ModelSettings
+from tests.bot.engine.conftest import Clock
 from tests.tiny_model import build_tiny_base
 from tests.verdicts import trust_graphs
 
-ENDLESS = 400
+POSITIONS = 32_768
+"""Of the tiny base: room for an answer that takes longer than any test waits."""
+ENDLESS = POSITIONS - 512
 StartEngine = Callable[..., Awaitable[Engine]]
 MakeEngine = Callable[..., Engine]
 
@@ -29,6 +34,13 @@ MakeEngine = Callable[..., Engine]
 @pytest.fixture(scope="module")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     folder = tmp_path_factory.mktemp("base")
+    return resolve_base_model(str(build_tiny_base(folder / "tiny", POSITIONS)), folder / "data")
+
+
+@pytest.fixture(scope="module")
+def short_base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """A base that supports 512 tokens."""
+    folder = tmp_path_factory.mktemp("short")
     return resolve_base_model(str(build_tiny_base(folder / "tiny")), folder / "data")
 
 
@@ -58,8 +70,8 @@ def make_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 async def start_engine(make_engine: MakeEngine, tiny_base: BaseModel) -> AsyncIterator[StartEngine]:
     async with AsyncExitStack() as stack:
 
-        async def start(**generation: object) -> Engine:
-            engine = make_engine(tiny_base, **generation)
+        async def start(base: BaseModel = tiny_base, **settings: object) -> Engine:
+            engine = make_engine(base, **settings)
             stack.push_async_callback(engine.close, 0.0)
             await engine.start()
             return engine
@@ -94,6 +106,11 @@ def request(
     return GenerationRequest(prompt, seed, Sampling(temperature, top_p, penalty, tokens), adapter)
 
 
+def endless(lane: int = 0, adapter: AdapterRef | None = None) -> GenerationRequest:
+    """Return a request whose answer ends only when it is cancelled; the engine needs a context of POSITIONS."""
+    return replace(request(temperature=0.0, tokens=ENDLESS, adapter=adapter), lane=lane)
+
+
 async def finished(generation: Generation) -> Completion:
     async for _ in generation:
         pass
@@ -114,13 +131,20 @@ async def test_streamed_text_joins_to_the_answer(start_engine: StartEngine) -> N
     generation = engine.submit(request(tokens=60))
     deltas = [delta async for delta in generation]
     completion = generation.completion
-    assert len(deltas) > 1
     assert "".join(deltas) == completion.text
     assert "\N{REPLACEMENT CHARACTER}" not in completion.text
     assert completion.finish in {Finish.STOP, Finish.LENGTH}
     assert 0 < completion.answer_tokens <= 60
     assert completion.prompt_tokens > 0
     assert completion.queued_s <= (completion.first_token_s or 0.0) <= completion.total_s
+
+
+async def test_text_comes_before_the_answer_has_ended(start_engine: StartEngine) -> None:
+    engine = await start_engine(context_tokens=POSITIONS)
+    generation = engine.submit(endless())
+    texts = [await anext(aiter(generation)) for _ in range(3)]
+    generation.cancel()
+    assert (await finished(generation)).text.startswith("".join(texts))
 
 
 async def test_a_seed_repeats_its_answer_and_another_does_not(start_engine: StartEngine) -> None:
@@ -130,18 +154,23 @@ async def test_a_seed_repeats_its_answer_and_another_does_not(start_engine: Star
     assert await answer(engine, request(seed=2)) != first
 
 
-async def test_requests_of_one_moment_are_answered_together(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=4)
-    order: list[str] = []
+@pytest.fixture
+def full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch waits until it is full."""
+    monkeypatch.setattr(transformers_engine, "GATHER_S", 600.0)
 
-    async def read(generation: Generation) -> None:
-        await started(generation)
-        order.append("started")
-        await finished(generation)
-        order.append("finished")
 
-    await asyncio.gather(*(read(engine.submit(request(temperature=0.0, tokens=40))) for _ in range(4)))
-    assert order == ["started"] * 4 + ["finished"] * 4
+@pytest.mark.parametrize("lanes", [(0, 0, 0, 0), (1, 2, 1, 3)], ids=["one lane", "several lanes"])
+async def test_requests_of_one_moment_are_answered_together(
+    start_engine: StartEngine, full_batches: None, lanes: tuple[int, ...]
+) -> None:
+    engine = await start_engine(batch_size=4, context_tokens=POSITIONS)
+    generations = [engine.submit(endless(lane)) for lane in lanes]
+    for one in generations:
+        await started(one)  # although none of the others has ended
+    for one in generations:
+        one.cancel()
+    assert [(await finished(one)).finish for one in generations] == [Finish.CANCELLED] * 4
 
 
 async def test_a_batch_leaves_each_answer_as_it_is_alone(start_engine: StartEngine) -> None:
@@ -164,11 +193,9 @@ async def test_a_presence_penalty_keeps_a_greedy_answer_from_looping(start_engin
 
 
 async def test_a_full_queue_refuses_the_next_request(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=1, queue_size=2)
-    engine.submit(request(tokens=ENDLESS))
-    async with asyncio.timeout(60):
-        while engine.waiting:  # noqa: ASYNC110  (its turn has no event)
-            await asyncio.sleep(0)
+    engine = await start_engine(batch_size=1, queue_size=2, context_tokens=POSITIONS)
+    running = engine.submit(endless())
+    await started(running)
     engine.submit(request())
     engine.submit(request())
     assert engine.waiting == 2
@@ -178,8 +205,8 @@ async def test_a_full_queue_refuses_the_next_request(start_engine: StartEngine) 
 
 
 async def test_a_cancelled_answer_frees_its_slot(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=1)
-    running = engine.submit(request(tokens=ENDLESS))
+    engine = await start_engine(batch_size=1, context_tokens=POSITIONS)
+    running = engine.submit(endless())
     await started(running)
     waiting = engine.submit(request())
     running.cancel()
@@ -190,8 +217,8 @@ async def test_a_cancelled_answer_frees_its_slot(start_engine: StartEngine) -> N
 
 
 async def test_a_cancelled_request_leaves_the_queue_at_once(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=1)
-    running = engine.submit(request(tokens=ENDLESS))
+    engine = await start_engine(batch_size=1, context_tokens=POSITIONS)
+    running = engine.submit(endless())
     await started(running)
     waiting = engine.submit(request())
     waiting.cancel()
@@ -200,15 +227,18 @@ async def test_a_cancelled_request_leaves_the_queue_at_once(start_engine: StartE
     assert (completion.text, completion.finish, completion.first_token_s) == ("", Finish.CANCELLED, None)
 
 
-async def test_an_answer_ends_at_its_timeout_running_or_waiting(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=1, timeout_s=0.2)
-    while (await finished(engine.submit(request(tokens=1)))).finish is Finish.TIMEOUT:
-        pass  # the version is being loaded
-    crowd = [engine.submit(request(temperature=0.0, tokens=ENDLESS)) for _ in range(20)]
-    completions = await asyncio.gather(*(finished(one) for one in crowd))
-    late = [completion for completion in completions if completion.finish is Finish.TIMEOUT]
-    assert late[-1].answer_tokens == 0
-    assert sum(completion.answer_tokens for completion in completions) > 0
+async def test_an_answer_ends_at_its_timeout_running_or_waiting(
+    start_engine: StartEngine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_process, "HUNG_S", 3600.0)
+    engine = await start_engine(batch_size=1, timeout_s=600.0, context_tokens=POSITIONS)
+    running, waiting = (engine.submit(endless()) for _ in range(2))
+    await started(running)
+    clock.advance(601.0)
+    cut_short, never_begun = await finished(running), await finished(waiting)
+    assert (cut_short.finish, never_begun.finish) == (Finish.TIMEOUT, Finish.TIMEOUT)
+    assert cut_short.answer_tokens > 0
+    assert never_begun.answer_tokens == 0
 
 
 async def test_each_version_answers_in_its_own_words(start_engine: StartEngine, adapters: list[AdapterRef]) -> None:
@@ -239,9 +269,9 @@ async def test_an_adapter_counts_as_much_as_its_strength(start_engine: StartEngi
 async def test_a_busy_lane_neither_starves_nor_fills_the_queue_of_another(
     start_engine: StartEngine, adapters: list[AdapterRef]
 ) -> None:
-    engine = await start_engine(batch_size=1, queue_size=4)
+    engine = await start_engine(batch_size=1, queue_size=4, context_tokens=POSITIONS)
     await answer(engine, request())  # both versions are in memory
-    running = engine.submit(request(temperature=0.0, tokens=20, adapter=adapters[0]))
+    running = engine.submit(endless(adapter=adapters[0]))
     await started(running)
     order: list[str] = []
 
@@ -253,23 +283,11 @@ async def test_a_busy_lane_neither_starves_nor_fills_the_queue_of_another(
     with pytest.raises(EngineBusy):
         engine.submit(request(adapter=adapters[0]))
     other = engine.submit(replace(request(temperature=0.0, tokens=3), lane=7))
-    await asyncio.gather(*(read("crowd", generation) for generation in crowd), read("other", other))
+    readers = [asyncio.create_task(read("crowd", one)) for one in crowd] + [asyncio.create_task(read("other", other))]
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(*readers)
     assert order == ["other", "crowd", "crowd", "crowd", "crowd"]
-
-
-async def test_requests_of_several_lanes_share_a_batch_where_they_can(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=4)
-    order: list[str] = []
-
-    async def read(generation: Generation) -> None:
-        await started(generation)
-        order.append("started")
-        await finished(generation)
-        order.append("finished")
-
-    lanes = [replace(request(temperature=0.0, tokens=40), lane=lane) for lane in (1, 2, 1, 3)]
-    await asyncio.gather(*(read(engine.submit(wanted)) for wanted in lanes))
-    assert order == ["started"] * 4 + ["finished"] * 4
 
 
 async def test_an_adapter_that_left_memory_comes_back(start_engine: StartEngine, adapters: list[AdapterRef]) -> None:
@@ -316,7 +334,7 @@ async def test_an_adapter_of_another_shape_is_refused(
 async def test_closing_lets_accepted_answers_finish(start_engine: StartEngine) -> None:
     engine = await start_engine(batch_size=1)
     generations = [engine.submit(request(seed=seed)) for seed in range(3)]
-    await engine.close(drain_s=30.0)
+    await engine.close(drain_s=60.0)
     completions = [await finished(generation) for generation in generations]
     assert all(completion.finish in {Finish.STOP, Finish.LENGTH} for completion in completions)
     with pytest.raises(EngineClosed):
@@ -324,8 +342,8 @@ async def test_closing_lets_accepted_answers_finish(start_engine: StartEngine) -
 
 
 async def test_closing_cancels_what_is_left_after_the_drain(start_engine: StartEngine) -> None:
-    engine = await start_engine(batch_size=1)
-    generations = [engine.submit(request(temperature=0.0, tokens=ENDLESS)) for _ in range(2)]
+    engine = await start_engine(batch_size=1, context_tokens=POSITIONS)
+    generations = [engine.submit(endless()) for _ in range(2)]
     await started(generations[0])
     await engine.close(drain_s=0.0)
     assert [(await finished(one)).finish for one in generations] == [Finish.CANCELLED, Finish.CANCELLED]
@@ -352,9 +370,9 @@ async def test_rendering_drops_the_oldest_turns_beyond_the_window(start_engine: 
 
 
 async def test_a_context_longer_than_the_models_is_cut_to_it(
-    start_engine: StartEngine, caplog: pytest.LogCaptureFixture
+    start_engine: StartEngine, short_base: BaseModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = await start_engine(context_tokens=2048, max_new_tokens=12)
+    engine = await start_engine(short_base, context_tokens=2048, max_new_tokens=12)
     assert "The base model supports only 512 tokens, not model.context_tokens = 2048" in caplog.text
     rendered = await engine.render([{"role": "user", "content": "zebra " * 2000}])
     assert rendered.shortened
@@ -373,9 +391,9 @@ async def test_a_library_that_cannot_be_imported_is_named_and_not_the_model(
 
 
 async def test_answers_longer_than_the_models_context_fail_the_start(
-    make_engine: MakeEngine, tiny_base: BaseModel
+    make_engine: MakeEngine, short_base: BaseModel
 ) -> None:
-    engine = make_engine(tiny_base, context_tokens=2048, max_new_tokens=512)
+    engine = make_engine(short_base, context_tokens=2048, max_new_tokens=512)
     with pytest.raises(
         EngineStopped, match=r"512 tokens leaves no room for a prompt with generation.max_new_tokens = 512"
     ):

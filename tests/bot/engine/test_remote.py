@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bot.engine import Finish, Generation, GenerationFailed
+from bot.engine import Completion, Finish, Generation, GenerationFailed
 from bot.engine.remote import replicas
 from bot.engine.remote.engine import RemoteEngine
 from bot.engine.remote.replicas import prefix_blocks
@@ -29,6 +29,7 @@ from storage.models.base_model import BaseModel, load_tokenizer, resolve_base_mo
 from storage.operations.token_spend import Spend, add_spend, spent_on
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
+from tests.bot.engine.conftest import Clock
 from tests.bot.engine.test_engine import answer, finished, request, started
 from tests.remote_server import (
     BASE_NAME,
@@ -39,11 +40,14 @@ from tests.remote_server import (
     falls_silent_after,
     running,
     says,
+    waits_for,
 )
 from tests.tiny_model import build_tiny_base
 
 WHOLE = "".join(WORDS)
 OF_BASE = f"{BASE_NAME}: {WHOLE}"
+SILENCE_S = 61.0
+"""Longer than the settings of these tests allow a server to be silent."""
 StartEngine = Callable[..., Awaitable[RemoteEngine]]
 
 
@@ -79,22 +83,22 @@ def write_adapter(folder: Path, digest: str) -> AdapterRef:
 
 
 def settings_for(data: Path, *servers: RemoteServer, **changes: object) -> Settings:
-    """Return impatient settings; `changes` are of [remote], those with a dot of another section."""
-    quick = {
+    """Return settings; `changes` are of [remote], unless their names begin with another section and "__"."""
+    values = {
         "REACTUNE_DATA__DIRECTORY": str(data),
         "REACTUNE_MODEL__ENGINE": "remote",
         "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
         "REACTUNE_REMOTE__SERVERS": ",".join(server.url for server in servers),
-        "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "1",
-        "REACTUNE_REMOTE__IDLE_TIMEOUT_S": "0.5",
-        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "5",
+        "REACTUNE_REMOTE__FIRST_TOKEN_TIMEOUT_S": "60",
+        "REACTUNE_REMOTE__IDLE_TIMEOUT_S": "60",
+        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "60",
         "REACTUNE_REMOTE__HEALTH_INTERVAL_S": "0.1",
         "REMOTE_API_KEY": str(changes.pop("key", "")),
     }
     for name, value in changes.items():
         section, _, key = name.rpartition("__")
-        quick[f"REACTUNE_{(section or 'remote').upper()}__{key.upper()}"] = str(value)
-    return load_settings(environment=quick)
+        values[f"REACTUNE_{(section or 'remote').upper()}__{key.upper()}"] = str(value)
+    return load_settings(environment=values)
 
 
 @pytest.fixture
@@ -124,10 +128,19 @@ async def start(
     database.close()
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 3.0) -> None:
-    async with asyncio.timeout(timeout_s):
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # the servers' side has no event for it
             await asyncio.sleep(0.005)
+
+
+async def outwait(generation: Generation, text: str, clock: Clock) -> Completion:
+    """Read the answer up to where its server falls silent, let the server's time run out, and return what came."""
+    shown = ""
+    while shown != text:
+        shown += await anext(aiter(generation))
+    clock.advance(SILENCE_S)
+    return await finished(generation)
 
 
 async def read_into(shown: list[str], generation: Generation) -> None:
@@ -187,7 +200,7 @@ async def test_a_server_that_reads_other_tokens_is_told_once(
 
 async def test_cancelling_closes_the_connection_so_that_the_server_stops(start: StartEngine) -> None:
     server = RemoteServer()
-    server.pace_s = 0.02
+    server.always = waits_for(asyncio.Event())
     engine = await start(server)
     generation = engine.submit(request(tokens=40))
     await started(generation)
@@ -211,19 +224,22 @@ async def test_answers_that_are_cancelled_at_once_leave_their_places(start: Star
     assert [replica.busy for replica in engine._replicas] == [0]
 
 
-async def test_an_answer_ends_at_its_timeout_running_or_waiting(start: StartEngine) -> None:
+async def test_an_answer_ends_at_its_timeout_running_or_waiting(start: StartEngine, clock: Clock) -> None:
     server = RemoteServer()
-    server.pace_s = 0.04
-    engine = await start(server, generation__timeout_s=0.1, generation__batch_size=1)
-    first, second = await asyncio.gather(*(finished(engine.submit(request())) for _ in range(2)))
+    server.always = waits_for(asyncio.Event())
+    engine = await start(server, generation__timeout_s=30, generation__batch_size=1)
+    generations = [engine.submit(request()) for _ in range(2)]
+    await started(generations[0])
+    clock.advance(31.0)
+    first, second = [await finished(one) for one in generations]
     assert (first.finish, second.finish) == (Finish.TIMEOUT, Finish.TIMEOUT)
     assert first.text.startswith(BASE_NAME)
     assert (second.text, second.prompt_tokens) == ("", 0)
 
 
 async def test_lanes_take_turns_and_their_queues_are_bounded(start: StartEngine) -> None:
-    server = RemoteServer()
-    server.pace_s = 0.01
+    server, released = RemoteServer(), asyncio.Event()
+    server.faults.append(waits_for(released))
     engine = await start(server, generation__batch_size=1, generation__queue_size=3)
     order: list[str] = []
 
@@ -237,16 +253,15 @@ async def test_lanes_take_turns_and_their_queues_are_bounded(start: StartEngine)
     with pytest.raises(EngineBusy):
         engine.submit(request())
     other = engine.submit(replace(request(), lane=7))
+    released.set()
     await asyncio.gather(*(read("crowd", one) for one in crowd), read("other", other))
     assert order == ["other", "crowd", "crowd", "crowd"]
 
 
 async def test_closing_lets_accepted_answers_finish_and_refuses_new_ones(start: StartEngine) -> None:
-    server = RemoteServer()
-    server.pace_s = 0.01
-    engine = await start(server)
+    engine = await start(RemoteServer())
     generation = engine.submit(request())
-    await engine.close(drain_s=5.0)
+    await engine.close(drain_s=60.0)
     assert (await finished(generation)).text == OF_BASE
     with pytest.raises(EngineClosed):
         engine.submit(request())
@@ -310,7 +325,7 @@ async def test_servers_may_see_the_folder_elsewhere(
 
 async def test_a_version_that_another_bot_has_loaded_is_used(start: StartEngine, adapters: list[AdapterRef]) -> None:
     server = RemoteServer()
-    engine = await start(server, health_interval_s=30)
+    engine = await start(server, health_interval_s=3600)
     server.adapters[f"reactune-{'0' * 16}"] = "/elsewhere"  # since the servers were looked at
     assert WHOLE in await answer(engine, request(adapter=adapters[0]))
 
@@ -319,7 +334,7 @@ async def test_a_server_that_was_started_anew_loads_its_versions_again(
     start: StartEngine, adapters: list[AdapterRef], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RemoteServer()
-    engine = await start(server, health_interval_s=30)
+    engine = await start(server, health_interval_s=3600)
     first = await answer(engine, request(adapter=adapters[0]))
     server.adapters.clear()
     assert await answer(engine, request(adapter=adapters[0])) == first
@@ -336,12 +351,13 @@ async def test_the_least_recently_used_version_makes_room(start: StartEngine, ad
 
 
 async def test_a_version_in_use_is_not_unloaded(start: StartEngine, adapters: list[AdapterRef]) -> None:
-    server = RemoteServer()
-    server.pace_s = 0.02
+    server, released = RemoteServer(), asyncio.Event()
+    server.faults.append(waits_for(released))
     engine = await start(server, max_adapters=1)
     long = engine.submit(request(adapter=adapters[0]))
     await started(long)
     assert WHOLE in await answer(engine, request(adapter=adapters[1]))
+    released.set()
     assert WHOLE in (await finished(long)).text
     assert len(server.asked("/v1/unload_lora_adapter")) == 0
 
@@ -405,8 +421,6 @@ async def test_servers_of_any_other_kind_serve_the_base_alone(start: StartEngine
 
 async def test_answers_are_spread_and_a_conversation_stays_where_it_began(start: StartEngine) -> None:
     servers = RemoteServer(name="a "), RemoteServer(name="b ")
-    for server in servers:
-        server.pace_s = 0.005
     engine = await start(*servers)
     said = ["a" * 600, "b" * 600, "c" * 600, "d" * 600]
     first = await asyncio.gather(*(answer(engine, request(prompt)) for prompt in said))
@@ -417,8 +431,6 @@ async def test_answers_are_spread_and_a_conversation_stays_where_it_began(start:
 
 async def test_a_crowd_of_one_beginning_is_shared(start: StartEngine) -> None:
     servers = RemoteServer(), RemoteServer()
-    for server in servers:
-        server.pace_s = 0.01
     engine = await start(*servers)
     await asyncio.gather(*(answer(engine, request("a" * 600)) for _ in range(8)))
     assert min(len(server.asked()) for server in servers) >= 3
@@ -439,7 +451,6 @@ def test_beginnings_are_told_apart_by_version_and_by_all_before() -> None:
         fails_with(500),
         fails_with(502),
         dies_after(0),
-        falls_silent_after(0),
         says(b"data: {oops\n\n"),
         says(b"data: [1]\n\n"),
         says(b'data: {"choices": 5}\n\n'),
@@ -449,7 +460,7 @@ def test_beginnings_are_told_apart_by_version_and_by_all_before() -> None:
         says(b""),
         says(b"\xff\xfe\n"),
     ],
-    ids=["500", "502", "dead", "silent", "torn", "list", "number", "error", "empty", "endless", "nothing", "bytes"],
+    ids=["500", "502", "dead", "torn", "list", "number", "error", "empty", "endless", "nothing", "bytes"],
 )
 async def test_what_fails_before_its_first_word_is_asked_of_another_server(start: StartEngine, fault: object) -> None:
     broken, sound = RemoteServer(), RemoteServer()
@@ -457,6 +468,16 @@ async def test_what_fails_before_its_first_word_is_asked_of_another_server(start
     engine = await start(broken, sound)
     assert [await answer(engine, request(str(seed))) for seed in range(2)] == [OF_BASE] * 2
     assert broken.requests, "it was asked"
+
+
+async def test_a_server_that_says_nothing_loses_its_answer_to_another(start: StartEngine, clock: Clock) -> None:
+    silent, sound = RemoteServer(), RemoteServer()
+    silent.always = falls_silent_after(0)
+    engine = await start(silent, sound)
+    asking = asyncio.create_task(answer(engine, request()))
+    await until(silent.asked)
+    clock.advance(SILENCE_S)
+    assert await asking == OF_BASE
 
 
 @pytest.mark.parametrize(
@@ -477,11 +498,11 @@ async def test_an_answer_that_was_shown_in_part_is_not_begun_anew(start: StartEn
     assert sum(len(server.asked()) for server in servers) == 1
 
 
-async def test_a_server_that_falls_silent_ends_its_answer_with_what_came(start: StartEngine) -> None:
+async def test_a_server_that_falls_silent_ends_its_answer_with_what_came(start: StartEngine, clock: Clock) -> None:
     server = RemoteServer()
     server.faults.append(falls_silent_after(2))
     engine = await start(server)
-    completion = await finished(engine.submit(request()))
+    completion = await outwait(engine.submit(request()), "one two ", clock)
     assert (completion.text, completion.finish, completion.answer_tokens) == ("one two ", Finish.TIMEOUT, 2)
     await until(lambda: server.left == 1)
     assert await answer(engine, request()) == OF_BASE
@@ -495,19 +516,25 @@ async def test_a_server_that_never_begins_is_given_up_in_time(start: StartEngine
     assert (completion.text, completion.finish) == ("", Finish.TIMEOUT)
 
 
-async def test_retry_after_is_respected_and_costs_no_attempt(start: StartEngine) -> None:
+async def test_retry_after_is_respected_and_costs_no_attempt(start: StartEngine, clock: Clock) -> None:
     server = RemoteServer()
-    server.faults.extend([fails_with(429, retry_after="0.06")] * 6)
-    engine = await start(server)
-    began = time.perf_counter()
-    assert await answer(engine, request()) == OF_BASE
-    assert time.perf_counter() - began >= 6 * 0.06
+    server.faults.extend([fails_with(429, retry_after="300")] * 6)
+    engine = await start(server, generation__timeout_s=3600)
+    generation = engine.submit(request())
+    for attempt in range(1, 7):
+        await until(lambda tries=attempt: engine.waiting and len(server.asked()) == tries)
+        clock.advance(250.0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(server.asked()) == attempt
+        clock.advance(51.0)
+    assert (await finished(generation)).text == OF_BASE
     assert len(server.asked()) == 7
 
 
 async def test_a_server_with_too_much_to_do_leaves_answers_to_others(start: StartEngine) -> None:
     busy, idle = RemoteServer(), RemoteServer()
-    busy.always = fails_with(503, retry_after="30")
+    busy.always = fails_with(503, retry_after="300")
     engine = await start(busy, idle)
     assert [await answer(engine, request(str(seed))) for seed in range(6)] == [OF_BASE] * 6
     assert len(busy.asked()) <= 1
@@ -520,32 +547,55 @@ async def test_a_storm_of_errors_loses_no_answer_where_one_server_is_well(start:
     engine = await start(*servers, generation__batch_size=4)
     told = await asyncio.gather(*(answer(engine, request(str(seed) * 300, seed=seed)) for seed in range(24)))
     assert set(told) == {OF_BASE}
-    assert len(servers[0].asked()) <= 16, "it is left alone while it fails"  # three times four, then one at a time
+
+
+async def test_a_server_that_failed_rests(start: StartEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas, "FIRST_REST_S", 60.0)
+    broken, sound = RemoteServer(), RemoteServer()
+    broken.always = fails_with(500)
+    engine = await start(broken, sound, generation__batch_size=4)
+    for _ in range(2):
+        told = await asyncio.gather(*(answer(engine, request(str(seed) * 300, seed=seed)) for seed in range(8)))
+        assert set(told) == {OF_BASE}
+    assert len(broken.asked()) == 4, "those that it was given before its first failure"
 
 
 async def test_answers_that_fail_together_are_one_failure(start: StartEngine) -> None:
-    server = RemoteServer()
-    server.faults.extend([fails_with(500)] * 8)
+    server, together = RemoteServer(), asyncio.Barrier(8)
+
+    async def fail_together(*exchange: Any) -> Any:
+        await together.wait()
+        return await fails_with(500)(*exchange)
+
+    server.faults.extend([fail_together] * 8)
     engine = await start(server)
     told = await asyncio.gather(*(answer(engine, request(str(seed), seed=seed)) for seed in range(8)))
     assert set(told) == {OF_BASE}
 
 
-async def test_a_broken_server_is_tried_by_one_answer_at_a_time(start: StartEngine) -> None:
-    server = RemoteServer()
+async def test_a_broken_server_is_tried_by_one_answer_at_a_time(
+    start: StartEngine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, released = RemoteServer(), asyncio.Event()
+
+    async def fail_for_long(*exchange: Any) -> Any:
+        monkeypatch.setattr(replicas, "FIRST_REST_S", 60.0)
+        return await fails_with(500)(*exchange)
+
     server.faults.extend([fails_with(500)] * 2)
     engine = await start(server)
     assert await answer(engine, request()) == OF_BASE  # the third attempt
-    server.faults.extend([fails_with(500)] * 3)
+    server.faults.extend([fails_with(500), fails_with(500), fail_for_long])
     with pytest.raises(GenerationFailed, match="fails with status 500"):
         await answer(engine, request())
     with pytest.raises(ServersUnreachable):
         engine.submit(request())
-    await until(lambda: not engine._are_all_down())  # its rest is over
-    server.pace_s = 0.01
+    clock.advance(100.0)  # its rest is over
+    server.faults.append(waits_for(released))
     crowd = [engine.submit(request()) for _ in range(4)]
     await started(crowd[0])
     assert engine.waiting == 3
+    released.set()
     assert [(await finished(one)).text for one in crowd] == [OF_BASE] * 4
 
 
@@ -624,17 +674,17 @@ async def test_what_any_server_would_refuse_is_asked_once(start: StartEngine) ->
 
 
 async def test_tokens_are_written_down_also_of_answers_that_were_cut_short(
-    start: StartEngine, database: Database, count: Callable[[str], int]
+    start: StartEngine, database: Database, count: Callable[[str], int], clock: Clock
 ) -> None:
     server = RemoteServer()
     engine = await start(server)
     await answer(engine, request("How are you?"))
     server.faults.append(falls_silent_after(2))
-    await finished(engine.submit(request("How are you?")))
+    await outwait(engine.submit(request("How are you?")), "one two ", clock)
     server.faults.append(fails_with(400))
     with pytest.raises(GenerationFailed):
         await answer(engine, request("How are you?"))
-    await engine.close(1.0)
+    await engine.close(60.0)
     spent = await database.read(spent_on, utc_now().date())
     assert spent == Spend(2, 2 * count("How are you?"), 2 + len(WORDS) + count("one two "))
 

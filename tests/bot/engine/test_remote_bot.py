@@ -44,7 +44,7 @@ def overrides(server: RemoteServer, base: BaseModel) -> dict[str, str]:
         "REACTUNE_MODEL__ENGINE": "remote",
         "REACTUNE_MODEL__CONTEXT_TOKENS": "512",
         "REACTUNE_REMOTE__SERVERS": server.url,
-        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "5",
+        "REACTUNE_REMOTE__CONNECT_TIMEOUT_S": "60",
         "REACTUNE_REMOTE__HEALTH_INTERVAL_S": "0.1",
         "REACTUNE_REMOTE__TOKENS_PER_DAY": "5000",
         "REACTUNE_REMOTE__ANSWER_PRICE": "1000",
