@@ -14,7 +14,7 @@ from reactune.console import AsJson, Config, progress, read_settings, show, show
 from reactune.operator import operator_action, record_command
 from storage.database.database import open_database
 from storage.errors import SettingsError
-from storage.operations.audit import Entry, Wanted, read_trail
+from storage.operations.audit import AuditEntry, Wanted, read_trail
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT, TRAINER, sole_process
@@ -41,7 +41,7 @@ def show_audit(
     show_plain({"entries": [asdict(entry) for entry in entries]}, "\n".join(lines), as_json)
 
 
-def _audit_line(entry: Entry) -> str:
+def _audit_line(entry: AuditEntry) -> str:
     where = f"in {entry.guild_id}" if entry.guild_id else ""
     parts = [entry.action, f"by {entry.actor}", where, entry.subject, entry.reason, entry.outcome, entry.note]
     return " · ".join([f"{entry.happened_at:%Y-%m-%d %H:%M:%S}", *filter(None, parts)])

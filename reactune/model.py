@@ -15,7 +15,7 @@ from reactune.operator import look_up
 from reactune.releases import canary, promote_model, roll_back_model
 from storage.errors import SettingsError
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.releases.versions import BASE_NAME
+from storage.wording import BASE_NAME
 
 
 def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:

@@ -1,8 +1,15 @@
-"""Formats numbers, durations and message links for people."""
+"""Formats numbers, durations, versions and message links for people."""
 
 from __future__ import annotations
 
 import math
+
+BASE_NAME = "base"
+
+
+def version_name(number: int | None) -> str:
+    """Return "v3", or the name of the base model for None."""
+    return BASE_NAME if number is None else f"v{number}"
 
 
 def tenths(number: float) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from bot.charts.frame import BLUE, CARD, GREY, INK, MUTED, ORANGE, SMALL_PT, TEXT_PT, YELLOW, Words, thin_ticks, wrapped
 from storage.database.enums import Cause
 from storage.insights.report import Report, VersionApproval
-from storage.releases.versions import BASE_NAME
-from storage.wording import count
+from storage.wording import BASE_NAME, count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

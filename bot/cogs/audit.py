@@ -16,7 +16,7 @@ from bot.services import Services
 from bot.text.attachments import fit_lines
 from bot.text.sanitize import escape_inline, sanitize_reason
 from storage.database.enums import AuditOutcome
-from storage.operations.audit import Entry, Wanted, read_trail
+from storage.operations.audit import AuditEntry, Wanted, read_trail
 
 SHOWN = 10
 MOST_SHOWN = 25
@@ -82,7 +82,7 @@ async def show_audit_page(interaction: discord.Interaction, services: Services, 
     await interaction.edit_original_response(content=fit_lines(lines, NO_ROOM), view=view)
 
 
-def describe_entry(entry: Entry) -> str:
+def describe_entry(entry: AuditEntry) -> str:
     """Return an entry in a line: outcome, time, action, admin, subject, reason and note."""
     parts = [
         f"{SIGNS[entry.outcome]} <t:{int(entry.happened_at.timestamp())}:f> **{entry.action}** by {entry.actor}",

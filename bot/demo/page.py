@@ -23,7 +23,7 @@ from bot.app import ReactuneBot, create_bot
 from bot.arenas.prompt_bank import bank_messages
 from bot.background.tasks import BackgroundTasks
 from bot.demo.community import is_settled, read_community_answers, settle
-from bot.demo.restore import restore
+from bot.demo.restore import restore_chat
 from bot.demo.tastes import Taste
 from bot.engine import Engine
 from bot.guards.error_handler import is_expected
@@ -197,7 +197,7 @@ async def _show_page(
 
 def _restore(settings: Settings, backend: Backend, world: World, advice: str) -> None:
     with closing(open_database(settings)) as database:
-        restore(database, backend, world.channel.id, WELCOME + advice, since=WORLD_BEGINS, output=settings.output)
+        restore_chat(database, backend, world.channel.id, WELCOME + advice, since=WORLD_BEGINS, output=settings.output)
 
 
 async def _let_vote(services: Services, taste: Taste) -> None:

@@ -44,7 +44,7 @@ class _Earlier:
     thumbs: set[Thumb]
 
 
-def restore(
+def restore_chat(
     database: Database, backend: Backend, channel_id: int, welcome: str, *, since: datetime, output: OutputSettings
 ) -> None:
     """Put the welcome into the channel, then the messages and thumbs of earlier starts."""

@@ -9,7 +9,8 @@ from bot.guards.access import is_admin
 from bot.personalities.selection import chosen_personality, offer
 from bot.services import services_of
 from storage.errors import PersonalityNotFound
-from storage.releases.versions import BASE_NAME, list_versions
+from storage.releases.versions import list_versions
+from storage.wording import BASE_NAME
 
 VERSION = "A version such as v3"
 VERSION_OR_BASE = "A version such as v3, or base"

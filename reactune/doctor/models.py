@@ -18,8 +18,8 @@ from storage.models.coherence_model import resolve_coherence_model
 from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
+from storage.operations import token_spend
 from storage.operations.alerts import open_alert
-from storage.operations.token_spend import describe_spend, is_used_up, spent_on
 from storage.personalities import personalities
 from storage.releases.versions import Version, read_alias
 from storage.runtime.processes import is_alive, worker_name
@@ -90,13 +90,13 @@ def _champion_adapters(settings: Settings) -> list[AdapterRef]:
 
 def check_spending(settings: Settings) -> str:
     with open_checked(settings) as database, database.snapshot() as session:
-        spent = spent_on(session, utc_now().date())
-    if is_used_up(spent, settings.remote):
+        spent = token_spend.spent_on(session, utc_now().date())
+    if token_spend.is_used_up(spent, settings.remote):
         raise Problem(
-            f"{describe_spend(spent, settings.remote)}: the bot does not answer before midnight UTC; to continue now, "
-            "raise remote.tokens_per_day and restart the bot"
+            f"{token_spend.describe_spend(spent, settings.remote)}: the bot does not answer before midnight UTC; "
+            "to continue now, raise remote.tokens_per_day and restart the bot"
         )
-    return describe_spend(spent, settings.remote)
+    return token_spend.describe_spend(spent, settings.remote)
 
 
 def check_coherence_model(settings: Settings) -> str:

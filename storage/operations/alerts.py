@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.rows import from_row
 from storage.database.tables import AlertRow
-from storage.operations.outbox import Entry
+from storage.operations.outbox import OutboxMessage
 
 EVERYBODY = ""
 """Scope of alerts that all bots on this database would raise alike."""
@@ -72,12 +72,15 @@ def raise_alert(session: Session, scope: str, alert: AlertKind) -> None:
         return  # another bot was faster
 
 
-def alerts_to_tell(session: Session) -> list[Entry[Alert]]:
+def alerts_to_tell(session: Session) -> list[OutboxMessage[Alert]]:
     """Return the alerts whose start or end has not been announced, oldest first; one message covers both."""
     begun = and_(AlertRow.ended_at.is_(None), AlertRow.told.is_(False))
     over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_told.is_(False), AlertRow.lasts)
     rows = session.scalars(select(AlertRow).where(or_(begun, over)).order_by(AlertRow.id))
-    return [Entry(from_row(Alert, row), row.id, AlertRow.end_told if row.ended_at else AlertRow.told) for row in rows]
+    return [
+        OutboxMessage(from_row(Alert, row), row.id, AlertRow.end_told if row.ended_at else AlertRow.told)
+        for row in rows
+    ]
 
 
 def _open(session: Session, scope: str) -> list[AlertRow]:

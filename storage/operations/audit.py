@@ -35,7 +35,7 @@ class AuditedAction:
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditEntry:
     """An entry of the trail."""
 
     id: int
@@ -95,13 +95,13 @@ def audited(
     return recorded
 
 
-def read_trail(session: Session, wanted: Wanted) -> list[Entry]:
+def read_trail(session: Session, wanted: Wanted) -> list[AuditEntry]:
     """Return the wanted entries, newest first.
 
     A server's admins see what was done in their server, and what the operator did to personalities they can use.
     """
     rows = _select(wanted).order_by(AuditRow.id.desc()).limit(wanted.limit)
-    return [from_row(Entry, row) for row in session.scalars(rows).all()]
+    return [from_row(AuditEntry, row) for row in session.scalars(rows).all()]
 
 
 def _select(wanted: Wanted) -> Select[AuditRow]:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Entry(Generic[T]):
+class OutboxMessage(Generic[T]):
     """Something to announce; `told` is the column that marks its row, and `id` the row's id."""
 
     content: T
@@ -24,18 +24,18 @@ class Entry(Generic[T]):
     told: InstrumentedAttribute[bool]
 
 
-def take(session: Session, waiting: Sequence[Entry[T]]) -> Entry[T] | None:
+def take(session: Session, waiting: Sequence[OutboxMessage[T]]) -> OutboxMessage[T] | None:
     """Mark the first entry that no other process has marked in the meantime, and return it."""
     return next((entry for entry in waiting if _mark(session, entry, told=True)), None)
 
 
-def give_back(session: Session, entry: Entry[T]) -> None:
+def give_back(session: Session, entry: OutboxMessage[T]) -> None:
     """Unmark an entry whose announcement failed, so that it is tried again."""
     _mark(session, entry, told=False)
 
 
 async def tell_waiting(
-    database: Database, find: Callable[[Session], Sequence[Entry[T]]], tell: Callable[[T], Awaitable[bool]]
+    database: Database, find: Callable[[Session], Sequence[OutboxMessage[T]]], tell: Callable[[T], Awaitable[bool]]
 ) -> None:
     """Announce the entries that `find` returns, one after another, until `tell` returns False or raises."""
     while (entry := await database.run(lambda session: take(session, find(session)))) is not None:
@@ -49,7 +49,7 @@ async def tell_waiting(
             return
 
 
-def _mark(session: Session, entry: Entry[T], *, told: bool) -> bool:
+def _mark(session: Session, entry: OutboxMessage[T], *, told: bool) -> bool:
     """Return whether the mark changed; if two bots set it at once, it changes for only one of them."""
     table = entry.told.class_
     result = session.execute(

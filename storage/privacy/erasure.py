@@ -21,6 +21,7 @@ from storage.database.rows import changed_rows
 from storage.knowledge.documents import erase_documents, remove_words_of
 from storage.members.pseudonyms import read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
+from storage.wording import version_name
 
 ERASURE_LOCK = 7_226_539  # an arbitrary number that nothing else on the server locks
 DELETED_DATA = "a member deleted data that this round was training on, so nothing is published: request a new round"
@@ -299,7 +300,10 @@ def names_of(session: Session, concerned: ColumnElement[bool]) -> tuple[str, ...
         .where(concerned)
         .order_by(personalities.id, versions.number)
     )
-    return tuple(f"v{number}" if name == DEFAULT_PERSONALITY else f"{name} v{number}" for name, number in rows)
+    return tuple(
+        version_name(number) if name == DEFAULT_PERSONALITY else f"{name} {version_name(number)}"
+        for name, number in rows
+    )
 
 
 def _is_copy_of(version_ids: Select[int]) -> ColumnElement[bool]:

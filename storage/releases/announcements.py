@@ -14,7 +14,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import CHAMPION, REPLAY, CanaryStatus, Split
 from storage.database.rows import from_row
 from storage.database.tables import AliasMoveRow, CanaryRow, ReplyRow, RoundPairRow, VoteEventRow
-from storage.operations.outbox import Entry
+from storage.operations.outbox import OutboxMessage
 from storage.releases.canaries import Canary
 from storage.releases.versions import AliasMove, Version, failed_checks, find_version, id_of, line_of_parents
 from storage.votes.votes import not_quarantined
@@ -51,7 +51,7 @@ class CanaryAnnouncement:
     champion: Version | None
 
 
-def unannounced(session: Session, personality_id: int) -> list[Entry[Announceable]]:
+def unannounced(session: Session, personality_id: int) -> list[OutboxMessage[Announceable]]:
     """Return the moves and canary ends that were not announced yet, oldest first, except old ones."""
     since = utc_now() - MAX_AGE
     moves = session.scalars(
@@ -74,8 +74,10 @@ def unannounced(session: Session, personality_id: int) -> list[Entry[Announceabl
         )
         .order_by(CanaryRow.id)
     )
-    news: list[Entry[Announceable]] = [Entry(from_row(AliasMove, row), row.id, AliasMoveRow.announced) for row in moves]
-    news += [Entry(from_row(Canary, row), row.id, CanaryRow.announced) for row in canaries]
+    news: list[OutboxMessage[Announceable]] = [
+        OutboxMessage(from_row(AliasMove, row), row.id, AliasMoveRow.announced) for row in moves
+    ]
+    news += [OutboxMessage(from_row(Canary, row), row.id, CanaryRow.announced) for row in canaries]
     return sorted(news, key=lambda entry: _happened_at(entry.content))
 
 

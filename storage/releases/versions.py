@@ -16,8 +16,7 @@ from storage.database.rows import changed_rows, from_row
 from storage.database.tables import AliasMoveRow, AliasRow, RoundRow, VersionRow
 from storage.errors import AliasConflict, GateNotPassed, OverrideNeedsReason, VersionNotFound, VersionWithdrawn
 from storage.personalities.personalities import lock_personality
-
-BASE_NAME = "base"
+from storage.wording import BASE_NAME, version_name
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Version:
 
     @property
     def name(self) -> str:
-        return f"v{self.number}"
+        return version_name(self.number)
 
     @property
     def is_sound(self) -> bool:

@@ -17,12 +17,12 @@ from storage.conversations.replies import FinishedReply, NewReply, finish_reply,
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
 from storage.database.rows import changed_rows, from_row
-from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
+from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VersionRow
 from storage.errors import ArenaConflict
 from storage.personalities.personalities import lock_personality
-from storage.releases.versions import find_version, name_of
 from storage.runtime.shards import ALL, Shards
 from storage.votes.votes import tally, votes_on
+from storage.wording import version_name
 
 SCHEDULE = "schedule"
 """Stored as `started_by` of scheduled arenas."""
@@ -182,14 +182,15 @@ def last_scheduled(session: Session) -> datetime | None:
 def read_arena_answers(session: Session, arena_id: int) -> list[ArenaAnswer]:
     """Return an arena's answers in the order of their positions."""
     rows = session.execute(
-        select(ArenaAnswerRow.position, ReplyRow.id, ReplyRow.version_id, ReplyRow.answer)
+        select(ArenaAnswerRow.position, ReplyRow.id, VersionRow.number, ReplyRow.answer)
         .join(ReplyRow, ReplyRow.id == ArenaAnswerRow.reply_id)
+        .outerjoin(VersionRow, VersionRow.id == ReplyRow.version_id)
         .where(ArenaAnswerRow.arena_id == arena_id)
         .order_by(ArenaAnswerRow.position)
     ).all()
     return [
-        ArenaAnswer(position, reply_id, name_of(find_version(session, version_id)), text, _picks(session, reply_id))
-        for position, reply_id, version_id, text in rows
+        ArenaAnswer(position, reply_id, version_name(number), text, _picks(session, reply_id))
+        for position, reply_id, number, text in rows
     ]
 
 

@@ -21,7 +21,7 @@ async def _start_and_ask() -> None:
     bot = create_bot(
         load_settings(overrides={variable_name("access", "servers"): str(EVERY_SERVER)}), fixed_basis=Basis.LOCAL
     )
-    env = Env(bot, settle_timeout=PATIENCE_S)
+    env = Env(bot)
     guild = env.create_guild("Server")
     channel = guild.create_text_channel("general")
     member = guild.add_member(env.create_user("ada"))

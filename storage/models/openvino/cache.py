@@ -21,13 +21,13 @@ from storage.adapters.folder_store import AdapterRef
 from storage.errors import StorageError
 from storage.files import sync_to_disk
 from storage.models.base_model import BaseModel
+from storage.wording import BASE_NAME
 
 GRAPHS = "engine"
 """Folder of all graphs, in the data folder."""
 MODEL_FILE = "openvino_model.xml"
 CHECKSUMS_FILE = "SHA256SUMS"
 STAGING_SUFFIX = ".staging"
-BASE_NAME = "base"
 SHOWN_DIGITS = 16
 """Digits of an adapter's digest in the name of its graph."""
 RECIPE = "int8-64-2"

@@ -77,7 +77,7 @@ class TestTrips:
     async def test_the_first_question_to_documents_that_another_process_added(self, place, trips, encoder):
         await place.ask("hi")
         await place.grace.slash(place.channel, "knowledge add", text="The pool opens at nine.", title="Rules")
-        place.env.bot.services.library._encoder = None  # as in a process that has not loaded it
+        place.env.bot.services.library._encoder._encoder = None  # as in a process that has not loaded it
         trips()
         answer = await place.ask("when does the pool open?")
         assert "sources: Rules" in answer.content

@@ -22,4 +22,4 @@ async def test_answers_and_refusals_are_private(place, env, name):
     for who in (place.grace, place.ada):
         result = await who.slash(place.channel, name, **OPTIONS[name])
         assert result.modal is not None or result.ephemeral, who
-    assert "Only admins may do this" in result.response.content
+    assert "Only admins can do this" in result.response.content

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from bot.app import create_bot
 from bot.demo.page import WELCOME, WORLD_BEGINS, build_world, demo_overrides, serve_demo
-from bot.demo.restore import restore
+from bot.demo.restore import restore_chat
 from storage.database.database import open_database
 from storage.database.enums import Basis, Outcome
 from storage.database.tables import ReplyRow
@@ -70,7 +70,7 @@ class TestRestored:
         def put_back():
             backend, channel_id = world[0], world[1].channel.id
             with closing(open_database(settings)) as database:
-                restore(database, backend, channel_id, WELCOME, since=WORLD_BEGINS, output=settings.output)
+                restore_chat(database, backend, channel_id, WELCOME, since=WORLD_BEGINS, output=settings.output)
             return sorted(backend.messages[channel_id].values(), key=lambda message: message.id)
 
         return put_back
@@ -112,7 +112,7 @@ class TestRestored:
 
 
 async def test_an_export_arrives_in_the_page_which_has_no_direct_messages(settings, engine, base):
-    env = Env(create_bot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL), settle_timeout=10)
+    env = Env(create_bot(settings, engine=engine, base=base, fixed_basis=Basis.LOCAL))
     world = build_world(env)
     await env.start()
     exported = await world.viewers[0].slash(world.channel, "privacy export")

@@ -71,12 +71,12 @@ def test_sampling_is_a_list_of_numbers_with_names() -> None:
     [
         ({"sampling": "hot"}, "the sampling 'hot' is not valid"),
         ({"sampling": "temperature = ."}, "the sampling 'temperature = .' is not valid"),
-        ({"sampling": "max_new_tokens = 1.5"}, "the card: sampling.max_new_tokens does not fit"),
-        ({"sampling": "temperature = 9"}, "the card: sampling.temperature does not fit"),
+        ({"sampling": "max_new_tokens = 1.5"}, "the card: sampling.max_new_tokens is not valid"),
+        ({"sampling": "temperature = 9"}, "the card: sampling.temperature is not valid"),
         ({"sampling": "heat = 1"}, "the card: sampling.heat is not a key of a card"),
         ({"examples": "> Hi"}, "the card: the dialogue of example 1 must alternate"),
         ({"examples": "> Hi\nHo\n\nHi\n> Ho"}, "dialogue 2 starts with the bot"),
-        ({"system_prompt": " "}, "the card says nothing about how to talk"),
+        ({"system_prompt": " "}, "the card does not say how to talk"),
     ],
 )
 def test_a_mistake_in_a_form_is_named(fields: dict[str, str], said: str) -> None:

@@ -13,7 +13,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import GateVerdict, PairSource, QuarantineRule, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import AliasMoveRow, CanaryRow, QuarantinedVoteRow, QuarantineRow, RoundPairRow, RoundRow
-from storage.operations.outbox import Entry, give_back, take
+from storage.operations.outbox import OutboxMessage, give_back, take
 from storage.releases.announcements import (
     Announceable,
     CanaryAnnouncement,
@@ -84,7 +84,7 @@ class Server:
             self.session, self.personality_id, version, ReleaseSettings(), by="alice", reason="let us see", share=0.5
         )
 
-    def waiting(self) -> list[Entry[Announceable]]:
+    def waiting(self) -> list[OutboxMessage[Announceable]]:
         return unannounced(self.session, self.personality_id)
 
     def next(self) -> Announceable | None:
