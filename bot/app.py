@@ -13,24 +13,23 @@ from typing import Any
 import discord
 from discord import app_commands
 
-from bot.arenas.schedule import arena_trigger
-from bot.background.shard_heartbeat import ShardHeartbeat
-from bot.background.tasks import BackgroundTasks
+from bot.arenas.host import arena_trigger
+from bot.background import BackgroundTasks
 from bot.engine import Engine
 from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
 from bot.guards.interactions import AuditedCommandTree
+from bot.operations.gateway import ShardHeartbeat
 from bot.releases.watcher import AdapterPrefetcher, VersionPreloader
 from bot.services import ServicesBot, make_services
-from storage.database.database import Database, open_database
+from storage.database.database import Database, Listener, can_listen, open_database
 from storage.database.enums import Basis
-from storage.database.notify import Listener, can_listen
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.sentence_encoder import BundledEncoder, Encoder
+from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
 from storage.personalities.personalities import ensure_personality, take_cards
 from storage.privacy.consent import describe_bases
-from storage.runtime.request_ids import new_request_id, working_on
+from storage.runtime.log_setup import new_request_id, working_on
 from storage.settings.sections import Settings
 from storage.wording import count
 

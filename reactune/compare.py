@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from reactune.console import AsJson, Config, Personality, progress, read_settings, show
-from reactune.operator import with_cards
+from reactune.console import AsJson, Config, Personality, progress, read_settings, show, with_cards
 from storage.adapters import open_store
 from storage.personalities.personalities import DEFAULT_PERSONALITY, personality_named
 from storage.personalities.personalities import Personality as StoredPersonality
 from storage.releases.versions import Version, read_alias
 
 if TYPE_CHECKING:
-    from bot.arenas.comparison import Comparison
+    from bot.cogs.comparison import Comparison
 
 
 def compare_offline_answers(
@@ -35,8 +34,8 @@ def compare_offline_answers(
     as_json: AsJson = False,
 ) -> None:
     """Compare the answers of the base model, the system prompt alone and the fine-tuned version."""
-    from bot.arenas.comparison import NO_ANSWER, choose_prompts
     from bot.arenas.prompt_bank import read_bank
+    from bot.cogs.comparison import NO_ANSWER, choose_prompts
     from reactune.compare_offline import compare_offline, contestants_of
     from storage.models.base_model import resolve_base_model
     from storage.personalities.cards import settings_of

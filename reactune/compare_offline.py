@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bot.arenas.comparison import Comparison, Contestant, compare_versions
+from bot.cogs.comparison import Comparison, Contestant, compare_versions
 from bot.engine.selection import start_engine
 from bot.releases.resolver import BASE_RELEASE, open_release
 from storage.adapters.folder_store import AdapterStore

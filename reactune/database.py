@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, progress, read_settings, show, show_plain
-from reactune.operator import operator_action, record_command
+from reactune.console import AsJson, Config, operator_action, progress, read_settings, record_command, show, show_plain
 from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.operations.audit import AuditEntry, Wanted, read_trail

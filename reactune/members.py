@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from reactune.console import AsJson, Config, Personality, progress, read_settings, show_plain
-from reactune.operator import look_up
+from reactune.console import AsJson, Config, Personality, look_up, progress, read_settings, show_plain
 from storage.database.database import open_database
 from storage.personalities.personalities import DEFAULT_PERSONALITY, read_personality
 
@@ -20,9 +19,9 @@ privacy = typer.Typer(no_args_is_help=True, help="Show what is stored about memb
 @privacy.command("report")
 def show_privacy_report(config: Config = None, as_json: AsJson = False) -> None:
     """Show what is stored about members by training basis and age, with opt-ins, deletions and marked versions."""
-    from bot.privacy.texts import report_lines
+    from bot.privacy.notices import report_lines
     from storage.database.columns import utc_now
-    from storage.privacy.report import report_privacy
+    from storage.privacy.consent import report_privacy
 
     settings = read_settings(config)
     database = open_database(settings)
@@ -37,8 +36,8 @@ def trace_request(
     as_json: AsJson = False,
 ) -> None:
     """Show the messages, votes, rounds and versions behind an answer."""
-    from bot.text.traces import trace_lines
-    from storage.insights.request_trace import trace
+    from bot.text.lineage import trace_lines
+    from storage.insights.lineage import trace
 
     with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:
         replies = trace(session, request.strip("`"))

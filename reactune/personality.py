@@ -9,8 +9,19 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
-from reactune.console import AsJson, Config, PersonalityName, progress, read_settings, show, show_plain
-from reactune.operator import operator_action, operator_name, record_command, with_cards
+from reactune.console import (
+    AsJson,
+    Config,
+    PersonalityName,
+    operator_action,
+    operator_name,
+    progress,
+    read_settings,
+    record_command,
+    show,
+    show_plain,
+    with_cards,
+)
 from storage.adapters import open_store
 from storage.database.database import open_database
 from storage.errors import SettingsError
@@ -60,7 +71,7 @@ def export_personality(
 ) -> None:
     """Export a personality's adapter as a PEFT folder, which peft and transformers can load."""
     from storage.models.base_model import resolve_base_model
-    from storage.models.personality_export import Provenance, export_version, read_provenance
+    from storage.models.personality_files import Provenance, export_version, read_provenance
 
     settings = read_settings(config)
 
@@ -94,7 +105,7 @@ def import_personality(
     """Import a card, or an adapter as a new version, which an admin can then promote."""
     from bot.text.rounds import describe_import
     from storage.models.base_model import resolve_base_model
-    from storage.models.personality_import import import_personality_file
+    from storage.models.personality_files import import_personality_file
 
     settings = read_settings(config)
     store = open_store(settings)

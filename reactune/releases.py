@@ -7,14 +7,23 @@ from typing import Annotated
 
 import typer
 
-from reactune.console import AsJson, Config, Personality, VersionName, read_settings, show
-from reactune.operator import look_up, operating, operator_action
+from reactune.console import (
+    AsJson,
+    Config,
+    Personality,
+    VersionName,
+    look_up,
+    operating,
+    operator_action,
+    read_settings,
+    show,
+)
 from storage.adapters import open_store
 from storage.operations.audit import audited
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.releases.actions import ChampionMove, ReleaseRequest, promote_version, roll_back_champion, try_version
 from storage.releases.canaries import stop_canary
 from storage.releases.canary_votes import read_canary_state
+from storage.releases.promotion import ChampionMove, ReleaseRequest, promote_version, roll_back_champion, try_version
 from storage.releases.versions import Version
 
 Reason = Annotated[str, typer.Option("--reason", help="Reason, for the audit trail.")]

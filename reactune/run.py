@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reactune.console import Config, progress, read_settings
-from reactune.trainer_process import supervised_trainer
+from reactune.trainer import supervised_trainer
 from storage.runtime.log_setup import set_up_logs
 from storage.runtime.processes import BOT
 from storage.settings.sections import Settings

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply, add_message, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome
-from storage.members.pseudonyms import Pseudonym, read_pseudonyms
+from storage.members import Pseudonym, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.settings.sections import (
     DataSettings,

@@ -10,10 +10,9 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.arenas import board
-from bot.arenas.host import ArenaHost, ArenaPlan, Channel, as_channel
-from bot.arenas.picks import NumberReactions, PickButton
+from bot.arenas.board import NumberReactions, PickButton
+from bot.arenas.host import ArenaHost, ArenaPlan, ArenaSchedule, Channel, as_channel
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, describe_bank
-from bot.arenas.schedule import ArenaSchedule
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import NOTED, action_of, run_audited
 from bot.guards.error_handler import answer_privately

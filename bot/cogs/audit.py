@@ -13,8 +13,8 @@ from bot.guards.audit import is_for_admins
 from bot.guards.interactions import PersistentButton
 from bot.personalities.selection import offer
 from bot.services import Services
-from bot.text.attachments import fit_lines
 from bot.text.sanitize import escape_inline, sanitize_reason
+from bot.text.splitting import fit_lines
 from storage.database.enums import AuditOutcome
 from storage.operations.audit import AuditEntry, Wanted, read_trail
 

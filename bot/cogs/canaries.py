@@ -10,17 +10,24 @@ from discord.ext import commands
 
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import run_audited, run_audited_action
-from bot.personalities.selection import WHOSE, administered_personality, chosen_personality, offer_personalities, signed
-from bot.releases.announcer import ReleaseAnnouncer
-from bot.releases.canary_evaluator import CanaryEvaluator
-from bot.releases.choices import REASON, VERSION, offer_versions
+from bot.personalities.selection import (
+    REASON,
+    VERSION,
+    WHOSE,
+    administered_personality,
+    chosen_personality,
+    offer_personalities,
+    offer_versions,
+    signed,
+)
+from bot.releases.announcer import CanaryEvaluator, ReleaseAnnouncer
 from bot.services import Services
 from bot.text.releases import describe_canary
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
-from storage.releases.actions import ReleaseRequest, try_version
 from storage.releases.canaries import stop_canary
 from storage.releases.canary_votes import read_canary_state
+from storage.releases.promotion import ReleaseRequest, try_version
 
 log = logging.getLogger(__name__)
 

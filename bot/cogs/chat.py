@@ -15,19 +15,18 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.arenas.contenders import find_contenders
+from bot.arenas.answers import find_contenders
 from bot.chat.another_answer import gather_again
 from bot.chat.ask import REGENERATE, Ask
-from bot.chat.context import NOTHING_ASKED, gather
+from bot.chat.context import NOTHING_ASKED, Summaries, gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, mentions_bot, own_words
 from bot.chat.message_stream import DISCORD_ERRORS
 from bot.chat.recovery import Recovery
-from bot.chat.summaries import Summaries
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
 from bot.guards.rate_limit import RateLimited
-from bot.privacy.first_notice import send_first_notice
+from bot.privacy.notices import send_first_notice
 from bot.services import Services
 from storage.conversations.replies import FINISHED_WHOLE, Reply, find_by_message, was_called_into
 from storage.database.columns import utc_now

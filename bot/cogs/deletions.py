@@ -11,10 +11,10 @@ import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.background.write_queue import retry_until_available
+from bot.background import retry_until_available
 from bot.errors import UserFacingError
+from bot.knowledge.adding import PinsChannel, from_message, read_pins
 from bot.knowledge.library import Source
-from bot.knowledge.sources import PinsChannel, from_message, read_pins
 from bot.services import Services
 from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind

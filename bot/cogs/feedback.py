@@ -17,12 +17,12 @@ from bot.guards.interactions import Form, PersistentButton
 from bot.services import Services
 from storage.conversations.replies import Reply, find_by_message, find_reply, latest_in_channel
 from storage.database.enums import Cause
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.privacy.consent import basis_of_chat
 from storage.training.evidence import WrittenCorrection, read_corrections
-from storage.votes.causes import give_cause
 from storage.votes.corrections import (
     check_correction,
+    give_cause,
     latest_correction_in_channel,
     standing_correction,
     suggest,

@@ -13,13 +13,13 @@ from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, record_done, run_audited
 from bot.guards.error_handler import answer_privately
-from bot.knowledge import adding, sources
+from bot.knowledge import adding
 from bot.knowledge.library import Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.selection import CHOICES, active_personality, offer_personalities
 from bot.services import Services
-from bot.text.attachments import answer_in_full
 from bot.text.sanitize import sanitize_markdown
+from bot.text.splitting import answer_in_full
 from storage.database.enums import DocumentKind
 from storage.errors import DocumentRefused
 from storage.knowledge import documents
@@ -167,14 +167,14 @@ class Knowledge(commands.GroupCog, group_name="knowledge", group_description="Do
     ) -> Source:
         assert isinstance(interaction.user, discord.Member)  # guild_only
         if file is not None:
-            return await sources.from_file(file, self.services.settings.knowledge)
+            return await adding.from_file(file, self.services.settings.knowledge)
         if document.kind is DocumentKind.MESSAGE:
-            return (await sources.from_link(document.link, interaction.user))[0]
+            return (await adding.from_link(document.link, interaction.user))[0]
         if document.kind is DocumentKind.PINS:
             channel = interaction.user.guild.get_channel_or_thread(int(document.link.rsplit("/", 1)[-1]))
             if channel is None:
                 raise DocumentRefused(f"the channel of document {document.id} no longer exists: remove the document")
-            return await sources.from_pins(channel, interaction.user)
+            return await adding.from_pins(channel, interaction.user)
         raise UserFacingError(TYPED_IN)
 
     async def _find_personality(self, name: str | None, guild_id: int) -> int | None:

@@ -14,18 +14,15 @@ from bot.cogs.comparison import ComparisonCommand
 from bot.cogs.promotion import PromotionCommands
 from bot.cogs.rounds import ProgressMessages, RoundCommand
 from bot.guards.access import require_admin
-from bot.personalities.selection import WHOSE, chosen_personality, offer_personalities, signed
-from bot.releases.choices import VERSION, offer_versions
+from bot.personalities.selection import VERSION, WHOSE, chosen_personality, offer_personalities, offer_versions, signed
 from bot.services import Services
-from bot.text.attachments import answer_in_full, fit_lines
 from bot.text.lineage import lineage_lines, lineage_text
-from bot.text.splitting import MAX_MESSAGE_CHARS
-from bot.text.versions import describe_status, describe_version, describe_versions
+from bot.text.releases import describe_status, describe_version, describe_versions
+from bot.text.splitting import MAX_MESSAGE_CHARS, answer_in_full, fit_lines
 from storage.database.columns import utc_now
 from storage.insights.lineage import lineage_of
-from storage.insights.model_status import read_model_status
+from storage.insights.model_status import read_model_status, read_version, read_versions
 from storage.insights.report import read_report
-from storage.insights.versions import read_version, read_versions
 
 OLDER = "… {left} older ones: `reactune model list`"
 

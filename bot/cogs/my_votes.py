@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.services import Services
-from bot.text.attachments import answer_in_full, fit_lines
 from bot.text.lineage import describe_outcome, outcome_lines, outcome_text
+from bot.text.splitting import answer_in_full, fit_lines
 from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes_everywhere
 
 NOT_VOTED = "You have not voted on that answer."

@@ -16,8 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.engine import engine_state
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
 from bot.operations.gateway import Gateway
-from bot.operations.health import Health, disk_check, examine_health, measure
-from bot.operations.http_pages import open_pages
+from bot.operations.health import Health, disk_check, examine_health, measure, open_pages
 from bot.services import Services
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now

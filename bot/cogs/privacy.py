@@ -11,9 +11,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.guards.error_handler import answer_privately
-from bot.privacy.buttons import PrivacyAction, PrivacyButton, buttons, describe_member, opt_in
-from bot.privacy.export_files import pack
-from bot.privacy.texts import describe_opt_out
+from bot.privacy.notices import PrivacyAction, PrivacyButton, buttons, describe_member, describe_opt_out, opt_in, pack
 from bot.services import Services
 from storage.privacy.consent import withdraw_consent
 from storage.privacy.member_data import export_member

@@ -10,10 +10,17 @@ from discord.ext import commands
 
 from bot.guards.access import user_label
 from bot.guards.audit import run_audited_action
-from bot.personalities.selection import WHOSE, administered_personality, offer_personalities, signed
-from bot.releases.choices import REASON, VERSION_OR_BASE, offer_versions
+from bot.personalities.selection import (
+    REASON,
+    VERSION_OR_BASE,
+    WHOSE,
+    administered_personality,
+    offer_personalities,
+    offer_versions,
+    signed,
+)
 from bot.services import Services
-from storage.releases.actions import ReleaseRequest, promote_version, roll_back_champion
+from storage.releases.promotion import ReleaseRequest, promote_version, roll_back_champion
 
 log = logging.getLogger(__name__)
 

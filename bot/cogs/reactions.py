@@ -13,14 +13,14 @@ import discord
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.background.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
-from bot.background.write_queue import retry_until_available
+from bot.background import retry_until_available
 from bot.chat.message_stream import DISCORD_ERRORS, is_temporary
 from bot.guards.rate_limit import SlidingWindows, Window
 from bot.services import Services
+from bot.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
 from storage.conversations.replies import ReplyMessage, find_by_message, recent_messages
 from storage.database.columns import utc_now
-from storage.members.memberships import note_members, strangers
+from storage.members import note_members, strangers
 from storage.personalities.personalities import lock_personalities
 from storage.votes.votes import Thumb, thumb
 

@@ -21,10 +21,9 @@ from simcord.preview import Preview
 
 from bot.app import ReactuneBot, create_bot
 from bot.arenas.prompt_bank import bank_messages
-from bot.background.tasks import BackgroundTasks
-from bot.demo.community import is_settled, read_community_answers, settle
+from bot.background import BackgroundTasks
+from bot.demo.community import Taste, is_settled, read_community_answers, settle
 from bot.demo.restore import restore_chat
-from bot.demo.tastes import Taste
 from bot.engine import Engine
 from bot.guards.error_handler import is_expected
 from bot.runner import stop_on_signals

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from bot.engine.protocol import Completion, Finish, GenerationFailed, GenerationRequest
 from bot.errors import EngineBusy
-from storage.runtime.request_ids import current_request
+from storage.runtime.log_setup import current_request
 
 Waiting = TypeVar("Waiting", bound="QueuedGeneration")
 

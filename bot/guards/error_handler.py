@@ -18,7 +18,7 @@ from bot.text.sanitize import sanitize_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away
 from storage.errors import StorageError
-from storage.runtime.request_ids import take_up
+from storage.runtime.log_setup import take_up
 
 log = logging.getLogger(__name__)
 

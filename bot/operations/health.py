@@ -1,15 +1,19 @@
-"""Whether the bot can work: for supervisors through /health, and for alerts."""
+"""The pages /health and /metrics, and what they report."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import discord
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -19,6 +23,10 @@ from bot.operations.gateway import Gateway
 from bot.operations.metrics import time_statements
 from bot.services import Services
 from storage.runtime.processes import TRAINER, is_alive
+from storage.settings.sections import MetricsSettings
+
+log = logging.getLogger(__name__)
+
 
 DATABASE_PATIENCE_S = 3.0
 GB = 1e9
@@ -114,3 +122,39 @@ def engine_trouble(services: Services) -> str:
     if not services.model_loaded.is_set():
         return "the model is loading"
     return engine_state(services.engine).trouble
+
+
+Examine = Callable[[], Awaitable[Health]]
+
+
+async def open_pages(settings: MetricsSettings, registry: CollectorRegistry, examine: Examine) -> web.AppRunner | None:
+    """Serve /metrics, /health and /health/live on this loop; return None if the port is not available."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def health(_request: web.Request) -> web.Response:
+        found = await examine()
+        return web.json_response(found.as_dict(), status=200 if found.is_ready else 503)
+
+    async def live(_request: web.Request) -> web.Response:
+        return web.json_response({"live": True})  # answered by the bot's event loop
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/health", health), web.get("/health/live", live)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.address, settings.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        log.warning(
+            "Metrics and /health are not available: port %d on %s cannot be opened (%s). Another bot may use it: set "
+            "metrics.port to a free port, or to 0 for none.",
+            settings.port,
+            settings.address,
+            error.strerror,
+        )
+        return None
+    log.info("Metrics and health: http://%s:%d.", settings.host, settings.port)
+    return runner

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bot.background.tasks import BackgroundTasks
+from bot.background import BackgroundTasks
 from bot.engine import Engine
 from bot.releases.resolver import ReleaseResolver
 from storage.adapters.folder_store import AdapterStore

@@ -16,11 +16,11 @@ from storage.insights.lineage import (
     SourceRound,
     SourceVote,
     SourceVoter,
+    TracedReply,
 )
-from storage.insights.vote_outcomes import VoteOutcome, VoteStatus
-from storage.insights.vote_uses import PairRole, VoteUse
+from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.training.trainable import Obstacle
+from storage.training.evidence import Obstacle
 from storage.votes.votes import Tally, Vote
 from storage.wording import count
 
@@ -234,3 +234,23 @@ def _votes(votes: Tally) -> str:
 
 def _and_more(number: int) -> str:
     return f" · and {number} more" if number > 0 else ""
+
+
+NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."
+
+
+def trace_lines(replies: Sequence[TracedReply]) -> list[str]:
+    """Return the path from the message to replies, votes, rounds and versions, one step a line."""
+    return [line for reply in replies for line in _lines(reply)] or [NOTHING_FOUND]
+
+
+def _lines(reply: TracedReply) -> list[str]:
+    took = f" in {reply.total_s:.1f} s" if reply.total_s is not None else ""
+    asked = f"message {reply.source_message_id}" if reply.source_message_id else "no message"
+    return [
+        f"request {reply.request_id or 'unknown'}: {asked} in channel {reply.channel_id}",
+        f"  reply {reply.id} by {reply.version}, {reply.created_at:%Y-%m-%d %H:%M:%S} UTC: {reply.outcome}{took}",
+        f"  shown in {', '.join(f'message {id_}' for id_ in reply.message_ids) or 'no message'}",
+        f"  votes: {', '.join(f'{number} {kind}' for kind, number in reply.votes.items()) or 'none'}",
+        *(f"  round {r.id} learned from it: {r.status}{f', {r.version}' if r.version else ''}" for r in reply.rounds),
+    ]

@@ -1,23 +1,113 @@
-"""Checks of the machine: memory, open files, GPU, ports and log files."""
+"""Compares this machine's clock with Discord's and the database's; the ages of accounts and votes depend on it."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import stat
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from sqlalchemy import text
 
 from bot.operations.health import disk_check
 from reactune.doctor.findings import Problem
+from storage.database.database import open_database
 from storage.models.hardware import has_gpu
 from storage.runtime.log_setup import log_file
 from storage.runtime.redaction import OWNER_ONLY
-from storage.settings.sections import LogSettings, MetricsSettings
+from storage.settings.sections import LogSettings, MetricsSettings, Settings
+
+DISCORD = "https://discord.com/api/v10/gateway"
+DISCORD_TIMEOUT_S = 10.0
+MAX_DIFFERENCE = timedelta(seconds=30)
+
+
+def check_clock(settings: Settings) -> str:
+    """Compare the clocks that can be read; raises Problem if one differs too much from this machine's."""
+    times = {"the database": database_time(settings)}
+    if settings.discord_token is not None:
+        times["Discord"] = discord_time()
+    found = [describe_difference(name, time - datetime.now(UTC)) for name, time in times.items() if time is not None]
+    return "; ".join(found) or "no other clock to compare with"
+
+
+def describe_difference(name: str, difference: timedelta) -> str:
+    seconds = difference.total_seconds()
+    if abs(difference) > MAX_DIFFERENCE:
+        raise Problem(
+            f"this machine's clock is {abs(seconds):.0f} s {'behind' if seconds > 0 else 'ahead of'} {name}'s: "
+            "synchronize it (`timedatectl set-ntp true`), because schedules and account ages depend on it"
+        )
+    return f"within {math.ceil(abs(seconds))} s of {name}'s"
+
+
+def database_time(settings: Settings) -> datetime | None:
+    """Return the database server's time; None for SQLite, which has no clock."""
+    if settings.database_url.startswith("sqlite"):
+        return None
+    with closing(open_database(settings)) as database, database.snapshot() as session:
+        found: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return found
+
+
+def discord_time() -> datetime | None:
+    try:
+        with urllib.request.urlopen(DISCORD, timeout=DISCORD_TIMEOUT_S) as answer:
+            return parsedate_to_datetime(answer.headers["Date"])
+    except urllib.error.HTTPError as error:
+        return parsedate_to_datetime(error.headers["Date"])
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+OPTIONAL = {
+    "postgres": "PostgreSQL",
+    "s3": "S3",
+    "qlora": "4-bit training",
+    "demo": "the demo",
+}
+"""{extra: what it is for}. The other extras are for contributors."""
+
+
+def check_packages(distribution: str = "reactune") -> str:
+    """Return which optional packages are missing; raises Problem with a command if a required one is."""
+    missing = list(problems(distribution, extra=""))
+    if missing:
+        raise Problem(f"{'; '.join(missing)}: run `pip install --upgrade {distribution}` in this environment")
+    optional = [use for extra, use in OPTIONAL.items() if list(problems(distribution, extra))]
+    return "all required packages" + (f"; optional, not installed: {', '.join(optional)}" if optional else "")
+
+
+def problems(distribution: str, extra: str) -> Iterator[str]:
+    """Yield each package that the extra needs and that is missing or has the wrong version."""
+    for line in requires(distribution) or ():
+        needed = Requirement(line)
+        own = needed.marker is None if not extra else needed.marker is not None
+        if own and (needed.marker is None or needed.marker.evaluate({"extra": extra})):
+            yield from _problem(needed)
+
+
+def _problem(needed: Requirement) -> Iterator[str]:
+    try:
+        found = version(needed.name)
+    except PackageNotFoundError:
+        yield f"{needed.name} is not installed"
+        return
+    if not needed.specifier.contains(found, prereleases=True):
+        yield f"{needed.name} {found} is installed, but {needed.specifier} is needed"
+
 
 GB = 1e9
 MIN_OPEN_FILES = 1024

@@ -8,13 +8,13 @@ from bot.operations.alerts import FALLBACK
 from reactune.console import notes
 from reactune.doctor.database import open_checked
 from reactune.doctor.findings import Problem
-from reactune.doctor.remote_servers import examine_servers
+from reactune.doctor.servers import examine_servers
 from storage.adapters import open_store
 from storage.adapters.folder_store import AdapterRef
 from storage.database.columns import utc_now
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import HUB_ID, BaseModel, resolve_base_model, window_of
-from storage.models.coherence_model import resolve_coherence_model
+from storage.models.bundled import resolve_coherence_model
 from storage.models.hardware import has_gpu, require_quantization, serving_format, training_format
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs

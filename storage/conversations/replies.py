@@ -23,7 +23,7 @@ from storage.database.tables import (
     ReplySourceRow,
     ReplySpeakerRow,
 )
-from storage.runtime.request_ids import current_request
+from storage.runtime.log_setup import current_request
 from storage.runtime.shards import ALL, Shards
 from storage.wording import message_link
 

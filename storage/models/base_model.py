@@ -15,10 +15,16 @@ from typing import Any
 from filelock import FileLock
 
 from storage.errors import BaseModelError
-from storage.models.conversion import TEMPLATE_FILE, Report, conversion_steps, run_steps
-from storage.models.gemma import GEMMA, chat_copy, chat_revision
-from storage.models.hardware import loading_options, own_gpu
-from storage.models.libraries import MODEL_LIBRARIES, broken_library, silence_transformers
+from storage.models.conversion import (
+    GEMMA,
+    TEMPLATE_FILE,
+    Report,
+    chat_copy,
+    chat_revision,
+    conversion_steps,
+    run_steps,
+)
+from storage.models.hardware import MODEL_LIBRARIES, broken_library, loading_options, own_gpu, silence_transformers
 from storage.settings.sections import ModelSettings
 
 BUNDLED = "bundled"

@@ -19,7 +19,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import NOBODY, Origin, QuarantineRule, RoundStatus
 from storage.database.rows import changed_rows
 from storage.knowledge.documents import erase_documents, remove_words_of
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import read_pseudonyms
 from storage.personalities.personalities import DEFAULT_PERSONALITY, lock_personalities
 from storage.wording import version_name
 

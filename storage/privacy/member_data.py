@@ -30,7 +30,7 @@ from storage.database.tables import (
     VoteCauseRow,
     VoteEventRow,
 )
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import read_pseudonyms
 from storage.wording import message_link
 
 

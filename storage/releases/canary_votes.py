@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FINISHED_WHOLE, SAID_IN_CHAT
 from storage.database.enums import CanaryStatus, Outcome, QuarantineStatus
 from storage.database.tables import QuarantineRow, ReplyMessageRow, ReplyRow, VoteEventRow
-from storage.members.memberships import home_of
+from storage.members import home_of
 from storage.releases.canaries import Canary, latest_canary, running_canary
 from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from storage.database.database import notify
 from storage.database.enums import CHALLENGER, CHAMPION, GateVerdict
-from storage.database.notify import notify
 from storage.database.rows import changed_rows, from_row
 from storage.database.tables import AliasMoveRow, AliasRow, RoundRow, VersionRow
 from storage.errors import AliasConflict, GateNotPassed, OverrideNeedsReason, VersionNotFound, VersionWithdrawn

@@ -16,7 +16,7 @@ from storage.database.enums import PairSource, RoundStatus, Split, TrainingSourc
 from storage.database.rows import changed_rows, database_now, from_row
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
 from storage.errors import LeaseRanOut, RoundConflict
-from storage.members.pseudonyms import Pseudonym
+from storage.members import Pseudonym
 from storage.personalities.personalities import lock_personality, read_personality, require_active
 from storage.runtime.processes import SILENT_AFTER_S
 

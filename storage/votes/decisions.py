@@ -14,7 +14,7 @@ from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.rows import changed_rows, from_row
 from storage.database.tables import MemberRow, QuarantinedVoteRow, QuarantineRow, ReplyRow, VersionRow
 from storage.errors import QuarantineConflict
-from storage.members.memberships import read_talkers
+from storage.members import read_talkers
 from storage.personalities.personalities import lock_personalities, read_personality
 from storage.votes.votes import Vote, votes_on
 from storage.votes.weights import account_creation

@@ -13,7 +13,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
 from storage.database.tables import ArenaAnswerRow, VoteEventRow
 from storage.errors import ArenaClosed
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.votes.arenas import lock_arena
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, votes_on

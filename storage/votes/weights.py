@@ -14,10 +14,9 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
-from storage.members.memberships import Member, Memberships, home_of
-from storage.members.pseudonyms import Pseudonym, read_pseudonyms
+from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudonyms
 from storage.settings.sections import VoteSettings
-from storage.votes.causes import wrong_facts
+from storage.votes.corrections import wrong_facts
 from storage.votes.votes import Vote, quarantined_votes, standing_count
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
-from bot.arenas.comparison import NO_ANSWER, Comparison
-from bot.demo.tastes import TASTES
+from bot.cogs.comparison import NO_ANSWER, Comparison
+from bot.demo.community import TASTES
 from reactune.app import main
 from reactune.demo import sole_demo
 from storage.adapters.folder_store import AdapterStore

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from storage.models.libraries import WAITING
+from storage.models.hardware import WAITING
 from tests.tiny_model import build_tiny_base
 
 ALL_ENGINES = """
 import asyncio, importlib.abc, sys, threading
-from storage.models.libraries import MODEL_LIBRARIES
+from storage.models.hardware import MODEL_LIBRARIES
 
 LIBRARIES = {"accelerate", "peft", "sentence_transformers", "torch", "transformers"}
 outside = set()
@@ -66,7 +66,7 @@ import sys, threading, time
 from pathlib import Path
 from bot.engine.openvino.engine import OpenVinoEngine
 from storage.models.base_model import resolve_base_model
-from storage.models.sentence_encoder import BundledEncoder
+from storage.models.bundled import BundledEncoder
 from storage.settings.loading import load_settings
 
 settings = load_settings()

@@ -20,8 +20,8 @@ from storage.votes.quarantines import hold_back_bursts
 from storage.wording import count
 from trainer.data.completion import ask_preferences, draw_samples, fit_preferences
 from trainer.data.dataset import Skip
+from trainer.data.history import Survey, survey_votes
 from trainer.data.plan import VOTER_CAP, TrainingPlan, VoterPreferences, left_out, make_plan, wanted_samples
-from trainer.data.survey import Survey, survey_votes
 from trainer.progress import Report
 
 LEAST_SHOWN_SHARE = 0.005

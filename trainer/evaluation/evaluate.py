@@ -16,9 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel
-from storage.models.coherence_model import resolve_coherence_model
-from storage.models.hardware import cpu_threads, serving_format, training_format
-from storage.models.libraries import silence_transformers
+from storage.models.bundled import resolve_coherence_model
+from storage.models.hardware import cpu_threads, serving_format, silence_transformers, training_format
 from storage.settings.sections import GateSettings, Settings
 from trainer.evaluation.findings import CoherenceScorer, Examiner, Findings
 from trainer.evaluation.measures import ScoredPassage, mean_divergence, surprise_ratio

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
-from storage.models.hardware import serving_format, torch_device, training_format
-from storage.models.libraries import silence_transformers
+from storage.models.hardware import serving_format, silence_transformers, torch_device, training_format
 from storage.models.openvino.pipeline import PipelineOptions
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs

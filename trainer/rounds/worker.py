@@ -38,10 +38,9 @@ from storage.training.rounds import (
     request_round,
     require_round,
 )
-from trainer.rounds.adapter_housekeeping import AdapterHousekeeping
-from trainer.rounds.child_process import set_up_child
-from trainer.rounds.metrics import served_metrics
-from trainer.rounds.schedule import scheduled_rounds
+from trainer.rounds.distributed import set_up_child
+from trainer.rounds.pipeline import served_metrics
+from trainer.rounds.schedule import AdapterHousekeeping, scheduled_rounds
 
 POLL_S = 0.5
 RETRY_S = 5.0

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.models.base_model import BaseModel, load_model, load_tokenizer
-from storage.models.hardware import cpu_threads, has_gpu, training_format
-from storage.models.libraries import silence_transformers
+from storage.models.hardware import cpu_threads, has_gpu, silence_transformers, training_format
 from storage.settings.sections import TrainingSettings
 from trainer.errors import TrainerError, TrainingDiverged
 from trainer.progress import Phase, Report, RoundProgress, begin_phase

@@ -16,8 +16,7 @@ from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, window_of
-from storage.models.hardware import serving_format
-from storage.models.libraries import broken_library
+from storage.models.hardware import broken_library, serving_format
 from storage.models.openvino.pipeline import PipelineOptions
 from storage.models.openvino.verifier import Verifier
 from storage.settings.sections import GenerationSettings, ModelSettings

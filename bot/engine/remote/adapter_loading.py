@@ -13,7 +13,7 @@ from bot.engine.protocol import GenerationRequest
 from bot.engine.remote.replicas import Replica
 from bot.engine.remote.server import Overloaded, Refused, ServerError, Slow, Unreachable, VersionRefused
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.served_copies import PREFIX, ServedAdapterCopies, open_served_copies, served_name
+from storage.adapters.shared_store import PREFIX, ServedAdapterCopies, open_served_copies, served_name
 from storage.errors import AdapterError
 from storage.models.gguf import gguf_name
 from storage.settings.sections import RemoteSettings, Settings

@@ -10,19 +10,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from bot.background.tasks import BackgroundTasks
+from bot.background import BackgroundTasks
 from bot.chat.prompting import ChatMessage
 from bot.engine.protocol import EngineState, Finish, GenerationRequest, RenderedPrompt
 from bot.engine.queue import Turns, require_room
 from bot.engine.remote.adapter_loading import versions_of
-from bot.engine.remote.completion import RemoteGeneration
+from bot.engine.remote.completion import RemoteGeneration, Spending
 from bot.engine.remote.replicas import HealthWatch, Replica, choose_replica, next_chance, prefix_blocks
 from bot.engine.remote.server import Server, ServerError, open_session
-from bot.engine.remote.spending import Spending
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped, ServersUnreachable
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.served_copies import open_served_copies
+from storage.adapters.shared_store import open_served_copies
 from storage.database.database import Database
 from storage.models.base_model import BaseModel
 from storage.settings.sections import Settings

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
 from bot.engine.remote.server import Overloaded, Refused, Server, ServerError, Unreachable, VersionRefused
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.served_copies import served_name
+from storage.adapters.shared_store import served_name
 from storage.settings.sections import KEY_VARIABLE, RemoteSettings
 
 log = logging.getLogger(__name__)

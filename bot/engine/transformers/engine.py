@@ -19,8 +19,8 @@ from bot.engine.queue import QueuedGeneration, Turns, require_room
 from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineClosed, EngineStopped
 from storage.adapters.folder_store import AdapterRef
-from storage.models.libraries import MODEL_LIBRARIES, broken_library
-from storage.runtime.request_ids import working_on
+from storage.models.hardware import MODEL_LIBRARIES, broken_library
+from storage.runtime.log_setup import working_on
 from storage.settings.sections import GenerationSettings, ModelSettings
 
 if TYPE_CHECKING:

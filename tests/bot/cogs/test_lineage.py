@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.text.attachments import fit_lines
 from bot.text.lineage import outcome_text
+from bot.text.splitting import fit_lines
 from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, RoundStatus, Split
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
-from storage.insights.vote_outcomes import VoteOutcome, VoteStatus
-from storage.insights.vote_uses import PairRole, VoteUse
+from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
 from storage.releases.promotion import promote
-from storage.training.trainable import Obstacle
+from storage.training.evidence import Obstacle
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import add_correction, add_reply, message_of

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from bot.background.vote_queue import Reacted, VoteQueue
 from bot.cogs.reactions import HINT_S, RECONCILE_PAUSE_S
+from bot.vote_queue import Reacted, VoteQueue
 from storage.conversations.replies import add_message
 from storage.database.database import Database
 from storage.database.enums import Basis

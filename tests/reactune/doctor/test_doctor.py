@@ -13,7 +13,7 @@ import pytest
 from bot.engine import EngineState
 from bot.operations.alerts import local_alerts
 from bot.operations.health import HealthCheck
-from reactune.doctor.doctor import run_checks
+from reactune.doctor.command import run_checks
 from reactune.doctor.findings import Finding, FindingStatus, describe_findings
 from storage.backups.backup import BACKUP
 from storage.database.columns import utc_now

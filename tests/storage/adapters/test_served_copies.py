@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.adapters.folder_store import AdapterRef
-from storage.adapters.served_copies import KEPT_S, ServedAdapterCopies, served_name
+from storage.adapters.shared_store import KEPT_S, ServedAdapterCopies, served_name
 from storage.errors import AdapterError
 from tests.storage.adapters.test_folder_store import full_disk
 

@@ -13,16 +13,14 @@ from storage.database.enums import Basis, GateVerdict, Outcome, PairSource, Quar
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyMessageRow, ReplyRow
 from storage.errors import VersionNotFound
 from storage.insights.lineage import read_lineage
-from storage.insights.vote_outcomes import VoteStatus, replies_on_message, vote_outcomes
-from storage.insights.vote_uses import PairRole
-from storage.members.memberships import note_members
+from storage.insights.vote_outcomes import PairRole, VoteStatus, replies_on_message, vote_outcomes
+from storage.members import note_members
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
-from storage.training.evidence import count_evidence
-from storage.training.trainable import Obstacle
+from storage.training.evidence import Obstacle, count_evidence
 from storage.votes.history import ThumbEvent, VoteHistory
 from storage.votes.votes import Tally, Vote, current_votes
 from storage.votes.weights import DISCORD_EPOCH

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from storage.database.enums import PairSource
-from storage.insights.next_round import NewPairs, count_new_pairs
+from storage.insights.model_status import NewPairs, count_new_pairs
 from storage.releases.versions import Version
 from storage.settings.sections import Settings
 from storage.votes.votes import Vote

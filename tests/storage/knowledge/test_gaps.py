@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.enums import Cause
 from storage.knowledge.gaps import open_gaps, settle_gaps
-from storage.votes.causes import give_cause
+from storage.votes.corrections import give_cause
 from storage.votes.votes import Vote
 from tests.seeding import ALICE, BOB, CAROL, add_reply, vote
 

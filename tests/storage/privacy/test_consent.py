@@ -70,8 +70,8 @@ from tests.seeding import (
     tiny_settings,
     vote,
 )
+from trainer.data.history import survey_votes
 from trainer.data.plan import NO_OPINION, make_plan
-from trainer.data.survey import survey_votes
 from trainer.data.votes import write_plan
 
 MEMBER_IDS = ("user_id", "author_id", "actor_id", "subject_id")

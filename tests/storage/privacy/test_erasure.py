@@ -14,7 +14,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database
 from storage.database.enums import NOBODY, Basis, Origin, PairSource, RoundStatus, Split
 from storage.database.tables import DepartureRow, GreetingRow, MemberRow, ReplyRow, VoteEventRow
-from storage.members.memberships import greet, note_members, take_back_greeting
+from storage.members import greet, note_members, take_back_greeting
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import consenting, give_consent, read_agreement
 from storage.privacy.erasure import (

@@ -36,7 +36,7 @@ from storage.database.tables import (
     VoteEventRow,
 )
 from storage.errors import AliasConflict, AlreadyChampion, CanaryRefused, GateNotPassed, OverrideNeedsReason
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.releases.canaries import (
     Canary,
     answers_with_challenger,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Origin, Outcome, QuarantineStatus
 from storage.database.tables import QuarantineRow
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member

@@ -8,12 +8,12 @@ from storage.database.columns import utc_now
 from storage.database.enums import Cause
 from storage.insights.report import read_report
 from storage.insights.vote_outcomes import VoteStatus, vote_outcomes
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import read_pseudonyms
 from storage.personalities.personalities import read_personality
 from storage.privacy.consent import read_agreement
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import Settings, VoteSettings
-from storage.votes.causes import count_causes, give_cause, wrong_facts
+from storage.votes.corrections import count_causes, give_cause, wrong_facts
 from storage.votes.votes import Vote
 from storage.votes.weights import QUARANTINE, WRONG_FACT, read_weighted_votes
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, add_reply, vote

@@ -19,15 +19,13 @@ from storage.database.database import Database, open_database
 from storage.database.enums import NOBODY, Origin, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow, QuarantineRow, ReplyRow
 from storage.errors import QuarantineConflict
-from storage.members.memberships import note_members
-from storage.members.pseudonyms import read_pseudonyms
+from storage.members import note_members, read_pseudonyms
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
 from storage.releases.versions import register
 from storage.settings.sections import VoteSettings
-from storage.votes.bursts import Burst, SuspectVote, find_bursts
 from storage.votes.decisions import Quarantine, decide_quarantine, open_quarantines, recent_decisions, voters_in
-from storage.votes.quarantines import hold_back_bursts, new_bursts, quarantine_votes
+from storage.votes.quarantines import Burst, SuspectVote, find_bursts, hold_back_bursts, new_bursts, quarantine_votes
 from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.postgres import PostgresServer

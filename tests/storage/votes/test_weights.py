@@ -22,7 +22,7 @@ from storage.database.tables import (
     ReplyRow,
     VoteEventRow,
 )
-from storage.members.memberships import note_members, read_talkers, strangers
+from storage.members import note_members, read_talkers, strangers
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.erasure import delete_member
 from storage.settings.sections import VoteSettings

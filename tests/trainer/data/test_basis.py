@@ -23,7 +23,7 @@ from storage.database.columns import utc_now
 from storage.database.database import Database, open_database
 from storage.database.enums import Basis, GateVerdict, Origin, RoundStatus, TrainingSource
 from storage.database.tables import RoundPairRow, RoundRow
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.models.base_model import BaseModel
 from storage.personalities.personalities import ensure_personality
 from storage.privacy.consent import give_consent, read_agreement, withdraw_consent
@@ -36,8 +36,8 @@ from storage.votes.votes import Vote
 from storage.votes.weights import read_weighted_votes
 from tests.past import quarantine
 from tests.seeding import account, add_correction, add_reply, add_siblings, pseudonyms_of, tiny_settings, vote
+from trainer.data.history import survey_votes
 from trainer.data.plan import NO_OPINION, TrainingPlan, make_plan
-from trainer.data.survey import survey_votes
 from trainer.data.votes import write_plan
 from trainer.exchange import export_file
 

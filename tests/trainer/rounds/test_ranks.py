@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from storage.adapters.files import WEIGHTS_FILE
+from storage.adapters.folder_store import WEIGHTS_FILE
 from storage.models.base_model import BaseModel
 from storage.settings.sections import Settings, TrainingSettings
 from tests.trainer.training.test_dpo import PROMPT

@@ -5,8 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from storage.adapters.files import CONFIG_FILE, WEIGHTS_FILE
-from storage.adapters.folder_store import AdapterStore
+from storage.adapters.folder_store import CONFIG_FILE, WEIGHTS_FILE, AdapterStore
 from storage.errors import AdapterError
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, load_model, load_tokenizer, resolve_base_model

@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from storage.models.base_model import load_tokenizer, resolve_base_model
-from storage.models.libraries import silence_transformers
+from storage.models.hardware import silence_transformers
 from storage.settings.sections import TrainingSettings
 from tests.tiny_model import build_tiny_base
 from trainer.training.recipes import dpo_recipe

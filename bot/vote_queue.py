@@ -14,13 +14,12 @@ from itertools import islice
 
 from sqlalchemy.orm import Session
 
-from bot.background.tasks import BackgroundTasks
-from bot.background.write_queue import retry_until_available
+from bot.background import BackgroundTasks, retry_until_available
 from storage.conversations.replies import find_reply_ids, request_ids_of
 from storage.database.database import Database
-from storage.members.memberships import note_members
+from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
-from storage.runtime.request_ids import working_on
+from storage.runtime.log_setup import working_on
 from storage.votes.picks import PickGesture, pick
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, standing_thumbs, thumb
 
