@@ -20,7 +20,7 @@ from storage.insights.lineage import (
 )
 from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
-from storage.training.evidence import Obstacle
+from storage.training.trainable import Obstacle
 from storage.votes.votes import Tally, Vote
 from storage.wording import count
 

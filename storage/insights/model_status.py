@@ -31,8 +31,9 @@ from storage.releases.versions import (
 )
 from storage.runtime.processes import TRAINER, Heartbeat, live_processes
 from storage.settings.sections import Settings
-from storage.training.evidence import Evidence, count_evidence, trainable_corrections, trainable_replies
+from storage.training.evidence import Evidence, count_evidence
 from storage.training.rounds import Round, find_round, latest_round, read_line, running_rounds
+from storage.training.trainable import trainable_corrections, trainable_replies
 from storage.votes.votes import Tally, Vote, tally_by_version
 from storage.votes.weights import WeightedVote, read_weighted_votes
 

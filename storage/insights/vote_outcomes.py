@@ -31,8 +31,8 @@ from storage.members import home_of, read_pseudonyms
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.versions import id_of, line_of_parents, name_of, read_alias
 from storage.settings.sections import PrivacySettings, Settings
-from storage.training.evidence import Obstacle, obstacle_to
 from storage.training.rounds import TRAINED
+from storage.training.trainable import Obstacle, obstacle_to
 from storage.votes.corrections import wrong_facts
 from storage.votes.history import (
     QuarantinePeriod,

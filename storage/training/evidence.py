@@ -1,88 +1,21 @@
-"""The only source of trainable text: rows with an open basis whose authors still agree.
-
-Training selects from these instead of from the tables; a test checks that the trainer does not use the tables.
-"""
+"""What a round can learn from: trainable answers, the votes on them, and corrections, with pseudonyms for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from math import prod
 
-from sqlalchemy import ColumnElement, and_, case, func, null, or_, select, true
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import func, or_, select, true
+from sqlalchemy.orm import Session
 
-from storage.conversations.replies import FINISHED_WHOLE
-from storage.database.enums import Basis, Origin, Outcome
-from storage.database.tables import ConsentRow, CorrectionRow, ReplyRow, ReplySpeakerRow, VoteEventRow
+from storage.database.enums import Origin, Outcome
+from storage.database.tables import CorrectionRow, ReplyRow, VoteEventRow
 from storage.members import Pseudonym, home_of, read_pseudonyms, without_mentions
-from storage.privacy.consent import open_bases
 from storage.settings.sections import PrivacySettings, VoteSettings
+from storage.training.trainable import trainable_corrections, trainable_prompts, trainable_replies
 from storage.votes.votes import Vote, current_votes
 from storage.votes.weights import VoteWeights, WeightedVote, quarantined
-
-
-class Obstacle(StrEnum):
-    """Why a round may not learn from an answer now."""
-
-    LIVE_CHAT_CLOSED = "live chat is closed"
-    NO_CONSENT = "no consent"
-    OTHER_BASE = "other base"
-    UNFINISHED = "unfinished"
-
-
-def trainable_replies(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
-    """Return a stand-in for `ReplyRow`: this base's complete answers that may be trained on."""
-    needed = _requirements(privacy, base_revision).values()
-    return aliased(ReplyRow, select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed).subquery())
-
-
-def trainable_prompts(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
-    """Like `trainable_replies`, but including rows without a complete answer."""
-    needed = _requirements(privacy, base_revision)
-    del needed[Obstacle.UNFINISHED]
-    rows = select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed.values())
-    return aliased(ReplyRow, rows.subquery())
-
-
-def trainable_corrections(replies: type[ReplyRow], privacy: PrivacySettings) -> type[CorrectionRow]:
-    """Return a stand-in for `CorrectionRow`: the corrections of these trainable replies that were not withdrawn.
-
-    A correction also needs its own open basis, and in live chat its author's consent.
-    """
-    rows = select(CorrectionRow).where(
-        CorrectionRow.reply_id.in_(select(replies.id)),
-        CorrectionRow.withdrawn_at.is_(None),
-        CorrectionRow.basis.in_(open_bases(privacy)),
-        or_(CorrectionRow.basis != Basis.LIVE_CHAT, CorrectionRow.author_id.in_(select(ConsentRow.user_id))),
-    )
-    return aliased(CorrectionRow, rows.subquery())
-
-
-def obstacle_to(privacy: PrivacySettings, base_revision: str) -> ColumnElement[str | None]:
-    """Return the column that says why a reply may not be trained on; null if it may."""
-    needed = _requirements(privacy, base_revision)
-    return case(*((~requirement, obstacle.value) for obstacle, requirement in needed.items()), else_=null())
-
-
-def _requirements(privacy: PrivacySettings, base_revision: str) -> dict[Obstacle, ColumnElement[bool]]:
-    """Return the conditions that a reply must fulfil, never null, by the obstacle that a failure means.
-
-    In live chat everybody quoted must agree. Consent is checked again here, because it may have changed since the basis
-    was written. Prompts for another base are rendered with that base's template.
-    """
-    open_ones = open_bases(privacy)
-    is_open = and_(ReplyRow.basis.is_not(None), ReplyRow.basis.in_(open_ones))
-    speakers = select(ReplySpeakerRow.reply_id)
-    silent = speakers.where(ReplySpeakerRow.user_id.not_in(select(ConsentRow.user_id)))
-    all_agree = and_(ReplyRow.id.in_(speakers), ReplyRow.id.not_in(silent))
-    return {
-        Obstacle.LIVE_CHAT_CLOSED: true() if Basis.LIVE_CHAT in open_ones else is_open,
-        Obstacle.NO_CONSENT: and_(is_open, or_(ReplyRow.basis != Basis.LIVE_CHAT, all_agree)),
-        Obstacle.OTHER_BASE: ReplyRow.base_revision == base_revision,
-        Obstacle.UNFINISHED: and_(ReplyRow.outcome.in_(FINISHED_WHOLE), ReplyRow.answer != ""),
-    }
 
 
 @dataclass(frozen=True)

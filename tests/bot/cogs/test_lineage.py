@@ -14,7 +14,7 @@ from storage.database.enums import GateVerdict, PairSource, QuarantineStatus, Ro
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow
 from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
 from storage.releases.promotion import promote
-from storage.training.evidence import Obstacle
+from storage.training.trainable import Obstacle
 from storage.votes.votes import Vote
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import add_correction, add_reply, message_of

@@ -20,7 +20,8 @@ from storage.privacy.consent import give_consent, withdraw_consent
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
-from storage.training.evidence import Obstacle, count_evidence
+from storage.training.evidence import count_evidence
+from storage.training.trainable import Obstacle
 from storage.votes.history import ThumbEvent, VoteHistory
 from storage.votes.votes import Tally, Vote, current_votes
 from storage.votes.weights import DISCORD_EPOCH
