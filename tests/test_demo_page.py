@@ -115,7 +115,7 @@ def react(chip: Locator) -> None:
     for _ in range(5):
         chip.click()
         try:
-            return expect(chip).to_have_class(re.compile("is-selected"), timeout=5_000)
+            return expect(chip).to_have_class(re.compile("is-selected"), timeout=30_000)
         except AssertionError:
             continue
     raise AssertionError("the reaction never stood")
@@ -123,7 +123,7 @@ def react(chip: Locator) -> None:
 
 def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) -> None:
     page.goto(demo.url)
-    expect(page.get_by_text("Welcome! I'm a small language model").last).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Welcome! I'm a small language model").last).to_be_visible(timeout=ANSWER_MS)
 
     page.wait_for_timeout(4_000)  # the page tells its size first, and refuses a message meanwhile
     for _ in range(3):
@@ -141,13 +141,13 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     form = page.locator("#modal-root")
     form.locator("textarea").fill("Fresh water, good leaves, and a little patience.")
     form.get_by_role("button", name=re.compile("submit", re.I)).click()
-    expect(page.get_by_text("counts as the better one").last).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("counts as the better one").last).to_be_visible(timeout=ANSWER_MS)
 
     page.locator("#viewer-picker").select_option(label="grace")
     command(page, "/model status")
     expect(
         page.get_by_text("about 2 (1 from answers to the same question, 1 from suggestions); a round needs 2").last
-    ).to_be_visible(timeout=60_000)
+    ).to_be_visible(timeout=ANSWER_MS)
 
     first, second = demo.rows(ReplyRow)
     assert first.prompt == second.prompt
@@ -158,7 +158,7 @@ def test_a_newcomer_talks_rates_suggests_and_comes_back(demo: Demo, page: Page) 
     again = Demo(demo.directory)
     try:
         page.goto(again.url)
-        expect(page.get_by_text("What makes a good cup of tea?").first).to_be_visible(timeout=30_000)
-        expect(chips(page, "👎").first).to_contain_text("2", timeout=30_000)
+        expect(page.get_by_text("What makes a good cup of tea?").first).to_be_visible(timeout=ANSWER_MS)
+        expect(chips(page, "👎").first).to_contain_text("2", timeout=ANSWER_MS)
     finally:
         again.stop()

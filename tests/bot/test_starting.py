@@ -40,10 +40,10 @@ class SlowEngine(ScriptedEngine):
 async def test_who_asks_while_the_model_loads_is_answered_once_it_has(settings, base):
     engine = SlowEngine()
     bot = create_bot(settings, engine=engine, base=base, tasks=DemoTasks())
-    env = simcord.Env(bot, settle_timeout=10)
+    env = simcord.Env(bot, settle_timeout=120)
     channel = env.create_guild("Server").create_text_channel("general")
     ada = env.guild.add_member(env.create_user("ada"))
-    await asyncio.wait_for(env.start(), 10)
+    await asyncio.wait_for(env.start(), 120)
     assert (bot.status, bot.activity is None) == (discord.Status.idle, False)
     asking = asyncio.ensure_future(ada.send(channel, f"{bot.user.mention} hi"))
     await asyncio.sleep(0.2)

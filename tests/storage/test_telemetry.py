@@ -16,17 +16,18 @@ from trainer.training.recipes import training_options
 
 ROOT = Path(__file__).parent.parent.parent
 ASKED = (
-    "import sys, os; import {room}; from storage.telemetry import SENDERS, SWITCHES; "
+    "import sys, os; import {package}; from storage.telemetry import SENDERS, SWITCHES; "
     "assert all(os.environ[name] == value for name, value in SWITCHES.items()); "
     "assert all(sys.modules[sender] is None for sender in SENDERS)"
 )
 
 
-@pytest.mark.parametrize("room", ["storage", "bot", "trainer", "reactune"])
-def test_every_room_switches_it_off_however_it_is_entered(room: str) -> None:
+@pytest.mark.parametrize("package", ["storage", "bot", "trainer", "reactune"])
+def test_every_package_switches_it_off(package: str) -> None:
     """Even where the environment asks for it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_TELEMETRY": "0", "DO_NOT_TRACK": "0"}
-    subprocess.run([sys.executable, "-c", ASKED.format(room=room)], env=environment, check=True)
+    asked = subprocess.run([sys.executable, "-c", ASKED.format(package=package)], env=environment, check=False)
+    assert asked.returncode == 0
 
 
 def test_libraries_see_it() -> None:

@@ -48,7 +48,7 @@ async def test_a_roll_back_needs_no_store(place, env, new_bot, settings, shared,
     first, second = release(1.0), release(2.0)
     await env.restart_bot(new_bot())
     cache = settings.data.directory / "adapters"
-    give_up_at = time.monotonic() + 10
+    give_up_at = time.monotonic() + 120
     while not ((cache / first).is_dir() and (cache / second).is_dir()):
         assert time.monotonic() < give_up_at, "they were not fetched"
         await env.settle()

@@ -227,7 +227,7 @@ def test_an_adapter_swept_can_be_published_again(store):
 
 
 def test_adapter_fits_the_base_it_was_trained_on(store):
-    require_base(store.path(publish(store)), BASE)
+    require_base(store.path(publish(store)), BASE)  # it raises otherwise
 
 
 def test_adapter_of_another_base_is_refused_with_both_names(store):

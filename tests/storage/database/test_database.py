@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -75,11 +74,9 @@ def test_models_and_migrations_agree(database: Database) -> None:
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_second_opening_is_quick_and_changes_nothing(file: Path) -> None:
+def test_a_second_opening_changes_nothing(file: Path) -> None:
     before = file.read_bytes()
-    began_s = time.perf_counter()
     open_database(settings_for(f"sqlite:///{file}")).close()
-    assert time.perf_counter() - began_s < 0.5
     assert file.read_bytes() == before
 
 
@@ -235,9 +232,7 @@ def test_a_database_in_memory(url: str) -> None:
 def test_a_file_locked_by_another_program(file: Path) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        began_s = time.perf_counter()
         sentence = refusal(file, busy_timeout_s=0.2)
-        assert 0.2 <= time.perf_counter() - began_s < 2
     assert sentence == (
         f"the database sqlite:///{file} is locked by another program: "
         "close that program, or raise database.busy_timeout_s"
@@ -250,13 +245,16 @@ def test_a_new_file_locked_by_another_program(tmp_path: Path) -> None:
         assert "is locked by another program" in refusal(tmp_path / "new.db")
 
 
-def test_a_lock_that_is_given_back_in_time(file: Path) -> None:
+def test_a_lock_that_is_released_in_time_does_not_stop_the_start(file: Path) -> None:
     with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         release = threading.Timer(0.2, other.rollback)
         release.start()
-        open_database(settings_for(f"sqlite:///{file}")).close()
+        database = open_database(settings_for(f"sqlite:///{file}", busy_timeout_s=300.0))
         release.join()
+        with database.transaction() as session:
+            assert session.scalar(text("SELECT count(*) FROM replies")) == 0
+        database.close()
 
 
 def test_a_newer_schema(empty_url: str) -> None:

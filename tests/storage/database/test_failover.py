@@ -202,6 +202,7 @@ async def test_a_moved_alias_wakes_who_listens_also_after_a_restart(
     await woken(times, 3)  # it looks by itself: something may have moved while it was away
     await database.run(promote_nothing)
     await woken(times, 4)
+    assert len(times) == 4
 
 
 async def test_what_is_rolled_back_wakes_nobody(database: Database, times: list[float]) -> None:

@@ -79,7 +79,7 @@ def test_chat_template_inside_the_tokenizer_config_counts(folder, tmp_path):
     (folder / "chat_template.jinja").unlink()
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "{{ messages }}"}))
-    resolve_base_model(str(folder), tmp_path / "data")
+    assert resolve_base_model(str(folder), tmp_path / "data").path == folder
 
 
 def test_name_that_is_no_folder_and_no_hub_id_is_refused(tmp_path):

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -89,17 +88,15 @@ def test_a_killed_bot_holds_nothing(tmp_path: Path) -> None:
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
         with sole_process(BOT, tmp_path), sole_token(TOKEN):
-            pass
+            assert holder.returncode == -signal.SIGKILL  # both are free although the holder never released them
 
 
 def test_a_bot_waits_for_one_that_is_stopping(tmp_path: Path) -> None:
     with another_bot(tmp_path) as holder:
-        began_s = time.perf_counter()
         with pytest.raises(DataDirectoryInUse), sole_process(BOT, tmp_path, wait_s=0.2):
             pass
-        assert time.perf_counter() - began_s >= 0.2
         holder.terminate()
-        with sole_process(BOT, tmp_path, wait_s=10.0):
+        with sole_process(BOT, tmp_path, wait_s=300.0):
             pass
 
 
@@ -111,13 +108,14 @@ def test_within_one_process_the_folder_is_held_once_as_well(tmp_path: Path) -> N
 
 
 def test_bot_and_trainer_share_a_folder(tmp_path: Path) -> None:
-    with sole_process(BOT, tmp_path), sole_process(TRAINER, tmp_path):
-        pass
+    with sole_process(BOT, tmp_path), sole_process(TRAINER, tmp_path), pytest.raises(DataDirectoryInUse):  # noqa: SIM117
+        with sole_process(TRAINER, tmp_path):
+            pass
 
 
 def test_other_folders_and_tokens_are_free(tmp_path: Path) -> None:
-    with another_bot(tmp_path / "one"), sole_process(BOT, tmp_path / "two"), sole_token(f"{TOKEN}2"):
-        pass
+    with another_bot(tmp_path / "one") as other, sole_process(BOT, tmp_path / "two"), sole_token(f"{TOKEN}2"):
+        assert other.poll() is None
 
 
 def test_the_token_is_not_written_to_the_lock(machine: Path) -> None:

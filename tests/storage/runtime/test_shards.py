@@ -90,8 +90,10 @@ class TestTaken:
         take_shards(session, ALL, HERE)
         session.execute(update(HeartbeatRow).values(beat_at=utc_now() - timedelta(seconds=SILENT_AFTER_S + 1)))
         take_shards(session, ALL, ELSEWHERE)
+        assert ELSEWHERE in session.scalars(select(HeartbeatRow.worker)).all()
 
     def test_one_that_leaves_makes_room_at_once(self, session: Session) -> None:
         take_shards(session, ALL, HERE)
         leave_shards(session, ALL, HERE)
         take_shards(session, ALL, ELSEWHERE)
+        assert session.scalars(select(HeartbeatRow.worker)).all() == [ELSEWHERE]

@@ -548,7 +548,7 @@ def test_a_round_ended_while_it_trains_stops_and_publishes_nothing(
         assert thread.is_alive()
         time.sleep(0.02)
     seed(database, lambda session: finish_round(session, round_.id, RoundStatus.INTERRUPTED, "stopped"))
-    thread.join(timeout=30)
+    thread.join(timeout=300)
     assert not thread.is_alive()
     assert look(database, round_.id).reason == "stopped"
     assert published_folders(settings) == []
@@ -571,7 +571,7 @@ def test_a_round_whose_lease_ran_out_publishes_only_once_it_is_renewed(
     assert look(database, round_.id).is_open
     assert versions(database) == []
     seed(database, lambda session: renew_lease(session, round_.id) if in_time else interrupt_rounds(session, "other"))
-    thread.join(timeout=30)
+    thread.join(timeout=300)
     assert look(database, round_.id).status is (RoundStatus.PUBLISHED if in_time else RoundStatus.INTERRUPTED)
     assert len(versions(database)) == in_time
 

@@ -33,7 +33,7 @@ def latest(database: Database, personality: str = "default") -> Round | None:
         return latest_round(session, ensure_personality(session, personality))
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     give_up_at = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up_at, "it did not happen in time"
@@ -64,7 +64,7 @@ def test_a_round_missed_while_the_trainer_was_down_is_asked_for_at_once(database
 def test_nothing_is_asked_for_before_its_time(database: Database, last_life: datetime | None) -> None:
     in_half_a_year = datetime.now(UTC) + timedelta(days=180)
     with scheduled_rounds(database, f"0 4 {in_half_a_year.day} {in_half_a_year.month} *", last_life):
-        time.sleep(0.2)
+        pass  # it checks at least once
     assert latest(database) is None
 
 
@@ -94,7 +94,7 @@ def test_a_round_that_was_missed_is_asked_for_once_by_all_trainers(database: Dat
     asked = []
     for _ in range(2):  # the first trainer's round has ended when the second one, which was away as well, comes back
         with scheduled_rounds(database, DAILY, datetime.now(UTC) - timedelta(days=3)):
-            time.sleep(0.2)
+            pass  # it checks at least once
         with database.transaction() as session:
             round_ = claim_round(session, "here")
             if round_ is not None:
@@ -107,7 +107,7 @@ def test_a_schedule_that_is_set_again_makes_up_for_nothing(database: Database) -
     with database.transaction() as session:
         begin_schedule(session, NAME, datetime.now(UTC) - timedelta(days=90))
     with scheduled_rounds(database, DAILY, datetime.now(UTC)):  # the trainer lived all the time, without a schedule
-        time.sleep(0.2)
+        pass  # it checks at least once
     assert latest(database) is None
 
 

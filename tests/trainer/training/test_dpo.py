@@ -76,7 +76,7 @@ def test_only_the_trained_adapter_is_written_and_can_be_published(base, tmp_path
     with store.stage() as staging:
         train(base, staging)
         digest = store.publish(staging)
-    require_base(store.path(digest), base)
+    require_base(store.path(digest), base)  # it raises otherwise
 
 
 def test_adapter_does_not_fit_another_base(base, tmp_path):
