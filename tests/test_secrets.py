@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from reactune.doctor.database import open_checked
 from reactune.doctor.findings import find
+from reactune.run import supervised_trainer
+from storage.database.database import open_database
 from storage.settings.loading import load_settings
 
 TOKEN = ".".join(("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA", "GabcdE", "x" * 30))  # no real one
@@ -64,7 +66,7 @@ def test_an_unreachable_database_is_told_without_its_password() -> None:
     settings = load_settings(
         environment={"REACTUNE_DATABASE__URL": f"postgresql+psycopg://bot:{PASSWORD}@127.0.0.1:1/none"}
     )
-    finding = find("Database", lambda: str(open_checked(settings)))
+    finding = find("Database", lambda: str(open_database(settings)))
     assert finding.status == "problem"
     assert "127.0.0.1:1" in finding.says
     assert PASSWORD not in finding.says
@@ -77,5 +79,4 @@ def test_every_program_keeps_its_settings_safe_and_hands_none_to_a_child_by_argu
         assert source.count("load_settings(") == source.count("redact_secrets(settings)") == 1, name
     for name in [*commands, "tests/benchmarks/command_line.py"]:
         assert "load_settings" not in (ROOT / name).read_text(encoding="utf-8"), name
-    beside = (ROOT / "reactune" / "trainer_process.py").read_text(encoding="utf-8")
-    assert "settings" not in beside
+    assert "settings" not in inspect.getsource(supervised_trainer)

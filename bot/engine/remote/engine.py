@@ -82,8 +82,7 @@ class RemoteEngine:
         self._renderer, self._ends = await asyncio.to_thread(load)
         if self._is_closing:
             return
-        key = self._settings.remote_api_key
-        self._session = open_session(self._remote, key.get_secret_value().strip() if key else None)
+        self._session = open_session(self._settings)
         self._replicas = [Replica(Server(url, self._session, self._remote)) for url in self._remote.servers]
         looks = [self._look(replica) for replica in self._replicas]
         await asyncio.gather(self._spending.look(), *looks, return_exceptions=True)

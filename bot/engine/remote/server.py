@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from bot.errors import BotError
-from storage.settings.sections import RemoteSettings
+from storage.settings.sections import RemoteSettings, Settings
 
 EVENT = b"data:"
 END = b"[DONE]"
@@ -86,11 +86,12 @@ class Piece:
     usage: Usage | None
 
 
-def open_session(settings: RemoteSettings, key: str | None) -> aiohttp.ClientSession:
+def open_session(settings: Settings) -> aiohttp.ClientSession:
     """Return the connections to all servers. They send the key, which appears in no error or log."""
+    key = settings.remote_api_key.get_secret_value().strip() if settings.remote_api_key else ""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {key}"} if key else {},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.remote.connect_timeout_s),
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=POOLED_S),
     )
 
