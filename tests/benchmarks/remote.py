@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.chat.prompting import ChatMessage
-from bot.engine.protocol import Generation, GenerationRequest, RenderedPrompt
+from bot.engine import Generation, GenerationRequest, RenderedPrompt
 from bot.engine.remote.engine import RemoteEngine
 from storage.adapters.folder_store import AdapterRef
 from storage.database.database import Database, open_database

@@ -22,7 +22,7 @@ import numpy as np
 import openvino as ov
 from openvino_genai import GenerationFinishReason
 
-from bot.engine.protocol import Finish
+from bot.engine import Finish
 from bot.engine.queue import TextStream
 from storage.errors import StorageError
 from storage.models.hardware import broken_library

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from queue import SimpleQueue
 from typing import IO, Any
 
-from bot.engine.protocol import Finish
+from bot.engine import Finish
 from bot.engine.queue import QueuedGeneration
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef

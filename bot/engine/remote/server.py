@@ -201,16 +201,13 @@ class Server:
     async def _require_success(self, response: aiohttp.ClientResponse) -> None:
         if response.status < 300:
             return
-        said = _shortened((await response.content.read(SAID_CHARS * 4)).decode(errors="replace"))
-        raise self._refusal(response, _said(said))
-
-    def _refusal(self, response: aiohttp.ClientResponse, said: str) -> ServerError:
+        said = _said(_shortened((await response.content.read(SAID_CHARS * 4)).decode(errors="replace")))
         retry_after = response.headers.get("Retry-After")
         if response.status == TOO_MANY or (response.status == UNAVAILABLE and retry_after):
-            return Overloaded(self.url, _seconds(retry_after))
+            raise Overloaded(self.url, _seconds(retry_after))
         if response.status >= 500:
-            return Faulty(self.url, f"fails with status {response.status}: {said}")
-        return Refused(self.url, response.status, said)
+            raise Faulty(self.url, f"fails with status {response.status}: {said}")
+        raise Refused(self.url, response.status, said)
 
 
 def _now() -> float:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from bot.engine import EngineState, Finish, GenerationFailed, engine_state
+from bot.engine import EngineState, Finish, GenerationFailed
 from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.selection import start_engine
 from bot.errors import EngineStopped
@@ -377,7 +377,7 @@ async def test_if_openvino_fails_on_a_base_that_it_supports_transformers_answers
     generation = settings.generation.model_copy(update={"batch_size": too_many})
     engine = await start_engine(settings.model_copy(update={"generation": generation}), base, None)
     assert "Answering with transformers: OpenVINO cannot serve" in caplog.text
-    assert engine_state(engine).fallback.startswith("OpenVINO cannot serve")
+    assert engine.state().fallback.startswith("OpenVINO cannot serve")
     await engine.close(0.0)
 
 
@@ -420,7 +420,7 @@ async def test_a_base_that_openvino_does_not_support_is_answered_by_transformers
     engine = await start_engine(settings, other)
     assert "Answering with transformers: OpenVINO does not support tiny (its activation is gelu)." in caplog.text
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
-    assert engine_state(engine) == EngineState(1, name="transformers")
+    assert engine.state() == EngineState(1, name="transformers")
     await engine.close(0.0)
     insistent = settings.model_copy(update={"model": settings.model.model_copy(update={"engine": "openvino"})})
     with pytest.raises(EngineStopped, match=r"set model.engine = \"transformers\""):
