@@ -39,14 +39,14 @@ def train(
     """Run one training round now and wait for its result."""
     from bot.text.rounds import describe_round
     from storage.database.enums import RoundStatus
-    from trainer.rounds.worker import train_now
+    from trainer.rounds.worker import stopped_by_signals, train_now
 
     settings, by = read_settings(config), operator_name()
     set_up_logs(settings, "train", least=logging.WARNING)
-    with progress() as say:
+    with progress() as say, stopped_by_signals() as stop:
         record_command(config, personality, operator_action("model train", f"learn_from: {learns_from}"))
         round_ = train_now(
-            settings, personality, by, lambda r: say(plain_text_of(describe_round(r))), learns_from=learns_from
+            settings, personality, by, lambda r: say(plain_text_of(describe_round(r))), stop, learns_from=learns_from
         )
     show(asdict(round_), describe_round(round_), as_json)
     if round_.status in (RoundStatus.FAILED, RoundStatus.INTERRUPTED):

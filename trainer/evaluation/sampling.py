@@ -12,7 +12,7 @@ from storage.adapters.folder_store import AdapterRef, AdapterStore
 from storage.models.adapter_checks import require_base
 from storage.models.base_model import BaseModel, end_ids, load_model, load_tokenizer
 from storage.models.hardware import serving_format, silence_transformers, torch_device, training_format
-from storage.models.openvino.pipeline import PipelineOptions
+from storage.models.openvino.pipeline import PipelineOptions, generation_config, load_pipeline
 from storage.models.openvino.support import UnsupportedModel
 from storage.models.openvino.verifier import Verifier, prefers_graphs
 from storage.releases.versions import Version
@@ -185,8 +185,6 @@ class GraphSampler:
         """See Speaker."""
         if not prompts:
             return []
-        from storage.models.openvino.pipeline import load_pipeline
-
         asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
         pipeline = load_pipeline(self._options(max(map(len, asked)) + generation.max_new_tokens))
         running = {
@@ -206,8 +204,6 @@ class GraphSampler:
         ]
 
     def _config(self, generation: GenerationSettings, seed: int) -> Any:
-        from storage.models.openvino.pipeline import generation_config
-
         return generation_config(
             temperature=generation.temperature,
             top_p=generation.top_p,
