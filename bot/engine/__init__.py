@@ -96,7 +96,6 @@ class EngineState:
     lacks: str = ""
     """What is wrong although it answers; admins are alerted."""
     name: str = "the model"
-    """Name of the engine that answers."""
     fallback: str = ""
     """Why OpenVINO failed although it supports the base, without a full stop; admins are alerted."""
 

@@ -112,7 +112,6 @@ class Sampler:
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
     ) -> list[Sample]:
-        """See Speaker."""
         import torch
 
         # Prompts of similar length share a batch, so that there is little padding.
@@ -182,7 +181,6 @@ class GraphSampler:
     def answer(
         self, prompts: Sequence[str], generation: GenerationSettings, seed: int, advance: Advance = keep_quiet
     ) -> list[Sample]:
-        """See Speaker."""
         if not prompts:
             return []
         asked = [self._tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]

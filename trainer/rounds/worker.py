@@ -50,16 +50,12 @@ STOPPED = "the trainer was stopped during this round and nothing was published: 
 log = logging.getLogger(__name__)
 
 
-def run_trainer(settings: Settings, stop: threading.Event | None = None) -> None:
-    """Run requested and scheduled rounds, one at a time, until `stop` is set; without it, until SIGTERM or SIGINT.
+def run_trainer(settings: Settings, stop: threading.Event) -> None:
+    """Run requested and scheduled rounds, one at a time, until `stop` is set.
 
     Raises DataDirectoryInUse if another trainer uses the data folder, SettingsError on a bad schedule, and
     DatabaseError.
     """
-    if stop is None:
-        with stopped_by_signals() as signalled:
-            run_trainer(settings, signalled)
-        return
     with sole_process(TRAINER, settings.data.directory), closing(open_database(settings)) as database:
         worker = RoundWorker(settings, database, stop)
         worker.clean_up()

@@ -9,7 +9,7 @@ from pathlib import Path
 from bot.engine import EngineState, Finish, GenerationRequest
 from bot.engine.openvino.worker_process import VersionProcess
 from bot.engine.queue import QueuedGeneration, QueueingEngine
-from bot.engine.rendering import load_renderer
+from bot.engine.rendering import Renderer, load_renderer
 from bot.errors import EngineStopped
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, window_of
@@ -52,11 +52,7 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
             self._folder = await asyncio.to_thread(self._verifier.require)
             for adapter in self._wanted:  # while the tokenizer is read
                 self.prepare(adapter)
-            # Not AutoTokenizer, which takes a second longer to import.
-            tokens, tokenizer = self._generation.max_new_tokens, "PreTrainedTokenizerFast"
-            self._renderer, ends = await asyncio.to_thread(
-                load_renderer, self._base.path, self._model, tokens, tokenizer
-            )
+            self._renderer, ends = await asyncio.to_thread(self._load_renderer)
             self._end_ids = frozenset(ends)
             await self._require_loading()
         except Exception as error:
@@ -65,6 +61,12 @@ class OpenVinoEngine(QueueingEngine[QueuedGeneration]):
                 raise EngineStopped(why) from error
         self._is_open = not self._is_closing
         self._settle()
+
+    def _load_renderer(self) -> tuple[Renderer, dict[int, str]]:
+        # Not AutoTokenizer, which takes a second longer to import.
+        return load_renderer(
+            self._base.path, self._model, self._generation.max_new_tokens, tokenizer_class="PreTrainedTokenizerFast"
+        )
 
     async def _require_loading(self) -> None:
         """Raise EngineStopped if a version cannot be loaded, except for a bad adapter: other versions may load."""

@@ -37,8 +37,6 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 class _Answer:
-    """An answer in progress."""
-
     def __init__(self, handle: Any, prompt_tokens: int, end_ids: Collection[int], stream: TextStream) -> None:
         self._handle = handle
         self._prompt_tokens = prompt_tokens

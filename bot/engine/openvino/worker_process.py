@@ -98,7 +98,6 @@ class VersionProcess:
 
     @property
     def failure(self) -> EngineStopped:
-        """Why the process has ended."""
         return EngineStopped(f"the model's process ended: {self._reason}")
 
     def answer(self, generation: QueuedGeneration, end_ids: Collection[int]) -> None:

@@ -192,7 +192,6 @@ class RemoteGeneration(QueuedGeneration):
         """The current attempt."""
 
     def attempt(self, renderer: Renderer, ends: Mapping[int, str]) -> RemoteAnswer:
-        """Start the next attempt."""
         self._answer = RemoteAnswer(self.request, renderer, ends, time.perf_counter())
         return self._answer
 

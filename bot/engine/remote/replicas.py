@@ -73,7 +73,6 @@ class Replica:
     failures: int = 0
     """Failures in a row."""
     failed_at: float = 0.0
-    """Time of the last failure."""
     rests_until: float = 0.0
     heard_at: float = 0.0
     """Time of its last reply."""
@@ -176,7 +175,7 @@ async def check_health(replica: Replica, settings: RemoteSettings) -> bool:
     """Check once; log and return whether the server was lost or found."""
     before = replica.problem
     try:
-        replica.found(await _list_models(replica, settings))
+        replica.found(await list_models(replica.server, settings))
     except Overloaded:
         replica.found(replica.models)
     except ServerError as error:
@@ -190,23 +189,20 @@ async def check_health(replica: Replica, settings: RemoteSettings) -> bool:
     return True
 
 
-async def _list_models(replica: Replica, settings: RemoteSettings) -> tuple[str, ...]:
+async def list_models(server: Server, settings: RemoteSettings) -> tuple[str, ...]:
     """Return the names of its models; raises ServerError if it is unhealthy or does not list ours."""
-    await require_health(replica.server)
-    models = names_in(await replica.server.get("/v1/models"))
-    # Other servers list other names: llama.cpp a path; gateways and transformers not every model they serve.
-    if settings.kind == "vllm" and settings.model and settings.model not in models:
-        raise ServerError(replica.server.url, unknown_model(settings.model, models))
-    return models
-
-
-async def require_health(server: Server) -> None:
-    """Raise ServerError if the server reports that it is unhealthy; not every server reports it."""
     try:
         await server.get("/health")
-    except Refused as error:
+    except Refused as error:  # not every server has this page
         if error.status in NEEDS_KEY:
             raise
+    models = _names_in(await server.get("/v1/models"))
+    # Other servers list other names: llama.cpp a path; gateways and transformers not every model they serve.
+    wanted = settings.model
+    if settings.kind == "vllm" and wanted and wanted not in models:
+        listed = ", ".join(models) or "no model"
+        raise ServerError(server.url, f"lists {listed}, not remote.model = {wanted!r}: set it to a listed model")
+    return models
 
 
 def problem_of(error: ServerError) -> str:
@@ -218,11 +214,7 @@ def problem_of(error: ServerError) -> str:
     return str(error)
 
 
-def unknown_model(wanted: str, models: Sequence[str]) -> str:
-    return f"lists {', '.join(models) or 'no model'}, not remote.model = {wanted!r}: set it to a listed model"
-
-
-def names_in(listed: Any) -> tuple[str, ...]:
+def _names_in(listed: Any) -> tuple[str, ...]:
     """Return the model IDs in a reply from /v1/models."""
     models = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(models, list):

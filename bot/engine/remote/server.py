@@ -57,8 +57,6 @@ class Overloaded(ServerError):
 
 
 class Refused(ServerError):
-    """The server refuses the request."""
-
     def __init__(self, url: str, status: int, says: str) -> None:
         super().__init__(url, f"refuses with status {status}: {says}")
         self.status = status
