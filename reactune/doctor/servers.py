@@ -9,7 +9,7 @@ import discord
 
 from bot.arenas.host import arena_trigger
 from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, lacks
-from bot.engine.remote.replicas import list_models, problem_of
+from bot.engine.remote.replicas import problem_of, served_models
 from bot.engine.remote.server import Refused, Server, ServerError, open_session
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
 from reactune.console import reading
@@ -112,7 +112,7 @@ async def _examine(settings: Settings, champions: Sequence[AdapterRef]) -> list[
 
 
 async def _describe_server(server: Server, settings: RemoteSettings, champions: Sequence[AdapterRef]) -> str:
-    models = await list_models(server, settings)
+    models = await served_models(server, settings)
     model = settings.model or next(iter(models), "an unnamed model")
     return f"{server.url} serves {model}, {await _versions(server, settings, champions)}"
 

@@ -175,7 +175,7 @@ async def check_health(replica: Replica, settings: RemoteSettings) -> bool:
     """Check once; log and return whether the server was lost or found."""
     before = replica.problem
     try:
-        replica.found(await list_models(replica.server, settings))
+        replica.found(await served_models(replica.server, settings))
     except Overloaded:
         replica.found(replica.models)
     except ServerError as error:
@@ -189,7 +189,7 @@ async def check_health(replica: Replica, settings: RemoteSettings) -> bool:
     return True
 
 
-async def list_models(server: Server, settings: RemoteSettings) -> tuple[str, ...]:
+async def served_models(server: Server, settings: RemoteSettings) -> tuple[str, ...]:
     """Return the names of its models; raises ServerError if it is unhealthy or does not list ours."""
     try:
         await server.get("/health")
