@@ -1,4 +1,4 @@
-"""Whether a base's graphs agree with transformers: compared once, with the verdict stored next to the graphs.
+"""Whether a base's OpenVINO graphs may answer: they are compared with transformers first, and the verdict is stored.
 
 Imports no model library: the bot's own process uses this module.
 """
@@ -25,7 +25,6 @@ from storage.runtime.processes import DETACHED
 from storage.settings.sections import ModelSettings
 
 log = logging.getLogger(__name__)
-
 
 REFUSED = "refused"
 """Key of a verdict whose value is the reason."""
@@ -126,7 +125,7 @@ class Verifier:
         """Return the exit code of the process, and what it wrote to standard error."""
         arguments = str(self._base.path), serving_format(self._settings), str(verdict), str(workshop)
         with subprocess.Popen(
-            [sys.executable, "-m", "storage.models.openvino.compare_logits", *arguments],
+            [sys.executable, "-m", "storage.models.openvino.comparison", *arguments],
             stdin=subprocess.PIPE,  # the process ends when this one does
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
