@@ -26,6 +26,8 @@ from storage.runtime.redaction import redact_secrets
 from storage.settings.loading import NO_OVERRIDES, load_settings
 from storage.settings.sections import Settings
 
+T = TypeVar("T")
+
 # Standard error, because standard output is for results and JSON.
 notes = Console(stderr=True)
 
@@ -64,23 +66,19 @@ def plain_text_of(markdown: str) -> str:
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """Yield a function that reports progress: one changing line in a terminal, else one line per report."""
-    if not notes.is_terminal:
-        yield _LineLog()
+    if notes.is_terminal:
+        with notes.status("") as status:
+            yield lambda text: status.update(Text(text))
         return
-    with notes.status("") as status:
-        yield lambda text: status.update(Text(text))
+    last = ""
 
-
-class _LineLog:
-    """Prints a line whenever the text changes."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, text: str) -> None:
-        if text != self._last:
-            self._last = text
+    def say(text: str) -> None:
+        nonlocal last
+        if text != last:
             notes.print(text, markup=False, highlight=False)
+        last = text
+
+    yield say
 
 
 @contextlib.contextmanager
@@ -97,12 +95,16 @@ def import_from_here() -> None:
     sys.path.append(str(Path.cwd()))
 
 
-T = TypeVar("T")
+@contextlib.contextmanager
+def reading(settings: Settings) -> Iterator[Session]:
+    """Yield a session that reads one state of the database without blocking writers."""
+    with contextlib.closing(open_database(settings)) as database, database.snapshot() as session:
+        yield session
 
 
 def look_up(config: Path | None, personality: str, work: Callable[[Session, int], T]) -> T:
-    """Return `work(session, personality id)`, read from one state of the database without blocking writers."""
-    with contextlib.closing(open_database(read_settings(config))) as database, database.snapshot() as session:
+    """Return `work(session, personality id)`."""
+    with reading(read_settings(config)) as session:
         return work(session, personality_named(session, personality).id)
 
 
@@ -136,9 +138,9 @@ def operator_name() -> str:
     return f"{getpass.getuser()} (command line)"[:64]
 
 
-def with_cards(settings: Settings, work: Callable[[Session], T]) -> T:
-    """Load the personality cards, then return `work(session)`; this works before the bot's first start too."""
-    database = open_database(settings)
-    with contextlib.closing(database), database.transaction() as session:
+@contextlib.contextmanager
+def with_cards(settings: Settings) -> Iterator[Session]:
+    """Load the personality cards and yield a session; this works before the bot's first start too."""
+    with contextlib.closing(open_database(settings)) as database, database.transaction() as session:
         open_personality(session, settings, DEFAULT_PERSONALITY)
-        return work(session)
+        yield session

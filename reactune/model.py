@@ -1,66 +1,112 @@
-"""`reactune model prune` and `gguf`: files of versions."""
+"""`reactune model`: lists, shows, draws and writes versions; releases.py has the commands that change something."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from reactune import releases
 from reactune.console import (
     AsJson,
     Config,
     Personality,
     VersionName,
     look_up,
-    operator_action,
     progress,
     read_settings,
     show,
     show_plain,
 )
-from reactune.releases import canary, promote_model, roll_back_model
 from storage.adapters import open_store
-from storage.database.database import open_database
 from storage.errors import SettingsError
 from storage.models.adapter_checks import require_base
-from storage.operations.audit import record_action
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.releases.versions import version_named
 from storage.wording import BASE_NAME
 
+model = typer.Typer(no_args_is_help=True, help="Manage versions: list, show, promote, roll back and more.")
 
-def prune_models(
+
+@model.command("list")
+def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
+    """List the versions and their votes, newest first."""
+    from bot.text.releases import describe_versions
+    from storage.insights.model_status import read_versions
+
+    found = look_up(config, personality, read_versions)
+    data = {
+        "champion": found.champion.target,
+        "challenger": found.challenger.target if found.challenger.version else None,
+        "versions": [asdict(version) | {"name": version.name} for version in found.versions],
+    }
+    show(data, describe_versions(found), as_json)
+
+
+@model.command("show")
+def show_model(
+    version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
+    """Show a version's parent, round, measurements, votes and releases."""
+    from bot.text.releases import describe_version
+    from storage.insights.model_status import read_version
+
+    details = look_up(config, personality, lambda session, id_: read_version(session, id_, version))
+    if details is None:
+        show({"name": BASE_NAME}, "**base**: the base model, without an adapter", as_json)
+        return
+    data = asdict(details.version) | {
+        "name": details.version.name,
+        "votes": asdict(details.votes),
+        "moves": [asdict(move) for move in details.moves],
+    }
+    show(data, describe_version(details), as_json)
+
+
+model.command("promote")(releases.promote_model)
+model.command("rollback")(releases.roll_back_model)
+model.command("prune")(releases.prune_models)
+model.add_typer(releases.canary, name="canary")
+
+
+@model.command("lineage")
+def show_lineage(
+    version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
+) -> None:
+    """Show the rounds, votes and members behind a version."""
+    from bot.text.lineage import lineage_text
+    from storage.insights.lineage import lineage_of
+
+    lineage = look_up(config, personality, lambda session, id_: lineage_of(session, id_, version))
+    data = asdict(lineage) if lineage else {"version": BASE_NAME, "chain": [BASE_NAME], "rounds": []}
+    show_plain(data, lineage_text(lineage), as_json)
+
+
+@model.command("report")
+def draw_model_report(
+    file: Annotated[Path, typer.Argument(help="PNG file to write.")],
     config: Config = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")] = False,
+    personality: Personality = DEFAULT_PERSONALITY,
     as_json: AsJson = False,
 ) -> None:
-    """Delete adapter files as privacy.withdraw_adapters and training.keep_versions say."""
-    from storage.models.withdrawal import choose_withdrawals, withdraw_adapters
+    """Draw charts of approval, votes, pairs, training and the gate."""
+    from bot.charts.report import describe_report, draw_report
+    from storage.database.columns import utc_now
+    from storage.insights.report import read_report
 
-    settings = read_settings(config)
-    with contextlib.closing(open_database(settings)) as database:
-        if dry_run:
-            with database.snapshot() as session:
-                gone = choose_withdrawals(session, settings)
-        else:
-            gone = withdraw_adapters(database, open_store(settings), settings)
-            with database.transaction() as session:
-                for one in gone:
-                    audited_action = operator_action("model prune", one.version.name, one.because)
-                    record_action(session, replace(audited_action, personality_id=one.version.personality_id))
-    verb = "Would delete" if dry_run else "Deleted"
-    lines = [f"- {verb} the files of {g.personality} **{g.version.name}**: {g.because}." for g in gone]
-    removed = [
-        {"personality": g.personality, "version": g.version.name, "digest": g.version.digest, "because": g.because}
-        for g in gone
-    ]
-    show({"removed": removed, "dry_run": dry_run}, "\n".join(lines) or "Nothing to delete.", as_json)
+    if file.suffix.lower() != ".png":
+        raise SettingsError(f"{file} is not a PNG file: choose a name that ends in .png")
+    report = look_up(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
+    try:
+        file.write_bytes(draw_report(report, personality))
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another file") from error
+    show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The charts are in {file}.", as_json)
 
 
+@model.command("gguf")
 def write_model_gguf(
     version: VersionName,
     folder: Annotated[Path, typer.Argument(help="Folder for the file, which is named after the version.")],
@@ -90,86 +136,3 @@ def write_model_gguf(
     data = {"version": found.name, "digest": found.digest, "file": str(file)}
     text = f"Wrote **{found.name}** to {file}. Start llama-server with `--lora {file} --lora-init-without-apply`."
     show(data, text, as_json)
-
-
-def list_models(config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False) -> None:
-    """List the versions and their votes, newest first."""
-    from bot.text.releases import describe_versions
-    from storage.insights.model_status import read_versions
-
-    found = look_up(config, personality, read_versions)
-    data = {
-        "champion": found.champion.target,
-        "challenger": found.challenger.target if found.challenger.version else None,
-        "versions": [asdict(version) | {"name": version.name} for version in found.versions],
-    }
-    show(data, describe_versions(found), as_json)
-
-
-def show_model(
-    version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
-) -> None:
-    """Show a version's parent, round, measurements, votes and releases."""
-    from bot.text.releases import describe_version
-    from storage.insights.model_status import read_version
-
-    details = look_up(config, personality, lambda session, id_: read_version(session, id_, version))
-    if details is None:
-        show({"name": BASE_NAME}, "**base**: the base model, without an adapter", as_json)
-        return
-    data = asdict(details.version) | {
-        "name": details.version.name,
-        "votes": asdict(details.votes),
-        "moves": [asdict(move) for move in details.moves],
-    }
-    show(data, describe_version(details), as_json)
-
-
-def show_lineage(
-    version: VersionName, config: Config = None, personality: Personality = DEFAULT_PERSONALITY, as_json: AsJson = False
-) -> None:
-    """Show the rounds, votes and members behind a version."""
-    from bot.text.lineage import lineage_text
-    from storage.insights.lineage import lineage_of
-
-    lineage = look_up(config, personality, lambda session, id_: lineage_of(session, id_, version))
-    data = asdict(lineage) if lineage else {"version": BASE_NAME, "chain": [BASE_NAME], "rounds": []}
-    show_plain(data, lineage_text(lineage), as_json)
-
-
-def draw_model_report(
-    file: Annotated[Path, typer.Argument(help="PNG file to write.")],
-    config: Config = None,
-    personality: Personality = DEFAULT_PERSONALITY,
-    as_json: AsJson = False,
-) -> None:
-    """Draw charts of approval, votes, pairs, training and the gate."""
-    from bot.charts.report import describe_report, draw_report
-    from storage.database.columns import utc_now
-    from storage.insights.report import read_report
-
-    if file.suffix.lower() != ".png":
-        raise SettingsError(f"{file} is not a PNG file: choose a name that ends in .png")
-    report = look_up(config, personality, lambda session, id_: read_report(session, id_, utc_now()))
-    try:
-        file.write_bytes(draw_report(report, personality))
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be written ({error.strerror}): choose another file") from error
-    show({"file": str(file), **asdict(report)}, f"{describe_report(report)} The charts are in {file}.", as_json)
-
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "list": list_models,
-    "show": show_model,
-    "promote": promote_model,
-    "rollback": roll_back_model,
-    "prune": prune_models,
-    "lineage": show_lineage,
-    "report": draw_model_report,
-    "gguf": write_model_gguf,
-}
-
-model = typer.Typer(no_args_is_help=True, help="Manage versions: list, show, promote, roll back and more.")
-for name, command in COMMANDS.items():
-    model.command(name)(command)
-model.add_typer(canary, name="canary")

@@ -18,10 +18,11 @@ from discord.ext import commands
 from bot.arenas.answers import find_contenders
 from bot.chat.another_answer import gather_again
 from bot.chat.ask import REGENERATE, Ask
-from bot.chat.context import NOTHING_ASKED, Summaries, gather
+from bot.chat.context import NOTHING_ASKED, gather
 from bot.chat.conversation import SPOKEN, Conversation, HistoryReader, is_one_conversation, mentions_bot, own_words
 from bot.chat.message_stream import DISCORD_ERRORS
 from bot.chat.recovery import Recovery
+from bot.chat.summaries import Summaries
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
@@ -49,7 +50,7 @@ class Chat(commands.Cog):
         self.bot = bot
         self.services = services
         self._reader = HistoryReader(bot, services.settings.chat.history_messages)
-        self._summaries = Summaries(services.engine, services.database, self._reader, services.deletions)
+        self._summaries = Summaries(services, self._reader)
         self._recovery = Recovery(bot, services)
         self._menu = app_commands.ContextMenu(name="Another answer", callback=self.another_answer)
 

@@ -13,7 +13,6 @@ from aiohttp import web
 from discord.ext import commands
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.engine import engine_state
 from bot.operations.alerts import describe_alert, describe_away, local_alerts, shared_alerts
 from bot.operations.gateway import Gateway
 from bot.operations.health import Health, disk_check, examine_health, measure, open_pages
@@ -133,7 +132,7 @@ class AlertWatch(commands.Cog):
     async def _local(self) -> list[AlertKind]:
         settings = self.services.settings
         disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
-        return local_alerts(disk, engine_state(self.services.engine), await self._unusable_champions())
+        return local_alerts(disk, self.services.engine.state(), await self._unusable_champions())
 
     async def _unusable_champions(self) -> list[str]:
         """Return why champions cannot answer; opening each one finds problems before members do."""

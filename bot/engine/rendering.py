@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.chat.prompting import ChatMessage, fit_to_window
-from bot.engine.protocol import RenderedPrompt
+from bot.engine import RenderedPrompt
 from bot.errors import EngineStopped
 from storage.models.base_model import end_ids, window_of
 from storage.models.hardware import MODEL_LIBRARIES, broken_library

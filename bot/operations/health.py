@@ -18,7 +18,6 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.engine import engine_state
 from bot.operations.gateway import Gateway
 from bot.operations.metrics import time_statements
 from bot.services import Services
@@ -79,7 +78,7 @@ async def examine_health(services: Services, gateway: Gateway) -> Health:
 def _engine(services: Services) -> HealthCheck:
     if trouble := engine_trouble(services):
         return HealthCheck("engine", False, trouble)
-    state = engine_state(services.engine)
+    state = services.engine.state()
     return HealthCheck("engine", not state.fallback, state.who_answers(), needed=not state.fallback)
 
 
@@ -111,7 +110,7 @@ def measure(client: discord.Client, services: Services, gateway: Gateway) -> Non
     metrics = services.metrics
     metrics.queue_length.set_function(lambda: services.engine.waiting)
     metrics.engine_ready.set_function(lambda: not engine_trouble(services))
-    metrics.resident_versions.set_function(lambda: engine_state(services.engine).resident_versions)
+    metrics.resident_versions.set_function(lambda: services.engine.state().resident_versions)
     metrics.gateway_connected.set_function(lambda: gateway.is_connected)
     metrics.gateway_latency.set_function(lambda: client.latency if gateway.is_connected else math.nan)
     time_statements(services.database.engine, metrics)
@@ -121,7 +120,7 @@ def engine_trouble(services: Services) -> str:
     """Return why the model cannot answer, or "" if it can."""
     if not services.model_loaded.is_set():
         return "the model is loading"
-    return engine_state(services.engine).trouble
+    return services.engine.state().trouble
 
 
 Examine = Callable[[], Awaitable[Health]]

@@ -1,4 +1,4 @@
-"""Compares this machine's clock with Discord's and the database's; the ages of accounts and votes depend on it."""
+"""Checks of this machine: packages, memory, files, clock, GPU and ports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -22,8 +21,8 @@ from packaging.requirements import Requirement
 from sqlalchemy import text
 
 from bot.operations.health import disk_check
+from reactune.console import reading
 from reactune.doctor.findings import Problem
-from storage.database.database import open_database
 from storage.models.hardware import has_gpu
 from storage.runtime.log_setup import log_file
 from storage.runtime.redaction import OWNER_ONLY
@@ -31,7 +30,18 @@ from storage.settings.sections import LogSettings, MetricsSettings, Settings
 
 DISCORD = "https://discord.com/api/v10/gateway"
 DISCORD_TIMEOUT_S = 10.0
-MAX_DIFFERENCE = timedelta(seconds=30)
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=30)
+HEALTH_TIMEOUT_S = 1.0
+OPTIONAL = {"postgres": "PostgreSQL", "s3": "S3", "qlora": "4-bit training", "demo": "the demo"}
+"""{extra: what it is for}. The other extras are for contributors."""
+GB = 1e9
+MIN_OPEN_FILES = 1024
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+MEMORY = Path("/proc/meminfo")
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+MEMORY_USED = Path("/sys/fs/cgroup/memory.current")
+WORKING_FACTOR = 1.5
+"""Memory for the weights and for computing answers, as a multiple of the weights' size."""
 
 
 def check_clock(settings: Settings) -> str:
@@ -45,7 +55,7 @@ def check_clock(settings: Settings) -> str:
 
 def describe_difference(name: str, difference: timedelta) -> str:
     seconds = difference.total_seconds()
-    if abs(difference) > MAX_DIFFERENCE:
+    if abs(difference) > MAX_CLOCK_DIFFERENCE:
         raise Problem(
             f"this machine's clock is {abs(seconds):.0f} s {'behind' if seconds > 0 else 'ahead of'} {name}'s: "
             "synchronize it (`timedatectl set-ntp true`), because schedules and account ages depend on it"
@@ -57,7 +67,7 @@ def database_time(settings: Settings) -> datetime | None:
     """Return the database server's time; None for SQLite, which has no clock."""
     if settings.database_url.startswith("sqlite"):
         return None
-    with closing(open_database(settings)) as database, database.snapshot() as session:
+    with reading(settings) as session:
         found: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
         return found
 
@@ -70,15 +80,6 @@ def discord_time() -> datetime | None:
         return parsedate_to_datetime(error.headers["Date"])
     except (OSError, TypeError, ValueError):
         return None
-
-
-OPTIONAL = {
-    "postgres": "PostgreSQL",
-    "s3": "S3",
-    "qlora": "4-bit training",
-    "demo": "the demo",
-}
-"""{extra: what it is for}. The other extras are for contributors."""
 
 
 def check_packages(distribution: str = "reactune") -> str:
@@ -94,30 +95,16 @@ def problems(distribution: str, extra: str) -> Iterator[str]:
     """Yield each package that the extra needs and that is missing or has the wrong version."""
     for line in requires(distribution) or ():
         needed = Requirement(line)
-        own = needed.marker is None if not extra else needed.marker is not None
-        if own and (needed.marker is None or needed.marker.evaluate({"extra": extra})):
-            yield from _problem(needed)
-
-
-def _problem(needed: Requirement) -> Iterator[str]:
-    try:
-        found = version(needed.name)
-    except PackageNotFoundError:
-        yield f"{needed.name} is not installed"
-        return
-    if not needed.specifier.contains(found, prereleases=True):
-        yield f"{needed.name} {found} is installed, but {needed.specifier} is needed"
-
-
-GB = 1e9
-MIN_OPEN_FILES = 1024
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-MEMORY = Path("/proc/meminfo")
-MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
-MEMORY_USED = Path("/sys/fs/cgroup/memory.current")
-WORKING_FACTOR = 1.5
-"""Memory for the weights and for computing answers, as a multiple of the weights' size."""
-TIMEOUT_S = 1.0
+        is_wanted = not extra if needed.marker is None else extra and needed.marker.evaluate({"extra": extra})
+        if not is_wanted:
+            continue
+        try:
+            found = version(needed.name)
+        except PackageNotFoundError:
+            yield f"{needed.name} is not installed"
+            continue
+        if not needed.specifier.contains(found, prereleases=True):
+            yield f"{needed.name} {found} is installed, but {needed.specifier} is needed"
 
 
 def check_memory(base: Path) -> str:
@@ -209,7 +196,7 @@ def check_pages(settings: MetricsSettings) -> str:
 
 def _is_ours(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT_S) as answer:
             return bool(json.load(answer) == {"live": True})
     except (OSError, ValueError, HTTPException):  # HTTPException: not an address, or not a web server
         return False

@@ -9,11 +9,14 @@ import discord
 
 from bot.arenas.host import arena_trigger
 from bot.engine.remote.adapter_loading import NO_ROUTE, NO_UPDATES, is_file_of, lacks
-from bot.engine.remote.replicas import Replica, names_in, problem_of, require_health, unknown_model
+from bot.engine.remote.replicas import problem_of, served_models
 from bot.engine.remote.server import Refused, Server, ServerError, open_session
 from bot.runner import BAD_TOKEN, NO_INTENT, NO_MEMBERS_INTENT, require_token
+from reactune.console import reading
 from reactune.doctor.findings import Problem
 from storage.adapters.folder_store import AdapterRef
+from storage.database.columns import utc_now
+from storage.operations import token_spend
 from storage.settings.sections import EVERY_SERVER, ArenaSettings, RemoteSettings, Settings
 from storage.wording import count
 
@@ -24,14 +27,10 @@ ID_DIGITS = range(17, 21)
 
 def check_access_list(settings: Settings) -> str:
     access = settings.access
-    named = {
-        "access.servers": [server for server in access.servers if server != EVERY_SERVER],
-        "access.channels": access.channels,
-        "access.roles": access.roles,
-    }
-    for key, ids in named.items():
+    servers = [server for server in access.servers if server != EVERY_SERVER]
+    for key, ids in (("servers", servers), ("channels", access.channels), ("roles", access.roles)):
         for id_ in ids:
-            _require_id(key, id_)
+            _require_id(f"access.{key}", id_)
     if not access.servers:
         raise Problem(
             "the bot serves nobody, because access.servers is empty: start the bot, invite it to your server, and copy "
@@ -91,35 +90,31 @@ def examine_servers(settings: Settings, champions: Sequence[AdapterRef]) -> str:
 
     `champions` are the current champions: llama.cpp servers must have been started with them.
     """
-    working, problems = asyncio.run(_examine(settings, champions))
+    found = asyncio.run(_examine(settings, champions))
+    working = [phrase for phrase in found if isinstance(phrase, str)]
+    problems = [problem_of(error) for error in found if isinstance(error, ServerError)]
     if problems:
         raise Problem("; ".join(problems + working))
     return "; ".join(working)
 
 
-async def _examine(settings: Settings, champions: Sequence[AdapterRef]) -> tuple[list[str], list[str]]:
-    """Return a phrase for each working server, and one for each problem."""
-    key = settings.remote_api_key
-    async with open_session(settings.remote, key.get_secret_value().strip() if key else None) as session:
-        servers = [Server(url, session, settings.remote) for url in settings.remote.servers]
-        found = await asyncio.gather(
-            *(_look(server, settings.remote, champions) for server in servers), return_exceptions=True
-        )
-    working = [one for one in found if isinstance(one, str)]
-    errors = [one for one in found if isinstance(one, BaseException)]
-    for error in errors:
-        if not isinstance(error, ServerError):
-            raise error
-    return working, [problem_of(error) for error in errors if isinstance(error, ServerError)]
+async def _examine(settings: Settings, champions: Sequence[AdapterRef]) -> list[str | ServerError]:
+    """Return for each server a phrase, or what is wrong with it."""
+
+    async def look(url: str) -> str | ServerError:
+        try:
+            return await _describe_server(Server(url, session, settings.remote), settings.remote, champions)
+        except ServerError as error:
+            return error
+
+    async with open_session(settings) as session:
+        return await asyncio.gather(*map(look, settings.remote.servers))
 
 
-async def _look(server: Server, settings: RemoteSettings, champions: Sequence[AdapterRef]) -> str:
-    await require_health(Replica(server))
-    models = names_in(await server.get("/v1/models"))
-    wanted = settings.model or (models[0] if models else "")
-    if wanted not in models and settings.kind == "vllm":
-        raise ServerError(server.url, unknown_model(wanted, models))
-    return f"{server.url} serves {wanted or 'an unnamed model'}, {await _versions(server, settings, champions)}"
+async def _describe_server(server: Server, settings: RemoteSettings, champions: Sequence[AdapterRef]) -> str:
+    models = await served_models(server, settings)
+    model = settings.model or next(iter(models), "an unnamed model")
+    return f"{server.url} serves {model}, {await _versions(server, settings, champions)}"
 
 
 async def _versions(server: Server, settings: RemoteSettings, champions: Sequence[AdapterRef]) -> str:
@@ -142,3 +137,15 @@ async def _loads_versions(server: Server) -> str:
         if error.says == NO_ROUTE:
             raise ServerError(server.url, NO_UPDATES) from error
     return "loads versions"
+
+
+def check_spending(settings: Settings) -> str:
+    with reading(settings) as session:
+        spent = token_spend.spent_on(session, utc_now().date())
+    described = token_spend.describe_spend(spent, settings.remote)
+    if token_spend.is_used_up(spent, settings.remote):
+        raise Problem(
+            f"{described}: the bot does not answer before midnight UTC; to continue now, raise remote.tokens_per_day "
+            "and restart the bot"
+        )
+    return described

@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerFast
 from transformers.generation import BaseStreamer
 
-from bot.engine.protocol import Finish, GenerationRequest
+from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BaseModel, end_ids, load_model

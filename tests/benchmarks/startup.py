@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bot.engine.protocol import Engine
+from bot.engine import Engine
 from bot.engine.selection import start_engine
 from storage.adapters.folder_store import AdapterRef
 from storage.models.base_model import BUNDLED, BaseModel, resolve_base_model

@@ -146,6 +146,12 @@ def test_help_lists_the_commands(reactune_process):
         assert name in out
 
 
+def test_the_command_line_loads_no_model_library():
+    loaded = "import sys, reactune.app; print({'torch', 'transformers', 'openvino', 'discord'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
+
+
 def test_the_help_of_the_demo_lists_the_tastes(reactune):
     code, out, _ = reactune("demo", "--help", COLUMNS="200")
     assert code == 0
@@ -621,7 +627,7 @@ def test_a_comparison_in_which_somebody_does_not_answer_fails(reactune, monkeypa
     async def nobody_answers(_engine, contestants, prompts, **_):
         return [Comparison(prompt, (NO_ANSWER,) * len(contestants)) for prompt in prompts]
 
-    monkeypatch.setattr("reactune.compare_offline.compare_versions", nobody_answers)
+    monkeypatch.setattr("bot.cogs.comparison.compare_versions", nobody_answers)
     code, out, _ = reactune("compare", "Hi?", "--json")
     assert code == 1
     assert json.loads(out) == {"comparisons": [{"prompt": "Hi?", "answers": {"base": None, "prompt only": None}}]}

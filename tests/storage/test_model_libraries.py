@@ -113,7 +113,7 @@ import torch
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP is asked how its threads wait")
-@pytest.mark.parametrize("process", ["bot.__main__", "trainer.__main__"])
+@pytest.mark.parametrize("process", ["bot.runner", "trainer.rounds.worker"])
 def test_openmp_is_told_to_sleep_before_it_is_loaded(process: str) -> None:
     undecided = {name: value for name, value in os.environ.items() if name not in WAITING}
     found = run(undecided | {"OMP_DISPLAY_ENV": "TRUE"}, PROCESS, process)

@@ -1,4 +1,4 @@
-"""Predicts whether members would like an answer: a logistic regression on all votes so far, with its AUC."""
+"""Completes lone votes to pairs: a model of members' preferences, and samples that it compares them with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A round's training set from the example dialogues on a personality's card."""
+"""A round's training set, from example dialogues on a personality's card or from a plan of votes."""
 
 from __future__ import annotations
 

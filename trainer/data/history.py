@@ -33,7 +33,7 @@ class Survey:
     corrections: tuple[WrittenCorrection, ...]
     ballots: WeightedVotes
     continuation: Continuation
-    ledger: TrainingHistory
+    history: TrainingHistory
     empty_samples: tuple[str, ...] = ()
     """The prompt of each empty sample of the parent: it makes no pair and is not drawn again."""
 
@@ -58,7 +58,7 @@ def survey_votes(session: Session, settings: Settings, base: BaseModel, personal
         corrections=tuple(corrections),
         ballots=ballots,
         continuation=continuation,
-        ledger=read_history(read_line(session, parent_id), {reply.id: reply for reply in replies}),
+        history=read_history(read_line(session, parent_id), {reply.id: reply for reply in replies}),
         empty_samples=read_empty_samples(session, *where, parent_id),
     )
 
@@ -105,7 +105,7 @@ def _prompts(entries: Iterable[ManifestPair], replies: Mapping[int, RatedReply])
 
 
 def replay_pairs(
-    ledger: TrainingHistory,
+    history: TrainingHistory,
     replies: Mapping[int, RatedReply],
     corrections: Mapping[int, WrittenCorrection],
     *,
@@ -115,7 +115,7 @@ def replay_pairs(
 
     Their weights come from the votes of now, not from an earlier round and its caps.
     """
-    latest = {_rows(entry): entry for entry in ledger.lines}
+    latest = {_rows(entry): entry for entry in history.lines}
     recalled = (_recall(entry, replies, corrections, lone_vote_weight) for entry in latest.values())
     return [replace(pair, replayed=True) for pair in recalled if pair is not None]
 

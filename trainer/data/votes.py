@@ -97,7 +97,7 @@ def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_
     if opinion.scores and survey.parent_id != parent_id:
         opinion = VoterPreferences({}, opinion.auc, PROMOTED_MEANWHILE)
     plan = make_plan(survey, opinion, settings)
-    if plan.new_lessons < settings.training.min_pairs:
+    if plan.new_pairs < settings.training.min_pairs:
         return _too_few(plan, left_out(survey, opinion), settings)
     return plan
 
@@ -105,7 +105,7 @@ def _plan(survey: Survey, opinion: VoterPreferences, settings: Settings, parent_
 def _too_few(plan: TrainingPlan, notes: Sequence[str], settings: Settings) -> Skip:
     new = f" that {plan.parent.name} has not learned" if plan.parent else ""
     more = f" ({len(plan.holdout)} more held out)" if plan.holdout else ""
-    found = f"{count(plan.new_lessons, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
+    found = f"{count(plan.new_pairs, 'pair')} to learn from{new}{more}, {settings.training.min_pairs} needed"
     permitted = settings.privacy.discord_training_permission
     live_chat = LIVE_CHAT_IS_USED if permitted else LIVE_CHAT_IS_NOT_USED
     return "; ".join([f"{found}: {REMEDY}", live_chat, *_lost_weight(plan), *notes])

@@ -1,4 +1,4 @@
-"""Recognises broken answers, independent of the question and of taste. Pure."""
+"""Measures answers without regard to taste: which are broken, and their losses and divergence under a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Setup that each process of a round needs, so that it leaves nothing behind."""
+"""The processes of a round: how each is set up, and training in several at once."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from storage.settings.sections import Settings
 from trainer.errors import TrainerError
 from trainer.progress import Report, RoundProgress
 from trainer.training.train import TrainingMetrics
+
+POLL_S = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +55,6 @@ def use_process_local_bar_lock() -> None:
     tqdm's default lock is a system semaphore. If the process that made it is killed, Python warns that it leaked.
     """
     tqdm.set_lock(threading.RLock())
-
-
-POLL_S = 0.2
 
 
 def train_on_all(train: Callable[..., TrainingMetrics], settings: Settings, report: Report) -> TrainingMetrics:
@@ -131,7 +130,7 @@ def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_lev
     is_first = os.environ["RANK"] == "0"
     set_up_child(settings, f"round.{os.environ['RANK']}", log_level if is_first else logging.ERROR)
     try:
-        metrics = train(report=messages.put if is_first else _report_nothing)
+        metrics = train(report=messages.put if is_first else lambda _progress: None)
     except (TrainerError, StorageError) as error:
         messages.put(str(error))
         raise
@@ -140,7 +139,3 @@ def _run_rank(train: Callable[..., TrainingMetrics], settings: Settings, log_lev
     import torch.distributed
 
     torch.distributed.destroy_process_group()
-
-
-def _report_nothing(_progress: RoundProgress) -> None:
-    pass

@@ -22,7 +22,7 @@ import numpy as np
 import openvino as ov
 from openvino_genai import GenerationFinishReason
 
-from bot.engine.protocol import Finish
+from bot.engine import Finish
 from bot.engine.queue import TextStream
 from storage.errors import StorageError
 from storage.models.hardware import broken_library
@@ -37,8 +37,6 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 class _Answer:
-    """An answer in progress."""
-
     def __init__(self, handle: Any, prompt_tokens: int, end_ids: Collection[int], stream: TextStream) -> None:
         self._handle = handle
         self._prompt_tokens = prompt_tokens

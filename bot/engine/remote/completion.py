@@ -12,7 +12,7 @@ from datetime import date
 
 from sqlalchemy.orm import Session
 
-from bot.engine.protocol import Finish, GenerationRequest
+from bot.engine import Finish, GenerationRequest
 from bot.engine.queue import QueuedGeneration
 from bot.engine.remote.adapter_loading import NOT_FOUND, Fields, Versions, VllmVersions
 from bot.engine.remote.replicas import NEEDS_KEY, Replica
@@ -48,18 +48,15 @@ class Spending:
         if self._day == utc_now().date() and is_used_up(self._spent, self._settings):
             raise SpentForToday
 
-    async def look(self) -> None:
-        """Read the spending of all processes; if the database fails, the last known count stays."""
-        await self._exchange()
-
     async def add(self, server: str, model: str, prompt_tokens: int, answer_tokens: int) -> None:
         key = utc_now().date(), server, model
         self._unwritten.update(
             {(key, "answers"): 1, (key, "prompt_tokens"): prompt_tokens, (key, "answer_tokens"): answer_tokens}
         )
-        await self._exchange()
+        await self.exchange()
 
-    async def _exchange(self) -> None:
+    async def exchange(self) -> None:
+        """Write our counts and read those of all processes; if the database fails, the last known ones stay."""
         news, self._unwritten = self._unwritten, Counter()
         today = utc_now().date()
         try:
@@ -183,7 +180,7 @@ class RemoteGeneration(QueuedGeneration):
     """An answer with its attempts so far."""
 
     def __init__(
-        self, request: GenerationRequest, blocks: tuple[int, ...], on_cancel: Callable[[QueuedGeneration], None]
+        self, request: GenerationRequest, blocks: tuple[int, ...], on_cancel: Callable[[RemoteGeneration], None]
     ) -> None:
         super().__init__(request, on_cancel)
         self.blocks = blocks
@@ -195,7 +192,6 @@ class RemoteGeneration(QueuedGeneration):
         """The current attempt."""
 
     def attempt(self, renderer: Renderer, ends: Mapping[int, str]) -> RemoteAnswer:
-        """Start the next attempt."""
         self._answer = RemoteAnswer(self.request, renderer, ends, time.perf_counter())
         return self._answer
 

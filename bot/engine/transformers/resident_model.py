@@ -110,7 +110,6 @@ class ResidentModel:
 
     @property
     def adapters(self) -> int:
-        """Number of adapters in memory."""
         return len(self._resident)
 
     def answer(self, adapter: AdapterRef | None, rows: Sequence[DecodingRow], report: Report) -> None:
@@ -198,7 +197,6 @@ def _threads() -> int:
 
 
 def _load_base(path: Path, dtype: str) -> Any:
-    """Return the transformers model, ready to generate."""
     model = load_whole(path, dtype)
     # Requests say how to sample: the model's own defaults must not interfere.
     model.generation_config = GenerationConfig()
