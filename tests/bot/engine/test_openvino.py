@@ -25,7 +25,7 @@ from bot.engine.openvino.engine import OpenVinoEngine
 from bot.engine.selection import start_engine
 from bot.errors import EngineStopped
 from storage.models.base_model import BaseModel, resolve_base_model
-from storage.models.openvino import verifier
+from storage.models.openvino import comparison
 from storage.models.openvino.graph import AdapterMisfit, _Decoder, build_graph
 from storage.models.openvino.pipeline import GraphCache, GraphNotWritten, graph_folder
 from storage.models.openvino.support import UnsupportedModel
@@ -174,7 +174,7 @@ async def test_the_bots_process_answers_without_torch(engine: OpenVinoEngine, ba
 async def test_graphs_are_compared_with_transformers_once(engine: OpenVinoEngine, folder: Path) -> None:
     found = json.loads(written_by_verification(folder))
     assert set(found) == {"base", "adapter"}
-    assert all(0 <= divergence < verifier.MAX_DIVERGENCE for divergence in found.values())
+    assert all(0 <= divergence < comparison.MAX_DIVERGENCE for divergence in found.values())
 
 
 def test_graphs_of_another_release_leave_the_disk(settings: Settings, base: BaseModel, tmp_path: Path) -> None:
@@ -191,11 +191,11 @@ def test_a_graph_that_says_something_else_is_refused(
         return heads
 
     # A tiny random model hardly minds where a word stands, so the bar is set to what rounding costs it.
-    found = verifier.verify_graph(base.path, "float32", tmp_path)
-    monkeypatch.setattr(verifier, "MAX_DIVERGENCE", 10 * max(found.values()))
+    found = comparison.verify_graph(base.path, "float32", tmp_path)
+    monkeypatch.setattr(comparison, "MAX_DIVERGENCE", 10 * max(found.values()))
     monkeypatch.setattr(_Decoder, "_rotated", straight)
     with pytest.raises(UnsupportedModel, match="differ from transformers'"):
-        verifier.verify_graph(base.path, "float32", tmp_path)
+        comparison.verify_graph(base.path, "float32", tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Llama"])
@@ -221,7 +221,7 @@ def test_the_graph_of_each_kind_of_model_says_what_transformers_says(kind: str, 
         for parameter in model.parameters():  # biases and norms too, which begin as zeros and ones
             parameter.data.add_(torch.randn_like(parameter) * 0.3)
     model.save_pretrained(tiny)
-    verifier.verify_graph(tiny, "bfloat16", tmp_path)  # it raises where they differ
+    comparison.verify_graph(tiny, "bfloat16", tmp_path)  # it raises where they differ
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process in /proc")
