@@ -52,7 +52,7 @@ class Pseudonyms:
 
 
 def read_pseudonyms(session: Session) -> Pseudonyms:
-    """Return the pseudonyms of this database; a migration created its key."""
+    """Return the pseudonyms of this database."""
     return Pseudonyms(session.scalars(select(PseudonymKeyRow.key)).one())
 
 
