@@ -100,10 +100,10 @@ def message_of(reply_id: int) -> int:
     return MESSAGE_OFFSET + reply_id
 
 
-def vote(session: Session, reply_id: int, user_id: int, value: Vote, *, standing: bool = True) -> None:
-    """Let a user set a thumb under a reply, or take it away (`standing=False`)."""
+def vote(session: Session, reply_id: int, user_id: int, value: Vote, *, added: bool = True) -> None:
+    """Let a user set a thumb under a reply, or take it away (`added=False`)."""
     thumb = Thumb(message_of(reply_id), user_id, EMOJI[value])
-    append_events(session, [VoteEvent(reply_id, thumb, standing)])
+    append_events(session, [VoteEvent(reply_id, thumb, added)])
 
 
 def add_correction(

@@ -37,10 +37,10 @@ def shared_alerts(facts: Iterable[AlertFacts], now: datetime) -> list[AlertKind]
 def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
     if facts.failed_round:
         yield _round(facts, facts.failed_round)
-    if facts.held_votes:
+    if facts.quarantined_votes:
         yield AlertKind(
             f"votes:{facts.personality_id}",
-            f"{count(facts.held_votes, 'vote')} of {facts.name} came in a burst and wait for review",
+            f"{count(facts.quarantined_votes, 'vote')} of {facts.name} came in a burst and wait for review",
             "review them with `/votes review`: count them or leave them out",
         )
     if facts.rolled_back and now - facts.rolled_back.ended_at < CANARY_NEWS_FOR:

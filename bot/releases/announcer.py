@@ -24,7 +24,7 @@ from storage.releases.announcements import Announceable, prepare_announcement, u
 from storage.releases.canaries import note_numbers
 from storage.releases.canary_votes import Ending, Reading, read_canary
 from storage.releases.promotion import conclude_canary
-from storage.votes.quarantines import hold_back_bursts
+from storage.votes.quarantines import quarantine_bursts
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class CanaryEvaluator:
             return
         if reading.ending is not None:
             # Votes of a burst must not decide: if there was one, the next evaluation excludes it.
-            if not await asyncio.to_thread(hold_back_bursts, database, personality.id, votes):
+            if not await asyncio.to_thread(quarantine_bursts, database, personality.id, votes):
                 await self._conclude(reading, reading.ending)
         elif reading.numbers != reading.canary.numbers:
             await database.run(note_numbers, reading.canary.id, reading.numbers)

@@ -255,7 +255,7 @@ class VoteEventRow(Base):
 
     __tablename__ = "vote_events"
     __table_args__ = (
-        Index("ix_vote_events_thumb", "reply_id", "user_id", "message_id", "emoji", "burst", "id", "standing"),
+        Index("ix_vote_events_thumb", "reply_id", "user_id", "message_id", "emoji", "burst", "id", "added"),
     )
 
     id: Mapped[int] = mapped_column(LargeId, primary_key=True)
@@ -264,7 +264,7 @@ class VoteEventRow(Base):
     user_id: Mapped[int] = mapped_column(BigInteger, index=True)
     emoji: Mapped[str] = mapped_column(String(16))
     burst: Mapped[bool]
-    standing: Mapped[bool]
+    added: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -42,7 +42,7 @@ class AlertFacts:
     personality_id: int
     name: str
     failed_round: FailedRound | None
-    held_votes: int
+    quarantined_votes: int
     """Votes in quarantines that no admin has decided on."""
     rolled_back: EndedCanary | None
     """The last canary, if it was rolled back."""

@@ -167,7 +167,7 @@ class VoteOutcome:
     """When the vote last changed."""
     weight: float
     """From 0 for new accounts and members to 1."""
-    outcome: VoteStatus
+    status: VoteStatus
     obstacle: Obstacle | None
     uses: tuple[VoteUse, ...]
     """Newest round first."""
@@ -252,7 +252,7 @@ def vote_outcomes(
                 vote=history.now,
                 voted_at=history.since,
                 weight=weight,
-                outcome=_status_of(history.now, weight, held, used, obstacle, is_factual=is_factual),
+                status=_status_of(history.now, weight, held, used, obstacle, is_factual=is_factual),
                 obstacle=obstacle,
                 uses=used,
                 personality=personality.name,

@@ -95,7 +95,7 @@ def open_personality(session: Session, settings: Settings, name: str) -> Persona
     Raises PersonalityNotFound.
     """
     ensure_personality(session)
-    take_cards(session, settings)
+    load_cards(session, settings)
     return personality_named(session, name)
 
 
@@ -157,7 +157,7 @@ def restore_personality(session: Session, personality: Personality) -> None:
     _set_archived(session, personality, None)
 
 
-def take_cards(session: Session, settings: Settings) -> list[str]:
+def load_cards(session: Session, settings: Settings) -> list[str]:
     """Apply new and changed card files; return, and log, one message for each file that cannot be used.
 
     A card that was changed in Discord stays until its file changes; then the file replaces it, and the old card is kept

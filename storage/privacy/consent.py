@@ -36,7 +36,7 @@ class Agreement:
     departures: frozenset[tuple[int, Pseudonym]] = frozenset()
     """Server and member of departures whose data is still stored."""
 
-    def stands(self, now: Agreement) -> bool:
+    def still_holds(self, now: Agreement) -> bool:
         """Return whether nothing was taken back since; additions can wait for the next round."""
         return (
             now.consents >= self.consents

@@ -190,7 +190,7 @@ def _votes(session: Session, user_id: int) -> Iterator[dict[str, Any]]:
             "answer": row.reply_id,
             "message": str(row.message_id),
             "emoji": row.emoji,
-            "set": row.standing,
+            "set": row.added,
             "at": _moment(row.created_at),
         }
 

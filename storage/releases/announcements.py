@@ -146,7 +146,7 @@ def _votes_since_last_move(session: Session, move: AliasMove) -> int:
         .join(ReplyRow)
         .where(
             ReplyRow.personality_id == move.personality_id,
-            VoteEventRow.standing,
+            VoteEventRow.added,
             VoteEventRow.created_at <= move.moved_at,
         )
         .distinct()

@@ -20,7 +20,7 @@ from storage.settings.sections import VoteSettings
 from storage.statistics import Approval, ApprovalComparison, PreferredSide, compare_approval
 from storage.votes.history import read_histories, read_quarantine_periods
 from storage.votes.votes import Vote
-from storage.votes.weights import StandingVote, VoteWeights
+from storage.votes.weights import CurrentVote, VoteWeights
 from storage.wording import count, tenths
 
 CONVERSATIONS_OF_ONE = 3
@@ -211,13 +211,13 @@ def _went_wrong() -> ColumnElement[bool]:
     return and_(or_(ReplyRow.outcome.in_((Outcome.FAILED, Outcome.TIMEOUT)), is_empty), was_shown)
 
 
-def _weight(votes: Sequence[StandingVote], said: Vote) -> float:
+def _weight(votes: Sequence[CurrentVote], said: Vote) -> float:
     return sum(vote.weight for vote in votes if vote.vote is said)
 
 
 def _weigh_votes(
     session: Session, of_canary: tuple[ColumnElement[bool], ...], settings: VoteSettings
-) -> dict[int | None, list[StandingVote]]:
+) -> dict[int | None, list[CurrentVote]]:
     """Return the votes that count by version, weighted as in a round: those of new accounts and members count less."""
     has_votes = select(VoteEventRow.id).where(VoteEventRow.reply_id == ReplyRow.id).exists()
     voted_on = (*of_canary, _is_whole(), has_votes)
@@ -234,7 +234,7 @@ def _weigh_votes(
     quarantined = {user_id for reply_id, user_id in holds if reply_id in places}
     first = first_votes(votes, places, quarantined)
     scales = VoteWeights(session, settings, {(places[reply_id].home, user_id) for reply_id, user_id in first})
-    weighed: dict[int | None, list[StandingVote]] = defaultdict(list)
+    weighed: dict[int | None, list[CurrentVote]] = defaultdict(list)
     for (reply_id, user_id), vote in first.items():
         place, voted_at = places[reply_id], histories[reply_id, user_id].last_set_at
         weighed[place.version_id].append(scales.weigh(reply_id, place.home, user_id, vote, voted_at))

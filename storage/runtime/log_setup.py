@@ -36,7 +36,7 @@ def begin_request() -> str:
     return request_id
 
 
-def take_up() -> str:
+def ensure_request() -> str:
     """Return the current request id, or start a new request if there is none."""
     return _current.get() or begin_request()
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
 from storage.database.rows import changed_rows, database_now, from_row
 from storage.database.tables import CorrectionRow, ReplyRow, RoundPairRow, RoundRow, RoundVoterRow, VersionRow
-from storage.errors import LeaseRanOut, RoundConflict
+from storage.errors import LeaseExpired, RoundConflict
 from storage.members import Pseudonym
 from storage.personalities.personalities import lock_personality, read_personality, require_active
 from storage.runtime.processes import SILENT_AFTER_S
@@ -393,10 +393,10 @@ def renew_lease(session: Session, round_id: int) -> bool:
 
 
 def require_lease(session: Session, round_id: int) -> None:
-    """Lock the round until this transaction ends it; raises RoundConflict if it has ended, LeaseRanOut if expired."""
+    """Lock the round until this transaction ends it; raises RoundConflict if it has ended, LeaseExpired if expired."""
     query = select(RoundRow).where(RoundRow.id == round_id).with_for_update()
     row = session.scalars(query.execution_options(populate_existing=True)).one()
     if row.status is not RoundStatus.RUNNING:
         raise RoundConflict(f"round {round_id} is no longer running")
     if row.lease_until is None or row.lease_until <= database_now(session):
-        raise LeaseRanOut(round_id)
+        raise LeaseExpired(round_id)

@@ -238,7 +238,7 @@ class Simulation:
 
     def _vote(self, session: Session, reply_id: int, user_id: int, likes: bool) -> None:
         thumb = Thumb(_message_of(reply_id), user_id, "👍" if likes else "👎")
-        append_events(session, [VoteEvent(reply_id, thumb, standing=True)])
+        append_events(session, [VoteEvent(reply_id, thumb, added=True)])
 
     def _store_reply(self, session: Session, message: str, answer: Sample, version: Version | None) -> int:
         asker = self._random.choice(_members())

@@ -30,10 +30,10 @@ from storage.personalities.personalities import (
     create_personality,
     ensure_personality,
     list_personalities,
+    load_cards,
     personality_named,
     read_personality,
     restore_personality,
-    take_cards,
 )
 from storage.releases.versions import read_alias
 from storage.settings.sections import PersonalitySettings, Settings
@@ -206,7 +206,7 @@ def card_file(folder: Path, name: str, prompt: str) -> None:
 
 
 def take(session: Session, folder: Path) -> list[str]:
-    return take_cards(session, Settings(personalities=PersonalitySettings(directory=folder)))
+    return load_cards(session, Settings(personalities=PersonalitySettings(directory=folder)))
 
 
 def test_files_are_taken_once_and_again_when_they_change(session: Session, tmp_path: Path) -> None:

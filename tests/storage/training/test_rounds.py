@@ -14,7 +14,7 @@ from storage.database.database import Database
 from storage.database.enums import PairSource, RoundStatus, Split, TrainingSource
 from storage.database.rows import database_now
 from storage.database.tables import RoundRow
-from storage.errors import LeaseRanOut, RoundConflict
+from storage.errors import LeaseExpired, RoundConflict
 from storage.personalities.personalities import ensure_personality
 from storage.releases.versions import Version, register
 from storage.training.rounds import (
@@ -350,7 +350,7 @@ def test_a_round_without_a_lease_is_interrupted(session: Session, personality_id
 def test_a_lease_that_is_renewed_holds_the_round(session: Session, personality_id: int) -> None:
     round_ = running(session, personality_id, worker="elsewhere:/data")
     lapse(session, round_.id)
-    with pytest.raises(LeaseRanOut, match=f"the lease of round {round_.id} has expired"):
+    with pytest.raises(LeaseExpired, match=f"the lease of round {round_.id} has expired"):
         require_lease(session, round_.id)
     assert renew_lease(session, round_.id)
     require_lease(session, round_.id)

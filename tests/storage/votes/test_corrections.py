@@ -15,8 +15,8 @@ from storage.errors import CorrectionRefused
 from storage.settings.sections import CorrectionSettings
 from storage.votes.corrections import (
     check_correction,
+    current_correction,
     latest_correction_in_channel,
-    standing_correction,
     suggest,
     withdraw,
 )
@@ -51,10 +51,10 @@ def test_a_correction_stands_until_its_author_replaces_it(session: Session) -> N
     add_correction(session, reply_id, "better", author_id=ALICE)
     by_bob = add_correction(session, reply_id, "other", author_id=BOB)
     again = add_correction(session, reply_id, "best", author_id=ALICE, basis=None)
-    standing = standing_correction(session, reply_id, ALICE)
+    standing = current_correction(session, reply_id, ALICE)
     assert standing is not None
-    assert (standing.id, standing.text, standing.basis, standing.withdrawn) == (again, "best", None, False)
-    other = standing_correction(session, reply_id, BOB)
+    assert (standing.id, standing.text, standing.basis) == (again, "best", None)
+    other = current_correction(session, reply_id, BOB)
     assert other is not None
     assert (other.id, other.basis) == (by_bob, Basis.LOCAL)
 
@@ -66,7 +66,7 @@ def test_only_the_author_withdraws_a_correction_and_only_once(session: Session) 
     assert withdraw(session, correction, ALICE) is True
     assert withdraw(session, correction, ALICE) is False
     assert withdraw(session, correction + 1, ALICE) is False
-    assert standing_correction(session, reply_id, ALICE) is None
+    assert current_correction(session, reply_id, ALICE) is None
 
 
 def test_withdrawing_an_earlier_correction_leaves_the_later_one(session: Session) -> None:
@@ -74,7 +74,7 @@ def test_withdrawing_an_earlier_correction_leaves_the_later_one(session: Session
     earlier = add_correction(session, reply_id, "better", author_id=ALICE)
     later = add_correction(session, reply_id, "best", author_id=ALICE)
     assert withdraw(session, earlier, ALICE) is False
-    standing = standing_correction(session, reply_id, ALICE)
+    standing = current_correction(session, reply_id, ALICE)
     assert standing is not None
     assert standing.id == later
 

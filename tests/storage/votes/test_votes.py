@@ -26,8 +26,8 @@ from storage.votes.votes import (
     Vote,
     VoteEvent,
     append_events,
+    current_thumbs,
     current_votes,
-    standing_thumbs,
     thumb,
     votes_on,
 )
@@ -48,12 +48,12 @@ def reply_id(database: Database) -> int:
 
 
 def set_thumb(reply_id: int, user_id: int, emoji: str, *, message: int = 0, burst: bool = False) -> VoteEvent:
-    return VoteEvent(reply_id, Thumb(message_of(reply_id) + message, user_id, emoji, burst), standing=True)
+    return VoteEvent(reply_id, Thumb(message_of(reply_id) + message, user_id, emoji, burst), added=True)
 
 
 def take(event: VoteEvent) -> VoteEvent:
     """Return the event that removes the thumb."""
-    return VoteEvent(event.reply_id, event.thumb, standing=False)
+    return VoteEvent(event.reply_id, event.thumb, added=False)
 
 
 def append(database: Database, *events: VoteEvent) -> int:
@@ -146,7 +146,7 @@ def test_the_log_keeps_what_was_withdrawn(database: Database, reply_id: int) -> 
     for event in (up, take(up), up, take(up)):
         append(database, event)
     with database.snapshot() as session:
-        assert session.scalars(select(VoteEventRow.standing).order_by(VoteEventRow.id)).all() == [True, False] * 2
+        assert session.scalars(select(VoteEventRow.added).order_by(VoteEventRow.id)).all() == [True, False] * 2
 
 
 def test_no_events_are_no_work(database: Database) -> None:
@@ -249,9 +249,9 @@ def test_standing_thumbs_of_some_users(database: Database, reply_id: int) -> Non
     alice, bob = set_thumb(reply_id, ALICE, "👍"), set_thumb(reply_id, BOB, "👎")
     append(database, alice, bob)
     with database.snapshot() as session:
-        assert standing_thumbs(session, [reply_id]) == {alice.thumb, bob.thumb}
-        assert standing_thumbs(session, [reply_id], [BOB]) == {bob.thumb}
-        assert standing_thumbs(session, []) == set()
+        assert current_thumbs(session, [reply_id]) == {alice.thumb, bob.thumb}
+        assert current_thumbs(session, [reply_id], [BOB]) == {bob.thumb}
+        assert current_thumbs(session, []) == set()
 
 
 # Any order
@@ -318,7 +318,7 @@ def test_votes_depend_only_on_which_reactions_stand(
         assert current_votes(session).get(reply_id, {}) == expected_votes(standing)
         tallies = votes.tally_by_version(session, ensure_personality(session))
         assert tallies.get(None, Tally()) == votes.tally(expected_votes(standing).values())
-        assert standing_thumbs(session, [reply_id]) == standing
+        assert current_thumbs(session, [reply_id]) == standing
         assert count_events(session) == sum(stored) <= len(heard)
 
 
@@ -330,7 +330,7 @@ def test_thumbs_that_stand_count_the_same_in_any_order(
     order = data.draw(st.permutations(sorted(standing, key=repr)))
     with undone(shared_database) as session:
         reply_id = add_reply(session)
-        append_events(session, [VoteEvent(reply_id, thumb_, standing=True) for thumb_ in order])
+        append_events(session, [VoteEvent(reply_id, thumb_, added=True) for thumb_ in order])
         assert votes_on(session, reply_id) == expected_votes(standing)
 
 

@@ -140,7 +140,7 @@ def calls(
     return {
         "ensure_personality": (),
         "open_personality": (settings, "default"),
-        "take_cards": (settings,),
+        "load_cards": (settings,),
         "list_personalities": (),
         "read_personality": (id_,),
         "lock_personality": (id_,),
@@ -237,7 +237,7 @@ def test_every_database_function_of_the_trainer_gives_only_what_has_a_basis_and_
 ) -> None:
     returned = run_calls(database, permitted, tiny_base, start(database, personality))
     # These take a database of their own, and return versions, or nothing.
-    others = {"hold_back_bursts", "remove_withdrawn", "withdraw_adapters"}
+    others = {"quarantine_bursts", "remove_withdrawn", "withdraw_adapters"}
     assert set(returned) | others >= set(imported_from_storage()), "tell `calls` how to call what is new"
     said = require_nobody(returned)
     assert CANARY not in said

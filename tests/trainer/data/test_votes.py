@@ -534,7 +534,7 @@ def test_data_that_a_member_deletes_meanwhile_is_not_learned_from(
         hers = add_lone_votes(session, tiny_base, count=6, speakers=(CAROL,))
         for reply in hers:
             vote(session, reply, ALICE, Vote.UP)
-            vote(session, reply, ALICE, Vote.UP, standing=False)
+            vote(session, reply, ALICE, Vote.UP, added=False)
         return hers, add_lone_votes(session, tiny_base, count=8)
 
     hers, others = seed(database, write)

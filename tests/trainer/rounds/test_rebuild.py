@@ -149,7 +149,7 @@ def test_a_round_whose_version_must_go_is_no_reason_to_train_nothing(database: D
         last = last_trained(session, ensure_personality(session))
         assert last is not None
         vote(session, pair[0], BOB, Vote.UP)
-        vote(session, pair[0], BOB, Vote.UP, standing=False)  # it counted nothing, so the pairs stay as they are
+        vote(session, pair[0], BOB, Vote.UP, added=False)  # it counted nothing, so the pairs stay as they are
         delete_member(session, BOB)
         assert last_trained(session, ensure_personality(session)) is None
 
