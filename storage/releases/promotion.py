@@ -27,6 +27,9 @@ from storage.releases.versions import (
 )
 from storage.settings.sections import ReleaseSettings
 
+GATE = "the gate"
+PASSED = "it passed the gate"
+
 
 @dataclass(frozen=True)
 class ReleaseRequest:
@@ -113,10 +116,6 @@ def _check(database: Database, request: ReleaseRequest) -> tuple[Alias, Version 
     champion, version = database.fetch(read)
     request.open_files(version)
     return champion, version
-
-
-GATE = "the gate"
-PASSED = "it passed the gate"
 
 
 def promote(

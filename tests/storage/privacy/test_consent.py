@@ -43,15 +43,7 @@ from storage.privacy.consent import (
 from storage.privacy.erasure import Deletion, delete_member
 from storage.releases.versions import Version, list_versions, register
 from storage.settings.sections import PrivacySettings
-from storage.training.rounds import (
-    ManifestPair,
-    claim_round,
-    find_round,
-    finish_round,
-    read_manifest,
-    request_round,
-    set_manifest,
-)
+from storage.training.rounds import ManifestPair, claim_round, find_round, finish_round, request_round, set_manifest
 from storage.training.samples import DrawnSample, record_samples
 from storage.votes.corrections import suggest, withdraw
 from storage.votes.decisions import decide_quarantine
@@ -67,6 +59,7 @@ from tests.seeding import (
     add_reply,
     add_siblings,
     message_of,
+    read_manifest,
     tiny_settings,
     vote,
 )

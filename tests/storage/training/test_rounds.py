@@ -28,8 +28,6 @@ from storage.training.rounds import (
     interrupt_rounds,
     latest_round,
     read_line,
-    read_manifest,
-    read_voters,
     renew_lease,
     report_progress,
     request_round,
@@ -40,7 +38,7 @@ from storage.training.rounds import (
     shown_rounds,
     stop_showing_progress,
 )
-from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply
+from tests.seeding import ALICE, BOB, CAROL, add_correction, add_reply, read_manifest, read_voters
 from tests.storage.together import together
 
 ENDED = [RoundStatus.PUBLISHED, RoundStatus.SKIPPED, RoundStatus.REJECTED, RoundStatus.FAILED, RoundStatus.INTERRUPTED]

@@ -28,8 +28,6 @@ from storage.training.rounds import (
     digest_manifest,
     finish_round,
     latest_round,
-    read_manifest,
-    read_voters,
     request_round,
     require_round,
 )
@@ -46,6 +44,8 @@ from tests.seeding import (
     add_reply,
     add_siblings,
     pseudonyms_of,
+    read_manifest,
+    read_voters,
     tiny_settings,
     vote,
 )

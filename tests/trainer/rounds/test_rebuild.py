@@ -24,13 +24,12 @@ from storage.training.rounds import (
     claim_round,
     finish_round,
     last_trained,
-    read_manifest,
     request_round,
     require_round,
     set_manifest,
 )
 from storage.votes.votes import Vote
-from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, tiny_settings, vote
+from tests.seeding import ALICE, BOB, CAROL, add_reply, add_siblings, read_manifest, tiny_settings, vote
 from trainer.data.dataset import TrainingSet, prepare_examples
 from trainer.data.history import survey_votes
 from trainer.data.plan import NO_OPINION, make_plan
