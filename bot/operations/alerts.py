@@ -9,8 +9,9 @@ from bot.engine import EngineState
 from bot.operations.health import HealthCheck
 from bot.text.rounds import sentence
 from storage.database.enums import RoundStatus
-from storage.insights.alert_facts import AlertFacts, EndedCanary, FailedRound
+from storage.insights.alert_facts import AlertFacts, EndedCanary
 from storage.operations.alerts import Alert, AlertKind
+from storage.training.rounds import Round
 from storage.wording import count
 
 FALLBACK = "fallback"
@@ -47,11 +48,11 @@ def _of(facts: AlertFacts, now: datetime) -> Iterator[AlertKind]:
         yield _canary(facts, facts.rolled_back)
 
 
-def _round(facts: AlertFacts, failed: FailedRound) -> AlertKind:
+def _round(facts: AlertFacts, failed: Round) -> AlertKind:
     ended = "failed" if failed.status is RoundStatus.FAILED else "was interrupted"
     return AlertKind(
         f"round:{facts.personality_id}",
-        f"round {failed.round_id} of {facts.name} {ended}: {failed.reason}",
+        f"round {failed.id} of {facts.name} {ended}: {failed.reason}",
         "fix the reason, then start another round with `/model train`; the trainer's log has the details",
     )
 

@@ -6,7 +6,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sqlalchemy import CursorResult, Result, Select, func, select
+from sqlalchemy import CompoundSelect, CursorResult, Result, Select, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
@@ -39,7 +40,7 @@ def read_first(session: Session, cls: type[Plain], rows: Select[Any]) -> Plain |
     return from_row(cls, row) if row else None
 
 
-def any_row(session: Session, rows: Select[Any]) -> bool:
+def any_row(session: Session, rows: Select[Any] | CompoundSelect[Any]) -> bool:
     """Return whether the query selects a row."""
     return session.scalar(rows.limit(1)) is not None
 
@@ -47,6 +48,11 @@ def any_row(session: Session, rows: Select[Any]) -> bool:
 def count_rows(session: Session, rows: Select[Any]) -> int:
     """Return how many rows the query selects."""
     return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
+
+
+def upsert(session: Session, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT of this database that can update existing rows."""
+    return postgresql.insert(table) if session.get_bind().dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def changed_rows(result: Result[Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -45,7 +46,7 @@ def record_alerts(session: Session, scope: str, present: Sequence[AlertKind]) ->
     for alert in present:
         if alert.key not in known:
             raise_alert(session, scope, alert)
-    ended = [row.id for key, row in known.items() if key not in {alert.key for alert in present}]
+    ended = [known[key].id for key in known.keys() - {alert.key for alert in present}]
     if ended:
         session.execute(
             update(AlertRow).where(AlertRow.id.in_(ended), AlertRow.ended_at.is_(None)).values(ended_at=utc_now())
@@ -64,12 +65,8 @@ def open_alert(session: Session, scope: str, key: str) -> Alert | None:
 
 def raise_alert(session: Session, scope: str, alert: AlertKind) -> None:
     """Raise the alert unless it is already open; if two bots see the problem at once, only one raises it."""
-    row = AlertRow(scope=scope, key=alert.key, says=alert.says, remedy=alert.remedy, lasts=alert.lasts)
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:
-        return  # another bot was faster
+    with suppress(IntegrityError), session.begin_nested():  # another bot may be faster
+        session.add(AlertRow(scope=scope, **vars(alert)))
 
 
 def alerts_to_tell(session: Session) -> list[OutboxMessage[Alert]]:
