@@ -1,4 +1,4 @@
-"""PostgreSQL NOTIFY: a committed transaction that moves an alias or adds a version wakes every bot."""
+"""The database: transactions that are retried, and notifications that wake every bot when a release moves."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CHANNEL = "reactune_releases"
 PROOF_S = 5.0
@@ -106,10 +108,6 @@ def _may_pass(error: BaseException) -> bool:
     from psycopg import Error
 
     return isinstance(error, Error | SQLAlchemyError)
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Database:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
 from storage.errors import AdapterError
+from storage.files import sha256_of
 from storage.models.base_model import BaseModel
 from storage.models.hardware import MODEL_LIBRARIES
 from storage.personalities.cards import MAX_CARD_BYTES
@@ -59,7 +59,9 @@ def servable_config(folder: Path, base: BaseModel) -> dict[str, Any]:
     on adapters that were trained on another base or do not fit this one's layers.
     """
     refuse_pickles(sorted(path.name for path in folder.iterdir()))
-    _require_files(folder)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise AdapterError(f"{folder.name} has no {name}: save the adapter with PEFT as safetensors")
     _require_checksums(folder)
     config = _read_config(folder)
     _require_plain_lora(config, folder)
@@ -86,22 +88,14 @@ def refuse_pickles(names: Iterable[str]) -> None:
             )
 
 
-def _require_files(folder: Path) -> None:
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise AdapterError(f"{folder.name} has no {name}: save the adapter with PEFT as safetensors")
-
-
 def _require_checksums(folder: Path) -> None:
     checksums = folder / CHECKSUMS_FILE
     if not checksums.is_file():
         return
     for line in checksums.read_text(encoding="utf-8", errors="replace").splitlines():
         expected, _, name = line.partition("  ")
-        if name in (CONFIG_FILE, WEIGHTS_FILE):
-            with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    raise AdapterError(f"{name} does not match its checksum in {CHECKSUMS_FILE}: export it again")
+        if name in (CONFIG_FILE, WEIGHTS_FILE) and sha256_of(folder / name) != expected:
+            raise AdapterError(f"{name} does not match its checksum in {CHECKSUMS_FILE}: export it again")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

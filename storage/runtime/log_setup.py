@@ -1,4 +1,4 @@
-"""Request ids: each message, reaction or command gets one, shared by all work that it causes."""
+"""Logs, and the request ids in them: each message, reaction or command gets one, shared by all work that it causes."""
 
 from __future__ import annotations
 
