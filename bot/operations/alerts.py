@@ -105,10 +105,12 @@ def describe_alert(alert: Alert) -> str:
     if alert.ended_at is None:
         return f"⚠️ {sentence(alert.says)}{remedy}"
     over = f"✅ Resolved: {sentence(alert.says)} It started <t:{int(alert.raised_at.timestamp())}:R>."
-    return over if alert.told else over + remedy
+    return over if alert.announced else over + remedy
 
 
 def describe_away(since: datetime, *, over: bool) -> str:
     """Return the message about an unreachable database, which cannot store this alert."""
     trouble = DATABASE_AWAY
-    return describe_alert(Alert(trouble.key, trouble.says, trouble.remedy, since, since if over else None, told=over))
+    return describe_alert(
+        Alert(trouble.key, trouble.says, trouble.remedy, since, since if over else None, announced=over)
+    )

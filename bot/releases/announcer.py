@@ -18,7 +18,7 @@ from bot.text.releases import describe_announcement
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import FAILURES
 from storage.errors import StorageError
-from storage.operations.outbox import tell_waiting
+from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.announcements import Announceable, prepare_announcement, unannounced
 from storage.releases.canaries import note_numbers
@@ -101,7 +101,7 @@ class ReleaseAnnouncer:
             announce = partial(self._announce, personality)
             # The bot waits for this task when it closes: what is marked as announced must be sent.
             await asyncio.shield(
-                self._services.tasks.spawn(tell_waiting(database, find, announce), "announce releases")
+                self._services.tasks.spawn(announce_waiting(database, find, announce), "announce releases")
             )
         return not await database.read(find)
 

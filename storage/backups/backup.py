@@ -61,9 +61,6 @@ class RestoredBackup:
     """Members who deleted data or withdrew consent after the backup was made: both were repeated after restoring."""
 
 
-# Making a backup
-
-
 def make_backup(settings: Settings, file: Path, say: Say) -> Backup:
     """Write the database and the adapters to a new file, while others use them; raises BackupRefused."""
     with closing(open_database(settings)) as database:
@@ -168,9 +165,6 @@ def _describe(file: Path, about: Mapping[str, Any]) -> Backup:
     )
 
 
-# Restoring a backup
-
-
 def restore_backup(settings: Settings, file: Path, say: Say, *, replace: bool = False) -> RestoredBackup:
     """Restore a backup's rows and adapters into the configured database and store.
 
@@ -205,7 +199,9 @@ def _restore(
             "database.url to an empty database"
         )
     store = open_store(settings)
-    saved = _save(target, store, settings.data.directory, say) if is_taken else None
+    saved = settings.data.directory / f"{SAVED_PREFIX}{utc_now():%Y%m%dT%H%M%S%f}.tar.gz" if is_taken else None
+    if saved:
+        _write(target, store, saved, say)
     erasures = _erasures_since(target, source, backup.made_at)
     with store.registering():
         for digest in backup.adapters:
@@ -238,12 +234,6 @@ def _open_snapshot(file: Path) -> Database:
     return database
 
 
-def _save(database: Database, store: AdapterStore, directory: Path, say: Say) -> Path:
-    saved = directory / f"{SAVED_PREFIX}{utc_now():%Y%m%dT%H%M%S%f}.tar.gz"
-    _write(database, store, saved, say)
-    return saved
-
-
 def _publish(store: AdapterStore, adapter: Path) -> None:
     with store.stage() as staging:
         for part in adapter.iterdir():
@@ -252,9 +242,6 @@ def _publish(store: AdapterStore, adapter: Path) -> None:
             raise BackupRefused(
                 f"the backup's adapter {adapter.name[:12]} has the digest {digest[:12]}: use another backup"
             )
-
-
-# What members deleted or withdrew since
 
 
 @dataclass(frozen=True)

@@ -449,8 +449,8 @@ class AlertRow(Base):
     """Whether its end is announced too; a single event has no end."""
     raised_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
-    told: Mapped[bool] = mapped_column(default=False)
-    end_told: Mapped[bool] = mapped_column(default=False)
+    announced: Mapped[bool] = mapped_column(default=False)
+    end_announced: Mapped[bool] = mapped_column(default=False)
 
 
 class ScheduleRow(Base):

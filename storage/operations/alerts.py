@@ -37,7 +37,7 @@ class Alert:
     remedy: str
     raised_at: datetime
     ended_at: datetime | None
-    told: bool
+    announced: bool
 
 
 def record_alerts(session: Session, scope: str, present: Sequence[AlertKind]) -> None:
@@ -69,13 +69,13 @@ def raise_alert(session: Session, scope: str, alert: AlertKind) -> None:
         session.add(AlertRow(scope=scope, **vars(alert)))
 
 
-def alerts_to_tell(session: Session) -> list[OutboxMessage[Alert]]:
+def alerts_to_announce(session: Session) -> list[OutboxMessage[Alert]]:
     """Return the alerts whose start or end has not been announced, oldest first; one message covers both."""
-    begun = and_(AlertRow.ended_at.is_(None), AlertRow.told.is_(False))
-    over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_told.is_(False), AlertRow.lasts)
+    begun = and_(AlertRow.ended_at.is_(None), AlertRow.announced.is_(False))
+    over = and_(AlertRow.ended_at.is_not(None), AlertRow.end_announced.is_(False), AlertRow.lasts)
     rows = session.scalars(select(AlertRow).where(or_(begun, over)).order_by(AlertRow.id))
     return [
-        OutboxMessage(from_row(Alert, row), row.id, AlertRow.end_told if row.ended_at else AlertRow.told)
+        OutboxMessage(from_row(Alert, row), row.id, AlertRow.end_announced if row.ended_at else AlertRow.announced)
         for row in rows
     ]
 

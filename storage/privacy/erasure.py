@@ -45,9 +45,6 @@ class Deletion:
     """Names of the versions that were trained on the data."""
 
 
-# What members ask for
-
-
 def delete_member(session: Session, user_id: int) -> Deletion:
     """Delete a member's messages, votes and consent, and mark the versions that were trained on them.
 
@@ -91,9 +88,6 @@ def delete_member(session: Session, user_id: int) -> Deletion:
         documents=documents,
         marked=marked,
     )
-
-
-# What is deleted or edited on Discord
 
 
 def is_kept(session: Session, channel_id: int, message_ids: Collection[int]) -> bool:
@@ -176,9 +170,6 @@ def kept_messages(
     return dict(found)
 
 
-# What is left behind
-
-
 def erase_guild(session: Session, guild_id: int) -> Deletion:
     """Delete everything of a server, except its personalities and their versions."""
     _lock(session)
@@ -231,9 +222,6 @@ def _is_known(session: Session, user_id: int) -> bool:
         tables.MemberRow.user_id,
     )
     return any(any_row(session, select(column).where(column == user_id)) for column in columns)
-
-
-# Marking
 
 
 def lock_erasures(session: Session, *, shared: bool = False) -> None:
@@ -293,9 +281,6 @@ def _is_copy_of(version_ids: Select[int]) -> ColumnElement[bool]:
     versions = tables.VersionRow
     digests = select(versions.digest).where(versions.id.in_(version_ids))
     return versions.round_id.is_(None) & versions.digest.in_(digests)
-
-
-# Selecting and deleting
 
 
 def _lock(session: Session) -> None:

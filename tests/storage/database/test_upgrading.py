@@ -1,4 +1,4 @@
-"""Upgrading the program: every earlier database comes along whole, also when the upgrade is cut off half-way."""
+"""Upgrades keep every row of a database, even if the upgrade is killed half-way."""
 
 from __future__ import annotations
 

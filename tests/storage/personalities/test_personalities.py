@@ -160,8 +160,8 @@ def test_the_most_specific_binding_speaks(session: Session) -> None:
     for place in reversed(NESTED):
         made = create_personality(session, f"of-{place.scope}", KEEPER, by="grace")
         assert bind(session, place, made, guild_id=GUILD, strength=0.5, by="grace") is None
-        voice = active_personality_at(session, NESTED)
-        assert (voice.personality, voice.strength, voice.bound_to) == (made, 0.5, place)
+        active = active_personality_at(session, NESTED)
+        assert (active.personality, active.strength, active.bound_to) == (made, 0.5, place)
     unbind(session, NESTED[0])
     assert active_personality_at(session, NESTED).personality.name == "of-channel"
     assert active_personality_at(session, []).bound_to is None  # a direct message

@@ -1,4 +1,4 @@
-"""News of releases: each is told once, in order, with what lies behind it."""
+"""Announcements of releases: each is made once, in order, with the facts behind it."""
 
 from __future__ import annotations
 
