@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
 from storage.errors import AdapterError
-from storage.files import sha256_of, sync_file, sync_to_disk
+from storage.files import read_json_object, sha256_of, sync_file, sync_to_disk
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -80,12 +80,9 @@ def _without_folders(name: str | None) -> str | None:
 
 def read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return read_json_object(path)
     except (OSError, ValueError) as error:
         raise AdapterError(f"{path} cannot be read ({error}): restore the adapter from a backup") from error
-    if not isinstance(config, dict):
-        raise AdapterError(f"{path} is not a JSON object: restore the adapter from a backup")
-    return config
 
 
 def stamp_of(folder: Path) -> Stamp:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from math import prod
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import message_links
@@ -182,43 +182,38 @@ def replies_on_message(session: Session, message_id: int) -> set[int]:
     )
 
 
-def vote_outcomes_everywhere(
-    session: Session,
-    user_id: int,
-    *,
-    settings: Settings,
-    base_revision: str,
-    reply_ids: Collection[int] | None = None,
-) -> list[VoteOutcome]:
-    """Like `vote_outcomes`, for the answers of all personalities."""
-    outcomes = [
-        outcome
-        for personality in list_personalities(session, archived=None)
-        for outcome in vote_outcomes(
-            session,
-            user_id,
-            personality=personality,
-            settings=settings,
-            base_revision=base_revision,
-            reply_ids=reply_ids,
-        )
-    ]
-    return sorted(outcomes, key=_newest_first)
-
-
 def vote_outcomes(
     session: Session,
     user_id: int,
     *,
-    personality: Personality,
     settings: Settings,
     base_revision: str,
+    personality: Personality | None = None,
     reply_ids: Collection[int] | None = None,
 ) -> list[VoteOutcome]:
-    """Return what happened to the member's vote on each reply, or on each of `reply_ids`; newest vote first."""
+    """Return what happened to the member's votes on a personality's answers or on all, newest vote first.
+
+    With `reply_ids`, only those of these replies.
+    """
     which = [tables.VoteEventRow.user_id == user_id]
     if reply_ids is not None:
         which.append(tables.VoteEventRow.reply_id.in_(reply_ids))
+    outcomes: list[VoteOutcome] = []
+    for whose in [personality] if personality else list_personalities(session, archived=None):
+        outcomes += _outcomes(session, user_id, whose, which, settings=settings, base_revision=base_revision)
+    return sorted(outcomes, key=lambda outcome: (outcome.voted_at, outcome.reply_id), reverse=True)
+
+
+def _outcomes(
+    session: Session,
+    user_id: int,
+    personality: Personality,
+    which: Sequence[ColumnElement[bool]],
+    *,
+    settings: Settings,
+    base_revision: str,
+) -> list[VoteOutcome]:
+    """Return the outcomes of the votes that `which` selects, on the personality's answers."""
     voted = select(tables.VoteEventRow.reply_id).where(*which)
     replies = session.execute(
         select(tables.ReplyRow.id, tables.ReplyRow.answer, tables.ReplyRow.guild_id, tables.ReplyRow.basis).where(
@@ -251,11 +246,7 @@ def vote_outcomes(
                 personality=personality.name,
             )
         )
-    return sorted(outcomes, key=_newest_first)
-
-
-def _newest_first(outcome: VoteOutcome) -> tuple[float, int]:
-    return -outcome.voted_at.timestamp(), -outcome.reply_id
+    return outcomes
 
 
 def _status_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from storage.adapters.folder_store import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, read_config
 from storage.errors import AdapterError
-from storage.files import sha256_of
+from storage.files import read_json_object, sha256_of
 from storage.models.base_model import BaseModel
 from storage.models.hardware import MODEL_LIBRARIES
 from storage.personalities.cards import MAX_CARD_BYTES
@@ -103,12 +102,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise AdapterError(f"{CONFIG_FILE} is larger than 1 MB, the limit: export the adapter again")
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json_object(path)
+    except (OSError, ValueError) as error:
         raise AdapterError(f"{CONFIG_FILE} cannot be read ({error}): export the adapter again") from error
-    if not isinstance(config, dict):
-        raise AdapterError(f"{CONFIG_FILE} is not a JSON object: export the adapter again")
-    return config
 
 
 def _require_plain_lora(config: Mapping[str, Any], folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from storage.errors import BaseModelError
-from storage.files import sha256_of
+from storage.files import read_json_object, sha256_of
 from storage.models.conversion import (
     GEMMA,
     TEMPLATE_FILE,
@@ -272,14 +271,11 @@ def _weights(folder: Path) -> list[Path]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_json_object(path)
     except FileNotFoundError as error:
         raise BaseModelError(f"{path} is missing: a complete model folder is needed") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BaseModelError(f"{path} cannot be read ({error}): copy the model again") from error
-    if not isinstance(content, dict):
-        raise BaseModelError(f"{path} is not a JSON object: copy the model again")
-    return content
 
 
 def _revision(files: Sequence[Path], cache: Path) -> str:

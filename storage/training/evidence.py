@@ -37,16 +37,13 @@ class Obstacle(StrEnum):
     UNFINISHED = "unfinished"
 
 
-def trainable_replies(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
-    """Return a stand-in for `ReplyRow`: this base's complete answers that may be trained on."""
-    needed = _requirements(privacy, base_revision).values()
-    return aliased(ReplyRow, select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed).subquery())
-
-
-def trainable_prompts(personality_id: int, privacy: PrivacySettings, base_revision: str) -> type[ReplyRow]:
-    """Like `trainable_replies`, but including rows without a complete answer."""
+def trainable_replies(
+    personality_id: int, privacy: PrivacySettings, base_revision: str, *, with_unfinished: bool = False
+) -> type[ReplyRow]:
+    """Return a stand-in for `ReplyRow`: this base's answers that may be trained on, usually only complete ones."""
     needed = _requirements(privacy, base_revision)
-    del needed[Obstacle.UNFINISHED]
+    if with_unfinished:
+        del needed[Obstacle.UNFINISHED]
     rows = select(ReplyRow).where(ReplyRow.personality_id == personality_id, *needed.values())
     return aliased(ReplyRow, rows.subquery())
 
@@ -211,7 +208,7 @@ def read_empty_samples(
     session: Session, personality_id: int, privacy: PrivacySettings, base_revision: str, version_id: int | None
 ) -> tuple[str, ...]:
     """Return the prompt of each empty sample that the version (None is the base) gave to a round."""
-    sample = trainable_prompts(personality_id, privacy, base_revision)
+    sample = trainable_replies(personality_id, privacy, base_revision, with_unfinished=True)
     prompts = select(sample.prompt).where(
         sample.origin == Origin.SAMPLE, sample.answer == "", sample.version_id.is_not_distinct_from(version_id)
     )

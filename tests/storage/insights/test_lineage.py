@@ -168,7 +168,7 @@ class TestVotesBehind:
             read_lineage(session, 9)
 
 
-class TestFates:
+class TestVoteOutcomes:
     def test_a_vote_that_no_round_has_used_waits(self, session, replies):
         vote(session, replies[0], ALICE, UP)
         (outcome,) = outcomes(session, ALICE)

@@ -316,6 +316,6 @@ def test_what_training_reads_of_answers_and_corrections_is_selected_in_one_place
     evidence = ast.parse((TRAINER.parent / "storage" / "training" / "evidence.py").read_text(encoding="utf-8"))
     words = {"prompt", "answer", "messages", "text"}
     others = [node for node in evidence.body if getattr(node, "name", "") != "_requirements"]
-    for node in (inner for node in others for inner in ast.walk(node)):
+    for node in (inner for other in others for inner in ast.walk(other)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id.endswith("Row"):
             assert node.attr not in words, f"storage/training/evidence.py:{node.lineno} reads text from a table"
