@@ -40,8 +40,6 @@ SAVED_PREFIX = "before-restore-"
 
 @dataclass(frozen=True)
 class Backup:
-    """The content of a backup."""
-
     file: Path
     made_at: datetime
     schema: str

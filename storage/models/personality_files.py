@@ -165,8 +165,6 @@ def _measured(round_: Round | None) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class ImportedPersonality:
-    """The result of an import."""
-
     personality: personalities.Personality
     is_new: bool
     card_changed: bool

@@ -59,7 +59,6 @@ def has_changed(session: Session, scope: str, present: Sequence[AlertKind]) -> b
 
 
 def open_alert(session: Session, scope: str, key: str) -> Alert | None:
-    """Return the open alert with this key in the scope, or None."""
     return next((from_row(Alert, row) for row in _open(session, scope) if row.key == key), None)
 
 

@@ -36,8 +36,6 @@ class AuditedAction:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """An entry of the trail."""
-
     id: int
     happened_at: datetime
     guild_id: int | None

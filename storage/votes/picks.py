@@ -64,7 +64,7 @@ def pick(
     current = next(liked, None)
     if position not in replies or (gesture is PickGesture.FOUND and _has_voted(session, replies, user_id)):
         return current
-    picked = _after(gesture, current, position)
+    picked = _pick_after(gesture, current, position)
     # One call per reply, because within one call the same thumb under the same message is the same vote; in the order
     # in which others lock the replies.
     for at, reply_id in sorted(replies.items(), key=lambda item: item[1]):
@@ -72,8 +72,7 @@ def pick(
     return picked
 
 
-def _after(gesture: PickGesture, current: int | None, position: int) -> int | None:
-    """Return the pick after a gesture at a position."""
+def _pick_after(gesture: PickGesture, current: int | None, position: int) -> int | None:
     if gesture in (PickGesture.REACTED, PickGesture.FOUND):
         return position
     if current == position:

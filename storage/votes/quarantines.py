@@ -57,8 +57,6 @@ VoteKey = tuple[int, int]
 
 
 class _VoteQuarantine(NamedTuple):
-    """A vote's quarantine."""
-
     id: int
     rule: QuarantineRule
     status: QuarantineStatus
