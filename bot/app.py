@@ -27,7 +27,7 @@ from storage.database.enums import Basis
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.bundled import BundledEncoder, Encoder
 from storage.models.withdrawal import remove_withdrawn
-from storage.personalities.personalities import ensure_personality, take_cards
+from storage.personalities.personalities import ensure_personality, load_cards
 from storage.privacy.consent import describe_bases
 from storage.runtime.log_setup import new_request_id, working_on
 from storage.settings.sections import Settings
@@ -138,7 +138,7 @@ class ReactuneBot(ServicesBot):
         await heartbeat.begin()
         self._to_close.push_async_callback(heartbeat.end)
         await database.run(ensure_personality)
-        await database.run(take_cards, self.settings)
+        await database.run(load_cards, self.settings)
         return database
 
     def _close_in_order(self) -> None:

@@ -21,7 +21,7 @@ from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.runtime.log_setup import working_on
 from storage.votes.picks import PickGesture, pick
-from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, standing_thumbs, thumb
+from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_thumbs, thumb
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Reacted:
     """A member added a thumb to a message, or removed it; Discord sends the membership with an added one."""
 
     thumb: Thumb
-    standing: bool
+    added: bool
     membership: Membership | None = None
 
     @property
@@ -215,7 +215,7 @@ def store(
         changes += events[: append_events(session, events)]
     requests = request_ids_of(session, {event.reply_id for event in changes})
     votes = [StoredVote(event.reply_id, requests.get(event.reply_id), _kind(event)) for event in changes]
-    return votes, _cancelling(session, [event for event in changes if event.standing and not event.reread])
+    return votes, _cancelling(session, [event for event in changes if event.added and not event.reread])
 
 
 def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
@@ -224,14 +224,14 @@ def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
     for reply_id in {event.reply_id for event in added}:
         thumbs = [event.thumb for event in added if event.reply_id == reply_id]
         kinds: dict[int, set[Vote | None]] = defaultdict(set)
-        for standing in standing_thumbs(session, [reply_id], {one.user_id for one in thumbs}):
-            kinds[standing.user_id].add(thumb(standing.emoji))
+        for current in current_thumbs(session, [reply_id], {one.user_id for one in thumbs}):
+            kinds[current.user_id].add(thumb(current.emoji))
         found += [one for one in thumbs if len(kinds[one.user_id]) > 1]
     return found
 
 
 def _kind(event: VoteEvent) -> str:
-    return str(thumb(event.thumb.emoji) or "other") if event.standing else "withdrawn"
+    return str(thumb(event.thumb.emoji) or "other") if event.added else "withdrawn"
 
 
 def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:
@@ -245,22 +245,22 @@ def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, dat
 
 def stored_thumbs(session: Session, reply_id: int, message_id: int) -> frozenset[Thumb]:
     """Return the thumbs under one message of a reply, according to the database."""
-    return frozenset(t for t in standing_thumbs(session, [reply_id]) if t.message_id == message_id)
+    return frozenset(t for t in current_thumbs(session, [reply_id]) if t.message_id == message_id)
 
 
 def _events(session: Session, reply_id: int, observation: Observation) -> Iterator[VoteEvent]:
     if isinstance(observation, Recorded):
         return
     if isinstance(observation, Reacted):
-        yield VoteEvent(reply_id, observation.thumb, observation.standing)
+        yield VoteEvent(reply_id, observation.thumb, observation.added)
         return
     stored = stored_thumbs(session, reply_id, observation.message_id)
     if isinstance(observation, Cleared):
         gone = {t for t in stored if observation.emoji in (None, t.emoji)}
-        yield from (VoteEvent(reply_id, thumb, standing=False) for thumb in gone)
+        yield from (VoteEvent(reply_id, thumb, added=False) for thumb in gone)
         return
-    yield from (VoteEvent(reply_id, thumb, standing=False, reread=True) for thumb in stored - observation.thumbs)
-    yield from (VoteEvent(reply_id, thumb, standing=True, reread=True) for thumb in observation.thumbs - stored)
+    yield from (VoteEvent(reply_id, thumb, added=False, reread=True) for thumb in stored - observation.thumbs)
+    yield from (VoteEvent(reply_id, thumb, added=True, reread=True) for thumb in observation.thumbs - stored)
 
 
 class PickQueue:

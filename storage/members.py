@@ -1,4 +1,4 @@
-"""Pseudonyms for training data: a keyed hash of a Discord ID, which cannot be reversed without the key."""
+"""Members: pseudonyms for training data, memberships of servers, and who has received the privacy notice."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import NewType
 
 from sqlalchemy import ColumnElement, Select, and_, delete, func, select, true
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from storage.database.enums import NOBODY, Basis
+from storage.database.rows import upsert
 from storage.database.tables import (
     CorrectionRow,
     GreetingRow,
@@ -34,7 +34,7 @@ _MENTION = re.compile(r"<@!?\d+>")
 
 
 class Pseudonyms:
-    """Computes the pseudonyms of users with a key that stays in the database."""
+    """Computes pseudonyms: a keyed hash of a Discord ID, which cannot be reversed without the database's key."""
 
     def __init__(self, key: bytes) -> None:
         self.__key = key
@@ -52,7 +52,7 @@ class Pseudonyms:
 
 
 def read_pseudonyms(session: Session) -> Pseudonyms:
-    """Return the pseudonyms of this database; a migration created its key."""
+    """Return the pseudonyms of this database."""
     return Pseudonyms(session.scalars(select(PseudonymKeyRow.key)).one())
 
 
@@ -87,8 +87,7 @@ def note_members(session: Session, guild_id: int, joined_at: Mapping[int, dateti
     ]
     if not rows:
         return
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(MemberRow).values(rows)
+    statement = upsert(session, MemberRow).values(rows)
     later = statement.excluded.joined_at
     session.execute(
         statement.on_conflict_do_update(

@@ -15,7 +15,7 @@ from bot.privacy.recent_deletions import Deletions
 from storage.conversations.replies import FINISHED_WHOLE, FinishedReply
 from storage.database.enums import Outcome
 from storage.personalities.cards import tuned
-from storage.runtime.log_setup import take_up
+from storage.runtime.log_setup import ensure_request
 from storage.settings.sections import GenerationSettings
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Answerer:
         Raises EngineBusy, EngineClosed, UserFacingError if other words of the prompt were deleted, or
         discord.HTTPException if Discord refuses the answer permanently.
         """
-        take_up()
+        ensure_request()
         settings = tuned(self._generation, ask.personality.card)
         request = request_answer(ask.prompt, ask.release, settings, lane=ask.personality.id)
         generation = self._engine.submit(request)

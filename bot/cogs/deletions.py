@@ -20,7 +20,7 @@ from storage.database.columns import utc_now
 from storage.database.enums import DocumentKind
 from storage.errors import StorageError
 from storage.knowledge.documents import Document, made_of, remove_document
-from storage.privacy.erasure import Erased, erase_channel, erase_messages, is_kept, kept_messages, note_edit
+from storage.privacy.erasure import Deletion, erase_channel, erase_messages, is_kept, kept_messages, note_edit
 from storage.wording import count
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class MessageDeletions(commands.Cog):
     async def _forget(self, channel_id: int, message_ids: Collection[int]) -> None:
         self.services.deletions.note(channel_id, message_ids)
 
-        def erase(session: Session) -> Erased:
+        def erase(session: Session) -> Deletion:
             return erase_messages(session, channel_id, message_ids)
 
         async def work() -> None:
@@ -186,7 +186,7 @@ async def _silent(_done: int, _of: int) -> None:
     """Report no progress."""
 
 
-def _report(what: str, erased: Erased) -> None:
+def _report(what: str, erased: Deletion) -> None:
     log.info(
         "Removed with %s: %s, %s, %s%s.",
         what,

@@ -22,9 +22,9 @@ from storage.privacy.consent import basis_of_chat
 from storage.training.evidence import WrittenCorrection, read_corrections
 from storage.votes.corrections import (
     check_correction,
+    current_correction,
     give_cause,
     latest_correction_in_channel,
-    standing_correction,
     suggest,
     withdraw,
 )
@@ -81,7 +81,7 @@ class Feedback(commands.Cog):
         if reply is None or not reply.answer:
             raise UserFacingError(otherwise)
         author = interaction.user.id
-        earlier = await self.services.database.read(standing_correction, reply.id, author)
+        earlier = await self.services.database.read(current_correction, reply.id, author)
         draft = earlier.text if earlier else reply.answer
         await interaction.response.send_modal(SuggestionForm(self.services, reply, draft))
 

@@ -14,7 +14,7 @@ from bot.guards.error_handler import NOT_MINE, answer_privately
 from bot.services import Services
 from bot.text.lineage import describe_outcome, outcome_lines, outcome_text
 from bot.text.splitting import answer_in_full, fit_lines
-from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes_everywhere
+from storage.insights.vote_outcomes import VoteOutcome, replies_on_message, vote_outcomes
 
 NOT_VOTED = "You have not voted on that answer."
 
@@ -52,7 +52,7 @@ class MyVotes(commands.Cog):
         return self._outcomes(session, user_id, replies)
 
     def _outcomes(self, session: Session, user_id: int, reply_ids: Collection[int] | None = None) -> list[VoteOutcome]:
-        return vote_outcomes_everywhere(
+        return vote_outcomes(
             session,
             user_id,
             settings=self.services.settings,

@@ -21,8 +21,8 @@ from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.engine import FAILURES, explain
 from storage.insights.alert_facts import read_facts
-from storage.operations.alerts import EVERYBODY, Alert, AlertKind, alerts_to_tell, has_changed, record_alerts
-from storage.operations.outbox import tell_waiting
+from storage.operations.alerts import EVERYBODY, Alert, AlertKind, alerts_to_announce, has_changed, record_alerts
+from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import list_personalities
 from storage.runtime.processes import worker_name
 
@@ -123,10 +123,10 @@ class AlertWatch(commands.Cog):
         for scope, present in ((EVERYBODY, shared), (self._scope, await self._local())):
             if await database.read(has_changed, scope, present):
                 await database.run(record_alerts, scope, present)
-        if await database.read(alerts_to_tell):
+        if await database.read(alerts_to_announce):
             # Shielded: an alert that is marked as sent must be sent, even if the bot closes.
             await asyncio.shield(
-                self.services.tasks.spawn(tell_waiting(database, alerts_to_tell, self._tell), "send alerts")
+                self.services.tasks.spawn(announce_waiting(database, alerts_to_announce, self._tell), "send alerts")
             )
 
     async def _local(self) -> list[AlertKind]:

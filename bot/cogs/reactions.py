@@ -52,11 +52,11 @@ class Reactions(commands.Cog):
         by_a_bot = payload.member is not None and payload.member.bot
         elsewhere = self.bot.user is None or payload.message_author_id not in (None, self.bot.user.id)
         if not by_a_bot and not elsewhere:
-            self._observe(payload, standing=True)
+            self._observe(payload, added=True)
 
     @commands.Cog.listener()
     async def on_raw_reaction_remove(self, payload: discord.RawReactionActionEvent) -> None:
-        self._observe(payload, standing=False)
+        self._observe(payload, added=False)
 
     @commands.Cog.listener()
     async def on_raw_reaction_clear(self, payload: discord.RawReactionClearEvent) -> None:
@@ -67,15 +67,15 @@ class Reactions(commands.Cog):
         if thumb(str(payload.emoji)):
             self.services.vote_queue.put(Cleared(payload.message_id, str(payload.emoji)))
 
-    def _observe(self, payload: discord.RawReactionActionEvent, *, standing: bool) -> None:
+    def _observe(self, payload: discord.RawReactionActionEvent, *, added: bool) -> None:
         own = self.bot.user is not None and payload.user_id == self.bot.user.id
         emoji = str(payload.emoji)
-        if own or thumb(emoji) is None or (standing and not self.services.access.may_react(payload)):
+        if own or thumb(emoji) is None or (added and not self.services.access.may_react(payload)):
             return
         self.services.vote_queue.put(
             Reacted(
                 Thumb(payload.message_id, payload.user_id, emoji, payload.burst),
-                standing=standing,
+                added=added,
                 membership=_membership(payload),
             )
         )

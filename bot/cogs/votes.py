@@ -25,7 +25,7 @@ from storage.database.enums import QuarantineStatus
 from storage.errors import QuarantineConflict
 from storage.personalities.personalities import list_personalities
 from storage.votes import decisions
-from storage.votes.quarantines import hold_back_bursts
+from storage.votes.quarantines import quarantine_bursts
 from storage.wording import count
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class VoteReview(commands.GroupCog, group_name="votes", group_description="Burst
         await interaction.response.defer(ephemeral=True)
         for personality_id in await known_personalities(interaction, self.services):
             await asyncio.to_thread(
-                hold_back_bursts, self.services.database, personality_id, self.services.settings.votes
+                quarantine_bursts, self.services.database, personality_id, self.services.settings.votes
             )
         await show_review_page(interaction, self.services)
 

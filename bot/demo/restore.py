@@ -21,7 +21,7 @@ from storage.database.enums import Outcome
 from storage.knowledge.documents import titles_of
 from storage.releases.versions import find_version, name_of
 from storage.settings.sections import OutputSettings
-from storage.votes.votes import Thumb, standing_thumbs
+from storage.votes.votes import Thumb, current_thumbs
 
 RESTORED_REPLIES = 20
 
@@ -69,7 +69,7 @@ def _read(session: Session, channel_id: int, since: datetime) -> _Earlier:
         if reply.channel_id == channel_id and reply.outcome in FINISHED_WHOLE
     ][::-1]
     texts = {reply.id: _small_print(session, reply) for reply in replies}
-    return _Earlier(replies, texts, standing_thumbs(session, [reply.id for reply in replies]))
+    return _Earlier(replies, texts, current_thumbs(session, [reply.id for reply in replies]))
 
 
 def _small_print(session: Session, reply: Reply) -> str:

@@ -18,7 +18,7 @@ from bot.text.sanitize import sanitize_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away
 from storage.errors import StorageError
-from storage.runtime.log_setup import take_up
+from storage.runtime.log_setup import ensure_request
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def _describe_outage(cause: BaseException) -> str | None:
 
 
 def _describe_defect(cause: BaseException) -> str:
-    reference = take_up()  # the request's ID, which all its log lines have
+    reference = ensure_request()  # the request's ID, which all its log lines have
     log.error("Unexpected error, reference %s", reference, exc_info=cause)
     return f"Sorry, something went wrong. If it happens again, give the operator this reference: `{reference}`."
 

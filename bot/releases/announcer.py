@@ -18,13 +18,13 @@ from bot.text.releases import describe_announcement
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import FAILURES
 from storage.errors import StorageError
-from storage.operations.outbox import tell_waiting
+from storage.operations.outbox import announce_waiting
 from storage.personalities.personalities import Personality, list_personalities
 from storage.releases.announcements import Announceable, prepare_announcement, unannounced
 from storage.releases.canaries import note_numbers
 from storage.releases.canary_votes import Ending, Reading, read_canary
 from storage.releases.promotion import conclude_canary
-from storage.votes.quarantines import hold_back_bursts
+from storage.votes.quarantines import quarantine_bursts
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class CanaryEvaluator:
             return
         if reading.ending is not None:
             # Votes of a burst must not decide: if there was one, the next evaluation excludes it.
-            if not await asyncio.to_thread(hold_back_bursts, database, personality.id, votes):
+            if not await asyncio.to_thread(quarantine_bursts, database, personality.id, votes):
                 await self._conclude(reading, reading.ending)
         elif reading.numbers != reading.canary.numbers:
             await database.run(note_numbers, reading.canary.id, reading.numbers)
@@ -101,7 +101,7 @@ class ReleaseAnnouncer:
             announce = partial(self._announce, personality)
             # The bot waits for this task when it closes: what is marked as announced must be sent.
             await asyncio.shield(
-                self._services.tasks.spawn(tell_waiting(database, find, announce), "announce releases")
+                self._services.tasks.spawn(announce_waiting(database, find, announce), "announce releases")
             )
         return not await database.read(find)
 

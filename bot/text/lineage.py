@@ -181,7 +181,7 @@ def _voted(vote: SourceVote, style: _Style) -> str:
 def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, who: str) -> list[str]:
     if not outcomes:
         return [f"{who} voted on no answer so far."]
-    counts = Counter(outcome.outcome for outcome in outcomes)
+    counts = Counter(outcome.status for outcome in outcomes)
     summary = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in VoteStatus if counts[outcome])
     return [
         f"{who} voted on {count(len(outcomes), 'answer')}: {summary}.",
@@ -198,8 +198,8 @@ def _outcome_line(outcome: VoteOutcome, style: _Style) -> str:
 
 
 def _parts(outcome: VoteOutcome) -> list[str]:
-    parts = [OUTCOMES[outcome.outcome]] if outcome.outcome in OUTCOMES else []
-    if outcome.outcome is VoteStatus.NOT_TRAINABLE and outcome.obstacle is not None:
+    parts = [OUTCOMES[outcome.status]] if outcome.status in OUTCOMES else []
+    if outcome.status is VoteStatus.NOT_TRAINABLE and outcome.obstacle is not None:
         parts = [f"{parts[0]}: {OBSTACLES[outcome.obstacle]}"]
     if 0 < outcome.weight < 1 and outcome.vote is not None:
         parts.append(f"counts as {outcome.weight:.0%} of a vote, because the account or the membership here was new")

@@ -127,7 +127,7 @@ def _describe_voter(voter: Voter) -> str:
 
 
 def _withdrawn(held: Quarantine) -> str:
-    number = held.votes - held.standing
+    number = held.votes - held.remaining
     return f" {number} {'has' if number == 1 else 'have'} been withdrawn since." if number else ""
 
 

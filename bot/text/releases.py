@@ -11,13 +11,14 @@ from bot.text.rounds import describe_metrics, describe_round, describe_trainers,
 from bot.text.sanitize import sanitize_reason
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.enums import CHALLENGER, SOURCE_WORDS, CanaryStatus, GateVerdict
-from storage.insights.model_status import ModelStatus, NewPairs, VersionDetails, VersionList
+from storage.insights.model_status import ModelStatus, VersionDetails, VersionList
 from storage.operations.token_spend import Spend, describe_spend, is_used_up
 from storage.privacy.consent import describe_bases
 from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
 from storage.releases.canary_votes import CanaryState, Reading, Trial, share_of_votes
 from storage.releases.versions import AliasMove, Continuation, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
+from storage.training.evidence import NewPairs
 from storage.votes.votes import Tally
 from storage.wording import count, tenths
 

@@ -96,7 +96,7 @@ def check_coherence_model(settings: Settings) -> str:
 def check_personalities(settings: Settings) -> str:
     with closing(open_database(settings)) as database, database.transaction() as session:
         personalities.ensure_personality(session)
-        problems = personalities.take_cards(session, settings)
+        problems = personalities.load_cards(session, settings)
         known = [personality.name for personality in personalities.list_personalities(session)]
     if problems:
         raise Problem("; ".join(problems))

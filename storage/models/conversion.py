@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from filelock import FileLock
 
 from storage.errors import BaseModelError
-from storage.files import sync_to_disk
+from storage.files import link_or_copy, sync_to_disk
 from storage.models.hardware import broken_library, silence_transformers
 
 TEMPLATE_FILE = "chat_template.jinja"
@@ -61,8 +61,8 @@ def run_steps(
 def conversion_steps(source: Path) -> dict[str, Step]:
     """Return the steps for `run_steps` that convert a GGUF file."""
     return {
-        "tokenizer": lambda folder: _convert_tokenizer(source, folder),
-        "weights": lambda folder: _convert_weights(source, folder),
+        "tokenizer": partial(_convert_tokenizer, source),
+        "weights": partial(_convert_weights, source),
     }
 
 
@@ -134,7 +134,7 @@ def chat_copy(cache: Path, report: Report) -> Path:
     """
     source = converted(cache, report, what="base model", setting="model.base")
     target = cache / f"{GEMMA}-chat-{chat_revision()}"
-    steps = {"chat template": lambda folder: _copy_with_template(source, folder)}
+    steps = {"chat template": partial(_copy_with_template, source)}
     return _made(target, lambda: run_steps(steps, target, _staging(target), report, seconds=2))
 
 
@@ -173,26 +173,14 @@ def _made(target: Path, make: Callable[[], None]) -> Path:
 def _whole(source: Path, assemble: Callable[..., Path]) -> dict[str, Step]:
     """Return the conversion steps, each of which assembles the file again: a crash may have left half of it."""
 
-    def whole(step: Step) -> Step:
-        def run(folder: Path) -> None:
-            assemble(source, overwrite=True)
-            step(folder)
+    def run(step: Step, folder: Path) -> None:
+        assemble(source, overwrite=True)
+        step(folder)
 
-        return run
-
-    return {name: whole(step) for name, step in conversion_steps(source).items()}
+    return {name: partial(run, step) for name, step in conversion_steps(source).items()}
 
 
 def _copy_with_template(source: Path, folder: Path) -> None:
     for path in source.iterdir():
-        # Weights are linked if the file system supports it: they are never changed.
-        (_link if path.suffix == ".safetensors" else shutil.copyfile)(path, folder / path.name)
+        (link_or_copy if path.suffix == ".safetensors" else shutil.copyfile)(path, folder / path.name)
     (folder / TEMPLATE_FILE).write_text(CHAT_TEMPLATE, encoding="utf-8")
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        os.link(source, target)
-        return
-    shutil.copyfile(source, target)

@@ -1,4 +1,4 @@
-"""Exports a personality: a PEFT folder with a model card, which peft and transformers load without Reactune."""
+"""Exports and imports a personality as a PEFT folder with its cards, which peft loads without Reactune too."""
 
 from __future__ import annotations
 
@@ -21,15 +21,7 @@ from storage.database.enums import SOURCE_WORDS, GateVerdict, TrainingSource
 from storage.errors import AdapterError, ExportRefused
 from storage.models.adapter_checks import largest_export, refuse_pickles, servable_config
 from storage.models.base_model import UNKNOWN_LICENCE, BaseModel, licence_of
-from storage.personalities.cards import Card, format_card, read_card_file, require_meant_for, require_name, settings_of
-from storage.personalities.personalities import (
-    CARD_SUFFIX,
-    Personality,
-    change_card,
-    create_personality,
-    list_personalities,
-    personality_named,
-)
+from storage.personalities import cards, personalities
 from storage.releases.versions import (
     Version,
     learned_from_deleted_data,
@@ -45,6 +37,8 @@ from storage.wording import count
 
 CARD_FILE = "card.toml"
 README_FILE = "README.md"
+COPIED_BYTES = 1_000_000
+TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
 
 USE = """\
 ```python
@@ -61,19 +55,21 @@ tokenizer = AutoTokenizer.from_pretrained("path or hub id of {base}")
 class Provenance:
     """Where a version comes from: the version and its ancestors, newest first, with the round that made each."""
 
-    personality: Personality
+    personality: personalities.Personality
     system_prompt: str
     """The card's, or else the one in the settings."""
     versions: tuple[Version, ...]
     rounds: tuple[Round | None, ...]
 
 
-def read_provenance(session: Session, personality: Personality, version: Version, settings: Settings) -> Provenance:
+def read_provenance(
+    session: Session, personality: personalities.Personality, version: Version, settings: Settings
+) -> Provenance:
     """Return where the version comes from; raises VersionWithdrawn."""
     require_files(version)
     line = tuple(line_of_parents(session, version.id))
     rounds = tuple(find_round(session, v.round_id) if v.round_id else None for v in line)
-    return Provenance(personality, settings_of(settings, personality.card).chat.system_prompt, line, rounds)
+    return Provenance(personality, cards.settings_of(settings, personality.card).chat.system_prompt, line, rounds)
 
 
 def export_version(store: AdapterStore, base: BaseModel, origin: Provenance, target: Path) -> None:
@@ -87,7 +83,7 @@ def export_version(store: AdapterStore, base: BaseModel, origin: Provenance, tar
         try:
             for name in (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE):
                 shutil.copyfile(source / name, target / name)
-            (target / CARD_FILE).write_text(format_card(origin.personality.card), encoding="utf-8")
+            (target / CARD_FILE).write_text(cards.format_card(origin.personality.card), encoding="utf-8")
             same_base = origin.versions[0].base_revision == base.revision
             licence = licence_of(base) if same_base else UNKNOWN_LICENCE
             (target / README_FILE).write_text(model_card(origin, licence), encoding="utf-8")
@@ -133,14 +129,7 @@ def model_card(origin: Provenance, licence: str) -> str:
 
 
 def _metadata(version: Version, licence: str) -> str:
-    lines = [
-        "---",
-        "library_name: peft",
-        f"base_model: {version.base_name}",
-        f"license: {licence}",
-        "tags: [lora, trl]",
-    ]
-    return "\n".join([*lines, "---"])
+    return f"---\nlibrary_name: peft\nbase_model: {version.base_name}\nlicense: {licence}\ntags: [lora, trl]\n---"
 
 
 def _lineage(origin: Provenance) -> Iterator[str]:
@@ -174,15 +163,9 @@ def _measured(round_: Round | None) -> Sequence[str]:
     return [f"The gate's verdict is **{gate['verdict']}**.", "", *checks]
 
 
-COPIED_BYTES = 1_000_000
-TAKEN_FILES = (CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE)
-
-
 @dataclass(frozen=True)
 class ImportedPersonality:
-    """The result of an import."""
-
-    personality: Personality
+    personality: personalities.Personality
     is_new: bool
     card_changed: bool
     version: Version | None
@@ -219,34 +202,34 @@ def import_personality_file(
     model_base: str,
     by: str,
     guild_id: int | None = None,
-    may_change: Callable[[Personality], None] = lambda _personality: None,
+    may_change: Callable[[personalities.Personality], None] = lambda _personality: None,
 ) -> ImportedPersonality:
     """Import a card, an exported folder or a zip of one into the personality of that name, and return what changed.
 
     `model_base` is the value of model.base. `may_change` raises if an existing personality must not be changed.
     Raises CardError, AdapterError, PersonalityNotFound and PersonalityConflict; then nothing is registered.
     """
-    require_name(name)
+    cards.require_name(name)
     with store.registering():
-        if path.suffix == CARD_SUFFIX:
-            card: Card | None = read_card_file(path)
+        if path.suffix == personalities.CARD_SUFFIX:
+            card: cards.Card | None = cards.read_card_file(path)
             digest: str | None = None
         else:
             with unpacked(path, largest_export(base)) as folder:
                 card = read_export_card(folder)
                 digest = import_adapter(store, folder, base)
         if card is not None:
-            require_meant_for(card, model_base, path.name)
+            cards.require_meant_for(card, model_base, path.name)
         with database.transaction() as session:
             return register_import(
                 session, name, card, digest=digest, base=base, by=by, guild_id=guild_id, may_change=may_change
             )
 
 
-def read_export_card(folder: Path) -> Card | None:
+def read_export_card(folder: Path) -> cards.Card | None:
     """Return the card in an export's folder, or None; raises CardError on a broken one."""
     card = folder / CARD_FILE
-    return read_card_file(card) if card.is_file() else None
+    return cards.read_card_file(card) if card.is_file() else None
 
 
 def import_adapter(store: AdapterStore, folder: Path, base: BaseModel) -> str:
@@ -261,13 +244,13 @@ def import_adapter(store: AdapterStore, folder: Path, base: BaseModel) -> str:
 def register_import(
     session: Session,
     name: str,
-    card: Card | None,
+    card: cards.Card | None,
     *,
     digest: str | None,
     base: BaseModel,
     by: str,
     guild_id: int | None = None,
-    may_change: Callable[[Personality], None] = lambda _personality: None,
+    may_change: Callable[[personalities.Personality], None] = lambda _personality: None,
 ) -> ImportedPersonality:
     """Set the personality's card, and register the published adapter as a version that no gate has judged.
 
@@ -275,14 +258,14 @@ def register_import(
     PersonalityConflict if the name is taken in another server, AdapterError if the adapter was withdrawn here because
     of deleted data.
     """
-    known = {personality.name for personality in list_personalities(session, guild_id, archived=None)}
+    known = {personality.name for personality in personalities.list_personalities(session, guild_id, archived=None)}
     is_new, changed = name not in known, False
     if is_new and card is not None:
-        personality = create_personality(session, name, card, by=by, guild_id=guild_id)
+        personality = personalities.create_personality(session, name, card, by=by, guild_id=guild_id)
     else:
-        personality = personality_named(session, name, guild_id)
+        personality = personalities.personality_named(session, name, guild_id)
         may_change(personality)
-        changed = card is not None and change_card(session, personality, card, by=by)
+        changed = card is not None and personalities.change_card(session, personality, card, by=by)
     if digest is None:
         return ImportedPersonality(personality, is_new, changed, None)
     if was_withdrawn_for_deletion(session, digest):

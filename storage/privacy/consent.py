@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.database import tables
 from storage.database.enums import Basis
-from storage.database.rows import changed_rows
+from storage.database.rows import any_row, changed_rows, count_rows
 from storage.database.tables import ConsentRow, CorrectionRow, DepartureRow, ErasureRow, ReplyRow
 from storage.members import Pseudonym, read_pseudonyms
 from storage.privacy.erasure import lock_erasures, names_of
@@ -36,7 +36,7 @@ class Agreement:
     departures: frozenset[tuple[int, Pseudonym]] = frozenset()
     """Server and member of departures whose data is still stored."""
 
-    def stands(self, now: Agreement) -> bool:
+    def still_holds(self, now: Agreement) -> bool:
         """Return whether nothing was taken back since; additions can wait for the next round."""
         return (
             now.consents >= self.consents
@@ -93,11 +93,11 @@ def erased_since(session: Session, user_ids: Collection[int], moment: datetime) 
     """
     lock_erasures(session, shared=True)
     deletions = select(ErasureRow.user_id).where(ErasureRow.user_id.in_(user_ids), ErasureRow.erased_at >= moment)
-    return session.scalar(deletions.limit(1)) is not None
+    return any_row(session, deletions)
 
 
 def read_agreement(session: Session, personality_id: int) -> Agreement:
-    """Return what a round of the personality must respect; a plan may be written while it still stands."""
+    """Return what a round of the personality must respect; a plan may be written while it still holds."""
     erasures = session.execute(select(ErasureRow.user_id, ErasureRow.erased_at))
     departures = session.execute(select(DepartureRow.guild_id, DepartureRow.user_id))
     withdrawals = (
@@ -165,7 +165,7 @@ class PrivacyReport:
 
 def report_privacy(session: Session, settings: PrivacySettings, now: datetime) -> PrivacyReport:
     before = keeps_until(settings)
-    rows = {table.__tablename__: _count(session, table) for table in TABLES}
+    rows = {table.__tablename__: count_rows(session, select(table)) for table in TABLES}
     return PrivacyReport(
         discord_training_permission=settings.discord_training_permission,
         retention_days=settings.retention_days,
@@ -188,7 +188,3 @@ def _by_basis_and_age(session: Session, now: datetime) -> dict[str, dict[str, in
     order = [name for name, _ in AGES] + [OLDER]
     bases = sorted({basis for basis, _ in found})
     return {basis: {name: found[basis, name] for name in order if (basis, name) in found} for basis in bases}
-
-
-def _count(session: Session, table: type[tables.Base]) -> int:
-    return session.scalar(select(func.count()).select_from(table)) or 0

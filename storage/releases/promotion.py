@@ -27,6 +27,9 @@ from storage.releases.versions import (
 )
 from storage.settings.sections import ReleaseSettings
 
+GATE = "the gate"
+PASSED = "it passed the gate"
+
 
 @dataclass(frozen=True)
 class ReleaseRequest:
@@ -115,10 +118,6 @@ def _check(database: Database, request: ReleaseRequest) -> tuple[Alias, Version 
     return champion, version
 
 
-GATE = "the gate"
-PASSED = "it passed the gate"
-
-
 def promote(
     session: Session,
     personality_id: int,
@@ -139,7 +138,7 @@ def promote(
     if id_of(champion.version) == id_of(to):
         raise AlreadyChampion(name_of(to))
     _require_generation(champion, expected_generation)
-    after = _crown(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
+    after = _make_champion(session, personality_id, champion, to, by=by, reason=reason, overrides_gate=overrides)
     _stop_canary(session, personality_id, by=by, reason=f"{by} promoted {name_of(to)}")
     return after
 
@@ -205,7 +204,7 @@ def release_passed(session: Session, personality_id: int, version: Version, sett
         if settings.canary_share > 0:
             start_canary(session, personality_id, version, settings, by=GATE, reason=PASSED)
             return f"{version.name} answers {settings.canary_share:.0%} of conversations as a canary"
-        _crown(session, personality_id, champion, version, by=GATE, reason=PASSED)
+        _make_champion(session, personality_id, champion, version, by=GATE, reason=PASSED)
     except (AliasConflict, CanaryRefused):
         return f"{version.name} waits for an admin: somebody else moved an alias at the same moment"
     return f"{version.name} answers from now on"
@@ -216,7 +215,7 @@ def _promote_challenger(session: Session, reading: Reading, reason: str) -> None
     champion = read_alias(session, canary.personality_id)
     if id_of(champion.version) != canary.champion_id:
         raise CanaryRefused(f"the champion changed while {reading.challenger.name} won its canary: nothing was changed")
-    _crown(
+    _make_champion(
         session,
         canary.personality_id,
         champion,
@@ -227,7 +226,7 @@ def _promote_challenger(session: Session, reading: Reading, reason: str) -> None
     )
 
 
-def _crown(
+def _make_champion(
     session: Session,
     personality_id: int,
     champion: Alias,

@@ -1,4 +1,4 @@
-"""Request ids: each message, reaction or command gets one, shared by all work that it causes."""
+"""Logs, and the request ids in them: each message, reaction or command gets one, shared by all work that it causes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def begin_request() -> str:
     return request_id
 
 
-def take_up() -> str:
+def ensure_request() -> str:
     """Return the current request id, or start a new request if there is none."""
     return _current.get() or begin_request()
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from storage.conversations.replies import FinishedReply, NewReply, finish_reply, start_reply
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
-from storage.database.rows import changed_rows, from_row
+from storage.database.rows import changed_rows, from_row, read_all, read_first
 from storage.database.tables import ArenaAnswerRow, ArenaRow, ReplyRow, VersionRow
 from storage.errors import ArenaConflict
 from storage.personalities.personalities import lock_personality
@@ -141,27 +141,22 @@ def find_arena(session: Session, arena_id: int) -> Arena:
 
 def unfinished_arena(session: Session, channel_id: int) -> Arena | None:
     """Return the channel's arena that is being prepared or open, or None."""
-    row = session.scalar(
-        select(ArenaRow).where(ArenaRow.channel_id == channel_id, ArenaRow.status.in_(UNFINISHED)).limit(1)
-    )
-    return from_row(Arena, row) if row else None
+    unfinished = select(ArenaRow).where(ArenaRow.channel_id == channel_id, ArenaRow.status.in_(UNFINISHED))
+    return read_first(session, Arena, unfinished)
 
 
 def open_arenas(session: Session, due_at: datetime | None = None, shards: Shards = ALL) -> list[Arena]:
     """Return the arenas whose results were not shown yet, oldest first; with `due_at`, those that close by then."""
     unshown = select(ArenaRow).where(ArenaRow.status == ArenaStatus.OPEN, shards.of(ArenaRow.guild_id))
-    query = unshown.order_by(ArenaRow.id)
     if due_at is not None:
-        query = query.where(ArenaRow.closes_at <= due_at)
-    return [from_row(Arena, row) for row in session.scalars(query)]
+        unshown = unshown.where(ArenaRow.closes_at <= due_at)
+    return read_all(session, Arena, unshown.order_by(ArenaRow.id))
 
 
 def recent_arenas(session: Session, guild_id: int, limit: int) -> list[Arena]:
     """Return the server's latest arenas, newest first."""
-    rows = session.scalars(
-        select(ArenaRow).where(ArenaRow.guild_id == guild_id).order_by(ArenaRow.id.desc()).limit(limit)
-    )
-    return [from_row(Arena, row) for row in rows]
+    newest_first = select(ArenaRow).where(ArenaRow.guild_id == guild_id).order_by(ArenaRow.id.desc())
+    return read_all(session, Arena, newest_first.limit(limit))
 
 
 def last_used(session: Session, personality_id: int) -> dict[str, datetime]:
@@ -171,7 +166,7 @@ def last_used(session: Session, personality_id: int) -> dict[str, datetime]:
         .where(ArenaRow.personality_id == personality_id)
         .group_by(ArenaRow.prompt)
     )
-    return {row.prompt: row[1] for row in rows}
+    return dict(rows.all())
 
 
 def last_scheduled(session: Session) -> datetime | None:
@@ -189,7 +184,7 @@ def read_arena_answers(session: Session, arena_id: int) -> list[ArenaAnswer]:
         .order_by(ArenaAnswerRow.position)
     ).all()
     return [
-        ArenaAnswer(position, reply_id, version_name(number), text, _picks(session, reply_id))
+        ArenaAnswer(position, reply_id, version_name(number), text, tally(votes_on(session, reply_id).values()).up)
         for position, reply_id, number, text in rows
     ]
 
@@ -198,10 +193,6 @@ def read_results(session: Session, arena_id: int) -> list[ArenaAnswer]:
     """Like `read_arena_answers`, but waits for picks in progress, so that the counts are final."""
     lock_arena(session, arena_id)
     return read_arena_answers(session, arena_id)
-
-
-def _picks(session: Session, reply_id: int) -> int:
-    return tally(votes_on(session, reply_id).values()).up
 
 
 def lock_arena(session: Session, arena_id: int) -> ArenaRow:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from storage.conversations.replies import lock_replies
 from storage.database.columns import utc_now
 from storage.database.enums import Basis, Cause
-from storage.database.rows import from_row
+from storage.database.rows import read_first
 from storage.database.tables import CorrectionRow, ReplyRow, VoteCauseRow
 from storage.errors import CorrectionRefused
 from storage.settings.sections import CorrectionSettings
@@ -64,7 +64,6 @@ class Correction:
     author_id: int
     text: str
     basis: Basis | None
-    withdrawn: bool
 
 
 def check_correction(text: str, answer: str, settings: CorrectionSettings) -> str:
@@ -86,7 +85,7 @@ def suggest(session: Session, reply_id: int, author_id: int, text: str, basis: B
     """
     if not lock_replies(session, [reply_id]):
         raise CorrectionRefused("That answer was just deleted, so there's nothing left to improve.")
-    for earlier in _standing(session, reply_id, author_id):
+    for earlier in session.scalars(_current(author_id).where(CorrectionRow.reply_id == reply_id)):
         earlier.withdrawn_at = utc_now()
     row = CorrectionRow(reply_id=reply_id, author_id=author_id, text=text, basis=basis)
     session.add(row)
@@ -103,41 +102,20 @@ def withdraw(session: Session, correction_id: int, author_id: int) -> bool:
     return True
 
 
-def standing_correction(session: Session, reply_id: int, author_id: int) -> Correction | None:
+def current_correction(session: Session, reply_id: int, author_id: int) -> Correction | None:
     """Return the author's valid correction of the reply, or None."""
-    rows = _standing(session, reply_id, author_id)
-    return _correction(rows[-1]) if rows else None
+    return read_first(session, Correction, _current(author_id).where(CorrectionRow.reply_id == reply_id))
 
 
 def latest_correction_in_channel(session: Session, channel_id: int, author_id: int) -> Correction | None:
     """Return the author's newest valid correction in the channel, or None."""
-    row = session.scalar(
+    return read_first(session, Correction, _current(author_id).join(ReplyRow).where(ReplyRow.channel_id == channel_id))
+
+
+def _current(author_id: int) -> Select[CorrectionRow]:
+    """Select the author's corrections that were not withdrawn, newest first."""
+    return (
         select(CorrectionRow)
-        .join(ReplyRow)
-        .where(
-            ReplyRow.channel_id == channel_id,
-            CorrectionRow.author_id == author_id,
-            CorrectionRow.withdrawn_at.is_(None),
-        )
+        .where(CorrectionRow.author_id == author_id, CorrectionRow.withdrawn_at.is_(None))
         .order_by(CorrectionRow.id.desc())
-        .limit(1)
     )
-    return _correction(row) if row else None
-
-
-def _standing(session: Session, reply_id: int, author_id: int) -> list[CorrectionRow]:
-    return list(
-        session.scalars(
-            select(CorrectionRow)
-            .where(
-                CorrectionRow.reply_id == reply_id,
-                CorrectionRow.author_id == author_id,
-                CorrectionRow.withdrawn_at.is_(None),
-            )
-            .order_by(CorrectionRow.id)
-        )
-    )
-
-
-def _correction(row: CorrectionRow) -> Correction:
-    return from_row(Correction, row, withdrawn=row.withdrawn_at is not None)

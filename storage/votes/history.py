@@ -18,12 +18,12 @@ from storage.votes.votes import Vote, thumb
 
 @dataclass(frozen=True)
 class ThumbEvent:
-    """A thumb that was added (`standing`) or removed; message, emoji and burst identify a member's reaction."""
+    """A thumb that was added or removed; message, emoji and burst identify a member's reaction."""
 
     message_id: int
     emoji: str
     burst: bool
-    standing: bool
+    added: bool
     created_at: datetime
 
 
@@ -50,7 +50,7 @@ class VoteHistory:
     @property
     def last_set_at(self) -> datetime:
         """When the member last added a thumb, which is the moment that decides about the vote's weight."""
-        return max(event.created_at for event in self.events if event.standing)
+        return max(event.created_at for event in self.events if event.added)
 
     def before(self, moment: datetime) -> Vote | None:
         """Return the vote just before `moment`."""
@@ -59,12 +59,12 @@ class VoteHistory:
 
     def _turns(self) -> list[tuple[datetime, Vote | None]]:
         """Return the vote after each event; both thumbs together are no vote."""
-        standing: set[tuple[int, str, bool]] = set()
+        thumbs: set[tuple[int, str, bool]] = set()
         turns = []
         for event in self.events:
             identity = (event.message_id, event.emoji, event.burst)
-            (standing.add if event.standing else standing.discard)(identity)
-            said = {vote for _, emoji, _ in standing if (vote := thumb(emoji))}
+            (thumbs.add if event.added else thumbs.discard)(identity)
+            said = {vote for _, emoji, _ in thumbs if (vote := thumb(emoji))}
             turns.append((event.created_at, said.pop() if len(said) == 1 else None))
         return turns
 
@@ -101,15 +101,15 @@ def read_histories(session: Session, *which: ColumnElement[bool]) -> dict[tuple[
             VoteEventRow.message_id,
             VoteEventRow.emoji,
             VoteEventRow.burst,
-            VoteEventRow.standing,
+            VoteEventRow.added,
             VoteEventRow.created_at,
         )
         .where(*which)
         .order_by(VoteEventRow.id)
     )
     events: dict[tuple[int, int], list[ThumbEvent]] = defaultdict(list)
-    for reply_id, user_id, message_id, emoji, burst, standing, created_at in rows:
-        events[reply_id, user_id].append(ThumbEvent(message_id, emoji, burst, standing, created_at))
+    for reply_id, user_id, message_id, emoji, burst, added, created_at in rows:
+        events[reply_id, user_id].append(ThumbEvent(message_id, emoji, burst, added, created_at))
     return {whose: VoteHistory(tuple(of_one)) for whose, of_one in events.items()}
 
 

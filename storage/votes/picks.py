@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
+from storage.database.rows import any_row
 from storage.database.tables import ArenaAnswerRow, VoteEventRow
 from storage.errors import ArenaClosed
 from storage.members import note_members
@@ -59,10 +60,11 @@ def pick(
     if arena.guild_id is not None and joined_at is not None:
         note_members(session, arena.guild_id, {user_id: joined_at})
     replies = _replies(session, arena_id)
-    standing = _standing_pick(session, replies, user_id)
+    liked = (at for at, reply_id in replies.items() if votes_on(session, reply_id).get(user_id) is Vote.UP)
+    current = next(liked, None)
     if position not in replies or (gesture is PickGesture.FOUND and _has_voted(session, replies, user_id)):
-        return standing
-    picked = _after(gesture, standing, position)
+        return current
+    picked = _pick_after(gesture, current, position)
     # One call per reply, because within one call the same thumb under the same message is the same vote; in the order
     # in which others lock the replies.
     for at, reply_id in sorted(replies.items(), key=lambda item: item[1]):
@@ -70,20 +72,19 @@ def pick(
     return picked
 
 
-def _after(gesture: PickGesture, standing: int | None, position: int) -> int | None:
-    """Return the pick after a gesture at a position."""
+def _pick_after(gesture: PickGesture, current: int | None, position: int) -> int | None:
     if gesture in (PickGesture.REACTED, PickGesture.FOUND):
         return position
-    if standing == position:
+    if current == position:
         return None
-    return position if gesture is PickGesture.PRESSED else standing
+    return position if gesture is PickGesture.PRESSED else current
 
 
 def _events(
     reply_id: int, message_id: int, user_id: int, position: int, picked: int | None, *, reread: bool
 ) -> Iterator[VoteEvent]:
-    for emoji, standing in ((UP, picked == position), (DOWN, picked not in (None, position))):
-        yield VoteEvent(reply_id, Thumb(message_id, user_id, emoji), standing, reread)
+    for emoji, added in ((UP, picked == position), (DOWN, picked not in (None, position))):
+        yield VoteEvent(reply_id, Thumb(message_id, user_id, emoji), added, reread)
 
 
 def _replies(session: Session, arena_id: int) -> dict[int, int]:
@@ -91,19 +92,10 @@ def _replies(session: Session, arena_id: int) -> dict[int, int]:
     rows = session.execute(
         select(ArenaAnswerRow.position, ArenaAnswerRow.reply_id).where(ArenaAnswerRow.arena_id == arena_id)
     )
-    return {row.position: row.reply_id for row in rows}
-
-
-def _standing_pick(session: Session, replies: Mapping[int, int], user_id: int) -> int | None:
-    liked = (position for position, reply_id in replies.items() if votes_on(session, reply_id).get(user_id) is Vote.UP)
-    return next(liked, None)
+    return dict(rows.all())
 
 
 def _has_voted(session: Session, replies: Mapping[int, int], user_id: int) -> bool:
     """Return whether the member ever voted on one of the replies, withdrawn votes included."""
-    found = session.scalar(
-        select(VoteEventRow.id)
-        .where(VoteEventRow.reply_id.in_(replies.values()), VoteEventRow.user_id == user_id)
-        .limit(1)
-    )
-    return found is not None
+    events = select(VoteEventRow.id).where(VoteEventRow.reply_id.in_(replies.values()), VoteEventRow.user_id == user_id)
+    return any_row(session, events)

@@ -17,7 +17,7 @@ from storage.database.tables import QuarantineRow, ReplyRow, VoteEventRow
 from storage.members import Member, Memberships, Pseudonym, home_of, read_pseudonyms
 from storage.settings.sections import VoteSettings
 from storage.votes.corrections import wrong_facts
-from storage.votes.votes import Vote, quarantined_votes, standing_count
+from storage.votes.votes import Vote, net_count, quarantined_votes
 
 DISCORD_EPOCH = datetime(2015, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0
@@ -48,7 +48,7 @@ class WeightedVotes:
     """The weight that each rule removed; with the weights of the votes they add up to the total."""
 
 
-class StandingVote(NamedTuple):
+class CurrentVote(NamedTuple):
     """A current vote, when its member last added a thumb there, and the weights of account age and membership."""
 
     reply_id: int
@@ -148,9 +148,9 @@ class VoteWeights:
     def _memberships(self) -> Memberships:
         return Memberships(self._session, self._members)
 
-    def weigh(self, reply_id: int, home: int | None, user_id: int, vote: Vote, voted_at: datetime) -> StandingVote:
+    def weigh(self, reply_id: int, home: int | None, user_id: int, vote: Vote, voted_at: datetime) -> CurrentVote:
         """Return the vote with its weights; `voted_at` is when its member last added a thumb under the reply."""
-        return StandingVote(reply_id, user_id, vote, voted_at, *self.weights(home, user_id, voted_at))
+        return CurrentVote(reply_id, user_id, vote, voted_at, *self.weights(home, user_id, voted_at))
 
     def weights(self, home: int | None, user_id: int, given_at: datetime) -> tuple[float, float]:
         """Return the weights of account age and membership at that moment, 0 to 1 each; `home` is as in `home_of`."""
@@ -160,7 +160,7 @@ class VoteWeights:
         return weights_of(given_at, self._account_creation(user_id), joined_at, self._settings)
 
 
-def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[StandingVote]:
+def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -> Iterator[CurrentVote]:
     """Yield every current vote on the personality's answers, weighed at the time it was given.
 
     A vote that was found when reactions were read again gets the time of the reading, so it may be older.
@@ -169,21 +169,21 @@ def weigh_votes(session: Session, personality_id: int, settings: VoteSettings) -
     homes = {reply_id: home_of(guild_id, basis) for reply_id, guild_id, basis in session.execute(replies)}
     weights = VoteWeights(session, settings)
     for reply_id, user_id, is_up, voted_at in session.execute(
-        _standing_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
+        _current_votes(), execution_options={"yield_per": ROWS_AT_ONCE}
     ):
         if reply_id in homes:
             yield weights.weigh(reply_id, homes[reply_id], user_id, Vote.UP if is_up else Vote.DOWN, voted_at)
 
 
-def _standing_votes() -> Select[int, int, bool, datetime]:
+def _current_votes() -> Select[int, int, bool, datetime]:
     """Select reply, user, whether the vote is 👍, and when the user last added a thumb; both thumbs cancel."""
-    up, down = (standing_count(vote) > 0 for vote in Vote)
+    up, down = (net_count(vote) > 0 for vote in Vote)
     return (
         select(
             VoteEventRow.reply_id,
             VoteEventRow.user_id,
             up,
-            func.max(VoteEventRow.created_at).filter(VoteEventRow.standing),
+            func.max(VoteEventRow.created_at).filter(VoteEventRow.added),
         )
         .group_by(VoteEventRow.reply_id, VoteEventRow.user_id)
         .having(up != down)

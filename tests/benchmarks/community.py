@@ -35,9 +35,10 @@ from storage.releases.versions import Version, list_versions, name_of, read_alia
 from storage.runtime.processes import HEARTBEAT_S, worker_name
 from storage.settings.loading import load_settings
 from storage.settings.sections import Settings
-from storage.training.rounds import Round, claim_round, read_voters, renew_lease, request_round, require_round
+from storage.training.rounds import Round, claim_round, renew_lease, request_round, require_round
 from storage.votes.votes import Thumb, VoteEvent, append_events
 from tests.benchmarks.report import machine, versions
+from tests.seeding import read_voters
 from trainer.evaluation.measures import answer_losses, is_degenerate, losses_by_position, surprise_ratio
 from trainer.evaluation.sampling import Sample, open_adapter, open_speaker, render
 from trainer.rounds.round import run_round
@@ -238,7 +239,7 @@ class Simulation:
 
     def _vote(self, session: Session, reply_id: int, user_id: int, likes: bool) -> None:
         thumb = Thumb(_message_of(reply_id), user_id, "👍" if likes else "👎")
-        append_events(session, [VoteEvent(reply_id, thumb, standing=True)])
+        append_events(session, [VoteEvent(reply_id, thumb, added=True)])
 
     def _store_reply(self, session: Session, message: str, answer: Sample, version: Version | None) -> int:
         asker = self._random.choice(_members())

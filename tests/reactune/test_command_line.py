@@ -402,7 +402,7 @@ def test_lineage_leads_from_a_version_to_its_votes_and_back(reactune, voted_vers
     assert f"(👍 user {BOB}) over answer 2 https://discord.com/channels/" in lines[3]
 
     code, out, _ = reactune("votes", "outcomes", str(BOB), "--json")
-    assert (code, [vote["outcome"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
+    assert (code, [vote["status"] for vote in json.loads(out)["votes"]]) == (0, ["trained on", "trained on"])
     lines = reactune("votes", "outcomes", str(BOB))[1].splitlines()
     assert lines[0] == f"User {BOB} voted on 2 answers: 2 trained on."
     assert lines[2].endswith("“good answer 0”: used as the better answer in round 1 → v1 (passed the gate)")

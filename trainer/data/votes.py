@@ -16,7 +16,7 @@ from storage.personalities.personalities import lock_personality
 from storage.privacy.consent import Agreement, read_agreement
 from storage.settings.sections import Settings
 from storage.training.rounds import SCHEDULE, Round, digest_manifest, last_trained, names_deleted, set_manifest
-from storage.votes.quarantines import hold_back_bursts
+from storage.votes.quarantines import quarantine_bursts
 from storage.wording import count
 from trainer.data.completion import ask_preferences, draw_samples, fit_preferences
 from trainer.data.dataset import Skip
@@ -49,7 +49,7 @@ def prepare_votes(
     Database and model take turns: no transaction waits for a model, and no writer waits for a plan. If something is
     taken back while the plan is made, the plan is made again.
     """
-    hold_back_bursts(database, round_.personality_id, settings.votes)
+    quarantine_bursts(database, round_.personality_id, settings.votes)
     with database.snapshot() as session:
         first = survey_votes(session, settings, base, round_.personality_id)
     judge, opinion = fit_preferences(first, settings, report)
@@ -78,7 +78,7 @@ def write_plan(session: Session, round_: Round, plan: TrainingPlan, settings: Se
     """Write the round's manifest and return True, unless something was taken back since `agreed` was read."""
     # A deletion either ends before the comparison, or starts after the manifest is written and finds the pairs there.
     lock_personality(session, round_.personality_id)
-    is_unchanged = agreed.stands(read_agreement(session, round_.personality_id))
+    is_unchanged = agreed.still_holds(read_agreement(session, round_.personality_id))
     if not is_unchanged or names_deleted(session, plan.manifest):
         return False
     set_manifest(

@@ -15,7 +15,7 @@ from storage.database.enums import TrainingSource
 from storage.models.base_model import BaseModel, resolve_base_model
 from storage.models.hardware import require_quantization
 from storage.personalities.cards import settings_of
-from storage.personalities.personalities import read_personality, take_cards
+from storage.personalities.personalities import load_cards, read_personality
 from storage.settings.sections import Settings
 from storage.training.rounds import require_round
 from trainer.data.dataset import TrainingSet, held_out, prepare_examples, training_set_of
@@ -67,7 +67,7 @@ def produce_version(settings: Settings, database: Database, round_id: int) -> Re
     base = resolve_base_model(settings.model.base, settings.data.directory, log.info)
     store = open_store(settings)
     with database.transaction() as session:
-        take_cards(session, settings)
+        load_cards(session, settings)
         round_ = require_round(session, round_id)
         personality = read_personality(session, round_.personality_id)
     settings = settings_of(settings, personality.card)

@@ -1,4 +1,4 @@
-"""Graphs on disk: one folder for each version and strength, built when first needed.
+"""OpenVINO pipelines, and their graphs on disk: one folder for each version and strength, built when first needed.
 
 Imports OpenVINO only to build one: the bot's own process uses this module.
 """
@@ -6,23 +6,22 @@ Imports OpenVINO only to build one: the bot's own process uses this module.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import shutil
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 from tokenizers import Tokenizer
 
 from storage.adapters.folder_store import AdapterRef
 from storage.errors import StorageError
-from storage.files import sync_to_disk
+from storage.files import sha256_of, sync_to_disk
 from storage.models.base_model import BaseModel
 from storage.wording import BASE_NAME
 
@@ -38,6 +37,15 @@ SHOWN_DIGITS = 16
 """Digits of an adapter's digest in the name of its graph."""
 RECIPE = "int8-64-2"
 """Names how graphs are built; with another recipe they are rebuilt."""
+BLOCK_TOKENS = 32
+"""Positions in a block of the cache, as OpenVINO lays it out on CPUs."""
+STEP_TOKENS = 256
+"""Maximum tokens of one step: a long prompt is read in pieces, so that other answers continue in between."""
+ROUND_ACTIVATIONS = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
+"""0 disables it: it makes 8 answers at once 1.7 times faster, but answers differ three times as much."""
+PIN_THREADS = "ENABLE_CPU_PINNING"
+"""On by default: a pinned thread whose core is busy cannot move to another one, and all other threads wait for it."""
+PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
 
 
 class GraphNotWritten(StorageError):
@@ -130,12 +138,7 @@ def _lock_of(graph: Path) -> Path:
 def _checksums(folder: Path) -> str:
     """Return lines in the format of `sha256sum`."""
     files = [folder / MODEL_FILE, (folder / MODEL_FILE).with_suffix(".bin")]
-    return "".join(f"{_digest(file)}  {file.name}\n" for file in files)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
 
 
 def _is_sound(folder: Path) -> bool:
@@ -160,17 +163,6 @@ def _loaded_at(folder: Path) -> float:
         return 0.0
 
 
-BLOCK_TOKENS = 32
-"""Positions in a block of the cache, as OpenVINO lays it out on CPUs."""
-STEP_TOKENS = 256
-"""Maximum tokens of one step: a long prompt is read in pieces, so that other answers continue in between."""
-ROUND_ACTIVATIONS = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
-"""0 disables it: it makes 8 answers at once 1.7 times faster, but answers differ three times as much."""
-PIN_THREADS = "ENABLE_CPU_PINNING"
-"""On by default: a pinned thread whose core is busy cannot move to another one, and all other threads wait for it."""
-PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
-
-
 @dataclass(frozen=True)
 class PipelineOptions:
     base: BaseModel
@@ -187,21 +179,11 @@ class PipelineOptions:
     """Number of graphs to keep on disk, the most recently used."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), default=str)
+        return TypeAdapter(PipelineOptions).dump_json(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> PipelineOptions:
-        values = json.loads(text)
-        base = {**values["base"], "path": Path(values["base"]["path"])}
-        adapter = values["adapter"] and {**values["adapter"], "path": Path(values["adapter"]["path"])}
-        return cls(
-            **{
-                **values,
-                "base": BaseModel(**base),
-                "folder": Path(values["folder"]),
-                "adapter": AdapterRef(**adapter) if adapter else None,
-            }
-        )
+        return TypeAdapter(cls).validate_json(text)
 
 
 def load_pipeline(options: PipelineOptions) -> Any:

@@ -85,7 +85,7 @@ class TestRestored:
             asked = update(ReplyRow).where(ReplyRow.id == id_).values(source_message_id=QUESTIONS + message_of(id_))
             session.execute(asked)
             thumb = Thumb(message_of(id_), ada, "👎")
-            append_events(session, [VoteEvent(id_, thumb, standing=True)])
+            append_events(session, [VoteEvent(id_, thumb, added=True)])
 
         with closing(open_database(settings)) as database, database.transaction() as session:
             for outcome in (Outcome.COMPLETE, Outcome.LENGTH, Outcome.CANCELLED):

@@ -1,4 +1,4 @@
-"""A store that hosts share: complete or not there, whoever writes at once, and of no need once it is cached."""
+"""A shared store: adapters are complete or absent even if hosts write at once; cached ones need no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL that goes away and comes back: work is done once, and bots hear of what moved meanwhile."""
+"""PostgreSQL stops and starts again: work is done once, and bots notice what moved in the meantime."""
 
 from __future__ import annotations
 

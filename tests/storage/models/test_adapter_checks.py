@@ -1,4 +1,4 @@
-"""What can be served is told from what could do harm, and from what does not fit, in a sentence."""
+"""Adapters that could do harm or do not fit the base are refused, with a sentence that says why."""
 
 from __future__ import annotations
 

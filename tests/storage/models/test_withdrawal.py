@@ -125,8 +125,8 @@ class TestMarkedVersions:
             rebuilt = add(session, first)
             crown(session, second, third)
             mark(session, second, third)
-        shelf = open_served_copies(settings.data.directory)
-        served = [shelf.put(AdapterRef(v.digest, store.path(v.digest), strength=0.5)) for v in (second, third)]
+        copies = open_served_copies(settings.data.directory)
+        served = [copies.put(AdapterRef(v.digest, store.path(v.digest), strength=0.5)) for v in (second, third)]
         assert withdraw_adapters(database, store, settings) == []  # v3 answers, v2 is last-good
         with database.transaction() as session:
             crown(session, rebuilt)

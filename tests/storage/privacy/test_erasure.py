@@ -282,7 +282,7 @@ def test_deleting_a_departed_members_data_ends_an_agreement(session: Session) ->
     complete_departure(session, departure)
     session.expire_all()
     assert session.scalar(select(func.count()).select_from(VoteEventRow)) == 0
-    assert not agreed.stands(read_agreement(session, ensure_personality(session)))
+    assert not agreed.still_holds(read_agreement(session, ensure_personality(session)))
 
 
 def test_deleting_ones_data_deletes_departures_and_the_greeting(session: Session) -> None:

@@ -199,7 +199,7 @@ def filled(session: Session) -> Session:
     shared = add_reply(session, prompt="secret of bob", speakers=[ALICE, BOB], author_id=BOB, guild_id=1, basis=None)
     age(session, shared, 100)
     vote(session, own, ALICE, Vote.UP)
-    vote(session, own, ALICE, Vote.UP, standing=False)
+    vote(session, own, ALICE, Vote.UP, added=False)
     add_correction(session, shared, "better of alice", author_id=ALICE)
     add_note(session, ALICE, "likes tea")
     give_consent(session, ALICE)

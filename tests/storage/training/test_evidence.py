@@ -54,7 +54,7 @@ def test_answers_come_with_the_votes_that_stand(session: Session, personality_id
     vote(session, liked, ALICE, Vote.UP)
     vote(session, liked, BOB, Vote.DOWN)
     vote(session, liked, CAROL, Vote.UP)
-    vote(session, liked, CAROL, Vote.UP, standing=False)
+    vote(session, liked, CAROL, Vote.UP, added=False)
     assert read(session, personality_id) == [
         RatedReply(liked, PROMPT, "liked", ballots(session, {ALICE: Vote.UP, BOB: Vote.DOWN})),
         RatedReply(sibling, PROMPT, "sibling"),
