@@ -37,26 +37,23 @@ log = logging.getLogger(__name__)
 
 COGS = (
     "bot.cogs.arena",
-    "bot.cogs.audit",
     "bot.cogs.chat",
     "bot.cogs.data_lifecycle",
     "bot.cogs.deletions",
     "bot.cogs.feedback",
-    "bot.cogs.my_votes",
     "bot.cogs.knowledge",
-    "bot.cogs.gaps",
-    "bot.cogs.memory",
     "bot.cogs.models",
     "bot.cogs.operations",
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.reactions",
-    "bot.cogs.canaries",
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: loading the model"
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # voice is not used: its libraries may be missing
+LOOK_INTERVAL_S = 3.0
+"""Between two looks for new releases; PostgreSQL also notifies."""
 FLUSH_S = 5.0
 FINISHING_S = 15.0
 
@@ -145,6 +142,7 @@ class ReactuneBot(ServicesBot):
         """Register the steps of closing, the last one first: finish answers, store votes, disconnect."""
         services = self.services
         self._to_close.push_async_callback(super().close)
+        self._to_close.callback(self.tasks.cancel)
         self._to_close.push_async_callback(services.vote_queue.flush, FLUSH_S)
         self._to_close.push_async_callback(self.tasks.finish, FINISHING_S)
         self._to_close.callback(services.library.close)
@@ -155,7 +153,7 @@ class ReactuneBot(ServicesBot):
         watcher = services.release_watcher
         watcher.subscribe(VersionPreloader(services.engine, services.releases, services.database))
         watcher.subscribe(AdapterPrefetcher(services.adapters, services.database))
-        self._to_close.callback(watcher.start(self.tasks).cancel)
+        self._to_close.callback(self.tasks.repeat(watcher.look, LOOK_INTERVAL_S, "watch releases").cancel)
         if can_listen(services.database):
             listener = Listener(services.database, partial(self.loop.call_soon_threadsafe, self._look_at_releases))
             listener.start()

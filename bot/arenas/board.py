@@ -182,10 +182,7 @@ def pick_buttons(arena_id: int, answers: int) -> discord.ui.View:
     return view
 
 
-class PickButton(
-    PersistentButton,
-    template=r"reactune:arena:(?P<arena>\d+):(?P<position>\d+)",
-):
+class PickButton(PersistentButton, template=r"reactune:arena:(?P<arena>\d+):(?P<position>\d+)"):
     def __init__(self, arena_id: int, position: int) -> None:
         self.arena_id = arena_id
         self.position = position

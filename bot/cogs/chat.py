@@ -25,10 +25,11 @@ from bot.chat.recovery import Recovery
 from bot.engine import RenderedPrompt
 from bot.errors import EngineBusy, UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately, member_message
+from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import RateLimited
 from bot.privacy.notices import send_first_notice
 from bot.services import Services
-from storage.conversations.replies import FINISHED_WHOLE, Reply, find_by_message, was_called_into
+from storage.conversations import replies
 from storage.database.columns import utc_now
 from storage.database.enums import Origin
 
@@ -44,21 +45,16 @@ COMMAND_AS_TEXT = (
 BLIND_LABELS = ("A · rate both", "B · rate both")
 
 
-class Chat(commands.Cog):
+class Chat(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
+        super().__init__(bot, services)
         self._reader = HistoryReader(bot, services.settings.chat.history_messages)
         self._summaries = Summaries(services.engine, services.database, self._reader, services.deletions)
         self._recovery = Recovery(bot, services)
-        self._menu = app_commands.ContextMenu(name="Another answer", callback=self.another_answer)
+        bot.tree.add_command(app_commands.ContextMenu(name="Another answer", callback=self.another_answer))
 
     async def cog_load(self) -> None:
-        self.bot.tree.add_command(self._menu)
         await self._recovery.find()
-
-    async def cog_unload(self) -> None:
-        self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
@@ -87,7 +83,7 @@ class Chat(commands.Cog):
             or not self.services.access.may_react(payload)
         ):
             return
-        reply = await self.services.database.read(find_by_message, payload.message_id)
+        reply = await self.services.database.read(replies.find_by_message, payload.message_id)
         if payload.guild_id is None and not await self.services.access.may_write_directly(payload.user_id):
             return  # a member who left keeps the answers, with their 🔁
         if reply is not None:
@@ -99,7 +95,7 @@ class Chat(commands.Cog):
     async def another_answer(self, interaction: discord.Interaction, message: discord.Message) -> None:
         """Give another answer to the same prompt."""
         await interaction.response.defer(ephemeral=True)
-        reply = await self.services.database.read(find_by_message, message.id)
+        reply = await self.services.database.read(replies.find_by_message, message.id)
         if reply is None:
             raise UserFacingError(NOT_MINE)
         await answer_privately(interaction, "Another answer is on its way.")
@@ -120,7 +116,9 @@ class Chat(commands.Cog):
             return True
         if await self._is_reply_to_me(message):
             return True
-        return isinstance(channel, discord.Thread) and await self.services.database.read(was_called_into, channel.id)
+        return isinstance(channel, discord.Thread) and await self.services.database.read(
+            replies.was_called_into, channel.id
+        )
 
     async def _is_reply_to_me(self, message: discord.Message) -> bool:
         reference = message.reference
@@ -129,7 +127,7 @@ class Chat(commands.Cog):
         if isinstance(reference.resolved, discord.Message):
             return reference.resolved.author == self.bot.user
         replied_to = reference.message_id
-        return await self.services.database.read(find_by_message, replied_to) is not None
+        return await self.services.database.read(replies.find_by_message, replied_to) is not None
 
     def _command_in(self, message: discord.Message) -> str | None:
         """Return the slash command that was sent as text, such as "/model"."""
@@ -163,7 +161,7 @@ class Chat(commands.Cog):
         if context.conversation.is_full or (prompt.dropped and is_one_conversation(message.channel)):
             self._remember(message.channel, context.conversation, prompt)
 
-    async def _regenerate(self, reply: Reply, channel: discord.abc.Messageable, user_id: int) -> None:
+    async def _regenerate(self, reply: replies.Reply, channel: discord.abc.Messageable, user_id: int) -> None:
         """Answer the reply's prompt again, byte for byte."""
         ask = await gather_again(self.services, reply, channel, user_id)
         self.services.rate_limiter.require_pause(user_id)
@@ -180,7 +178,7 @@ class Chat(commands.Cog):
         other = next((release for release in others if release.name != ask.release.name), ask.release)
         first, second = random.sample((ask.release, other), 2)
         outcome = await services.answerer.answer(replace(ask, label=BLIND_LABELS[0], release=first))
-        if outcome not in FINISHED_WHOLE:
+        if outcome not in replies.FINISHED_WHOLE:
             return
         alternative = replace(ask, label=BLIND_LABELS[1], origin=Origin.ALTERNATIVE, release=second)
         try:

@@ -39,31 +39,12 @@ class GapAction(StrEnum):
 LABELS = {GapAction.ADD: "Add a document", GapAction.SETTLE: "No document needed", GapAction.NEXT: "Next"}
 
 
-class Gaps(commands.Cog):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-        self._command: app_commands.Command[Gaps, ..., None] = app_commands.Command(
-            name="gaps",
-            description="Show questions that were answered with wrong facts, and add documents for them.",
-            callback=self.show_gaps,
-        )
+class GapsCommand(commands.Cog):
+    services: Services
 
-    async def cog_load(self) -> None:
-        self._group().add_command(self._command)
-        self.bot.add_dynamic_items(GapButton)
-
-    async def cog_unload(self) -> None:
-        self.bot.remove_dynamic_items(GapButton)
-
-    def _group(self) -> app_commands.Group:
-        group = self.bot.tree.get_command("knowledge")
-        assert isinstance(group, app_commands.Group), "bot.cogs.knowledge is loaded first"
-        return group
-
-    async def show_gaps(self, interaction: discord.Interaction) -> None:
-        """Show the gaps, the most reported first."""
-        require_curator(interaction.user, self.services.settings)
+    @app_commands.command()
+    async def gaps(self, interaction: discord.Interaction) -> None:
+        """Show questions that were answered with wrong facts, and add documents for them."""
         await interaction.response.defer(ephemeral=True)
         await show_gap_page(interaction, self.services)
 
@@ -123,10 +104,7 @@ def _buttons(group: GapGroup, total: int) -> discord.ui.View:
     return view
 
 
-class GapButton(
-    PersistentButton,
-    template=r"reactune:gap:(?P<action>add|settle|next):(?P<key>\d+)",
-):
+class GapButton(PersistentButton, template=r"reactune:gap:(?P<action>add|settle|next):(?P<key>\d+)"):
     def __init__(self, gap_action: GapAction, key: int) -> None:
         self.gap_action = gap_action
         self.key = key
@@ -179,7 +157,3 @@ async def _settle(interaction: discord.Interaction, group: GapGroup, action: str
     audited_action = action_of(interaction, action, ", ".join(f"answer {reply_id}" for reply_id in reply_ids))
     await run_audited_as(interaction, audited_action, settle_gaps, reply_ids, by)
     log.info("%s settled a gap: %s", by, group.question)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(Gaps(bot, services))

@@ -9,10 +9,12 @@ from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
+from bot.cogs.gaps import GapButton, GapsCommand
 from bot.errors import UserFacingError
 from bot.guards.access import user_label
 from bot.guards.audit import action_of, record_done, run_audited
 from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import AdminCog
 from bot.knowledge import adding
 from bot.knowledge.library import Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
@@ -35,14 +37,11 @@ NOTHING_FOUND = "I found nothing about that."
 TYPED_IN = "That text was typed in or uploaded. Attach its new version as a file, or remove it and add it again."
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
-class Knowledge(commands.GroupCog, group_name="knowledge", group_description="Documents that answers quote"):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-
+class Knowledge(
+    AdminCog, GapsCommand, commands.GroupCog, group_name="knowledge", group_description="Documents that answers quote"
+):
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        """Curators are allowed too."""
         adding.require_curator(interaction.user, self.services.settings)
         return True
 
@@ -217,4 +216,5 @@ def _guild_id(interaction: discord.Interaction) -> int:
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(GapButton)
     await bot.add_cog(Knowledge(bot, services))

@@ -10,9 +10,10 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
-from bot.guards.access import is_admin, require_admin, user_label
+from bot.guards.access import is_admin, user_label
 from bot.guards.audit import run_audited
 from bot.guards.error_handler import answer_privately
+from bot.guards.interactions import AdminCog
 from bot.personalities import card_form, selection
 from bot.personalities.card_form import CardForm
 from bot.personalities.selection import offer, offer_personalities, places_of, require_own
@@ -40,17 +41,9 @@ Somewhere = (
 )
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
-class Personalities(commands.GroupCog, group_name="personality", group_description="Personalities of the bot"):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.services.settings.discord)
-        return True
-
+class Personalities(
+    AdminCog, commands.GroupCog, group_name="personality", group_description="Personalities of the bot"
+):
     # Deleted places
 
     @commands.Cog.listener()

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from bot.background import retry_until_available
 from bot.chat.message_stream import DISCORD_ERRORS, is_temporary
+from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import SlidingWindows, Window
 from bot.services import Services
 from bot.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
@@ -35,17 +36,13 @@ HINT_S = 20.0
 BOTH_THUMBS = "-# <@{user_id}>, your 👍 and 👎 cancel each other out. Remove one, and the other counts."
 
 
-class Reactions(commands.Cog):
+class Reactions(BotCog):
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
+        super().__init__(bot, services)
         self._reconciling: asyncio.Task[None] | None = None
         self._departed: set[tuple[int, int]] = set()
         """Voters who left, by guild and user: Discord no longer says when they joined."""
         self._hints = SlidingWindows()
-
-    async def cog_unload(self) -> None:
-        self._stop_reconciling()
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
@@ -105,19 +102,13 @@ class Reactions(commands.Cog):
 
     # After a gap
 
-    @commands.Cog.listener()
-    async def on_ready(self) -> None:
-        self._start_reconciling()
-
-    @commands.Cog.listener()
-    async def on_shard_ready(self, _shard_id: int) -> None:
-        """A shard began a new session: Discord reports on_ready only once, for all shards."""
+    @commands.Cog.listener("on_ready")
+    @commands.Cog.listener("on_shard_ready")
+    @commands.Cog.listener("on_resumed")
+    async def on_connected(self, _shard_id: int = 0) -> None:
+        """Read what was missed; on_ready comes only once for all shards, on_shard_ready with each new session."""
         if self.bot.is_ready():
             self._start_reconciling()
-
-    @commands.Cog.listener()
-    async def on_resumed(self) -> None:
-        self._start_reconciling()
 
     @commands.Cog.listener()
     async def on_answer_adopted(self, message: ReplyMessage) -> None:
@@ -126,12 +117,9 @@ class Reactions(commands.Cog):
             self._start_reconciling()  # which asks until Discord answers
 
     def _start_reconciling(self) -> None:
-        self._stop_reconciling()
-        self._reconciling = self.services.tasks.spawn(self._reconcile(), "reconcile votes")
-
-    def _stop_reconciling(self) -> None:
         if self._reconciling is not None:
             self._reconciling.cancel()
+        self._reconciling = self.services.tasks.spawn(self._reconcile(), "reconcile votes")
 
     async def _reconcile(self) -> None:
         """Read the reactions of recent replies again: a gateway gap loses events, not reactions."""

@@ -1,26 +1,22 @@
-"""`/model train`, and the messages that show the progress of rounds."""
+"""The messages that show the progress of rounds."""
 
 from __future__ import annotations
 
 import logging
-from typing import Literal
 
 import discord
-from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.orm import Session
 
-from bot.guards.access import user_label
-from bot.guards.audit import run_audited
-from bot.personalities.selection import WHOSE, administered_personality, offer_personalities, signed
+from bot.personalities.selection import signed
 from bot.services import Services
 from bot.text.rounds import describe_round
 from bot.text.splitting import MAX_MESSAGE_CHARS
-from storage.database.enums import CHALLENGER, GateVerdict, TrainingSource
+from storage.database.enums import CHALLENGER, GateVerdict
 from storage.personalities.personalities import Personality, read_personality
 from storage.releases.versions import list_versions, read_alias
 from storage.runtime.processes import TRAINER, is_alive
-from storage.training.rounds import Round, request_round, show_progress_in, shown_rounds, stop_showing_progress
+from storage.training.rounds import Round, shown_rounds, stop_showing_progress
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +34,7 @@ class ProgressMessages:
         """{round id: text}"""
 
     def start(self) -> None:
-        self._updating = self._services.tasks.repeat(self._update, PROGRESS_INTERVAL_S, "show the progress of rounds")
-
-    def stop(self) -> None:
-        self._updating.cancel()
+        self._services.tasks.repeat(self._update, PROGRESS_INTERVAL_S, "show the progress of rounds")
 
     async def text_of(self, round_: Round) -> str:
         def read(session: Session) -> tuple[Personality, str]:
@@ -61,7 +54,7 @@ class ProgressMessages:
         exists = self._shown.get(round_.id) == text or await self._edit(round_, text)
         self._shown[round_.id] = text
         if not exists or not round_.is_open:
-            self._shown.pop(round_.id)
+            del self._shown[round_.id]
             await self._services.database.run(stop_showing_progress, round_.id)
 
     async def _edit(self, round_: Round, text: str) -> bool:
@@ -79,30 +72,6 @@ class ProgressMessages:
         except discord.HTTPException as error:
             log.warning("Discord did not accept the progress of round %d: %s", round_.id, error)
         return True
-
-
-class RoundCommand(commands.Cog):
-    services: Services
-    progress: ProgressMessages
-
-    @app_commands.command()
-    @app_commands.describe(
-        personality=WHOSE, learn_from="Votes and suggestions, or the example dialogues of the personality's card"
-    )
-    @app_commands.autocomplete(personality=offer_personalities)
-    async def train(
-        self,
-        interaction: discord.Interaction,
-        personality: str | None = None,
-        learn_from: Literal["votes", "examples"] = "votes",
-    ) -> None:
-        """Train a new version on the votes and suggestions so far, or on a card's examples."""
-        await interaction.response.defer()
-        whose = await administered_personality(self.services, interaction, personality)
-        by = user_label(interaction.user)
-        round_, _ = await run_audited(interaction, request_round, whose.id, by, TrainingSource(learn_from))
-        message = await interaction.edit_original_response(content=await self.progress.text_of(round_))
-        await self.services.database.run(show_progress_in, round_.id, message.channel.id, message.id)
 
 
 def _next_step(session: Session, round_: Round) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_error, run_audited_as
 from bot.guards.error_handler import answer_privately, member_message
-from bot.guards.interactions import Form, PersistentButton
+from bot.guards.interactions import AdminCog, Form, PersistentButton
 from bot.personalities.selection import may_administer
 from bot.services import Services
 from bot.text import quarantines as texts
@@ -65,23 +65,9 @@ class Choice:
         return [quarantine.id for quarantine in waiting if quarantine.id <= self.quarantine_id]
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
-class VoteReview(commands.GroupCog, group_name="votes", group_description="Bursts of votes by new or silent accounts"):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-
-    async def cog_load(self) -> None:
-        self.bot.add_dynamic_items(DecisionButton, NextButton)
-
-    async def cog_unload(self) -> None:
-        self.bot.remove_dynamic_items(DecisionButton, NextButton)
-
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        require_admin(interaction.user, self.services.settings.discord)
-        return True
-
+class VoteReview(
+    AdminCog, commands.GroupCog, group_name="votes", group_description="Bursts of votes by new or silent accounts"
+):
     @app_commands.command()
     async def review(self, interaction: discord.Interaction) -> None:
         """Decide whether votes in quarantine count."""
@@ -155,10 +141,7 @@ class DecisionButton(
         await interaction.response.send_modal(DecisionForm(services, self.choice))
 
 
-class NextButton(
-    PersistentButton,
-    template=r"reactune:votes:after:(?P<id>\d+)",
-):
+class NextButton(PersistentButton, template=r"reactune:votes:after:(?P<id>\d+)"):
     """Shows the next quarantine, without a decision on this one."""
 
     def __init__(self, quarantine_id: int) -> None:
@@ -230,4 +213,5 @@ def _log_decision(by: str, status: QuarantineStatus, decided: list[decisions.Qua
 
 
 async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
+    bot.add_dynamic_items(DecisionButton, NextButton)
     await bot.add_cog(VoteReview(bot, services))

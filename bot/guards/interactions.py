@@ -1,4 +1,4 @@
-"""Base classes for commands, forms and buttons: they check access first, and reply to errors with a sentence."""
+"""Base classes of cogs, forms and buttons: they check access first, and reply to errors with a sentence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Self
 
 import discord
 from discord import app_commands
+from discord.ext import commands
 
-from bot.guards.access import ALWAYS_ALLOWED
+from bot.guards.access import ALWAYS_ALLOWED, require_admin
 from bot.guards.audit import is_for_admins
 from bot.guards.error_handler import answer_privately, member_message, report_error
 from bot.guards.rate_limit import RateLimited
@@ -26,6 +27,22 @@ async def check_access(interaction: discord.Interaction) -> bool:
         with contextlib.suppress(discord.HTTPException):
             await interaction.response.send_message(refusal.value, ephemeral=True)
     return refusal is None
+
+
+class BotCog(commands.Cog):
+    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
+        self.bot = bot
+        self.services = services
+
+
+@app_commands.guild_only()
+@app_commands.default_permissions(manage_guild=True)
+class AdminCog(BotCog):
+    """A cog whose commands are for admins."""
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        require_admin(interaction.user, self.services.settings.discord)
+        return True
 
 
 class Form(discord.ui.Modal):

@@ -146,7 +146,7 @@ class Library:
     async def prepare(self) -> None:
         """If there are documents, load the encoder and embed the passages that wait."""
         if await self._database.read(documents.has_chunks) and await self._encoder.ready() is not None:
-            await self._embed(None, _silent)
+            await self._embed(None)
 
     def close(self) -> None:
         """Stop after the current batch; the next start continues."""
@@ -182,7 +182,7 @@ class Library:
         await self._embed(document_id, report)
         return await self._database.read(documents.find_document, place.guild_id, document_id)
 
-    async def refresh(self, document: documents.Document, source: Source, report: Report) -> bool:
+    async def refresh(self, document: documents.Document, source: Source, report: Report | None = None) -> bool:
         """Replace the document's text with the source's; return whether it differs."""
         _require_text(source, self._settings)
         chunks = await self._cut(document.title, source.blocks)
@@ -253,7 +253,7 @@ class Library:
             )
         )
 
-    async def _embed(self, document_id: int | None, report: Report) -> None:
+    async def _embed(self, document_id: int | None, report: Report | None = None) -> None:
         """Embed waiting passages of one document or of all, in batches, so that questions need not wait."""
         encoder = await self._encoder.ready()
         if encoder is None:
@@ -266,7 +266,8 @@ class Library:
                     return
                 await self._embed_batch(encoder, batch)
                 done += len(batch)
-                await report(min(done, total), total)
+                if report is not None:
+                    await report(min(done, total), total)
 
     async def _embed_batch(self, encoder: Encoder, batch: Sequence[documents.Waiting]) -> None:
         vectors = await self._encoder.encode(encoder, [waiting.chunk.embedded_text for waiting in batch])
@@ -286,7 +287,3 @@ def _require_text(source: Source, settings: KnowledgeSettings) -> None:
 
 def _guess_tokens(text: str) -> int:
     return -(-len(text) // CHARS_PER_TOKEN)
-
-
-async def _silent(_done: int, _total: int) -> None:
-    pass

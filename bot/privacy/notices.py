@@ -198,10 +198,7 @@ def buttons(*actions: PrivacyAction) -> discord.ui.View:
     return view
 
 
-class PrivacyButton(
-    PersistentButton,
-    template=r"reactune:privacy:(?P<chosen>show|allow|delete|keep)",
-):
+class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>show|allow|delete|keep)"):
     """Acts for the member who presses it, so many members can use the same one."""
 
     def __init__(self, chosen: PrivacyAction) -> None:

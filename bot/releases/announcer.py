@@ -37,10 +37,7 @@ class CanaryEvaluator:
         self._services = services
 
     def start(self) -> None:
-        self._repeating = self._services.tasks.repeat(self._evaluate_all, INTERVAL_S, "evaluate canaries")
-
-    def stop(self) -> None:
-        self._repeating.cancel()
+        self._services.tasks.repeat(self._evaluate_all, INTERVAL_S, "evaluate canaries")
 
     async def _evaluate_all(self) -> None:
         if self._services.shards.lead:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bot.background import BackgroundTasks
 from bot.engine import Engine
 from bot.releases.resolver import ReleaseResolver
 from storage.adapters.folder_store import AdapterStore
@@ -20,8 +19,6 @@ from storage.errors import AdapterError
 from storage.releases.versions import aliased_digests, find_version, name_of
 
 log = logging.getLogger(__name__)
-
-INTERVAL_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,6 @@ class ReleaseWatcher:
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber` at the next look, and then after each change."""
         self._seen[subscriber] = None
-
-    def start(self, tasks: BackgroundTasks) -> asyncio.Task[None]:
-        return tasks.repeat(self.look, INTERVAL_S, "watch releases")
 
     async def look(self) -> None:
         """Call the subscribers that have not seen the present state; a failing one is logged and called again."""
