@@ -81,6 +81,7 @@ class ReactuneBot(ServicesBot):
         `fixed_basis` is the training basis of everything said outside Discord. With `tasks`, a simulator can wait for
         background work.
         """
+        served_shards: dict[str, Any] = {"shard_ids": settings.discord.shards} if settings.discord.shards else {}
         super().__init__(
             command_prefix=(),
             help_command=None,
@@ -91,7 +92,7 @@ class ReactuneBot(ServicesBot):
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
             shard_count=settings.discord.shard_count or None,
-            **_served_shards(settings),
+            **served_shards,
         )
         self.settings = settings
         self.tasks = tasks or BackgroundTasks()
@@ -123,7 +124,9 @@ class ReactuneBot(ServicesBot):
             await importlib.import_module(cog).setup(self, self.services)
         if self.settings.discord.sync_commands:
             await self._sync_commands()
-        self.tasks.spawn(self._remove_withdrawn(), "remove files of withdrawn versions")
+        # Also here: a trainer on another machine cannot remove this machine's graphs.
+        remove = asyncio.to_thread(remove_withdrawn, database, self.services.adapters, self.settings.data.directory)
+        self.tasks.spawn(remove, "remove files of withdrawn versions")
         await self._watch_releases()
         self.loading = self.tasks.spawn(self._load_model(), "load the model")
 
@@ -162,11 +165,6 @@ class ReactuneBot(ServicesBot):
     def _look_at_releases(self) -> None:
         if not self._is_leaving:
             self.tasks.spawn(self.services.release_watcher.look(), "look at releases")
-
-    async def _remove_withdrawn(self) -> None:
-        """Remove the graphs of withdrawn versions here: a trainer on another machine cannot."""
-        services = self.services
-        await asyncio.to_thread(remove_withdrawn, services.database, services.adapters, self.settings.data.directory)
 
     async def _sync_commands(self) -> None:
         try:
@@ -252,8 +250,3 @@ def _intents(settings: Settings) -> discord.Intents:
     intents.message_content = settings.discord.message_content_intent
     intents.members = settings.discord.members_intent
     return intents
-
-
-def _served_shards(settings: Settings) -> dict[str, Any]:
-    """Return the options that restrict this process to its shards; none if it serves all."""
-    return {"shard_ids": list(settings.discord.shards)} if settings.discord.shards else {}

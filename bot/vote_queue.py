@@ -214,7 +214,10 @@ def store(
         events = list(_events(session, reply_ids[observation.message_id], observation))
         changes += events[: append_events(session, events)]
     requests = request_ids_of(session, {event.reply_id for event in changes})
-    votes = [StoredVote(event.reply_id, requests.get(event.reply_id), _kind(event)) for event in changes]
+    votes = []
+    for event in changes:
+        kind = str(thumb(event.thumb.emoji) or "other") if event.standing else "withdrawn"
+        votes.append(StoredVote(event.reply_id, requests.get(event.reply_id), kind))
     return votes, _cancelling(session, [event for event in changes if event.standing and not event.reread])
 
 
@@ -228,10 +231,6 @@ def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
             kinds[standing.user_id].add(thumb(standing.emoji))
         found += [one for one in thumbs if len(kinds[one.user_id]) > 1]
     return found
-
-
-def _kind(event: VoteEvent) -> str:
-    return str(thumb(event.thumb.emoji) or "other") if event.standing else "withdrawn"
 
 
 def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:

@@ -84,9 +84,8 @@ class DataLifecycle(BotCog):
         return False
 
     async def _check_members(self, guild: discord.Guild) -> None:
-        stored = sorted(await self.services.database.read(_members_to_check, guild.id))
-        for start in range(0, len(stored), MEMBERS_AT_ONCE):
-            batch = stored[start : start + MEMBERS_AT_ONCE]
+        stored = await self.services.database.read(_members_to_check, guild.id)
+        for batch in discord.utils.as_chunks(sorted(stored), MEMBERS_AT_ONCE):
             found = await guild.query_members(user_ids=batch, limit=MEMBERS_AT_ONCE, cache=False)
             present = {member.id for member in found}
             await self.services.database.run(_note_members, guild.id, present, set(batch) - present)

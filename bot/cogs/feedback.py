@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from re import Match
 
 import discord
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from bot.chat.prompting import sanitize
 from bot.errors import UserFacingError
 from bot.guards.error_handler import NOT_MINE, answer_privately
-from bot.guards.interactions import BotCog, Form, PersistentButton
+from bot.guards.interactions import BotCog, Form, PersistentButton, button_row
 from bot.services import Services
 from bot.text.lineage import describe_outcome, outcome_lines, outcome_text
 from bot.text.splitting import answer_in_full, fit_lines
@@ -93,10 +93,7 @@ class Feedback(BotCog):
         reply = await self.services.database.read(find_by_message, message.id)
         if reply is None:
             raise UserFacingError(NOT_MINE)
-        view = discord.ui.View(timeout=None)
-        for cause in Cause:
-            view.add_item(CauseButton(reply.id, cause))
-        await answer_privately(interaction, WHAT_IS_WRONG, view)
+        await answer_privately(interaction, WHAT_IS_WRONG, button_row(CauseButton(reply.id, cause) for cause in Cause))
 
     @app_commands.command()
     async def myvotes(self, interaction: discord.Interaction) -> None:
@@ -130,18 +127,10 @@ class Feedback(BotCog):
 
 class SuggestionForm(Form):
     def __init__(self, services: Services, reply: Reply, draft: str) -> None:
-        super().__init__(title="A better answer")
-        self._services = services
+        super().__init__(services, "A better answer")
         self._reply_id = reply.id
         longest = min(FORM_CHARS, services.settings.corrections.max_chars)
-        self.text: discord.ui.TextInput[SuggestionForm] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph,
-            default=draft[:longest],
-            max_length=longest,
-            required=False,
-            custom_id="text",
-        )
-        self.add_item(discord.ui.Label(text="What should I have answered?", component=self.text))
+        self._text = self._ask("text", "What should I have answered?", limit=longest, default=draft, long=True)
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         author, settings = interaction.user, self._services.settings
@@ -150,7 +139,7 @@ class SuggestionForm(Form):
             reply = find_reply(session, self._reply_id)
             if reply is None:
                 raise UserFacingError(NOT_MINE)
-            text = corrections.check_correction(sanitize(self.text.value), reply.answer, settings.corrections)
+            text = corrections.check_correction(sanitize(self._text.value), reply.answer, settings.corrections)
             speakers = {*reply.speakers, author.id}
             basis = self._services.fixed_basis or basis_of_chat(session, speakers)
             if isinstance(author, discord.Member) and author.joined_at is not None:
@@ -162,16 +151,8 @@ class SuggestionForm(Form):
 
         await interaction.response.defer(ephemeral=True, thinking=True)
         correction_id, usable = await self._services.database.run(store_suggestion)
-        view = discord.ui.View(timeout=None)
-        view.add_item(WithdrawButton(correction_id))
-        await answer_privately(interaction, _thank(usable), view)
-
-
-def _thank(usable: Sequence[WrittenCorrection]) -> str:
-    """Return what to say to a suggestion; `usable` holds it if it can be trained on."""
-    if not usable:
-        return NOT_TRAINED
-    return THANKS if usable[0].weight else TOO_NEW
+        text = NOT_TRAINED if not usable else THANKS if usable[0].weight else TOO_NEW
+        await answer_privately(interaction, text, button_row([WithdrawButton(correction_id)]))
 
 
 class WithdrawButton(PersistentButton, template=r"reactune:withdraw:(?P<id>\d+)"):

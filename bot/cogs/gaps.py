@@ -14,7 +14,7 @@ from discord.ext import commands
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin, user_label
 from bot.guards.audit import action_of, run_audited_as
-from bot.guards.interactions import PersistentButton
+from bot.guards.interactions import PersistentButton, button_row
 from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document
 from bot.knowledge.gaps import GapGroup, describe_group, group_gaps, question_of
 from bot.services import Services
@@ -93,15 +93,11 @@ async def show_gap_page(
     index = (keys.index(after) + 1) % len(keys) if after in keys else 0
     text = await services.database.read(describe_group, groups[index], index + 1, len(groups)) if groups else NO_GAPS
     content = f"{note}\n\n{text}" if note else text
-    view = _buttons(groups[index], len(groups)) if groups else None
+    view = None
+    if groups:
+        gap_actions = GapAction if len(groups) > 1 else (GapAction.ADD, GapAction.SETTLE)
+        view = button_row(GapButton(gap_action, keys[index]) for gap_action in gap_actions)
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=view)
-
-
-def _buttons(group: GapGroup, total: int) -> discord.ui.View:
-    view = discord.ui.View(timeout=None)
-    for gap_action in GapAction if total > 1 else (GapAction.ADD, GapAction.SETTLE):
-        view.add_item(GapButton(gap_action, group.key))
-    return view
 
 
 class GapButton(PersistentButton, template=r"reactune:gap:(?P<action>add|settle|next):(?P<key>\d+)"):
@@ -144,7 +140,7 @@ class GapForm(DocumentForm):
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
         group = await find_group(interaction, self._services, self._reply_id)
-        request = DocumentRequest(text=self.text.value, title=self.name.value)
+        request = DocumentRequest(text=self._text.value, title=self._title.value)
         added = await store_document(interaction, self._services, request)
         # Last, so that a refused document leaves the gap open.
         await _settle(interaction, group, self.action)

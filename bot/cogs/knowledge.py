@@ -77,7 +77,10 @@ class Knowledge(
             raise UserFacingError(ONE_SOURCE)
         if link and (message or pins):
             raise UserFacingError(LINKED_ALREADY)
-        personality_id = await self._find_personality(personality, _guild_id(interaction))
+        personality_id = None
+        if personality is not None:
+            found = await self.services.database.read(personality_named, personality, _guild_id(interaction))
+            personality_id = found.id
         if request.sources == 0:
             await interaction.response.send_modal(TextForm(self.services, request, channel_id, personality_id))
             return
@@ -176,11 +179,6 @@ class Knowledge(
             return await adding.from_pins(channel, interaction.user)
         raise UserFacingError(TYPED_IN)
 
-    async def _find_personality(self, name: str | None, guild_id: int) -> int | None:
-        if name is None:
-            return None
-        return (await self.services.database.read(personality_named, name, guild_id)).id
-
 
 class TextForm(adding.DocumentForm):
     """For a text of several lines, which a command's option cannot hold."""
@@ -200,10 +198,10 @@ class TextForm(adding.DocumentForm):
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        request = adding.DocumentRequest(text=self.text.value, title=self.name.value, link=self._link)
+        request = adding.DocumentRequest(text=self._text.value, title=self._title.value, link=self._link)
         added = await adding.store_document(interaction, self._services, request, *self._where)
         await interaction.edit_original_response(content=f"Added: {added}")
-        await record_done(interaction, action_of(interaction, self.action, self.name.value))
+        await record_done(interaction, action_of(interaction, self.action, self._title.value))
 
 
 def _plain(title: str) -> str:

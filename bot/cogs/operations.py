@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from datetime import datetime
+from functools import partial
 from re import Match
 
 import aiohttp
@@ -60,11 +61,11 @@ class Operations(BotCog):
 
     async def cog_load(self) -> None:
         self._gateway.watch_logs()
-        if not self.services.settings.metrics.port:
+        settings = self.services.settings.metrics
+        if not settings.port:
             return
-        self._pages = await health.open_pages(
-            self.services.settings.metrics, self.services.metrics.registry, self._examine
-        )
+        examine = partial(health.examine_health, self.services, self._gateway)
+        self._pages = await health.open_pages(settings, self.services.metrics.registry, examine)
         if self._pages is not None:
             health.measure(self.bot, self.services, self._gateway)
             self.services.tasks.repeat(self._measure_delay, DELAY_INTERVAL_S, "measure the event loop")
@@ -73,9 +74,6 @@ class Operations(BotCog):
         self._gateway.unwatch_logs()
         if self._pages is not None:
             await self._pages.cleanup()
-
-    async def _examine(self) -> health.Health:
-        return await health.examine_health(self.services, self._gateway)
 
     async def _measure_delay(self) -> None:
         """Record how late this turn is."""

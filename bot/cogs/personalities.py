@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from io import BytesIO
 
 import discord
 from discord import app_commands
@@ -16,7 +17,7 @@ from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.personalities import card_form, selection
 from bot.personalities.card_form import CardForm
-from bot.personalities.selection import offer, offer_personalities, places_of, require_own
+from bot.personalities.selection import NEXT_STEP, offer, offer_personalities, places_of, require_own
 from bot.services import Services
 from bot.text.rounds import describe_import
 from bot.text.sanitize import sanitize_markdown
@@ -107,7 +108,8 @@ class Personalities(
         await interaction.response.defer(ephemeral=True)
         found = await self._named(interaction, personality)
         if version is None:
-            file = card_form.card_file(found)
+            content = BytesIO(format_card(found.card).encode())
+            file = discord.File(content, f"{found.name}{personalities.CARD_SUFFIX}")
             text = (
                 f"The card of **{found.name}**. Import it with `/personality import`, or put it into a `personalities` "
                 "folder."
@@ -156,7 +158,7 @@ class Personalities(
         require_own(self.services, interaction, found)
         await run_audited(interaction, personalities.restore_personality, found)
         log.info("%s restored the personality %s.", user_label(interaction.user), found.name)
-        await answer_privately(interaction, selection.describe_restored(found.name))
+        await answer_privately(interaction, f"Restored **{found.name}**. {NEXT_STEP.format(name=found.name)}")
 
     @restore.autocomplete("personality")
     async def complete_archived(self, interaction: discord.Interaction, current: str) -> list[app_commands.Choice[str]]:

@@ -82,7 +82,7 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
             await _attach_privately(interaction, EXPORT, files)  # outside Discord there may be no direct messages
             return
         try:
-            for batch in _batches(files):
+            for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
                 await user.send(EXPORT, files=_attachments(batch))
         except discord.Forbidden:
             await _attach_privately(interaction, NOT_SENT, files)
@@ -97,12 +97,8 @@ class Privacy(BotCog, commands.GroupCog, group_name="privacy", group_description
 
 
 async def _attach_privately(interaction: discord.Interaction, text: str, files: Sequence[tuple[str, bytes]]) -> None:
-    for batch in _batches(files):
+    for batch in discord.utils.as_chunks(files, FILES_AT_ONCE):
         await interaction.followup.send(text, files=_attachments(batch), ephemeral=True)
-
-
-def _batches(files: Sequence[tuple[str, bytes]]) -> list[Sequence[tuple[str, bytes]]]:
-    return [files[start : start + FILES_AT_ONCE] for start in range(0, len(files), FILES_AT_ONCE)]
 
 
 def _attachments(files: Sequence[tuple[str, bytes]]) -> list[discord.File]:

@@ -133,11 +133,7 @@ class Reactions(BotCog):
         while unread:
             unread = [message for message in unread if not await self._reconcile_message(message)]
             if unread:
-                log.warning(
-                    "Discord did not return the reactions of %d messages; asking again in %g s.",
-                    len(unread),
-                    RECONCILE_PAUSE_S,
-                )
+                log.warning("Discord did not return the reactions of %d messages; asking again.", len(unread))
                 await asyncio.sleep(RECONCILE_PAUSE_S)
 
     async def _reconcile_message(self, message: ReplyMessage) -> bool:
@@ -189,8 +185,8 @@ class Reactions(BotCog):
             if guild is None:
                 continue  # the bot has left it
             asked = sorted(user_id for user_id in user_ids if (guild_id, user_id) not in self._departed)
-            for start in range(0, len(asked), MEMBERS_AT_ONCE):
-                await self._ask_about(guild, asked[start : start + MEMBERS_AT_ONCE], since)
+            for batch in discord.utils.as_chunks(asked, MEMBERS_AT_ONCE):
+                await self._ask_about(guild, batch, since)
 
     async def _ask_about(self, guild: discord.Guild, user_ids: list[int], since: datetime) -> None:
         try:

@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from bot.guards.access import require_admin, user_label
 from bot.guards.audit import action_of, record_error, run_audited_as
 from bot.guards.error_handler import answer_privately, member_message
-from bot.guards.interactions import AdminCog, Form, PersistentButton
+from bot.guards.interactions import AdminCog, AdminForm, PersistentButton, button_row
 from bot.personalities.selection import may_administer
 from bot.services import Services
 from bot.text import quarantines as texts
-from bot.text.splitting import MAX_MESSAGE_CHARS
+from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
 from storage.database.enums import QuarantineStatus
 from storage.errors import QuarantineConflict
 from storage.personalities.personalities import list_personalities
@@ -47,14 +47,9 @@ class Choice:
     """How many the admin saw."""
     every: bool = False
 
-    @property
-    def label(self) -> str:
-        what = "all of them" if self.every else "them"
-        return f"Count {what}" if self.status is QuarantineStatus.COUNTED else f"Leave {what} out"
-
-    @property
-    def form_title(self) -> str:
-        what = "all waiting votes" if self.every else "these votes"
+    def wording(self, one: str, every: str) -> str:
+        """Return the choice in words, with a name for one quarantine's votes and for all waiting votes."""
+        what = every if self.every else one
         return f"Count {what}" if self.status is QuarantineStatus.COUNTED else f"Leave {what} out"
 
     def concerns(self, session: Session, personality_ids: Collection[int]) -> list[int]:
@@ -84,8 +79,8 @@ class VoteReview(
         await interaction.response.defer(ephemeral=True)
         known = await known_personalities(interaction, self.services)
         recent = await self.services.database.read(texts.read_decisions, known)
-        text = texts.whole_lines(f"- {texts.describe_decision(shown)}" for shown in recent)
-        await answer_privately(interaction, text or NOTHING_DECIDED)
+        lines = [f"- {texts.describe_decision(shown)}" for shown in recent] or [NOTHING_DECIDED]
+        await answer_privately(interaction, fit_lines(lines, "…"))
 
 
 async def show_review_page(
@@ -106,15 +101,12 @@ async def known_personalities(interaction: discord.Interaction, services: Servic
 
 
 def _buttons(page: texts.ReviewPage) -> discord.ui.View:
-    held = page.shown.quarantine
-    view = discord.ui.View(timeout=None)
-    view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, held.id, held.votes)))
-    view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, held.id, held.votes)))
-    if page.waiting > 1:
-        view.add_item(NextButton(held.id))
-        view.add_item(DecisionButton(Choice(QuarantineStatus.COUNTED, page.newest, page.votes, every=True)))
-        view.add_item(DecisionButton(Choice(QuarantineStatus.EXCLUDED, page.newest, page.votes, every=True)))
-    return view
+    held, ways = page.shown.quarantine, (QuarantineStatus.COUNTED, QuarantineStatus.EXCLUDED)
+    one = [DecisionButton(Choice(way, held.id, held.votes)) for way in ways]
+    if page.waiting == 1:
+        return button_row(one)
+    every = [DecisionButton(Choice(way, page.newest, page.votes, every=True)) for way in ways]
+    return button_row([*one, NextButton(held.id), *every])
 
 
 class DecisionButton(
@@ -127,7 +119,7 @@ class DecisionButton(
         scope = "all" if choice.every else "one"
         super().__init__(
             f"reactune:votes:{choice.status.value}:{scope}:{choice.quarantine_id}:{choice.votes}",
-            choice.label,
+            choice.wording("them", "all of them"),
             discord.ButtonStyle.secondary if choice.every else style,
         )
 
@@ -158,20 +150,13 @@ class NextButton(PersistentButton, template=r"reactune:votes:after:(?P<id>\d+)")
         await show_review_page(interaction, services, after=self.quarantine_id)
 
 
-class DecisionForm(Form):
+class DecisionForm(AdminForm):
     action = "votes decide"
 
-    def require(self, interaction: discord.Interaction) -> None:
-        require_admin(interaction.user, self._services.settings.discord)
-
     def __init__(self, services: Services, choice: Choice) -> None:
-        super().__init__(title=choice.form_title)
-        self._services = services
+        super().__init__(services, choice.wording("these votes", "all waiting votes"))
         self._choice = choice
-        self.reason: discord.ui.TextInput[DecisionForm] = discord.ui.TextInput(
-            max_length=MAX_REASON_CHARS, required=False, custom_id="reason"
-        )
-        self.add_item(discord.ui.Label(text="Why?", description="Stored with your decision.", component=self.reason))
+        self._reason = self._ask("reason", "Why?", "Stored with your decision.", limit=MAX_REASON_CHARS)
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
@@ -181,7 +166,7 @@ class DecisionForm(Form):
 
     async def _decide(self, interaction: discord.Interaction, personality_ids: Collection[int]) -> str:
         """Decide, and return a note for the admin; another admin may have been faster."""
-        by, reason = user_label(interaction.user), " ".join(self.reason.value.split())
+        by, reason = user_label(interaction.user), " ".join(self._reason.value.split())
         which = f"{'all up to ' if self._choice.every else ''}burst {self._choice.quarantine_id}"
         audited_action = replace(action_of(interaction, self.action, f"{self._choice.status}: {which}"), reason=reason)
 
@@ -203,7 +188,7 @@ class DecisionForm(Form):
             await record_error(interaction, audited_action, note, is_foreseen=True)
             return note
         _log_decision(by, self._choice.status, [shown.quarantine for shown in decided])
-        return texts.whole_lines((texts.describe_decision(shown) for shown in decided), most_chars=NOTE_CHARS)
+        return fit_lines([texts.describe_decision(shown) for shown in decided], "…", NOTE_CHARS)
 
 
 def _log_decision(by: str, status: QuarantineStatus, decided: list[decisions.Quarantine]) -> None:

@@ -41,7 +41,11 @@ def member_message(error: BaseException) -> str:
         return NO_SUCH_VALUE
     if is_expected(error):
         return sanitize_sentence(sentence(str(cause) or "you can't do this here"))
-    return _describe_outage(cause) or _describe_defect(cause)
+    if (outage := _describe_outage(cause)) is not None:
+        return outage
+    reference = take_up()  # the request's ID, which all its log lines have
+    log.error("Unexpected error, reference %s", reference, exc_info=cause)
+    return f"Sorry, something went wrong. If it happens again, give the operator this reference: `{reference}`."
 
 
 def _describe_outage(cause: BaseException) -> str | None:
@@ -56,12 +60,6 @@ def _describe_outage(cause: BaseException) -> str | None:
         log.error("Discord refused a request: %s", cause)
         return DISCORD_TROUBLE
     return None
-
-
-def _describe_defect(cause: BaseException) -> str:
-    reference = take_up()  # the request's ID, which all its log lines have
-    log.error("Unexpected error, reference %s", reference, exc_info=cause)
-    return f"Sorry, something went wrong. If it happens again, give the operator this reference: `{reference}`."
 
 
 def is_expected(error: BaseException) -> bool:

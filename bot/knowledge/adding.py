@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import discord
 
@@ -15,7 +15,7 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
 from bot.knowledge.chunking import Block
 from bot.knowledge.extraction import MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
-from bot.knowledge.library import Placement, Source
+from bot.knowledge.library import Placement, Report, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
@@ -53,10 +53,6 @@ async def from_file(file: discord.Attachment, settings: KnowledgeSettings) -> So
     except discord.HTTPException as error:
         raise Unreadable(f"{file.filename} could not be downloaded from Discord ({error.status}): try again") from error
     return Source(DocumentKind.FILE, await extract(content, file.filename, settings), media_type)
-
-
-def from_text(text: str) -> Source:
-    return Source(DocumentKind.TEXT, parse_markdown(text), MediaType.MARKDOWN)
 
 
 async def from_link(link: str, reader: discord.Member) -> tuple[Source, str]:
@@ -152,23 +148,17 @@ class DocumentRequest:
         return sum(source is not None for source in (self.text, self.file, self.message, self.pins))
 
 
-class ReportIndexing:
-    """Shows the progress of embedding in a deferred answer, with a pause between two updates."""
+def report_in(interaction: discord.Interaction) -> Report:
+    """Return a function that shows the progress of embedding in a deferred answer, with a pause between two updates."""
+    shown_at_s = time.perf_counter()
 
-    def __init__(self, say: Callable[[str], Awaitable[object]], pause_s: float = PROGRESS_PAUSE_S) -> None:
-        self._say = say
-        self._pause_s = pause_s
-        self._said_s = time.perf_counter()
+    async def report(done: int, total: int) -> None:
+        nonlocal shown_at_s
+        if done < total and time.perf_counter() - shown_at_s >= PROGRESS_PAUSE_S:
+            shown_at_s = time.perf_counter()
+            await interaction.edit_original_response(content=f"Indexing: {done} of {total} passages …")
 
-    async def __call__(self, done: int, total: int) -> None:
-        now_s = time.perf_counter()
-        if done < total and now_s - self._said_s >= self._pause_s:
-            self._said_s = now_s
-            await self._say(f"Indexing: {done} of {total} passages …")
-
-
-def report_in(interaction: discord.Interaction) -> ReportIndexing:
-    return ReportIndexing(lambda text: interaction.edit_original_response(content=text))
+    return report
 
 
 def require_curator(user: discord.User | discord.Member, settings: Settings) -> None:
@@ -181,16 +171,9 @@ class DocumentForm(Form):
     """Asks for a title and a text of several lines."""
 
     def __init__(self, services: Services, *, title: str | None, label: str, help_text: str) -> None:
-        super().__init__(title="Add a document")
-        self._services = services
-        self.name: discord.ui.TextInput[DocumentForm] = discord.ui.TextInput(
-            max_length=MAX_TITLE_CHARS, default=title[:MAX_TITLE_CHARS] if title else None, custom_id="title"
-        )
-        self.text: discord.ui.TextInput[DocumentForm] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph, max_length=FIELD_CHARS, custom_id="text"
-        )
-        self.add_item(discord.ui.Label(text="Title", component=self.name))
-        self.add_item(discord.ui.Label(text=label, description=help_text, component=self.text))
+        super().__init__(services, "Add a document")
+        self._title = self._ask("title", "Title", limit=MAX_TITLE_CHARS, default=title or "", required=True)
+        self._text = self._ask("text", label, help_text, limit=FIELD_CHARS, long=True, required=True)
 
     def require(self, interaction: discord.Interaction) -> None:
         require_curator(interaction.user, self._services.settings)
@@ -228,14 +211,11 @@ async def _read(request: DocumentRequest, reader: discord.Member, settings: Know
         return await from_pins(request.pins, reader), f"Pinned in #{request.pins.name}"
     else:
         text = request.text or ""
-        source, title = from_text(text), text.strip().partition("\n")[0]
-    return Source(source.kind, source.blocks, source.media_type, _web_link(request.link)), title
-
-
-def _web_link(link: str | None) -> str:
-    if link is not None and not link.startswith(("https://", "http://")):
+        source = Source(DocumentKind.TEXT, parse_markdown(text), MediaType.MARKDOWN)
+        title = text.strip().partition("\n")[0]
+    if request.link is not None and not request.link.startswith(("https://", "http://")):
         raise UserFacingError("A link must start with https:// or http://.")
-    return (link or "").strip()
+    return replace(source, link=(request.link or "").strip()), title
 
 
 async def describe_stored(services: Services, document: Document) -> str:

@@ -61,10 +61,6 @@ class Unreadable(UserFacingError):
     """The attachment cannot be read; the message says why and what to do."""
 
 
-class TooLong(Exception):
-    """The file has more text than knowledge.max_chars."""
-
-
 def media_type_of(filename: str) -> MediaType:
     """Return the file's type by its name; raises Unreadable for unsupported types."""
     found = SUFFIXES.get(PurePath(filename).suffix.lower())
@@ -157,8 +153,6 @@ def main() -> None:
         )
     except Unreadable as error:
         answer = {"problem": str(error)}
-    except TooLong:
-        answer = {"problem": f"has more than {max_chars:,} characters, the limit (knowledge.max_chars): split it"}
     except MemoryError:
         answer = {"problem": "needs too much memory when unpacked: save it as .txt or .md"}
     except Exception:
@@ -181,7 +175,7 @@ def _empty(media_type: MediaType) -> str:
 
 
 def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
-    """Yield the blocks that are not blank; raises TooLong."""
+    """Yield the blocks that are not blank; raises Unreadable."""
     chars = 0
     for block in blocks:
         text = _clean(block.text).strip("\n")
@@ -189,7 +183,7 @@ def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:
             continue
         chars += len(text)
         if chars > max_chars:
-            raise TooLong
+            raise Unreadable(f"has more than {max_chars:,} characters, the limit (knowledge.max_chars): split it")
         yield Block(text, block.level)
 
 

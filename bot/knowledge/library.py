@@ -264,15 +264,12 @@ class Library:
             while batch := await self._database.read(documents.waiting_chunks, encoder.name, BATCH, document_id):
                 if self._is_closed:
                     return
-                await self._embed_batch(encoder, batch)
+                vectors = await self._encoder.encode(encoder, [waiting.chunk.embedded_text for waiting in batch])
+                embeddings = {waiting.id: row.tobytes() for waiting, row in zip(batch, vectors, strict=True)}
+                await self._database.run(documents.store_embeddings, encoder.name, embeddings)
                 done += len(batch)
                 if report is not None:
                     await report(min(done, total), total)
-
-    async def _embed_batch(self, encoder: Encoder, batch: Sequence[documents.Waiting]) -> None:
-        vectors = await self._encoder.encode(encoder, [waiting.chunk.embedded_text for waiting in batch])
-        embeddings = {waiting.id: row.tobytes() for waiting, row in zip(batch, vectors, strict=True)}
-        await self._database.run(documents.store_embeddings, encoder.name, embeddings)
 
 
 def _require_text(source: Source, settings: KnowledgeSettings) -> None:

@@ -137,14 +137,6 @@ def format_sampling(sampling: CardSampling) -> str:
     return ", ".join(f"{name} = {value}" for name, value in own.items())
 
 
-def describe_created(name: str) -> str:
-    return f"Created **{name}**. {NEXT_STEP.format(name=name)}"
-
-
-def describe_restored(name: str) -> str:
-    return f"Restored **{name}**. {NEXT_STEP.format(name=name)}"
-
-
 def describe_change(name: str, *, changed: bool) -> str:
     if not changed:
         return f"Nothing changed: the card of **{name}** already says that."

@@ -12,7 +12,7 @@ from typing import Any
 import discord
 
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import PersistentButton
+from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services
 from storage.members import greet, take_back_greeting
 from storage.privacy.consent import PrivacyReport, give_consent
@@ -192,10 +192,7 @@ LABELS = {
 
 
 def buttons(*actions: PrivacyAction) -> discord.ui.View:
-    view = discord.ui.View(timeout=None)
-    for action in actions:
-        view.add_item(PrivacyButton(action))
-    return view
+    return button_row(map(PrivacyButton, actions))
 
 
 class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>show|allow|delete|keep)"):

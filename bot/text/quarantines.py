@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from bot.text.lineage import SIGNS
 from bot.text.sanitize import sanitize_reason
-from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.conversations.replies import message_links
 from storage.database.enums import NOBODY, QuarantineRule, QuarantineStatus
 from storage.database.tables import QuarantinedVoteRow
@@ -96,16 +95,6 @@ def describe_decision(shown: LinkedQuarantine) -> str:
     why = f" · “{sanitize_reason(held.reason)}”" if held.reason else ""
     accounts = count(len(held.voters), "account")
     return f"**{decision}:** {_describe_burst(shown)} by {accounts} · decided by {held.decided_by}{when}{why}"
-
-
-def whole_lines(lines: Iterable[str], most_chars: int = MAX_MESSAGE_CHARS) -> str:
-    """Return as many whole lines as fit."""
-    text = ""
-    for line in lines:
-        if len(text) + len(line) >= most_chars:
-            return f"{text}…"
-        text += f"{line}\n"
-    return text.rstrip("\n")
 
 
 def _describe_burst(shown: LinkedQuarantine) -> str:
