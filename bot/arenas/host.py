@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 
 Channel = discord.TextChannel | discord.VoiceChannel | discord.Thread
-OTHER_CHANNEL = "An arena needs a text channel, a voice channel's chat or a thread."
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ class ArenaHost:
 def as_channel(channel: object) -> Channel:
     """Return the channel if it can hold an arena; raises UserFacingError."""
     if not isinstance(channel, Channel):
-        raise UserFacingError(OTHER_CHANNEL)
+        raise UserFacingError("An arena needs a text channel, a voice channel's chat or a thread.")
     return channel
 
 

@@ -29,7 +29,6 @@ FORM_CHARS = 4_000  # Discord's limit
 THANKS = "Thank you! Your answer counts as the better one in the next round."
 TOO_NEW = "Thank you! I keep it with the answer, but don't learn from it: your account or membership is too new."
 NOT_TRAINED = "Thank you! I keep it with the answer, but don't learn from it. `/privacy show` says why."
-NO_ANSWER_HERE = "I haven't answered anything in this channel yet."
 WHAT_IS_WRONG = "What is wrong with that answer?"
 ADD_THUMB = " Add a 👎 to the answer too, or this doesn't count."
 NOTED = {
@@ -40,7 +39,6 @@ NOTED = {
     Cause.OTHER: "Noted. You can write a better answer with `/suggest`.",
 }
 NOTED_IN_PRIVATE = "Noted: a wrong fact. I don't learn from it, and admins can't read it."
-NOT_VOTED = "You have not voted on that answer."
 
 
 class Feedback(BotCog):
@@ -63,7 +61,7 @@ class Feedback(BotCog):
         """Suggest a better answer than the latest one in this channel."""
         channel_id = interaction.channel_id or 0
         reply = await self.services.database.read(latest_in_channel, channel_id)
-        await self._open_form(interaction, reply, NO_ANSWER_HERE)
+        await self._open_form(interaction, reply, "I haven't answered anything in this channel yet.")
 
     async def _open_form(self, interaction: discord.Interaction, reply: Reply | None, otherwise: str) -> None:
         if reply is None or not reply.answer:
@@ -106,7 +104,7 @@ class Feedback(BotCog):
         """Show what became of the member's vote on an answer, or on the answers of an arena."""
         await interaction.response.defer(ephemeral=True)
         outcomes = await self.services.database.read(self._outcomes_on, interaction.user.id, message.id)
-        lines = [describe_outcome(outcome) for outcome in outcomes] or [NOT_VOTED]
+        lines = [describe_outcome(outcome) for outcome in outcomes] or ["You have not voted on that answer."]
         await answer_privately(interaction, fit_lines(lines, "-# … and {left} more: `/myvotes`"))
 
     def _outcomes_on(self, session: Session, user_id: int, message_id: int) -> list[VoteOutcome]:

@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 SHOWN_PASSAGES = 5
 ONE_SOURCE = "Give me only one source: a text, a file, a message link, or a channel with pinned messages."
-LINKED_ALREADY = "Leave out `link`: answers already link to that message or channel."
 NO_DOCUMENTS = "This server has no documents yet. Add one with `/knowledge add`."
 NOTHING_FOUND = "I found nothing about that."
 TYPED_IN = "That text was typed in or uploaded. Attach its new version as a file, or remove it and add it again."
@@ -76,7 +75,7 @@ class Knowledge(
         if request.sources > 1:
             raise UserFacingError(ONE_SOURCE)
         if link and (message or pins):
-            raise UserFacingError(LINKED_ALREADY)
+            raise UserFacingError("Leave out `link`: answers already link to that message or channel.")
         personality_id = None
         if personality is not None:
             found = await self.services.database.read(personality_named, personality, _guild_id(interaction))

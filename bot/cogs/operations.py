@@ -44,7 +44,6 @@ DELAY_INTERVAL_S = 0.5
 SHOWN = 10
 MOST_SHOWN = 25
 ACTION_CHARS = 40
-NOTHING = "No entries in the audit trail match."
 NO_ROOM = "-# … and {left} more that don't fit: use a smaller limit"
 SIGNS = {AuditOutcome.DONE: "✅", AuditOutcome.REFUSED: "⛔", AuditOutcome.FAILED: "⚠️"}
 REFUSED = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError)
@@ -232,7 +231,7 @@ async def show_audit_page(interaction: discord.Interaction, services: Services, 
     view = discord.ui.View(timeout=None)
     if len(entries) == wanted.limit:
         view.add_item(OlderButton(wanted, entries[-1].id))
-    lines = [describe_entry(entry) for entry in entries] or [NOTHING]
+    lines = [describe_entry(entry) for entry in entries] or ["No entries in the audit trail match."]
     await interaction.edit_original_response(content=fit_lines(lines, NO_ROOM), view=view)
 
 

@@ -43,7 +43,6 @@ CONFIRM = (
 FILES_AT_ONCE = 10  # Discord's limit
 NO_NOTES = "I have no notes about you. Add one with `/me remember`."
 NO_SUCH_NOTE = "I have no such note. `/me show` lists your notes."
-FORGOTTEN = "Done. I no longer use what was said here before."
 NOT_YOURS = (
     "Only admins can do this here (Manage Server, or a role that the operator chose). You can do it in our direct "
     "messages and in threads that you opened."
@@ -160,7 +159,7 @@ class Forget(BotCog, commands.GroupCog, group_name="forget", group_description="
             interaction.extras[NOTED] = True  # it needed no admin rights
         else:
             await run_audited(interaction, forget_conversation, channel_id, interaction.id)
-        await answer_privately(interaction, FORGOTTEN)
+        await answer_privately(interaction, "Done. I no longer use what was said here before.")
 
 
 def _is_own(interaction: discord.Interaction) -> bool:

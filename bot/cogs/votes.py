@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 MAX_REASON_CHARS = 200
 NOTE_CHARS = 700
-NOTHING_WAITS = "No votes are waiting for a decision."
-NOTHING_DECIDED = "No decisions on votes yet."
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class VoteReview(
         await interaction.response.defer(ephemeral=True)
         known = await known_personalities(interaction, self.services)
         recent = await self.services.database.read(texts.read_decisions, known)
-        lines = [f"- {texts.describe_decision(shown)}" for shown in recent] or [NOTHING_DECIDED]
+        lines = [f"- {texts.describe_decision(shown)}" for shown in recent] or ["No decisions on votes yet."]
         await answer_privately(interaction, fit_lines(lines, "…"))
 
 
@@ -89,7 +87,7 @@ async def show_review_page(
     """Show the next quarantine after the one with id `after`, below a note, in the admin's message."""
     known = await known_personalities(interaction, services)
     page = await services.database.read(texts.read_review_page, known, after)
-    text = texts.describe_page(page) if page else NOTHING_WAITS
+    text = texts.describe_page(page) if page else "No votes are waiting for a decision."
     content = f"{note}\n\n{text}" if note else text
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=_buttons(page) if page else None)
 

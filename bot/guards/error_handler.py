@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 OUTDATED = "That command has changed in an update. Reload Discord (Ctrl+R), then try again."
 TOO_LATE = "Sorry, that took me too long for Discord. Please check whether it worked; if not, try again."
 UNKNOWN_INTERACTION = 10062  # Discord's error code if there was no reply within three seconds
-NO_SUCH_VALUE = "I can't use one of those values. Choose it from Discord's list, or use one that I can see."
-AWAY = "I can't reach my database right now. Check in a minute whether it worked; if not, try again."
-DISCORD_TROUBLE = "Sorry, Discord didn't let me do that just now. Please try again in a minute."
 NOT_MINE = "That message isn't one of my answers."
 OUTDATED_CALLS = (app_commands.CommandNotFound, app_commands.CommandSignatureMismatch)
 
@@ -38,7 +35,7 @@ def member_message(error: BaseException) -> str:
     if isinstance(cause, OUTDATED_CALLS):
         return OUTDATED
     if isinstance(cause, app_commands.TransformerError):
-        return NO_SUCH_VALUE
+        return "I can't use one of those values. Choose it from Discord's list, or use one that I can see."
     if is_expected(error):
         return sanitize_sentence(sentence(str(cause) or "you can't do this here"))
     if (outage := _describe_outage(cause)) is not None:
@@ -52,13 +49,13 @@ def _describe_outage(cause: BaseException) -> str | None:
     """Return the message if the database or Discord is temporarily unavailable."""
     if isinstance(cause, SQLAlchemyError) and is_away(cause):
         log.error("A member was asked to try again: %s", explain(cause))
-        return AWAY
+        return "I can't reach my database right now. Check in a minute whether it worked; if not, try again."
     if isinstance(cause, discord.NotFound) and cause.code == UNKNOWN_INTERACTION:
         log.error("A reply to a command or button came too late for Discord: this machine is too busy.")
         return TOO_LATE
     if isinstance(cause, (discord.HTTPException, discord.RateLimited, aiohttp.ClientError)) and is_temporary(cause):
         log.error("Discord refused a request: %s", cause)
-        return DISCORD_TROUBLE
+        return "Sorry, Discord didn't let me do that just now. Please try again in a minute."
     return None
 
 

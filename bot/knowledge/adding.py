@@ -32,12 +32,8 @@ log = logging.getLogger(__name__)
 
 LOWEST_HEADING = 6
 MESSAGE_LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/(\d+)/(\d+)/(\d+)/?")
-NO_LINK = "That is not a message link. Choose Copy Message Link in the message's menu."
-ELSEWHERE = "That message is in another server. I only add messages of this one."
 NOT_FOUND = "I can't find that message: it was deleted, or I can't read its channel."
 NOT_YOURS = "You can't read that channel yourself."
-NO_WORDS = "That message has no text. If it has a file, add the file instead."
-NO_PINS = "No message with text is pinned there."
 
 Channel = discord.abc.GuildChannel | discord.Thread
 PinsChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
@@ -65,7 +61,7 @@ def from_message(message: discord.Message) -> Source:
     """Return the text of a message; raises UserFacingError if it has none."""
     blocks = parse_markdown(message.content)
     if not blocks:
-        raise UserFacingError(NO_WORDS)
+        raise UserFacingError("That message has no text. If it has a file, add the file instead.")
     return Source(
         DocumentKind.MESSAGE, blocks, MediaType.MARKDOWN, message.jump_url, _speakers([message]), _ids([message])
     )
@@ -86,17 +82,17 @@ async def read_pins(channel: PinsChannel) -> Source:
         raise UserFacingError(f"I can't read the pinned messages of #{channel}.") from error
     blocks = [block for message in reversed(pinned) for block in _under_its_author(message)]
     if not blocks:
-        raise UserFacingError(NO_PINS)
+        raise UserFacingError("No message with text is pinned there.")
     return Source(DocumentKind.PINS, blocks, MediaType.MARKDOWN, channel.jump_url, _speakers(pinned), _ids(pinned))
 
 
 async def _fetch(link: str, reader: discord.Member) -> discord.Message:
     match = MESSAGE_LINK.fullmatch(link.strip())
     if match is None:
-        raise UserFacingError(NO_LINK)
+        raise UserFacingError("That is not a message link. Choose Copy Message Link in the message's menu.")
     guild_id, channel_id, message_id = (int(part) for part in match.groups())
     if guild_id != reader.guild.id:
-        raise UserFacingError(ELSEWHERE)
+        raise UserFacingError("That message is in another server. I only add messages of this one.")
     channel = reader.guild.get_channel_or_thread(channel_id)
     if not isinstance(channel, discord.abc.Messageable):
         raise UserFacingError(NOT_FOUND)

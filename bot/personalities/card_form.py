@@ -108,7 +108,6 @@ def _require_importable(file: discord.Attachment) -> None:
 FIELD_CHARS = 4000  # Discord's limit
 SAMPLING_CHARS = 200
 PERSON = ">"
-ABOUT_HELP = "One sentence, for lists."
 PROMPT_HELP = "Starts every conversation. If empty, the prompt in the settings is used."
 GREETING_HELP = "Posted in a channel or thread when the personality is bound there."
 SAMPLING_HELP = "Such as temperature = 0.7, top_p = 0.9, max_new_tokens = 200. If empty, the settings apply."
@@ -129,7 +128,7 @@ class CardForm(AdminForm):
         self._before = before
         self._card = card = before.card if before else Card()
         asked = [
-            ("description", "Description", ABOUT_HELP, card.description, MAX_DESCRIPTION_CHARS, False),
+            ("description", "Description", "One sentence, for lists.", card.description, MAX_DESCRIPTION_CHARS, False),
             ("system_prompt", "System prompt", PROMPT_HELP, card.system_prompt, FIELD_CHARS, True),
             ("greeting", "Greeting", GREETING_HELP, card.greeting, MAX_GREETING_CHARS, True),
             ("sampling", "Sampling", SAMPLING_HELP, format_sampling(card.sampling), SAMPLING_CHARS, False),

@@ -24,7 +24,6 @@ from storage.wording import count
 log = logging.getLogger(__name__)
 
 
-NOTHING = "I store nothing about you."
 HOW_TO = (
     "Use `/privacy export` to get all of it, `/privacy delete` to delete it, and `/privacy opt-in` or `opt-out` to "
     "decide whether it may be used for training."
@@ -48,7 +47,7 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
             (data.memberships, "server join date", ""),
         ),
     ]
-    stored = f"I store about you: {', '.join(kept)}." if kept else NOTHING
+    stored = f"I store about you: {', '.join(kept)}." if kept else "I store nothing about you."
     oldest = f" The oldest entry is from <t:{int(data.oldest.timestamp())}:D>." if data.oldest else ""
     if not on_discord:
         return f"{stored}{oldest} Nothing is deleted automatically here.\n{HOW_TO}\n{OUTSIDE_DISCORD}"
@@ -171,9 +170,6 @@ def report_lines(report: PrivacyReport) -> list[str]:
     return lines
 
 
-NOTHING_DELETED = "Nothing was deleted."
-
-
 class PrivacyAction(StrEnum):
     """What a button does for the member who presses it."""
 
@@ -219,7 +215,7 @@ class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>sho
             return
         await interaction.response.edit_message(content="One moment …", view=None)  # no button for a second click
         done = (
-            NOTHING_DELETED
+            "Nothing was deleted."
             if self.chosen is PrivacyAction.KEEP
             else describe_deletion(await services.database.run(delete_member, user_id))
         )

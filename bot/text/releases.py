@@ -27,8 +27,6 @@ VERDICTS = {
     GateVerdict.FAIL: "✗ failed the gate",
     GateVerdict.NOT_ENOUGH_EVIDENCE: "? not enough evidence for the gate yet",
 }
-NO_TRAINER = "not running; start it with `reactune trainer`"
-LEARNS_FROM_ALL = "Training basis: everything said here."
 
 
 def describe_status(
@@ -48,7 +46,7 @@ def describe_status(
         _new_pairs(status.new_pairs, settings.training.min_pairs),
         _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         f"**Trainer:** {_trainer(status, settings.training.schedule)}",
-        LEARNS_FROM_ALL if learns_from_all else describe_bases(settings.privacy),
+        "Training basis: everything said here." if learns_from_all else describe_bases(settings.privacy),
         describe_round(status.latest_round) if status.latest_round else "",
     ]
     return "\n".join(filter(None, lines))
@@ -86,7 +84,7 @@ def _spent(spent: Spend, settings: RemoteSettings) -> str:
 
 def _trainer(status: model_status.ModelStatus, schedule: str) -> str:
     if not status.trainers:
-        return NO_TRAINER
+        return "not running; start it with `reactune trainer`"
     when = f"scheduled at `{schedule}` UTC" if schedule else "no schedule"
     return f"{describe_trainers(status.trainers, status.running)}; {when}"
 
