@@ -160,17 +160,13 @@ class VoteQueue:
         batch = self._ours(batch, reply_ids)[:size]
         if batch:
             votes, cancelling = await self._database.run(store, batch, reply_ids)
-            self._report(votes)
+            for vote in votes:
+                request = {"request_id": vote.request_id}
+                log.info("A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra=request)
+                self._on_stored(vote)
             for one in cancelling:
                 self._on_both_thumbs(one)
         return len(batch)
-
-    def _report(self, votes: Sequence[StoredVote]) -> None:
-        for vote in votes:
-            log.info(
-                "A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra={"request_id": vote.request_id}
-            )
-            self._on_stored(vote)
 
     async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
         """Return {message id: reply id}; read again if a row was written in the meantime."""

@@ -209,7 +209,6 @@ class Chat(BotCog):
         try:
             self.services.rate_limiter.require(member_id, message.channel.id, guild_id)
         except RateLimited as error:
-            self.services.metrics.count_refusal("cooldown")
             await self._ask_to_wait(message.channel, member_id, error)
             return
         self.services.tasks.spawn(self._serve(message, member_id, work()), f"{name} {message.id}")
@@ -223,7 +222,6 @@ class Chat(BotCog):
         except discord.Forbidden as error:
             log.warning("The bot may not answer in channel %s: %s", message.channel.id, error)
         except RateLimited as error:
-            self.services.metrics.count_refusal("cooldown")
             await self._ask_to_wait(message.channel, member_id, error)
         except Exception as error:
             if isinstance(error, EngineBusy):
@@ -231,6 +229,7 @@ class Chat(BotCog):
             await self._notify(message.channel, member_message(error))
 
     async def _ask_to_wait(self, channel: discord.abc.MessageableChannel, member_id: int, error: RateLimited) -> None:
+        self.services.metrics.count_refusal("cooldown")
         if self.services.rate_limiter.should_notify(member_id, channel.id):
             await self._notify(channel, member_message(error))
 

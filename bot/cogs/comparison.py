@@ -56,10 +56,10 @@ class Comparison:
     """One of each contestant, in their order."""
 
 
-def choose_prompts(bank: PromptBank, count: int = PROMPTS) -> list[str]:
+def choose_prompts(bank: PromptBank) -> list[str]:
     """Return prompts spread evenly over the bank, always the same ones."""
-    step = max(1, len(bank.prompts) // count)
-    return [prompt.text for prompt in bank.prompts[::step][:count]]
+    step = max(1, len(bank.prompts) // PROMPTS)
+    return [prompt.text for prompt in bank.prompts[::step][:PROMPTS]]
 
 
 async def compare_versions(

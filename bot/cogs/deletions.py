@@ -159,11 +159,11 @@ async def _is_deleted(channel: discord.PartialMessageable, message_id: int) -> b
 
 
 async def _source(document: Document, message: discord.Message) -> Source:
-    if document.kind is DocumentKind.PINS:
-        if not isinstance(message.channel, PinsChannel):
-            raise UserFacingError("its channel has no pinned messages that I can read")
-        return await read_pins(message.channel)
-    return from_message(message)
+    if document.kind is not DocumentKind.PINS:
+        return from_message(message)
+    if not isinstance(message.channel, PinsChannel):
+        raise UserFacingError("its channel has no pinned messages that I can read")
+    return await read_pins(message.channel)
 
 
 def _report(what: str, erased: Erased) -> None:

@@ -29,8 +29,6 @@ NO_GAPS = "No open reports of wrong facts."
 
 
 class GapAction(StrEnum):
-    """What a button below a gap does."""
-
     ADD = "add"
     SETTLE = "settle"
     NEXT = "next"

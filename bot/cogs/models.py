@@ -13,13 +13,12 @@ from discord.ext import commands
 
 from bot.charts.report import describe_report, draw_report
 from bot.cogs.comparison import ComparisonCommand
-from bot.cogs.rounds import ProgressMessages
 from bot.guards.access import user_label
 from bot.guards.audit import run_audited, run_audited_action
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import AdminCog
 from bot.personalities import selection
-from bot.releases.announcer import CanaryEvaluator, ReleaseAnnouncer
+from bot.releases.announcer import CanaryEvaluator, ProgressMessages, ReleaseAnnouncer
 from bot.services import Services
 from bot.text import releases as texts
 from bot.text.lineage import lineage_lines, lineage_text

@@ -93,8 +93,6 @@ class Operations(BotCog):
 
 
 class AlertWatch(BotCog):
-    """Looks for problems and alerts admins."""
-
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         self._scope = worker_name(services.settings.data.directory)
@@ -158,22 +156,19 @@ class AlertWatch(BotCog):
         try:
             await self.bot.get_partial_messageable(channel_id).send(text[:MAX_MESSAGE_CHARS])
         except REFUSED as error:
-            self._warn(channel_id, error, text)
+            if not self._has_warned:
+                log.error(
+                    "Alerts cannot be sent to channel %d (%s): allow the bot to see it and to send messages there, or "
+                    "set alerts.channel to another channel, or to 0. Trying again every %g s. Waiting: %s",
+                    channel_id,
+                    error,
+                    LOOK_INTERVAL_S,
+                    text,
+                )
+            self._has_warned = True
             return False
         self._has_warned = False
         return True
-
-    def _warn(self, channel_id: int, error: Exception, text: str) -> None:
-        if not self._has_warned:
-            log.error(
-                "Alerts cannot be sent to channel %d (%s): allow the bot to see it and to send messages there, or set "
-                "alerts.channel to another channel, or to 0. Trying again every %g s. Waiting: %s",
-                channel_id,
-                error,
-                LOOK_INTERVAL_S,
-                text,
-            )
-        self._has_warned = True
 
     async def _note_away(self, error: SQLAlchemyError) -> None:
         """Announce that the database is unreachable; it cannot store that, so each bot announces it."""

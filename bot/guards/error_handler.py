@@ -38,7 +38,7 @@ def member_message(error: BaseException) -> str:
         return "I can't use one of those values. Choose it from Discord's list, or use one that I can see."
     if is_expected(error):
         return sanitize_sentence(sentence(str(cause) or "you can't do this here"))
-    if (outage := _describe_outage(cause)) is not None:
+    if outage := _describe_outage(cause):
         return outage
     reference = take_up()  # the request's ID, which all its log lines have
     log.error("Unexpected error, reference %s", reference, exc_info=cause)

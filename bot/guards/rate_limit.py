@@ -87,10 +87,6 @@ class SlidingWindows:
                 self._taken.setdefault(window, deque(maxlen=window.most)).append(now_s)
         return wait_s
 
-    def __len__(self) -> int:
-        """Return the number of windows with remembered requests."""
-        return len(self._taken)
-
     def _wait_s(self, window: Window, now_s: float) -> float:
         taken = self._taken.get(window)
         if taken is None or len(taken) < window.most:

@@ -15,7 +15,7 @@ from bot.guards.access import require_admin, user_label
 from bot.guards.interactions import Form
 from bot.knowledge.chunking import Block
 from bot.knowledge.extraction import MediaType, Unreadable, extract, media_type_of, parse_markdown, too_large
-from bot.knowledge.library import Placement, Report, Source
+from bot.knowledge.library import Report, Source
 from bot.knowledge.quoting import MAX_TITLE_CHARS, cite_one
 from bot.personalities.card_form import FIELD_CHARS
 from bot.services import Services
@@ -185,14 +185,15 @@ async def store_document(
     """Read, store and embed the document, with progress in the deferred answer; return a line that describes it."""
     assert isinstance(interaction.user, discord.Member)  # guild_only
     source, title = await _read(request, interaction.user, services.settings.knowledge)
-    place = Placement(
+    document = await services.library.add(
+        source,
+        report_in(interaction),
         guild_id=interaction.user.guild.id,
         channel_id=channel_id,
         personality_id=personality_id,
         title=" ".join((request.title or title).split())[:MAX_TITLE_CHARS],
         added_by=user_label(interaction.user),
     )
-    document = await services.library.add(source, place, report_in(interaction))
     log.info("%s added document %d (%s).", user_label(interaction.user), document.id, document.title)
     return await describe_stored(services, document)
 

@@ -106,17 +106,6 @@ class Source:
         return "\n\n".join(f"{'#' * block.level} {block.text}".lstrip() for block in self.blocks)
 
 
-@dataclass(frozen=True)
-class Placement:
-    """The title of a document, and where it is looked up."""
-
-    guild_id: int
-    channel_id: int | None
-    personality_id: int | None
-    title: str
-    added_by: str
-
-
 class Library:
     def __init__(
         self,
@@ -153,24 +142,34 @@ class Library:
         self._is_closed = True
         self._encoder.close()
 
-    async def add(self, source: Source, place: Placement, report: Report) -> documents.Document:
+    async def add(
+        self,
+        source: Source,
+        report: Report,
+        *,
+        guild_id: int,
+        channel_id: int | None,
+        personality_id: int | None,
+        title: str,
+        added_by: str,
+    ) -> documents.Document:
         """Store the document, embed it and return it; until it is embedded, search matches its words.
 
         Raises UserFacingError or DocumentRefused before anything is written.
         """
         _require_text(source, self._settings)
         new = documents.NewDocument(
-            guild_id=place.guild_id,
-            channel_id=place.channel_id,
-            personality_id=place.personality_id,
-            title=place.title,
+            guild_id=guild_id,
+            channel_id=channel_id,
+            personality_id=personality_id,
+            title=title,
             kind=source.kind,
             link=source.link,
             media_type=source.media_type,
             text=source.text,
-            chunks=await self._cut(place.title, source.blocks),
+            chunks=await self._cut(title, source.blocks),
             speakers=source.speakers,
-            added_by=place.added_by,
+            added_by=added_by,
             sources=source.messages,
         )
 
@@ -180,7 +179,7 @@ class Library:
 
         document_id = await self._database.run(add)
         await self._embed(document_id, report)
-        return await self._database.read(documents.find_document, place.guild_id, document_id)
+        return await self._database.read(documents.find_document, guild_id, document_id)
 
     async def refresh(self, document: documents.Document, source: Source, report: Report | None = None) -> bool:
         """Replace the document's text with the source's; return whether it differs."""

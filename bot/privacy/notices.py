@@ -65,7 +65,6 @@ def describe_retention(settings: PrivacySettings) -> str:
 
 
 def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
-    """Return the member's choice and what it means here."""
     if data.consents_since:
         choice = f"You **opted in** on <t:{int(data.consents_since.timestamp())}:D>."
     else:
@@ -80,7 +79,7 @@ def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str
 
 def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool) -> str:
     if not is_new:
-        return "You had already opted in, so nothing changed." + _unless(on_discord)
+        return "You had already opted in, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
     if not on_discord:
         return f"You're opted in, but that changes nothing here. {OUTSIDE_DISCORD}"
     if settings.discord_training_permission:
@@ -96,14 +95,10 @@ def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool
 
 def describe_opt_out(*, had_opted_in: bool, on_discord: bool) -> str:
     if not had_opted_in:
-        return "You hadn't opted in, so nothing changed." + _unless(on_discord)
+        return "You hadn't opted in, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
     if not on_discord:
         return f"You're opted out, but that changes nothing here. {OUTSIDE_DISCORD}"
     return "You're opted out. Future training won't use answers to your messages, not even earlier ones."
-
-
-def _unless(on_discord: bool) -> str:
-    return "" if on_discord else f" {OUTSIDE_DISCORD}"
 
 
 def describe_deletion(deleted: Deletion) -> str:
@@ -150,7 +145,6 @@ def first_notice(settings: PrivacySettings) -> str:
 
 
 def report_lines(report: PrivacyReport) -> list[str]:
-    """Return the operator's report, one fact per line."""
     permission = "yes" if report.discord_training_permission else "no, so live chat is not trained on"
     lines = [f"Discord's permission to train on messages: {permission}."]
     if report.retention_days:
@@ -171,8 +165,6 @@ def report_lines(report: PrivacyReport) -> list[str]:
 
 
 class PrivacyAction(StrEnum):
-    """What a button does for the member who presses it."""
-
     SHOW = "show"
     ALLOW = "allow"
     DELETE = "delete"
@@ -214,16 +206,13 @@ class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>sho
             await answer_privately(interaction, await answer(services, user_id))
             return
         await interaction.response.edit_message(content="One moment …", view=None)  # no button for a second click
-        done = (
-            "Nothing was deleted."
-            if self.chosen is PrivacyAction.KEEP
-            else describe_deletion(await services.database.run(delete_member, user_id))
-        )
+        done = "Nothing was deleted."
+        if self.chosen is PrivacyAction.DELETE:
+            done = describe_deletion(await services.database.run(delete_member, user_id))
         await interaction.edit_original_response(content=done)
 
 
 async def describe_member(services: Services, user_id: int) -> str:
-    """Return what `/privacy show` says."""
     data = await services.database.read(summarize_member_data, user_id)
     return describe_member_data(data, services.settings.privacy, on_discord=services.fixed_basis is None)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from bot.text.rounds import describe_metrics, describe_round, describe_trainers, describe_votes, sentence
 from bot.text.sanitize import sanitize_reason
-from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.enums import CHALLENGER, SOURCE_WORDS, CanaryStatus, GateVerdict
 from storage.insights import model_status
 from storage.operations.token_spend import Spend, describe_spend, is_used_up
@@ -217,10 +216,8 @@ def canary_data(state: canary_votes.CanaryState) -> dict[str, Any]:
 
 def describe_announcement(announcement: PromotionAnnouncement | CanaryAnnouncement) -> str:
     if isinstance(announcement, CanaryAnnouncement):
-        text = _canary_end(announcement)
-    else:
-        text = _return(announcement) if announcement.is_return else _promotion(announcement)
-    return text[:MAX_MESSAGE_CHARS]
+        return _canary_end(announcement)
+    return _return(announcement) if announcement.is_return else _promotion(announcement)
 
 
 def _canary_end(ended: CanaryAnnouncement) -> str:
