@@ -31,20 +31,14 @@ MOST_EARLY = 500
 
 
 @dataclass(frozen=True)
-class Membership:
-    """Since when a member who reacts belongs to the server."""
-
-    guild_id: int
-    joined_at: datetime
-
-
-@dataclass(frozen=True)
 class Reacted:
-    """A member added a thumb to a message, or removed it; Discord sends the membership with an added one."""
+    """A member added a thumb to a message, or removed it."""
 
     thumb: Thumb
     standing: bool
-    membership: Membership | None = None
+    guild_id: int | None = None
+    joined_at: datetime | None = None
+    """Discord sends it with an added thumb."""
 
     @property
     def message_id(self) -> int:
@@ -233,8 +227,8 @@ def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, dat
     """Return {guild id: {user id: joining date}} of the members who reacted."""
     found: dict[int, dict[int, datetime]] = defaultdict(dict)
     for observation in observations:
-        if isinstance(observation, Reacted) and observation.membership is not None:
-            found[observation.membership.guild_id][observation.thumb.user_id] = observation.membership.joined_at
+        if isinstance(observation, Reacted) and observation.guild_id and observation.joined_at:
+            found[observation.guild_id][observation.thumb.user_id] = observation.joined_at
     return found
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from functools import partial
 
 import discord
 from discord.ext import commands
@@ -69,24 +70,17 @@ class MessageDeletions(BotCog):
 
     async def _forget_channel(self, channel_id: int) -> None:
         self.services.deletions.note(channel_id)
-
-        async def work() -> None:
-            _report("a deleted channel", await self.services.database.run(erase_channel, channel_id))
-
-        await retry_until_available(work, "A deletion")
+        erase = partial(self.services.database.run, erase_channel, channel_id)
+        _report("a deleted channel", await retry_until_available(erase, "A deletion"))
 
     async def _note_edit(self, message: discord.Message, edited_at: datetime) -> None:
-        channel_id = message.channel.id
-
-        async def work() -> None:
-            answers = await self.services.database.run(note_edit, channel_id, message.id, edited_at)
-            if answers:
-                log.info("A message in the prompts of %s was edited.", count(answers, "answer"))
-
-        if not await self.services.database.read(is_kept, channel_id, {message.id}):
+        database, channel_id = self.services.database, message.channel.id
+        if not await database.read(is_kept, channel_id, {message.id}):
             return
-        await retry_until_available(work, "An edit")
-        for document in await self.services.database.read(made_of, message.id):
+        note = partial(database.run, note_edit, channel_id, message.id, edited_at)
+        if answers := await retry_until_available(note, "An edit"):
+            log.info("A message in the prompts of %s was edited.", count(answers, "answer"))
+        for document in await database.read(made_of, message.id):
             if document.refreshed_at < edited_at:
                 await self._read_again(document, message)
 

@@ -50,11 +50,10 @@ class Models(
     def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
         super().__init__(bot, services)
         self._progress = ProgressMessages(bot, services)
-        self._canaries = CanaryEvaluator(services)
 
     async def cog_load(self) -> None:
         self._progress.start()
-        self._canaries.start()
+        CanaryEvaluator(self.services).start()
 
     @app_commands.command()
     @app_commands.describe(personality=selection.WHOSE)

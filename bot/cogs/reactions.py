@@ -18,7 +18,7 @@ from bot.chat.message_stream import DISCORD_ERRORS, is_temporary
 from bot.guards.interactions import BotCog
 from bot.guards.rate_limit import SlidingWindows, Window
 from bot.services import Services
-from bot.vote_queue import Cleared, Membership, Reacted, Seen, stored_thumbs
+from bot.vote_queue import Cleared, Reacted, Seen, stored_thumbs
 from storage.conversations.replies import ReplyMessage, find_by_message, recent_messages
 from storage.database.columns import utc_now
 from storage.members import note_members, strangers
@@ -73,7 +73,8 @@ class Reactions(BotCog):
             Reacted(
                 Thumb(payload.message_id, payload.user_id, emoji, payload.burst),
                 standing=standing,
-                membership=_membership(payload),
+                guild_id=payload.guild_id,
+                joined_at=payload.member.joined_at if payload.member else None,
             )
         )
 
@@ -197,12 +198,6 @@ class Reactions(BotCog):
         joined_at = {member.id: member.joined_at for member in members if member.joined_at is not None}
         self._departed.update((guild.id, user_id) for user_id in user_ids if user_id not in joined_at)
         await self.services.database.run(_note_voters, guild.id, joined_at, since)
-
-
-def _membership(payload: discord.RawReactionActionEvent) -> Membership | None:
-    if payload.guild_id is None or payload.member is None or payload.member.joined_at is None:
-        return None
-    return Membership(payload.guild_id, payload.member.joined_at)
 
 
 def _note_voters(session: Session, guild_id: int, joined_at: Mapping[int, datetime], since: datetime) -> None:

@@ -14,14 +14,14 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.guards.access import require_admin, user_label
-from bot.guards.audit import action_of, record_error, run_audited_as
+from bot.guards.audit import action_of, record_outcome, run_audited_as
 from bot.guards.error_handler import answer_privately, member_message
 from bot.guards.interactions import AdminCog, AdminForm, PersistentButton, button_row
 from bot.personalities.selection import may_administer
 from bot.services import Services
 from bot.text import quarantines as texts
 from bot.text.splitting import MAX_MESSAGE_CHARS, fit_lines
-from storage.database.enums import QuarantineStatus
+from storage.database.enums import AuditOutcome, QuarantineStatus
 from storage.errors import QuarantineConflict
 from storage.personalities.personalities import list_personalities
 from storage.votes import decisions
@@ -183,7 +183,7 @@ class DecisionForm(AdminForm):
             decided = await run_audited_as(interaction, audited_action, decide)
         except QuarantineConflict as error:
             note = member_message(error)
-            await record_error(interaction, audited_action, note, is_foreseen=True)
+            await record_outcome(interaction, audited_action, AuditOutcome.REFUSED, note)
             return note
         _log_decision(by, self._choice.status, [shown.quarantine for shown in decided])
         return fit_lines([texts.describe_decision(shown) for shown in decided], "…", NOTE_CHARS)

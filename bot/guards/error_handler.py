@@ -12,11 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.chat.message_stream import is_temporary
 from bot.errors import UserFacingError
-from bot.guards.audit import action_of, record_error
+from bot.guards.audit import action_of, record_outcome
 from bot.text.rounds import sentence
 from bot.text.sanitize import sanitize_sentence
 from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.engine import explain, is_away
+from storage.database.enums import AuditOutcome
 from storage.errors import StorageError
 from storage.runtime.log_setup import take_up
 
@@ -98,7 +99,8 @@ async def report_error(interaction: discord.Interaction, error: Exception, actio
     await _delete_public_placeholder(interaction)
     await answer_privately(interaction, message)
     if action:
-        await record_error(interaction, action_of(interaction, action), message, is_foreseen=is_expected(error))
+        outcome = AuditOutcome.REFUSED if is_expected(error) else AuditOutcome.FAILED
+        await record_outcome(interaction, action_of(interaction, action), outcome, message)
 
 
 async def _delete_public_placeholder(interaction: discord.Interaction) -> None:
