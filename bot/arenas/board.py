@@ -11,6 +11,7 @@ from datetime import datetime
 from re import Match
 
 import discord
+from discord.utils import format_dt
 
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
@@ -74,7 +75,7 @@ def describe_stop(arena: Arena) -> str:
 def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> Board:
     """Return the open arena: numbered answers, without versions and votes."""
     content = (
-        f"**Which answer is best?** Press its number. Closes {relative(arena.closes_at)}.\n"
+        f"**Which answer is best?** Press its number. Closes {format_dt(arena.closes_at, 'R')}.\n"
         "-# Versions and results are shown when it closes.\n"
         f">>> {sanitize_markdown(arena.prompt, output)}"
     )
@@ -122,15 +123,11 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
         return "being prepared"
     if arena.status is ArenaStatus.OPEN:
         votes = count(sum(answer.picks for answer in answers), "vote")
-        return f"closes {relative(arena.closes_at)} · {votes} so far"
+        return f"closes {format_dt(arena.closes_at, 'R')} · {votes} so far"
     if arena.status is ArenaStatus.FAILED:
         return f"cancelled: {arena.reason}"
-    closed = f"closed {relative(arena.closed_at)} · " if arena.closed_at else ""
+    closed = f"closed {format_dt(arena.closed_at, 'R')} · " if arena.closed_at else ""
     return closed + outcome(answers)
-
-
-def relative(moment: datetime) -> str:
-    return discord.utils.format_dt(moment, "R")
 
 
 def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:

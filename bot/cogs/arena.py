@@ -39,7 +39,7 @@ class Arenas(
         self._numbers = NumberReactions(bot, services)
         self._unprepared: list[arenas.Arena] = []
         """Arenas that a previous run of the bot was preparing."""
-        self._is_closing_due = False
+        self._has_resumed = False
 
     async def cog_load(self) -> None:
         self._unprepared = await self.services.database.run(arenas.fail_unprepared, self.services.shards)
@@ -116,7 +116,7 @@ class Arenas(
 
     @commands.Cog.listener("on_shard_ready")
     @commands.Cog.listener("on_resumed")
-    async def on_gap(self, _shard_id: int = 0) -> None:
+    async def on_connected(self, _shard_id: int = 0) -> None:
         if self.bot.is_ready():
             self.services.tasks.spawn(self._resume(), "resume arenas")
 
@@ -128,8 +128,8 @@ class Arenas(
             for arena in await self.services.database.read(arenas.open_arenas, shards=self.services.shards):
                 await self._resume_one(arena.id)
         finally:
-            if not self._is_closing_due:
-                self._is_closing_due = True
+            if not self._has_resumed:
+                self._has_resumed = True
                 self.services.tasks.repeat(self._close_due, CLOSING_INTERVAL_S, "close arenas")
                 if self._schedule.is_set:
                     start_due = self._schedule.start_due

@@ -14,6 +14,7 @@ import discord
 from aiohttp import web
 from discord import app_commands
 from discord.ext import commands
+from discord.utils import format_dt
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.engine import engine_state
@@ -233,7 +234,7 @@ async def show_audit_page(interaction: discord.Interaction, services: Services, 
 def describe_entry(entry: AuditEntry) -> str:
     """Return an entry in a line: outcome, time, action, admin, subject, reason and note."""
     parts = [
-        f"{SIGNS[entry.outcome]} <t:{int(entry.happened_at.timestamp())}:f> **{entry.action}** by {entry.actor}",
+        f"{SIGNS[entry.outcome]} {format_dt(entry.happened_at, 'f')} **{entry.action}** by {entry.actor}",
         escape_inline(entry.subject),
         f"“{sanitize_reason(entry.reason)}”" if entry.reason else "",
         sanitize_reason(entry.note),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import discord
+from discord.utils import format_dt
 
 from bot.errors import UserFacingError
 from bot.guards.access import require_admin, user_label
@@ -235,7 +236,7 @@ def describe_document(document: Document) -> str:
     return (
         f"**{document.id}** · {cite_one(document.title, document.link)} · "
         f"{count(document.chunks, 'passage')}{waiting} · {where}{personality} · added by {document.added_by} · "
-        f"updated <t:{int(document.refreshed_at.timestamp())}:d>"
+        f"updated {format_dt(document.refreshed_at, 'd')}"
     )
 
 

@@ -148,9 +148,9 @@ def main() -> None:
     answer: dict[str, Any]
     try:
         blocks = list(_within(_read(media_type, sys.stdin.buffer.read(), max_pages), max_chars))
-        answer = (
-            {"blocks": [[block.level, block.text] for block in blocks]} if blocks else {"problem": _empty(media_type)}
-        )
+        answer = {"blocks": [[block.level, block.text] for block in blocks]} if blocks else {"problem": "has no text"}
+        if not blocks and media_type is MediaType.PDF:
+            answer["problem"] += ", perhaps because its pages are scans: run text recognition (OCR) first"
     except Unreadable as error:
         answer = {"problem": str(error)}
     except MemoryError:
@@ -166,12 +166,6 @@ def _limit_memory() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-
-
-def _empty(media_type: MediaType) -> str:
-    if media_type is MediaType.PDF:
-        return "has no text, perhaps because its pages are scans: run text recognition (OCR) first"
-    return "has no text"
 
 
 def _within(blocks: Iterable[Block], max_chars: int) -> Iterator[Block]:

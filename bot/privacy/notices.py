@@ -10,6 +10,7 @@ from re import Match
 from typing import Any
 
 import discord
+from discord.utils import format_dt
 
 from bot.guards.error_handler import answer_privately
 from bot.guards.interactions import PersistentButton, button_row
@@ -48,7 +49,7 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
         ),
     ]
     stored = f"I store about you: {', '.join(kept)}." if kept else "I store nothing about you."
-    oldest = f" The oldest entry is from <t:{int(data.oldest.timestamp())}:D>." if data.oldest else ""
+    oldest = f" The oldest entry is from {format_dt(data.oldest, 'D')}." if data.oldest else ""
     if not on_discord:
         return f"{stored}{oldest} Nothing is deleted automatically here.\n{HOW_TO}\n{OUTSIDE_DISCORD}"
     return f"{stored}{oldest} {describe_retention(settings)}\n{HOW_TO}\n{describe_training(data, settings)}"
@@ -66,7 +67,7 @@ def describe_retention(settings: PrivacySettings) -> str:
 
 def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
     if data.consents_since:
-        choice = f"You **opted in** on <t:{int(data.consents_since.timestamp())}:D>."
+        choice = f"You **opted in** on {format_dt(data.consents_since, 'D')}."
     else:
         choice = "You have **not** opted in."
     if settings.discord_training_permission:

@@ -48,16 +48,11 @@ class ReleaseWatcher:
         async with self._looking:
             now = await self._database.read(_read_state)
             for subscriber, before in list(self._seen.items()):
-                if before != now and await _call(subscriber, before, now):
-                    self._seen[subscriber] = now
-
-
-async def _call(subscriber: Subscriber, before: ReleaseState | None, now: ReleaseState) -> bool:
-    try:
-        return await subscriber(before, now)
-    except Exception:
-        log.exception("A reaction to a release failed; trying again.")
-        return False
+                try:
+                    if before != now and await subscriber(before, now):
+                        self._seen[subscriber] = now
+                except Exception:
+                    log.exception("A reaction to a release failed; trying again.")
 
 
 def _read_state(session: Session) -> ReleaseState:
