@@ -37,26 +37,23 @@ log = logging.getLogger(__name__)
 
 COGS = (
     "bot.cogs.arena",
-    "bot.cogs.audit",
     "bot.cogs.chat",
     "bot.cogs.data_lifecycle",
     "bot.cogs.deletions",
     "bot.cogs.feedback",
-    "bot.cogs.my_votes",
     "bot.cogs.knowledge",
-    "bot.cogs.gaps",
-    "bot.cogs.memory",
     "bot.cogs.models",
     "bot.cogs.operations",
     "bot.cogs.personalities",
     "bot.cogs.privacy",
     "bot.cogs.reactions",
-    "bot.cogs.canaries",
     "bot.cogs.votes",
 )
 REQUESTS = frozenset({"message", "raw_reaction_add", "raw_reaction_remove"})
 LOADING = "Waking up: loading the model"
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # voice is not used: its libraries may be missing
+LOOK_INTERVAL_S = 3.0
+"""Between two looks for new releases; PostgreSQL also notifies."""
 FLUSH_S = 5.0
 FINISHING_S = 15.0
 
@@ -84,6 +81,7 @@ class ReactuneBot(ServicesBot):
         `fixed_basis` is the training basis of everything said outside Discord. With `tasks`, a simulator can wait for
         background work.
         """
+        served_shards: dict[str, Any] = {"shard_ids": settings.discord.shards} if settings.discord.shards else {}
         super().__init__(
             command_prefix=(),
             help_command=None,
@@ -94,7 +92,7 @@ class ReactuneBot(ServicesBot):
             status=discord.Status.idle,
             activity=discord.CustomActivity(LOADING),
             shard_count=settings.discord.shard_count or None,
-            **_served_shards(settings),
+            **served_shards,
         )
         self.settings = settings
         self.tasks = tasks or BackgroundTasks()
@@ -126,7 +124,9 @@ class ReactuneBot(ServicesBot):
             await importlib.import_module(cog).setup(self, self.services)
         if self.settings.discord.sync_commands:
             await self._sync_commands()
-        self.tasks.spawn(self._remove_withdrawn(), "remove files of withdrawn versions")
+        # Also here: a trainer on another machine cannot remove this machine's graphs.
+        remove = asyncio.to_thread(remove_withdrawn, database, self.services.adapters, self.settings.data.directory)
+        self.tasks.spawn(remove, "remove files of withdrawn versions")
         await self._watch_releases()
         self.loading = self.tasks.spawn(self._load_model(), "load the model")
 
@@ -145,6 +145,7 @@ class ReactuneBot(ServicesBot):
         """Register the steps of closing, the last one first: finish answers, store votes, disconnect."""
         services = self.services
         self._to_close.push_async_callback(super().close)
+        self._to_close.callback(self.tasks.cancel)
         self._to_close.push_async_callback(services.vote_queue.flush, FLUSH_S)
         self._to_close.push_async_callback(self.tasks.finish, FINISHING_S)
         self._to_close.callback(services.library.close)
@@ -155,7 +156,7 @@ class ReactuneBot(ServicesBot):
         watcher = services.release_watcher
         watcher.subscribe(VersionPreloader(services.engine, services.releases, services.database))
         watcher.subscribe(AdapterPrefetcher(services.adapters, services.database))
-        self._to_close.callback(watcher.start(self.tasks).cancel)
+        self._to_close.callback(self.tasks.repeat(watcher.look, LOOK_INTERVAL_S, "watch releases").cancel)
         if can_listen(services.database):
             listener = Listener(services.database, partial(self.loop.call_soon_threadsafe, self._look_at_releases))
             listener.start()
@@ -164,11 +165,6 @@ class ReactuneBot(ServicesBot):
     def _look_at_releases(self) -> None:
         if not self._is_leaving:
             self.tasks.spawn(self.services.release_watcher.look(), "look at releases")
-
-    async def _remove_withdrawn(self) -> None:
-        """Remove the graphs of withdrawn versions here: a trainer on another machine cannot."""
-        services = self.services
-        await asyncio.to_thread(remove_withdrawn, services.database, services.adapters, self.settings.data.directory)
 
     async def _sync_commands(self) -> None:
         try:
@@ -254,8 +250,3 @@ def _intents(settings: Settings) -> discord.Intents:
     intents.message_content = settings.discord.message_content_intent
     intents.members = settings.discord.members_intent
     return intents
-
-
-def _served_shards(settings: Settings) -> dict[str, Any]:
-    """Return the options that restrict this process to its shards; none if it serves all."""
-    return {"shard_ids": list(settings.discord.shards)} if settings.discord.shards else {}

@@ -31,6 +31,7 @@ class BackgroundTasks:
         """`pause` waits between the turns of repeated work; a simulator has its own clock."""
         self.pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
+        self._repeating: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` in the background; `finish` waits for it, `cancel` ends it."""
@@ -41,12 +42,14 @@ class BackgroundTasks:
         return task
 
     def repeat(self, work: Work, interval_s: float, what: str) -> asyncio.Task[None]:
-        """Await `work()` every `interval_s` seconds in the background, until the task is cancelled.
+        """Await `work()` every `interval_s` seconds in the background, until it is cancelled.
 
         It uses the event loop's clock, so changes to the system's time do not affect it. An error is logged as a
         failure to do `what`, and the work runs again at its next turn.
         """
-        return self._start(_periodic(work, interval_s, what, self.pause), what)
+        task = self._start(_periodic(work, interval_s, what, self.pause), what)
+        self._repeating.add(task)
+        return task
 
     async def finish(self, timeout_s: float | None = None) -> None:
         """Wait for the tasks that `spawn` started, and for those that they start."""
@@ -56,8 +59,8 @@ class BackgroundTasks:
                     await asyncio.wait(others)
 
     def cancel(self) -> None:
-        """Cancel the tasks that `spawn` started."""
-        for task in self._tasks:
+        """Cancel all tasks, except the one that calls this."""
+        for task in (self._tasks | self._repeating) - {asyncio.current_task()}:
             task.cancel()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -31,20 +31,14 @@ MOST_EARLY = 500
 
 
 @dataclass(frozen=True)
-class Membership:
-    """Since when a member who reacts belongs to the server."""
-
-    guild_id: int
-    joined_at: datetime
-
-
-@dataclass(frozen=True)
 class Reacted:
-    """A member added a thumb to a message, or removed it; Discord sends the membership with an added one."""
+    """A member added a thumb to a message, or removed it."""
 
     thumb: Thumb
     added: bool
-    membership: Membership | None = None
+    guild_id: int | None = None
+    joined_at: datetime | None = None
+    """Discord sends it with an added thumb."""
 
     @property
     def message_id(self) -> int:
@@ -160,17 +154,13 @@ class VoteQueue:
         batch = self._ours(batch, reply_ids)[:size]
         if batch:
             votes, cancelling = await self._database.run(store, batch, reply_ids)
-            self._report(votes)
+            for vote in votes:
+                request = {"request_id": vote.request_id}
+                log.info("A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra=request)
+                self._on_stored(vote)
             for one in cancelling:
                 self._on_both_thumbs(one)
         return len(batch)
-
-    def _report(self, votes: Sequence[StoredVote]) -> None:
-        for vote in votes:
-            log.info(
-                "A vote on reply %d is stored: %s.", vote.reply_id, vote.kind, extra={"request_id": vote.request_id}
-            )
-            self._on_stored(vote)
 
     async def _reply_ids(self, message_ids: set[int]) -> dict[int, int]:
         """Return {message id: reply id}; read again if a row was written in the meantime."""
@@ -214,7 +204,10 @@ def store(
         events = list(_events(session, reply_ids[observation.message_id], observation))
         changes += events[: append_events(session, events)]
     requests = request_ids_of(session, {event.reply_id for event in changes})
-    votes = [StoredVote(event.reply_id, requests.get(event.reply_id), _kind(event)) for event in changes]
+    votes = []
+    for event in changes:
+        kind = str(thumb(event.thumb.emoji) or "other") if event.added else "withdrawn"
+        votes.append(StoredVote(event.reply_id, requests.get(event.reply_id), kind))
     return votes, _cancelling(session, [event for event in changes if event.added and not event.reread])
 
 
@@ -230,16 +223,12 @@ def _cancelling(session: Session, added: Sequence[VoteEvent]) -> list[Thumb]:
     return found
 
 
-def _kind(event: VoteEvent) -> str:
-    return str(thumb(event.thumb.emoji) or "other") if event.added else "withdrawn"
-
-
 def _memberships(observations: Sequence[Observation]) -> dict[int, dict[int, datetime]]:
     """Return {guild id: {user id: joining date}} of the members who reacted."""
     found: dict[int, dict[int, datetime]] = defaultdict(dict)
     for observation in observations:
-        if isinstance(observation, Reacted) and observation.membership is not None:
-            found[observation.membership.guild_id][observation.thumb.user_id] = observation.membership.joined_at
+        if isinstance(observation, Reacted) and observation.guild_id and observation.joined_at:
+            found[observation.guild_id][observation.thumb.user_id] = observation.joined_at
     return found
 
 

@@ -53,16 +53,11 @@ async def answer_arena(
 ) -> list[DrawnAnswer]:
     """Return up to `number` answers in random order; raises as `draw_answers` does."""
     contenders = await find_contenders(services.database, services.releases, personality.id)
-    releases = assign_positions(contenders, number)
+    # Every contender answers once, in order; the champion fills what is left.
+    releases = [*contenders, *[contenders[0]] * number][:number]
     generation = tuned(services.settings.generation, personality.card)
     drawn = await draw_answers(services.engine, prompt, releases, generation, report, lane=personality.id)
     return random.sample(drawn, len(drawn))
-
-
-def assign_positions(contenders: Sequence[Release], number: int) -> list[Release]:
-    """Return the release of each position: every contender once, in order; the champion fills what is left."""
-    chosen = list(contenders[:number])
-    return chosen + [contenders[0]] * (number - len(chosen))
 
 
 async def draw_answers(

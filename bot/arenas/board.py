@@ -11,13 +11,14 @@ from datetime import datetime
 from re import Match
 
 import discord
+from discord.utils import format_dt
 
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import PersistentButton
+from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services
 from bot.text.rounds import bar, sentence
 from bot.text.sanitize import escape_inline, sanitize_markdown
-from bot.text.splitting import split_message
+from bot.text.splitting import shorten, split_message
 from storage.database.enums import ArenaStatus
 from storage.errors import ArenaClosed
 from storage.settings.sections import OutputSettings
@@ -74,7 +75,7 @@ def describe_stop(arena: Arena) -> str:
 def blind_board(arena: Arena, answers: Sequence[ArenaAnswer], output: OutputSettings) -> Board:
     """Return the open arena: numbered answers, without versions and votes."""
     content = (
-        f"**Which answer is best?** Press its number. Closes {relative(arena.closes_at)}.\n"
+        f"**Which answer is best?** Press its number. Closes {format_dt(arena.closes_at, 'R')}.\n"
         "-# Versions and results are shown when it closes.\n"
         f">>> {sanitize_markdown(arena.prompt, output)}"
     )
@@ -114,8 +115,7 @@ def best_of(answers: Sequence[ArenaAnswer]) -> list[ArenaAnswer]:
 
 def describe_arena(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
     """Return a line for admins; of an open arena it has the number of votes, but not what they are for."""
-    quoted = arena.prompt if len(arena.prompt) <= QUOTED_CHARS else arena.prompt[: QUOTED_CHARS - 2] + ELLIPSIS
-    return f"<#{arena.channel_id}> · {escape_inline(quoted)} · {_state(arena, answers)}"
+    return f"<#{arena.channel_id}> · {escape_inline(shorten(arena.prompt, QUOTED_CHARS))} · {_state(arena, answers)}"
 
 
 def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
@@ -123,15 +123,11 @@ def _state(arena: Arena, answers: Sequence[ArenaAnswer]) -> str:
         return "being prepared"
     if arena.status is ArenaStatus.OPEN:
         votes = count(sum(answer.picks for answer in answers), "vote")
-        return f"closes {relative(arena.closes_at)} · {votes} so far"
+        return f"closes {format_dt(arena.closes_at, 'R')} · {votes} so far"
     if arena.status is ArenaStatus.FAILED:
         return f"cancelled: {arena.reason}"
-    closed = f"closed {relative(arena.closed_at)} · " if arena.closed_at else ""
+    closed = f"closed {format_dt(arena.closed_at, 'R')} · " if arena.closed_at else ""
     return closed + outcome(answers)
-
-
-def relative(moment: datetime) -> str:
-    return discord.utils.format_dt(moment, "R")
 
 
 def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:
@@ -141,7 +137,8 @@ def _shown(answers: Sequence[ArenaAnswer], output: OutputSettings) -> list[str]:
 def fit_fairly(texts: Sequence[str]) -> list[str]:
     """Return the texts, the longest cut to the same length, so that all of them fit into one message."""
     longest = min(share_room([len(text) for text in texts], ROOM_CHARS), LONGEST_ANSWER_CHARS)
-    return [text if len(text) <= longest else _cut(text, longest) for text in texts]
+    shown = longest - len(ELLIPSIS)
+    return [text if len(text) <= longest else split_message(text, shown)[0] + ELLIPSIS for text in texts]
 
 
 def share_room(lengths: Sequence[int], room: int) -> int:
@@ -154,21 +151,14 @@ def share_room(lengths: Sequence[int], room: int) -> int:
     return max(lengths, default=0)
 
 
-def _cut(text: str, limit: int) -> str:
-    return split_message(text, limit - len(ELLIPSIS))[0] + ELLIPSIS
-
-
 def _result(
     answer: ArenaAnswer, text: str, answers: Sequence[ArenaAnswer], winners: Sequence[ArenaAnswer]
 ) -> discord.Embed:
     won = answer in winners
     title = f"{answer.position} · {answer.version}{' 🏆' if won else ''}"
     embed = discord.Embed(title=title, description=text, colour=WINNER if won else OTHER)
-    return embed.set_footer(text=_bar(answer.picks, sum(other.picks for other in answers)))
-
-
-def _bar(picks: int, voters: int) -> str:
-    return f"{bar(picks / voters if voters else 0.0)} {count(picks, 'vote')}"
+    voters = max(1, sum(other.picks for other in answers))
+    return embed.set_footer(text=f"{bar(answer.picks / voters)} {count(answer.picks, 'vote')}")
 
 
 KEYCAP = "\u20e3"
@@ -176,16 +166,10 @@ VARIATION_SELECTOR = "\ufe0f"
 
 
 def pick_buttons(arena_id: int, answers: int) -> discord.ui.View:
-    view = discord.ui.View(timeout=None)
-    for position in range(1, answers + 1):
-        view.add_item(PickButton(arena_id, position))
-    return view
+    return button_row(PickButton(arena_id, position) for position in range(1, answers + 1))
 
 
-class PickButton(
-    PersistentButton,
-    template=r"reactune:arena:(?P<arena>\d+):(?P<position>\d+)",
-):
+class PickButton(PersistentButton, template=r"reactune:arena:(?P<arena>\d+):(?P<position>\d+)"):
     def __init__(self, arena_id: int, position: int) -> None:
         self.arena_id = arena_id
         self.position = position

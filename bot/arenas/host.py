@@ -7,6 +7,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import discord
 from apscheduler.triggers.base import BaseTrigger
@@ -28,7 +29,6 @@ from storage.errors import SettingsError
 from storage.operations.audit import AuditedAction, audited
 from storage.personalities.personalities import Personality
 from storage.runtime.schedules import begin_schedule, parse_schedule, take_due
-from storage.runtime.shards import Shards
 from storage.settings.sections import ArenaSettings
 from storage.votes import arenas
 from storage.votes.arenas import SCHEDULE, last_scheduled
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 
 Channel = discord.TextChannel | discord.VoiceChannel | discord.Thread
-OTHER_CHANNEL = "An arena needs a text channel, a voice channel's chat or a thread."
 
 
 @dataclass(frozen=True)
@@ -156,13 +155,8 @@ class ArenaHost:
         guild_id, channel_id = plan.channel.guild.id, plan.channel.id
         try:
             drawn = await answer_arena(self._services, personality, rendered, plan.answers, report)
-            rows = [
-                (
-                    reply_row(self._services, personality, rendered, answer, guild_id=guild_id, channel_id=channel_id),
-                    answer.finished,
-                )
-                for answer in drawn
-            ]
+            row_of = partial(reply_row, self._services, personality, rendered, guild_id=guild_id, channel_id=channel_id)
+            rows = [(row_of(answer), answer.finished) for answer in drawn]
             # The rows come first: after a crash before the message is shown, the next start shows it.
             arena = await self._services.database.run(arenas.open_arena, arena_id, rows, _closing_time(plan))
             async with self.editing:
@@ -174,7 +168,7 @@ class ArenaHost:
 def as_channel(channel: object) -> Channel:
     """Return the channel if it can hold an arena; raises UserFacingError."""
     if not isinstance(channel, Channel):
-        raise UserFacingError(OTHER_CHANNEL)
+        raise UserFacingError("An arena needs a text channel, a voice channel's chat or a thread.")
     return channel
 
 
@@ -222,6 +216,8 @@ class ArenaSchedule:
         self._host = host
         self._settings = services.settings.arena
         self._trigger = arena_trigger(self._settings)
+        # Every process polls for itself: only Discord can say which one serves the channel.
+        self._name = f"arenas of {services.shards.names[0]}"
 
     @property
     def is_set(self) -> bool:
@@ -229,11 +225,15 @@ class ArenaSchedule:
 
     async def begin(self) -> None:
         """Watch the schedule from now on; a time missed since the last scheduled arena is still due."""
+
+        def begin(session: Session) -> None:
+            begin_schedule(session, self._name, last_scheduled(session))
+
         if self.is_set:
-            await self._services.database.run(_begin, self._services.shards)
+            await self._services.database.run(begin)
 
     async def start_due(self) -> None:
-        if await self._services.database.run(_take_due, self._services.shards, self._trigger):
+        if self._trigger and await self._services.database.run(take_due, self._name, self._trigger):
             # A task of its own, so that unloading the cog does not cancel it.
             self._services.tasks.spawn(self.start_arena(), "scheduled arena")
 
@@ -263,16 +263,3 @@ class ArenaSchedule:
             raise UserFacingError(
                 f"I can't see a channel with the id arena.channel = {channel_id}: correct the setting."
             ) from error
-
-
-def _begin(session: Session, shards: Shards) -> None:
-    begin_schedule(session, _name(shards), last_scheduled(session))
-
-
-def _take_due(session: Session, shards: Shards, trigger: BaseTrigger) -> bool:
-    return take_due(session, _name(shards), trigger)
-
-
-def _name(shards: Shards) -> str:
-    """Every process polls for itself: only Discord can say which one serves the channel."""
-    return f"arenas of {shards.names[0]}"

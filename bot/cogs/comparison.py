@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import discord
 from discord import app_commands
 from discord.ext import commands
-from sqlalchemy.orm import Session
 
 from bot.arenas.prompt_bank import MAX_PROMPT_CHARS, PromptBank, bank_messages, read_bank
 from bot.chat.ask import NOTES, request_answer
@@ -23,7 +22,7 @@ from bot.services import Services
 from bot.text.sanitize import sanitize_markdown
 from storage.personalities.cards import settings_of
 from storage.personalities.personalities import Personality
-from storage.releases.versions import Version, name_of, version_named
+from storage.releases.versions import name_of, version_named
 from storage.settings.sections import GenerationSettings, OutputSettings
 
 log = logging.getLogger(__name__)
@@ -56,10 +55,10 @@ class Comparison:
     """One of each contestant, in their order."""
 
 
-def choose_prompts(bank: PromptBank, count: int = PROMPTS) -> list[str]:
+def choose_prompts(bank: PromptBank) -> list[str]:
     """Return prompts spread evenly over the bank, always the same ones."""
-    step = max(1, len(bank.prompts) // count)
-    return [prompt.text for prompt in bank.prompts[::step][:count]]
+    step = max(1, len(bank.prompts) // PROMPTS)
+    return [prompt.text for prompt in bank.prompts[::step][:PROMPTS]]
 
 
 async def compare_versions(
@@ -195,10 +194,7 @@ class ComparisonCommand(commands.Cog):
         )
 
     async def _open_two(self, whose: Personality, *names: str) -> list[Release]:
-        def read(session: Session) -> list[Version | None]:
-            return [version_named(session, whose.id, name) for name in names]
-
-        versions = await self.services.database.read(read)
+        versions = [await self.services.database.read(version_named, whose.id, name) for name in names]
         if versions[0] == versions[1]:
             raise UserFacingError(f"Both are {name_of(versions[0])}: choose two different versions to compare.")
         return [await asyncio.to_thread(self.services.releases.open, version) for version in versions]

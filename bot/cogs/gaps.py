@@ -14,7 +14,7 @@ from discord.ext import commands
 from bot.errors import UserFacingError
 from bot.guards.access import is_admin, user_label
 from bot.guards.audit import action_of, run_audited_as
-from bot.guards.interactions import PersistentButton
+from bot.guards.interactions import PersistentButton, button_row
 from bot.knowledge.adding import DocumentForm, DocumentRequest, require_curator, store_document
 from bot.knowledge.gaps import GapGroup, describe_group, group_gaps, question_of
 from bot.services import Services
@@ -29,8 +29,6 @@ NO_GAPS = "No open reports of wrong facts."
 
 
 class GapAction(StrEnum):
-    """What a button below a gap does."""
-
     ADD = "add"
     SETTLE = "settle"
     NEXT = "next"
@@ -39,31 +37,12 @@ class GapAction(StrEnum):
 LABELS = {GapAction.ADD: "Add a document", GapAction.SETTLE: "No document needed", GapAction.NEXT: "Next"}
 
 
-class Gaps(commands.Cog):
-    def __init__(self, bot: commands.AutoShardedBot, services: Services) -> None:
-        self.bot = bot
-        self.services = services
-        self._command: app_commands.Command[Gaps, ..., None] = app_commands.Command(
-            name="gaps",
-            description="Show questions that were answered with wrong facts, and add documents for them.",
-            callback=self.show_gaps,
-        )
+class GapsCommand(commands.Cog):
+    services: Services
 
-    async def cog_load(self) -> None:
-        self._group().add_command(self._command)
-        self.bot.add_dynamic_items(GapButton)
-
-    async def cog_unload(self) -> None:
-        self.bot.remove_dynamic_items(GapButton)
-
-    def _group(self) -> app_commands.Group:
-        group = self.bot.tree.get_command("knowledge")
-        assert isinstance(group, app_commands.Group), "bot.cogs.knowledge is loaded first"
-        return group
-
-    async def show_gaps(self, interaction: discord.Interaction) -> None:
-        """Show the gaps, the most reported first."""
-        require_curator(interaction.user, self.services.settings)
+    @app_commands.command()
+    async def gaps(self, interaction: discord.Interaction) -> None:
+        """Show questions that were answered with wrong facts, and add documents for them."""
         await interaction.response.defer(ephemeral=True)
         await show_gap_page(interaction, self.services)
 
@@ -112,21 +91,14 @@ async def show_gap_page(
     index = (keys.index(after) + 1) % len(keys) if after in keys else 0
     text = await services.database.read(describe_group, groups[index], index + 1, len(groups)) if groups else NO_GAPS
     content = f"{note}\n\n{text}" if note else text
-    view = _buttons(groups[index], len(groups)) if groups else None
+    view = None
+    if groups:
+        gap_actions = GapAction if len(groups) > 1 else (GapAction.ADD, GapAction.SETTLE)
+        view = button_row(GapButton(gap_action, keys[index]) for gap_action in gap_actions)
     await interaction.edit_original_response(content=content[:MAX_MESSAGE_CHARS], view=view)
 
 
-def _buttons(group: GapGroup, total: int) -> discord.ui.View:
-    view = discord.ui.View(timeout=None)
-    for gap_action in GapAction if total > 1 else (GapAction.ADD, GapAction.SETTLE):
-        view.add_item(GapButton(gap_action, group.key))
-    return view
-
-
-class GapButton(
-    PersistentButton,
-    template=r"reactune:gap:(?P<action>add|settle|next):(?P<key>\d+)",
-):
+class GapButton(PersistentButton, template=r"reactune:gap:(?P<action>add|settle|next):(?P<key>\d+)"):
     def __init__(self, gap_action: GapAction, key: int) -> None:
         self.gap_action = gap_action
         self.key = key
@@ -166,7 +138,7 @@ class GapForm(DocumentForm):
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
         group = await find_group(interaction, self._services, self._reply_id)
-        request = DocumentRequest(text=self.text.value, title=self.name.value)
+        request = DocumentRequest(text=self._text.value, title=self._title.value)
         added = await store_document(interaction, self._services, request)
         # Last, so that a refused document leaves the gap open.
         await _settle(interaction, group, self.action)
@@ -179,7 +151,3 @@ async def _settle(interaction: discord.Interaction, group: GapGroup, action: str
     audited_action = action_of(interaction, action, ", ".join(f"answer {reply_id}" for reply_id in reply_ids))
     await run_audited_as(interaction, audited_action, settle_gaps, reply_ids, by)
     log.info("%s settled a gap: %s", by, group.question)
-
-
-async def setup(bot: commands.AutoShardedBot, services: Services) -> None:
-    await bot.add_cog(Gaps(bot, services))

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -89,8 +90,7 @@ def find_taste(name: str) -> Taste:
         raise UnknownTaste(name, str(error)) from error
     if not callable(taste):
         raise UnknownTaste(name, "that is not a function")
-    found: Taste = taste
-    return found
+    return cast(Taste, taste)
 
 
 ANSWERS = Path(__file__).with_name("community.jsonl")

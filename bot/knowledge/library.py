@@ -106,17 +106,6 @@ class Source:
         return "\n\n".join(f"{'#' * block.level} {block.text}".lstrip() for block in self.blocks)
 
 
-@dataclass(frozen=True)
-class Placement:
-    """The title of a document, and where it is looked up."""
-
-    guild_id: int
-    channel_id: int | None
-    personality_id: int | None
-    title: str
-    added_by: str
-
-
 class Library:
     def __init__(
         self,
@@ -146,31 +135,41 @@ class Library:
     async def prepare(self) -> None:
         """If there are documents, load the encoder and embed the passages that wait."""
         if await self._database.read(documents.has_chunks) and await self._encoder.ready() is not None:
-            await self._embed(None, _silent)
+            await self._embed(None)
 
     def close(self) -> None:
         """Stop after the current batch; the next start continues."""
         self._is_closed = True
         self._encoder.close()
 
-    async def add(self, source: Source, place: Placement, report: Report) -> documents.Document:
+    async def add(
+        self,
+        source: Source,
+        report: Report,
+        *,
+        guild_id: int,
+        channel_id: int | None,
+        personality_id: int | None,
+        title: str,
+        added_by: str,
+    ) -> documents.Document:
         """Store the document, embed it and return it; until it is embedded, search matches its words.
 
         Raises UserFacingError or DocumentRefused before anything is written.
         """
         _require_text(source, self._settings)
         new = documents.NewDocument(
-            guild_id=place.guild_id,
-            channel_id=place.channel_id,
-            personality_id=place.personality_id,
-            title=place.title,
+            guild_id=guild_id,
+            channel_id=channel_id,
+            personality_id=personality_id,
+            title=title,
             kind=source.kind,
             link=source.link,
             media_type=source.media_type,
             text=source.text,
-            chunks=await self._cut(place.title, source.blocks),
+            chunks=await self._cut(title, source.blocks),
             speakers=source.speakers,
-            added_by=place.added_by,
+            added_by=added_by,
             sources=source.messages,
         )
 
@@ -180,9 +179,9 @@ class Library:
 
         document_id = await self._database.run(add)
         await self._embed(document_id, report)
-        return await self._database.read(documents.find_document, place.guild_id, document_id)
+        return await self._database.read(documents.find_document, guild_id, document_id)
 
-    async def refresh(self, document: documents.Document, source: Source, report: Report) -> bool:
+    async def refresh(self, document: documents.Document, source: Source, report: Report | None = None) -> bool:
         """Replace the document's text with the source's; return whether it differs."""
         _require_text(source, self._settings)
         chunks = await self._cut(document.title, source.blocks)
@@ -253,7 +252,7 @@ class Library:
             )
         )
 
-    async def _embed(self, document_id: int | None, report: Report) -> None:
+    async def _embed(self, document_id: int | None, report: Report | None = None) -> None:
         """Embed waiting passages of one document or of all, in batches, so that questions need not wait."""
         encoder = await self._encoder.ready()
         if encoder is None:
@@ -264,14 +263,12 @@ class Library:
             while batch := await self._database.read(documents.waiting_chunks, encoder.name, BATCH, document_id):
                 if self._is_closed:
                     return
-                await self._embed_batch(encoder, batch)
+                vectors = await self._encoder.encode(encoder, [waiting.chunk.embedded_text for waiting in batch])
+                embeddings = {waiting.id: row.tobytes() for waiting, row in zip(batch, vectors, strict=True)}
+                await self._database.run(documents.store_embeddings, encoder.name, embeddings)
                 done += len(batch)
-                await report(min(done, total), total)
-
-    async def _embed_batch(self, encoder: Encoder, batch: Sequence[documents.Waiting]) -> None:
-        vectors = await self._encoder.encode(encoder, [waiting.chunk.embedded_text for waiting in batch])
-        embeddings = {waiting.id: row.tobytes() for waiting, row in zip(batch, vectors, strict=True)}
-        await self._database.run(documents.store_embeddings, encoder.name, embeddings)
+                if report is not None:
+                    await report(min(done, total), total)
 
 
 def _require_text(source: Source, settings: KnowledgeSettings) -> None:
@@ -286,7 +283,3 @@ def _require_text(source: Source, settings: KnowledgeSettings) -> None:
 
 def _guess_tokens(text: str) -> int:
     return -(-len(text) // CHARS_PER_TOKEN)
-
-
-async def _silent(_done: int, _total: int) -> None:
-    pass

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
+from discord.utils import format_dt
+
 from bot.engine import EngineState
 from bot.operations.health import HealthCheck
 from bot.text.rounds import sentence
@@ -104,7 +106,7 @@ def describe_alert(alert: Alert) -> str:
     remedy = f" What to do: {sentence(alert.remedy)}"
     if alert.ended_at is None:
         return f"⚠️ {sentence(alert.says)}{remedy}"
-    over = f"✅ Resolved: {sentence(alert.says)} It started <t:{int(alert.raised_at.timestamp())}:R>."
+    over = f"✅ Resolved: {sentence(alert.says)} It started {format_dt(alert.raised_at, 'R')}."
     return over if alert.announced else over + remedy
 
 

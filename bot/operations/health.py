@@ -63,16 +63,9 @@ class Health:
 async def examine_health(services: Services, gateway: Gateway) -> Health:
     settings = services.settings
     disk = await asyncio.to_thread(disk_check, settings.data.directory, settings.alerts.min_free_gb)
-    return Health(
-        (
-            HealthCheck(
-                "gateway", gateway.is_connected, "connected" if gateway.is_connected else "not connected to Discord"
-            ),
-            _engine(services),
-            *await _database(services),
-            disk,
-        )
-    )
+    connection = "connected" if gateway.is_connected else "not connected to Discord"
+    connected = HealthCheck("gateway", gateway.is_connected, connection)
+    return Health((connected, _engine(services), *await _database(services), disk))
 
 
 def _engine(services: Services) -> HealthCheck:
@@ -123,10 +116,9 @@ def engine_trouble(services: Services) -> str:
     return services.engine.state().trouble
 
 
-Examine = Callable[[], Awaitable[Health]]
-
-
-async def open_pages(settings: MetricsSettings, registry: CollectorRegistry, examine: Examine) -> web.AppRunner | None:
+async def open_pages(
+    settings: MetricsSettings, registry: CollectorRegistry, examine: Callable[[], Awaitable[Health]]
+) -> web.AppRunner | None:
     """Serve /metrics, /health and /health/live on this loop; return None if the port is not available."""
 
     async def metrics(_request: web.Request) -> web.Response:

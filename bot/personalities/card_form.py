@@ -16,11 +16,11 @@ import discord
 from sqlalchemy.orm import Session
 
 from bot.errors import UserFacingError
-from bot.guards.access import require_admin, user_label
+from bot.guards.access import user_label
 from bot.guards.audit import action_of, run_audited_as
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import Form
-from bot.personalities.selection import describe_change, describe_created, format_sampling, require_own
+from bot.guards.interactions import AdminForm
+from bot.personalities.selection import NEXT_STEP, describe_change, format_sampling, require_own
 from bot.services import Services
 from storage.errors import CardError
 from storage.models.personality_files import (
@@ -37,7 +37,6 @@ from storage.personalities.cards import (
     Card,
     Example,
     build_card,
-    format_card,
 )
 from storage.personalities.personalities import CARD_SUFFIX, Personality, change_card, create_personality
 from storage.releases.versions import version_named
@@ -46,10 +45,6 @@ log = logging.getLogger(__name__)
 
 
 MAX_ATTACHMENT_BYTES = 100_000_000
-
-
-def card_file(personality: Personality) -> discord.File:
-    return discord.File(BytesIO(format_card(personality.card).encode()), f"{personality.name}{CARD_SUFFIX}")
 
 
 async def version_file(services: Services, personality: Personality, version: str, limit_bytes: int) -> discord.File:
@@ -113,7 +108,6 @@ def _require_importable(file: discord.Attachment) -> None:
 FIELD_CHARS = 4000  # Discord's limit
 SAMPLING_CHARS = 200
 PERSON = ">"
-# Discord allows 100 characters for each of these.
 PROMPT_HELP = "Starts every conversation. If empty, the prompt in the settings is used."
 GREETING_HELP = "Posted in a channel or thread when the personality is bound there."
 SAMPLING_HELP = "Such as temperature = 0.7, top_p = 0.9, max_new_tokens = 200. If empty, the settings apply."
@@ -123,49 +117,39 @@ _ASSIGNMENT = re.compile(r"(?P<name>[a-z_]+)\s*[=:]\s*(?P<number>\d+(\.\d+)?)")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 
 
-class CardForm(Form):
+class CardForm(AdminForm):
     """Creates a personality or changes its card; examples that do not fit into the form are kept."""
 
     action = "personality card"
 
-    def require(self, interaction: discord.Interaction) -> None:
-        require_admin(interaction.user, self._services.settings.discord)
-
     def __init__(self, services: Services, name: str, before: Personality | None) -> None:
-        super().__init__(title=f"{'Edit' if before else 'Create'} {name}")
-        self._services = services
+        super().__init__(services, f"{'Edit' if before else 'Create'} {name}")
         self._name = name
         self._before = before
-        self._inputs: dict[str, discord.ui.TextInput[CardForm]] = {}
-        card = before.card if before else Card()
-        self._ask("description", "Description", card.description, MAX_DESCRIPTION_CHARS, "One sentence, for lists.")
-        self._ask("system_prompt", "System prompt", card.system_prompt, FIELD_CHARS, PROMPT_HELP, long=True)
-        self._ask("greeting", "Greeting", card.greeting, MAX_GREETING_CHARS, GREETING_HELP, long=True)
-        self._ask("sampling", "Sampling", format_sampling(card.sampling), SAMPLING_CHARS, SAMPLING_HELP)
-        examples = format_examples(card.examples)
-        if examples is not None:
-            self._ask("examples", "Example dialogues", examples, FIELD_CHARS, EXAMPLES_HELP, long=True)
-
-    def _ask(self, key: str, label: str, text: str, limit: int, help_text: str, *, long: bool = False) -> None:
-        style = discord.TextStyle.paragraph if long else discord.TextStyle.short
-        field: discord.ui.TextInput[CardForm] = discord.ui.TextInput(
-            style=style, default=text or None, max_length=limit, required=False, custom_id=key
-        )
-        self._inputs[key] = field
-        self.add_item(discord.ui.Label(text=label, description=help_text, component=field))
+        self._card = card = before.card if before else Card()
+        asked = [
+            ("description", "Description", "One sentence, for lists.", card.description, MAX_DESCRIPTION_CHARS, False),
+            ("system_prompt", "System prompt", PROMPT_HELP, card.system_prompt, FIELD_CHARS, True),
+            ("greeting", "Greeting", GREETING_HELP, card.greeting, MAX_GREETING_CHARS, True),
+            ("sampling", "Sampling", SAMPLING_HELP, format_sampling(card.sampling), SAMPLING_CHARS, False),
+            ("examples", "Example dialogues", EXAMPLES_HELP, format_examples(card.examples), FIELD_CHARS, True),
+        ]
+        self._fields = [
+            self._ask(key, label, help_text, default=default, limit=limit, long=long)
+            for key, label, help_text, default, limit, long in asked
+            if default is not None
+        ]
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         before = self._before
-        card = card_from_form(
-            {key: field.value for key, field in self._inputs.items()}, before.card if before else Card()
-        )
+        card = card_from_form({field.custom_id: field.value for field in self._fields}, self._card)
         by, guild_id = user_label(interaction.user), interaction.guild_id
 
         def write(session: Session) -> str:
             if before is None:
                 create_personality(session, self._name, card, by=by, guild_id=guild_id)
-                return describe_created(self._name)
+                return f"Created **{self._name}**. {NEXT_STEP.format(name=self._name)}"
             return describe_change(before.name, changed=change_card(session, before, card, by=by))
 
         outcome = await run_audited_as(interaction, action_of(interaction, self.action, self._name), write)

@@ -53,7 +53,6 @@ def _around(channel: discord.abc.GuildChannel | discord.Thread) -> list[BindingP
 
 
 async def active_personality(services: Services, channel: object) -> ActivePersonality:
-    """Return the personality that answers in the channel now."""
     return await services.database.read(active_personality_at, places_of(channel))
 
 
@@ -137,14 +136,6 @@ def format_sampling(sampling: CardSampling) -> str:
     return ", ".join(f"{name} = {value}" for name, value in own.items())
 
 
-def describe_created(name: str) -> str:
-    return f"Created **{name}**. {NEXT_STEP.format(name=name)}"
-
-
-def describe_restored(name: str) -> str:
-    return f"Restored **{name}**. {NEXT_STEP.format(name=name)}"
-
-
 def describe_change(name: str, *, changed: bool) -> str:
     if not changed:
         return f"Nothing changed: the card of **{name}** already says that."
@@ -179,22 +170,21 @@ def list_lines(session: Session, guild_id: int) -> list[str]:
 
 
 def card_lines(session: Session, personality: Personality, guild_id: int) -> list[str]:
-    """Return a personality's card, version and bindings."""
     card = personality.card
     bound = _describe_bindings(session, personality, guild_id)
-    lines = [f"**{personality.name}** · version {read_alias(session, personality.id).target}"]
-    lines += [escape_inline(card.description)] if card.description else []
-    lines += ["⚠️ It is archived."] if personality.archived_at else []
-    lines.append(f"{bound[0].upper()}{bound[1:]}.")
-    lines.append(f"**System prompt:** {escape_inline(card.system_prompt) or 'the one in the settings'}")
-    lines += [f"**Greeting:** {escape_inline(card.greeting)}"] if card.greeting else []
-    lines.append(f"**Sampling:** {format_sampling(card.sampling) or 'as in the settings'}")
-    lines.append(f"**Examples:** {len(card.examples)}")
-    lines += [
-        f"> {escape_inline(example.dialogue[0])}\n{escape_inline(example.dialogue[1])}"
-        for example in card.examples[:SHOWN_EXAMPLES]
+    examples = [map(escape_inline, example.dialogue[:2]) for example in card.examples[:SHOWN_EXAMPLES]]
+    lines = [
+        f"**{personality.name}** · version {read_alias(session, personality.id).target}",
+        escape_inline(card.description),
+        "⚠️ It is archived." if personality.archived_at else "",
+        f"{bound[0].upper()}{bound[1:]}.",
+        f"**System prompt:** {escape_inline(card.system_prompt) or 'the one in the settings'}",
+        f"**Greeting:** {escape_inline(card.greeting)}" if card.greeting else "",
+        f"**Sampling:** {format_sampling(card.sampling) or 'as in the settings'}",
+        f"**Examples:** {len(card.examples)}",
+        *(f"> {asked}\n{answered}" for asked, answered in examples),
     ]
-    return lines
+    return [line for line in lines if line]
 
 
 def _describe_bindings(session: Session, personality: Personality, guild_id: int) -> str:

@@ -10,9 +10,10 @@ from re import Match
 from typing import Any
 
 import discord
+from discord.utils import format_dt
 
 from bot.guards.error_handler import answer_privately
-from bot.guards.interactions import PersistentButton
+from bot.guards.interactions import PersistentButton, button_row
 from bot.services import Services
 from storage.members import greet, take_back_greeting
 from storage.privacy.consent import PrivacyReport, give_consent
@@ -24,7 +25,6 @@ from storage.wording import count
 log = logging.getLogger(__name__)
 
 
-NOTHING = "I store nothing about you."
 HOW_TO = (
     "Use `/privacy export` to get all of it, `/privacy delete` to delete it, and `/privacy opt-in` or `opt-out` to "
     "decide whether it may be used for training."
@@ -48,8 +48,8 @@ def describe_member_data(data: MemberDataSummary, settings: PrivacySettings, *, 
             (data.memberships, "server join date", ""),
         ),
     ]
-    stored = f"I store about you: {', '.join(kept)}." if kept else NOTHING
-    oldest = f" The oldest entry is from <t:{int(data.oldest.timestamp())}:D>." if data.oldest else ""
+    stored = f"I store about you: {', '.join(kept)}." if kept else "I store nothing about you."
+    oldest = f" The oldest entry is from {format_dt(data.oldest, 'D')}." if data.oldest else ""
     if not on_discord:
         return f"{stored}{oldest} Nothing is deleted automatically here.\n{HOW_TO}\n{OUTSIDE_DISCORD}"
     return f"{stored}{oldest} {describe_retention(settings)}\n{HOW_TO}\n{describe_training(data, settings)}"
@@ -66,9 +66,8 @@ def describe_retention(settings: PrivacySettings) -> str:
 
 
 def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str:
-    """Return the member's choice and what it means here."""
     if data.consents_since:
-        choice = f"You **opted in** on <t:{int(data.consents_since.timestamp())}:D>."
+        choice = f"You **opted in** on {format_dt(data.consents_since, 'D')}."
     else:
         choice = "You have **not** opted in."
     if settings.discord_training_permission:
@@ -81,7 +80,7 @@ def describe_training(data: MemberDataSummary, settings: PrivacySettings) -> str
 
 def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool) -> str:
     if not is_new:
-        return "You had already opted in, so nothing changed." + _unless(on_discord)
+        return "You had already opted in, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
     if not on_discord:
         return f"You're opted in, but that changes nothing here. {OUTSIDE_DISCORD}"
     if settings.discord_training_permission:
@@ -97,14 +96,10 @@ def describe_opt_in(settings: PrivacySettings, *, is_new: bool, on_discord: bool
 
 def describe_opt_out(*, had_opted_in: bool, on_discord: bool) -> str:
     if not had_opted_in:
-        return "You hadn't opted in, so nothing changed." + _unless(on_discord)
+        return "You hadn't opted in, so nothing changed." + ("" if on_discord else f" {OUTSIDE_DISCORD}")
     if not on_discord:
         return f"You're opted out, but that changes nothing here. {OUTSIDE_DISCORD}"
     return "You're opted out. Future training won't use answers to your messages, not even earlier ones."
-
-
-def _unless(on_discord: bool) -> str:
-    return "" if on_discord else f" {OUTSIDE_DISCORD}"
 
 
 def describe_deletion(deleted: Deletion) -> str:
@@ -151,7 +146,6 @@ def first_notice(settings: PrivacySettings) -> str:
 
 
 def report_lines(report: PrivacyReport) -> list[str]:
-    """Return the operator's report, one fact per line."""
     permission = "yes" if report.discord_training_permission else "no, so live chat is not trained on"
     lines = [f"Discord's permission to train on messages: {permission}."]
     if report.retention_days:
@@ -171,12 +165,7 @@ def report_lines(report: PrivacyReport) -> list[str]:
     return lines
 
 
-NOTHING_DELETED = "Nothing was deleted."
-
-
 class PrivacyAction(StrEnum):
-    """What a button does for the member who presses it."""
-
     SHOW = "show"
     ALLOW = "allow"
     DELETE = "delete"
@@ -192,16 +181,10 @@ LABELS = {
 
 
 def buttons(*actions: PrivacyAction) -> discord.ui.View:
-    view = discord.ui.View(timeout=None)
-    for action in actions:
-        view.add_item(PrivacyButton(action))
-    return view
+    return button_row(map(PrivacyButton, actions))
 
 
-class PrivacyButton(
-    PersistentButton,
-    template=r"reactune:privacy:(?P<chosen>show|allow|delete|keep)",
-):
+class PrivacyButton(PersistentButton, template=r"reactune:privacy:(?P<chosen>show|allow|delete|keep)"):
     """Acts for the member who presses it, so many members can use the same one."""
 
     def __init__(self, chosen: PrivacyAction) -> None:
@@ -224,16 +207,13 @@ class PrivacyButton(
             await answer_privately(interaction, await answer(services, user_id))
             return
         await interaction.response.edit_message(content="One moment …", view=None)  # no button for a second click
-        done = (
-            NOTHING_DELETED
-            if self.chosen is PrivacyAction.KEEP
-            else describe_deletion(await services.database.run(delete_member, user_id))
-        )
+        done = "Nothing was deleted."
+        if self.chosen is PrivacyAction.DELETE:
+            done = describe_deletion(await services.database.run(delete_member, user_id))
         await interaction.edit_original_response(content=done)
 
 
 async def describe_member(services: Services, user_id: int) -> str:
-    """Return what `/privacy show` says."""
     data = await services.database.read(summarize_member_data, user_id)
     return describe_member_data(data, services.settings.privacy, on_discord=services.fixed_basis is None)
 

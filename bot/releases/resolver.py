@@ -109,26 +109,20 @@ class ReleaseResolver:
         return open_release(self._store, self._base, version, strength)
 
     def _first_usable(self, personality_id: int, candidates: Sequence[Version | None], strength: float) -> Release:
-        problem = None
-        for version in candidates:
+        """Open the first version whose files are sound, else the base; remember and log the champion's problem."""
+        problems = []
+        for version in (*candidates, None):
             try:
                 release = self.open(version, strength)
-            except AdapterError as error:
-                problem = problem or f"{name_of(version)} cannot answer: {error}"
-            else:
                 break
-        else:
-            release = BASE_RELEASE
-        self._note(personality_id, problem, release)
+            except AdapterError as error:
+                problems.append(f"{name_of(version)} cannot answer: {error}")
+        before = self._problems.pop(personality_id, None)
+        if problems:
+            self._problems[personality_id] = problems[0]
+            if problems[0] != before:
+                log.error("%s answers instead of the champion: %s", release.name, problems[0])
         return release
-
-    def _note(self, personality_id: int, problem: str | None, release: Release) -> None:
-        """Remember the champion's problem, and log a new one."""
-        if problem is None:
-            self._problems.pop(personality_id, None)
-        elif self._problems.get(personality_id) != problem:
-            log.error("%s answers instead of the champion: %s", release.name, problem)
-            self._problems[personality_id] = problem
 
 
 def read_candidates(session: Session, personality_id: int, conversation_id: int | None = None) -> ReleaseCandidates:

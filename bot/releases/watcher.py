@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bot.background import BackgroundTasks
 from bot.engine import Engine
 from bot.releases.resolver import ReleaseResolver
 from storage.adapters.folder_store import AdapterStore
@@ -20,8 +19,6 @@ from storage.errors import AdapterError
 from storage.releases.versions import aliased_digests, find_version, name_of
 
 log = logging.getLogger(__name__)
-
-INTERVAL_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -46,24 +43,16 @@ class ReleaseWatcher:
         """Call `subscriber` at the next look, and then after each change."""
         self._seen[subscriber] = None
 
-    def start(self, tasks: BackgroundTasks) -> asyncio.Task[None]:
-        return tasks.repeat(self.look, INTERVAL_S, "watch releases")
-
     async def look(self) -> None:
         """Call the subscribers that have not seen the present state; a failing one is logged and called again."""
         async with self._looking:
             now = await self._database.read(_read_state)
             for subscriber, before in list(self._seen.items()):
-                if before != now and await _call(subscriber, before, now):
-                    self._seen[subscriber] = now
-
-
-async def _call(subscriber: Subscriber, before: ReleaseState | None, now: ReleaseState) -> bool:
-    try:
-        return await subscriber(before, now)
-    except Exception:
-        log.exception("A reaction to a release failed; trying again.")
-        return False
+                try:
+                    if before != now and await subscriber(before, now):
+                        self._seen[subscriber] = now
+                except Exception:
+                    log.exception("A reaction to a release failed; trying again.")
 
 
 def _read_state(session: Session) -> ReleaseState:

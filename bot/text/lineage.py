@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.text.sanitize import escape_inline
+from bot.text.splitting import shorten
 from storage.database.enums import NOBODY, REPLAY, SOURCE_WORDS, GateVerdict, PairSource, RoundStatus, Split
 from storage.insights.lineage import (
     Lineage,
@@ -21,7 +22,7 @@ from storage.insights.lineage import (
 from storage.insights.vote_outcomes import PairRole, VoteOutcome, VoteStatus, VoteUse
 from storage.personalities.personalities import DEFAULT_PERSONALITY
 from storage.training.trainable import Obstacle
-from storage.votes.votes import Tally, Vote
+from storage.votes.votes import Vote
 from storage.wording import count
 
 VOTERS_SHOWN = 10
@@ -106,7 +107,8 @@ def _without_bold(lines: Iterable[str]) -> str:
 def _lineage_lines(lineage: Lineage, style: _Style) -> list[str]:
     lines = [
         f"**{lineage.version}** ({' ← '.join(lineage.chain)}) was made in {count(len(lineage.rounds), 'round')}. "
-        f"Behind the pairs: {_votes(lineage.votes)} and {count(lineage.corrections, 'suggested answer')} by "
+        f"Behind the pairs: {count(lineage.votes.up + lineage.votes.down, 'vote')} (👍 {lineage.votes.up} "
+        f"👎 {lineage.votes.down}) and {count(lineage.corrections, 'suggested answer')} by "
         f"{count(lineage.people, 'person', 'people')}."
     ]
     if lineage.trained_on_deleted_data:
@@ -126,8 +128,9 @@ def _round_lines(round_: SourceRound, style: _Style) -> Iterable[str]:
         f"requested by {style.quote(round_.requested_by)}: {_count_pairs(round_.pairs)}"
     )
     voters = [_voter(voter, style) for voter in round_.voters]
-    shown = voters[:VOTERS_SHOWN]
-    yield "Voters: " + (" · ".join(shown) or "none left") + _and_more(len(voters) - len(shown))
+    if len(voters) > VOTERS_SHOWN:
+        voters[VOTERS_SHOWN:] = [f"and {len(voters) - VOTERS_SHOWN} more"]
+    yield "Voters: " + (" · ".join(voters) or "none left")
     for position, pair in enumerate(round_.pairs, start=1):
         yield f"{position}. {_pair(pair, style)}"
 
@@ -190,8 +193,7 @@ def _outcome_lines(outcomes: Sequence[VoteOutcome], style: _Style, who: str) -> 
 
 
 def _outcome_line(outcome: VoteOutcome, style: _Style) -> str:
-    excerpt = " ".join(outcome.answer.split())
-    excerpt = excerpt[:EXCERPT_CHARS].rstrip() + ("…" if len(excerpt) > EXCERPT_CHARS else "")
+    excerpt = shorten(" ".join(outcome.answer.split()), EXCERPT_CHARS)
     where = style.link(f"{outcome.voted_at:%Y-%m-%d}", outcome.link)
     whose = "" if outcome.personality == DEFAULT_PERSONALITY else f"{outcome.personality}: "
     return f"{SIGNS[outcome.vote]} {where} {whose}“{style.quote(excerpt)}”: {'; '.join(_parts(outcome))}"
@@ -226,14 +228,6 @@ def _role(use: VoteUse) -> str:
     against = "" if liked is (use.role is PairRole.CHOSEN) else ", against your vote"
     side = "better" if use.role is PairRole.CHOSEN else "worse"
     return f"used as the {side} answer in round {use.round_id}{against}"
-
-
-def _votes(votes: Tally) -> str:
-    return f"{count(votes.up + votes.down, 'vote')} (👍 {votes.up} 👎 {votes.down})"
-
-
-def _and_more(number: int) -> str:
-    return f" · and {number} more" if number > 0 else ""
 
 
 NOTHING_FOUND = "No reply has this request or message id. If the request got no answer, only the log has it."

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from bot.text.rounds import describe_metrics, describe_round, describe_trainers, describe_votes, sentence
 from bot.text.sanitize import sanitize_reason
-from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.enums import CHALLENGER, SOURCE_WORDS, CanaryStatus, GateVerdict
-from storage.insights.model_status import ModelStatus, VersionDetails, VersionList
+from storage.insights import model_status
 from storage.operations.token_spend import Spend, describe_spend, is_used_up
 from storage.privacy.consent import describe_bases
+from storage.releases import canary_votes
 from storage.releases.announcements import CanaryAnnouncement, PromotionAnnouncement
-from storage.releases.canary_votes import CanaryState, Reading, Trial, share_of_votes
 from storage.releases.versions import AliasMove, Continuation, Version, name_of
 from storage.settings.sections import RemoteSettings, Settings
 from storage.training.evidence import NewPairs
@@ -28,12 +27,10 @@ VERDICTS = {
     GateVerdict.FAIL: "✗ failed the gate",
     GateVerdict.NOT_ENOUGH_EVIDENCE: "? not enough evidence for the gate yet",
 }
-NO_TRAINER = "not running; start it with `reactune trainer`"
-LEARNS_FROM_ALL = "Training basis: everything said here."
 
 
 def describe_status(
-    status: ModelStatus, settings: Settings, *, base_name: str, problem: str | None, learns_from_all: bool
+    status: model_status.ModelStatus, settings: Settings, *, base_name: str, problem: str | None, learns_from_all: bool
 ) -> str:
     """Return a line for each part of the status.
 
@@ -49,7 +46,7 @@ def describe_status(
         _new_pairs(status.new_pairs, settings.training.min_pairs),
         _spent(status.spent, settings.remote) if settings.model.engine == "remote" else "",
         f"**Trainer:** {_trainer(status, settings.training.schedule)}",
-        LEARNS_FROM_ALL if learns_from_all else describe_bases(settings.privacy),
+        "Training basis: everything said here." if learns_from_all else describe_bases(settings.privacy),
         describe_round(status.latest_round) if status.latest_round else "",
     ]
     return "\n".join(filter(None, lines))
@@ -65,11 +62,11 @@ def _marked_champion(continuation: Continuation) -> str:
     )
 
 
-def _canary(reading: Reading) -> str:
+def _canary(reading: canary_votes.Reading) -> str:
     return (
         f"**Canary:** {reading.challenger.name} answers {reading.canary.share:.0%} of conversations. "
-        f"{reading.challenger.name} has {share_of_votes(reading.tried)}, "
-        f"{name_of(reading.champion)} has {share_of_votes(reading.kept)}. Details: `/model canary status`"
+        f"{reading.challenger.name} has {canary_votes.share_of_votes(reading.tried)}, "
+        f"{name_of(reading.champion)} has {canary_votes.share_of_votes(reading.kept)}. Details: `/model canary status`"
     )
 
 
@@ -85,19 +82,19 @@ def _spent(spent: Spend, settings: RemoteSettings) -> str:
     return f"**Spent:** {describe_spend(spent, settings)}{end}"
 
 
-def _trainer(status: ModelStatus, schedule: str) -> str:
+def _trainer(status: model_status.ModelStatus, schedule: str) -> str:
     if not status.trainers:
-        return NO_TRAINER
+        return "not running; start it with `reactune trainer`"
     when = f"scheduled at `{schedule}` UTC" if schedule else "no schedule"
     return f"{describe_trainers(status.trainers, status.running)}; {when}"
 
 
-def describe_versions(found: VersionList) -> str:
+def describe_versions(found: model_status.VersionList) -> str:
     """Return a line per version, newest first, the base model last."""
     return "\n".join(_version_line(version, found) for version in (*found.versions, None))
 
 
-def _version_line(version: Version | None, found: VersionList) -> str:
+def _version_line(version: Version | None, found: model_status.VersionList) -> str:
     votes = found.tallies.get(version.id if version else None, Tally())
     note = f"{VERDICTS[version.verdict]} · {_time(version.created_at)}" if version else "no adapter"
     sign = "👑" if name_of(version) == found.champion.target else "▫️"
@@ -110,13 +107,13 @@ def _version_line(version: Version | None, found: VersionList) -> str:
     return f"{sign} **{name_of(version)}** · 👍 {votes.up} 👎 {votes.down} · {note}"
 
 
-def describe_version(details: VersionDetails) -> str:
+def describe_version(details: model_status.VersionDetails) -> str:
     version, votes, round_ = details.version, details.votes, details.round
     lines = [
         f"**{version.name}** · made {_time(version.created_at)} from {name_of(details.parent)} on {version.base_name} "
         f"({version.base_revision})",
         f"Adapter `{version.digest[:16]}` · 👍 {votes.up} 👎 {votes.down} on its answers",
-        ": ".join([VERDICTS[version.verdict], *filter(None, ["; ".join(details.failed_checks)])]),
+        _verdict(version, details.failed_checks),
     ]
     if version.metrics:
         lines.append(describe_metrics(version.metrics))
@@ -159,7 +156,7 @@ CANARY_ENDS = {
 NO_CANARY = "No canary is running: the champion answers every conversation."
 
 
-def describe_canary(state: CanaryState, now: datetime) -> str:
+def describe_canary(state: canary_votes.CanaryState, now: datetime) -> str:
     """Return share, votes, approval and evidence of the running canary, or how the last one ended."""
     if state.reading is not None:
         return _running_canary(state.reading, now)
@@ -169,7 +166,7 @@ def describe_canary(state: CanaryState, now: datetime) -> str:
     return f"{NO_CANARY}\n{sentence(f'{end}: {sanitize_reason(state.last.reason)}')}"
 
 
-def _running_canary(reading: Reading, now: datetime) -> str:
+def _running_canary(reading: canary_votes.Reading, now: datetime) -> str:
     canary, comparison = reading.canary, reading.comparison
     challenger, champion = reading.challenger.name, name_of(reading.champion)
     left = max(0, canary.max_votes - reading.tried.votes)
@@ -188,7 +185,7 @@ def _running_canary(reading: Reading, now: datetime) -> str:
     return "\n".join(lines)
 
 
-def _trial_line(name: str, trial: Trial) -> str:
+def _trial_line(name: str, trial: canary_votes.Trial) -> str:
     low, high = trial.approval.interval
     failures = f", {count(trial.failures, 'failure')} counted as 👎" if trial.failures else ""
     conversations = count(trial.conversations, "conversation")
@@ -197,7 +194,7 @@ def _trial_line(name: str, trial: Trial) -> str:
     return f"**{name}:** {votes} in {conversations}, {approval}{_weights(trial)}"
 
 
-def _weights(trial: Trial) -> str:
+def _weights(trial: canary_votes.Trial) -> str:
     """Return how many votes these are, if some weigh less than one."""
     worth = tenths(trial.up + trial.down)
     if worth == tenths(trial.given):
@@ -205,7 +202,7 @@ def _weights(trial: Trial) -> str:
     return f"; {count(trial.given, 'vote')} worth {worth}, because new accounts and new members count less"
 
 
-def canary_data(state: CanaryState) -> dict[str, Any]:
+def canary_data(state: canary_votes.CanaryState) -> dict[str, Any]:
     """Return the state for scripts."""
     reading, last = state.reading, state.last
     if reading is None:
@@ -220,10 +217,8 @@ def canary_data(state: CanaryState) -> dict[str, Any]:
 
 def describe_announcement(announcement: PromotionAnnouncement | CanaryAnnouncement) -> str:
     if isinstance(announcement, CanaryAnnouncement):
-        text = _canary_end(announcement)
-    else:
-        text = _return(announcement) if announcement.is_return else _promotion(announcement)
-    return text[:MAX_MESSAGE_CHARS]
+        return _canary_end(announcement)
+    return _return(announcement) if announcement.is_return else _promotion(announcement)
 
 
 def _canary_end(ended: CanaryAnnouncement) -> str:
@@ -267,20 +262,22 @@ def _who_and_why(promotion: PromotionAnnouncement) -> str:
 
 
 def _trained(promotion: PromotionAnnouncement) -> str:
-    pairs = _by_source(promotion.pairs)
-    return count(promotion.rounds, "round") + (f" with {pairs}" if pairs else "")
-
-
-def _by_source(pairs: Mapping[str, int]) -> str:
-    sources = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in pairs.items())
-    return f"{count(sum(pairs.values()), 'pair')} trained on ({sources})" if sources else ""
+    rounds = count(promotion.rounds, "round")
+    if not promotion.pairs:
+        return rounds
+    sources = ", ".join(f"{number} from {SOURCE_WORDS[source]}" for source, number in promotion.pairs.items())
+    return f"{rounds} with {count(sum(promotion.pairs.values()), 'pair')} trained on ({sources})"
 
 
 def _override(promotion: PromotionAnnouncement) -> str:
     if not (promotion.move.overrides_gate and promotion.after):
         return ""
-    verdict = ": ".join([VERDICTS[promotion.after.verdict], *filter(None, ["; ".join(promotion.failed_checks)])])
-    return f"⚠️ The gate was overridden. {sentence(f'{promotion.after.name} {verdict}')}"
+    verdict = f"{promotion.after.name} {_verdict(promotion.after, promotion.failed_checks)}"
+    return f"⚠️ The gate was overridden. {sentence(verdict)}"
+
+
+def _verdict(version: Version, failed_checks: Sequence[str]) -> str:
+    return VERDICTS[version.verdict] + (f": {'; '.join(failed_checks)}" if failed_checks else "")
 
 
 def _duration(time: timedelta) -> str:

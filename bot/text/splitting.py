@@ -131,7 +131,6 @@ def _flag_halves_before(window: str, cut: int) -> int:
     return cut - start
 
 
-IN_THE_FILE = "-# … {left} more: the attached file has everything."
 CUT = "\n… the rest is too long for a file on Discord"
 
 
@@ -156,7 +155,7 @@ async def answer_in_full(
     interaction: discord.Interaction, lines: Sequence[str], whole_text: str, filename: str
 ) -> None:
     """Answer a deferred command privately: the lines that fit, and the whole text as a file if some do not."""
-    shown = fit_lines(lines, IN_THE_FILE)
+    shown = fit_lines(lines, "-# … {left} more: the attached file has everything.")
     file = discord.utils.MISSING
     if shown != "\n".join(lines):
         file = discord.File(_encode(whole_text, interaction.filesize_limit), filename)

@@ -69,8 +69,7 @@ class TestRestored:
 
         def put_back():
             backend, channel_id = world[0], world[1].channel.id
-            with closing(open_database(settings)) as database:
-                restore_chat(database, backend, channel_id, WELCOME, since=WORLD_BEGINS, output=settings.output)
+            restore_chat(settings, backend, channel_id, WELCOME, since=WORLD_BEGINS)
             return sorted(backend.messages[channel_id].values(), key=lambda message: message.id)
 
         return put_back
