@@ -20,7 +20,7 @@ from bot.guards.access import who_is_not_allowed
 from bot.guards.audit import action_of, is_for_admins, record_done
 from bot.guards.interactions import AuditedCommandTree
 from bot.operations.gateway import ShardHeartbeat
-from bot.releases.watcher import AdapterPrefetcher, VersionPreloader
+from bot.releases.resolver import AdapterPrefetcher, VersionPreloader
 from bot.services import ServicesBot, make_services
 from storage.database.database import Database, Listener, can_listen, open_database
 from storage.database.enums import Basis

@@ -20,7 +20,7 @@ from storage.database.database import Database
 from storage.members import note_members
 from storage.personalities.personalities import lock_personalities
 from storage.runtime.log_setup import working_on
-from storage.votes.picks import PickGesture, pick
+from storage.votes.arenas import PickGesture, pick
 from storage.votes.votes import Thumb, Vote, VoteEvent, append_events, current_thumbs, thumb
 
 log = logging.getLogger(__name__)

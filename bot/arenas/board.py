@@ -22,8 +22,7 @@ from bot.text.splitting import shorten, split_message
 from storage.database.enums import ArenaStatus
 from storage.errors import ArenaClosed
 from storage.settings.sections import OutputSettings
-from storage.votes.arenas import Arena, ArenaAnswer
-from storage.votes.picks import PickGesture
+from storage.votes.arenas import Arena, ArenaAnswer, PickGesture
 from storage.wording import count, message_link
 
 log = logging.getLogger(__name__)

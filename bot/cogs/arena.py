@@ -21,7 +21,7 @@ from bot.text.splitting import MAX_MESSAGE_CHARS
 from storage.database.columns import utc_now
 from storage.database.enums import ArenaStatus
 from storage.votes import arenas
-from storage.votes.picks import PickGesture
+from storage.votes.arenas import PickGesture
 
 CLOSING_INTERVAL_S = 2.0
 LONGEST_MINUTES = 28 * 24 * 60.0

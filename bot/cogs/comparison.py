@@ -1,4 +1,4 @@
-"""Answers of several versions to the same prompts, side by side; none of them is stored."""
+"""`/model compare`: answers of several versions to the same prompts, side by side; none of them is stored."""
 
 from __future__ import annotations
 

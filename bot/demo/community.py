@@ -1,4 +1,4 @@
-"""Tastes of simulated members: functions of a message and an answer that return the probability of a 👍. Pure."""
+"""The demo's simulated community: its tastes, and the votes that it gives before the page opens."""
 
 from __future__ import annotations
 

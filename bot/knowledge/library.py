@@ -1,4 +1,4 @@
-"""The sentence encoder on its own thread, loaded when it is first needed."""
+"""The documents of all servers: added, embedded in the background, and searched for passages to quote."""
 
 from __future__ import annotations
 

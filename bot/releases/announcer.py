@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot.chat.message_stream import is_temporary
 from bot.personalities.selection import signed
-from bot.releases.watcher import ReleaseState
+from bot.releases.resolver import ReleaseState
 from bot.services import Services
 from bot.text.releases import describe_announcement
 from bot.text.rounds import describe_round

@@ -27,8 +27,8 @@ from storage.database.tables import (
 )
 from storage.members import read_pseudonyms
 from storage.releases.versions import Version, find_version, line_of_parents, name_of, version_named
-from storage.votes.history import VoteHistory, beginning, read_histories, read_quarantine_periods
 from storage.votes.votes import Tally, Vote, tally, votes_on
+from storage.votes.weights import VoteHistory, beginning, read_histories, read_quarantine_periods
 
 WRITTEN = (PairSource.CORRECTION, PairSource.CORRECTED_SAMPLE)
 """Sources whose chosen side is a correction."""

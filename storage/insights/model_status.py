@@ -1,4 +1,4 @@
-"""A personality's versions as `/model list` and `/model show` present them."""
+"""What `/model status`, `list` and `show` say about versions, the next round and the canary."""
 
 from __future__ import annotations
 

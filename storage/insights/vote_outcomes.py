@@ -23,16 +23,16 @@ from storage.settings.sections import PrivacySettings, Settings
 from storage.training.rounds import TRAINED
 from storage.training.trainable import Obstacle, obstacle_to
 from storage.votes.corrections import wrong_facts
-from storage.votes.history import (
+from storage.votes.votes import Vote
+from storage.votes.weights import (
     QuarantinePeriod,
     QuarantinePeriods,
     VoteHistory,
+    VoteWeights,
     beginning,
     read_histories,
     read_quarantine_periods,
 )
-from storage.votes.votes import Vote
-from storage.votes.weights import VoteWeights
 
 
 class PairRole(StrEnum):

@@ -18,9 +18,8 @@ from storage.releases.canaries import Canary, latest_canary, running_canary
 from storage.releases.versions import Version, find_version, id_of, name_of, read_alias
 from storage.settings.sections import VoteSettings
 from storage.statistics import Approval, ApprovalComparison, PreferredSide, compare_approval
-from storage.votes.history import read_histories, read_quarantine_periods
 from storage.votes.votes import Vote
-from storage.votes.weights import CurrentVote, VoteWeights
+from storage.votes.weights import CurrentVote, VoteWeights, read_histories, read_quarantine_periods
 from storage.wording import count, tenths
 
 CONVERSATIONS_OF_ONE = 3

@@ -1,4 +1,4 @@
-"""Causes of a 👎: why members dislike answers. A wrong fact keeps the vote out of training."""
+"""Members' corrections, and the causes of a 👎. A wrong fact keeps the vote out of training."""
 
 from __future__ import annotations
 

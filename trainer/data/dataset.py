@@ -21,7 +21,7 @@ from trainer.data.plan import TrainingPlan
 from trainer.evaluation.gate import EXAMPLES, PAIRS, EvidenceKind, HeldOut
 from trainer.evaluation.sampling import render, with_system_prompt
 from trainer.training.recipes import SFT, Recipe, TrainingSplit, as_demonstrated, dpo_recipe
-from trainer.training.rows import Demonstration, Example, PreferencePair
+from trainer.training.scorers import Demonstration, Example, PreferencePair
 
 
 def prepare_examples(database: Database, settings: Settings, round_: Round, base: BaseModel) -> TrainingSet | Skip:

@@ -1,4 +1,4 @@
-"""What a round finds in the database before it is planned."""
+"""What a round finds in the database before it is planned: votes, corrections, and what earlier rounds trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts the tokens that servers read and write, and refuses requests once the day's limit is reached."""
+"""One answer of a server, and the tokens of all answers, which are counted per day and limited."""
 
 from __future__ import annotations
 

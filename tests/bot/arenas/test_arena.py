@@ -25,8 +25,7 @@ from storage.members import greet
 from storage.privacy.erasure import delete_member
 from storage.releases.promotion import promote
 from storage.releases.versions import read_alias, register
-from storage.votes.arenas import stop_arena
-from storage.votes.picks import PickGesture
+from storage.votes.arenas import PickGesture, stop_arena
 from storage.votes.votes import Vote
 from tests.storage.adapters.test_folder_store import publish
 

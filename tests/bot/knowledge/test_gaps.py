@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from bot.knowledge.gaps import group_gaps, question_of
+from bot.cogs.gaps import group_gaps, question_of
 from bot.knowledge.quoting import add_quotes
 from storage.database.tables import DocumentRow, VoteCauseRow
 from storage.knowledge.gaps import Gap

@@ -22,9 +22,8 @@ from storage.releases.promotion import promote
 from storage.settings.sections import PrivacySettings, Settings
 from storage.training.evidence import count_evidence
 from storage.training.trainable import Obstacle
-from storage.votes.history import ThumbEvent, VoteHistory
 from storage.votes.votes import Tally, Vote, current_votes
-from storage.votes.weights import DISCORD_EPOCH
+from storage.votes.weights import DISCORD_EPOCH, ThumbEvent, VoteHistory
 from tests.past import add_round, add_version, day, pair, quarantine, thumb_on
 from tests.seeding import ALICE, BASE_REVISION, BOB, CAROL, CHANNEL, add_correction, add_reply, message_of, vote
 
